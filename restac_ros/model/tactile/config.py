@@ -1,0 +1,279 @@
+"""Sizes and options of every tactile encoder, as frozen dataclasses with a strict JSON form."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+TactileKind = Literal['unit_align', 'cnn', 'torchscript']
+
+
+class TactileConfigError(ValueError):
+    """A tactile configuration that cannot describe an encoder; the message names the field."""
+
+
+class _Strict:
+    """JSON form of a frozen dataclass: tuples become lists; unknown, missing or mistyped keys raise."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists and scalars, ready for `json.dumps`."""
+        return _plain(dataclasses.asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = '') -> Self:
+        """Rebuild from `to_dict`'s result. `where` prefixes the field names in messages.
+
+        Raises:
+            TactileConfigError: unknown or missing key, wrong type, or a value out of range.
+        """
+        where = where or cls.__name__
+        if not isinstance(data, Mapping):
+            raise TactileConfigError(f'{where}: expected a mapping, found {type(data).__name__}')
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        unknown = sorted(set(data) - set(names))
+        missing = [name for name in names if name not in data]
+        if unknown or missing:
+            raise TactileConfigError(f'{where}: unknown keys {unknown}, missing keys {missing}; known: {names}')
+        hints = typing.get_type_hints(cls)
+        return cls(**{name: _typed(data[name], hints[name], f'{where}.{name}') for name in names})
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig(_Strict):
+    """UniT/VQGAN convolutional encoder of the tactile image (the checkpoint's `ddconfig`)."""
+
+    ch: int = 128
+    ch_mult: tuple[int, ...] = (1, 1, 2, 4)
+    num_res_blocks: int = 2
+    attn_resolutions: tuple[int, ...] = (16,)
+    resolution: int = 128  # nominal image height: it only decides at which level attention stands
+    in_channels: int = 3
+    z_channels: int = 3
+    norm_groups: int = 32
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive(self, 'ch', 'num_res_blocks', 'resolution', 'in_channels', 'z_channels', 'norm_groups')
+        _rate(self, 'dropout')
+        for mult in self.ch_mult:
+            _check(mult > 0 and self.ch * mult % self.norm_groups == 0, self, 'ch_mult',
+                   f'widths that are multiples of norm_groups={self.norm_groups}')
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels at each level."""
+        return tuple(self.ch * mult for mult in self.ch_mult)
+
+    @property
+    def stride(self) -> int:
+        """Pixels per latent cell, in rows and in columns."""
+        return 2 ** (len(self.ch_mult) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProphetConfig(_Strict):
+    """Visual prior: ResNet-18 per view and the previous action to the expected tactile latent."""
+
+    backbone_width: int = 64  # channels of the first stage; the last has eight times as many
+    num_views: int = 3
+    view_size: int = 224
+    view_fusion: Literal['concat', 'mean'] = 'concat'
+    action_dim: int = 7
+    action_width: int = 128
+    mid_dim: int = 256
+    fusion_depth: int = 3  # counts one layer too many, as the published code does: 3 means two layers
+    bottleneck_size: tuple[int, int] = (16, 20)
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _positive(self, 'backbone_width', 'num_views', 'action_dim', 'action_width', 'mid_dim')
+        _check(self.view_size >= 32, self, 'view_size', 'at least 32, the stride of a ResNet-18')
+        _check(self.fusion_depth >= 2, self, 'fusion_depth', 'at least 2')
+        _check(min(self.bottleneck_size) > 0, self, 'bottleneck_size', 'positive rows and columns')
+        _rate(self, 'dropout')
+
+    @property
+    def view_width(self) -> int:
+        """Features of one view."""
+        return 8 * self.backbone_width
+
+    @property
+    def feature_dim(self) -> int:
+        """Features of all views together, as `encode_views` returns them."""
+        return self.view_width * (self.num_views if self.view_fusion == 'concat' else 1)
+
+    @property
+    def num_fusion_layers(self) -> int:
+        """Linear + LayerNorm + GELU layers in the fusion body."""
+        return self.fusion_depth - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EventConfig(_Strict):
+    """Event encoder: prior and residual maps to one vector (its width is the codebook's)."""
+
+    width: int = 64
+    num_blocks: int = 3
+    norm_groups: int = 8
+
+    def __post_init__(self) -> None:
+        _positive(self, 'width', 'num_blocks', 'norm_groups')
+        _check(self.width % self.norm_groups == 0, self, 'width', f'a multiple of {self.norm_groups}')
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizerConfig(_Strict):
+    """Codebook with exponential-moving-average updates (van den Oord et al., arXiv 1711.00937, appendix A)."""
+
+    num_codes: int = 128
+    code_dim: int = 64
+    commitment: float = 0.25
+    decay: float = 0.99
+    epsilon: float = 1e-5
+    metric: Literal['l2', 'cosine'] = 'l2'
+    kmeans_iterations: int = 10  # of the optional initialisation from a first batch
+    restart_below: float = 0.0  # training: a code used less than this (moving count) restarts; 0 is off
+
+    def __post_init__(self) -> None:
+        _positive(self, 'num_codes', 'code_dim', 'epsilon', 'kmeans_iterations')
+        _rate(self, 'decay')
+        _check(self.commitment >= 0, self, 'commitment', 'not negative')
+        _check(self.restart_below >= 0, self, 'restart_below', 'not negative')
+
+
+@dataclasses.dataclass(frozen=True)
+class CnnConfig(_Strict):
+    """Small trainable stand-in for Unit-Align: no codebook, no map-shaped prior."""
+
+    tactile_widths: tuple[int, ...] = (16, 32, 64)
+    view_widths: tuple[int, ...] = (8, 16, 32)
+    hidden_dim: int = 128
+
+    def __post_init__(self) -> None:
+        _positive(self, 'hidden_dim')
+        for name in ('tactile_widths', 'view_widths'):
+            widths = getattr(self, name)
+            _check(len(widths) > 0 and min(widths) > 0, self, name, 'at least one positive width')
+
+
+@dataclasses.dataclass(frozen=True)
+class TactileConfig(_Strict):
+    """A tactile encoder: which kind, and the sizes of that kind.
+
+    `tactile_size` is (rows, columns). `prophet` also gives the number and size of the views and the length
+    of action_prev to the other kinds; `quantizer.code_dim` is the width of their q_event.
+    """
+
+    kind: TactileKind = 'unit_align'
+    tactile_size: tuple[int, int] = (128, 160)
+    encoder: EncoderConfig = EncoderConfig()
+    prophet: ProphetConfig = ProphetConfig()
+    event: EventConfig = EventConfig()
+    quantizer: QuantizerConfig = QuantizerConfig()
+    cnn: CnnConfig = CnnConfig()
+    torchscript_sha256: str | None = None  # kind 'torchscript': the only file this model may run with
+
+    def __post_init__(self) -> None:
+        stride = self.encoder.stride
+        _check(min(self.tactile_size) > 0 and all(side % stride == 0 for side in self.tactile_size), self,
+               'tactile_size', f'positive multiples of the encoder stride {stride}')
+        digest = self.torchscript_sha256
+        _check(digest is None or (len(digest) == 64 and set(digest) <= set('0123456789abcdef')), self,
+               'torchscript_sha256', '64 lower-case hexadecimal digits')
+        _check(self.kind != 'torchscript' or digest is not None, self, 'torchscript_sha256',
+               "the file's SHA-256, which kind 'torchscript' needs")
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Rows and columns of the tactile latent."""
+        rows, columns = self.tactile_size
+        return rows // self.encoder.stride, columns // self.encoder.stride
+
+    @property
+    def view_shape(self) -> tuple[int, int, int, int]:
+        """Views, rows, columns, channels of one sample."""
+        return self.prophet.num_views, self.prophet.view_size, self.prophet.view_size, 3
+
+    @property
+    def tactile_shape(self) -> tuple[int, int, int]:
+        """Rows, columns, channels of one tactile image."""
+        return *self.tactile_size, self.encoder.in_channels
+
+    @property
+    def view_feature_dim(self) -> int:
+        """Length of `encode_views`' result per sample."""
+        match self.kind:
+            case 'unit_align':
+                return self.prophet.feature_dim
+            case 'cnn':
+                return self.cnn.view_widths[-1] * self.prophet.num_views
+            case 'torchscript':  # such a file takes the views themselves
+                return math.prod(self.view_shape)
+
+
+UNIT_ALIGN = TactileConfig()
+"""The published sizes: 37.3 million parameters, 63 GFLOP a forward."""
+
+UNIT_ALIGN_TINY = TactileConfig(
+    encoder=EncoderConfig(ch=8, num_res_blocks=1, norm_groups=4),
+    prophet=ProphetConfig(backbone_width=8, action_width=32, mid_dim=64),
+    event=EventConfig(width=16, num_blocks=1, norm_groups=4),
+    quantizer=QuantizerConfig(num_codes=32),
+)
+"""The same structure at small widths, for the `tiny` models: tens of Hz on two cores."""
+
+CNN = TactileConfig(kind='cnn')
+"""The small trainable encoder."""
+
+TACTILE_PRESETS: dict[str, TactileConfig] = {
+    'unit_align': UNIT_ALIGN,
+    'unit_align_tiny': UNIT_ALIGN_TINY,
+    'cnn': CNN,
+}
+
+
+def _check(ok: bool, config: Any, field: str, expected: str) -> None:
+    if not ok:
+        found = getattr(config, field)
+        raise TactileConfigError(f'{type(config).__name__}.{field}: found {found!r}, expected {expected}')
+
+
+def _positive(config: Any, *fields: str) -> None:
+    for field in fields:
+        _check(getattr(config, field) > 0, config, field, 'a positive number')
+
+
+def _rate(config: Any, field: str) -> None:
+    _check(0 <= getattr(config, field) < 1, config, field, 'at least 0 and below 1')
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    """Return `value` as the annotated type, or raise: no coercion but list to tuple and int to float."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        ok = value in args and isinstance(value, str)
+    elif origin in (types.UnionType, typing.Union):
+        options = [option for option in args if option is not type(None)]
+        return None if value is None else _typed(value, options[0], where)
+    elif origin is tuple:
+        if not isinstance(value, list | tuple) or (args[-1] is not ... and len(value) != len(args)):
+            raise TactileConfigError(f'{where}: found {value!r}, expected a list like {hint}')
+        return tuple(_typed(item, args[0], f'{where}[{i}]') for i, item in enumerate(value))
+    elif dataclasses.is_dataclass(hint):
+        return hint.from_dict(value, where)  # type: ignore[union-attr]
+    elif hint is float:
+        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        value = float(value) if ok else value
+    else:
+        ok = type(value) is hint
+    if not ok:
+        raise TactileConfigError(f'{where}: found {value!r}, expected {getattr(hint, "__name__", hint)}')
+    return value
