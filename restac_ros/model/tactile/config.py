@@ -2,46 +2,15 @@
 
 import dataclasses
 import math
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Literal
+
+from restac_ros.model.tactile.strict import StrictConfig, check, check_positive, check_rate
 
 TactileKind = Literal['unit_align', 'cnn', 'torchscript']
 
 
-class TactileConfigError(ValueError):
-    """A tactile configuration that cannot describe an encoder; the message names the field."""
-
-
-class _Strict:
-    """JSON form of a frozen dataclass: tuples become lists; unknown, missing or mistyped keys raise."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain dicts, lists and scalars, ready for `json.dumps`."""
-        return _plain(dataclasses.asdict(self))  # type: ignore[call-overload]
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], where: str = '') -> Self:
-        """Rebuild from `to_dict`'s result. `where` prefixes the field names in messages.
-
-        Raises:
-            TactileConfigError: unknown or missing key, wrong type, or a value out of range.
-        """
-        where = where or cls.__name__
-        if not isinstance(data, Mapping):
-            raise TactileConfigError(f'{where}: expected a mapping, found {type(data).__name__}')
-        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        unknown = sorted(set(data) - set(names))
-        missing = [name for name in names if name not in data]
-        if unknown or missing:
-            raise TactileConfigError(f'{where}: unknown keys {unknown}, missing keys {missing}; known: {names}')
-        hints = typing.get_type_hints(cls)
-        return cls(**{name: _typed(data[name], hints[name], f'{where}.{name}') for name in names})
-
-
 @dataclasses.dataclass(frozen=True)
-class EncoderConfig(_Strict):
+class EncoderConfig(StrictConfig):
     """UniT/VQGAN convolutional encoder of the tactile image (the checkpoint's `ddconfig`)."""
 
     ch: int = 128
@@ -55,11 +24,15 @@ class EncoderConfig(_Strict):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(self, 'ch', 'num_res_blocks', 'resolution', 'in_channels', 'z_channels', 'norm_groups')
-        _rate(self, 'dropout')
+        check_positive(self, 'ch', 'num_res_blocks', 'resolution', 'in_channels', 'z_channels', 'norm_groups')
+        check_rate(self, 'dropout')
         for mult in self.ch_mult:
-            _check(mult > 0 and self.ch * mult % self.norm_groups == 0, self, 'ch_mult',
-                   f'widths that are multiples of norm_groups={self.norm_groups}')
+            check(
+                mult > 0 and self.ch * mult % self.norm_groups == 0,
+                self,
+                'ch_mult',
+                f'widths that are multiples of norm_groups={self.norm_groups}',
+            )
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -73,7 +46,7 @@ class EncoderConfig(_Strict):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProphetConfig(_Strict):
+class ProphetConfig(StrictConfig):
     """Visual prior: ResNet-18 per view and the previous action to the expected tactile latent."""
 
     backbone_width: int = 64  # channels of the first stage; the last has eight times as many
@@ -88,11 +61,11 @@ class ProphetConfig(_Strict):
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        _positive(self, 'backbone_width', 'num_views', 'action_dim', 'action_width', 'mid_dim')
-        _check(self.view_size >= 32, self, 'view_size', 'at least 32, the stride of a ResNet-18')
-        _check(self.fusion_depth >= 2, self, 'fusion_depth', 'at least 2')
-        _check(min(self.bottleneck_size) > 0, self, 'bottleneck_size', 'positive rows and columns')
-        _rate(self, 'dropout')
+        check_positive(self, 'backbone_width', 'num_views', 'action_dim', 'action_width', 'mid_dim')
+        check(self.view_size >= 32, self, 'view_size', 'at least 32, the stride of a ResNet-18')
+        check(self.fusion_depth >= 2, self, 'fusion_depth', 'at least 2')
+        check(min(self.bottleneck_size) > 0, self, 'bottleneck_size', 'positive rows and columns')
+        check_rate(self, 'dropout')
 
     @property
     def view_width(self) -> int:
@@ -111,7 +84,7 @@ class ProphetConfig(_Strict):
 
 
 @dataclasses.dataclass(frozen=True)
-class EventConfig(_Strict):
+class EventConfig(StrictConfig):
     """Event encoder: prior and residual maps to one vector (its width is the codebook's)."""
 
     width: int = 64
@@ -119,13 +92,13 @@ class EventConfig(_Strict):
     norm_groups: int = 8
 
     def __post_init__(self) -> None:
-        _positive(self, 'width', 'num_blocks', 'norm_groups')
-        _check(self.width % self.norm_groups == 0, self, 'width', f'a multiple of {self.norm_groups}')
+        check_positive(self, 'width', 'num_blocks', 'norm_groups')
+        check(self.width % self.norm_groups == 0, self, 'width', f'a multiple of {self.norm_groups}')
 
 
 @dataclasses.dataclass(frozen=True)
-class QuantizerConfig(_Strict):
-    """Codebook with exponential-moving-average updates (van den Oord et al., arXiv 1711.00937, appendix A)."""
+class QuantizerConfig(StrictConfig):
+    """Codebook with exponential-moving-average updates (arXiv 1711.00937, appendix A.1)."""
 
     num_codes: int = 128
     code_dim: int = 64
@@ -137,14 +110,14 @@ class QuantizerConfig(_Strict):
     restart_below: float = 0.0  # training: a code used less than this (moving count) restarts; 0 is off
 
     def __post_init__(self) -> None:
-        _positive(self, 'num_codes', 'code_dim', 'epsilon', 'kmeans_iterations')
-        _rate(self, 'decay')
-        _check(self.commitment >= 0, self, 'commitment', 'not negative')
-        _check(self.restart_below >= 0, self, 'restart_below', 'not negative')
+        check_positive(self, 'num_codes', 'code_dim', 'epsilon', 'kmeans_iterations')
+        check_rate(self, 'decay')
+        check(self.commitment >= 0, self, 'commitment', 'not negative')
+        check(self.restart_below >= 0, self, 'restart_below', 'not negative')
 
 
 @dataclasses.dataclass(frozen=True)
-class CnnConfig(_Strict):
+class CnnConfig(StrictConfig):
     """Small trainable stand-in for Unit-Align: no codebook, no map-shaped prior."""
 
     tactile_widths: tuple[int, ...] = (16, 32, 64)
@@ -152,14 +125,14 @@ class CnnConfig(_Strict):
     hidden_dim: int = 128
 
     def __post_init__(self) -> None:
-        _positive(self, 'hidden_dim')
+        check_positive(self, 'hidden_dim')
         for name in ('tactile_widths', 'view_widths'):
             widths = getattr(self, name)
-            _check(len(widths) > 0 and min(widths) > 0, self, name, 'at least one positive width')
+            check(len(widths) > 0 and min(widths) > 0, self, name, 'at least one positive width')
 
 
 @dataclasses.dataclass(frozen=True)
-class TactileConfig(_Strict):
+class TactileConfig(StrictConfig):
     """A tactile encoder: which kind, and the sizes of that kind.
 
     `tactile_size` is (rows, columns). `prophet` also gives the number and size of the views and the length
@@ -177,13 +150,25 @@ class TactileConfig(_Strict):
 
     def __post_init__(self) -> None:
         stride = self.encoder.stride
-        _check(min(self.tactile_size) > 0 and all(side % stride == 0 for side in self.tactile_size), self,
-               'tactile_size', f'positive multiples of the encoder stride {stride}')
+        check(
+            min(self.tactile_size) > 0 and all(side % stride == 0 for side in self.tactile_size),
+            self,
+            'tactile_size',
+            f'positive multiples of the encoder stride {stride}',
+        )
         digest = self.torchscript_sha256
-        _check(digest is None or (len(digest) == 64 and set(digest) <= set('0123456789abcdef')), self,
-               'torchscript_sha256', '64 lower-case hexadecimal digits')
-        _check(self.kind != 'torchscript' or digest is not None, self, 'torchscript_sha256',
-               "the file's SHA-256, which kind 'torchscript' needs")
+        check(
+            digest is None or (len(digest) == 64 and set(digest) <= set('0123456789abcdef')),
+            self,
+            'torchscript_sha256',
+            '64 lower-case hexadecimal digits',
+        )
+        check(
+            self.kind != 'torchscript' or digest is not None,
+            self,
+            'torchscript_sha256',
+            "the file's SHA-256, which kind 'torchscript' needs",
+        )
 
     @property
     def latent_size(self) -> tuple[int, int]:
@@ -232,48 +217,3 @@ TACTILE_PRESETS: dict[str, TactileConfig] = {
     'unit_align_tiny': UNIT_ALIGN_TINY,
     'cnn': CNN,
 }
-
-
-def _check(ok: bool, config: Any, field: str, expected: str) -> None:
-    if not ok:
-        found = getattr(config, field)
-        raise TactileConfigError(f'{type(config).__name__}.{field}: found {found!r}, expected {expected}')
-
-
-def _positive(config: Any, *fields: str) -> None:
-    for field in fields:
-        _check(getattr(config, field) > 0, config, field, 'a positive number')
-
-
-def _rate(config: Any, field: str) -> None:
-    _check(0 <= getattr(config, field) < 1, config, field, 'at least 0 and below 1')
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    """Return `value` as the annotated type, or raise: no coercion but list to tuple and int to float."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        ok = value in args and isinstance(value, str)
-    elif origin in (types.UnionType, typing.Union):
-        options = [option for option in args if option is not type(None)]
-        return None if value is None else _typed(value, options[0], where)
-    elif origin is tuple:
-        if not isinstance(value, list | tuple) or (args[-1] is not ... and len(value) != len(args)):
-            raise TactileConfigError(f'{where}: found {value!r}, expected a list like {hint}')
-        return tuple(_typed(item, args[0], f'{where}[{i}]') for i, item in enumerate(value))
-    elif dataclasses.is_dataclass(hint):
-        return hint.from_dict(value, where)  # type: ignore[union-attr]
-    elif hint is float:
-        ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        value = float(value) if ok else value
-    else:
-        ok = type(value) is hint
-    if not ok:
-        raise TactileConfigError(f'{where}: found {value!r}, expected {getattr(hint, "__name__", hint)}')
-    return value

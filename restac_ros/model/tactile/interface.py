@@ -15,7 +15,7 @@ class TactileCode(NamedTuple):
     """
 
     q_event: Float[Array, 'B code']  # event code that the policy reads
-    code_index: Int[Array, 'B']  # row of the codebook, int32
+    code_index: Int[Array, ' B']  # row of the codebook, int32
     logvar: Float[Array, 'B 1']  # log variance of the prior, raw (not standardised)
     h_event: Float[Array, 'B code']  # event vector before quantisation
     prior: Float[Array, 'B 3 h w'] | None  # tactile latent expected from views and action
