@@ -31,14 +31,14 @@ $(built): $(sources)
 
 $(checkpoint):
 	@echo -e '\033[1m[demo]\033[0m a tiny random checkpoint, for trying the runtime'
-	@$(env) && python -m restac_ros.cli init-checkpoint --preset tiny --contract config/contract.yaml --to $@
+	@$(env) && restac-ros init-checkpoint --preset tiny --contract config/contract.yaml --to $@
 
 demo: build $(checkpoint)    ## run the main job: a source, the policy, the recorder; BAG=dir plays a bag
-	@$(env) && python -m restac_ros.cli up --checkpoint $(checkpoint) --prompt 'insert the plug into the socket' \
+	@$(env) && restac-ros up --checkpoint $(checkpoint) --prompt 'insert the plug into the socket' \
 	  --record runs/datasets/demo $(if $(BAG),--bag '$(BAG)',--source synthetic) $(ARGS)
 
 test: build    ## run the tests; ARGS is handed to pytest
-	@$(env) && python -m pytest $(ARGS)
+	@$(env) && pytest $(ARGS)
 
 lint: setup    ## check style
 	@$(env) && ruff check .

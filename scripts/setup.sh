@@ -85,7 +85,8 @@ install_command() {
 # restac-ros in its own environment, from any shell; written by scripts/setup.sh
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 . "$root/scripts/env.sh"
-exec python -m restac_ros.cli "$@"
+# -P: the installed package (it holds the messages), not a source tree in the working directory
+exec python -P -m restac_ros.cli "$@"
 SH
   chmod +x "$venv/bin/restac-ros"
 }

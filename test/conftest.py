@@ -1,0 +1,50 @@
+"""What all tests share. The optional folder of reference data is named by RESTAC_SHARED or lies beside the checkout."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ.setdefault('HF_HUB_OFFLINE', '1')
+
+
+@pytest.fixture(scope='session')
+def repository() -> Path:
+    """Root of the source tree."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope='session')
+def golden_dir() -> Path:
+    """Small golden files that travel with the repository."""
+    return REPOSITORY / 'test' / 'golden'
+
+
+@pytest.fixture(scope='session')
+def shared_dir() -> Path:
+    """Large golden files, real sensor streams and their tools; the test is skipped where they are absent."""
+    folder = Path(os.environ.get('RESTAC_SHARED', REPOSITORY.parent / 'shared'))
+    if not (folder / 'golden').is_dir():
+        pytest.skip(f'no reference data at {folder}; set RESTAC_SHARED to use some')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def make_real_bag(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a bag of really recorded streams, once per set of arguments: make_real_bag('--seconds', '3') -> directory."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def make(*arguments: str) -> Path:
+        if arguments not in made:
+            out = tmp_path_factory.mktemp('real') / 'bag'
+            tool = shared_dir / 'tools' / 'make_real_bag.py'
+            subprocess.run([sys.executable, str(tool), str(out), *arguments], check=True, capture_output=True)
+            made[arguments] = out
+        return made[arguments]
+
+    return make
