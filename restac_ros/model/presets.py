@@ -1,0 +1,75 @@
+"""Named model configurations: the published sizes, one for benchmarks, one for two cores."""
+
+from dataclasses import replace
+
+from restac_ros.model.config import GemmaConfig, LoraConfig, ModelConfig, SiglipConfig
+from restac_ros.model.tactile.config import UNIT_ALIGN, UNIT_ALIGN_TINY
+
+_GEMMA_2B = GemmaConfig(2048, 18, 16_384, num_heads=8, num_kv_heads=1, head_dim=256)
+_GEMMA_300M = GemmaConfig(1024, 18, 4096, num_heads=8, num_kv_heads=1, head_dim=256)
+
+
+def _with_lora(config: GemmaConfig, rank: int) -> GemmaConfig:
+    lora = LoraConfig(rank=rank, alpha=float(rank))
+    return replace(config, lora_attention=lora, lora_mlp=lora)
+
+
+GEMMA_VARIANTS: dict[str, GemmaConfig] = {
+    'dummy': GemmaConfig(64, 4, 128, num_heads=8, num_kv_heads=1, head_dim=16),
+    'gemma_2b': _GEMMA_2B,
+    'gemma_300m': _GEMMA_300M,
+    'gemma_2b_lora': _with_lora(_GEMMA_2B, 16),
+    'gemma_300m_lora': _with_lora(_GEMMA_300M, 32),
+}
+"""openpi's Gemma variants, by openpi's names."""
+
+SIGLIP_SO400M = SiglipConfig(width=1152, depth=27, mlp_dim=4304, num_heads=16)
+"""SigLIP So400m/14, the only vision encoder openpi ships."""
+
+_PI05 = ModelConfig(
+    paligemma=GEMMA_VARIANTS['gemma_2b'],
+    action_expert=GEMMA_VARIANTS['gemma_300m'],
+    siglip=SIGLIP_SO400M,
+    state_input='prompt',
+)
+_LORA = {
+    'paligemma': GEMMA_VARIANTS['gemma_2b_lora'],
+    'action_expert': GEMMA_VARIANTS['gemma_300m_lora'],
+}
+_RESTAC = replace(_PI05, fusion='forcevla', state_input='token', tactile=UNIT_ALIGN)
+_TOKEN_IN_AE = replace(_RESTAC, fusion='token_in_ae')
+
+_MID = ModelConfig(
+    paligemma=GemmaConfig(512, 8, 2048, num_heads=8, num_kv_heads=1, head_dim=64),
+    action_expert=GemmaConfig(256, 8, 1024, num_heads=8, num_kv_heads=1, head_dim=64),
+    siglip=SiglipConfig(width=384, depth=12, mlp_dim=1536, num_heads=6),
+    dtype='float32',
+    fusion='token_in_ae',
+    fusion_dim=256,
+    tactile=UNIT_ALIGN_TINY,
+)
+_TINY = ModelConfig(
+    paligemma=GemmaConfig(64, 2, 128, num_heads=4, num_kv_heads=1, head_dim=16),
+    action_expert=GemmaConfig(32, 2, 96, num_heads=4, num_kv_heads=1, head_dim=16),
+    siglip=SiglipConfig(width=32, depth=2, mlp_dim=64, num_heads=2),
+    vocab_size=2048,
+    max_prompt_tokens=96,
+    action_horizon=16,
+    dtype='float32',
+    fusion='token_in_ae',
+    fusion_dim=32,
+    tactile=UNIT_ALIGN_TINY,
+)
+
+PRESETS: dict[str, ModelConfig] = {
+    'pi05': _PI05,
+    'pi05_restac': _RESTAC,
+    'pi05_restac_lora': replace(_RESTAC, **_LORA),
+    'pi05_restac_token_in_ae': _TOKEN_IN_AE,
+    'pi05_restac_token_in_ae_lora': replace(_TOKEN_IN_AE, **_LORA),
+    'mid': _MID,
+    'mid_forcevla': replace(_MID, fusion='forcevla'),
+    'tiny': _TINY,
+    'tiny_forcevla': replace(_TINY, fusion='forcevla'),
+}
+"""`pi05*` are the published sizes; `mid` is for benchmarks; `tiny` runs at tens of Hz on two cores."""
