@@ -1,0 +1,154 @@
+"""Which processes make up a run, and with which parameters: one list, for `restac-ros up` and for `ros2 launch`.
+
+Nothing is started here. `restac_ros.supervise` turns the list into plain processes, the files in `launch/`
+turn the same list into launch actions.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PACKAGE = 'restac_ros'
+SOURCES = ('none', 'bag', 'synthetic')
+
+ParameterValue = bool | int | float | str
+
+
+class GraphError(ValueError):
+    """A run that cannot be started as described; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One node in a process of its own.
+
+    Attributes:
+        executable: program in `lib/restac_ros`; also the node's name.
+        parameters: ROS parameters set on top of `parameter_file`.
+        parameter_file: deployment defaults, `config/<node>.yaml`.
+        ends_run: the run is over, and in order, when this process ends.
+        patience_s: how long it may take to stop; the recorder finishes an episode then.
+    """
+
+    executable: str
+    parameters: Mapping[str, ParameterValue]
+    parameter_file: Path
+    ends_run: bool = False
+    patience_s: float = 15.0
+
+    @property
+    def summary_file(self) -> Path:
+        """Where the node writes what it counted and timed, when it stops."""
+        return Path(str(self.parameters['summary_file']))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a user asks for. Paths that are None are not used.
+
+    Attributes:
+        contract: robot facts; None takes the installed `config/contract.yaml`.
+        checkpoint: policy to run; None starts no policy.
+        prompt: what the robot shall do; also the task text of a recorded episode.
+        record: LeRobot data set to record an episode into; None records nothing.
+        journals: where raw recordings (bags) go; None puts them beside the data set.
+        source: 'none' when drivers publish the streams, 'bag' or 'synthetic' when this run does.
+        bag: rosbag2 directory or file to play, for source 'bag'.
+        rate: playing speed of the bag, 1 is real time.
+        seconds: length of the synthetic source, s.
+        autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
+        directory: where the processes put their summaries.
+    """
+
+    directory: Path
+    contract: Path | None = None
+    checkpoint: Path | None = None
+    prompt: str = ''
+    record: Path | None = None
+    journals: Path | None = None
+    source: str = 'none'
+    bag: Path | None = None
+    rate: float = 1.0
+    seconds: float = 10.0
+    autostart_recording: bool = True
+    extra: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
+
+
+def package_prefix() -> Path:
+    """Install prefix of this package, from the environment that ROS set-up files make.
+
+    Raises:
+        GraphError: the package is not installed in this environment.
+    """
+    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
+        if prefix and (Path(prefix) / 'share' / PACKAGE / 'package.xml').is_file():
+            return Path(prefix)
+    raise GraphError(f'{PACKAGE} is not installed in this environment (AMENT_PREFIX_PATH names no prefix that holds it): '
+                     'run `make build`, then `. scripts/env.sh`; on a ROS 2 machine `. install/setup.bash`')
+
+
+def config_file(name: str) -> Path:
+    """Path of an installed configuration file."""
+    return package_prefix() / 'share' / PACKAGE / 'config' / name
+
+
+def processes(run: Run) -> list[Process]:
+    """The processes of a run, those that listen before the one that speaks.
+
+    Raises:
+        GraphError: contradictory or missing arguments, named with the remedy.
+    """
+    _check(run)
+    listeners = []
+    if run.checkpoint is not None:
+        listeners.append(_policy(run))
+    if run.record is not None:
+        listeners.append(_recorder(run))
+    if run.source != 'none':
+        listeners.append(_source(run, wait_subscribers=len(listeners)))
+    return listeners
+
+
+def _check(run: Run) -> None:
+    if run.source not in SOURCES:
+        near = difflib.get_close_matches(run.source, SOURCES, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ''
+        raise GraphError(f'source is {run.source!r}, allowed: {", ".join(SOURCES)}{hint}')
+    if (run.source == 'bag') != (run.bag is not None):
+        raise GraphError(f'source is {run.source!r} and bag is {str(run.bag)!r}: a bag is played with source "bag" and only then')
+    if run.bag is not None and not run.bag.exists():
+        raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
+    if run.checkpoint is None and run.record is None:
+        raise GraphError('nothing to do: give a checkpoint to run a policy, or a data set to record into')
+    if run.checkpoint is not None and not run.prompt.strip():
+        raise GraphError('the policy needs a prompt: say what the robot shall do')
+    if run.rate <= 0:
+        raise GraphError(f'rate is {run.rate:g}, expected a number above 0 (1 is real time)')
+
+
+def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options) -> Process:
+    shared = {'contract': str(run.contract or config_file('contract.yaml')),
+              'summary_file': str(run.directory / f'{executable}.json')}
+    defaults = config_file(f'{executable.removesuffix("_node")}.yaml')
+    return Process(executable, {**shared, **parameters, **run.extra.get(executable, {})}, defaults, **options)
+
+
+def _policy(run: Run) -> Process:
+    return _process(run, 'policy_node', {'checkpoint': str(run.checkpoint), 'prompt': run.prompt})
+
+
+def _recorder(run: Run) -> Process:
+    journals = run.journals or run.record.with_name(run.record.name + '.journals')
+    parameters = {'dataset': str(run.record), 'journal_dir': str(journals), 'task': run.prompt,
+                  'autostart_recording': run.autostart_recording, 'save_on_shutdown': run.autostart_recording}
+    return _process(run, 'recorder_node', parameters, patience_s=1800.0)
+
+
+def _source(run: Run, wait_subscribers: int) -> Process:
+    if run.source == 'bag':
+        parameters = {'bag': str(run.bag), 'rate': run.rate, 'wait_subscribers': wait_subscribers}
+        return _process(run, 'replay_node', parameters, ends_run=True)
+    parameters = {'seconds': run.seconds, 'wait_subscribers': wait_subscribers}
+    return _process(run, 'synthetic_node', parameters, ends_run=True)

@@ -1,0 +1,52 @@
+"""Turns the process list of `restac_ros.graph` into launch actions. Used by the files in `launch/` only."""
+
+from collections.abc import Mapping
+
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, SetEnvironmentVariable
+from launch.events import Shutdown
+from launch.launch_context import LaunchContext
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from restac_ros.graph import PACKAGE, Process, Run, processes
+from restac_ros.supervise import environment
+
+
+def arguments(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
+    """Launch arguments from name -> (default, description)."""
+    return [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in described.items()]
+
+
+def given(context: LaunchContext, described: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """The values the user gave, or the defaults."""
+    return {name: LaunchConfiguration(name).perform(context) for name in described}
+
+
+def actions(run: Run) -> list[Action]:
+    """Launch actions of a run.
+
+    Raises:
+        GraphError: contradictory or missing arguments.
+    """
+    run.directory.mkdir(parents=True, exist_ok=True)
+    listed = processes(run)
+    env = environment(any(process.ends_run for process in listed))
+    variables = [SetEnvironmentVariable(name, env[name]) for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE',) if name in env]
+    return [*variables, *(_node(process) for process in listed)]
+
+
+def _node(process: Process) -> Node:
+    over = 'has played everything' if process.ends_run else 'ended'
+    return Node(
+        package=PACKAGE,
+        executable=process.executable,
+        name=process.executable,
+        parameters=[str(process.parameter_file), dict(process.parameters)],
+        output='screen',
+        # launch would send SIGTERM after 5 s: the recorder is turning a journal into an episode then
+        sigterm_timeout=str(process.patience_s),
+        sigkill_timeout=str(process.patience_s),
+        on_exit=[LogInfo(msg=f'{process.executable} {over}: stopping the others'),
+                 EmitEvent(event=Shutdown(reason=f'{process.executable} {over}'))],
+    )
