@@ -1,0 +1,1 @@
+"""Robot facts: one YAML file, validated before anything runs."""
