@@ -1,0 +1,135 @@
+"""The one module that imports torch: PyTorch Lightning checkpoints and TorchScript files.
+
+Files are untrusted. A checkpoint is read as plain tensors and containers only, which executes nothing in
+it; TorchScript is a program, so running one asks for explicit trust. Imported when such a file is opened.
+"""
+
+import hashlib
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+MAX_FILE_BYTES = 8 * 2**30
+
+_RESAVE = (
+    'Where you trust its origin, save it again without objects:  '
+    "c = torch.load(PATH, weights_only=False, map_location='cpu'); "
+    "torch.save({'state_dict': c['state_dict'], "
+    "'hyper_parameters': plain dicts, lists and numbers}, NEW_PATH)"
+)
+
+
+class TactileFileError(ValueError):
+    """A checkpoint or TorchScript file that was refused; the message names the file and the reason."""
+
+
+class LightningFile(NamedTuple):
+    """What a Lightning checkpoint says about a model."""
+
+    tensors: dict[str, np.ndarray]
+    hyper_parameters: dict[str, Any]
+    version: str  # of PyTorch Lightning, as the file states it
+
+
+def read_lightning(path: Path) -> LightningFile:
+    """Read `state_dict` and `hyper_parameters`; floating tensors come as float32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TactileFileError: damaged, needs pickled objects, or not a Lightning checkpoint.
+    """
+    _check_archive(path)
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise TactileFileError(_pickle_refused(path, str(error))) from error
+    except (RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise TactileFileError(f'{path}: not a readable PyTorch checkpoint ({_first_line(error)})') from error
+    sections = {'state_dict': dict, 'hyper_parameters': dict}
+    for name, kind in sections.items():
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            keys = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+            raise TactileFileError(f"{path}: found {keys}, expected a dict '{name}' as Lightning writes it")
+    tensors = {str(name): _to_numpy(path, name, value) for name, value in content['state_dict'].items()}
+    return LightningFile(
+        tensors, content['hyper_parameters'], str(content.get('pytorch-lightning_version', 'not stated'))
+    )
+
+
+def open_torchscript(path: Path, sha256: str) -> Callable[..., list[np.ndarray]]:
+    """Load a TorchScript program, if it is the expected one, as a function on numpy arrays.
+
+    This executes code from the file: call it for trusted files only.
+
+    Raises:
+        FileNotFoundError: no such file.
+        TactileFileError: damaged, of another digest, or not TorchScript.
+    """
+    _check_archive(path)
+    # Read once: what is hashed is what is run.
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != sha256:
+        raise TactileFileError(f'{path}: found SHA-256 {digest}, expected {sha256} by the configuration')
+    try:
+        module = torch.jit.load(io.BytesIO(data), map_location='cpu').eval()
+    except RuntimeError as error:
+        raise TactileFileError(f'{path}: not a TorchScript file ({_first_line(error)})') from error
+
+    def call(*arrays: np.ndarray) -> list[np.ndarray]:
+        with torch.inference_mode():
+            outputs = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        return [output.numpy() for output in outputs]
+
+    return call
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what is not a whole, uncompressed zip archive before torch allocates anything for it."""
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise TactileFileError(f'{path}: found {size} bytes, expected at most {MAX_FILE_BYTES}')
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [i.filename for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
+            damaged = None if packed else archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise TactileFileError(
+            f'{path}: truncated, damaged or not a PyTorch zip file ({error}); copy it again, '
+            'or save it with torch.save of PyTorch 1.6 or later'
+        ) from error
+    if packed:
+        raise TactileFileError(f'{path}: found compressed records {packed[:3]}, expected none')
+    if damaged is not None:
+        raise TactileFileError(f'{path}: record {damaged} is damaged (checksum); copy the file again')
+
+
+def _to_numpy(path: Path, name: Any, value: Any) -> np.ndarray:
+    entry = f'{path}: state_dict[{name!r}]'
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
+        raise TactileFileError(f'{entry}: found {type(value).__name__}, expected a dense tensor')
+    # A tensor may claim any shape over a small storage; converting would then allocate without bound.
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise TactileFileError(f'{entry}: shape {tuple(value.shape)} exceeds the stored values')
+    return (value.float() if value.is_floating_point() else value).detach().numpy()
+
+
+def _pickle_refused(path: Path, message: str) -> str:
+    named = re.search(r'GLOBAL\s+(\S+)', message)
+    what = f'the Python object {named.group(1)}' if named else f'({message.splitlines()[0]})'
+    return (
+        f'{path}: refused, since it needs {what}, and unpickling objects can execute code hidden in the '
+        f'file; expected tensors and plain containers. {_RESAVE}'
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

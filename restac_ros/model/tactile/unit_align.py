@@ -1,0 +1,126 @@
+"""Unit-Align: what the finger feels, against what the cameras made one expect (ResTac, arXiv 2607.03387).
+
+    views, action_prev -> prophet -> prior, logvar
+    tactile            -> encoder, quant_conv -> z_real
+    [prior, z_real - prior] -> event_encoder -> h_event -> quantizer -> q_event, code_index
+
+Frozen in the policy; `training_forward` serves its own training.
+"""
+
+from typing import NamedTuple
+
+import jax
+from einops import rearrange
+from flax import nnx
+from jaxtyping import Array, Float
+
+from restac_ros.model.tactile import inputs, vector_quantizer
+from restac_ros.model.tactile.config import TactileConfig
+from restac_ros.model.tactile.encoder import TactileImageEncoder
+from restac_ros.model.tactile.event import EventEncoder
+from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.model.tactile.prophet import Prior, Prophet
+from restac_ros.model.tactile.vector_quantizer import Codebook, VectorQuantizer
+
+
+class UnitAlignTraining(NamedTuple):
+    """Result of a training forward. The caller stores `codebook` once it accepts the step."""
+
+    code: TactileCode  # q_event carries the straight-through gradient
+    commitment_loss: Float[Array, '']
+    perplexity: Float[Array, '']  # effective number of codes in this batch
+    codebook: Codebook
+
+
+class UnitAlign(nnx.Module):
+    """A TactileEncoder with a visual prior and a codebook."""
+
+    def __init__(self, config: TactileConfig, rngs: nnx.Rngs):
+        z_channels = config.encoder.z_channels
+        code_dim = config.quantizer.code_dim
+        self.config = config
+        self.prophet = Prophet(config.prophet, z_channels, config.latent_size, rngs)
+        self.encoder = TactileImageEncoder(config.encoder, rngs)
+        self.quant_conv = nnx.Conv(z_channels, z_channels, (1, 1), rngs=rngs)
+        self.event_encoder = EventEncoder(config.event, z_channels, code_dim, rngs)
+        self.quantizer = VectorQuantizer(config.quantizer, rngs)
+
+    def encode_views(self, views: Float[Array, 'B V H W 3']) -> Float[Array, 'B F']:
+        """Return the prophet's view features, at camera rate."""
+        inputs.check_views(views, self.config)
+        return self.prophet.encode_views(views)
+
+    def encode(
+        self,
+        tactile: Float[Array, 'B h w 3'],
+        view_features: Float[Array, 'B F'],
+        action_prev: Float[Array, 'B 7'],
+    ) -> TactileCode:
+        """Return the event code of a tactile image; q_event is a row of the codebook, exactly."""
+        inputs.check_tactile(tactile, self.config)
+        inputs.check_view_features(view_features, self.config)
+        inputs.check_action_prev(action_prev, self.config)
+        inputs.check_same_batch(tactile=tactile, view_features=view_features, action_prev=action_prev)
+        prior = self.prophet.predict(view_features, action_prev)
+        z_real = self.quant_conv(self.encoder(tactile))
+        h_event = self.event_encoder(prior.mean, z_real - prior.mean)
+        quantized = self.quantizer(h_event)
+        return _tactile_code(quantized.code, quantized.index, h_event, prior, z_real)
+
+    def __call__(
+        self,
+        tactile: Float[Array, 'B h w 3'],
+        views: Float[Array, 'B V H W 3'],
+        action_prev: Float[Array, 'B 7'],
+    ) -> TactileCode:
+        """Return `encode(tactile, encode_views(views), action_prev)`."""
+        return self.encode(tactile, self.encode_views(views), action_prev)
+
+    def training_forward(
+        self,
+        tactile: Float[Array, 'B h w 3'],
+        views: Float[Array, 'B V H W 3'],
+        action_prev: Float[Array, 'B 7'],
+        rngs: nnx.Rngs,
+    ) -> UnitAlignTraining:
+        """Return the code with gradients and the next codebook; dropout active, batch statistics updated.
+
+        The event branch does not train the tactile encoder (z_real is detached there, as in the published
+        code): prediction and reconstruction losses do, on `code.prior` and `code.z_real`.
+        `rngs` needs the streams 'dropout' and 'codebook' (or a default stream).
+        """
+        inputs.check_tactile(tactile, self.config)
+        inputs.check_views(views, self.config)
+        inputs.check_action_prev(action_prev, self.config)
+        inputs.check_same_batch(tactile=tactile, views=views, action_prev=action_prev)
+        prior = self.prophet.predict(self.prophet.encode_views(views, train=True), action_prev, rngs)
+        z_real = self.quant_conv(self.encoder(tactile, rngs))
+        h_event = self.event_encoder(prior.mean, jax.lax.stop_gradient(z_real) - prior.mean)
+        quantized = self.quantizer(h_event)
+        config = self.config.quantizer
+        q_event = vector_quantizer.straight_through(quantized)
+        return UnitAlignTraining(
+            code=_tactile_code(q_event, quantized.index, h_event, prior, z_real),
+            commitment_loss=vector_quantizer.commitment_loss(quantized, config),
+            perplexity=vector_quantizer.perplexity(quantized.index, config.num_codes),
+            codebook=vector_quantizer.ema_update(self.quantizer.codebook, quantized, config, rngs.codebook()),
+        )
+
+
+def _tactile_code(
+    q_event: Array, index: Array, h_event: Array, prior: Prior, z_real: Float[Array, 'B h w z']
+) -> TactileCode:
+    """Collect the named values, maps channel first as the published code stores them."""
+
+    def channel_first(x: Array) -> Array:
+        return rearrange(x, 'B h w z -> B z h w')
+
+    return TactileCode(
+        q_event=q_event,
+        code_index=index,
+        logvar=prior.logvar,
+        h_event=h_event,
+        prior=channel_first(prior.mean),
+        z_real=channel_first(z_real),
+        residual=channel_first(z_real - prior.mean),
+    )
