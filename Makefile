@@ -25,8 +25,7 @@ build: setup $(built)    ## generate the messages and install the package into i
 
 $(built): $(sources)
 	@echo -e '\033[1m[build]\033[0m colcon build'
-	@$(env) && colcon --log-base log build --base-paths . --event-handlers console_direct- console_cohesion- \
-	  --cmake-args -DBUILD_TESTING=OFF -DPython3_FIND_VIRTUALENV=ONLY --no-warn-unused-cli
+	@$(env) && colcon --log-base log build --base-paths .
 	@touch $@
 
 $(checkpoint):

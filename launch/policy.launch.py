@@ -5,9 +5,9 @@ The processes and their parameters come from restac_ros.graph, as those of `rest
 
 from pathlib import Path
 
-from launch import LaunchDescription
 from launch.actions import OpaqueFunction
 
+from launch import LaunchDescription
 from restac_ros.graph import Run
 from restac_ros.launching import actions, arguments, given
 
@@ -17,7 +17,10 @@ ARGUMENTS = {
     'prompt': ('', 'what the robot shall do'),
     'record': ('', 'LeRobot data set to record an episode into; empty: record nothing'),
     'bag': ('', 'rosbag2 to play instead of live drivers'),
-    'source': ('', "who publishes the streams: 'none' (drivers), 'bag', 'synthetic'; empty: 'bag' if a bag is given, else 'none'"),
+    'source': (
+        '',
+        "who publishes the streams: 'none' (drivers), 'bag', 'synthetic'; empty: 'bag' if a bag is given, else 'none'",
+    ),
     'rate': ('1.0', 'playing speed of the bag'),
     'run_dir': ('runs/launch', 'where the nodes put their summaries'),
 }

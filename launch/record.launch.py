@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from launch import LaunchDescription
 from launch.actions import OpaqueFunction
 
+from launch import LaunchDescription
 from restac_ros.graph import Run
 from restac_ros.launching import actions, arguments, given
 

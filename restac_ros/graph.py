@@ -85,8 +85,10 @@ def package_prefix() -> Path:
     for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
         if prefix and (Path(prefix) / 'share' / PACKAGE / 'package.xml').is_file():
             return Path(prefix)
-    raise GraphError(f'{PACKAGE} is not installed in this environment (AMENT_PREFIX_PATH names no prefix that holds it): '
-                     'run `make build`, then `. scripts/env.sh`; on a ROS 2 machine `. install/setup.bash`')
+    raise GraphError(
+        f'{PACKAGE} is not installed in this environment (AMENT_PREFIX_PATH names no prefix that holds it): '
+        'run `make build`, then `. scripts/env.sh`; on a ROS 2 machine `. install/setup.bash`'
+    )
 
 
 def config_file(name: str) -> Path:
@@ -117,7 +119,9 @@ def _check(run: Run) -> None:
         hint = f"; did you mean '{near[0]}'?" if near else ''
         raise GraphError(f'source is {run.source!r}, allowed: {", ".join(SOURCES)}{hint}')
     if (run.source == 'bag') != (run.bag is not None):
-        raise GraphError(f'source is {run.source!r} and bag is {str(run.bag)!r}: a bag is played with source "bag" and only then')
+        raise GraphError(
+            f'source is {run.source!r} and bag is {str(run.bag)!r}: a bag is played with source "bag" and only then'
+        )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
     if run.checkpoint is None and run.record is None:
@@ -129,8 +133,10 @@ def _check(run: Run) -> None:
 
 
 def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options) -> Process:
-    shared = {'contract': str(run.contract or config_file('contract.yaml')),
-              'summary_file': str(run.directory / f'{executable}.json')}
+    shared = {
+        'contract': str(run.contract or config_file('contract.yaml')),
+        'summary_file': str(run.directory / f'{executable}.json'),
+    }
     defaults = config_file(f'{executable.removesuffix("_node")}.yaml')
     return Process(executable, {**shared, **parameters, **run.extra.get(executable, {})}, defaults, **options)
 
@@ -141,8 +147,13 @@ def _policy(run: Run) -> Process:
 
 def _recorder(run: Run) -> Process:
     journals = run.journals or run.record.with_name(run.record.name + '.journals')
-    parameters = {'dataset': str(run.record), 'journal_dir': str(journals), 'task': run.prompt,
-                  'autostart_recording': run.autostart_recording, 'save_on_shutdown': run.autostart_recording}
+    parameters = {
+        'dataset': str(run.record),
+        'journal_dir': str(journals),
+        'task': run.prompt,
+        'autostart_recording': run.autostart_recording,
+        'save_on_shutdown': run.autostart_recording,
+    }
     return _process(run, 'recorder_node', parameters, patience_s=1800.0)
 
 

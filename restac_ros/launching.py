@@ -15,7 +15,10 @@ from restac_ros.supervise import environment
 
 def arguments(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
     """Launch arguments from name -> (default, description)."""
-    return [DeclareLaunchArgument(name, default_value=default, description=text) for name, (default, text) in described.items()]
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text)
+        for name, (default, text) in described.items()
+    ]
 
 
 def given(context: LaunchContext, described: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -32,7 +35,9 @@ def actions(run: Run) -> list[Action]:
     run.directory.mkdir(parents=True, exist_ok=True)
     listed = processes(run)
     env = environment(any(process.ends_run for process in listed))
-    variables = [SetEnvironmentVariable(name, env[name]) for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE',) if name in env]
+    variables = [
+        SetEnvironmentVariable(name, env[name]) for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE',) if name in env
+    ]
     return [*variables, *(_node(process) for process in listed)]
 
 
@@ -47,6 +52,8 @@ def _node(process: Process) -> Node:
         # launch would send SIGTERM after 5 s: the recorder is turning a journal into an episode then
         sigterm_timeout=str(process.patience_s),
         sigkill_timeout=str(process.patience_s),
-        on_exit=[LogInfo(msg=f'{process.executable} {over}: stopping the others'),
-                 EmitEvent(event=Shutdown(reason=f'{process.executable} {over}'))],
+        on_exit=[
+            LogInfo(msg=f'{process.executable} {over}: stopping the others'),
+            EmitEvent(event=Shutdown(reason=f'{process.executable} {over}')),
+        ],
     )

@@ -26,8 +26,15 @@ class Ending:
 def command(process: Process) -> list[str]:
     """Command line of one node, as `ros2 run` would build it."""
     program = package_prefix() / 'lib' / PACKAGE / process.executable
-    line = [sys.executable, str(program), '--ros-args', '-r', f'__node:={process.executable}',
-            '--params-file', str(process.parameter_file)]
+    line = [
+        sys.executable,
+        str(program),
+        '--ros-args',
+        '-r',
+        f'__node:={process.executable}',
+        '--params-file',
+        str(process.parameter_file),
+    ]
     for name, value in process.parameters.items():
         line += ['-p', f'{name}:={_yaml(value)}']
     return line
@@ -63,7 +70,9 @@ class Supervisor:
     def run(self) -> Ending:
         """Blocks until the run is over. Ctrl-C ends it in order, a third Ctrl-C kills what is left."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        previous = {number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {
+            number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             env = environment(any(p.ends_run for p in self._processes))
             for process in self._processes:
@@ -96,7 +105,10 @@ class Supervisor:
                     continue
                 if process.ends_run and code == 0:
                     return Ending(0, f'{process.executable} has played everything')
-                return Ending(1, f'{process.executable} ended by itself with {_describe(code)}: its messages above say why')
+                return Ending(
+                    1,
+                    f'{process.executable} ended by itself with {_describe(code)}: its messages above say why',
+                )
             self._pause()
         return Ending(130, 'interrupted')
 
@@ -107,7 +119,9 @@ class Supervisor:
                 self._wait(process, child)
             code = child.returncode
             if code != 0 and ending.code == 0:
-                ending = Ending(1, f'{process.executable} stopped with {_describe(code)}: its messages above say why')
+                ending = Ending(
+                    1, f'{process.executable} stopped with {_describe(code)}: its messages above say why'
+                )
         return ending
 
     def _wait(self, process: Process, child: subprocess.Popen) -> None:

@@ -11,24 +11,65 @@ import pytest
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'contract': (set(), {'numpy', 'pydantic', 'pydantic_core', 'yaml'}),
     'framing': ({'contract'}, {'cv2', 'numpy', 'PIL', 'rosbags'}),
-    'model': (set(), {'einops', 'flax', 'jax', 'jaxtyping', 'ml_dtypes', 'numpy', 'optax', 'orbax', 'safetensors'}),
-    'policy': ({'contract', 'framing', 'model'},
-               {'flax', 'jax', 'jaxtyping', 'numpy', 'sentencepiece'}),
+    'model': (
+        set(),
+        {'einops', 'flax', 'jax', 'jaxtyping', 'ml_dtypes', 'numpy', 'optax', 'orbax', 'safetensors'},
+    ),
+    'policy': ({'contract', 'framing', 'model'}, {'flax', 'jax', 'jaxtyping', 'numpy', 'sentencepiece'}),
     'control': ({'contract'}, {'numpy', 'scipy'}),
-    'dataset': ({'contract', 'framing'},
-                {'av', 'lerobot', 'matplotlib', 'mcap', 'numpy', 'PIL', 'pyarrow', 'rosbags', 'yaml', 'torch'}),
-    'training': ({'contract', 'dataset', 'model', 'policy'}, {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'}),
+    'dataset': (
+        {'contract', 'framing'},
+        {'av', 'lerobot', 'matplotlib', 'mcap', 'numpy', 'PIL', 'pyarrow', 'rosbags', 'yaml', 'torch'},
+    ),
+    'training': (
+        {'contract', 'dataset', 'model', 'policy'},
+        {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
+    ),
     'sim': ({'contract'}, {'mujoco', 'numpy'}),
-    'nodes': ({'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'sim', 'graph'},
-              {'builtin_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs', 'numpy', 'pydantic',
-               'rclpy', 'rosgraph_msgs', 'rosidl_runtime_py', 'sensor_msgs', 'std_msgs', 'std_srvs', 'visualization_msgs', 'cv2'}),
-    'bench': ({'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph', 'supervise'},
-              {'flax', 'jax', 'numpy', 'psutil', 'rich'}),
+    'nodes': (
+        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'sim', 'graph'},
+        {
+            'builtin_interfaces',
+            'diagnostic_msgs',
+            'geometry_msgs',
+            'lifecycle_msgs',
+            'nav_msgs',
+            'numpy',
+            'pydantic',
+            'rclpy',
+            'rosgraph_msgs',
+            'rosidl_runtime_py',
+            'sensor_msgs',
+            'std_msgs',
+            'std_srvs',
+            'visualization_msgs',
+            'cv2',
+        },
+    ),
+    'bench': (
+        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph', 'supervise'},
+        {'flax', 'jax', 'numpy', 'psutil', 'rich'},
+    ),
     'graph': ({'contract'}, set()),
     'supervise': ({'graph'}, {'rich'}),
     'summary': (set(), {'rich'}),
-    'cli': ({'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'training', 'sim', 'bench', 'graph', 'supervise',
-             'summary'}, {'rich', 'tyro'}),
+    'cli': (
+        {
+            'contract',
+            'framing',
+            'model',
+            'policy',
+            'control',
+            'dataset',
+            'training',
+            'sim',
+            'bench',
+            'graph',
+            'supervise',
+            'summary',
+        },
+        {'rich', 'tyro'},
+    ),
 }
 
 # One file per rule-breaking library: torch only reads other people's checkpoints.
@@ -65,8 +106,11 @@ def violations(package: Path) -> list[str]:
             if top == 'restac_ros':
                 allowed = inner == layer or inner in ours or (layer == 'nodes' and inner in GENERATED)
             else:
-                allowed = (top in sys.stdlib_module_names or top in libraries
-                           or ONLY_HERE.get((layer, top)) == relative.as_posix())
+                allowed = (
+                    top in sys.stdlib_module_names
+                    or top in libraries
+                    or ONLY_HERE.get((layer, top)) == relative.as_posix()
+                )
             if not allowed:
                 found.append(f'{relative.as_posix()} imports {name}, which layer {layer!r} may not')
     return found
@@ -78,7 +122,9 @@ def test_every_import_follows_the_layers(repository: Path) -> None:
 
 def test_the_check_sees_a_violation(tmp_path: Path) -> None:
     (tmp_path / 'framing').mkdir()
-    (tmp_path / 'framing' / 'bad.py').write_text('import torch\nfrom restac_ros.nodes import policy_node\nimport json\n')
+    (tmp_path / 'framing' / 'bad.py').write_text(
+        'import torch\nfrom restac_ros.nodes import policy_node\nimport json\n'
+    )
     assert len(violations(tmp_path)) == 2
 
 
@@ -91,10 +137,14 @@ def test_package_initialisers_hold_only_a_docstring(repository: Path) -> None:
 
 def test_nothing_shadows_the_generated_interfaces(repository: Path) -> None:
     for name in ('msg', 'srv', 'action'):
-        assert not list((repository / 'restac_ros').glob(f'{name}*')), f'restac_ros/{name} would hide what rosidl generates'
+        assert not list((repository / 'restac_ros').glob(f'{name}*')), (
+            f'restac_ros/{name} would hide what rosidl generates'
+        )
 
 
-@pytest.mark.parametrize('module', ['restac_ros.policy.policy', 'restac_ros.dataset.journal', 'restac_ros.framing.framer'])
+@pytest.mark.parametrize(
+    'module', ['restac_ros.policy.policy', 'restac_ros.dataset.journal', 'restac_ros.framing.framer']
+)
 def test_the_core_loads_neither_ros_nor_torch(module: str) -> None:
     probe = f'import sys, {module}; print([m for m in ("rclpy", "torch") if m in sys.modules])'
     run = subprocess.run([sys.executable, '-c', probe], capture_output=True, text=True, check=False)
@@ -109,6 +159,12 @@ def test_only_nodes_and_front_ends_read_a_clock(repository: Path) -> None:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Attribute) and ast.unparse(node) in {
-                    'time.time', 'time.time_ns', 'time.monotonic', 'time.monotonic_ns', 'time.perf_counter', 'datetime.now'}:
+                'time.time',
+                'time.time_ns',
+                'time.monotonic',
+                'time.monotonic_ns',
+                'time.perf_counter',
+                'datetime.now',
+            }:
                 readers.append(f'{file.name}:{node.lineno} reads {ast.unparse(node)}')
     assert readers == []

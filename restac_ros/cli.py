@@ -1,0 +1,165 @@
+"""The `restac-ros` command. Each subcommand is a small dataclass whose `run` calls the layer that does the work."""
+
+import datetime
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import OmitSubcommandPrefixes, subcommand
+
+from restac_ros.contract.errors import ContractError
+from restac_ros.graph import GraphError, Run, processes
+
+
+def _new_run_directory() -> Path:
+    return Path('runs') / datetime.datetime.now().strftime('%Y-%m-%dT%H-%M-%S')
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class Up:
+    """Start the policy, and a recorder and a source where asked for; stop them in order; print what came out."""
+
+    checkpoint: Path | None = None
+    """Policy checkpoint; without one only the recorder runs."""
+    prompt: str = ''
+    """What the robot shall do; also the task text of a recorded episode."""
+    contract: Path | None = None
+    """Robot facts (YAML); default: the installed config/contract.yaml."""
+    record: Path | None = None
+    """LeRobot data set to record an episode into; made if absent."""
+    bag: Path | None = None
+    """rosbag2 (MCAP or sqlite3) to play instead of live drivers."""
+    source: Literal['none', 'bag', 'synthetic'] | None = None
+    """Who publishes the streams: drivers ('none'), a bag, or moving test patterns. Default: the bag if one is given."""
+    rate: float = 1.0
+    """Playing speed of the bag."""
+    seconds: float = 10.0
+    """Length of the synthetic source, s."""
+    run_dir: Path = field(default_factory=_new_run_directory)
+    """Where the nodes put their summaries, and the picture of the episode."""
+
+    def run(self) -> int:
+        """Exit status: 0 when the run ended in order."""
+        from restac_ros.summary import print_summary
+        from restac_ros.supervise import Supervisor
+
+        run = Run(
+            directory=_absolute(self.run_dir),
+            contract=_absolute(self.contract),
+            checkpoint=_absolute(self.checkpoint),
+            prompt=self.prompt,
+            record=_absolute(self.record),
+            bag=_absolute(self.bag),
+            source=self.source or ('bag' if self.bag else 'none'),
+            rate=self.rate,
+            seconds=self.seconds,
+        )
+        listed = processes(run)
+        ending = Supervisor(listed, run.directory).run()
+        print_summary(listed, run, ending)
+        return ending.code
+
+
+@dataclass(frozen=True)
+class InitCheckpoint:
+    """Make a randomly initialised checkpoint: for trying the runtime, not for moving a robot."""
+
+    to: Path
+    """Directory to make; must not exist."""
+    preset: str = 'tiny'
+    """Size: see restac_ros/model/presets.py."""
+    contract: Path = Path('config/contract.yaml')
+    """Robot facts the checkpoint is for."""
+    seed: int = 0
+    """Seed of the random weights."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.contract.load import load_contract
+        from restac_ros.policy.init_checkpoint import init_checkpoint
+
+        report = init_checkpoint(self.preset, load_contract(self.contract), self.to, seed=self.seed)
+        print(report)
+        return 0
+
+
+@dataclass(frozen=True)
+class NodeBench:
+    """Loss, latency and CPU share of the policy node's ingest, with a bag at full rate."""
+
+    bag: Path | None = None
+    """Bag to play; default: the synthetic source."""
+    checkpoint: Path = Path('runs/checkpoints/tiny')
+    """Policy to run meanwhile."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when a target is missed."""
+        from restac_ros.bench.node import main
+
+        return main(bag=_absolute(self.bag), checkpoint=_absolute(self.checkpoint), json_file=self.json)
+
+
+@dataclass(frozen=True)
+class ModelBench:
+    """Time of each call of a model preset, beside a matmul yardstick."""
+
+    preset: str = 'mid'
+    """Size: see restac_ros/model/presets.py."""
+    runs: int = 5
+    """Timed runs, after the warm-ups."""
+    warmups: int = 2
+    """Runs before."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.bench.model import main
+
+        return main(self.preset, runs=self.runs, warmups=self.warmups, json_file=self.json)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Benchmarks: figures to compare, with targets where there are some."""
+
+    what: Annotated[NodeBench, subcommand('node')] | Annotated[ModelBench, subcommand('model')]
+
+    def run(self) -> int:
+        """Exit status."""
+        return self.what.run()
+
+
+Command = (
+    Annotated[Up, subcommand('up')]
+    | Annotated[InitCheckpoint, subcommand('init-checkpoint')]
+    | Annotated[Bench, subcommand('bench')]
+)
+
+
+def main() -> None:
+    """Entry point. Errors a user can mend are one message and exit status 2; all others are tracebacks, for us."""
+    command = tyro.cli(
+        Command,
+        prog='restac-ros',
+        description='Touch for vision-language-action robots on ROS 2.',
+        config=(OmitSubcommandPrefixes,),
+    )
+    try:
+        code = command.run()
+    except (GraphError, ContractError, FileNotFoundError, FileExistsError) as error:
+        print(f'restac-ros: {error}', file=sys.stderr)
+        code = 2
+    sys.exit(code)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,86 @@
+"""The process list: what starts for which arguments, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from restac_ros import graph
+from restac_ros.graph import GraphError, Run, processes
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An install prefix that holds the package, found through the environment."""
+    prefix = tmp_path / 'prefix'
+    share = prefix / 'share' / graph.PACKAGE
+    share.mkdir(parents=True)
+    (share / 'package.xml').write_text('<package/>')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path / "other"}:{prefix}')
+    return prefix
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    (tmp_path / 'bag').mkdir()
+    return tmp_path / 'bag'
+
+
+def run_with(tmp_path: Path, **options) -> Run:
+    return Run(directory=tmp_path / 'run', **options)
+
+
+def test_listeners_come_before_the_source_that_waits_for_them(
+    installed: Path, tmp_path: Path, bag: Path
+) -> None:
+    listed = processes(
+        run_with(
+            tmp_path, checkpoint=tmp_path / 'c', prompt='push', record=tmp_path / 'd', source='bag', bag=bag
+        )
+    )
+    assert [p.executable for p in listed] == ['policy_node', 'recorder_node', 'replay_node']
+    assert listed[-1].parameters['wait_subscribers'] == 2
+    assert [p.ends_run for p in listed] == [False, False, True]
+
+
+def test_without_a_record_directory_nothing_is_recorded(installed: Path, tmp_path: Path) -> None:
+    listed = processes(run_with(tmp_path, checkpoint=tmp_path / 'c', prompt='push'))
+    assert [p.executable for p in listed] == ['policy_node']
+
+
+def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
+    listed = processes(
+        run_with(
+            tmp_path, checkpoint=tmp_path / 'c', prompt='push', record=tmp_path / 'd', source='synthetic'
+        )
+    )
+    assert {p.parameters['contract'] for p in listed} == {
+        str(installed / 'share/restac_ros/config/contract.yaml')
+    }
+    assert len({p.summary_file for p in listed}) == len(listed)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'source': 'bag', 'checkpoint': Path('c'), 'prompt': 'x'}, 'a bag is played with source "bag"'),
+        ({'source': 'bagg', 'checkpoint': Path('c'), 'prompt': 'x'}, "did you mean 'bag'"),
+        (
+            {'source': 'bag', 'bag': Path('/nowhere/at/all'), 'checkpoint': Path('c'), 'prompt': 'x'},
+            'no bag at /nowhere/at/all',
+        ),
+        ({}, 'nothing to do'),
+        ({'checkpoint': Path('c'), 'prompt': '  '}, 'needs a prompt'),
+        ({'checkpoint': Path('c'), 'prompt': 'x', 'rate': 0.0}, 'rate is 0'),
+    ],
+)
+def test_contradictions_are_refused_with_a_remedy(
+    installed: Path, tmp_path: Path, options: dict, words: str
+) -> None:
+    with pytest.raises(GraphError, match=words):
+        processes(run_with(tmp_path, **options))
+
+
+def test_a_package_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    with pytest.raises(GraphError, match='make build'):
+        graph.package_prefix()
