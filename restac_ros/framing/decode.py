@@ -1,0 +1,165 @@
+"""Serialised ROS messages -> arrays. One decoder for live messages and for bags, as both are CDR bytes.
+
+Every function raises DecodeError, naming the topic, what was found, what was expected and the remedy.
+"""
+
+import functools
+import io
+import struct
+import zlib
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+from rosbags.interfaces import Typestore
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_typestore
+
+from restac_ros.contract.schema import (
+    ArmJointsStream,
+    CameraStream,
+    GripperStream,
+    PoseStream,
+    Stream,
+    TactileStream,
+)
+from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.rotation import matrix_from_quaternion
+
+MAX_SIDE_PX = 8192
+QUATERNION_TOLERANCE = 0.01  # on the norm: float32 drivers round, an unset quaternion is 0
+
+# Encoding -> channels and their order; None where the contract must tell.
+_LAYOUTS: dict[str, tuple[int, str | None]] = {
+    'rgb8': (3, 'rgb'),
+    'bgr8': (3, 'bgr'),
+    'rgba8': (4, 'rgba'),
+    'bgra8': (4, 'bgra'),
+    'mono8': (1, 'mono'),
+    '8UC3': (3, None),
+    'passthrough': (3, None),  # what some GelSight drivers call 8UC3
+}
+_TO_RGB = {
+    'bgr': cv2.COLOR_BGR2RGB,
+    'rgba': cv2.COLOR_RGBA2RGB,
+    'bgra': cv2.COLOR_BGRA2RGB,
+    'mono': cv2.COLOR_GRAY2RGB,
+}
+
+
+def decode_image(spec: CameraStream | TactileStream, cdr: bytes | memoryview) -> np.ndarray:
+    """Image or CompressedImage -> uint8 [H, W, 3] RGB; may be a read-only view of the message."""
+    message = _deserialize(spec, cdr)
+    if spec.type == 'sensor_msgs/msg/CompressedImage':
+        return _decompress(spec, message)
+    pixels, order = _pixels(spec, message)
+    return pixels if order == 'rgb' else cv2.cvtColor(pixels, _TO_RGB[order])
+
+
+def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview) -> np.ndarray:
+    """JointState -> positions float64 [n] of `spec.joints`, found by name, in the contract's order."""
+    message = _deserialize(spec, cdr)
+    names, positions = list(message.name), message.position
+    if len(names) != len(positions):
+        found = f'{len(names)} joint names but {len(positions)} positions'
+        raise DecodeError(f'{spec.topic}: {found}; expected as many; does the driver publish positions here?')
+    if missing := [joint for joint in spec.joints if joint not in names]:
+        exists = ', '.join(names) or 'none'
+        raise DecodeError(
+            f'{spec.topic}: no joint {", ".join(missing)}; the message has {exists}; set joints'
+        )
+    if repeated := [joint for joint in spec.joints if names.count(joint) > 1]:
+        raise DecodeError(f'{spec.topic}: joint {", ".join(repeated)} is named more than once')
+    values = np.array([positions[names.index(joint)] for joint in spec.joints], dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise DecodeError(f'{spec.topic}: positions {values.tolist()}; expected finite numbers')
+    return values
+
+
+def decode_pose(spec: PoseStream, cdr: bytes | memoryview) -> np.ndarray:
+    """PoseStamped -> homogeneous matrix float64 [4, 4]: the tool in the base frame."""
+    message = _deserialize(spec, cdr)
+    if spec.frame_id is not None and message.header.frame_id != spec.frame_id:
+        found = f'frame_id {message.header.frame_id!r}'
+        raise DecodeError(f'{spec.topic}: {found}; the contract expects {spec.frame_id!r}')
+    position, orientation = message.pose.position, message.pose.orientation
+    xyz = np.array([position.x, position.y, position.z])
+    quaternion = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
+    norm = np.linalg.norm(quaternion)
+    if not (np.isfinite(xyz).all() and abs(norm - 1) <= QUATERNION_TOLERANCE):
+        found = f'position {xyz.tolist()}, quaternion {quaternion.tolist()} of norm {norm:.4g}'
+        raise DecodeError(f'{spec.topic}: {found}; expected finite numbers and norm 1 (x, y, z, w)')
+    pose = np.eye(4)
+    pose[:3, :3] = matrix_from_quaternion(quaternion / norm)
+    pose[:3, 3] = xyz
+    return pose
+
+
+@functools.cache
+def _typestore() -> Typestore:
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+def _deserialize(spec: Stream, cdr: bytes | memoryview) -> Any:
+    try:
+        return _typestore().deserialize_cdr(memoryview(cdr), spec.type)
+    except (SerdeError, IndexError) as error:
+        raise DecodeError(f'{spec.topic}: not a readable {spec.type}: {error}') from error
+
+
+def _pixels(spec: CameraStream | TactileStream, message: Any) -> tuple[np.ndarray, str]:
+    """A checked view [H, W, C] of an Image's bytes without row padding, and its channel order."""
+    channels, order = _layout(spec, message.encoding)
+    height, width, step, data = message.height, message.width, message.step, message.data
+    if not (0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX):
+        raise DecodeError(f'{spec.topic}: {width}x{height} px; expected 1 to {MAX_SIDE_PX} a side')
+    if step < width * channels or len(data) != height * step:
+        found = f'{width}x{height} {message.encoding} with step {step} and {len(data)} bytes'
+        expected = f'step >= {width * channels} and step * {height} bytes'
+        raise DecodeError(f'{spec.topic}: {found}; expected {expected}; the driver fills Image wrongly')
+    # is_bigendian is not looked at: it has no meaning for 8-bit channels, and drivers set it at random.
+    rows = data.reshape(height, step)[:, : width * channels]
+    return rows.reshape(height, width, channels), order
+
+
+def _layout(spec: CameraStream | TactileStream, encoding: str) -> tuple[int, str]:
+    if spec.encoding is not None and encoding != spec.encoding:
+        remedy = f'correct the driver, or set encoding: {encoding}'
+        raise DecodeError(
+            f'{spec.topic}: encoding {encoding!r}; the contract expects {spec.encoding!r}; {remedy}'
+        )
+    if encoding not in _LAYOUTS:
+        known = ', '.join(_LAYOUTS)
+        raise DecodeError(
+            f'{spec.topic}: encoding {encoding!r}; expected one of {known}; set the driver to one'
+        )
+    channels, order = _LAYOUTS[encoding]
+    if order is None and spec.channel_order is None:
+        remedy = 'declare channel_order: rgb or bgr'
+        raise DecodeError(f"{spec.topic}: encoding {encoding!r} doesn't tell red from blue; {remedy}")
+    return channels, order or spec.channel_order
+
+
+def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
+    """JPEG or PNG -> RGB. Size and colour mode are read from the file's header before its pixels."""
+    try:
+        with Image.open(io.BytesIO(message.data), formats=('JPEG', 'PNG')) as picture:
+            _check_picture(spec, message.format, picture)
+            pixels = np.asarray(picture.convert('RGB'))
+    except (OSError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        found = f'format {message.format!r}, {len(message.data)} bytes'
+        raise DecodeError(f'{spec.topic}: {found}: not a whole JPEG or PNG: {error}') from error
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if spec.channel_order == 'bgr' else pixels
+
+
+def _check_picture(spec: CameraStream | TactileStream, stated: str, picture: Image.Image) -> None:
+    found = (
+        f'{picture.format} of {picture.width}x{picture.height} px, mode {picture.mode} (format {stated!r})'
+    )
+    if spec.encoding is not None and picture.format.lower() != spec.encoding:
+        raise DecodeError(f'{spec.topic}: {found}; the contract expects {spec.encoding}')
+    if max(picture.size) > MAX_SIDE_PX or picture.mode not in ('RGB', 'RGBA', 'L'):
+        raise DecodeError(
+            f'{spec.topic}: {found}; expected 8-bit colour or grey, at most {MAX_SIDE_PX} a side'
+        )

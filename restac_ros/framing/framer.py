@@ -1,0 +1,223 @@
+"""The Framer: samples in, frames out, causally. The node, the recorder and the converter all use this one.
+
+Time is an argument: nothing here reads a clock. A frame at t is made of samples with receive_ns <= t only,
+of which each stream contributes the one captured last.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.buffer import Entry, StreamBuffer, StreamCounters
+from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.frame import Frame, StreamStatus
+from restac_ros.framing.grid import Grid
+from restac_ros.framing.sample import Sample
+from restac_ros.framing.values import decode_value, pose_vector, state_change, state_vector
+
+HISTORY_NS = 500_000_000
+
+
+class Selection(NamedTuple):
+    """The samples that a frame will be made of: found in microseconds, not yet decoded.
+
+    `earlier` holds those of the state one period before; empty at an episode's start.
+    """
+
+    time_ns: int
+    chosen: dict[str, tuple[Entry | None, StreamStatus]]
+    earlier: dict[str, tuple[Entry | None, StreamStatus]]
+
+
+class Framer:
+    """Keeps each stream's recent samples and makes frames of them.
+
+    Frames can be asked for at any time up to `history_ns` before the newest sample. A message is decoded
+    once, and only if a frame uses it. Not thread safe; a node that must not block its subscriptions while
+    images are decoded holds its lock for `push` and `select`, and calls `compose` outside it.
+    """
+
+    def __init__(self, contract: Contract, start_ns: int, history_ns: int = HISTORY_NS) -> None:
+        self.contract = contract
+        self.start_ns = start_ns
+        kept_ns = history_ns + contract.period_ns
+        self._buffers = {
+            name: StreamBuffer(spec, contract.max_skew_ns, kept_ns) for name, spec in contract.streams.items()
+        }
+        self._state_streams = (contract.pose_stream, contract.gripper_stream)
+
+    @property
+    def counters(self) -> dict[str, StreamCounters]:
+        """What has happened to each stream's messages so far (live objects)."""
+        return {name: buffer.counters for name, buffer in self._buffers.items()}
+
+    def push(self, sample: Sample) -> None:
+        """Take in a sample, in the order of arrival; ContractError for a stream not in the contract."""
+        buffer = self._buffers.get(sample.stream)
+        if buffer is None:
+            self.contract.stream(sample.stream)
+        buffer.push(sample)
+
+    def frame_at(self, time_ns: int, streams: Collection[str] | None = None) -> Frame:
+        """The frame at `time_ns`, of all streams or of the named ones.
+
+        State and action_prev are there (and asked of a usable frame) when both their streams are among them.
+        """
+        return self.compose(self.select(time_ns, streams))
+
+    def select(self, time_ns: int, streams: Collection[str] | None = None) -> Selection:
+        """Choose each stream's sample for a frame at `time_ns`."""
+        names = [name for name in self._buffers if streams is None or name in streams]
+        for name in streams or ():
+            self.contract.stream(name)
+        chosen = {name: self._choose(name, time_ns) for name in names}
+        before_ns = time_ns - self.contract.period_ns
+        earlier = {}
+        if before_ns >= self.start_ns and self._has_state(chosen):
+            earlier = {name: self._choose(name, before_ns) for name in self._state_streams}
+        return Selection(time_ns, chosen, earlier)
+
+    def compose(self, selection: Selection) -> Frame:
+        """Decode a selection into a frame. Touches no buffer."""
+        contract = self.contract
+        values, statuses = self._decode_all(selection.chosen)
+        reasons = [
+            f'{name}: {status.reason}'
+            for name, status in statuses.items()
+            if contract.streams[name].required and not status.valid
+        ]
+        state, action_prev = None, None
+        if self._has_state(selection.chosen):
+            state = self._state(values)
+            if state is not None:
+                action_prev, problem = self._action_prev(state, selection)
+                reasons += [problem] if problem else []
+        by_role = {
+            role: {name: values[name] for name in contract.by_role(role) if name in values}
+            for role in ('camera', 'tactile', 'target_pose')
+        }
+        return Frame(
+            time_ns=selection.time_ns,
+            images=by_role['camera'],
+            tactile=by_role['tactile'],
+            state=_read_only_float32(state),
+            action_prev=_read_only_float32(action_prev),
+            target=_read_only_float32(
+                next((pose_vector(contract, pose) for pose in by_role['target_pose'].values()), None)
+            ),
+            streams=statuses,
+            reasons=tuple(reasons),
+        )
+
+    def state_at(self, time_ns: int) -> np.ndarray | None:
+        """State float64 [7] at `time_ns`, from what had been received by then; None when it isn't known."""
+        values, _ = self._decode_all({name: self._choose(name, time_ns) for name in self._state_streams})
+        return self._state(values)
+
+    def _has_state(self, chosen: Collection[str]) -> bool:
+        return all(name in chosen for name in self._state_streams)
+
+    def _choose(self, name: str, time_ns: int) -> tuple[Entry | None, StreamStatus]:
+        """A stream's sample at `time_ns` and what its times say about it."""
+        buffer = self._buffers[name]
+        entry, future = buffer.newest_at(time_ns), buffer.future_at(time_ns)
+        age_ns = time_ns - entry.stamp_ns if entry else None
+        max_age_ns = buffer.spec.max_age_ns
+        reason = ''
+        if age_ns is None or age_ns > max_age_ns:
+            if future and (entry is None or future.receive_ns > entry.receive_ns):
+                ahead_ms = (future.stamp_ns - future.receive_ns) / 1e6
+                limit = f'(limit {self.contract.max_skew_ms:g} ms)'
+                reason = (
+                    f'future: stamped {ahead_ms:.0f} ms after its receipt {limit}; synchronise the clocks'
+                )
+            elif entry is None:
+                reason = f'missing: nothing received on {buffer.spec.topic}'
+            else:
+                reason = f'stale: age {age_ns / 1e6:.0f} ms > {buffer.spec.max_age_ms:g} ms'
+        stamps = (entry.stamp_ns, entry.receive_ns) if entry else (None, None)
+        return entry, StreamStatus(*stamps, age_ns, valid=not reason, reason=reason)
+
+    def _decode_all(
+        self, chosen: dict[str, tuple[Entry | None, StreamStatus]]
+    ) -> tuple[dict[str, np.ndarray], dict[str, StreamStatus]]:
+        """Values of the valid choices, and all statuses, now with what decoding found."""
+        values, statuses = {}, {}
+        for name, (entry, status) in chosen.items():
+            if status.valid:
+                self._decode(name, entry)
+                if entry.error:
+                    status = replace(status, valid=False, reason=f'undecodable: {entry.error}')
+                else:
+                    values[name] = entry.value
+            statuses[name] = status
+        return values, statuses
+
+    def _decode(self, name: str, entry: Entry) -> None:
+        """Decode an entry unless it has been; its bytes are then let go."""
+        cdr = entry.cdr
+        if cdr is None:
+            return
+        counters = self._buffers[name].counters
+        try:
+            entry.value = decode_value(self.contract, name, cdr)
+            counters.decoded += 1
+        except DecodeError as error:
+            entry.error = str(error)
+            counters.undecodable += 1
+        entry.cdr = None
+
+    def _state(self, values: dict[str, np.ndarray]) -> np.ndarray | None:
+        pose, opening = (values.get(name) for name in self._state_streams)
+        if pose is None or opening is None:
+            return None
+        return state_vector(self.contract, pose, opening)
+
+    def _action_prev(self, state: np.ndarray, selection: Selection) -> tuple[np.ndarray | None, str]:
+        """The change of the state over the last period, or why it isn't known."""
+        if not selection.earlier:
+            return np.zeros(7), ''
+        values, statuses = self._decode_all(selection.earlier)
+        before = self._state(values)
+        if before is None:
+            faults = [f'{name} {status.reason}' for name, status in statuses.items() if not status.valid]
+            return None, f'action_prev: no state one period earlier: {"; ".join(faults)}'
+        return state_change(self.contract, state, before), ''
+
+
+def frames(
+    contract: Contract,
+    samples: Iterable[Sample],
+    start_ns: int,
+    end_ns: int,
+    framer: Framer | None = None,
+) -> Iterator[Frame]:
+    """Frames of recorded samples at the grid's ticks in [start_ns, end_ns).
+
+    `samples` come in the order of arrival, as in a journal. Give a `framer` (made for the same contract and
+    start) to read its counters afterwards.
+    """
+    framer = framer or Framer(contract, start_ns)
+    grid = Grid(start_ns, contract.fps)
+    arrivals = iter(samples)
+    upcoming = next(arrivals, None)
+    for index in count():
+        tick_ns = grid.tick_ns(index)
+        if tick_ns >= end_ns:
+            return
+        while upcoming is not None and upcoming.receive_ns <= tick_ns:
+            framer.push(upcoming)
+            upcoming = next(arrivals, None)
+        yield framer.frame_at(tick_ns)
+
+
+def _read_only_float32(values: np.ndarray | None) -> np.ndarray | None:
+    if values is None:
+        return None
+    values = values.astype(np.float32)
+    values.flags.writeable = False
+    return values
