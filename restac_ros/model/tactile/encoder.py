@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from restac_ros.model.tactile.config import EncoderConfig
+from restac_ros.model.tactile.group_norm import GroupNorm
 
 _NORM_EPSILON = 1e-6
 
@@ -121,8 +122,8 @@ class TactileImageEncoder(nnx.Module):
         return self.conv_out(nnx.swish(self.norm_out(x)))
 
 
-def _group_norm(width: int, config: EncoderConfig, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    return nnx.GroupNorm(width, num_groups=config.norm_groups, epsilon=_NORM_EPSILON, rngs=rngs)
+def _group_norm(width: int, config: EncoderConfig, rngs: nnx.Rngs) -> GroupNorm:
+    return GroupNorm(width, num_groups=config.norm_groups, epsilon=_NORM_EPSILON, rngs=rngs)
 
 
 def _conv3x3(in_width: int, width: int, rngs: nnx.Rngs) -> nnx.Conv:

@@ -5,6 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from restac_ros.model.tactile.config import EventConfig
+from restac_ros.model.tactile.group_norm import GroupNorm
 
 
 class EventBlock(nnx.Module):
@@ -12,9 +13,9 @@ class EventBlock(nnx.Module):
 
     def __init__(self, config: EventConfig, rngs: nnx.Rngs):
         width = config.width
-        self.norm1 = nnx.GroupNorm(width, num_groups=config.norm_groups, epsilon=1e-5, rngs=rngs)
+        self.norm1 = GroupNorm(width, num_groups=config.norm_groups, epsilon=1e-5, rngs=rngs)
         self.conv1 = nnx.Conv(width, width, (3, 3), padding=1, rngs=rngs)
-        self.norm2 = nnx.GroupNorm(width, num_groups=config.norm_groups, epsilon=1e-5, rngs=rngs)
+        self.norm2 = GroupNorm(width, num_groups=config.norm_groups, epsilon=1e-5, rngs=rngs)
         self.conv2 = nnx.Conv(width, width, (3, 3), padding=1, rngs=rngs)
 
     def __call__(self, x: Float[Array, 'B h w c']) -> Float[Array, 'B h w c']:
