@@ -1,0 +1,248 @@
+"""Two Gemma experts that share one attention (pi0, arXiv 2410.24164), with adaRMS in the second (pi0.5).
+
+Expert 0 reads images and text (the prefix), expert 1 state and noisy actions (the suffix). Module and
+parameter names are openpi's: what belongs to expert 1 ends in `_1`. Weights are cast to the activations'
+dtype at use; norms, rotary embeddings, attention logits and softmax are float32.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from restac_ros.model.attention import grouped_query_attention, rotary_embedding
+from restac_ros.model.config import Dtype, GemmaConfig
+from restac_ros.model.layers import scan_layers, stack_layers
+from restac_ros.model.lora import FeedForward, LoraEinsum
+from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated
+
+_SUFFIXES = ('', '_1')
+
+type Configs = tuple[GemmaConfig, GemmaConfig]
+type PerExpert = tuple[Float[Array, 'B _ _'] | None, Float[Array, 'B _ _'] | None]
+"""Tokens [B, T, W] of expert 0 and of expert 1; None where an expert takes no part in a pass."""
+
+type Gates = tuple[Float[Array, '_ 1 _'] | None, Float[Array, '_ 1 _'] | None]
+"""What each expert's norm multiplies the residual branch with; None is one."""
+
+
+class KeysValues(NamedTuple):
+    """Rotated keys, and values, of every layer (leading axis L) or of one."""
+
+    keys: Float[Array, '*L B S K H']
+    values: Float[Array, '*L B S K H']
+
+
+class Modulation(NamedTuple):
+    """adaRMS scale, shift and gate, concatenated, of expert 1's norms, at N flow times.
+
+    N is the batch in training and the number of Euler steps in a sampling plan; with N = 1 all samples
+    share one flow time. Axis L is the layer; a layer's own slice lacks it, and has no `final`.
+    """
+
+    attention: Float[Array, 'N *L 3*W']
+    feed_forward: Float[Array, 'N *L 3*W']
+    final: Float[Array, 'N 3*W'] | None
+
+
+class Embedder(nnx.Module):
+    """Token embeddings, scaled by sqrt(width) in the table's dtype."""
+
+    def __init__(self, vocab_size: int, width: int, *, rngs: nnx.Rngs) -> None:
+        table = nnx.initializers.normal()(rngs.params(), (vocab_size, width), jnp.float32)
+        self.input_embedding = nnx.Param(table)
+
+    def __call__(self, tokens: Int[Array, 'B T']) -> Float[Array, 'B T W']:
+        """Return one row per token."""
+        rows = self.input_embedding[tokens]
+        return rows * jnp.sqrt(rows.shape[-1]).astype(rows.dtype)
+
+
+class Attention(nnx.Module):
+    """Each expert projects its own tokens; all tokens attend together."""
+
+    def __init__(self, configs: Configs, *, rngs: nnx.Rngs) -> None:
+        self.head_dim = configs[0].head_dim
+        per_head = nnx.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
+        per_kv_head = nnx.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0, 1))
+        merge_heads = nnx.initializers.lecun_normal(in_axis=(-3, -2), out_axis=-1)
+        for suffix, config in zip(_SUFFIXES, configs, strict=True):
+            q_shape = (config.num_heads, config.width, config.head_dim)
+            kv_shape = (2, config.num_kv_heads, config.width, config.head_dim)
+            out_shape = (config.num_heads, config.head_dim, config.width)
+            lora = config.lora_attention
+            q = LoraEinsum('BTD,NDH->BTNH', q_shape, per_head, lora, rngs=rngs)
+            kv = LoraEinsum('BSD,cKDH->cBSKH', kv_shape, per_kv_head, lora, rngs=rngs)
+            out = LoraEinsum('BTNH,NHD->BTD', out_shape, merge_heads, lora, rngs=rngs)
+            setattr(self, f'q_einsum{suffix}', q)
+            setattr(self, f'kv_einsum{suffix}', kv)
+            setattr(self, f'attn_vec_einsum{suffix}', out)
+
+    def __call__(
+        self,
+        xs: PerExpert,
+        positions: Int[Array, 'B T'],
+        mask: Bool[Array, 'B T S'],
+        cache: KeysValues | None,
+    ) -> tuple[PerExpert, KeysValues]:
+        """Return each expert's output, and the keys and values of the tokens given here."""
+        queries, own = self._project(xs, positions)
+        seen = own
+        if cache is not None:
+            seen = KeysValues(*(jnp.concatenate(pair, axis=1) for pair in zip(cache, own, strict=True)))
+        encoded = grouped_query_attention(queries, *seen, mask)
+        return self._project_out(encoded, xs), own
+
+    def _project(
+        self, xs: PerExpert, positions: Int[Array, 'B T']
+    ) -> tuple[Float[Array, 'B T N H'], KeysValues]:
+        parts = []
+        for suffix, x in zip(_SUFFIXES, xs, strict=True):
+            if x is not None:
+                k, v = getattr(self, f'kv_einsum{suffix}')(x)
+                parts.append((getattr(self, f'q_einsum{suffix}')(x), k, v))
+        q, k, v = (jnp.concatenate(tensors, axis=1) for tensors in zip(*parts, strict=True))
+        q = rotary_embedding(q, positions) * self.head_dim**-0.5
+        return q, KeysValues(rotary_embedding(k, positions), v)
+
+    def _project_out(self, encoded: Float[Array, 'B T N H'], xs: PerExpert) -> PerExpert:
+        outs: list[Float[Array, 'B T W'] | None] = []
+        start = 0
+        for suffix, x in zip(_SUFFIXES, xs, strict=True):
+            if x is None:
+                outs.append(None)
+                continue
+            end = start + x.shape[1]
+            outs.append(getattr(self, f'attn_vec_einsum{suffix}')(encoded[:, start:end]))
+            start = end
+        return outs[0], outs[1]
+
+
+class Block(nnx.Module):
+    """Pre-norm transformer layer of both experts."""
+
+    def __init__(self, configs: Configs, adaptive: bool, *, rngs: nnx.Rngs) -> None:
+        self.attn = Attention(configs, rngs=rngs)
+        for suffix, config in zip(_SUFFIXES, configs, strict=True):
+            norm = AdaptiveRMSNorm if adaptive and suffix else RMSNorm
+            feed_forward = FeedForward(config.width, config.mlp_dim, config.lora_mlp, rngs=rngs)
+            setattr(self, f'pre_attention_norm{suffix}', norm(config.width, rngs=rngs))
+            setattr(self, f'pre_ffw_norm{suffix}', norm(config.width, rngs=rngs))
+            setattr(self, f'mlp{suffix}', feed_forward)
+
+    def __call__(
+        self,
+        xs: PerExpert,
+        positions: Int[Array, 'B T'],
+        mask: Bool[Array, 'B T S'],
+        modulation: Modulation | None,
+        cache: KeysValues | None,
+    ) -> tuple[PerExpert, KeysValues]:
+        """Return the tokens after this layer, and the keys and values of the tokens given here."""
+        modulations = (None, None) if modulation is None else modulation[:2]
+        normed, gates = _normalise(self, 'pre_attention_norm', xs, modulations[0])
+        attended, keys_values = self.attn(normed, positions, mask, cache)
+        xs = _add(xs, attended, gates)
+        normed, gates = _normalise(self, 'pre_ffw_norm', xs, modulations[1])
+        fed = tuple(
+            None if x is None else getattr(self, f'mlp{suffix}')(x)
+            for suffix, x in zip(_SUFFIXES, normed, strict=True)
+        )
+        return _add(xs, fed, gates), keys_values
+
+
+class Gemma(nnx.Module):
+    """The two experts: embeddings, stacked layers, final norms."""
+
+    def __init__(
+        self, configs: Configs, vocab_size: int, dtype: Dtype, adaptive: bool, *, rngs: nnx.Rngs
+    ) -> None:
+        """`adaptive` gives expert 1 adaRMS norms (pi0.5)."""
+        self.dtype = jnp.dtype(dtype)
+        self.adaptive = adaptive
+        self.embedder = Embedder(vocab_size, configs[0].width, rngs=rngs)
+        self.layers = stack_layers(
+            lambda layer_rngs: Block(configs, adaptive, rngs=layer_rngs), configs[0].depth, rngs
+        )
+        self.final_norm = RMSNorm(configs[0].width, rngs=rngs)
+        self.final_norm_1 = (AdaptiveRMSNorm if adaptive else RMSNorm)(configs[1].width, rngs=rngs)
+
+    def embed(self, tokens: Int[Array, 'B T']) -> Float[Array, 'B T W']:
+        """Token embeddings in the compute dtype."""
+        return self.embedder(tokens).astype(self.dtype)
+
+    def modulate(self, condition: Float[Array, 'N W']) -> Modulation | None:
+        """Modulation of every norm of expert 1 by N flow-time codes; None where the norms are plain.
+
+        It depends on nothing else, so for a fixed list of flow times it is computed once per checkpoint.
+        """
+        if not self.adaptive:
+            return None
+        condition = condition.astype(self.dtype)
+        return Modulation(
+            self.layers.pre_attention_norm_1.modulation(condition),
+            self.layers.pre_ffw_norm_1.modulation(condition),
+            self.final_norm_1.modulation(condition),
+        )
+
+    def __call__(
+        self,
+        xs: PerExpert,
+        positions: Int[Array, 'B T'],
+        mask: Bool[Array, 'B T S'],
+        modulation: Modulation | None = None,
+        cache: KeysValues | None = None,
+    ) -> tuple[PerExpert, KeysValues]:
+        """Run all layers.
+
+        Args:
+            xs: prefix and suffix tokens; None for the one that is absent.
+            positions: of all tokens given, prefix first.
+            mask: which key each token may read; keys are the cache's (if any), then the tokens given.
+            modulation: from `modulate`; needed with suffix tokens where the norms are adaptive.
+            cache: keys and values of an earlier prefix pass.
+
+        Returns:
+            Both experts' tokens after their final norm, and the keys and values of the tokens given.
+        """
+        xs = tuple(None if x is None else x.astype(self.dtype) for x in xs)
+        by_layer = None
+        if modulation is not None:
+            by_layer = Modulation(
+                modulation.attention.swapaxes(0, 1), modulation.feed_forward.swapaxes(0, 1), None
+            )
+
+        def body(block: Block, xs: PerExpert, inputs: tuple) -> tuple[PerExpert, KeysValues]:
+            layer_modulation, layer_cache = inputs
+            return block(xs, positions, mask, layer_modulation, layer_cache)
+
+        xs, keys_values = scan_layers(self.layers, body, xs, (by_layer, cache))
+        outs, _ = _normalise(self, 'final_norm', xs, modulation and modulation.final)
+        return outs, keys_values
+
+
+def _normalise(
+    owner: nnx.Module,
+    name: str,
+    xs: PerExpert,
+    modulation: Float[Array, 'N 3*W'] | None,
+) -> tuple[PerExpert, Gates]:
+    """Each expert's norm of this name, and the gate it sets on the residual branch (None: ungated)."""
+    pairs = [(None, None), (None, None)]
+    for expert, (suffix, x) in enumerate(zip(_SUFFIXES, xs, strict=True)):
+        if x is None:
+            continue
+        norm = getattr(owner, f'{name}{suffix}')
+        pairs[expert] = norm(x, modulation) if isinstance(norm, AdaptiveRMSNorm) else (norm(x), None)
+    return tuple(zip(*pairs, strict=True))
+
+
+def _add(
+    xs: PerExpert,
+    ys: PerExpert,
+    gates: Gates,
+) -> PerExpert:
+    return tuple(
+        None if x is None else add_gated(x, y, gate) for x, y, gate in zip(xs, ys, gates, strict=True)
+    )

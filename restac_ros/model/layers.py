@@ -1,0 +1,39 @@
+"""Layer stacks: one module whose parameters carry a leading layer axis, run by a scan.
+
+The leading axis is openpi's checkpoint layout; the scan keeps compile time independent of depth.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+Body = Callable[[Any, Any, Any], tuple[Any, Any]]
+"""(layer, carry, per-layer input) -> (carry, per-layer output), as in `jax.lax.scan`."""
+
+
+def stack_layers[M: nnx.Module](make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
+    """One module with the parameters of `depth` independently initialised layers stacked on axis 0."""
+
+    @nnx.split_rngs(splits=depth)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def build(layer_rngs: nnx.Rngs) -> M:
+        return make(layer_rngs)
+
+    return build(rngs)
+
+
+def scan_layers(layers: nnx.Module, body: Body, carry: Any, inputs: Any = None) -> tuple[Any, Any]:
+    """Run `body` through the stacked layers, each with its slice of `inputs`.
+
+    Under differentiation nothing inside a layer is stored: the backward pass recomputes it from the carry.
+    """
+    graph, parameters = nnx.split(layers)
+
+    def step(carry: Any, sliced: tuple[Any, Any]) -> tuple[Any, Any]:
+        layer_parameters, layer_input = sliced
+        return body(nnx.merge(graph, layer_parameters), carry, layer_input)
+
+    rematerialised = jax.checkpoint(step, prevent_cse=False, policy=jax.checkpoint_policies.nothing_saveable)
+    return jax.lax.scan(rematerialised, carry, (parameters, inputs))

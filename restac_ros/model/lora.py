@@ -1,0 +1,109 @@
+"""Weights with optional low-rank adapters (Hu et al. 2021, arXiv 2106.09685), and what an adapter freezes.
+
+Names, shapes and arithmetic are openpi's, so that adapters trained there load here: attention scales the
+adapter by alpha / rank, the feed-forward block does not; where an einsum sums over heads and head size,
+each factor sums over the heads by itself.
+"""
+
+import re
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from restac_ros.model.config import LoraConfig, ModelConfig
+
+_LORA_INIT = nnx.initializers.normal(stddev=0.01)
+
+
+class LoraEinsum(nnx.Module):
+    """An einsum weight `w`, with factors `lora_a` (last axis -> rank), `lora_b` (second to last -> rank)."""
+
+    def __init__(
+        self,
+        equation: str,
+        shape: tuple[int, ...],
+        init: nnx.initializers.Initializer,
+        lora: LoraConfig | None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """`equation` is 'inputs,weight->outputs' and must not use the letter r."""
+        self.equation = equation
+        self.lora = lora
+        self.w = nnx.Param(init(rngs.params(), shape, jnp.float32))
+        if lora is not None:
+            *batch, fan_in, fan_out = shape
+            self.lora_a = nnx.Param(_LORA_INIT(rngs.params(), (*batch, fan_in, lora.rank), jnp.float32))
+            self.lora_b = nnx.Param(_LORA_INIT(rngs.params(), (*batch, lora.rank, fan_out), jnp.float32))
+
+    def __call__(self, x: Float[Array, '...']) -> Float[Array, '...']:
+        """Apply the weight (and adapter) in x's dtype."""
+        y = jnp.einsum(self.equation, x, self.w[...].astype(x.dtype))
+        if self.lora is None:
+            return y
+        down, up = _adapter_equations(self.equation)
+        low = jnp.einsum(down, x, self.lora_a[...].astype(x.dtype))
+        return y + jnp.einsum(up, low, self.lora_b[...].astype(x.dtype)) * self.lora.scale
+
+
+def _adapter_equations(equation: str) -> tuple[str, str]:
+    """Equations of the two factors: the weight's last two letters, each in turn, become the rank r."""
+    inputs, weight, outputs = re.split(',|->', equation)
+    fan_in, fan_out = weight[-2], weight[-1]
+    low = outputs.replace(fan_out, 'r')
+    return (
+        f'{inputs},{weight.replace(fan_out, "r")}->{low}',
+        f'{low},{weight.replace(fan_in, "r")}->{outputs}',
+    )
+
+
+class FeedForward(nnx.Module):
+    """Gemma's gated feed-forward block: (gelu(x w0) * (x w1)) w, without biases."""
+
+    def __init__(self, width: int, hidden: int, lora: LoraConfig | None, *, rngs: nnx.Rngs) -> None:
+        gating_init = nnx.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
+        linear_init = nnx.initializers.lecun_normal(in_axis=-2, out_axis=-1)
+        self.lora = lora
+        self.gating_einsum = nnx.Param(gating_init(rngs.params(), (2, width, hidden), jnp.float32))
+        self.linear = nnx.Param(linear_init(rngs.params(), (hidden, width), jnp.float32))
+        if lora is not None:
+            rank = lora.rank
+            self.gating_einsum_lora_a = nnx.Param(_LORA_INIT(rngs.params(), (2, width, rank), jnp.float32))
+            self.gating_einsum_lora_b = nnx.Param(_LORA_INIT(rngs.params(), (2, rank, hidden), jnp.float32))
+            self.linear_lora_a = nnx.Param(_LORA_INIT(rngs.params(), (hidden, rank), jnp.float32))
+            self.linear_lora_b = nnx.Param(_LORA_INIT(rngs.params(), (rank, width), jnp.float32))
+
+    def __call__(self, x: Float[Array, 'B T W']) -> Float[Array, 'B T W']:
+        """Apply the block in x's dtype."""
+        gate, up = (self._gating(x, branch) for branch in range(2))
+        hidden = nnx.gelu(gate) * up
+        y = hidden @ self.linear[...].astype(x.dtype)
+        if self.lora is None:
+            return y
+        return y + _low_rank(hidden, self.linear_lora_a[...], self.linear_lora_b[...])
+
+    def _gating(self, x: Float[Array, 'B T W'], branch: int) -> Float[Array, 'B T M']:
+        y = x @ self.gating_einsum[branch].astype(x.dtype)
+        if self.lora is None:
+            return y
+        return y + _low_rank(x, self.gating_einsum_lora_a[branch], self.gating_einsum_lora_b[branch])
+
+
+def _low_rank(
+    x: Float[Array, 'B T i'], a: Float[Array, 'i r'], b: Float[Array, 'r o']
+) -> Float[Array, 'B T o']:
+    return (x @ a.astype(x.dtype)) @ b.astype(x.dtype)
+
+
+def is_frozen(config: ModelConfig, path: str) -> bool:
+    """Whether fine-tuning with the configured adapters leaves this parameter as it is (openpi's freeze rule).
+
+    An adapter on one expert freezes the rest of that expert, its norms included; SigLIP, the projections
+    and everything tactile keep training. Without adapters nothing is frozen. `path` is '/'-joined.
+    """
+    if 'llm' not in path.split('/') or 'lora' in path:
+        return False
+    is_action_expert = re.search(r'llm.*_1', path) is not None
+    expert = config.action_expert if is_action_expert else config.paligemma
+    return expert.lora_attention is not None or expert.lora_mlp is not None

@@ -1,0 +1,289 @@
+"""pi0.5 (arXiv 2504.16054): a vision-language prefix, and an action expert that denoises a chunk of actions.
+
+Inference is two calls at two rates: `encode_prefix` for cameras and prompt, `sample_actions` for a chunk.
+Training is one pass over prefix and suffix together, `velocity_joint`. Both give the same velocity.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from restac_ros.model import flow_matching
+from restac_ros.model.attention import attention_mask, token_positions
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.gemma import Gemma, KeysValues, Modulation
+from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.observation import CAMERA_SLOTS, Observation, pixels_to_float
+from restac_ros.model.siglip import Siglip
+from restac_ros.model.tactile.interface import TactileCode
+
+
+class PrefixCache(NamedTuple):
+    """What cameras and prompt contribute; reusable for as many chunks and tactile frames as it holds."""
+
+    keys: Float[Array, 'L B S K H']
+    values: Float[Array, 'L B S K H']
+    mask: Bool[Array, 'B S']
+    prefix_out: Float[Array, 'B S W'] | None  # expert 0's final tokens, where the fusion reads them
+    view_features: Float[Array, 'B F'] | None  # the tactile prior's part that depends on the cameras only
+
+
+class TimeCode(NamedTuple):
+    """What the action expert knows of N flow times."""
+
+    embedding: Float[Array, 'N W']  # sines and cosines; pi0 concatenates them to the action tokens
+    modulation: Modulation | None  # pi0.5's adaRMS
+
+
+class SamplingPlan(NamedTuple):
+    """Everything in sampling that depends on the parameters and the number of Euler steps only."""
+
+    times: Float[Array, ' n']
+    code: TimeCode
+
+
+class PaliGemma(nnx.Module):
+    """Vision encoder and language experts, under openpi's names."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.img = Siglip(config.siglip, config.image_size, config.paligemma.width, config.dtype, rngs=rngs)
+        self.llm = Gemma(
+            (config.paligemma, config.action_expert),
+            config.vocab_size,
+            config.dtype,
+            adaptive=config.time_conditioning == 'adarms',
+            rngs=rngs,
+        )
+
+
+class Pi05(nnx.Module):
+    """The base policy; with `time_conditioning = 'concat'` it is pi0.
+
+    Subclasses add touch through the hooks below; without touch they do nothing.
+    """
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        width = config.action_expert.width
+        self.PaliGemma = PaliGemma(config, rngs=rngs)
+        self.action_in_proj = nnx.Linear(config.action_dim, width, rngs=rngs)
+        if config.time_conditioning == 'adarms':
+            self.time_mlp_in = nnx.Linear(width, width, rngs=rngs)
+            self.time_mlp_out = nnx.Linear(width, width, rngs=rngs)
+        else:
+            self.state_proj = nnx.Linear(config.action_dim, width, rngs=rngs)
+            self.action_time_mlp_in = nnx.Linear(2 * width, width, rngs=rngs)
+            self.action_time_mlp_out = nnx.Linear(width, width, rngs=rngs)
+        self.action_out_proj = nnx.Linear(width, config.action_dim, rngs=rngs)
+
+    # Prefix: cameras, then prompt.
+
+    def embed_prefix(
+        self,
+        images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']],
+        image_masks: dict[str, Bool[Array, ' B']],
+        tokens: Int[Array, 'B T'],
+        token_mask: Bool[Array, 'B T'],
+    ) -> tuple[Float[Array, 'B S W'], Bool[Array, 'B S']]:
+        """Prefix tokens and their validity; cameras in the order of CAMERA_SLOTS, absent ones left out."""
+        slots = [slot for slot in CAMERA_SLOTS if slot in images]
+        pixels = jnp.stack([pixels_to_float(images[slot]) for slot in slots], axis=1)
+        batch, num_cameras = pixels.shape[:2]
+        image_tokens = self.PaliGemma.img(pixels.reshape(-1, *pixels.shape[2:]))
+        image_tokens = image_tokens.reshape(batch, -1, image_tokens.shape[-1])
+        camera_mask = jnp.stack([image_masks[slot] for slot in slots], axis=1)
+        image_mask = jnp.repeat(camera_mask, image_tokens.shape[1] // num_cameras, axis=1)
+        prompt = self.PaliGemma.llm.embed(tokens)
+        return jnp.concatenate([image_tokens, prompt], axis=1), jnp.concatenate(
+            [image_mask, token_mask], axis=1
+        )
+
+    def encode_prefix(
+        self,
+        images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']],
+        image_masks: dict[str, Bool[Array, ' B']],
+        tokens: Int[Array, 'B T'],
+        token_mask: Bool[Array, 'B T'],
+    ) -> PrefixCache:
+        """Run expert 0 over cameras and prompt, once per camera frame.
+
+        Arguments are `Observation`'s fields. The prompt may be cut to any length that holds its valid tokens.
+        """
+        prefix, mask = self.embed_prefix(images, image_masks, tokens, token_mask)
+        same_block = jnp.zeros(mask.shape[1], bool)
+        (prefix_out, _), cache = self.PaliGemma.llm(
+            (prefix, None), token_positions(mask), attention_mask(mask, same_block)
+        )
+        return PrefixCache(*cache, mask, prefix_out, self.encode_views(images))
+
+    # Suffix: touch and state, then noisy actions.
+
+    def time_code(self, time: Float[Array, ' N']) -> TimeCode:
+        """Encode flow times for the action expert."""
+        embedding = flow_matching.time_embedding(time, self.config.action_expert.width)
+        if self.config.time_conditioning == 'concat':
+            return TimeCode(embedding, None)
+        condition = nnx.swish(self.time_mlp_out(nnx.swish(self.time_mlp_in(embedding))))
+        return TimeCode(embedding, self.PaliGemma.llm.modulate(condition))
+
+    def plan_sampling(self, num_steps: int = 10) -> SamplingPlan:
+        """Time embeddings and adaRMS modulations of `num_steps` Euler steps, once per checkpoint.
+
+        Raises:
+            ValueError: fewer than one step.
+        """
+        times = flow_matching.euler_times(num_steps)
+        return SamplingPlan(times, self.time_code(times))
+
+    def embed_suffix(
+        self,
+        state: Float[Array, 'B D'],
+        x_t: Float[Array, 'B T D'],
+        code: TimeCode,
+        reading: Intermediates | None,
+    ) -> tuple[Float[Array, 'B S W'], Bool[Array, ' S']]:
+        """Suffix tokens, and where each opens an attention block.
+
+        Context tokens (touch, state) each have their own block, so none of them reads the noisy actions.
+        """
+        tokens = [*self.suffix_context(state, reading), self._embed_actions(x_t, code)]
+        opens_block = [True] * len(tokens) + [False] * (x_t.shape[1] - 1)
+        return jnp.concatenate(tokens, axis=1), jnp.array(opens_block)
+
+    def _embed_actions(self, x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T W']:
+        actions = self.action_in_proj(x_t)
+        if self.config.time_conditioning == 'adarms':
+            return actions
+        time = jnp.broadcast_to(code.embedding[:, None, :], actions.shape)
+        hidden = self.action_time_mlp_in(jnp.concatenate([actions, time], axis=-1))
+        return self.action_time_mlp_out(nnx.swish(hidden))
+
+    # Hooks for touch.
+
+    def encode_views(
+        self, images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']]
+    ) -> Float[Array, 'B F'] | None:
+        """What the tactile prior needs of the cameras; nothing here."""
+        del images
+
+    def observe_touch(self, observation: Observation) -> TactileCode | None:
+        """Encode the observation's tactile image; nothing here."""
+        del observation
+
+    def read_touch(self, touch: TactileCode | None) -> Intermediates | None:
+        """Named intermediates of one tactile code; nothing here."""
+        del touch
+
+    def suffix_context(
+        self, state: Float[Array, 'B D'], reading: Intermediates | None
+    ) -> list[Float[Array, 'B 1 W']]:
+        """Tokens before the actions: the state, where it is a token."""
+        del reading
+        if self.config.state_input != 'token':
+            return []
+        project = self.action_in_proj if self.config.time_conditioning == 'adarms' else self.state_proj
+        return [project(state)[:, None, :]]
+
+    def correct(
+        self, reading: Intermediates | None, prefix_out: Float[Array, 'B S W'], mask: Bool[Array, 'B S']
+    ) -> Intermediates | None:
+        """Add to the intermediates what needs the prefix's final tokens; nothing here."""
+        del prefix_out, mask
+        return reading
+
+    def readout(
+        self, suffix_out: Float[Array, 'B S W'], reading: Intermediates | None
+    ) -> Float[Array, 'B T D']:
+        """Velocity from the action tokens, which are the last of the suffix."""
+        del reading
+        return self.action_out_proj(suffix_out[:, -self.config.action_horizon :])
+
+    def auxiliary_loss(self, reading: Intermediates | None) -> Float[Array, ''] | float:
+        """What is added to every entry of the loss; nothing here."""
+        del reading
+        return 0.0
+
+    # The two ways to a velocity.
+
+    def velocity_cached(
+        self,
+        cache: PrefixCache,
+        reading: Intermediates | None,
+        state: Float[Array, 'B D'],
+        x_t: Float[Array, 'B T D'],
+        code: TimeCode,
+    ) -> Float[Array, 'B T D']:
+        """Velocity at x_t from a prefix cache; `reading` has passed through `correct`."""
+        suffix, opens_block = self.embed_suffix(state, x_t, code, reading)
+        valid = jnp.ones(suffix.shape[:2], bool)
+        to_prefix = jnp.broadcast_to(cache.mask[:, None, :], (*valid.shape, cache.mask.shape[1]))
+        mask = jnp.concatenate([to_prefix, attention_mask(valid, opens_block)], axis=-1)
+        positions = jnp.sum(cache.mask, axis=1, keepdims=True) + token_positions(valid)
+        keys_values = KeysValues(cache.keys, cache.values)
+        (_, suffix_out), _ = self.PaliGemma.llm((None, suffix), positions, mask, code.modulation, keys_values)
+        return self.readout(suffix_out, reading)
+
+    def velocity_joint(
+        self,
+        observation: Observation,
+        x_t: Float[Array, 'B T D'],
+        time: Float[Array, ' B'],
+        touch: TactileCode | None = None,
+    ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
+        """Velocity at x_t, and the intermediates, from one pass over prefix and suffix (training).
+
+        `touch` replaces encoding the observation's tactile image.
+        """
+        reading = self.read_touch(self.observe_touch(observation) if touch is None else touch)
+        prefix, prefix_mask = self.embed_prefix(*observation[:2], *observation[3:5])
+        code = self.time_code(time)
+        suffix, opens_block = self.embed_suffix(observation.state, x_t, code, reading)
+        valid = jnp.concatenate([prefix_mask, jnp.ones(suffix.shape[:2], bool)], axis=1)
+        opens_block = jnp.concatenate([jnp.zeros(prefix.shape[1], bool), opens_block])
+        (prefix_out, suffix_out), _ = self.PaliGemma.llm(
+            (prefix, suffix), token_positions(valid), attention_mask(valid, opens_block), code.modulation
+        )
+        reading = self.correct(reading, prefix_out, prefix_mask)
+        return self.readout(suffix_out, reading), reading
+
+    # What policies and trainers call.
+
+    def sample_actions(
+        self,
+        cache: PrefixCache,
+        touch: TactileCode | None,
+        state: Float[Array, 'B D'],
+        noise: Float[Array, 'B T D'],
+        plan: SamplingPlan,
+    ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
+        """Integrate from noise to a chunk of normalised actions; also return the intermediates."""
+        reading = self.correct(self.read_touch(touch), cache.prefix_out, cache.mask)
+
+        def velocity(x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T D']:
+            one_time = jax.tree.map(lambda leaf: leaf[None], code)
+            return self.velocity_cached(cache, reading, state, x_t, one_time)
+
+        return flow_matching.integrate(velocity, noise, plan.code, plan.times.shape[0]), reading
+
+    def compute_loss(
+        self,
+        observation: Observation,
+        actions: Float[Array, 'B T D'],
+        noise: Float[Array, 'B T D'],
+        time: Float[Array, ' B'],
+        *,
+        touch: TactileCode | None = None,
+        dim_mask: Bool[Array, ' D'] | None = None,
+        step_mask: Bool[Array, 'B T'] | None = None,
+    ) -> Float[Array, 'B T']:
+        """Flow-matching loss of each action step; average it with `flow_matching.mean_loss`.
+
+        `dim_mask` and `step_mask` are False for padded action dimensions and for steps past an episode's end.
+        """
+        x_t, target = flow_matching.interpolate(actions, noise, time)
+        velocity, reading = self.velocity_joint(observation, x_t, time, touch)
+        loss = flow_matching.step_loss(velocity, target, dim_mask, step_mask)
+        return loss + self.auxiliary_loss(reading)
