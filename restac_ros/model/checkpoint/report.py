@@ -1,0 +1,67 @@
+"""What happened to each leaf when parameters were combined, as data and as a text table."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Action = Literal['loaded', 'kept', 'dropped']
+"""loaded: from the source; kept: the model's own value; dropped: a leaf of the source without use."""
+
+
+@dataclass(frozen=True)
+class LeafRecord:
+    """One row of the report."""
+
+    name: str
+    action: Action
+    shape: tuple[int, ...]
+    dtype: str
+    origin: str  # where the value came from, or why the leaf was dropped
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """All rows, in the order loaded, kept, dropped."""
+
+    records: tuple[LeafRecord, ...]
+
+    def names(self, action: Action) -> list[str]:
+        """Leaves with this action."""
+        return [record.name for record in self.records if record.action == action]
+
+    def summary(self) -> str:
+        """One line: leaves and values per action."""
+        leaves = Counter(record.action for record in self.records)
+        values: Counter[str] = Counter()
+        for record in self.records:
+            values[record.action] += record.size
+        return ', '.join(
+            f'{action} {leaves[action]} leaves ({values[action]:,} values)'
+            for action in ('loaded', 'kept', 'dropped')
+        )
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Cells of the table: action, leaf, shape, dtype, origin."""
+        return [
+            (r.action, r.name, '×'.join(map(str, r.shape)) or 'scalar', r.dtype, r.origin)
+            for r in self.records
+        ]
+
+    def table(self) -> str:
+        """The rows under a header, aligned, and the summary."""
+        rows = [('action', 'leaf', 'shape', 'dtype', 'origin'), *self.rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        lines = [
+            '  '.join(
+                [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]
+            ).rstrip()
+            for row in rows
+        ]
+        return '\n'.join([*lines, self.summary()])

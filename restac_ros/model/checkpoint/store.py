@@ -1,0 +1,208 @@
+"""Our own checkpoint: one directory with everything a policy needs to run.
+
+- `params/`: orbax, in openpi's layout (openpi can read it)
+- `assets/restac_ros/norm_stats.json`: normalisation statistics, in openpi's layout
+- `model_config.json`: ModelConfig
+- `contract.yaml`: the contract the weights were trained under
+- `calibration.json`: what was measured for the gate (mean and standard deviation of logvar)
+- `tokenizer.model`: SentencePiece file, optional
+- `checkpoint.json`: format, versions, origin, and size and checksum of every other file
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.files import inventory, new_directory, read_small, verify
+from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
+from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
+from restac_ros.model.config import ConfigError, ModelConfig
+from restac_ros.model.tactile.strict import TactileConfigError
+
+FORMAT = 'restac_ros checkpoint'
+FORMAT_VERSION = 1
+MANIFEST = 'checkpoint.json'
+CONFIG = 'model_config.json'
+CONTRACT = 'contract.yaml'
+CALIBRATION = 'calibration.json'
+TOKENIZER = 'tokenizer.model'
+NORM_STATS = 'assets/restac_ros/norm_stats.json'
+PARAMS = 'params'
+
+_MAX_JSON_BYTES = 16 << 20
+_MAX_CONTRACT_BYTES = 1 << 20
+_MAX_TOKENIZER_BYTES = 64 << 20
+_VERSIONED = ('jax', 'flax', 'orbax-checkpoint', 'numpy')
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """Everything of a checkpoint but its parameters.
+
+    Attributes:
+        config: the model's sizes and switches.
+        contract_text: YAML of the robot contract the weights were trained under.
+        norm_stats: openpi's JSON layout, {'norm_stats': {'state': {'q01': [...], ...}, 'actions': ...}}.
+        calibration: measured values for the gate and how they were obtained.
+        tokenizer: SentencePiece model, where the checkpoint brings its own.
+        origin: how it was made: command, step, base weights.
+        versions: of this package and of the libraries that wrote it.
+    """
+
+    config: ModelConfig
+    contract_text: str
+    norm_stats: Mapping[str, Any]
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: bytes | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory. `params` maps leaf names to arrays."""
+
+    path: Path
+    info: CheckpointInfo
+    params: Params
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's sizes and switches."""
+        return self.info.config
+
+
+def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
+    """Write a new checkpoint directory; it appears complete or not at all.
+
+    Raises:
+        CheckpointError: `path` exists, or a value cannot be stored.
+    """
+    with new_directory(path) as partial:
+        write_orbax(partial / PARAMS, params)
+        _write_json(partial / CONFIG, info.config.to_dict())
+        _write_json(partial / NORM_STATS, info.norm_stats)
+        _write_json(partial / CALIBRATION, info.calibration)
+        (partial / CONTRACT).write_text(info.contract_text, encoding='utf-8')
+        if info.tokenizer is not None:
+            (partial / TOKENIZER).write_bytes(info.tokenizer)
+        manifest = {
+            'format': FORMAT,
+            'format_version': FORMAT_VERSION,
+            'versions': dict(info.versions) or current_versions(),
+            'origin': dict(info.origin),
+            'files': inventory(partial, skip=MANIFEST),
+        }
+        _write_json(partial / MANIFEST, manifest)
+
+
+def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
+    """Read everything but the parameters, after checking that every file is complete.
+
+    Args:
+        path: the checkpoint directory.
+        checksums: also compare contents, which reads every file once; sizes are always compared.
+
+    Raises:
+        CheckpointError: no checkpoint of ours, of another format version, incomplete or damaged; the
+            message names the file.
+    """
+    path = Path(path).absolute()
+    manifest = _read_manifest(path)
+    verify(path, manifest['files'], checksums=checksums)
+    try:
+        config = ModelConfig.from_dict(_read_json(path / CONFIG))
+    except (ConfigError, TactileConfigError) as error:
+        raise CheckpointError(f'{path / CONFIG}: {error}') from error
+    has_tokenizer = TOKENIZER in manifest['files']
+    return CheckpointInfo(
+        config=config,
+        contract_text=read_small(path / CONTRACT, _MAX_CONTRACT_BYTES).decode('utf-8'),
+        norm_stats=_read_json(path / NORM_STATS),
+        calibration=_read_json(path / CALIBRATION),
+        tokenizer=read_small(path / TOKENIZER, _MAX_TOKENIZER_BYTES) if has_tokenizer else None,
+        origin=manifest['origin'],
+        versions=manifest['versions'],
+    )
+
+
+def load_checkpoint(
+    path: Path,
+    *,
+    cast: CastRule = AS_STORED,
+    consume: Callable[[np.ndarray], Leaf] | None = None,
+    checksums: bool = True,
+) -> Checkpoint:
+    """Read a whole checkpoint.
+
+    Args:
+        path: the checkpoint directory.
+        cast: dtype of the parameters in memory.
+        consume: applied to each leaf as it arrives, for example a transfer to the device.
+        checksums: see `load_info`.
+
+    Raises:
+        CheckpointError: as `load_info`, or parameters that cannot be read.
+    """
+    info = load_info(path, checksums=checksums)
+    path = Path(path).absolute()
+    return Checkpoint(path, info, OrbaxParams(path / PARAMS).read(cast=cast, consume=consume))
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of this package and of the libraries that decide what a checkpoint means."""
+    versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
+    try:
+        versions['restac_ros'] = importlib.metadata.version('restac_ros')
+    except importlib.metadata.PackageNotFoundError:
+        versions['restac_ros'] = 'source tree'
+    return versions
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise CheckpointError(
+            f'{path}: no such checkpoint directory. Make one with '
+            f"'restac-ros init-checkpoint --preset tiny --to {path}', or give the path of a trained one"
+        )
+    if not (path / MANIFEST).is_file():
+        raise CheckpointError(
+            f'{path}: no {MANIFEST} here, so this is not a checkpoint of restac_ros. Weights of openpi and '
+            "LeRobot are converted with 'restac-ros import-checkpoint'"
+        )
+    manifest = _read_json(path / MANIFEST)
+    found = (manifest.get('format'), manifest.get('format_version'))
+    if found != (FORMAT, FORMAT_VERSION):
+        raise CheckpointError(
+            f'{path / MANIFEST}: format {found[0]!r} version {found[1]!r}; expected {FORMAT!r} version '
+            f'{FORMAT_VERSION}. Update restac_ros to read newer checkpoints'
+        )
+    well_formed = all(isinstance(manifest.get(key), dict) for key in ('files', 'versions', 'origin')) and all(
+        isinstance(entry, dict) and {'size', 'crc32'} <= entry.keys() for entry in manifest['files'].values()
+    )
+    if not well_formed:
+        raise CheckpointError(f'{path / MANIFEST}: damaged: files, versions or origin are not as written')
+    return manifest
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(read_small(path, _MAX_JSON_BYTES))
+    except ValueError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f'{path}: not readable JSON: {error}. Copy the checkpoint again') from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f'{path}: found a JSON {type(value).__name__}, expected an object')
+    return value
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + '\n', encoding='utf-8')
