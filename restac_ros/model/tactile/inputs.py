@@ -18,6 +18,16 @@ class TactileInputError(ValueError):
     """An input that the encoder must not guess about; the message names field, found and expected."""
 
 
+def check_all(
+    tactile: Array | None, view_features: Array | None, action_prev: Array | None, config: TactileConfig
+) -> None:
+    """Check the inputs of `TactileEncoder.encode`."""
+    check_tactile(tactile, config)
+    check_view_features(view_features, config)
+    check_action_prev(action_prev, config)
+    check_same_batch(tactile=tactile, view_features=view_features, action_prev=action_prev)
+
+
 def check_tactile(tactile: Array | None, config: TactileConfig) -> None:
     """Raise TactileInputError unless this is a float32 image batch [B, *tactile_shape] in [-1, 1]."""
     remedy = f'{_IMAGE_REMEDY}; a tactile image is never letterboxed to the size of a camera view'

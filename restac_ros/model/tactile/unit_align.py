@@ -57,10 +57,7 @@ class UnitAlign(nnx.Module):
         action_prev: Float[Array, 'B 7'],
     ) -> TactileCode:
         """Return the event code of a tactile image; q_event is a row of the codebook, exactly."""
-        inputs.check_tactile(tactile, self.config)
-        inputs.check_view_features(view_features, self.config)
-        inputs.check_action_prev(action_prev, self.config)
-        inputs.check_same_batch(tactile=tactile, view_features=view_features, action_prev=action_prev)
+        inputs.check_all(tactile, view_features, action_prev, self.config)
         prior = self.prophet.predict(view_features, action_prev)
         z_real = self.quant_conv(self.encoder(tactile))
         h_event = self.event_encoder(prior.mean, z_real - prior.mean)

@@ -1,0 +1,81 @@
+"""Small trainable tactile encoder: convolutions on the image, no pretrained prior and no codebook.
+
+For policies trained before a Unit-Align exists, and as the ablation of it. q_event is continuous; logvar
+sees only views and previous action, as the prior's uncertainty must.
+"""
+
+import itertools
+
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+from jaxtyping import Array, Float
+
+from restac_ros.model.tactile import inputs
+from restac_ros.model.tactile.config import TactileConfig
+from restac_ros.model.tactile.interface import NO_CODE, TactileCode
+
+
+class ConvStack(nnx.Module):
+    """3x3 convolutions of stride 2 with GELU, then the average over positions."""
+
+    def __init__(self, widths: tuple[int, ...], rngs: nnx.Rngs):
+        pairs = itertools.pairwise((3, *widths))
+        self.convs = nnx.List([nnx.Conv(i, o, (3, 3), strides=2, padding=1, rngs=rngs) for i, o in pairs])
+
+    def __call__(self, images: Float[Array, 'B H W 3']) -> Float[Array, 'B c']:
+        x = images
+        for conv in self.convs:
+            x = nnx.gelu(conv(x))
+        return x.mean(axis=(1, 2))
+
+
+class CnnEncoder(nnx.Module):
+    """A TactileEncoder without prior map and codebook; every parameter is trainable."""
+
+    def __init__(self, config: TactileConfig, rngs: nnx.Rngs):
+        sizes = config.cnn
+        context_dim = config.view_feature_dim + config.prophet.action_dim
+        self.config = config
+        self.view_stack = ConvStack(sizes.view_widths, rngs)
+        self.tactile_stack = ConvStack(sizes.tactile_widths, rngs)
+        self.context_in = nnx.Linear(context_dim, sizes.hidden_dim, rngs=rngs)
+        self.event_in = nnx.Linear(sizes.tactile_widths[-1] + sizes.hidden_dim, sizes.hidden_dim, rngs=rngs)
+        self.event_out = nnx.Linear(sizes.hidden_dim, config.quantizer.code_dim, rngs=rngs)
+        self.head_logvar = nnx.Linear(sizes.hidden_dim, 1, rngs=rngs)
+
+    def encode_views(self, views: Float[Array, 'B V H W 3']) -> Float[Array, 'B F']:
+        """Return the features of all views, concatenated."""
+        inputs.check_views(views, self.config)
+        features = self.view_stack(rearrange(views, 'B V H W c -> (B V) H W c'))
+        return rearrange(features, '(B V) c -> B (V c)', V=views.shape[1])
+
+    def encode(
+        self,
+        tactile: Float[Array, 'B h w 3'],
+        view_features: Float[Array, 'B F'],
+        action_prev: Float[Array, 'B 7'],
+    ) -> TactileCode:
+        """Return the event vector as code, NO_CODE as its index and no maps."""
+        inputs.check_all(tactile, view_features, action_prev, self.config)
+        context = nnx.gelu(self.context_in(jnp.concatenate([view_features, action_prev], axis=-1)))
+        joined = jnp.concatenate([self.tactile_stack(tactile), context], axis=-1)
+        event = self.event_out(nnx.gelu(self.event_in(joined)))
+        return TactileCode(
+            q_event=event,
+            code_index=jnp.full(tactile.shape[0], NO_CODE, jnp.int32),
+            logvar=self.head_logvar(context),
+            h_event=event,
+            prior=None,
+            z_real=None,
+            residual=None,
+        )
+
+    def __call__(
+        self,
+        tactile: Float[Array, 'B h w 3'],
+        views: Float[Array, 'B V H W 3'],
+        action_prev: Float[Array, 'B 7'],
+    ) -> TactileCode:
+        """Return `encode(tactile, encode_views(views), action_prev)`."""
+        return self.encode(tactile, self.encode_views(views), action_prev)
