@@ -13,6 +13,7 @@ import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.buffer import Entry, StreamBuffer, StreamCounters
+from restac_ros.framing.decode import load_types
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.grid import Grid
@@ -42,6 +43,7 @@ class Framer:
     """
 
     def __init__(self, contract: Contract, start_ns: int, history_ns: int = HISTORY_NS) -> None:
+        load_types()
         self.contract = contract
         self.start_ns = start_ns
         kept_ns = history_ns + contract.period_ns
