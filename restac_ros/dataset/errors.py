@@ -1,0 +1,17 @@
+"""What can go wrong with recordings; every message names the file, what was found and the remedy."""
+
+
+class BagError(ValueError):
+    """A bag cannot be read, or is not what its reader needs."""
+
+
+class JournalError(RuntimeError):
+    """A recording cannot be started, continued, closed or recovered."""
+
+
+class ConversionError(ValueError):
+    """A bag holds no episode that could be labelled truthfully."""
+
+
+class DatasetError(ValueError):
+    """A data set cannot take this episode, or is not in the state it claims."""

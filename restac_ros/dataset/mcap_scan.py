@@ -1,0 +1,323 @@
+"""Finds everything in an MCAP file by walking its records, without the index that a crash leaves out.
+
+Format: https://mcap.dev/spec. A record is opcode (1 byte), length (8 bytes), content; messages lie in chunks
+or, as rosbag2's `fastwrite` preset writes them, loose between other records. Sizes are checked before
+anything is read.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import EndOfFile
+from mcap.opcode import Opcode
+from mcap.records import Channel, Chunk, Metadata, Schema
+from mcap.stream_reader import get_chunk_data_stream
+from mcap.writer import MCAP0_MAGIC
+
+from restac_ros.dataset.errors import BagError
+
+MAX_CHUNK_BYTES = 512 * 2**20      # beyond any driver's message; a corrupt length must not fill the memory
+MAX_METADATA_BYTES = 16 * 2**20
+LOOSE_SPAN_BYTES = 4 * 2**20
+
+RECORD_HEAD = struct.Struct('<BQ')           # opcode, length
+CHUNK_HEAD = struct.Struct('<QQQII')         # start, end, uncompressed size, CRC-32, length of compression
+MESSAGE_HEAD = struct.Struct('<HIQQ')        # channel, sequence, log time, publish time
+INDEX_HEAD = struct.Struct('<HI')            # channel, bytes of the index
+INDEX_ENTRY_BYTES = 16
+
+KNOWN_OPCODES = frozenset(int(opcode) for opcode in Opcode)
+FIRST_PRIVATE_OPCODE = 0x80
+IN_CHUNK = frozenset({Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE})
+
+
+class Record(NamedTuple):
+    """Where a record's content lies."""
+
+    opcode: int
+    offset: int
+    length: int
+
+
+class Damage(Exception):  # noqa: N818 - a finding that the reader works around, reported as text
+    """The first record that cannot be true."""
+
+    def __init__(self, offset: int, what: str, opcode: int = 0) -> None:
+        super().__init__(f'{what} at byte {offset}')
+        self.offset = offset
+        self.opcode = opcode
+
+
+@dataclass
+class Span:
+    """A run of whole messages in the file: one chunk, or neighbours outside chunks."""
+
+    offset: int                    # of the messages' records, still compressed
+    length: int
+    start_ns: int
+    end_ns: int
+    compression: str = ''
+    uncompressed_size: int = 0
+    crc: int = 0
+    record_offset: int | None = None                              # of the chunk's record; None outside chunks
+    index_offsets: dict[int, int] = field(default_factory=dict)   # channel -> its message index record
+    index_length: int = 0
+    counts: Counter[int] = field(default_factory=Counter)         # messages by channel
+
+
+@dataclass
+class Index:
+    """All that a walk over one file finds; every span holds messages."""
+
+    schemas: dict[int, Schema] = field(default_factory=dict)
+    channels: dict[int, Channel] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)    # merged by name, the last value wins
+    metadata_records: list[tuple[str, int, int]] = field(default_factory=list)    # name, offset, length
+    damage: str | None = None
+    end: int = 0                   # first byte behind the last whole record
+    cut_chunk: Span | None = None  # the whole part of an uncompressed chunk that begins at `end`, cut off
+
+
+def walk_records(stream: BinaryIO, start: int, stop: int) -> Iterator[Record]:
+    """Headers of the records between two offsets.
+
+    Raises:
+        Damage: at the first record that does not fit, or has an opcode that no record has.
+    """
+    position = start
+    while position < stop:
+        stream.seek(position)
+        head = stream.read(RECORD_HEAD.size)
+        if len(head) < RECORD_HEAD.size or position + RECORD_HEAD.size > stop:
+            raise Damage(position, 'a record header is cut off')
+        opcode, length = RECORD_HEAD.unpack(head)
+        if opcode not in KNOWN_OPCODES and opcode < FIRST_PRIVATE_OPCODE:
+            raise Damage(position, f'no record begins with {opcode:#04x}')
+        content = position + RECORD_HEAD.size
+        if content + length > stop:
+            raise Damage(position, f'a record of {length} bytes has only {stop - content}', opcode)
+        yield Record(opcode, content, length)
+        position = content + length
+
+
+def span_contents(file: BinaryIO, span: Span) -> bytes:
+    """A span's records, read and decompressed; raises Damage."""
+    file.seek(span.offset)
+    data = file.read(span.length)
+    if len(data) != span.length:
+        raise Damage(span.offset, f'{span.length} bytes expected, {len(data)} read')
+    if span.record_offset is None:
+        return data
+    if max(span.length, span.uncompressed_size) > MAX_CHUNK_BYTES:
+        raise Damage(span.offset, f'a chunk of {span.uncompressed_size} bytes, more than {MAX_CHUNK_BYTES}')
+    chunk = Chunk(span.compression, data, span.end_ns, span.start_ns, span.crc, span.uncompressed_size)
+    try:
+        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
+    except Exception as error:  # each codec raises a type of its own, which mcap passes on
+        raise Damage(span.offset, f'{type(error).__name__}: {error}') from error
+    if length != span.uncompressed_size:
+        raise Damage(span.offset, f'{span.uncompressed_size} bytes announced, {length} unpacked')
+    return stream.read(length)
+
+
+def message_head(content: bytes, record: Record) -> tuple[int, int]:
+    """Channel and log time of a message record."""
+    if record.length < MESSAGE_HEAD.size:
+        raise Damage(record.offset, f'a message record of {record.length} bytes')
+    channel, _, log_time_ns, _ = MESSAGE_HEAD.unpack_from(content)
+    return channel, log_time_ns
+
+
+def scan(path: Path) -> Index:
+    """The index of one file, from a single pass that skips the messages' contents.
+
+    Raises:
+        BagError: not an MCAP file, or nothing in it was written.
+    """
+    return _Walker(path).walk()
+
+
+class _Walker:
+    """Builds an Index record by record."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self.index = Index(end=len(MCAP0_MAGIC))
+
+    def walk(self) -> Index:
+        with self.path.open('rb') as file:
+            magic = file.read(len(MCAP0_MAGIC))
+            if not magic:
+                raise BagError(f'{self.path} is empty: the recording stopped before its first message.')
+            if magic != MCAP0_MAGIC:
+                raise BagError(f'{self.path} is not an MCAP file: it begins with {magic!r}.')
+            try:
+                self._data_section(file)
+            except Damage as damage:
+                self._salvage(file, damage)
+            self._learn_unindexed(file)
+        return self.index
+
+    def _data_section(self, file: BinaryIO) -> None:
+        """Every record up to the end of data; what follows only repeats it."""
+        for record in walk_records(file, len(MCAP0_MAGIC), self.size):
+            if record.opcode in (Opcode.DATA_END, Opcode.FOOTER):
+                file.seek(-len(MCAP0_MAGIC), 2)
+                if file.read() != MCAP0_MAGIC:
+                    raise Damage(self.size, 'the end of the file is missing')
+                return
+            self._take(file, record)
+            self.index.end = record.offset + record.length
+        raise Damage(self.size, 'the recording was never closed: it ends')
+
+    def _take(self, file: BinaryIO, record: Record) -> None:
+        index = self.index
+        match record.opcode:
+            case Opcode.CHUNK:
+                index.spans.append(self._chunk(file, record))
+            case Opcode.MESSAGE_INDEX:
+                self._message_index(file, record)
+            case Opcode.MESSAGE:
+                self._loose(file, record)
+            case Opcode.SCHEMA | Opcode.CHANNEL:
+                _declare(index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
+            case Opcode.METADATA:
+                found = _parse(Metadata, _read(file, record, MAX_METADATA_BYTES), record.offset)
+                index.metadata.setdefault(found.name, {}).update(found.metadata)
+                index.metadata_records.append((found.name, record.offset - RECORD_HEAD.size,
+                                               record.length + RECORD_HEAD.size))
+
+    def _chunk(self, file: BinaryIO, record: Record) -> Span:
+        span = chunk_span(file, record)
+        if span.offset + span.length != record.offset + record.length:
+            raise Damage(record.offset, 'a chunk whose sizes contradict each other')
+        return span
+
+    def _message_index(self, file: BinaryIO, record: Record) -> None:
+        spans = self.index.spans
+        if not spans or spans[-1].record_offset is None or record.length < INDEX_HEAD.size:
+            raise Damage(record.offset, 'a message index without its chunk')
+        file.seek(record.offset)
+        channel, size = INDEX_HEAD.unpack(file.read(INDEX_HEAD.size))
+        if size != record.length - INDEX_HEAD.size:
+            raise Damage(record.offset, 'a message index whose sizes contradict each other')
+        spans[-1].index_offsets[channel] = record.offset - RECORD_HEAD.size
+        spans[-1].index_length += record.length + RECORD_HEAD.size
+        spans[-1].counts[channel] += size // INDEX_ENTRY_BYTES
+
+    def _loose(self, file: BinaryIO, record: Record) -> None:
+        """Append a message outside chunks to the last span, or begin the next one."""
+        file.seek(record.offset)
+        channel, time_ns = message_head(file.read(MESSAGE_HEAD.size), record)
+        begin, spans = record.offset - RECORD_HEAD.size, self.index.spans
+        last = spans[-1] if spans else None
+        if (last is None or last.record_offset is not None or last.offset + last.length != begin
+                or last.length > LOOSE_SPAN_BYTES):
+            last = Span(offset=begin, length=0, start_ns=time_ns, end_ns=time_ns)
+            spans.append(last)
+        last.length += RECORD_HEAD.size + record.length
+        last.start_ns, last.end_ns = min(last.start_ns, time_ns), max(last.end_ns, time_ns)
+        last.counts[channel] += 1
+
+    def _salvage(self, file: BinaryIO, damage: Damage) -> None:
+        """Note the damage; keep the whole messages of an uncompressed chunk that was cut off."""
+        self.index.damage = f'{damage} of {self.size}'
+        if damage.opcode != Opcode.CHUNK:
+            return
+        content = damage.offset + RECORD_HEAD.size
+        try:
+            span = chunk_span(file, Record(Opcode.CHUNK, content, self.size - content))
+            if span.compression:
+                return
+            self.index.cut_chunk = span
+            span.length = 0
+            for record in walk_records(file, span.offset, self.size):
+                if record.opcode == Opcode.MESSAGE:
+                    self._loose(file, record)
+                elif record.opcode in IN_CHUNK:
+                    _declare(self.index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
+                else:
+                    return
+                span.length = record.offset + record.length - span.offset
+        except Damage:
+            return        # the cut itself: all before it has been kept
+
+    def _learn_unindexed(self, file: BinaryIO) -> None:
+        """Look inside chunks that no index describes, or that may declare a channel not seen yet."""
+        for number, span in enumerate(self.index.spans):
+            last = self.index.damage is not None and number == len(self.index.spans) - 1
+            known = all(channel in self.index.channels for channel in span.counts)
+            if span.record_offset is None or (span.counts and known and not last):
+                continue
+            try:
+                raw = span_contents(file, span)
+                counts: Counter[int] = Counter()
+                for record in walk_records(BytesIO(raw), 0, len(raw)):
+                    content = raw[record.offset:record.offset + record.length]
+                    if record.opcode == Opcode.MESSAGE:
+                        counts[message_head(content, record)[0]] += 1
+                    else:
+                        _declare(self.index, record.opcode, content)
+                span.counts = counts
+            except Damage as damage:
+                self.index.damage = self.index.damage or f'{damage} of {self.size}'
+                self.index.end, self.index.cut_chunk = span.record_offset, None
+                del self.index.spans[number:]
+                break
+        self.index.spans = [span for span in self.index.spans if span.counts]
+
+
+def chunk_span(file: BinaryIO, record: Record) -> Span:
+    """The span a chunk record describes; its content may reach beyond the end of the file."""
+    file.seek(record.offset)
+    head = file.read(CHUNK_HEAD.size)
+    if len(head) < CHUNK_HEAD.size:
+        raise Damage(record.offset, 'a chunk header is cut off')
+    start_ns, end_ns, uncompressed_size, crc, name_length = CHUNK_HEAD.unpack(head)
+    name = file.read(name_length) if name_length <= 16 else b''
+    size = file.read(8)
+    if len(name) != name_length or len(size) < 8:
+        raise Damage(record.offset, 'a chunk header that cannot be true')
+    return Span(
+        offset=record.offset + CHUNK_HEAD.size + name_length + len(size),
+        length=int.from_bytes(size, 'little'),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        compression=name.decode('ascii', 'replace'),
+        uncompressed_size=uncompressed_size,
+        crc=crc,
+        record_offset=record.offset - RECORD_HEAD.size,
+    )
+
+
+def _declare(index: Index, opcode: int, content: bytes) -> None:
+    """Take a schema or a channel; other records inside chunks hold nothing of ours."""
+    if opcode == Opcode.SCHEMA:
+        schema = _parse(Schema, content, 0)
+        index.schemas[schema.id] = schema
+    elif opcode == Opcode.CHANNEL:
+        channel = _parse(Channel, content, 0)
+        index.channels[channel.id] = channel
+
+
+def _read(file: BinaryIO, record: Record, limit: int) -> bytes:
+    if record.length > limit:
+        raise Damage(record.offset, f'a record of {record.length} bytes, more than {limit}')
+    file.seek(record.offset)
+    return file.read(record.length)
+
+
+def _parse[R: (Schema, Channel, Metadata)](kind: type[R], content: bytes, offset: int) -> R:
+    """mcap's own parser for one small record; raises Damage."""
+    try:
+        return kind.read(ReadDataStream(BytesIO(content)))
+    except (EndOfFile, struct.error, UnicodeDecodeError) as error:
+        raise Damage(offset, f'an unreadable {kind.__name__.lower()} record') from error

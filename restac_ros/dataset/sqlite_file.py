@@ -1,0 +1,66 @@
+"""Messages of one rosbag2 SQLite file (.db3) in log order."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from restac_ros.dataset.errors import BagError
+from restac_ros.dataset.storage import END_OF_TIME_NS, BagMessage
+
+MAX_TIME_NS = 2**63 - 1        # SQLite integers are signed
+
+
+class SqliteFile:
+    """One .db3 file. SQLite itself applies a write-ahead log that a crash has left beside the file.
+
+    Raises:
+        BagError: not a rosbag2 database, or a damaged one.
+    """
+
+    damage: None = None        # a damaged database is refused: unlike MCAP, it has no order to salvage by
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._reading(), closing(self._connect()) as database:
+            tables = {name for (name,) in database.execute('SELECT name FROM sqlite_master')}
+            if not {'messages', 'topics'} <= tables:
+                raise BagError(f'{path} is no rosbag2 database: it holds only {sorted(tables)}.')
+            rows = database.execute('SELECT id, name, type, serialization_format FROM topics').fetchall()
+            self._topics = {number: (name, kind) for number, name, kind, form in rows if form == 'cdr'}
+            self.foreign_topics = sorted(name for _, name, _, form in rows if form != 'cdr')
+            totals = dict(database.execute('SELECT topic_id, count(*) FROM messages GROUP BY topic_id'))
+            first, last = database.execute('SELECT min(timestamp), max(timestamp) FROM messages').fetchone()
+        self.counts = Counter({topic: totals.get(number, 0) for number, topic in self._topics.items()})
+        self.bounds_ns: tuple[int, int] | None = None if first is None else (first, last)
+        self.metadata: dict[str, dict[str, str]] = {}
+
+    def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
+                 stop_ns: int = END_OF_TIME_NS) -> Iterator[BagMessage]:
+        """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+
+        Raises:
+            BagError: the database is damaged; what precedes the place has been yielded.
+        """
+        wanted = {n: topic for n, topic in self._topics.items() if topics is None or topic[0] in topics}
+        marks = ','.join('?' * len(wanted))
+        query = (f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
+                 'AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, id')
+        limits = (min(start_ns, MAX_TIME_NS), min(stop_ns, MAX_TIME_NS))
+        with self._reading(), closing(self._connect()) as database:
+            for number, time_ns, cdr in database.execute(query, (*wanted, *limits)):
+                yield BagMessage(*wanted[number], cdr, time_ns)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(f'file:{quote(str(self.path.absolute()))}?mode=ro', uri=True)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise BagError(
+                f'{self.path} cannot be read: {error}. If a crash cut it off, '
+                f'`sqlite3 {self.path.name} .recover | sqlite3 repaired.db3` saves what is whole.') from error

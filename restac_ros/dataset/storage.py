@@ -1,0 +1,51 @@
+"""What every storage of a bag offers, whatever its format."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+END_OF_TIME_NS = 2**64
+
+
+class BagMessage(NamedTuple):
+    """One recorded message, still serialised."""
+
+    topic: str
+    type: str
+    cdr: bytes
+    log_time_ns: int
+
+
+class Storage(Protocol):
+    """One file of a bag. Messages whose encoding is not CDR are left out and their topics named."""
+
+    path: Path
+
+    @property
+    def damage(self) -> str | None:
+        """What of the file cannot be read; None when it is whole."""
+
+    @property
+    def counts(self) -> Counter[tuple[str, str]]:
+        """Messages by (topic, type)."""
+
+    @property
+    def bounds_ns(self) -> tuple[int, int] | None:
+        """First and last log time; None without messages."""
+
+    @property
+    def metadata(self) -> dict[str, dict[str, str]]:
+        """The recorder's own notes by name."""
+
+    @property
+    def foreign_topics(self) -> list[str]:
+        """Topics whose messages are not CDR."""
+
+    def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
+                 stop_ns: int = END_OF_TIME_NS) -> Iterator[BagMessage]:
+        """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+
+        Raises:
+            BagError: the file is damaged; what precedes the place has been yielded.
+        """
