@@ -22,6 +22,11 @@ _BLOCKS_PER_STAGE = 2
 _NUM_STAGES = 4
 
 
+def imagenet_normalised(images: Float[Array, '*N 3']) -> Float[Array, '*N 3']:
+    """Return images in [-1, 1] as ImageNet backbones take them."""
+    return ((images + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
+
+
 class Prior(NamedTuple):
     """Expected tactile latent, channel last, and its log variance."""
 
@@ -105,9 +110,8 @@ class Prophet(nnx.Module):
 
     def encode_views(self, views: Float[Array, 'B V H W 3'], train: bool = False) -> Float[Array, 'B F']:
         """Return the features of views in [-1, 1]; `train` uses and updates batch statistics."""
-        mean, std = jnp.asarray(IMAGENET_MEAN), jnp.asarray(IMAGENET_STD)
-        images = ((views + 1) / 2 - mean) / std
-        features = self.backbone(rearrange(images, 'B V H W c -> (B V) H W c'), train)
+        images = rearrange(imagenet_normalised(views), 'B V H W c -> (B V) H W c')
+        features = self.backbone(images, train)
         features = rearrange(features, '(B V) c -> B V c', V=self.config.num_views)
         if self.config.view_fusion == 'mean':
             return features.mean(axis=1)
