@@ -151,6 +151,9 @@ class ModelConfig(StrictConfig):
             check(width % heads == 0, self, 'fusion_heads', f'a divisor of paligemma.width = {width}')
         if self.fusion == 'none':
             check(self.tactile is None, self, 'tactile', "None, since fusion = 'none'")
+        if self.tactile is not None:
+            views = f'a prophet that reads 3 views of image_size = {self.image_size}'
+            check(self.tactile.view_shape[:2] == (3, self.image_size), self, 'tactile', views)
         if self.time_conditioning == 'concat':
             check(self.fusion == 'none', self, 'fusion', "'none', since time_conditioning = 'concat' is pi0")
             check(self.state_input == 'token', self, 'state_input', "'token', since pi0 always has one")

@@ -15,19 +15,18 @@ from restac_ros.model.gate import make_gate
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, ObservationError, pixels_to_float
 from restac_ros.model.pi05 import Pi05
-from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.model.tactile.factory import make_tactile_encoder
+from restac_ros.model.tactile.interface import TactileCode, TactileEncoder
 
 
 class ResTac(Pi05):
     """What both policies share: tactile encoder, gate, intermediates, sparse loss."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> None:
         super().__init__(config, rngs=rngs)
-        self.tactile = None
-        if config.tactile is not None:
-            from restac_ros.model.tactile.factory import make_tactile_encoder
-
-            self.tactile = make_tactile_encoder(config.tactile, rngs=rngs)
+        if tactile is None and config.tactile is not None:
+            tactile = make_tactile_encoder(config.tactile, rngs)
+        self.tactile = tactile
         self.gate = make_gate(config.gate, config.event_dim, rngs=rngs)
 
     def encode_views(
@@ -98,8 +97,8 @@ class ResTacTokenInAE(ResTac):
     cached prefix gives the training pass's velocity. (The published code let the prefix read it in training.)
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        super().__init__(config, rngs=rngs)
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> None:
+        super().__init__(config, rngs=rngs, tactile=tactile)
         width = config.action_expert.width
         self.tactile_token_proj = nnx.Linear(config.event_dim, width, rngs=rngs)
         self.default_tactile_embedding = nnx.Param(jnp.zeros((1, width), jnp.float32))
@@ -128,8 +127,8 @@ class ResTacForceVLA(ResTac):
     last positions whatever they hold, and all are read, as published.
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        super().__init__(config, rngs=rngs)
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> None:
+        super().__init__(config, rngs=rngs, tactile=tactile)
         vlm_width, heads = config.paligemma.width, config.fusion_heads
         self.tactile_encoder = EventProjection(config.event_dim, config.fusion_dim, rngs=rngs)
         self.tactile_to_vlm_proj = nnx.Linear(config.fusion_dim, vlm_width, rngs=rngs)
@@ -196,15 +195,14 @@ def last_valid(valid: Bool[Array, 'B S'], count: int) -> Array:
     return jnp.take_along_axis(in_order, jnp.maximum(ranks, first), axis=1)
 
 
-def create_model(config: ModelConfig, rngs: nnx.Rngs) -> Pi05:
+def create_model(config: ModelConfig, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> Pi05:
     """The policy that `config` describes, freshly initialised.
 
     A fresh pi0.5 ignores images, prompt and touch (zero-initialised heads and norms): load a checkpoint.
-    Under `nnx.eval_shape` no memory is used.
+    Under `nnx.eval_shape` no memory is used. `tactile` is an encoder to use instead of making one, which
+    kind 'torchscript' needs (see `make_tactile_encoder`).
     """
-    classes: dict[str, type[Pi05]] = {
-        'none': Pi05,
-        'forcevla': ResTacForceVLA,
-        'token_in_ae': ResTacTokenInAE,
-    }
-    return classes[config.fusion](config, rngs=rngs)
+    if config.fusion == 'none':
+        return Pi05(config, rngs=rngs)
+    fusion = ResTacForceVLA if config.fusion == 'forcevla' else ResTacTokenInAE
+    return fusion(config, rngs=rngs, tactile=tactile)

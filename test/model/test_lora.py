@@ -1,0 +1,68 @@
+"""Adapters: what they compute, and what they freeze."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from restac_ros.model.config import LoraConfig, ModelConfig
+from restac_ros.model.lora import FeedForward, LoraEinsum, is_frozen
+from restac_ros.model.presets import GEMMA_VARIANTS, PRESETS, SIGLIP_SO400M
+from restac_ros.model.restac import create_model
+
+_LORA = LoraConfig(rank=3, alpha=6.0)
+_INIT = nnx.initializers.normal(0.5)
+
+
+def test_an_adapter_adds_a_low_rank_weight_to_each_query_head() -> None:
+    layer = LoraEinsum('BTD,NDH->BTNH', (2, 5, 4), _INIT, _LORA, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 3, 5)), jnp.float32)
+    merged = layer.w[...] + 2.0 * jnp.einsum('NDr,NrH->NDH', layer.lora_a[...], layer.lora_b[...])
+    np.testing.assert_allclose(layer(x), jnp.einsum('BTD,NDH->BTNH', x, merged), atol=1e-5)
+
+
+def test_the_output_adapter_sums_over_the_heads_in_each_factor() -> None:
+    """No low-rank update of the merged weight: openpi's form, kept so that its adapters load."""
+    layer = LoraEinsum('BTNH,NHD->BTD', (2, 4, 5), _INIT, _LORA, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 3, 2, 4)), jnp.float32)
+    low = jnp.einsum('BTNH,NHr->BTr', x, layer.lora_a[...])
+    expected = jnp.einsum('BTNH,NHD->BTD', x, layer.w[...]) + 2.0 * low @ layer.lora_b[...].sum(0)
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+def test_the_feed_forward_adapter_is_not_scaled_by_alpha() -> None:
+    layer = FeedForward(5, 7, _LORA, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 3, 5)), jnp.float32)
+    merged = FeedForward(5, 7, None, rngs=nnx.Rngs(0))
+    merged.gating_einsum[...] = layer.gating_einsum[...] + (
+        layer.gating_einsum_lora_a[...] @ layer.gating_einsum_lora_b[...]
+    )
+    merged.linear[...] = layer.linear[...] + layer.linear_lora_a[...] @ layer.linear_lora_b[...]
+    np.testing.assert_allclose(layer(x), merged(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('paligemma', 'expert', 'num_leaves', 'num_values'),
+    [
+        ('gemma_2b', 'gemma_300m', 0, 0),
+        ('gemma_2b_lora', 'gemma_300m', 9, 2_508_531_712),
+        ('gemma_2b', 'gemma_300m_lora', 11, 427_932_672),
+        ('gemma_2b_lora', 'gemma_300m_lora', 20, 2_936_464_384),
+    ],
+)
+def test_adapters_freeze_what_openpi_freezes(
+    paligemma: str, expert: str, num_leaves: int, num_values: int
+) -> None:
+    config = ModelConfig(GEMMA_VARIANTS[paligemma], GEMMA_VARIANTS[expert], SIGLIP_SO400M)
+    state = nnx.state(nnx.eval_shape(lambda: create_model(config, nnx.Rngs(0))), nnx.Param)
+    leaves = {'/'.join(map(str, path)): leaf.shape for path, leaf in nnx.to_flat_state(state)}
+    frozen = {path: shape for path, shape in leaves.items() if is_frozen(config, path)}
+    assert len(frozen) == num_leaves
+    assert sum(int(np.prod(shape)) for shape in frozen.values()) == num_values
+
+
+def test_nothing_tactile_is_frozen_by_adapters() -> None:
+    config = PRESETS['pi05_restac_token_in_ae_lora']
+    assert not is_frozen(config, 'tactile_token_proj/kernel')
+    assert is_frozen(config, 'PaliGemma/llm/layers/mlp_1/linear')
+    assert not is_frozen(config, 'PaliGemma/llm/layers/mlp_1/linear_lora_a')
