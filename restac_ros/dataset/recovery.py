@@ -27,8 +27,8 @@ from mcap.records import (
 )
 from mcap.writer import MCAP0_MAGIC
 
+from restac_ros.dataset.bag_writer import PARTIAL
 from restac_ros.dataset.errors import BagError, JournalError
-from restac_ros.dataset.journal import PARTIAL
 from restac_ros.dataset.mcap_scan import (
     CHUNK_HEAD,
     RECORD_HEAD,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from rosbags.typesys import Stores, get_typestore
 
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.mcap_file import McapFile
+from restac_ros.dataset.message_types import typestore
 
 METADATA_VERSION = 9           # of metadata.yaml, as ROS 2 Jazzy writes and reads it
 NO_QOS = '[]'
@@ -26,8 +26,14 @@ class TypeDescription(NamedTuple):
 
 @cache
 def describe_type(name: str) -> TypeDescription:
-    """Definition and hash of a ROS 2 Jazzy message type such as sensor_msgs/msg/Image."""
-    store = get_typestore(Stores.ROS2_JAZZY)
+    """Definition and hash of a message type such as sensor_msgs/msg/Image or restac_ros/msg/GateState.
+
+    Raises:
+        JournalError: neither ROS 2 Jazzy nor this package has it.
+    """
+    store = typestore()
+    if name not in store.types:
+        raise JournalError(f'unknown message type {name!r}: neither ROS 2 Jazzy nor restac_ros defines it')
     return TypeDescription(store.generate_msgdef(name, ros_version=2)[0], store.hash_rihs01(name))
 
 

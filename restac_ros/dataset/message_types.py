@@ -1,0 +1,37 @@
+"""The message types that recordings may hold: ROS 2 Jazzy's, and this package's own from its .msg files."""
+
+from functools import cache
+from pathlib import Path
+
+from rosbags.interfaces import Typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from restac_ros.dataset.errors import BagError
+
+PACKAGE = 'restac_ros'
+
+
+def message_files() -> list[Path]:
+    """The .msg files that belong to these modules: beside them in the source tree, or as installed.
+
+    Raises:
+        BagError: neither place holds any.
+    """
+    here = Path(__file__).resolve()
+    # <source>/restac_ros/dataset/ or <prefix>/lib/python3.12/site-packages/restac_ros/dataset/
+    places = [here.parents[2] / 'msg', *(prefix / 'share' / PACKAGE / 'msg' for prefix in here.parents[5:6])]
+    for place in places:
+        if files := sorted(place.glob('*.msg')):
+            return files
+    looked = ' and '.join(str(place) for place in places)
+    raise BagError(f'no message definitions of {PACKAGE} in {looked}: install the package whole')
+
+
+@cache
+def typestore() -> Typestore:
+    """Reads and writes CDR of all these types, without ROS."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for file in message_files():
+        name = f'{PACKAGE}/msg/{file.stem}'
+        store.register(get_types_from_msg(file.read_text(encoding='utf-8'), name))
+    return store
