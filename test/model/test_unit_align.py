@@ -1,4 +1,4 @@
-"""Unit-Align at full size against the published torch modules: 8 real inputs, a checkpoint of seeded noise."""
+"""Unit-Align at full size against the published torch modules: 8 real inputs, weights of seeded noise."""
 
 import json
 import subprocess

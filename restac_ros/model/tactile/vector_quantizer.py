@@ -108,7 +108,9 @@ def ema_update(
 
 
 def kmeans_codebook(h: Float[Array, 'B code'], config: QuantizerConfig, key: Key[Array, '']) -> Codebook:
-    """Return a codebook of the batch's cluster means (Lloyd's algorithm); empty clusters stay at their seed.
+    """Return a codebook of the batch's cluster means: k-means++ seeds, then Lloyd's iterations.
+
+    An empty cluster keeps its last mean.
 
     Raises:
         ValueError: fewer vectors than codes.
@@ -119,7 +121,7 @@ def kmeans_codebook(h: Float[Array, 'B code'], config: QuantizerConfig, key: Key
             'collect a larger first batch'
         )
     source = _unit(h) if config.metric == 'cosine' else h
-    seeds = jax.random.choice(key, source, (config.num_codes,), replace=False)
+    seeds = _spread_seeds(source, config.num_codes, key)
 
     def lloyd(_: int, means: Float[Array, 'K code']) -> Float[Array, 'K code']:
         count, total = _cluster(source, means, config)
@@ -129,6 +131,24 @@ def kmeans_codebook(h: Float[Array, 'B code'], config: QuantizerConfig, key: Key
     means = jax.lax.fori_loop(0, config.kmeans_iterations, lloyd, seeds)
     cluster_size = jnp.maximum(_cluster(source, means, config)[0], 1)
     return Codebook(means, cluster_size, means * cluster_size[:, None])
+
+
+def _spread_seeds(source: Float[Array, 'B code'], count: int, key: Key[Array, '']) -> Float[Array, 'K code']:
+    """Draw vectors, each with probability proportional to its squared distance from those drawn before."""
+    keys = jax.random.split(key, count)
+    first = source[jax.random.randint(keys[0], (), 0, source.shape[0])]
+
+    def draw(
+        state: tuple[Float[Array, ' B'], Float[Array, ' code']], key: Key[Array, '']
+    ) -> tuple[tuple[Float[Array, ' B'], Float[Array, ' code']], Float[Array, ' code']]:
+        distance, last = state
+        distance = jnp.minimum(distance, jnp.sum((source - last) ** 2, axis=1))
+        seed = source[jax.random.categorical(key, jnp.log(distance))]
+        return (distance, seed), seed
+
+    start = (jnp.full(source.shape[0], jnp.inf), first)
+    _, others = jax.lax.scan(draw, start, keys[1:])
+    return jnp.concatenate([first[None], others])
 
 
 def _cluster(
