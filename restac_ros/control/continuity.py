@@ -1,0 +1,133 @@
+"""From one chunk to the next without a jump: which chunk speaks at a time, and how the switch is bridged.
+
+Two modes. Receding horizon (the default): the newest chunk alone. Temporal ensembling (Zhao et al. 2023,
+arXiv 2304.13705): the weighted mean of all chunks that reach the time asked for; it averages samples drawn
+with fresh noise, so it blends modes. In both, the path asked for stays continuous where a chunk joins: the
+difference to what was asked before is taken along as an offset and faded out.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+import numpy as np
+
+from restac_ros.control import quaternion as quat
+from restac_ros.control.chunk import Chunk
+from restac_ros.control.pose import Offset, Pose
+
+Mode = Literal['receding_horizon', 'temporal_ensembling']
+WeightOrder = Literal['oldest_first', 'newest_first']
+
+
+@dataclass(frozen=True)
+class ContinuityConfig:
+    """How chunks follow each other.
+
+    Attributes:
+        mode: what speaks where chunks overlap.
+        fade_ns: time in which the offset of a switch goes to zero; 0 leaves the jump to the limiter.
+        ensemble_decay: m of the weights exp(-m i).
+        ensemble_order: which prediction has i = 0, the largest weight. ACT and LeRobot: the oldest.
+        ensemble_size: at most so many chunks are averaged.
+    """
+
+    mode: Mode = 'receding_horizon'
+    fade_ns: int = 100_000_000
+    ensemble_decay: float = 0.01
+    ensemble_order: WeightOrder = 'oldest_first'
+    ensemble_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.mode not in ('receding_horizon', 'temporal_ensembling'):
+            raise ValueError(f"mode is {self.mode!r}, expected 'receding_horizon' or 'temporal_ensembling'")
+        if self.ensemble_order not in ('oldest_first', 'newest_first'):
+            raise ValueError(
+                f"ensemble_order is {self.ensemble_order!r}, expected 'oldest_first' or 'newest_first'"
+            )
+        for name, least in (('fade_ns', 0), ('ensemble_decay', 0), ('ensemble_size', 1)):
+            if not getattr(self, name) >= least:
+                raise ValueError(f'{name} is {getattr(self, name)}, expected at least {least}')
+
+
+def ensemble_weights(count: int, decay: float, order: WeightOrder) -> np.ndarray:
+    """Weights [count], summing to 1, of predictions sorted from oldest to newest: exp(-decay * i).
+
+    i counts from 0 at the oldest ('oldest_first') or at the newest ('newest_first').
+    """
+    weights = np.exp(-decay * np.arange(count))
+    if order == 'newest_first':
+        weights = weights[::-1]
+    return weights / weights.sum()
+
+
+def fade(fraction: float) -> float:
+    """Smoothstep from 1 at 0 to 0 at 1 with zero slope, speed and acceleration at both ends."""
+    x = min(max(fraction, 0.0), 1.0)
+    return 1.0 - x**3 * (10.0 - 15.0 * x + 6.0 * x * x)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is asked of the arm as a function of time.
+
+    Attributes:
+        chunks: from oldest to newest; one in receding horizon.
+        joined_ns: when the newest chunk joined.
+        offset: from the chunks' path to what was asked until then, at `joined_ns`.
+    """
+
+    config: ContinuityConfig
+    chunks: tuple[Chunk, ...]
+    joined_ns: int
+    offset: Offset = field(default_factory=lambda: Offset(np.zeros(3), np.zeros(3)))
+
+    @classmethod
+    def start(cls, config: ContinuityConfig, chunk: Chunk, now_ns: int, asked: Pose) -> Self:
+        """Begin with one chunk at a time at which `asked` is asked of the arm."""
+        return cls(config, (chunk,), now_ns)._bridged(asked)
+
+    def join(self, chunk: Chunk, now_ns: int, asked: Pose) -> Self:
+        """Go over to a newer chunk; `asked` is what is asked of the arm at `now_ns`."""
+        keep = self.config.ensemble_size - 1 if self.config.mode == 'temporal_ensembling' else 0
+        older = tuple(old for old in self.chunks if old.end_ns >= now_ns)[-keep:] if keep else ()
+        return type(self)(self.config, (*older, chunk), now_ns)._bridged(asked)
+
+    @property
+    def newest(self) -> Chunk:
+        return self.chunks[-1]
+
+    @property
+    def end_ns(self) -> int:
+        return self.newest.end_ns
+
+    def pose_at(self, time_ns: int) -> Pose:
+        """Pose asked for at `time_ns`, continuous over switches."""
+        if not self.config.fade_ns:
+            return self._path_at(time_ns)
+        share = fade((time_ns - self.joined_ns) / self.config.fade_ns)
+        return self.offset.apply(self._path_at(time_ns), share)
+
+    def opening_at(self, time_ns: int) -> float:
+        """Gripper opening asked for at `time_ns`, m."""
+        speaking, weights = self._speaking(time_ns)
+        return float(np.dot(weights, [chunk.opening_at(time_ns) for chunk in speaking]))
+
+    def _bridged(self, asked: Pose) -> Self:
+        offset = Offset.between(self._path_at(self.joined_ns), asked)
+        return type(self)(self.config, self.chunks, self.joined_ns, offset)
+
+    def _speaking(self, time_ns: int) -> tuple[list[Chunk], np.ndarray]:
+        speaking = [chunk for chunk in self.chunks[:-1] if time_ns <= chunk.end_ns] + [self.newest]
+        return speaking, ensemble_weights(
+            len(speaking), self.config.ensemble_decay, self.config.ensemble_order
+        )
+
+    def _path_at(self, time_ns: int) -> Pose:
+        speaking, weights = self._speaking(time_ns)
+        if len(speaking) == 1:
+            return self.newest.pose_at(time_ns)
+        poses = [chunk.pose_at(time_ns) for chunk in speaking]
+        return Pose(
+            weights @ np.array([pose.position_m for pose in poses]),
+            quat.mean(np.array([pose.quaternion_xyzw for pose in poses]), weights),
+        )

@@ -1,0 +1,92 @@
+"""Rotations for control: unit quaternions in ROS's order x, y, z, w, over any leading axes.
+
+Products compose right to left, as matrices do: `multiply(a, b)` turns by b first, then by a, both about the
+fixed axes of the base frame.
+"""
+
+import numpy as np
+
+IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
+
+
+def multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Hamilton product [..., 4]."""
+    x1, y1, z1, w1 = np.moveaxis(left, -1, 0)
+    x2, y2, z2, w2 = np.moveaxis(right, -1, 0)
+    return np.stack(
+        [
+            w1 * x2 + x1 * w2 + y1 * z2 - z1 * y2,
+            w1 * y2 - x1 * z2 + y1 * w2 + z1 * x2,
+            w1 * z2 + x1 * y2 - y1 * x2 + z1 * w2,
+            w1 * w2 - x1 * x2 - y1 * y2 - z1 * z2,
+        ],
+        axis=-1,
+    )
+
+
+def inverse(quaternion: np.ndarray) -> np.ndarray:
+    """The opposite rotation [..., 4]."""
+    return quaternion * np.array([-1.0, -1.0, -1.0, 1.0])
+
+
+def normalise(quaternion: np.ndarray) -> np.ndarray:
+    """Unit length [..., 4]; the caller has checked that the length is not zero."""
+    return quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
+
+
+def from_rotvec(rotvec_rad: np.ndarray) -> np.ndarray:
+    """Axis times angle [..., 3] -> [..., 4]."""
+    rotvec_rad = np.asarray(rotvec_rad, dtype=np.float64)
+    half = 0.5 * np.linalg.norm(rotvec_rad, axis=-1, keepdims=True)
+    # sinc(half / pi) is sin(half) / half, also at 0.
+    return np.concatenate([0.5 * rotvec_rad * np.sinc(half / np.pi), np.cos(half)], axis=-1)
+
+
+def to_rotvec(quaternion: np.ndarray) -> np.ndarray:
+    """[..., 4] -> axis times angle [..., 3], angle in [0, pi]: the shorter way round."""
+    quaternion = np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+    sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quaternion[..., 3:])
+    return quaternion[..., :3] * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
+
+
+def from_rpy(rpy_rad: np.ndarray) -> np.ndarray:
+    """Roll, pitch, yaw about the fixed x, y, z axes [..., 3] -> [..., 4]."""
+    half = 0.5 * np.asarray(rpy_rad, dtype=np.float64)
+    (sr, sp, sy), (cr, cp, cy) = (np.moveaxis(f(half), -1, 0) for f in (np.sin, np.cos))
+    return np.stack(
+        [
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        ],
+        axis=-1,
+    )
+
+
+def difference(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """The rotation vector [..., 3] that leads from `old` to `new`, angle at most pi."""
+    return to_rotvec(multiply(new, inverse(old)))
+
+
+def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
+    """Constant angular velocity along the shorter arc [4]; fraction 0 gives `start`, 1 `end`."""
+    return normalise(multiply(from_rotvec(fraction * difference(end, start)), start))
+
+
+def product(factors: np.ndarray) -> np.ndarray:
+    """factors[0] factors[1] ... factors[n-1] of [n, 4], n >= 1, in log2(n) vectorised rounds."""
+    while len(factors) > 1:
+        pairs = multiply(factors[: len(factors) // 2 * 2 : 2], factors[1::2])
+        factors = np.concatenate([pairs, factors[-1:]]) if len(factors) % 2 else pairs
+    return normalise(factors[0])
+
+
+def mean(quaternions: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weighted mean [4] of [n, 4]: the dominant eigenvector of sum w q q^T (Markley et al. 2007).
+
+    It minimises the weighted squared chordal distance and ignores the signs of the quaternions.
+    """
+    _, vectors = np.linalg.eigh(np.einsum('n,ni,nj->ij', weights, quaternions, quaternions))
+    return vectors[:, -1]

@@ -1,0 +1,191 @@
+"""Real-time chunking: what the next chunk must agree with, counted in executed steps.
+
+Black, Galliker and Levine 2025 (arXiv 2506.07339): while a new chunk is computed the robot goes on with the
+old one, so the first d steps of the new chunk are already decided; the sampler inpaints the rest. Here are
+the parts
+that need no network: how many steps d are, which actions are decided, and how strongly each binds. The
+sampler's parts are in `restac_ros.model.real_time_chunking`.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+
+from restac_ros.control import quaternion as quat
+from restac_ros.control.chunk import Chunk, Convention
+
+MaskKind = Literal['exponential', 'linear', 'hard']
+
+
+def executed_steps(observed_ns: int, started_ns: int, step_ns: int) -> int:
+    """Steps of a chunk that were due when it took over: they were executed from the chunk before.
+
+    Step i is due at observed_ns + (i + 1) * step_ns. A chunk that starts while the arm holds has no such
+    steps: the caller doesn't count it.
+    """
+    return max(0, (started_ns - observed_ns) // step_ns)
+
+
+@dataclass(frozen=True)
+class DelayEstimate:
+    """How many steps the next chunk will come late: a quantile of the last few delays.
+
+    It forgets: one slow call counts for `window` chunks, not for ever. The first `warm_up` delays
+    (compilation, caches) never count.
+
+    Attributes:
+        initial: estimate before any delay counts.
+        quantile: 1 takes the largest of the window, as the paper does.
+        delays: the last delays that count, in steps, oldest first.
+        seen: all delays so far.
+    """
+
+    initial: int
+    window: int = 10
+    quantile: float = 1.0
+    warm_up: int = 2
+    delays: tuple[int, ...] = ()
+    seen: int = 0
+
+    def __post_init__(self) -> None:
+        if self.initial < 0 or self.window < 1 or self.warm_up < 0 or not 0 <= self.quantile <= 1:
+            raise ValueError(
+                f'initial {self.initial}, window {self.window}, warm_up {self.warm_up}, quantile '
+                f'{self.quantile}: '
+                'expected initial >= 0, window >= 1, warm_up >= 0 and quantile in 0 .. 1'
+            )
+
+    def after(self, steps: int) -> Self:
+        """The estimate with one more delay, in executed steps."""
+        if steps < 0:
+            raise ValueError(f'a delay of {steps} steps: expected 0 or more')
+        if self.seen < self.warm_up:
+            return replace(self, seen=self.seen + 1)
+        return replace(self, delays=(*self.delays, steps)[-self.window :], seen=self.seen + 1)
+
+    @property
+    def steps(self) -> int:
+        """The estimate: the smallest delay of the window that is not exceeded by `quantile` of it."""
+        if not self.delays:
+            return self.initial
+        rank = math.ceil(self.quantile * len(self.delays))
+        return sorted(self.delays)[max(rank, 1) - 1]
+
+
+def prefix_weights(
+    horizon: int, delay: int, execution_horizon: int, kind: MaskKind = 'exponential'
+) -> np.ndarray:
+    """How strongly each step of the new chunk is held to the old one: W [horizon] (paper, equation 5).
+
+    1 for the `delay` steps that will have been executed, 0 for the last `execution_horizon`, which the old
+    chunk doesn't reach, and in between a decay: c (e^c - 1) / (e - 1) with c falling linearly; c itself for
+    'linear'; 0 for 'hard'.
+
+    Raises:
+        ValueError: the old chunk ends before the new one can take over (delay > horizon - execution_horizon).
+    """
+    if not (delay >= 0 and 1 <= execution_horizon <= horizon):
+        raise ValueError(
+            f'delay {delay}, execution horizon {execution_horizon}: expected delay >= 0 and an execution '
+            'horizon in '
+            f'1 .. {horizon}'
+        )
+    overlap = horizon - execution_horizon
+    if delay > overlap:
+        raise ValueError(
+            f'a delay of {delay} steps is longer than the {overlap} that the old chunk still covers '
+            f'({horizon} steps, {execution_horizon} executed): replan sooner, or use a longer horizon'
+        )
+    step = np.arange(horizon)
+    ramp = np.clip((overlap - step) / (overlap - delay + 1), 0.0, 1.0)
+    between = {'exponential': ramp * np.expm1(ramp) / np.expm1(1.0), 'linear': ramp, 'hard': 0.0 * ramp}
+    if kind not in between:
+        raise ValueError(f'kind is {kind!r}, expected one of {", ".join(between)}')
+    return np.where(step < delay, 1.0, np.where(step < overlap, between[kind], 0.0))
+
+
+class Decided(NamedTuple):
+    """What the running chunk says about the steps of the next one, in the next one's own terms.
+
+    Attributes:
+        delta_pose: [T, 6] m and rad, relative to the next chunk's anchor.
+        opening_m: [T].
+        known: [T] bool, True up to the running chunk's end. Past it the last row repeats: nothing may depend
+            on it.
+    """
+
+    delta_pose: np.ndarray
+    opening_m: np.ndarray
+    known: np.ndarray
+
+    def bind(self, weights: np.ndarray) -> np.ndarray:
+        """Weights [T] that bind nothing to a step that isn't known."""
+        return np.where(self.known, weights, 0.0)
+
+
+def decided_actions(running: Chunk, observed_ns: int, anchor_state: np.ndarray, horizon: int) -> Decided:
+    """Express the running chunk's targets as deltas from a new observation.
+
+    Args:
+        running: the chunk being executed.
+        observed_ns: stamp of the new observation, from which its steps are counted.
+        anchor_state: [6] tool pose then, x y z in m and rotation in rad by the running chunk's convention.
+        horizon: steps of the next chunk.
+    """
+    due_ns = observed_ns + running.step_ns * np.arange(1, horizon + 1)
+    place = np.clip((due_ns - running.stamp_ns) / running.step_ns, 0.0, running.horizon)
+    path = np.concatenate([np.zeros((1, 6)), running.delta_pose])
+    delta = _interpolate(place, path)
+    opening = _interpolate(place, running.openings_m[:, None])[:, 0]
+    position = running.anchor.position_m + delta[:, :3] - anchor_state[:3]
+    if running.composition == 'so3':
+        rotation = _turns_from(anchor_state, running, due_ns)
+    else:
+        rotation = _nearest(running.convention, running.anchor_state[3:] + delta[:, 3:], anchor_state[3:])
+    return Decided(np.concatenate([position, rotation], axis=-1), opening, due_ns <= running.end_ns)
+
+
+def inpainting(
+    running: Chunk,
+    observed_ns: int,
+    anchor_state: np.ndarray,
+    horizon: int,
+    delay: int,
+    kind: MaskKind = 'exponential',
+) -> tuple[Decided, np.ndarray] | None:
+    """What to give to the sampler: the decided actions, and their weights [T].
+
+    None where the running chunk ends before the new one, `delay` steps late, can take over: nothing is
+    decided then, and the arm holds in between.
+    """
+    decided = decided_actions(running, observed_ns, anchor_state, horizon)
+    overlap = int(decided.known.sum())
+    if overlap == 0 or delay > overlap:
+        return None
+    # A running chunk that outlasts the new one still leaves its last step free.
+    weights = prefix_weights(horizon, min(delay, horizon - 1), max(horizon - overlap, 1), kind)
+    return decided, decided.bind(weights)
+
+
+def _interpolate(place: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    before = np.minimum(place.astype(np.int64), len(rows) - 2)
+    share = (place - before)[:, None]
+    return (1 - share) * rows[before] + share * rows[before + 1]
+
+
+def _turns_from(anchor_state: np.ndarray, running: Chunk, due_ns: np.ndarray) -> np.ndarray:
+    convert = quat.from_rpy if running.convention == 'rpy' else quat.from_rotvec
+    targets = np.array([running.pose_at(int(time_ns)).quaternion_xyzw for time_ns in due_ns])
+    return quat.difference(targets, convert(anchor_state[3:]))
+
+
+def _nearest(convention: Convention, target_rad: np.ndarray, anchor_rad: np.ndarray) -> np.ndarray:
+    """target - anchor [T, 3] without whole turns: per angle for rpy, along the axis for rotation vectors."""
+    if convention == 'rpy':
+        return np.pi - np.mod(np.pi - (target_rad - anchor_rad), 2 * np.pi)
+    angle = np.linalg.norm(target_rad, axis=-1, keepdims=True)
+    axis = target_rad / np.where(angle > 0, angle, 1.0)
+    turns = np.round((axis @ anchor_rad[:, None] - angle) / (2 * np.pi))
+    return target_rad + axis * 2 * np.pi * turns - anchor_rad

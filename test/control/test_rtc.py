@@ -1,0 +1,187 @@
+"""Delay accounting and what the next chunk must agree with, against the formulas written out."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from restac_ros.control.chunk import build_chunk
+from restac_ros.control.rtc import DelayEstimate, decided_actions, executed_steps, inpainting, prefix_weights
+
+STEP = 66_666_666
+STAMP = 10**18
+
+
+def make_chunk(convention: str = 'rpy', composition: str = 'elementwise', horizon: int = 16, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    rotation = np.array([3.1, 0.1, -0.4])
+    turn = Rotation.from_euler('xyz', rotation) if convention == 'rpy' else Rotation.from_rotvec(rotation)
+    return build_chunk(
+        chunk_id=7,
+        stamp_ns=STAMP,
+        frame_id='base',
+        anchor_position_m=[0.5, 0.0, 0.3],
+        anchor_quaternion_xyzw=turn.as_quat(),
+        anchor_state=[0.5, 0.0, 0.3, *rotation],
+        anchor_opening_m=0.08,
+        convention=convention,
+        composition=composition,
+        step_ns=STEP,
+        horizon=horizon,
+        delta_pose=np.cumsum(rng.uniform(-0.02, 0.02, (horizon, 6)), axis=0).ravel(),
+        opening_m=np.linspace(0.08, 0.0, horizon),
+        valid_until_ns=STAMP + 10**9,
+    )
+
+
+def test_weights_follow_the_paper():
+    horizon, delay, execution = 50, 6, 25
+    weights = prefix_weights(horizon, delay, execution)
+    for i in range(horizon):
+        if i < delay:
+            expected = 1.0
+        elif i < horizon - execution:
+            c = (horizon - execution - i) / (horizon - execution - delay + 1)
+            expected = c * (math.exp(c) - 1) / (math.e - 1)
+        else:
+            expected = 0.0
+        assert weights[i] == pytest.approx(expected, abs=1e-15), i
+
+
+def test_mask_kinds():
+    np.testing.assert_allclose(prefix_weights(8, 2, 3, 'linear'), [1, 1, 0.75, 0.5, 0.25, 0, 0, 0])
+    np.testing.assert_array_equal(prefix_weights(8, 2, 3, 'hard'), [1, 1, 0, 0, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match='quadratic'):
+        prefix_weights(8, 2, 3, 'quadratic')
+
+
+def test_a_delay_beyond_the_old_chunk_is_refused():
+    assert prefix_weights(8, 5, 3).tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+    with pytest.raises(ValueError, match='6 steps is longer than the 5'):
+        prefix_weights(8, 6, 3)
+    with pytest.raises(ValueError, match='execution horizon 0'):
+        prefix_weights(8, 1, 0)
+
+
+@given(st.integers(1, 60).flatmap(lambda h: st.tuples(st.just(h), st.integers(1, h), st.integers(0, h))))
+def test_weights_never_rise(case):
+    horizon, execution, delay = case
+    if delay > horizon - execution:
+        return
+    weights = prefix_weights(horizon, delay, execution)
+    assert np.all(np.diff(weights) <= 0)
+    assert weights.sum() >= delay
+    assert np.all(weights[horizon - execution :] == 0)
+
+
+@pytest.mark.parametrize(
+    ('late_ns', 'steps'), [(-5, 0), (0, 0), (STEP - 1, 0), (STEP, 1), (3 * STEP, 3), (3 * STEP + 5, 3)]
+)
+def test_delay_counts_steps_that_were_due(late_ns: int, steps: int):
+    assert executed_steps(STAMP, STAMP + late_ns, STEP) == steps
+    due = [STAMP + (i + 1) * STEP for i in range(10)]
+    assert steps == sum(time_ns <= STAMP + late_ns for time_ns in due)
+
+
+def test_warm_up_does_not_count_and_old_delays_are_forgotten():
+    estimate = DelayEstimate(initial=3, window=4, warm_up=2)
+    for steps in (90, 40):
+        estimate = estimate.after(steps)
+    assert estimate.steps == 3
+    for steps in (2, 9, 2, 1):
+        estimate = estimate.after(steps)
+    assert estimate.steps == 9
+    for steps in (2, 2):
+        estimate = estimate.after(steps)
+    assert estimate.delays == (2, 1, 2, 2)
+    assert estimate.steps == 2
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.floats(0, 1), st.integers(1, 12))
+def test_the_estimate_covers_its_share_of_the_window(delays: list[int], quantile: float, window: int):
+    estimate = DelayEstimate(initial=0, window=window, quantile=quantile, warm_up=0)
+    for steps in delays:
+        estimate = estimate.after(steps)
+    recent = delays[-window:]
+    assert estimate.steps in recent
+    assert sum(steps <= estimate.steps for steps in recent) >= quantile * len(recent)
+
+
+def test_impossible_delays_are_refused():
+    with pytest.raises(ValueError, match='-1 steps'):
+        DelayEstimate(initial=1).after(-1)
+    with pytest.raises(ValueError, match='window 0'):
+        DelayEstimate(initial=1, window=0)
+
+
+CASES = [('rpy', 'elementwise'), ('rotvec', 'elementwise'), ('rpy', 'so3'), ('rotvec', 'so3')]
+
+
+@pytest.mark.parametrize(('convention', 'composition'), CASES)
+def test_decided_actions_name_the_same_poses(convention: str, composition: str):
+    """A new chunk made of the decided actions alone asks for what the running one asked for."""
+    running = make_chunk(convention, composition)
+    steps = 4
+    observed_ns = STAMP + steps * STEP
+    # Across the half turn, where the sign of roll flips.
+    state = (
+        np.array([0.51, -0.01, 0.29, -3.12, 0.12, -0.38])
+        if convention == 'rpy'
+        else np.array([0.51, -0.01, 0.29, 3.0, 0.12, -0.38])
+    )
+    decided = decided_actions(running, observed_ns, state, 16)
+    assert decided.known.tolist() == [True] * 12 + [False] * 4
+    convert = Rotation.from_rotvec if convention == 'rotvec' else lambda x: Rotation.from_euler('xyz', x)
+    continued = build_chunk(
+        chunk_id=8,
+        stamp_ns=observed_ns,
+        frame_id='base',
+        anchor_position_m=state[:3],
+        anchor_quaternion_xyzw=convert(state[3:]).as_quat(),
+        anchor_state=state,
+        anchor_opening_m=0.05,
+        convention=convention,
+        composition=composition,
+        step_ns=STEP,
+        horizon=16,
+        delta_pose=decided.delta_pose.ravel(),
+        opening_m=decided.opening_m,
+        valid_until_ns=observed_ns + 10**9,
+    )
+    for i in range(12):
+        due = observed_ns + (i + 1) * STEP
+        old, new = running.pose_at(due), continued.pose_at(due)
+        np.testing.assert_allclose(new.position_m, old.position_m, atol=1e-12)
+        assert abs(np.dot(new.quaternion_xyzw, old.quaternion_xyzw)) == pytest.approx(1, abs=1e-12)
+        assert continued.opening_at(due) == pytest.approx(running.opening_at(due))
+    assert np.abs(decided.delta_pose[:, 3:]).max() < 1.0, 'no whole turns'
+    np.testing.assert_array_equal(decided.delta_pose[12:], decided.delta_pose[[11] * 4])
+
+
+def test_unknown_steps_bind_nothing():
+    running = make_chunk(horizon=16)
+    decided, weights = inpainting(running, STAMP + 4 * STEP, running.anchor_state, 16, delay=3)
+    np.testing.assert_allclose(weights, prefix_weights(16, 3, 4))
+    assert weights[~decided.known].tolist() == [0, 0, 0, 0]
+
+
+def test_no_inpainting_after_the_running_chunk():
+    running = make_chunk(horizon=16)
+    assert inpainting(running, STAMP + 14 * STEP, running.anchor_state, 16, delay=3) is None
+    assert inpainting(running, running.end_ns, running.anchor_state, 16, delay=0) is None
+    assert inpainting(running, STAMP + 13 * STEP, running.anchor_state, 16, delay=3) is not None
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 16 * STEP), st.integers(1, 30), st.integers(0, 40))
+def test_inpainting_is_always_possible_or_none(elapsed_ns: int, horizon: int, delay: int):
+    found = inpainting(make_chunk(), STAMP + elapsed_ns, np.array([0.5, 0, 0.3, 3.1, 0, 0]), horizon, delay)
+    if found is not None:
+        decided, weights = found
+        assert weights.shape == decided.known.shape == (horizon,)
+        assert np.isfinite(decided.delta_pose).all()
+        assert np.all((weights >= 0) & (weights <= 1))
+        assert not weights[~decided.known].any()
