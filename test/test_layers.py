@@ -26,8 +26,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
     ),
     'sim': ({'contract'}, {'mujoco', 'numpy'}),
+    'view': ({'contract', 'framing', 'dataset'}, {'cv2', 'numpy'}),
     'nodes': (
-        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'sim', 'graph'},
+        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'sim', 'view', 'graph'},
         {
             'builtin_interfaces',
             'diagnostic_msgs',
@@ -63,6 +64,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'dataset',
             'training',
             'sim',
+            'view',
             'bench',
             'graph',
             'supervise',
@@ -72,8 +74,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 
-# One file per rule-breaking library: torch only reads other people's checkpoints.
-ONLY_HERE = {('model', 'torch'): 'model/tactile/lightning.py'}
+# One file per rule-breaking library: torch only reads other people's checkpoints,
+# matplotlib is too slow to draw live.
+ONLY_HERE = {('model', 'torch'): 'model/tactile/lightning.py', ('view', 'matplotlib'): 'view/preview.py'}
 
 # The messages are generated into the package; only nodes speak them.
 GENERATED = {'msg'}

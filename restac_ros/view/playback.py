@@ -1,0 +1,125 @@
+"""The scene of a moment in recordings: the same reading of messages as live, without ROS."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_reader import Bag
+from restac_ros.dataset.message_types import typestore
+from restac_ros.dataset.storage import BagMessage
+from restac_ros.framing.values import decode_value
+from restac_ros.view.errors import ViewError
+from restac_ros.view.samples import chunk_sample, gate_sample
+from restac_ros.view.scene import GateScene, SceneOptions
+
+CHUNK_TYPE = 'restac_ros/msg/ActionChunk'
+GATE_TYPE = 'restac_ros/msg/GateState'
+
+
+def tactile_stream(contract: Contract, name: str = '') -> str:
+    """The tactile stream called `name`, or the contract's first.
+
+    Raises:
+        ViewError: there is none, or none of that name.
+    """
+    known = list(contract.by_role('tactile'))
+    if not known or (name and name not in known):
+        raise ViewError(f'tactile stream {name!r}: the contract has {", ".join(known) or "none"}')
+    return name or known[0]
+
+
+def scene_at(
+    contract: Contract, bags: Sequence[Bag], time_ns: int | None, options: SceneOptions
+) -> tuple[GateScene, int]:
+    """The scene at `time_ns` of the bags' log time (None: at their end), and that time.
+
+    `bags` may be one that holds everything, or a journal of sensor streams and the session log of its run.
+    The reference of the tactile image is made of the bags' first tactile frames.
+
+    Raises:
+        ViewError: nothing in the bags can be shown, or nothing of them precedes `time_ns`.
+        DecodeError: a tactile frame or a tool pose is not as the contract says.
+    """
+    reader = _Reader(contract, options)
+    _check(bags, reader.topics)
+    end_ns = time_ns
+    for message in _merged(bags, reader.topics, time_ns):
+        reader.take(message)
+        end_ns = max(message.log_time_ns, end_ns or 0)
+    if end_ns is None or not reader.taken:
+        raise ViewError(f'no message to show up to {time_ns} ns; the bags begin later')
+    reader.flush()
+    return reader.scene, end_ns
+
+
+class _Reader:
+    """Feeds a scene. The pose, at up to 1 kHz, is decoded at the scene's own pace only."""
+
+    POSE_PERIOD_NS = 50_000_000
+
+    def __init__(self, contract: Contract, options: SceneOptions) -> None:
+        self.tactile = tactile_stream(contract)
+        self.scene = GateScene(contract, self.tactile, options)
+        self.taken = 0
+        self._contract = contract
+        self._pose: BagMessage | None = None
+        self._pose_due_ns = 0
+        self._streams = {
+            contract.streams[self.tactile].topic: self._see_tactile,
+            contract.streams[contract.pose_stream].topic: self._keep_pose,
+        }
+
+    @property
+    def topics(self) -> set[str]:
+        """Contract topics to be read; chunks and gates are found by their type."""
+        return set(self._streams)
+
+    def take(self, message: BagMessage) -> None:
+        """Show a message."""
+        self.taken += 1
+        if message.type in (CHUNK_TYPE, GATE_TYPE):
+            value = typestore().deserialize_cdr(message.cdr, message.type)
+            if message.type == GATE_TYPE:
+                self.scene.see_gate(gate_sample(value), message.log_time_ns)
+            else:
+                chunk = chunk_sample(value, self._contract.robot.base_frame)
+                self.scene.see_chunk(chunk, message.log_time_ns)
+        else:
+            self._streams[message.topic](message)
+
+    def flush(self) -> None:
+        """Show the last pose."""
+        if self._pose is not None:
+            self._see_pose(self._pose)
+
+    def _keep_pose(self, message: BagMessage) -> None:
+        self._pose = message
+        if message.log_time_ns >= self._pose_due_ns:
+            self._see_pose(message)
+            self._pose_due_ns = message.log_time_ns + self.POSE_PERIOD_NS
+
+    def _see_pose(self, message: BagMessage) -> None:
+        pose: np.ndarray = decode_value(self._contract, self._contract.pose_stream, message.cdr)
+        self.scene.see_pose(pose, message.log_time_ns)
+
+    def _see_tactile(self, message: BagMessage) -> None:
+        self.scene.see_tactile(decode_value(self._contract, self.tactile, message.cdr), message.log_time_ns)
+
+
+def _check(bags: Sequence[Bag], topics: set[str]) -> None:
+    found = {name: topic.type for bag in bags for name, topic in bag.topics.items()}
+    if not set(found) & topics and not {CHUNK_TYPE, GATE_TYPE} & set(found.values()):
+        expected = f'one of {", ".join(sorted(topics))}, or messages of {CHUNK_TYPE} or {GATE_TYPE}'
+        raise ViewError(f'the bags hold {", ".join(found) or "no topic"}; expected {expected}')
+
+
+def _merged(bags: Sequence[Bag], topics: set[str], time_ns: int | None) -> Iterator[BagMessage]:
+    """What the scene needs of all bags, in log order, up to and with `time_ns`."""
+    streams = []
+    for bag in bags:
+        ours = {name for name, topic in bag.topics.items() if topic.type in (CHUNK_TYPE, GATE_TYPE)}
+        stop = {} if time_ns is None else {'stop_ns': time_ns + 1}
+        streams.append(bag.messages((topics | ours) & set(bag.topics), **stop))
+    return heapq.merge(*streams, key=lambda message: message.log_time_ns)

@@ -1,0 +1,99 @@
+"""Policy messages as checked values: one reader for live and recorded ones, which have the same fields."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from restac_ros.view.errors import ViewError
+
+POSE_DIM = 6
+MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
+
+
+class GateSample(NamedTuple):
+    """One GateState: what touch said of the tactile frame captured at `stamp_ns`. NaN stays, to be shown."""
+
+    stamp_ns: int
+    gate: float
+    logvar: float
+    logvar_standardised: float
+    code_index: int
+    residual_norm: float
+    tactile_age_ns: int
+    inference_ns: int
+    saturated: bool
+
+
+class ChunkSample(NamedTuple):
+    """One ActionChunk as a path.
+
+    points_m: float64 [horizon + 1, 3], the anchor and then each step's target, in the base frame
+    due_ns:   int64 [horizon + 1], when the tool is to be at each point
+    """
+
+    stamp_ns: int
+    chunk_id: int
+    points_m: np.ndarray
+    due_ns: np.ndarray
+    gate: float
+    prefix_age_ns: int
+    tactile_age_ns: int
+    inference_ns: int
+
+
+def gate_sample(message: Any) -> GateSample:
+    """restac_ros/msg/GateState -> GateSample."""
+    return GateSample(
+        stamp_ns=stamp_ns(message),
+        gate=float(message.gate),
+        logvar=float(message.logvar),
+        logvar_standardised=float(message.logvar_standardised),
+        code_index=int(message.code_index),
+        residual_norm=float(message.residual_norm),
+        tactile_age_ns=int(message.tactile_age_ns),
+        inference_ns=int(message.inference_ns),
+        saturated=bool(message.saturated),
+    )
+
+
+def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
+    """restac_ros/msg/ActionChunk -> ChunkSample.
+
+    Positions compose alike in both of the message's delta compositions: anchor plus delta, in the base frame.
+
+    Raises:
+        ViewError: another frame than `base_frame`, lengths that disagree, or positions that are no numbers.
+    """
+    name, horizon = f'chunk {message.chunk_id}', int(message.horizon)
+    if message.header.frame_id != base_frame:
+        found = f'frame_id {message.header.frame_id!r}'
+        raise ViewError(
+            f'{name}: {found}; the contract has base_frame {base_frame!r}: use one contract for both'
+        )
+    if not 0 < horizon <= MAX_HORIZON or len(message.delta_pose) != horizon * POSE_DIM:
+        found = f'horizon {horizon} and {len(message.delta_pose)} numbers in delta_pose'
+        raise ViewError(f'{name}: {found}; expected 1 to {MAX_HORIZON} steps of {POSE_DIM} numbers each')
+    position = message.anchor_pose.position
+    anchor = np.array([[position.x, position.y, position.z]])
+    steps = np.asarray(message.delta_pose, dtype=np.float64).reshape(horizon, POSE_DIM)[:, :3]
+    points = np.concatenate([anchor, anchor + steps])
+    if not np.isfinite(points).all():
+        step = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise ViewError(f'{name}: point {step} is {points[step].tolist()} m; expected finite numbers')
+    start_ns = stamp_ns(message)
+    return ChunkSample(
+        stamp_ns=start_ns,
+        chunk_id=int(message.chunk_id),
+        points_m=points,
+        due_ns=start_ns + np.arange(horizon + 1, dtype=np.int64) * int(message.step_ns),
+        gate=float(message.gate),
+        prefix_age_ns=int(message.prefix_age_ns),
+        tactile_age_ns=int(message.tactile_age_ns),
+        inference_ns=int(message.inference_ns),
+    )
+
+
+def stamp_ns(message: Any) -> int:
+    """The header's stamp."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)

@@ -1,0 +1,152 @@
+"""Everything the view knows, and what it shows of it at one moment. Nodes and files both feed it.
+
+Two clocks: `seen_ns` is the reader's own, steady; stamps are the policy's. Ages of what has stopped coming
+are told by the first, so that a dead policy, or sensor, cannot leave a living picture.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from restac_ros.contract.schema import Contract
+from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, strip_chart
+from restac_ros.view.history import History, Timeline
+from restac_ros.view.samples import ChunkSample, GateSample
+from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
+from restac_ros.view.tactile import HeatScale, Reference, tactile_image
+from restac_ros.view.trail import Trail
+
+MS = 1e-6  # ms in a ns
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What a user may set.
+
+    span_s: how far back charts and the executed path reach, s
+    stale_s: a gate, pose or tactile frame that nothing has followed for so long is said to be old, s
+    reference_frames: how many first tactile frames make the reference without contact
+    """
+
+    span_s: float = 20.0
+    stale_s: float = 1.0
+    reference_frames: int = 15
+    heat: HeatScale = field(default_factory=HeatScale)
+
+    def __post_init__(self) -> None:
+        for name in ('span_s', 'stale_s'):
+            if not 0 < getattr(self, name) <= 3600:
+                raise ValueError(f'{name} is {getattr(self, name):g}; expected above 0, at most 3600 s')
+        if not 1 <= self.reference_frames <= 1000:
+            raise ValueError(f'reference_frames is {self.reference_frames}; expected 1 to 1000')
+
+
+@dataclass
+class _Seen[T]:
+    """The newest of a kind, and when it came on the reader's clock."""
+
+    value: T | None = None
+    at_ns: int = 0
+
+    def put(self, value: T, seen_ns: int) -> None:
+        self.value, self.at_ns = value, seen_ns
+
+    def problem(self, what: str, seen_ns: int, stale_s: float) -> str:
+        """Why it doesn't hold any more; empty while it does, and before there is one."""
+        age_s = (seen_ns - self.at_ns) * 1e-9
+        return f'no {what} for {age_s:.1f} s' if self.value is not None and age_s > stale_s else ''
+
+
+class GateScene:
+    """Feed it with what comes; ask it for shapes and images whenever they are to be shown."""
+
+    def __init__(self, contract: Contract, tactile_stream: str, options: SceneOptions) -> None:
+        span_ns = round(options.span_s * 1e9)
+        self.contract = contract
+        self.reference = Reference(options.reference_frames)
+        self._tactile_stream = tactile_stream
+        self._options = options
+        self._gates, self._chunks = History(GATE_COLUMNS, span_ns), History(CHUNK_COLUMNS, span_ns)
+        self._timeline = Timeline()
+        self._trail = Trail(span_ns)
+        self._gate: _Seen[GateSample] = _Seen()
+        self._chunk: _Seen[ChunkSample] = _Seen()
+        self._pose: _Seen[np.ndarray] = _Seen()
+        self._tactile: _Seen[np.ndarray] = _Seen()
+        self._residual: _Seen[np.ndarray] = _Seen()
+
+    def see_gate(self, gate: GateSample, seen_ns: int) -> None:
+        """A GateState has come."""
+        self._observe(gate.stamp_ns, seen_ns)
+        self._gate.put(gate, seen_ns)
+        self._gates.append(
+            gate.stamp_ns,
+            gate.gate,
+            gate.logvar_standardised,
+            gate.inference_ns * MS,
+            gate.tactile_age_ns * MS,
+        )
+
+    def see_chunk(self, chunk: ChunkSample, seen_ns: int) -> None:
+        """An ActionChunk has come."""
+        self._observe(chunk.stamp_ns, seen_ns)
+        self._chunk.put(chunk, seen_ns)
+        self._chunks.append(chunk.stamp_ns, chunk.gate, chunk.inference_ns * MS, chunk.prefix_age_ns * MS)
+
+    def see_pose(self, pose_tool_in_base: np.ndarray, seen_ns: int) -> None:
+        """The tool is at [4, 4] in the base frame."""
+        self._pose.put(pose_tool_in_base, seen_ns)
+        holds = self._gate.value and not self._gate_problem(seen_ns)
+        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], self._gate.value.gate if holds else np.nan)
+
+    def see_tactile(self, image: np.ndarray, seen_ns: int) -> None:
+        """A tactile frame uint8 [H, W, 3] RGB has come; the first ones become the reference."""
+        if self.reference.image is not None and self.reference.image.shape != image.shape:
+            self.reference.restart()
+        self.reference.add(image)
+        self._tactile.put(image, seen_ns)
+
+    def see_residual(self, magnitude: np.ndarray, seen_ns: int) -> None:
+        """The magnitude of felt minus expected per latent position, float [h, w], has come."""
+        self._residual.put(magnitude, seen_ns)
+
+    def shapes(self, seen_ns: int) -> list[Shape]:
+        """What to draw in space; nothing before the tool's pose is known."""
+        shapes = executed_path(*self._trail.path())
+        now_ns = self._timeline.now_ns(seen_ns)
+        if self._chunk.value is not None and now_ns is not None:
+            shapes += chunk_shapes(self._chunk.value, now_ns)
+        if self._pose.value is not None:
+            problem = self._pose.problem('tool pose', seen_ns, self._options.stale_s) or self._gate_problem(
+                seen_ns
+            )
+            shapes += gate_shapes(self._pose.value, self._gate.value, problem)
+        return shapes
+
+    def tactile_image(self, seen_ns: int) -> np.ndarray:
+        """The tactile overlay, uint8 RGB."""
+        stale_s = self._options.stale_s
+        residual = None if self._residual.problem('residual', seen_ns, stale_s) else self._residual.value
+        title, problem = self._tactile_stream, self._tactile.problem('tactile frame', seen_ns, stale_s)
+        if self._gate.value is not None and not self._gate_problem(seen_ns):
+            title += f'   gate {self._gate.value.gate:.2f}   code {self._gate.value.code_index}'
+        return tactile_image(
+            self._tactile.value, self.reference, self._options.heat, title, residual, problem
+        )
+
+    def chart_image(self, seen_ns: int) -> np.ndarray:
+        """The strip chart, uint8 RGB."""
+        problem = self._gate_problem(seen_ns) if self._gate.value else 'no gate yet'
+        now_ns = self._timeline.now_ns(seen_ns)
+        return strip_chart(self._gates, self._chunks, now_ns, self._options.span_s, problem)
+
+    def _gate_problem(self, seen_ns: int) -> str:
+        return self._gate.problem('gate', seen_ns, self._options.stale_s)
+
+    def _observe(self, stamp_ns: int, seen_ns: int) -> None:
+        """Keep time; when it was set back, as by a bag that starts anew, what was drawn before is over."""
+        if self._timeline.observe(stamp_ns, seen_ns):
+            self._gates.clear()
+            self._chunks.clear()
+            self._trail.clear()
+            self._chunk = _Seen()

@@ -1,0 +1,149 @@
+"""The gate at the tool as shapes: ring, bar and label, the coming chunk and the executed path.
+
+A shape is what visualization_msgs/Marker can say, as arrays. Lines carry the gate's colour, as rviz doesn't
+shade lines, and shading would falsify it. Everything lies in the robot's base frame, in m.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from restac_ros.view.colours import FAINT, INVALID, TEXT, gate_colours, rgba
+from restac_ros.view.samples import ChunkSample, GateSample
+
+Kind = Literal['line_strip', 'points', 'text']
+
+RING_RADIUS_M = 0.06
+RING_SEGMENTS = 60
+BAR_OFFSET_M = np.array([0.0, 0.11, 0.0])  # from the tool, in the base frame, so that the bar stays upright
+BAR_HEIGHT_M = 0.12
+BAR_WIDTH_M = 0.012
+TRACK_WIDTH_M = 0.0025
+ARC_WIDTH_M = 0.008
+PATH_WIDTH_M = 0.005
+STEP_SIZE_M = 0.009
+LABEL_HEIGHT_M = 0.022
+LABEL_ABOVE_M = 0.13
+PAST_ALPHA = 0.3  # of the part of a chunk whose time has come
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """One marker.
+
+    name:    namespace in rviz, where each can be switched off
+    kind:    'line_strip' of width `size_m`, 'points' of side `size_m`, or 'text' of letter height `size_m`
+    pose:    float64 [4, 4], of the points' frame, or of the text, in the base frame
+    points:  float64 [N, 3] in m, in the frame `pose`; [0, 3] for text
+    colours: float32 [N, 4] RGBA, one for each point; [1, 4] for text
+    """
+
+    name: str
+    kind: Kind
+    pose: np.ndarray
+    size_m: float
+    points: np.ndarray
+    colours: np.ndarray
+    text: str = ''
+    number: int = field(default=0, kw_only=True)  # tells shapes of one name apart
+
+    def in_base(self) -> np.ndarray:
+        """The points in the base frame [N, 3], in m."""
+        return self.points @ self.pose[:3, :3].T + self.pose[:3, 3]
+
+
+def gate_shapes(pose_tool_in_base: np.ndarray, gate: GateSample | None, problem: str = '') -> list[Shape]:
+    """Ring, bar and label at the tool.
+
+    Without a gate, or with a `problem` (why what is known is no longer so), no value is drawn as if it held:
+    only the empty tracks and the reason.
+    """
+    value = gate.gate if gate and not problem else np.nan
+    shapes = [*ring(pose_tool_in_base, value), *bar(pose_tool_in_base[:3, 3], value)]
+    text = problem or (gate_text(gate) if gate else 'no gate yet')
+    colour = TEXT if np.isfinite(value) else INVALID
+    return [*shapes, _label(pose_tool_in_base[:3, 3], text, colour)]
+
+
+def gate_text(gate: GateSample) -> str:
+    """What the label says."""
+    lines = [
+        f'gate {gate.gate:.2f}' + (' (saturated)' if gate.saturated else ''),
+        f'code {gate.code_index}   logvar {gate.logvar_standardised:+.1f} sd',
+        f'residual {gate.residual_norm:.2f}',
+    ]
+    return '\n'.join(lines)
+
+
+def ring(pose_tool_in_base: np.ndarray, gate: float) -> list[Shape]:
+    """A circle around the tool's z axis; an arc of it, from its x axis on, is as long as the gate is open."""
+    track = _arc(1.0)
+    shapes = [_line('ring', pose_tool_in_base, TRACK_WIDTH_M, track, rgba(FAINT), number=0)]
+    share = _drawable(gate)
+    if share > 0:
+        shapes.append(
+            _line('ring', pose_tool_in_base, ARC_WIDTH_M, _arc(share), rgba(gate_colours(gate)), number=1)
+        )
+    return shapes
+
+
+def bar(position_m: np.ndarray, gate: float) -> list[Shape]:
+    """An upright column beside the tool, filled from below as far as the gate is open."""
+    pose = np.eye(4)
+    pose[:3, 3] = position_m + BAR_OFFSET_M
+    low, high, half = -BAR_HEIGHT_M / 2, BAR_HEIGHT_M / 2, BAR_WIDTH_M / 2
+    corners = [(0, -half, low), (0, half, low), (0, half, high), (0, -half, high), (0, -half, low)]
+    shapes = [_line('bar', pose, TRACK_WIDTH_M, np.array(corners), rgba(FAINT), number=0)]
+    share = _drawable(gate)
+    if share > 0:
+        column = np.array([(0.0, 0.0, low), (0.0, 0.0, low + share * BAR_HEIGHT_M)])
+        shapes.append(_line('bar', pose, BAR_WIDTH_M, column, rgba(gate_colours(gate)), number=1))
+    return shapes
+
+
+def chunk_shapes(chunk: ChunkSample, now_ns: int) -> list[Shape]:
+    """The chunk's path in its gate's colour: faint where its time has passed, dots at the steps to come."""
+    coming = chunk.due_ns > now_ns
+    colour = gate_colours(chunk.gate)
+    colours = rgba(np.broadcast_to(colour, (len(coming), 3)), np.where(coming, 1.0, PAST_ALPHA))
+    shapes = [_line('chunk', np.eye(4), PATH_WIDTH_M, chunk.points_m, colours)]
+    if coming.any():
+        steps = chunk.points_m[coming]
+        shapes.append(Shape('chunk steps', 'points', np.eye(4), STEP_SIZE_M, steps, colours[coming]))
+    return shapes
+
+
+def executed_path(positions_m: np.ndarray, gates: np.ndarray) -> list[Shape]:
+    """Where the tool has been [N, 3], coloured by the gate that was in force; nothing below two points."""
+    if len(positions_m) < 2:
+        return []
+    # Older points recede into the background, to leave the eye on the present.
+    faded = np.linspace(0.35, 0.9, len(positions_m))
+    known = np.isfinite(gates)[:, None]
+    colours = np.where(known, gate_colours(gates), np.array(FAINT, dtype=np.uint8))
+    return [_line('executed path', np.eye(4), PATH_WIDTH_M * 0.6, positions_m, rgba(colours, faded))]
+
+
+def _arc(share: float) -> np.ndarray:
+    """The first `share` of a circle in the x-y plane, points [N, 3], N >= 2."""
+    angles = np.linspace(0.0, 2 * np.pi * share, 1 + max(1, round(RING_SEGMENTS * share)))
+    return RING_RADIUS_M * np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=-1)
+
+
+def _drawable(gate: float) -> float:
+    """The gate within 0 .. 1; 0 where it is not a number, as only the label can tell that."""
+    return float(np.clip(gate, 0.0, 1.0)) if np.isfinite(gate) else 0.0
+
+
+def _line(
+    name: str, pose: np.ndarray, width_m: float, points: np.ndarray, colours: np.ndarray, number: int = 0
+) -> Shape:
+    colours = np.broadcast_to(colours, (len(points), 4))
+    return Shape(name, 'line_strip', pose, width_m, points, colours, number=number)
+
+
+def _label(position_m: np.ndarray, text: str, colour: tuple[int, int, int]) -> Shape:
+    pose = np.eye(4)
+    pose[:3, 3] = position_m + np.array([0.0, 0.0, LABEL_ABOVE_M])
+    return Shape('label', 'text', pose, LABEL_HEIGHT_M, np.zeros((0, 3)), rgba(colour)[None], text)

@@ -1,0 +1,137 @@
+"""What the tactile sensor feels, made visible: the change against a frame without contact, as heat."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from restac_ros.view.colours import FAINT, HEAT_MAP, INVALID, PANEL, TEXT
+from restac_ros.view.drawing import LINE_PX, canvas, put_text, text_width_px
+from restac_ros.view.errors import ViewError
+
+ZOOM = 3
+NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
+MIN_RESIDUAL_SCALE = 1e-6
+
+
+class Reference:
+    """The frame without contact: the median of the first ones, which noise and a shadow don't move."""
+
+    def __init__(self, frames: int) -> None:
+        if frames < 1:
+            raise ValueError(f'found {frames} reference frames; expected at least 1')
+        self.needed = frames
+        self._collected: list[np.ndarray] = []
+        self.image: np.ndarray | None = None  # float32 [H, W, 3]
+
+    @property
+    def collected(self) -> int:
+        """How many frames there are so far."""
+        return self.needed if self.image is not None else len(self._collected)
+
+    def restart(self) -> None:
+        """Forget it: the next frames are taken for contact-free."""
+        self._collected.clear()
+        self.image = None
+
+    def add(self, image: np.ndarray) -> None:
+        """Take a frame uint8 [H, W, 3], unless the reference is complete."""
+        if self.image is not None:
+            return
+        self._collected.append(image)
+        if len(self._collected) == self.needed:
+            self.image = np.median(np.stack(self._collected), axis=0).astype(np.float32)
+            self._collected.clear()
+
+
+@dataclass(frozen=True)
+class HeatScale:
+    """How differences become heat, in grey levels of 255: none up to `threshold`, brightest at `full`."""
+
+    threshold: float = 6.0
+    full: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < self.full <= 255:
+            found = f'threshold {self.threshold:g}, full {self.full:g}'
+            raise ViewError(f'heat scale: {found}; expected 0 <= threshold < full <= 255 grey levels')
+
+
+def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """|image - reference| in grey levels, float32 [H, W]: the channel that changed most, less the noise.
+
+    Channels are not averaged: three lamps of three colours light a GelSight from three sides, so that a
+    slope shows in one channel and is lost in their mean.
+    """
+    if image.shape != reference.shape:
+        raise ViewError(f'tactile image {image.shape}, reference {reference.shape}; take the reference anew')
+    change = cv2.GaussianBlur(cv2.subtract(image.astype(np.float32), reference), (0, 0), NOISE_SIGMA_PX)
+    return np.abs(change).max(axis=-1)
+
+
+def heat_overlay(image: np.ndarray, change: np.ndarray, scale: HeatScale) -> np.ndarray:
+    """An image uint8 [H, W, 3] with its change [H, W] as heat on it, which is opaque from `scale.full` on."""
+    heat = np.clip((change - scale.threshold) / (scale.full - scale.threshold), 0.0, 1.0)
+    colours = HEAT_MAP[(heat * 255).astype(np.uint8)].astype(np.float32)
+    # The square root lets faint contact show early; the darkened image keeps heat the brightest thing.
+    alpha = np.sqrt(heat)[..., None]
+    return (image * (0.75 * (1 - alpha)) + colours * alpha).astype(np.uint8)
+
+
+def contact_share(change: np.ndarray, scale: HeatScale) -> float:
+    """Share of the sensor's area that changed by more than the threshold."""
+    return float(np.mean(change > scale.threshold))
+
+
+def tactile_image(
+    image: np.ndarray | None,
+    reference: Reference,
+    scale: HeatScale,
+    title: str,
+    residual: np.ndarray | None = None,
+    problem: str = '',
+) -> np.ndarray:
+    """The overlay, enlarged and captioned: uint8 RGB [H * ZOOM + 2 lines, W * ZOOM (+ residual), 3].
+
+    image:    uint8 [H, W, 3], the newest tactile frame; None before there is one
+    residual: float [h, w], magnitude of felt minus expected per latent position, drawn beside it
+    problem:  why the frame is no longer true, written over it
+    """
+    height, width = (128, 160) if image is None else image.shape[:2]
+    panels = [canvas(height * ZOOM, width * ZOOM, PANEL)]
+    caption = 'nothing received'
+    if image is not None:
+        shown, caption = _compare(image, reference, scale)
+        panels = [cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)]
+    if residual is not None:
+        panels += [canvas(height * ZOOM, 4, PANEL), _residual_panel(residual, height * ZOOM)]
+    body = np.concatenate(panels, axis=1)
+    head, foot = (canvas(LINE_PX + 6, body.shape[1], PANEL) for _ in range(2))
+    put_text(head, title, 6, LINE_PX, TEXT)
+    put_text(foot, problem or caption, 6, LINE_PX, INVALID if problem else TEXT)
+    if residual is not None:
+        label = f'felt - expected, max {float(np.max(residual)):.2f}'
+        put_text(head, label, width * ZOOM + 10, LINE_PX, TEXT)
+    return np.concatenate([head, body, foot])
+
+
+def _compare(image: np.ndarray, reference: Reference, scale: HeatScale) -> tuple[np.ndarray, str]:
+    if reference.image is None:
+        return image, f'taking the reference, no contact please: {reference.collected} of {reference.needed}'
+    change = difference(image, reference.image)
+    share, peak = contact_share(change, scale), float(change.max())
+    limits = f'{scale.threshold:g} to {scale.full:g}'
+    caption = f'change {peak:.0f} / 255   contact {100 * share:.1f} %   heat {limits}'
+    return heat_overlay(image, change, scale), caption
+
+
+def _residual_panel(residual: np.ndarray, height_px: int) -> np.ndarray:
+    """The residual map, scaled to its own maximum, with square cells and a frame."""
+    if residual.ndim != 2 or not residual.size:
+        raise ViewError(f'residual map of shape {residual.shape}; expected [h, w], a magnitude each')
+    known = np.where(np.isfinite(residual), residual, 0.0)
+    heat = known / max(float(known.max()), MIN_RESIDUAL_SCALE)
+    width_px = max(round(height_px * residual.shape[1] / residual.shape[0]), text_width_px('felt - expected'))
+    cells = HEAT_MAP[(np.clip(heat, 0, 1) * 255).astype(np.uint8)]
+    panel = cv2.resize(cells, (width_px, height_px), interpolation=cv2.INTER_NEAREST)
+    return cv2.rectangle(panel, (0, 0), (width_px - 1, height_px - 1), FAINT, 1)
