@@ -49,7 +49,7 @@ def tensors(lerobot_file: Path) -> dict[str, torch.Tensor]:
 
 def test_every_leaf_survives_the_round_trip(lerobot_file: Path, params: dict, shapes: dict) -> None:
     stored = HuggingFaceParams(lerobot_file, shapes)
-    assert stored.unused == ()
+    assert stored.unused == {}
     found = stored.read()
     assert found.keys() == params.keys()
     for name, leaf in params.items():
@@ -222,7 +222,7 @@ def test_unknown_tensors_are_listed_and_unused_heads_are_not(
         'model.paligemma_with_expert.gemma_expert.lm_head.weight': np.zeros((2, 2), np.float32),
     }
     save_file(arrays, tmp_path / 'model.safetensors')
-    assert HuggingFaceParams(tmp_path, shapes).unused == ('state_proj.weight',)
+    assert HuggingFaceParams(tmp_path, shapes).unused == {'state_proj.weight': (2, 2)}
 
 
 def test_leaves_without_a_place_are_refused_unless_dropped(params: dict, tmp_path: Path) -> None:

@@ -81,20 +81,20 @@ def test_arrays_of_many_chunks(tmp_path: Path) -> None:
 
 def test_integer_leaves_keep_their_dtype_and_touch_stays_float32(tmp_path: Path) -> None:
     params = {
-        'tactile_encoder/counter': np.array(1000, np.int64),
-        'tactile_encoder/w': np.array([1 / 3], np.float32),
+        'tactile/counter': np.array(1000, np.int64),
+        'tactile/w': np.array([1 / 3], np.float32),
         'gate/threshold': np.array(1 / 3, np.float32),
         'PaliGemma/llm/layers/mlp/gating_einsum': np.array([1 / 3], np.float32),
     }
     write_orbax(tmp_path / 'params', params)
     found = OrbaxParams(tmp_path).read(cast=CastRule('bfloat16'))
     assert {name: leaf.dtype.name for name, leaf in found.items()} == {
-        'tactile_encoder/counter': 'int64',
-        'tactile_encoder/w': 'float32',
+        'tactile/counter': 'int64',
+        'tactile/w': 'float32',
         'gate/threshold': 'float32',
         'PaliGemma/llm/layers/mlp/gating_einsum': 'bfloat16',
     }
-    assert found['tactile_encoder/counter'] == 1000
+    assert found['tactile/counter'] == 1000
 
 
 def test_only_the_wanted_leaves_are_read(written: Path) -> None:

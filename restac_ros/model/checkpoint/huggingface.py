@@ -46,6 +46,10 @@ class HuggingFaceParams:
 
     Raises:
         CheckpointError: no such file, damaged, tensors of another shape, or a leaf with some layers missing.
+
+    Attributes:
+        shapes: complete leaves under their JAX names.
+        unused: other tensors, under PyTorch names, and their shapes.
     """
 
     def __init__(self, path: Path, model: Shapes) -> None:
@@ -60,9 +64,8 @@ class HuggingFaceParams:
         used = {
             name for t in PI05_TENSORS if t.leaf in self.shapes for name, _ in t.places(self.shapes[t.leaf])
         }
-        self.unused = tuple(
-            sorted(name for name in self._files if name not in used and not UNUSED.search(name))
-        )
+        unused = [name for name in self._files if name not in used and not UNUSED.search(name)]
+        self.unused = {name: self._stored_shape(name) for name in sorted(unused)}
 
     def read(
         self,
@@ -104,6 +107,11 @@ class HuggingFaceParams:
                 return tensors.get_tensor(stored)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f'{file}: tensor {stored!r} cannot be read: {error}') from error
+
+    def _stored_shape(self, name: str) -> tuple[int, ...]:
+        file, stored = self._files[name]
+        with safe_open(file, 'np') as tensors:
+            return tuple(tensors.get_slice(stored).get_shape())
 
     def _complete_leaves(self, model: Shapes) -> dict[str, tuple[int, ...]]:
         found: dict[str, tuple[int, ...]] = {}

@@ -2,8 +2,9 @@
 
 import ast
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -43,6 +44,9 @@ class OrbaxParams:
             self.arrays[name] = open_array(store, self.directory, key, name, zarr3=zarr3)
         if not self.arrays:
             raise CheckpointError(f'{self.directory}: the checkpoint lists no parameters')
+
+    unused: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    """Tensors without a leaf's name; orbax has none."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

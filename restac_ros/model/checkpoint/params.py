@@ -37,7 +37,7 @@ class CastRule:
     """
 
     dtype: str | None = None
-    float32_leaves: str = r'(^|/)(tactile_encoder|gate)(/|$)'
+    float32_leaves: str = r'^(tactile|gate)(/|$)'
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in LOAD_DTYPES:

@@ -1,10 +1,12 @@
 """What happened to each leaf when parameters were combined, as data and as a text table."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from math import prod
+from typing import Literal, Self
 
-import numpy as np
+from restac_ros.model.checkpoint.params import Leaf
 
 Action = Literal['loaded', 'kept', 'dropped']
 """loaded: from the source; kept: the model's own value; dropped: a leaf of the source without use."""
@@ -23,7 +25,7 @@ class LeafRecord:
     @property
     def size(self) -> int:
         """Number of values."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,30 @@ class LoadReport:
     """All rows, in the order loaded, kept, dropped."""
 
     records: tuple[LeafRecord, ...]
+
+    @classmethod
+    def of(
+        cls, params: Mapping[str, Leaf], origins: Mapping[str, str], dropped: Mapping[str, tuple[int, ...]]
+    ) -> Self:
+        """Report on merged parameters.
+
+        Args:
+            params: all leaves of the model.
+            origins: file of the leaves that were loaded; the others were kept.
+            dropped: leaves of the source without use, and their shapes.
+        """
+        loaded = [
+            LeafRecord(name, 'loaded', leaf.shape, str(leaf.dtype), origins[name])
+            for name, leaf in params.items()
+            if name in origins
+        ]
+        kept = [
+            LeafRecord(name, 'kept', leaf.shape, str(leaf.dtype), 'initial value')
+            for name, leaf in params.items()
+            if name not in origins
+        ]
+        unused = [LeafRecord(name, 'dropped', shape, '', 'no such leaf') for name, shape in dropped.items()]
+        return cls((*loaded, *kept, *unused))
 
     def names(self, action: Action) -> list[str]:
         """Leaves with this action."""

@@ -22,8 +22,7 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import inventory, new_directory, read_small, verify
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
-from restac_ros.model.config import ConfigError, ModelConfig
-from restac_ros.model.tactile.strict import TactileConfigError
+from restac_ros.model.config import ModelConfig
 
 FORMAT = 'restac_ros checkpoint'
 FORMAT_VERSION = 1
@@ -118,7 +117,7 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
     verify(path, manifest['files'], checksums=checksums)
     try:
         config = ModelConfig.from_dict(_read_json(path / CONFIG))
-    except (ConfigError, TactileConfigError) as error:
+    except ValueError as error:
         raise CheckpointError(f'{path / CONFIG}: {error}') from error
     has_tokenizer = TOKENIZER in manifest['files']
     return CheckpointInfo(

@@ -1,0 +1,110 @@
+"""Between an nnx model and its parameters as named arrays."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.initial import initial_leaf
+from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, shorten
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.restac import create_model
+from restac_ros.model.tactile.config import TactileConfig
+
+TACTILE = 'tactile'
+"""Name of the tactile encoder among a policy's parts."""
+
+
+def abstract_leaves(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
+    """Name, shape and dtype of every leaf (parameters, batch statistics, codebooks); takes no memory."""
+    _, state = _abstract(config)
+    return {name: variable.get_value() for name, (_, variable) in _by_name(state).items()}
+
+
+def leaf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every leaf."""
+    return {name: leaf.shape for name, leaf in abstract_leaves(config).items()}
+
+
+def to_params(state: nnx.State) -> Params:
+    """Leaves of a model's state by name."""
+    return {name: variable.get_value() for name, (_, variable) in _by_name(state).items()}
+
+
+def assemble(
+    config: ModelConfig, params: Mapping[str, Leaf], *, source: str
+) -> tuple[nnx.GraphDef, nnx.State]:
+    """The model as (graph, state), ready for `nnx.merge`, holding `params` themselves (no copy).
+
+    Raises:
+        CheckpointError: missing, unexpected or misshapen leaves; all are named.
+    """
+    graph, state = _abstract(config)
+    variables = _by_name(state)
+    missing = [name for name in variables if name not in params]
+    unexpected = [name for name in params if name not in variables]
+    wrong = [
+        f'{name} is {tuple(params[name].shape)}, expected {variable.get_value().shape}'
+        for name, (_, variable) in variables.items()
+        if name in params and tuple(params[name].shape) != variable.get_value().shape
+    ]
+    if missing or unexpected or wrong:
+        faults = {'missing': missing, 'unexpected': unexpected, 'of another shape': wrong}
+        told = '; '.join(f'{len(names)} {what}: {shorten(names)}' for what, names in faults.items() if names)
+        raise CheckpointError(f'{source}: parameters do not fit model_config.json: {told}')
+    flat = [(path, variable.replace(params[name])) for name, (path, variable) in variables.items()]
+    return graph, nnx.from_flat_state(flat)
+
+
+def initial_params(
+    config: ModelConfig,
+    names: Iterable[str],
+    seed: int,
+    *,
+    cast: CastRule = AS_STORED,
+    everything: bool = False,
+    consume: Callable[[np.ndarray], Leaf] | None = None,
+) -> Params:
+    """Initial values of the named leaves; see `initial_leaf`.
+
+    Args:
+        config: the model.
+        names: which leaves.
+        seed: of all random draws.
+        cast: dtype of the result.
+        everything: move constants too (demonstration), so that no input is ignored.
+        consume: applied to each leaf as it is made, for example a transfer to the device.
+    """
+    leaves = abstract_leaves(config)
+    params: Params = {}
+    for name in names:
+        dtype = cast(name, leaves[name].dtype)
+        leaf = initial_leaf(name, leaves[name].shape, dtype, seed, everything=everything)
+        params[name] = consume(leaf) if consume else leaf
+    return params
+
+
+def unit_align_params(path: Path) -> tuple[TactileConfig, Params]:
+    """Sizes and leaves (as parts of a policy) of a Unit-Align encoder from its Lightning checkpoint.
+
+    Raises:
+        TactileCheckpointError, TactileFileError: see `load_unit_align`.
+    """
+    from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align
+
+    encoder, _ = load_unit_align(path)
+    leaves = to_params(nnx.state(encoder))
+    return encoder.config, {f'{TACTILE}/{name}': leaf for name, leaf in leaves.items()}
+
+
+def _abstract(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    return nnx.split(nnx.eval_shape(lambda: create_model(config, nnx.Rngs(0))))
+
+
+def _by_name(state: nnx.State) -> dict[str, tuple[tuple, nnx.Variable]]:
+    """Slash-joined name to path and variable, in a fixed order."""
+    flat = nnx.to_flat_state(state)
+    return {'/'.join(map(str, path)): (path, variable) for path, variable in flat}

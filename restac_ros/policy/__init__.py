@@ -1,0 +1,1 @@
+"""From frames to action chunks: transforms, normalisation, tokenizer, and the policy with its three calls."""

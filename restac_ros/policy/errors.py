@@ -1,0 +1,9 @@
+"""Why a policy refuses to load or to act."""
+
+
+class PolicyError(ValueError):
+    """A policy that cannot run as asked; the message names what, what was found, expected, and a remedy."""
+
+
+class NonFiniteError(PolicyError):
+    """A stage of the network gave NaN or infinity; nothing of that call may be used."""

@@ -1,0 +1,267 @@
+"""Making checkpoints: random ones to try the runtime with, and ones from openpi's or LeRobot's weights.
+
+Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from restac_ros.contract.load import dump_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.huggingface import INDEX, WEIGHTS, HuggingFaceParams
+from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
+from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
+from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
+from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, num_bytes
+from restac_ros.model.checkpoint.report import LoadReport
+from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.presets import PRESETS
+from restac_ros.policy.compatibility import check_model
+from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
+from restac_ros.policy.normalization import NormStats
+from restac_ros.policy.provisional import (
+    calibration_from,
+    codebook_around,
+    encode_noise,
+    stats_from_limits,
+)
+from restac_ros.policy.tokenizer import find_tokenizer
+
+Dtype = Literal['float32', 'bfloat16']
+
+_CODEBOOK = 'tactile/quantizer/embed'
+
+
+@dataclass(frozen=True)
+class CheckpointReport:
+    """What was written; its text is meant for the terminal."""
+
+    path: Path
+    num_values: int
+    num_bytes: int
+    stats_source: str
+    calibration_source: str
+    tokenizer: str
+    leaves: LoadReport | None
+
+    def __str__(self) -> str:
+        lines = [
+            f'{self.path}: {self.num_values:,} values, {self.num_bytes / 2**20:.0f} MiB',
+            f'  normalisation: {self.stats_source}',
+            f'  gate calibration: {self.calibration_source}',
+            f'  tokenizer: {self.tokenizer}',
+        ]
+        return '\n'.join([*lines, *([self.leaves.table()] if self.leaves else [])])
+
+
+def init_checkpoint(
+    preset: str | ModelConfig,
+    contract: Contract,
+    out_dir: Path,
+    *,
+    seed: int = 0,
+    dtype: Dtype | None = None,
+) -> CheckpointReport:
+    """Write a checkpoint of random weights in which every input matters. It cannot do any task.
+
+    It brings its own small tokenizer, so that nothing needs to be downloaded.
+
+    Args:
+        preset: a name in PRESETS, or a configuration.
+        contract: of the robot it is to run on.
+        out_dir: directory to make.
+        seed: of all weights.
+        dtype: of the stored parameters; default is the model's own.
+
+    Raises:
+        CheckpointError: the directory exists, or the preset is unknown.
+        PolicyError: the contract cannot feed the model.
+    """
+    config = _config_of(preset)
+    check_model(config, contract, str(preset if isinstance(preset, str) else 'model'))
+    _refuse_existing(out_dir)
+    names = leaf_shapes(config)
+    params = initial_params(
+        config, names, seed, cast=CastRule(dtype), everything=True, consume=_on_host_device
+    )
+    config, params, calibration = _calibrated(config, params, seed, draw_codebook=True)
+    stats = stats_from_limits(contract, config)
+    info = CheckpointInfo(
+        config=config,
+        contract_text=dump_contract(contract),
+        norm_stats=stats.to_dict(),
+        calibration=calibration,
+        tokenizer=train_demo_tokenizer(),
+        origin={'made_by': 'init-checkpoint', 'seed': seed, 'weights': 'random, untrained', 'step': 0},
+    )
+    save_checkpoint(out_dir, params, info)
+    return _report(out_dir, params, stats, calibration, 'built in, of a few dozen demonstration words', None)
+
+
+def import_checkpoint(
+    source: Path,
+    preset: str | ModelConfig,
+    contract: Contract,
+    out_dir: Path,
+    *,
+    unit_align: Path | None = None,
+    norm_stats: NormStats | None = None,
+    tokenizer: Path | None = None,
+    dtype: Dtype | None = None,
+    seed: int = 0,
+    new_leaves: str = NEW_LEAVES,
+    keep_own: str | None = None,
+) -> CheckpointReport:
+    """Write a checkpoint from pi0.5 base weights; touch and gate start as at the start of training.
+
+    Args:
+        source: an openpi checkpoint (orbax), or a LeRobot pi05 directory or safetensors file.
+        preset: a name in PRESETS, or a configuration, of the size of the source.
+        contract: of the robot it is for.
+        out_dir: directory to make.
+        unit_align: Lightning checkpoint of the tactile encoder, whose sizes then replace the preset's.
+        norm_stats: measured on the robot's data; default is derived from the contract and marked so.
+        tokenizer: SentencePiece file to put into the checkpoint; default is PaliGemma's from the cache,
+            looked up when the policy is loaded.
+        dtype: of the stored parameters; default as in the source.
+        seed: of the leaves that the source does not have.
+        new_leaves: pattern of leaves that the source may lack.
+        keep_own: pattern of leaves to start anew although the source has them.
+
+    Raises:
+        CheckpointError: the directory exists, the source is damaged or of another architecture or size.
+        TactileCheckpointError, TactileFileError: the Unit-Align file is unusable.
+        PolicyError: the contract cannot feed the model.
+    """
+    config = _config_of(preset)
+    _refuse_existing(out_dir)
+    encoder: Params = {}
+    if unit_align is not None:
+        config, encoder = _with_unit_align(config, unit_align)
+    check_model(config, contract, str(source))
+    params, leaves = _merged(
+        config, source, encoder, str(unit_align), seed, CastRule(dtype), new_leaves, keep_own
+    )
+    config, params, calibration = _calibrated(config, params, seed, draw_codebook=unit_align is None)
+    stats = norm_stats or stats_from_limits(contract, config)
+    info = CheckpointInfo(
+        config=config,
+        contract_text=dump_contract(contract),
+        norm_stats=stats.to_dict(),
+        calibration=calibration,
+        tokenizer=find_tokenizer(tokenizer)[0] if tokenizer else None,
+        origin={
+            'made_by': 'import-checkpoint',
+            'seed': seed,
+            'weights': str(source),
+            'unit_align': str(unit_align) if unit_align else None,
+            'step': 0,
+        },
+    )
+    save_checkpoint(out_dir, params, info)
+    return _report(out_dir, params, stats, calibration, str(tokenizer or "PaliGemma's, not included"), leaves)
+
+
+def _with_unit_align(config: ModelConfig, path: Path) -> tuple[ModelConfig, Params]:
+    """The configuration with the file's encoder sizes, and the encoder's leaves."""
+    if not config.uses_touch:
+        raise CheckpointError(
+            f'{path}: the preset has no touch (fusion = {config.fusion!r}); choose one with it'
+        )
+    tactile, encoder = unit_align_params(path)
+    return replace(config, tactile=tactile), encoder
+
+
+def _merged(
+    config: ModelConfig,
+    source: Path,
+    encoder: Params,
+    encoder_origin: str,
+    seed: int,
+    cast: CastRule,
+    new_leaves: str,
+    keep_own: str | None,
+) -> tuple[Params, LoadReport]:
+    """Base weights, the tactile encoder's, and initial values for what neither has."""
+    shapes = leaf_shapes(config)
+    base = _open_base(source, shapes)
+    plan = plan_merge(shapes, base.shapes, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
+    params = base.read(plan.load, cast, _on_host_device)
+    fresh = [name for name in plan.keep if name not in encoder]
+    params |= initial_params(config, fresh, seed, cast=cast, consume=_on_host_device)
+    params |= {name: _on_host_device(leaf) for name, leaf in encoder.items()}
+    origins = dict.fromkeys(plan.load, str(source)) | dict.fromkeys(encoder, encoder_origin)
+    dropped = {name: base.shapes[name] for name in plan.drop} | base.unused
+    ordered = {name: params[name] for name in shapes}
+    return ordered, LoadReport.of(ordered, origins, dropped)
+
+
+def _open_base(source: Path, shapes: Shapes) -> OrbaxParams | HuggingFaceParams:
+    """The reader for what lies at `source`."""
+    source = Path(source).expanduser()
+    if not source.exists():
+        raise CheckpointError(f'{source}: no such file or directory')
+    is_safetensors = source.suffix == '.safetensors' or any(
+        (source / name).is_file() for name in (WEIGHTS, INDEX)
+    )
+    return HuggingFaceParams(source, shapes) if is_safetensors else OrbaxParams(source)
+
+
+def _calibrated(
+    config: ModelConfig, params: Params, seed: int, *, draw_codebook: bool
+) -> tuple[ModelConfig, Params, Mapping[str, Any]]:
+    """Set the gate's standardisation, and a random encoder's codebook, from the encoder's own outputs."""
+    if not config.uses_touch:
+        return config, params, {}
+    graph, state = assemble(config, params, source='new checkpoint')
+    code = encode_noise(config, graph, state, seed)
+    if draw_codebook and _CODEBOOK in params:
+        embed = codebook_around(code, np.asarray(params[_CODEBOOK])).astype(np.float32)
+        params = params | {name: _on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
+    calibration, record = calibration_from(code)
+    return replace(config, logvar_calibration=calibration), params, record
+
+
+def _report(
+    path: Path,
+    params: Params,
+    stats: NormStats,
+    calibration: Mapping[str, Any],
+    tokenizer: str,
+    leaves: LoadReport | None,
+) -> CheckpointReport:
+    return CheckpointReport(
+        path=path,
+        num_values=sum(leaf.size for leaf in params.values()),
+        num_bytes=num_bytes(params),
+        stats_source=stats.source,
+        calibration_source=calibration['logvar']['source'] if calibration else 'none needed',
+        tokenizer=tokenizer,
+        leaves=leaves,
+    )
+
+
+def _config_of(preset: str | ModelConfig) -> ModelConfig:
+    if isinstance(preset, ModelConfig):
+        return preset
+    if preset not in PRESETS:
+        raise CheckpointError(f'preset {preset!r} is unknown; known: {", ".join(PRESETS)}')
+    return PRESETS[preset]
+
+
+def _refuse_existing(path: Path) -> None:
+    """Say at once, not after minutes, that a directory is in the way."""
+    if Path(path).exists():
+        raise CheckpointError(f'{path}: already exists and stays as it is. Choose another path or remove it')
+
+
+def _on_host_device(leaf: Leaf) -> jax.Array:
+    """Move a leaf to JAX's CPU device, from where orbax writes with bounded memory."""
+    return jax.device_put(leaf, jax.devices('cpu')[0])

@@ -1,0 +1,399 @@
+"""The policy a robot runs: three calls at three rates, from a checkpoint and a contract.
+
+    policy = Policy.load(checkpoint, contract, prompt='insert the plug')
+    policy.warm_up()
+    prefix = policy.encode_prefix(frame.images, stamp_ns)                        # as fast as it finishes
+    touch = policy.encode_tactile(image, prefix, frame.action_prev, stamp_ns)    # per tactile frame
+    chunk = policy.act(prefix, touch, frame.state)                               # at the replan rate
+
+Nothing here reads a clock, logs or knows ROS; every call returns when its result is ready. The calls may come
+from different threads.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple, Self
+
+import jax
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from restac_ros.contract.load import parse_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.network import assemble
+from restac_ros.model.checkpoint.params import CastRule
+from restac_ros.model.checkpoint.store import (
+    CONTRACT,
+    NORM_STATS,
+    Checkpoint,
+    CheckpointInfo,
+    load_checkpoint,
+)
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.observation import prompt_bucket
+from restac_ros.policy.compatibility import check_contract, check_model
+from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
+from restac_ros.policy.errors import NonFiniteError, PolicyError
+from restac_ros.policy.normalization import NormStats
+from restac_ros.policy.products import Chunk, Prefix, Touch
+from restac_ros.policy.stages import Stages
+from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, find_tokenizer
+from restac_ros.policy.transforms import (
+    POSE_DIM,
+    STATE_DIM,
+    CameraSlots,
+    PadDimensions,
+    check_image,
+    check_vector,
+)
+
+_REMEDY = 'hold, and check the checkpoint: its weights or statistics are damaged'
+
+
+class _Task(NamedTuple):
+    """The current prompt; replaced as a whole, so that a call sees either the old or the new one."""
+
+    text: str
+    prompt: Prompt | None  # None where the state enters the prompt, which is then made per call
+
+
+class Policy:
+    """A loaded checkpoint under a contract. Made by `Policy.load`.
+
+    Attributes:
+        contract: what the robot declares.
+        info: the checkpoint's config, origin, calibration and versions.
+        stats: normalisation statistics.
+        notes: what an operator should know, such as dimensions that never moved or a prompt that was cut.
+        tactile_stream: contract stream that `encode_tactile` expects; None for a policy without touch.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        contract: Contract,
+        tokenizer: PromptTokenizer,
+        *,
+        num_steps: int = 10,
+        seed: int = 0,
+    ) -> None:
+        source = str(checkpoint.path)
+        self.contract, self.info = contract, checkpoint.info
+        config = self.info.config
+        trained = parse_contract(self.info.contract_text, f'{source}/{CONTRACT}')
+        check_contract(contract, trained, source)
+        check_model(config, contract, source)
+        if tokenizer.vocab_size > config.vocab_size:
+            raise PolicyError(
+                f'{tokenizer.source}: found {tokenizer.vocab_size} pieces, expected at most '
+                f'{config.vocab_size} as the model embeds; give the tokenizer the model was trained with'
+            )
+        self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
+        self.tokenizer = tokenizer
+        self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
+        self._cameras = CameraSlots.from_contract(contract, config.image_size)
+        self._pad = PadDimensions(config.action_dim)
+        self._seed, self._calls = seed, itertools.count()
+        graph, state = assemble(config, checkpoint.params, source=source)
+        slots = tuple(self._cameras.slot_of.values())
+        self._stages = Stages(config, graph, state, slots, num_steps)
+        self._task: _Task | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        contract: Contract,
+        prompt: str,
+        *,
+        tokenizer: Path | None = None,
+        dtype: Literal['float32', 'bfloat16'] | None = None,
+        num_steps: int = 10,
+        seed: int = 0,
+        compile_cache: Path | None = None,
+        use_compile_cache: bool = True,
+        checksums: bool = True,
+    ) -> Self:
+        """Read a checkpoint onto the device. Nothing is compiled for the prompt yet: see `warm_up`.
+
+        Args:
+            path: checkpoint directory.
+            contract: what the robot declares.
+            prompt: the task, in words.
+            tokenizer: SentencePiece file; default is the checkpoint's own, else PaliGemma's from the cache.
+            dtype: of parameters and arithmetic; default as the checkpoint says.
+            num_steps: Euler steps of one chunk.
+            seed: of the noise that `act` draws.
+            compile_cache: directory of compiled programs; default under ~/.cache/restac_ros.
+            use_compile_cache: False compiles anew at every start.
+            checksums: compare the contents of all files with their checksums before use.
+
+        Raises:
+            CheckpointError: absent, damaged or of another kind; names the file.
+            ContractError, NormStatsError, TokenizerError: of those parts.
+            PolicyError: the contract or the tokenizer does not fit the checkpoint.
+        """
+        if use_compile_cache:
+            enable_compile_cache(compile_cache or default_cache_directory())
+        checkpoint = load_checkpoint(path, cast=CastRule(dtype), consume=jax.device_put, checksums=checksums)
+        if dtype is not None:
+            info = replace(checkpoint.info, config=replace(checkpoint.config, dtype=dtype))
+            checkpoint = replace(checkpoint, info=info)
+        policy = cls(
+            checkpoint,
+            contract,
+            _tokenizer_of(checkpoint.info, path, tokenizer),
+            num_steps=num_steps,
+            seed=seed,
+        )
+        policy.set_prompt(prompt)
+        return policy
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's sizes and switches."""
+        return self.info.config
+
+    @property
+    def prompt(self) -> str:
+        """The current task."""
+        return self._current().text
+
+    @property
+    def camera_streams(self) -> tuple[str, ...]:
+        """Contract streams that `encode_prefix` expects."""
+        return tuple(self._cameras.slot_of)
+
+    @property
+    def uses_touch(self) -> bool:
+        """Whether `encode_tactile` has a place in this policy."""
+        return self.config.uses_touch
+
+    @property
+    def notes(self) -> list[str]:
+        """What an operator should know; empty when there is nothing."""
+        notes = self.stats.notes()
+        if 'not measured' in self.stats.source:
+            notes.append(f'normalisation statistics: {self.stats.source}')
+        prompt = self._task.prompt if self._task else None
+        if prompt and prompt.dropped:
+            notes.append(
+                f'prompt cut: {prompt.dropped} tokens beyond the {self.config.max_prompt_tokens} that fit'
+            )
+        return notes
+
+    def set_prompt(self, text: str) -> None:
+        """Change the task, from the next `encode_prefix` on. Compiles if no prompt of such length was seen.
+
+        Raises:
+            TokenizerError: an empty text.
+        """
+        in_prompt = self.config.state_input == 'prompt'
+        prompt = self.tokenizer.encode(text, np.zeros(STATE_DIM) if in_prompt else None)
+        warm = any(self._stages.is_compiled(length) for length in self._all_lengths())
+        self._task = _Task(text, None if in_prompt else prompt)
+        if warm:
+            self.warm_up()
+
+    def warm_up(self) -> tuple[int, ...]:
+        """Compile everything that calls with the current prompt can need, and run each stage once.
+
+        Returns the padded prompt lengths compiled for; afterwards no call compiles.
+        """
+        lengths = self._lengths()
+        for length in lengths:
+            self._stages.compile(length)
+            self._rehearse(length)
+        return lengths
+
+    def encode_prefix(
+        self,
+        images: Mapping[str, UInt8[np.ndarray, '224 224 3']],
+        stamp_ns: int,
+        state: Float[np.ndarray, '7'] | None = None,
+    ) -> Prefix:
+        """Encode cameras and prompt.
+
+        Args:
+            images: valid images by camera stream, RGB, letterboxed. A camera left out is hidden from the
+                policy; one with touch needs all of them.
+            stamp_ns: when this was seen; carried through.
+            state: raw state, needed where the state is part of the prompt.
+
+        Raises:
+            PolicyError: a bad or missing input, named.
+            NonFiniteError: the network gave NaN or infinity.
+        """
+        pixels, valid = self._cameras(images)
+        hidden = tuple(name for name in self._cameras.slot_of if name not in images)
+        if hidden and self.uses_touch:
+            raise PolicyError(
+                f'images: {", ".join(hidden)} missing; the tactile prior reads every camera: hold until '
+                'all are there'
+            )
+        task = self._current()
+        prompt, state_used = task.prompt, None
+        if prompt is None:
+            state_used = check_vector('state', state)
+            prompt = self.tokenizer.encode(task.text, self.stats.state.normalize(state_used))
+        length = self._length(prompt)
+        self._stages.compile(length)
+        result = self._stages.encode_prefix(pixels, valid, *prompt.padded(length))
+        if not result.finite:
+            raise NonFiniteError(f'encode_prefix: the prefix holds NaN or infinity; {_REMEDY}')
+        return Prefix(stamp_ns, task.text, length, hidden, state_used, result.cache)
+
+    def encode_tactile(
+        self,
+        tactile: UInt8[np.ndarray, '128 160 3'],
+        prefix: Prefix,
+        action_prev: Float[np.ndarray, '7'],
+        stamp_ns: int,
+    ) -> Touch:
+        """Encode one tactile frame and open the gate.
+
+        Args:
+            tactile: RGB image of `tactile_stream`, not letterboxed.
+            prefix: the latest prefix; its cameras give the expectation.
+            action_prev: change of the state over the last period, raw units, never normalised.
+            stamp_ns: capture time of the tactile frame; carried through.
+
+        Raises:
+            PolicyError: a bad input, or a policy without touch.
+            NonFiniteError: the network gave NaN or infinity.
+        """
+        if not self.uses_touch:
+            raise PolicyError(f'encode_tactile: this policy has no touch (fusion = {self.config.fusion!r})')
+        check_image('tactile', tactile, self.config.tactile_shape)
+        action_prev = check_vector('action_prev', action_prev).astype(np.float32)
+        result = self._stages.encode_tactile(tactile[None], prefix.cache.view_features, action_prev[None])
+        gate, logvar, standardised, norm = (
+            float(value[0])
+            for value in (result.gate, result.logvar, result.logvar_standardised, result.residual_norm)
+        )
+        if not np.isfinite([gate, logvar, standardised]).all() or not np.isfinite(result.code.q_event).all():
+            raise NonFiniteError(
+                f'encode_tactile: gate {gate}, logvar {logvar}, or the event code is not finite; {_REMEDY}'
+            )
+        return Touch(
+            stamp_ns=stamp_ns,
+            prefix_stamp_ns=prefix.stamp_ns,
+            gate=gate,
+            logvar=logvar,
+            logvar_standardised=standardised,
+            code_index=int(result.code.code_index[0]),
+            residual_norm=norm,
+            saturated=bool(result.saturated[0]),
+            code=result.code,
+        )
+
+    def act(
+        self,
+        prefix: Prefix,
+        touch: Touch | None,
+        state: Float[np.ndarray, '7'],
+        *,
+        noise: Float32[np.ndarray, 'T D'] | None = None,
+        seed: int | None = None,
+        index: int | None = None,
+    ) -> Chunk:
+        """Plan a chunk of actions.
+
+        Args:
+            prefix: the latest prefix.
+            touch: the latest touch; None for, and only for, a policy without touch.
+            state: raw state that the chunk's changes start from.
+            noise: where the integration starts; drawn from (seed, index) when not given.
+            seed: of the noise; default is the policy's.
+            index: number of the draw; default counts the calls. Equal seed and index give equal noise.
+
+        Raises:
+            PolicyError: a bad or missing input.
+            NonFiniteError: the network gave NaN or infinity.
+        """
+        if (touch is None) == self.uses_touch:
+            found, expected = ('None', 'a Touch') if self.uses_touch else ('a Touch', 'None')
+            raise PolicyError(f'touch: found {found}, expected {expected}: fusion = {self.config.fusion!r}')
+        state = check_vector('state', state)
+        drawn = (None, None)
+        if noise is None:
+            drawn = (self._seed if seed is None else seed, next(self._calls) if index is None else index)
+            noise = self._draw(*drawn)
+        noise = self._checked_noise(noise)
+        state_vector = self._pad(self.stats.state.normalize(state))[None]
+        code = touch.code if touch else None
+        actions = self._stages.act(prefix.num_tokens, prefix.cache, code, state_vector, noise[None])[0]
+        if not np.isfinite(actions).all():
+            raise NonFiniteError(f'act: the chunk holds NaN or infinity; {_REMEDY}')
+        deltas = self.stats.actions.unnormalize(self._pad.inverse(actions, STATE_DIM))
+        return Chunk(
+            delta_pose=deltas[:, :POSE_DIM],
+            gripper_opening_m=deltas[:, POSE_DIM],
+            state=state,
+            prefix_stamp_ns=prefix.stamp_ns,
+            touch=touch,
+            noise_seed=drawn[0],
+            noise_index=drawn[1],
+        )
+
+    def _current(self) -> _Task:
+        if self._task is None:
+            raise PolicyError('prompt: none set; call set_prompt first')
+        return self._task
+
+    def _draw(self, seed: int, index: int) -> Float32[np.ndarray, 'T D']:
+        shape = (self.config.action_horizon, self.config.action_dim)
+        return np.random.default_rng([seed, index]).standard_normal(shape, np.float32)
+
+    def _checked_noise(self, noise: np.ndarray) -> Float32[np.ndarray, 'T D']:
+        shape = (self.config.action_horizon, self.config.action_dim)
+        noise = np.asarray(noise)
+        if noise.shape != shape or noise.dtype != np.float32 or not np.isfinite(noise).all():
+            raise PolicyError(f'noise: found {noise.dtype} {noise.shape}, expected finite float32 {shape}')
+        return noise
+
+    def _length(self, prompt: Prompt) -> int:
+        """Padded length: the smallest compiled size that holds the prompt. Padding changes no result."""
+        if self.config.legacy_unmasked_fusion:  # that attention reads padded positions
+            return self.config.max_prompt_tokens
+        return prompt_bucket(len(prompt.tokens), self.config.max_prompt_tokens)
+
+    def _lengths(self) -> tuple[int, ...]:
+        """Padded lengths that the current prompt can take, whatever the state."""
+        task = self._current()
+        if task.prompt is not None:
+            return (self._length(task.prompt),)
+        extremes = (np.full(STATE_DIM, value) for value in (-2.0, -1.0, 0.0, 2.0))
+        used = [self._length(self.tokenizer.encode(task.text, state)) for state in extremes]
+        return tuple(n for n in self._all_lengths() if min(used) <= n <= max(used))
+
+    def _all_lengths(self) -> tuple[int, ...]:
+        longest = self.config.max_prompt_tokens
+        return tuple(sorted({prompt_bucket(n, longest) for n in range(1, longest + 1)}))
+
+    def _rehearse(self, length: int) -> None:
+        """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""
+        size = self.config.image_size
+        blank = np.zeros((1, size, size, 3), np.uint8)
+        slots = self._cameras.slot_of.values()
+        prompt = Prompt('', np.zeros(1, np.int32), 0)
+        cache = self._stages.encode_prefix(
+            dict.fromkeys(slots, blank), dict.fromkeys(slots, np.array([True])), *prompt.padded(length)
+        ).cache
+        code = None
+        if self.uses_touch:
+            tactile = np.zeros((1, *self.config.tactile_shape), np.uint8)
+            action_prev = np.zeros((1, STATE_DIM), np.float32)
+            code = self._stages.encode_tactile(tactile, cache.view_features, action_prev).code
+        state = np.zeros((1, self.config.action_dim), np.float32)
+        self._stages.act(length, cache, code, state, self._draw(0, 0)[None])
+
+
+def _tokenizer_of(info: CheckpointInfo, path: Path, given: Path | None) -> PromptTokenizer:
+    """The tokenizer given, else the checkpoint's own, else PaliGemma's from the cache."""
+    if given is None and info.tokenizer is not None:
+        return PromptTokenizer(info.tokenizer, info.config.max_prompt_tokens, f'{path}/tokenizer.model')
+    content, source = find_tokenizer(given)
+    return PromptTokenizer(content, info.config.max_prompt_tokens, source)

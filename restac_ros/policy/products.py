@@ -1,0 +1,78 @@
+"""What the policy's three calls return. Device arrays stay inside; numbers to publish are on the host."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.tactile.interface import TactileCode
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Cameras and prompt, encoded; reusable until newer images are.
+
+    `hidden` names camera streams whose image was missing. `state_used` is set where the prompt holds the
+    state: the prefix is then only as true as that state.
+    """
+
+    stamp_ns: int
+    prompt: str
+    num_tokens: int
+    hidden: tuple[str, ...]
+    state_used: Float[np.ndarray, '7'] | None
+    cache: PrefixCache
+
+
+@dataclass(frozen=True, eq=False)
+class Touch:
+    """One tactile frame against what the prefix let expect.
+
+    gate: 0 shut out, 1 fully in. logvar: of the prior, raw, and standardised by the checkpoint's calibration.
+    code_index: row of the codebook, -1 without one. residual_norm: L2 norm of felt minus expected latent,
+    NaN for encoders without a prior. saturated: the gate is as good as shut or open.
+    """
+
+    stamp_ns: int
+    prefix_stamp_ns: int
+    gate: float
+    logvar: float
+    logvar_standardised: float
+    code_index: int
+    residual_norm: float
+    saturated: bool
+    code: TactileCode
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Planned actions, step i due one period after step i - 1, the first one period after the state.
+
+    delta_pose: [T, 6] m and rad, from the state given to `act`, composed as the contract's action.delta
+    says. gripper_opening_m: [T], absolute. noise_seed and noise_index say which noise was drawn; both are
+    None where it was given. touch: what entered, None for a policy without touch.
+    """
+
+    delta_pose: Float[np.ndarray, 'T 6']
+    gripper_opening_m: Float[np.ndarray, ' T']
+    state: Float[np.ndarray, '7']
+    prefix_stamp_ns: int
+    touch: Touch | None
+    noise_seed: int | None
+    noise_index: int | None
+
+    @property
+    def horizon(self) -> int:
+        """Number of steps."""
+        return len(self.gripper_opening_m)
+
+    @property
+    def gate(self) -> float | None:
+        """Share of touch in this chunk."""
+        return self.touch.gate if self.touch else None
+
+    @property
+    def saturated(self) -> bool | None:
+        """Whether the gate is as good as shut or open."""
+        return self.touch.saturated if self.touch else None

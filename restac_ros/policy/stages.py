@@ -1,0 +1,184 @@
+"""The three stages of the network as ahead-of-time compiled programs."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.gate import is_saturated
+from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.observation import ACTION_PREV_DIM
+from restac_ros.model.pi05 import PrefixCache, SamplingPlan
+from restac_ros.model.tactile.interface import TactileCode
+
+
+class PrefixResult(NamedTuple):
+    """Device values of one `encode_prefix`."""
+
+    cache: PrefixCache
+    finite: Bool[Array, '']
+
+
+class TouchResult(NamedTuple):
+    """Device values of one `encode_tactile`."""
+
+    code: TactileCode
+    gate: Float[Array, ' B']
+    logvar: Float[Array, ' B']
+    logvar_standardised: Float[Array, ' B']
+    residual_norm: Float[Array, ' B']
+    saturated: Bool[Array, ' B']
+
+
+class Stages:
+    """Compiles a stage for the shapes it will see, once, and calls it.
+
+    Parameters and sampling plan are on the device from the start; images travel as uint8. Calls may come from
+    several threads; each returns when its result is ready.
+
+    Args:
+        config: the model.
+        graph, state: the model, split.
+        slots: camera slots that images will be given for.
+        num_steps: Euler steps of one chunk.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        graph: nnx.GraphDef,
+        state: nnx.State,
+        slots: tuple[str, ...],
+        num_steps: int,
+    ) -> None:
+        self._config, self._graph, self._state = config, graph, state
+        self._slots = slots
+        self._programs: dict[tuple[str, int], Callable[..., Any]] = {}
+        self._compiling = threading.Lock()
+        plan = jax.jit(lambda state: nnx.merge(graph, state).plan_sampling(num_steps))
+        self._plan: SamplingPlan = jax.block_until_ready(plan(state))
+
+    def is_compiled(self, num_tokens: int) -> bool:
+        """Whether chunks can be planned with prompts padded to this length without compiling."""
+        return ('act', num_tokens) in self._programs
+
+    def compile(self, num_tokens: int) -> None:
+        """Compile all stages for prompts padded to `num_tokens`."""
+        with self._compiling:
+            if self.is_compiled(num_tokens):
+                return
+            prefix = jax.jit(self._prefix).lower(self._state, *self._prefix_shapes(num_tokens))
+            cache = prefix.out_info.cache
+            self._programs['prefix', num_tokens] = prefix.compile()
+            touch = None
+            if self._config.uses_touch:
+                tactile = jax.jit(self._touch).lower(self._state, *self._touch_shapes(cache))
+                touch = tactile.out_info.code
+                if ('touch', 0) not in self._programs:
+                    self._programs['touch', 0] = tactile.compile()
+            act = jax.jit(self._act).lower(self._state, cache, touch, *self._act_shapes(), self._plan)
+            self._programs['act', num_tokens] = act.compile()
+
+    def encode_prefix(
+        self,
+        images: Mapping[str, np.ndarray],
+        image_masks: Mapping[str, np.ndarray],
+        tokens: np.ndarray,
+        token_mask: np.ndarray,
+    ) -> PrefixResult:
+        """Cameras and prompt; the prompt's padded length must have been compiled."""
+        program = self._programs['prefix', tokens.shape[1]]
+        result = program(self._state, dict(images), dict(image_masks), tokens, token_mask)
+        return jax.block_until_ready(result)
+
+    def encode_tactile(
+        self, tactile: np.ndarray, view_features: jax.Array, action_prev: np.ndarray
+    ) -> TouchResult:
+        """One tactile frame."""
+        program = self._programs['touch', 0]
+        return jax.block_until_ready(program(self._state, tactile, view_features, action_prev))
+
+    def act(
+        self,
+        num_tokens: int,
+        cache: PrefixCache,
+        touch: TactileCode | None,
+        state: np.ndarray,
+        noise: np.ndarray,
+    ) -> np.ndarray:
+        """Normalised actions [1, T, D], on the host."""
+        program = self._programs['act', num_tokens]
+        return np.asarray(program(self._state, cache, touch, state, noise, self._plan))
+
+    # The stages as functions of (parameters, inputs).
+
+    def _prefix(
+        self, state: nnx.State, images: dict, image_masks: dict, tokens: Array, token_mask: Array
+    ) -> PrefixResult:
+        model = nnx.merge(self._graph, state)
+        cache = model.encode_prefix(images, image_masks, tokens, token_mask)
+        # Whatever went wrong earlier has reached the last layer.
+        finite = jnp.isfinite(cache.values[-1]).all() & jnp.isfinite(cache.keys[-1]).all()
+        if cache.view_features is not None:
+            finite &= jnp.isfinite(cache.view_features).all()
+        if self._config.fusion != 'forcevla':
+            cache = cache._replace(prefix_out=None)
+        return PrefixResult(cache, finite)
+
+    def _touch(
+        self, state: nnx.State, tactile: Array, view_features: Array, action_prev: Array
+    ) -> TouchResult:
+        model = nnx.merge(self._graph, state)
+        code = model.encode_tactile(tactile, view_features, action_prev)
+        reading: Intermediates = model.read_touch(code)
+        residual_norm = jnp.full(code.logvar.shape[0], jnp.nan)
+        if code.residual is not None:
+            residual_norm = jnp.sqrt(jnp.sum(jnp.square(code.residual), axis=(1, 2, 3)))
+        # The maps are for whoever inspects the prior; the expert reads the code alone.
+        slim = code._replace(prior=None, z_real=None, residual=None)
+        return TouchResult(
+            slim,
+            reading.gate[:, 0],
+            reading.logvar[:, 0],
+            reading.logvar_standardised[:, 0],
+            residual_norm,
+            is_saturated(reading.gate)[:, 0],
+        )
+
+    def _act(
+        self,
+        state: nnx.State,
+        cache: PrefixCache,
+        touch: TactileCode | None,
+        state_vector: Array,
+        noise: Array,
+        plan: SamplingPlan,
+    ) -> Float[Array, '1 T D']:
+        model = nnx.merge(self._graph, state)
+        actions, _ = model.sample_actions(cache, touch, state_vector, noise, plan)
+        return actions.astype(jnp.float32)
+
+    # Their shapes.
+
+    def _prefix_shapes(self, num_tokens: int) -> tuple:
+        size = self._config.image_size
+        images = {slot: jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8) for slot in self._slots}
+        masks = {slot: jax.ShapeDtypeStruct((1,), jnp.bool_) for slot in self._slots}
+        tokens = jax.ShapeDtypeStruct((1, num_tokens), jnp.int32)
+        return images, masks, tokens, jax.ShapeDtypeStruct((1, num_tokens), jnp.bool_)
+
+    def _touch_shapes(self, cache: PrefixCache) -> tuple:
+        tactile = jax.ShapeDtypeStruct((1, *self._config.tactile_shape), jnp.uint8)
+        features = jax.ShapeDtypeStruct(cache.view_features.shape, cache.view_features.dtype)
+        return tactile, features, jax.ShapeDtypeStruct((1, ACTION_PREV_DIM), jnp.float32)
+
+    def _act_shapes(self) -> tuple:
+        state = jax.ShapeDtypeStruct((1, self._config.action_dim), jnp.float32)
+        noise = jax.ShapeDtypeStruct((1, self._config.action_horizon, self._config.action_dim), jnp.float32)
+        return state, noise

@@ -1,0 +1,194 @@
+"""The task text as token ids: PaliGemma's SentencePiece model and openpi's exact prompts.
+
+The tokenizer file is looked for, never fetched in passing: `download_tokenizer` is a command of its own.
+"""
+
+import hashlib
+import os
+import urllib.request
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+from jaxtyping import Bool, Float, Int32
+
+PALIGEMMA_URL = 'https://storage.googleapis.com/big_vision/paligemma_tokenizer.model'
+PALIGEMMA_SHA256 = '8986bb4f423f07f8c7f70d0dbe3526fb2316056c17bae71b1ea975e77a168fc6'
+PALIGEMMA_BYTES = 4_264_023
+"""Size and digest that several independent projects publish for openpi's tokenizer file; it is also the
+tokenizer.model of google/paligemma-3b-pt-224."""
+
+CACHE_VARIABLE = 'OPENPI_DATA_HOME'
+MAX_FILE_BYTES = 64 << 20
+
+_BIN_EDGES = np.linspace(-1, 1, 257)[:-1]
+_DOWNLOAD_TIMEOUT_S = 60.0
+
+
+class TokenizerError(ValueError):
+    """A tokenizer file that is absent, damaged or of another model; the message names it and a remedy."""
+
+
+class PromptTruncatedWarning(UserWarning):
+    """A prompt was longer than the model takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One tokenised prompt.
+
+    `tokens` and `mask` have the valid length; `dropped` counts tokens that did not fit.
+    """
+
+    text: str
+    tokens: Int32[np.ndarray, ' T']
+    dropped: int
+
+    def padded(self, length: int) -> tuple[Int32[np.ndarray, '1 L'], Bool[np.ndarray, '1 L']]:
+        """Tokens and mask with a batch axis, padded on the right with id 0 and False."""
+        tokens = np.zeros((1, length), np.int32)
+        tokens[0, : len(self.tokens)] = self.tokens
+        return tokens, np.arange(length)[None] < len(self.tokens)
+
+
+class PromptTokenizer:
+    """openpi's prompts through one SentencePiece model.
+
+    Args:
+        model: serialised SentencePiece model.
+        max_tokens: longest prompt of the network.
+        source: where the model came from, for messages.
+
+    Raises:
+        TokenizerError: not a SentencePiece model, or one without a beginning-of-sentence token.
+    """
+
+    def __init__(self, model: bytes, max_tokens: int, source: str) -> None:
+        try:
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise TokenizerError(f'{source}: not a SentencePiece model: {error}') from error
+        if self._processor.bos_id() < 0:
+            raise TokenizerError(
+                f'{source}: has no beginning-of-sentence token, which every prompt starts with'
+            )
+        self.max_tokens = max_tokens
+        self.source = source
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of pieces; token ids are below it."""
+        return self._processor.vocab_size()
+
+    def encode(self, task: str, state: Float[np.ndarray, ' D'] | None = None) -> Prompt:
+        """Tokenise a task.
+
+        Args:
+            task: what to do, in words.
+            state: normalised, unpadded state; given, it becomes part of the prompt (pi0.5's discretised
+                state), else the prompt is the task and a line feed.
+
+        Raises:
+            TokenizerError: an empty task.
+        """
+        if not clean(task):
+            raise TokenizerError('prompt: found an empty text, expected a task such as "insert the plug"')
+        if state is None:
+            text = clean(task)
+            # The line feed is encoded apart, so that it stays one token whatever precedes it.
+            ids = self._processor.encode(text, add_bos=True) + self._processor.encode('\n')
+        else:
+            text = state_prompt(task, state)
+            ids = self._processor.encode(text, add_bos=True)
+        dropped = max(0, len(ids) - self.max_tokens)
+        if dropped:
+            warnings.warn(
+                f'prompt of {len(ids)} tokens cut to {self.max_tokens}: the last {dropped} are lost, '
+                f'{self._processor.decode(ids[self.max_tokens :])!r}; shorten the task text',
+                PromptTruncatedWarning,
+                stacklevel=2,
+            )
+        return Prompt(text, np.array(ids[: self.max_tokens], np.int32), dropped)
+
+
+def clean(task: str) -> str:
+    """openpi's clean-up: surrounding space off, underscores and line feeds to spaces, case kept."""
+    return task.strip().replace('_', ' ').replace('\n', ' ')
+
+
+def discretize(state: Float[np.ndarray, ' D']) -> np.ndarray:
+    """Bins of the normalised state: 0 to 255 over [-1, 1], below -1 is -1, above 1 is 255."""
+    return np.digitize(state, _BIN_EDGES) - 1
+
+
+def state_prompt(task: str, state: Float[np.ndarray, ' D']) -> str:
+    """pi0.5's prompt with the state in it."""
+    return f'Task: {clean(task)}, State: {" ".join(map(str, discretize(state)))};\nAction: '
+
+
+def tokenizer_cache_path() -> Path:
+    """Where openpi keeps its tokenizer: under $OPENPI_DATA_HOME, by default ~/.cache/openpi."""
+    root = Path(os.environ.get(CACHE_VARIABLE) or '~/.cache/openpi').expanduser()
+    return root / 'big_vision' / 'paligemma_tokenizer.model'
+
+
+def find_tokenizer(path: Path | None = None) -> tuple[bytes, str]:
+    """Read the tokenizer at `path`, or PaliGemma's from the cache; returns content and source.
+
+    A file given by path is taken as it is. The cached one must have the known digest.
+
+    Raises:
+        TokenizerError: absent, too large, or the cached file is not PaliGemma's.
+    """
+    if path is not None:
+        path = Path(path).expanduser()
+        if path.is_dir():
+            path = path / 'paligemma_tokenizer.model'
+        return _read(path, 'give the path of a SentencePiece model'), str(path)
+    path = tokenizer_cache_path()
+    content = _read(path, "fetch it with 'restac-ros download-tokenizer', or give a file by path")
+    if (digest := hashlib.sha256(content).hexdigest()) != PALIGEMMA_SHA256:
+        raise TokenizerError(
+            f'{path}: found SHA-256 {digest}, expected {PALIGEMMA_SHA256} of the PaliGemma tokenizer; remove '
+            'the file and fetch it again, or give another tokenizer by path'
+        )
+    return content, str(path)
+
+
+def download_tokenizer(url: str = PALIGEMMA_URL, sha256: str = PALIGEMMA_SHA256) -> Path:
+    """Fetch PaliGemma's tokenizer into the cache, if it is not there; returns its path.
+
+    Args:
+        url: another place for the same file, for example an internal mirror.
+        sha256: digest that the content must have.
+
+    Raises:
+        TokenizerError: the server cannot be reached, or sent something else; the cache is then unchanged.
+    """
+    path = tokenizer_cache_path()
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+        return path
+    try:
+        with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as response:
+            content = response.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise TokenizerError(
+            f'{url}: cannot be fetched: {error}. Where there is no network, copy the file to {path}'
+        ) from error
+    if (digest := hashlib.sha256(content).hexdigest()) != sha256:
+        raise TokenizerError(f'{url}: sent {len(content)} bytes with SHA-256 {digest}, expected {sha256}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'{path.name}.partial-{os.getpid()}')
+    partial.write_bytes(content)
+    partial.replace(path)
+    return path
+
+
+def _read(path: Path, remedy: str) -> bytes:
+    if not path.is_file():
+        raise TokenizerError(f'{path}: no such tokenizer file; {remedy}')
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        raise TokenizerError(f'{path}: {size} bytes; expected at most {MAX_FILE_BYTES}')
+    return path.read_bytes()
