@@ -52,6 +52,16 @@ _TO_RGB = {
     'bgra': cv2.COLOR_BGRA2RGB,
     'mono': cv2.COLOR_GRAY2RGB,
 }
+# What Pillow raises for damaged files, depending on where the damage is.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def decode_image(spec: CameraStream | TactileStream, cdr: bytes | memoryview) -> np.ndarray:
@@ -155,21 +165,19 @@ def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
     """JPEG or PNG -> RGB. Size and colour mode are read from the file's header before its pixels."""
     try:
         with Image.open(io.BytesIO(message.data), formats=('JPEG', 'PNG')) as picture:
-            _check_picture(spec, message.format, picture)
-            pixels = np.asarray(picture.convert('RGB'))
-    except (OSError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
-        found = f'format {message.format!r}, {len(message.data)} bytes'
-        raise DecodeError(f'{spec.topic}: {found}: not a whole JPEG or PNG: {error}') from error
+            problem = _picture_problem(spec, picture)
+            pixels = None if problem else np.asarray(picture.convert('RGB'))
+    except _PILLOW_ERRORS as error:
+        problem = f'not a whole JPEG or PNG: {error}'
+    if problem:
+        raise DecodeError(f'{spec.topic}: {len(message.data)} bytes of format {message.format!r}: {problem}')
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if spec.channel_order == 'bgr' else pixels
 
 
-def _check_picture(spec: CameraStream | TactileStream, stated: str, picture: Image.Image) -> None:
-    found = (
-        f'{picture.format} of {picture.width}x{picture.height} px, mode {picture.mode} (format {stated!r})'
-    )
+def _picture_problem(spec: CameraStream | TactileStream, picture: Image.Image) -> str:
+    found = f'{picture.format} of {picture.width}x{picture.height} px, mode {picture.mode}'
     if spec.encoding is not None and picture.format.lower() != spec.encoding:
-        raise DecodeError(f'{spec.topic}: {found}; the contract expects {spec.encoding}')
+        return f'{found}; the contract expects {spec.encoding}'
     if max(picture.size) > MAX_SIDE_PX or picture.mode not in ('RGB', 'RGBA', 'L'):
-        raise DecodeError(
-            f'{spec.topic}: {found}; expected 8-bit colour or grey, at most {MAX_SIDE_PX} a side'
-        )
+        return f'{found}; expected 8-bit colour or grey, at most {MAX_SIDE_PX} px a side'
+    return ''

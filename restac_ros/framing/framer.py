@@ -209,11 +209,11 @@ def frames(
     upcoming = next(arrivals, None)
     for index in count():
         tick_ns = grid.tick_ns(index)
-        if tick_ns >= end_ns:
-            return
-        while upcoming is not None and upcoming.receive_ns <= tick_ns:
+        while upcoming is not None and upcoming.receive_ns <= min(tick_ns, end_ns):
             framer.push(upcoming)
             upcoming = next(arrivals, None)
+        if tick_ns >= end_ns:
+            return
         yield framer.frame_at(tick_ns)
 
 
