@@ -1,0 +1,59 @@
+"""How long things take: percentiles over the recent past, from any thread."""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+WINDOW = 16_384  # at 100 Hz nearly three minutes
+
+
+class Percentiles(NamedTuple):
+    """Of the last `WINDOW` durations, in ms; `count` is of all."""
+
+    count: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+class LatencyTracker:
+    """Durations of one stage. Appending is atomic; reading copies first."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._recent_ns: deque[int] = deque(maxlen=window)
+        self._count = 0
+        self._max_ns = 0
+
+    def add(self, duration_ns: int) -> None:
+        """Count one duration."""
+        self._count += 1
+        self._max_ns = max(self._max_ns, duration_ns)
+        self._recent_ns.append(duration_ns)
+
+    def percentiles(self) -> Percentiles | None:
+        """None before the first duration."""
+        recent = np.array(self._recent_ns.copy(), dtype=np.float64) / 1e6
+        if not recent.size:
+            return None
+        p50, p99 = np.percentile(recent, [50, 99])
+        return Percentiles(self._count, float(p50), float(p99), self._max_ns / 1e6)
+
+
+class Latencies:
+    """A tracker per stage, made once with all names so that a mistyped one raises."""
+
+    def __init__(self, *stages: str) -> None:
+        self._trackers = {stage: LatencyTracker() for stage in stages}
+
+    def add(self, stage: str, duration_ns: int) -> None:
+        """Count one duration of a stage."""
+        self._trackers[stage].add(duration_ns)
+
+    def __getitem__(self, stage: str) -> LatencyTracker:
+        return self._trackers[stage]
+
+    def table(self) -> dict[str, Percentiles]:
+        """Percentiles of every stage that has happened."""
+        found = {stage: tracker.percentiles() for stage, tracker in self._trackers.items()}
+        return {stage: values for stage, values in found.items() if values}

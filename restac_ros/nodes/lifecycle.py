@@ -1,0 +1,186 @@
+"""What all nodes here share: a lifecycle, checked parameters, /diagnostics, and a summary at the end."""
+
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from restac_ros.contract.errors import ContractError
+from restac_ros.graph import GraphError, config_file
+from restac_ros.nodes.diagnostics import Status, diagnostic_array
+from restac_ros.nodes.parameters import (
+    NodeParameters,
+    ParameterError,
+    declare_parameters,
+    read_parameters,
+    refuse_changes,
+)
+from restac_ros.nodes.summary_file import write_summary
+
+DIAGNOSTICS_PERIOD_S = 1.0
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node. Subclasses override `configure`, `activate`, `deactivate` and `cleanup`.
+
+    `refusals` are the errors a user can mend: they become one log line and leave the node alive, in the state
+    before. Any other exception is logged with its traceback and leaves the node unconfigured.
+    """
+
+    model: ClassVar[type[NodeParameters]]
+    refusals: ClassVar[tuple[type[Exception], ...]] = ()
+    _always_refused = (ParameterError, ContractError, GraphError, FileNotFoundError)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, automatically_declare_parameters_from_overrides=True)
+        declare_parameters(self, self.model, config_file(f'{name.removesuffix("_node")}.yaml'))
+        self.parameters: Any = None
+        self.phase = 'unconfigured'
+        self.problem = ''
+        self.exit_status: int | None = None
+        self.stop_requests = 0
+        # Diagnostics and pacing go on while a simulated clock stands still.
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self.publish_diagnostics, clock=self.steady_clock)
+
+    def configure(self) -> None:
+        """Load and connect, by `self.parameters`, which have been read and checked."""
+
+    def activate(self) -> None:
+        """Begin to publish."""
+
+    def deactivate(self) -> None:
+        """Stop publishing."""
+
+    def cleanup(self) -> None:
+        """Undo `configure`, even one that got only half-way."""
+
+    def finish(self) -> None:
+        """Complete what outlives the active state, before the process ends; may take its time."""
+
+    def summarise(self) -> dict[str, object]:
+        """What the node has counted, for the summary file."""
+        return {}
+
+    def diagnose(self) -> list[Status]:
+        """What /diagnostics says besides the node's own state."""
+        return []
+
+    def request_stop(self) -> None:
+        """Ctrl-C or SIGTERM: `run_node` ends the process in order. A second one: without waiting."""
+        self.stop_requests += 1
+
+    def now_ns(self) -> int:
+        """The node's clock: the system's, or a simulated one."""
+        return self.get_clock().now().nanoseconds
+
+    def autostart(self) -> None:
+        """Configure and activate if the parameters ask for it."""
+        if self._raw('autostart', True):
+            self.trigger_configure()
+            if self.phase == 'inactive':
+                self.trigger_activate()
+
+    def close(self) -> int:
+        """Stop in order, leave a summary; returns the exit status, 1 when a problem stands."""
+        if self.phase == 'active':
+            self.trigger_deactivate()
+        self.finish()
+        summary = {'node': self.get_name(), 'problem': self.problem, **self.summarise()}
+        if self.phase == 'inactive':
+            self.trigger_cleanup()
+        if path := self._raw('summary_file', ''):
+            write_summary(Path(path).expanduser(), summary)
+        return self.exit_status if self.exit_status is not None else int(bool(self.problem))
+
+    def report_problem(self, text: str) -> None:
+        """Tell an error once; it stands on /diagnostics and in the exit status until the next `configure`."""
+        self.problem = text
+        self.get_logger().error(text)
+        self.publish_diagnostics()
+
+    def publish_diagnostics(self) -> None:
+        """Say now how things are; also done once a second."""
+        own = Status(
+            'state', 'error' if self.problem else 'ok', self.problem or self.phase, {'phase': self.phase}
+        )
+        stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostic_array(self.get_name(), stamp, [own, *self.diagnose()]))
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: unconfigured -> inactive."""
+
+        def configure() -> None:
+            self.problem = ''
+            self.parameters = read_parameters(self, self.model)
+            self.configure()
+
+        result = self._transition('configure', configure, 'inactive')
+        if result != TransitionCallbackReturn.SUCCESS:
+            self.cleanup()
+            if self._raw('exit_on_refusal', False):
+                self.exit_status = 1
+        return result
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: inactive -> active."""
+        super().on_activate(state)
+        return self._transition('activate', self.activate, 'active')
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: active -> inactive."""
+        result = self._transition('deactivate', self.deactivate, 'inactive')
+        super().on_deactivate(state)
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: inactive -> unconfigured."""
+        return self._transition('clean up', self.cleanup, 'unconfigured')
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: any -> finalized; the process then ends."""
+        if self.phase == 'active':
+            self._transition('deactivate', self.deactivate, 'inactive')
+        self.exit_status = self.exit_status or 0
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Lifecycle: after an unexpected exception, which has been logged: back to unconfigured."""
+        self.deactivate()
+        self.cleanup()
+        self.phase = 'unconfigured'
+        return TransitionCallbackReturn.SUCCESS
+
+    def _transition(self, verb: str, action: Callable[[], None], phase: str) -> TransitionCallbackReturn:
+        try:
+            action()
+        except (*self._always_refused, *self.refusals) as error:
+            self.report_problem(f'cannot {verb}: {error}')
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # noqa: BLE001  rclpy would drop it without a word
+            traceback.print_exc()
+            self.report_problem(f'cannot {verb}: unexpected {type(error).__name__}: {error}')
+            return TransitionCallbackReturn.ERROR
+        self.phase = phase
+        self.publish_diagnostics()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _raw(self, name: str, default: Any) -> Any:
+        """A parameter as given, when all of them together may be unreadable."""
+        if not self.has_parameter(name):
+            return default
+        value = self.get_parameter(name).value
+        return value if isinstance(value, type(default)) else default
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> Any:
+        changed = [parameter.name for parameter in changes]
+        if self.phase == 'unconfigured':
+            changed = []
+        return refuse_changes(self.model, changed)

@@ -1,0 +1,60 @@
+"""Samples from the subscriptions' threads in, frames for the workers out: the framer behind a lock."""
+
+import threading
+from collections.abc import Callable, Collection
+
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.frame import Frame, StreamStatus
+from restac_ros.framing.framer import Framer
+from restac_ros.framing.sample import Sample
+
+
+class LiveFrames:
+    """The recent past of all streams, and a signal per stream that something new has come.
+
+    `now_ns` is the node's clock; `take_pending` hands over what has arrived but waits for its turn. The lock
+    is held for choosing samples only, never while images are decoded.
+    """
+
+    def __init__(
+        self, contract: Contract, now_ns: Callable[[], int], take_pending: Callable[[], None]
+    ) -> None:
+        self._framer = Framer(contract, now_ns())
+        self._now_ns = now_ns
+        self._take_pending = take_pending
+        self._lock = threading.Lock()
+        self._arrived: dict[str, list[threading.Event]] = {name: [] for name in contract.streams}
+
+    def push(self, sample: Sample) -> None:
+        """Take in one sample."""
+        with self._lock:
+            self._framer.push(sample)
+        for event in self._arrived[sample.stream]:
+            event.set()
+
+    def signal(self, streams: Collection[str], event: threading.Event) -> None:
+        """Set `event` from now on whenever one of `streams` has something new."""
+        for name in streams:
+            self._arrived[name].append(event)
+
+    def wake_all(self) -> None:
+        """Set all events once, so that those who wait can look whether they shall stop."""
+        for events in self._arrived.values():
+            for event in events:
+                event.set()
+
+    def frame(self, streams: Collection[str]) -> Frame:
+        """The frame of now, of the named streams: everything that had arrived by now is in it."""
+        time_ns = self._now_ns()
+        self._take_pending()
+        with self._lock:
+            selection = self._framer.select(time_ns, streams)
+        return self._framer.compose(selection)
+
+    def statuses(self) -> dict[str, StreamStatus]:
+        """Every stream's newest sample and whether it is in time; nothing is decoded."""
+        time_ns = self._now_ns()
+        self._take_pending()
+        with self._lock:
+            selection = self._framer.select(time_ns, None)
+        return {name: status for name, (_, status) in selection.chosen.items()}

@@ -1,0 +1,186 @@
+"""Subscribes to a contract's streams without deserialising: messages become dated Samples, counted."""
+
+import importlib
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+
+from restac_ros.contract.schema import Contract, Stream
+from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.sample import Sample, make_sample
+from restac_ros.nodes.complaints import Complaints
+from restac_ros.nodes.tally import StreamTally
+
+STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
+MIN_DEPTH = 16
+# Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
+# taken from their queues by a timer instead. Receive times are the middleware's, so nothing is dated later.
+POLL_ABOVE_HZ = 150.0
+POLL_PERIOD_S = 0.005
+
+
+class UnknownTypeError(ValueError):
+    """A message type is not installed; the text names the package."""
+
+
+def message_class(type_name: str) -> type:
+    """The class of 'package/msg/Name'.
+
+    Raises:
+        UnknownTypeError: its package is not installed.
+    """
+    package, _, name = type_name.split('/')
+    try:
+        return getattr(importlib.import_module(f'{package}.msg'), name)
+    except (ImportError, AttributeError) as error:
+        raise UnknownTypeError(
+            f'message type {type_name} is not installed: install ros-jazzy-{package.replace("_", "-")}'
+        ) from error
+
+
+def stream_qos(spec: Stream) -> QoSProfile:
+    """QoS of one stream: the contract's reliability, a queue for `STALL_S`."""
+    reliability = (
+        ReliabilityPolicy.RELIABLE if spec.reliability == 'reliable' else ReliabilityPolicy.BEST_EFFORT
+    )
+    depth = max(MIN_DEPTH, math.ceil(spec.rate_hz * STALL_S))
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
+
+
+class PolledGroup(CallbackGroup):
+    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them."""
+
+    def can_execute(self, entity: object) -> bool:
+        return False
+
+    def beginning_execution(self, entity: object) -> bool:
+        return False
+
+    def ending_execution(self, entity: object) -> None:
+        """Nothing is ever executed."""
+
+
+class Subscriptions:
+    """The streams of a contract, as Samples given to `on_sample` in the executor or by whoever polls.
+
+    `tallies` counts each stream; `complaints` hears of faults once.
+    """
+
+    def __init__(
+        self, node: Node, contract: Contract, on_sample: Callable[[Sample], None], complaints: Complaints
+    ) -> None:
+        self.tallies = {name: StreamTally() for name in contract.streams}
+        self._node = node
+        self._contract = contract
+        self._on_sample = on_sample
+        self._complaints = complaints
+        self._sim_time = node.get_parameter('use_sim_time').value
+        self._taking = threading.Lock()
+        self._polled: list[tuple[str, Subscription]] = []
+        self._subscriptions: list[Subscription] = []
+        for name, spec in contract.streams.items():
+            self._subscribe(name, spec)
+        self._timer: Timer | None = None
+        if self._polled:
+            self._timer = node.create_timer(POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
+
+    def take_polled(self) -> None:
+        """Hand over what has arrived on the fast streams; from any thread, so that frames see the latest."""
+        with self._taking:
+            for name, subscription in self._polled:
+                with subscription.handle:
+                    while (
+                        taken := subscription.handle.take_message(subscription.msg_type, True)
+                    ) is not None:
+                        self._receive(name, *taken)
+
+    def check_publishers(self) -> None:
+        """Say which topic nobody publishes, and which is published as another type."""
+        for name, spec in self._contract.streams.items():
+            publishers = self._node.get_publishers_info_by_topic(spec.topic)
+            types = sorted({publisher.topic_type for publisher in publishers} - {spec.type})
+            if types:
+                found = f'{spec.topic} is published as {", ".join(types)}, the contract expects {spec.type}'
+                self._complaints.set(
+                    f'{name} type', 'type', f'{name}: {found}; correct topic or type of {name}'
+                )
+            else:
+                self._complaints.clear(f'{name} type')
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        if self._timer:
+            self._node.destroy_timer(self._timer)
+        with self._taking:
+            self._polled.clear()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _subscribe(self, name: str, spec: Stream) -> None:
+        polled = spec.rate_hz > POLL_ABOVE_HZ
+        subscription = self._node.create_subscription(
+            message_class(spec.type),
+            spec.topic,
+            lambda cdr, info: self._receive(name, cdr, info),
+            stream_qos(spec),
+            callback_group=PolledGroup() if polled else None,
+            event_callbacks=SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: self._incompatible(name, spec, event)
+            ),
+            raw=True,
+        )
+        self._subscriptions.append(subscription)
+        if polled:
+            self._polled.append((name, subscription))
+
+    def _receive(self, name: str, cdr: bytes, info: dict) -> None:
+        tally = self.tallies[name]
+        receive_ns = self._receive_ns(info)
+        tally.count(info['publication_sequence_number'], len(cdr), receive_ns)
+        try:
+            sample = make_sample(self._contract, name, cdr, receive_ns)
+        except DecodeError as error:
+            tally.refused += 1
+            self._complaints.set(f'{name} header', 'header', f'{name}: {error}')
+            return
+        if sample.zero_stamp:
+            tally.zero_stamps += 1
+            self._warn_of_zero_stamps(name)
+        self._on_sample(sample)
+
+    def _receive_ns(self, info: dict) -> int:
+        """When the middleware had the message whole, by the node's clock."""
+        arrival_ns = info['received_timestamp']
+        if not arrival_ns:
+            return self._node.now_ns()
+        if self._sim_time:
+            return self._node.now_ns() - max(0, time.time_ns() - arrival_ns)
+        return arrival_ns
+
+    def _warn_of_zero_stamps(self, name: str) -> None:
+        if self.tallies[name].zero_stamps == 1:
+            spec = self._contract.streams[name]
+            self._node.get_logger().warning(
+                f'{name}: stamps on {spec.topic} are zero, so the time of receipt less latency_ms '
+                f'({spec.latency_ms:g}) counts as capture: set latency_ms to what the driver takes'
+            )
+
+    def _incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        remedy = (
+            f'set reliability: best_effort for {name} in the contract'
+            if policy == 'reliability'
+            else 'correct it there'
+        )
+        text = (
+            f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy}) and is not heard; {remedy}'
+        )
+        self._complaints.set(f'{name} qos', policy, text)

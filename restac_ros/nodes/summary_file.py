@@ -1,0 +1,30 @@
+"""The JSON that a node leaves behind: read by `restac-ros up` and by the benchmark."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from restac_ros.nodes.latency import Latencies
+from restac_ros.nodes.tally import StreamTally
+
+
+def write_summary(path: Path, values: Mapping[str, object]) -> None:
+    """Write at once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.name}.{os.getpid()}')
+    temporary.write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
+    temporary.replace(path)
+
+
+def streams_summary(tallies: Mapping[str, StreamTally]) -> dict[str, dict]:
+    """Counts of every stream by name."""
+    return {name: tally.summary() for name, tally in tallies.items()}
+
+
+def latency_summary(latencies: Latencies) -> dict[str, dict[str, float]]:
+    """p50, p99, max (ms) and count of every stage by name."""
+    return {
+        stage: {key: round(value, 3) for key, value in percentiles._asdict().items()}
+        for stage, percentiles in latencies.table().items()
+    }

@@ -1,0 +1,39 @@
+"""The middleware's shared memory, made large enough for camera images, before ROS starts."""
+
+import os
+import shutil
+from pathlib import Path
+
+from restac_ros.graph import GraphError, config_file
+
+# Any of these means that the user has set Fast DDS up already.
+VARIABLES = (
+    'FASTRTPS_DEFAULT_PROFILES_FILE',
+    'FASTDDS_DEFAULT_PROFILES_FILE',
+    'RMW_FASTRTPS_USE_QOS_FROM_XML',
+)
+LOCAL_PROFILE = 'DEFAULT_FASTRTPS_PROFILES.xml'
+PROFILE = 'fastdds.xml'
+SHARED_MEMORY = Path('/dev/shm')
+NEEDED_BYTES = 256 * 2**20  # a segment of 64 MiB each for a policy, a recorder, a source and one more
+
+
+def use_transport_profile() -> str:
+    """Point Fast DDS to config/fastdds.xml unless the user has chosen a profile; returns a warning or ''.
+
+    Fast DDS's own segment holds 0.5 MB, less than one 640x480 image: most best-effort images are lost, and
+    reliable joint states wait up to a second behind images. Call this before `rclpy.init`.
+    """
+    if any(os.environ.get(name) for name in VARIABLES) or Path(LOCAL_PROFILE).is_file():
+        return ''
+    try:
+        profile = config_file(PROFILE)
+    except GraphError as error:
+        return f'images may be lost: {PROFILE} is not used, as {error}'
+    if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < NEEDED_BYTES:
+        return (
+            f'images may be lost: {SHARED_MEMORY} has {free / 1e6:.0f} MB free, expected '
+            f'{NEEDED_BYTES / 1e6:.0f} MB; start the container with --shm-size=1g or --ipc=host'
+        )
+    os.environ[VARIABLES[0]] = str(profile)
+    return ''
