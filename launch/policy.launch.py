@@ -1,4 +1,6 @@
-"""The policy, with a recorder and a source where asked for: `ros2 launch restac_ros policy.launch.py checkpoint:=DIR prompt:=TEXT`.
+"""The policy, with a recorder and a source where asked for.
+
+    ros2 launch restac_ros policy.launch.py checkpoint:=DIR prompt:=TEXT
 
 The processes and their parameters come from restac_ros.graph, as those of `restac-ros up` do.
 """
@@ -19,9 +21,10 @@ ARGUMENTS = {
     'bag': ('', 'rosbag2 to play instead of live drivers'),
     'source': (
         '',
-        "who publishes the streams: 'none' (drivers), 'bag', 'synthetic'; empty: 'bag' if a bag is given, else 'none'",
+        "who publishes the streams: 'none' (drivers), 'bag', 'synthetic'; empty: 'bag' if one is given",
     ),
     'rate': ('1.0', 'playing speed of the bag'),
+    'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
     'run_dir': ('runs/launch', 'where the nodes put their summaries'),
 }
 
@@ -30,6 +33,7 @@ def _start(context) -> list:
     value = given(context, ARGUMENTS)
     run = Run(
         directory=Path(value['run_dir']).absolute(),
+        parameter_file=Path(value['params']).absolute() if value['params'] else None,
         contract=Path(value['contract']).absolute() if value['contract'] else None,
         checkpoint=Path(value['checkpoint']).absolute() if value['checkpoint'] else None,
         prompt=value['prompt'],

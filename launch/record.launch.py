@@ -1,4 +1,7 @@
-"""The recorder alone: `ros2 launch restac_ros record.launch.py record:=DIR task:=TEXT`, then call ~/start, ~/save, ~/discard."""
+"""The recorder alone; its services ~/start, ~/save and ~/discard make the episodes.
+
+ros2 launch restac_ros record.launch.py record:=DIR task:=TEXT
+"""
 
 from pathlib import Path
 
@@ -14,7 +17,8 @@ ARGUMENTS = {
     'contract': ('', 'robot facts (YAML); empty: the installed config/contract.yaml'),
     'journals': ('', 'where raw recordings go; empty: beside the data set'),
     'bag': ('', 'rosbag2 to play instead of live drivers'),
-    'autostart': ('false', 'start recording at once, save on shutdown; otherwise ~/start and ~/save do'),
+    'autostart': ('false', 'start recording at once, save on shutdown; else ~/start and ~/save do'),
+    'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
     'run_dir': ('runs/launch', 'where the node puts its summary'),
 }
 
@@ -23,6 +27,7 @@ def _start(context) -> list:
     value = given(context, ARGUMENTS)
     run = Run(
         directory=Path(value['run_dir']).absolute(),
+        parameter_file=Path(value['params']).absolute() if value['params'] else None,
         contract=Path(value['contract']).absolute() if value['contract'] else None,
         record=Path(value['record']).absolute() if value['record'] else None,
         journals=Path(value['journals']).absolute() if value['journals'] else None,

@@ -1,4 +1,4 @@
-"""The `restac-ros` command. Each subcommand is a small dataclass whose `run` calls the layer that does the work."""
+"""The `restac-ros` command: each subcommand a small dataclass whose `run` calls the layer that does the work."""
 
 import datetime
 import sys
@@ -23,7 +23,7 @@ def _absolute(path: Path | None) -> Path | None:
 
 @dataclass(frozen=True)
 class Up:
-    """Start the policy, and a recorder and a source where asked for; stop them in order; print what came out."""
+    """Start the policy, a recorder and a source where asked for; stop them in order; say what came out."""
 
     checkpoint: Path | None = None
     """Policy checkpoint; without one only the recorder runs."""
@@ -36,11 +36,13 @@ class Up:
     bag: Path | None = None
     """rosbag2 (MCAP or sqlite3) to play instead of live drivers."""
     source: Literal['none', 'bag', 'synthetic'] | None = None
-    """Who publishes the streams: drivers ('none'), a bag, or moving test patterns. Default: the bag if one is given."""
+    """Who publishes the streams: drivers ('none'), a bag, test patterns. Default: the bag if one is given."""
     rate: float = 1.0
     """Playing speed of the bag."""
     seconds: float = 10.0
     """Length of the synthetic source, s."""
+    params: Path | None = None
+    """ROS parameter file for tuning the nodes; the defaults are in config/."""
     run_dir: Path = field(default_factory=_new_run_directory)
     """Where the nodes put their summaries, and the picture of the episode."""
 
@@ -59,6 +61,7 @@ class Up:
             source=self.source or ('bag' if self.bag else 'none'),
             rate=self.rate,
             seconds=self.seconds,
+            parameter_file=_absolute(self.params),
         )
         listed = processes(run)
         ending = Supervisor(listed, run.directory).run()
@@ -146,7 +149,7 @@ Command = (
 
 
 def main() -> None:
-    """Entry point. Errors a user can mend are one message and exit status 2; all others are tracebacks, for us."""
+    """Entry point. Errors a user can mend are one message and status 2; all others are tracebacks, for us."""
     command = tyro.cli(
         Command,
         prog='restac-ros',

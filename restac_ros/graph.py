@@ -1,4 +1,4 @@
-"""Which processes make up a run, and with which parameters: one list, for `restac-ros up` and for `ros2 launch`.
+"""Which processes make up a run, with which parameters: one list, for `restac-ros up` and `ros2 launch`.
 
 Nothing is started here. `restac_ros.supervise` turns the list into plain processes, the files in `launch/`
 turn the same list into launch actions.
@@ -7,7 +7,7 @@ turn the same list into launch actions.
 import difflib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = 'restac_ros'
@@ -26,15 +26,15 @@ class Process:
 
     Attributes:
         executable: program in `lib/restac_ros`; also the node's name.
-        parameters: ROS parameters set on top of `parameter_file`.
-        parameter_file: deployment defaults, `config/<node>.yaml`.
+        parameters: ROS parameters on top of the node's defaults, which it reads from `config/<node>.yaml`.
+        parameter_file: the user's own ROS parameter file, applied before `parameters`.
         ends_run: the run is over, and in order, when this process ends.
         patience_s: how long it may take to stop; the recorder finishes an episode then.
     """
 
     executable: str
     parameters: Mapping[str, ParameterValue]
-    parameter_file: Path
+    parameter_file: Path | None = None
     ends_run: bool = False
     patience_s: float = 15.0
 
@@ -59,6 +59,7 @@ class Run:
         rate: playing speed of the bag, 1 is real time.
         seconds: length of the synthetic source, s.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
+        parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
         directory: where the processes put their summaries.
     """
 
@@ -73,7 +74,7 @@ class Run:
     rate: float = 1.0
     seconds: float = 10.0
     autostart_recording: bool = True
-    extra: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict)
+    parameter_file: Path | None = None
 
 
 def package_prefix() -> Path:
@@ -120,7 +121,8 @@ def _check(run: Run) -> None:
         raise GraphError(f'source is {run.source!r}, allowed: {", ".join(SOURCES)}{hint}')
     if (run.source == 'bag') != (run.bag is not None):
         raise GraphError(
-            f'source is {run.source!r} and bag is {str(run.bag)!r}: a bag is played with source "bag" and only then'
+            f'source is {run.source!r} and bag is {str(run.bag)!r}: '
+            'a bag is played with source "bag" and only then'
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
@@ -137,8 +139,7 @@ def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue]
         'contract': str(run.contract or config_file('contract.yaml')),
         'summary_file': str(run.directory / f'{executable}.json'),
     }
-    defaults = config_file(f'{executable.removesuffix("_node")}.yaml')
-    return Process(executable, {**shared, **parameters, **run.extra.get(executable, {})}, defaults, **options)
+    return Process(executable, {**shared, **parameters}, run.parameter_file, **options)
 
 
 def _policy(run: Run) -> Process:

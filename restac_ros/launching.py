@@ -47,7 +47,10 @@ def _node(process: Process) -> Node:
         package=PACKAGE,
         executable=process.executable,
         name=process.executable,
-        parameters=[str(process.parameter_file), dict(process.parameters)],
+        parameters=[
+            *([str(process.parameter_file)] if process.parameter_file else []),
+            dict(process.parameters),
+        ],
         output='screen',
         # launch would send SIGTERM after 5 s: the recorder is turning a journal into an episode then
         sigterm_timeout=str(process.patience_s),

@@ -1,4 +1,4 @@
-"""Runs a list of processes as plain processes and brings all of them down in order: the front end without `launch_ros`."""
+"""Runs a process list as plain processes and stops them in order: the front end without `launch_ros`."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ INTERRUPTS_TO_KILL = 3
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended. `code` is for the shell: 0 in order, 130 interrupted, 1 otherwise; `reason` is a sentence."""
+    """How a run ended. `code` is for the shell: 0 in order, 130 interrupted, else 1; `reason` is a sentence."""
 
     code: int
     reason: str
@@ -26,22 +26,16 @@ class Ending:
 def command(process: Process) -> list[str]:
     """Command line of one node, as `ros2 run` would build it."""
     program = package_prefix() / 'lib' / PACKAGE / process.executable
-    line = [
-        sys.executable,
-        str(program),
-        '--ros-args',
-        '-r',
-        f'__node:={process.executable}',
-        '--params-file',
-        str(process.parameter_file),
-    ]
+    line = [sys.executable, str(program), '--ros-args', '-r', f'__node:={process.executable}']
+    if process.parameter_file:
+        line += ['--params-file', str(process.parameter_file)]
     for name, value in process.parameters.items():
         line += ['-p', f'{name}:={_yaml(value)}']
     return line
 
 
 def _yaml(value: object) -> str:
-    """A parameter value as rcl's YAML parser reads it back: strings quoted, so that '1' or 'yes' stay strings."""
+    """A value as rcl's YAML parser reads it back: strings quoted, so that '1' or 'yes' stay strings."""
     if isinstance(value, bool):
         return 'true' if value else 'false'
     if isinstance(value, str):
@@ -50,7 +44,7 @@ def _yaml(value: object) -> str:
 
 
 def environment(publishes_sensor_topics: bool) -> dict[str, str]:
-    """Environment of the nodes. A run that plays a bag keeps to this machine: its topics carry the real robot's names."""
+    """The nodes' environment. A played bag stays on this machine: its topics carry the real robot's names."""
     env = dict(os.environ)
     if publishes_sensor_topics:
         env.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -105,10 +99,8 @@ class Supervisor:
                     continue
                 if process.ends_run and code == 0:
                     return Ending(0, f'{process.executable} has played everything')
-                return Ending(
-                    1,
-                    f'{process.executable} ended by itself with {_describe(code)}: its messages above say why',
-                )
+                what = f'{process.executable} ended by itself with {_describe(code)}'
+                return Ending(1, f'{what}: its messages above say why')
             self._pause()
         return Ending(130, 'interrupted')
 

@@ -1,4 +1,4 @@
-"""What all tests share. The optional folder of reference data is named by RESTAC_SHARED or lies beside the checkout."""
+"""What all tests share. Reference data, which is optional, lies in RESTAC_SHARED or beside the checkout."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope='session')
 def make_real_bag(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Makes a bag of really recorded streams, once per set of arguments: make_real_bag('--seconds', '3') -> directory."""
+    """Makes a bag of really recorded streams: make_real_bag('--seconds', '3') -> directory, once per call."""
     made: dict[tuple[str, ...], Path] = {}
 
     def make(*arguments: str) -> Path:

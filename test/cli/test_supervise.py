@@ -42,7 +42,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def process(programs: Path, name: str, source: str, **options) -> Process:
     (programs / name).write_text(textwrap.dedent(source))
-    return Process(name, {'summary_file': 'unused'}, Path('unused.yaml'), **options)
+    return Process(name, {'summary_file': 'unused'}, **options)
 
 
 def test_the_run_ends_when_the_source_has_played(programs: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ import sys
 from pathlib import Path
 from restac_ros.graph import Process
 from restac_ros.supervise import Supervisor
-ending = Supervisor([Process('listener', {{'summary_file': 'x'}}, Path('x.yaml'))], Path({str(tmp_path / 'run')!r})).run()
+ending = Supervisor([Process('listener', {{'summary_file': 'x'}})], Path({str(tmp_path / 'run')!r})).run()
 sys.exit(ending.code)
 """
     child = subprocess.Popen([sys.executable, '-c', program], env=dict(os.environ))
@@ -94,7 +94,7 @@ sys.exit(ending.code)
     ],
 )
 def test_parameters_keep_their_type_on_the_command_line(programs: Path, value: object, written: str) -> None:
-    listed = Process('node', {'x': value}, Path('defaults.yaml'))
+    listed = Process('node', {'x': value})
     assert command(listed)[-1] == f'x:={written}'
 
 
