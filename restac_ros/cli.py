@@ -1,4 +1,4 @@
-"""The `restac-ros` command: each subcommand a small dataclass whose `run` calls the layer that does the work."""
+"""The `restac-ros` command: each subcommand a small dataclass whose `run` calls a layer."""
 
 import datetime
 import sys

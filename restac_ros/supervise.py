@@ -17,7 +17,7 @@ INTERRUPTS_TO_KILL = 3
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended. `code` is for the shell: 0 in order, 130 interrupted, else 1; `reason` is a sentence."""
+    """How a run ended. `code` for the shell: 0 in order, 130 interrupted, else 1; `reason`: a sentence."""
 
     code: int
     reason: str
