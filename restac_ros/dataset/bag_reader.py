@@ -4,6 +4,7 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,13 @@ class Bag:
         for file in files:
             for name, values in file.metadata.items():
                 self.metadata.setdefault(name, {}).update(values)
+
+    @property
+    def clock_set_back_ns(self) -> int:
+        """How far receive times fall behind earlier ones in the order of writing: the clock was set."""
+        bounds = [file.bounds_ns for file in self.files if file.bounds_ns]
+        between = [before[1] - after[0] for before, after in pairwise(bounds)]
+        return max([0, *between, *(file.clock_set_back_ns for file in self.files)])
 
     @property
     def bounds_ns(self) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ class CompressedBag:
     """
 
     damage: None = None
+    clock_set_back_ns = 0      # not known: compressing threads write in an order of their own
 
     def __init__(self, path: Path) -> None:
         self.path = path

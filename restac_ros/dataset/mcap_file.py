@@ -4,6 +4,7 @@ import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,6 +55,13 @@ class McapFile:
         """First and last log time; None without messages."""
         spans = self.index.spans
         return (min(s.start_ns for s in spans), max(s.end_ns for s in spans)) if spans else None
+
+    @property
+    def clock_set_back_ns(self) -> int:
+        """How far log times fall behind earlier ones in the order of writing: the clock was set."""
+        starts = [span.start_ns for span in self.index.spans]
+        latest = accumulate(starts, max)
+        return max((before - start for before, start in zip(latest, starts, strict=True)), default=0)
 
     @property
     def metadata(self) -> dict[str, dict[str, str]]:

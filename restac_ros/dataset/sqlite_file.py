@@ -10,6 +10,8 @@ from urllib.parse import quote
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.storage import END_OF_TIME_NS, BagMessage
 
+SET_BACK = """SELECT max(latest - timestamp) FROM (
+    SELECT timestamp, max(timestamp) OVER (ORDER BY id) AS latest FROM messages)"""
 MAX_TIME_NS = 2**63 - 1        # SQLite integers are signed
 
 
@@ -32,8 +34,10 @@ class SqliteFile:
             self._topics = {number: (name, kind) for number, name, kind, form in rows if form == 'cdr'}
             self.foreign_topics = sorted(name for _, name, _, form in rows if form != 'cdr')
             totals = dict(database.execute('SELECT topic_id, count(*) FROM messages GROUP BY topic_id'))
+            (set_back,) = database.execute(SET_BACK).fetchone()
             first, last = database.execute('SELECT min(timestamp), max(timestamp) FROM messages').fetchone()
         self.counts = Counter({topic: totals.get(number, 0) for number, topic in self._topics.items()})
+        self.clock_set_back_ns = max(0, set_back or 0)
         self.bounds_ns: tuple[int, int] | None = None if first is None else (first, last)
         self.metadata: dict[str, dict[str, str]] = {}
 

@@ -35,6 +35,10 @@ class Storage(Protocol):
         """First and last log time; None without messages."""
 
     @property
+    def clock_set_back_ns(self) -> int:
+        """How far log times fall behind earlier ones in the order of writing: the clock was set."""
+
+    @property
     def metadata(self) -> dict[str, dict[str, str]]:
         """The recorder's own notes by name."""
 

@@ -1,0 +1,251 @@
+"""A recording becomes an episode: samples -> the framer's frames -> rows of a LeRobot data set.
+
+`python -m restac_ros.dataset.convert BAG --to DIR --task TEXT` does it in a process of its own, which may be
+stopped at any moment; it reports in lines of JSON.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from restac_ros.contract.errors import ContractError
+from restac_ros.contract.load import load_contract, parse_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_reader import Bag, open_bag
+from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
+from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
+from restac_ros.dataset.features import action_of, optional_images, row_of
+from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.plan import Gap, Plan, check_rates, plan_episode, rate_notes
+from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples, survey
+from restac_ros.framing.frame import Frame
+from restac_ros.framing.framer import frames
+from restac_ros.framing.grid import Grid
+
+OnGap = Literal['refuse', 'longest_run']
+Progress = Callable[[int, int], None]
+MAX_ATTEMPTS = 4        # one more whenever decoding shows a fault that the survey could not see
+
+
+@dataclass
+class EpisodeReport:
+    """What became of a recording. Times are ns of the recorder's clock; `rows` is frames minus one.
+
+    The last frame is no row: its state is the action of the row before. Frames cut off at the ends are
+    counted in `trimmed_head` and `trimmed_tail`; `gaps` made the longest run shorter than the recording.
+    """
+
+    bag: str
+    dataset: str
+    episode_index: int
+    task: str
+    rows: int
+    fps: int
+    start_ns: int
+    end_ns: int
+    trimmed_head: int
+    trimmed_tail: int
+    gaps: list[Gap] = field(default_factory=list)
+    streams: dict[str, StreamReport] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class _UnusableFrame(Exception):  # noqa: N818 - answered by planning again
+    """Decoding showed that a planned frame is not usable."""
+
+    def __init__(self, frame: int, reason: str) -> None:
+        super().__init__(reason)
+        self.frame = frame
+        self.reason = reason
+
+
+def convert_episode(
+    bag_path: Path | str,
+    contract: Contract | None,
+    dataset_dir: Path | str,
+    task: str | None = None,
+    progress: Progress | None = None,
+    *,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    on_gap: OnGap = 'refuse',
+    allow_false_rate: bool = False,
+) -> EpisodeReport:
+    """Append one recording (a journal or any bag) to a data set, which is created if need be.
+
+    `contract`, `task`, `start_ns` and `end_ns` default to what a journal says of itself.
+    `progress(done, total)` counts rows. Whatever stops the conversion leaves the data set as it was.
+
+    Raises:
+        BagError: the bag cannot be read.
+        ContractError: the contract in the journal is not valid.
+        ConversionError: the recording holds no truthful episode; nothing was written.
+        DatasetError: the data set cannot take it.
+    """
+    bag, root = open_bag(bag_path), Path(dataset_dir)
+    notes = read_notes(bag)
+    contract = contract or _embedded_contract(bag, notes.contract_text)
+    task = (notes.task or '') if task is None else task
+    if not task.strip():
+        raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
+    bounds = bag.bounds_ns
+    if bounds is None:
+        raise ConversionError(f'{bag.path} holds no message.')
+    start_ns = _first(start_ns, notes.start_ns, bounds[0])
+    end_ns = _first(end_ns, notes.end_ns, bounds[1] + 1)
+    surveyed = survey(bag, contract, start_ns, end_ns)
+    faults: dict[int, str] = {}
+    for _ in range(MAX_ATTEMPTS):
+        plan, streams = _plan(root, contract, surveyed, faults, on_gap)
+        if (false_rates := check_rates(surveyed, contract, plan)) and not allow_false_rate:
+            raise ConversionError(f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
+                                  'Correct the driver or the contract, or allow it (allow_false_rate).')
+        report = _report(bag, root, task, contract, surveyed, plan, streams)
+        report.notes += false_rates
+        try:
+            return _write(bag, contract, plan, streams, report, progress)
+        except _UnusableFrame as unusable:
+            faults[plan.first + unusable.frame] = unusable.reason
+    raise ConversionError(f'{bag.path}: frames cannot be decoded: {"; ".join(sorted(set(faults.values())))}')
+
+
+def _plan(
+    root: Path, contract: Contract, surveyed: Survey, faults: dict[int, str], on_gap: OnGap
+) -> tuple[Plan, list[str]]:
+    """The frames to take, and the streams that rows are made of.
+
+    A new data set takes those optional images that are valid in every frame; an existing one has decided.
+    """
+    longest = on_gap == 'longest_run'
+    streams = streams_of(root, contract)
+    if is_dataset(root):
+        check_appendable(root, contract, streams)
+    needed = [name for name in streams if not contract.streams[name].required]
+    plan = plan_episode(surveyed, needed, faults, keep_longest=longest)
+    if not is_dataset(root):
+        ticks = surveyed.statuses[plan.first:plan.first + plan.count]
+        streams += [name for name in optional_images(contract) if all(tick[name].valid for tick in ticks)]
+        streams.sort(key=list(contract.streams).index)
+    return plan, streams
+
+
+def _write(
+    bag: Bag,
+    contract: Contract,
+    plan: Plan,
+    streams: list[str],
+    report: EpisodeReport,
+    progress: Progress | None,
+) -> EpisodeReport:
+    """Second pass: decode the planned frames into the data set."""
+    from restac_ros.dataset.writer import appending  # loads torch: seconds that a refusal shall not take
+
+    samples = recorded_samples(bag, contract, report.start_ns, report.end_ns)
+    made = _checked(frames(contract, samples, report.start_ns, report.end_ns), streams)
+    with appending(Path(report.dataset), contract, streams, report.task) as writer:
+        for frame, following in pairwise(made):
+            writer.add(row_of(contract, frame, action_of(contract, frame, following), streams))
+            if progress:
+                progress(writer.rows, plan.count - 1)
+        report.episode_index = writer.index
+        report.rows = writer.rows
+        writer.about = asdict(report)
+    return report
+
+
+def _checked(made: Iterator[Frame], streams: list[str]) -> Iterator[Frame]:
+    for index, frame in enumerate(made):
+        reasons = [*frame.reasons, *(f'{name}: {frame.streams[name].reason}' for name in streams
+                                     if not frame.streams[name].valid)]
+        if reasons:
+            raise _UnusableFrame(index, reasons[0])
+        yield frame
+
+
+def _report(
+    bag: Bag, root: Path, task: str, contract: Contract, surveyed: Survey, plan: Plan, streams: list[str]
+) -> EpisodeReport:
+    """All that is known before writing."""
+    start_ns = surveyed.grid.tick_ns(plan.first)
+    ticks = surveyed.statuses[plan.first:plan.first + plan.count]
+    for name, stream in surveyed.streams.items():
+        ages = [tick[name].age_ns for tick in ticks if tick[name].age_ns is not None]
+        stream.oldest_ms = round(max(ages, default=0) / 1e6, 3)
+    notes = [*bag.notes, *rate_notes(surveyed)]
+    notes += [f'{name}: stamps are zero, so that its receive times count'
+              for name, stream in surveyed.streams.items() if stream.zero_stamps]
+    return EpisodeReport(
+        bag=str(bag.path),
+        dataset=str(root),
+        episode_index=-1,
+        task=task,
+        rows=0,
+        fps=contract.fps,
+        start_ns=start_ns,
+        # One ns past the last frame, on the grid that begins at start_ns.
+        end_ns=Grid(start_ns, contract.fps).tick_ns(plan.count - 1) + 1,
+        trimmed_head=plan.trimmed_head,
+        trimmed_tail=plan.trimmed_tail,
+        gaps=plan.gaps,
+        streams=surveyed.streams,
+        left_out=[name for name in optional_images(contract) if name not in streams],
+        notes=notes,
+    )
+
+
+def _embedded_contract(bag: Bag, text: str | None) -> Contract:
+    if text is None:
+        raise ConversionError(f'{bag.path} was not recorded by this package and holds no contract. Give one '
+                              'that names its topics.')
+    return parse_contract(text, f'contract in {bag.path}')
+
+
+def _first(*values: int | None) -> int:
+    return next(value for value in values if value is not None)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Convert one bag; prints {"event": "progress" | "done" | "failed", ...} per line; 0 when done."""
+    parser = argparse.ArgumentParser(description='Append one recording to a LeRobot data set.')
+    parser.add_argument('bag', type=Path, help='journal, bag directory, .mcap or .db3')
+    parser.add_argument('--to', type=Path, required=True, help='data set; created if need be')
+    parser.add_argument('--task', help="what the episode shows (default: the journal's)")
+    parser.add_argument('--contract', type=Path, help='needed for bags that are no journals')
+    parser.add_argument('--on-gap', choices=['refuse', 'longest_run'], default='refuse')
+    parser.add_argument('--allow-false-rate', action='store_true')
+    parser.add_argument('--nice', type=int, default=0, help='lower the priority by this much')
+    options = parser.parse_args(arguments)
+    os.nice(options.nice)
+    os.environ.setdefault('HF_HUB_OFFLINE', '1')        # nothing here is on a hub; don't wait for one
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        report = convert_episode(
+            options.bag,
+            load_contract(options.contract) if options.contract else None,
+            options.to,
+            options.task,
+            lambda done, total: _say('progress', done=done, total=total),
+            on_gap=options.on_gap,
+            allow_false_rate=options.allow_false_rate,
+        )
+    except (BagError, ContractError, ConversionError, DatasetError, OSError) as error:
+        _say('failed', error=str(error))
+        return 1
+    _say('done', report=asdict(report))
+    return 0
+
+
+def _say(event: str, **content: Any) -> None:
+    print(json.dumps({'event': event, **content}), flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

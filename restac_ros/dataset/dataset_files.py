@@ -1,0 +1,74 @@
+"""What a data set's own files say, read without LeRobot: its contract, its columns, and whether to append."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.features import (
+    feature_differences,
+    features_of,
+    meaning_differences,
+    optional_images,
+    stored_streams,
+)
+
+ABOUT = Path('meta', 'restac_ros')         # our folder in a data set
+LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index'}
+
+
+def dataset_contract(root: Path) -> Contract:
+    """The contract that a data set was made with.
+
+    Raises:
+        DatasetError: it holds none.
+        ContractError: it is not valid.
+    """
+    path = root / ABOUT / 'contract.yaml'
+    if not path.is_file():
+        raise DatasetError(f'{root} has no {ABOUT / "contract.yaml"}: it was not made by this package, so '
+                           'that the meaning of its columns is not known. Choose another directory.')
+    return load_contract(path)
+
+
+def is_dataset(root: Path) -> bool:
+    """There is something at `root` that claims to be a LeRobot data set."""
+    return (root / 'meta' / 'info.json').is_file()
+
+
+def streams_of(root: Path, contract: Contract) -> list[str]:
+    """Streams that rows of this data set are made of; of a new one, all but the optional images."""
+    if not is_dataset(root):
+        return [name for name in stored_streams(contract) if name not in optional_images(contract)]
+    keys = _info(root)['features']
+    return [name for name in stored_streams(contract)
+            if name not in optional_images(contract) or contract.streams[name].feature in keys]
+
+
+def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -> None:
+    """A data set and a recording can be one: same rate, same meaning, same columns.
+
+    Raises:
+        DatasetError: every difference that forbids it, by name.
+        ContractError: the data set's own contract is not valid.
+    """
+    lines = meaning_differences(dataset_contract(root), contract)
+    info = _info(root)
+    if info['fps'] != contract.fps:
+        lines.append(f'fps: {info["fps"]} != {contract.fps}')
+    wanted = features_of(contract, streams)
+    own = {key: feature for key, feature in info['features'].items() if key not in LEROBOTS_OWN}
+    lines += feature_differences(own, wanted)
+    if lines:
+        raise DatasetError(f'{root} cannot take this episode (data set != recording): {"; ".join(lines)}. '
+                           'Use another directory, or the contract it was made with.')
+
+
+def _info(root: Path) -> dict[str, Any]:
+    try:
+        return json.loads((root / 'meta' / 'info.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f'{root / "meta" / "info.json"} cannot be read: {error}') from error

@@ -1,0 +1,107 @@
+"""What one row of a data set holds, derived from the contract; and whether two data sets may be one."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.frame import Frame
+from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
+
+STATE_NAMES = ['ee_x', 'ee_y', 'ee_z', 'ee_rot_x', 'ee_rot_y', 'ee_rot_z', 'gripper']
+IMAGE_NAMES = ['height', 'width', 'channels']
+NO_SAMPLE_NS = -1        # stamp and age where nothing had been received yet
+
+# What may differ between episodes of one data set: how the streams reached us, not what the columns mean.
+# The last part of a dotted path into the contract, or a whole section.
+FREE_TO_DIFFER = {'name', 'topic', 'type', 'rate_hz', 'latency_ms', 'max_age_ms', 'required', 'reliability',
+                  'encoding', 'channel_order', 'frame_id', 'max_skew_ms'}
+FREE_SECTIONS = ('limits.',)
+
+
+def stored_streams(contract: Contract) -> list[str]:
+    """Streams that a data set is made of; optional images among them may be left out."""
+    unused = () if contract.action.source == 'target_pose' else contract.by_role('target_pose')
+    return [name for name in contract.streams if name not in unused]
+
+
+def optional_images(contract: Contract) -> list[str]:
+    """Cameras and tactile sensors that a data set can do without."""
+    images = contract.by_role('camera') | contract.by_role('tactile')
+    return [name for name, stream in images.items() if not stream.required]
+
+
+def features_of(contract: Contract, streams: Collection[str]) -> dict[str, dict[str, Any]]:
+    """LeRobot's feature table for rows of these streams.
+
+    Cameras are video; tactile images are stored as PNG in the Parquet files, that is without loss. Besides
+    the usual columns there are, for each stream, the capture time and the age [ns] of the sample in the frame
+    (-1: none received yet) and whether it was valid.
+    """
+    features: dict[str, dict[str, Any]] = {}
+    for name in streams:
+        stream = contract.streams[name]
+        if stream.role == 'camera':
+            shape = (IMAGE_SIZE, IMAGE_SIZE, 3)
+            features[stream.feature] = {'dtype': 'video', 'shape': shape, 'names': IMAGE_NAMES}
+        elif stream.role == 'tactile':
+            features[stream.feature] = {'dtype': 'image', 'shape': (*TACTILE_SHAPE, 3), 'names': IMAGE_NAMES}
+    for key in ('observation.state', 'action', 'action_prev'):
+        features[key] = {'dtype': 'float32', 'shape': (7,), 'names': STATE_NAMES}
+    for name in streams:
+        for column, dtype in (('stamp_ns', 'int64'), ('age_ns', 'int64'), ('valid', 'bool')):
+            features[f'{column}.{name}'] = {'dtype': dtype, 'shape': (1,), 'names': None}
+    return features
+
+
+def row_of(
+    contract: Contract, frame: Frame, action: np.ndarray, streams: Collection[str]
+) -> dict[str, np.ndarray]:
+    """The row of a usable frame; `action` float32 [7] is absolute, in the state's layout."""
+    images = {**frame.images, **frame.tactile}
+    row = {contract.streams[name].feature: images[name] for name in streams if name in images}
+    row |= {'observation.state': frame.state, 'action': action, 'action_prev': frame.action_prev}
+    for name in streams:
+        status = frame.streams[name]
+        stamp, age = (NO_SAMPLE_NS if value is None else value for value in (status.stamp_ns, status.age_ns))
+        row[f'stamp_ns.{name}'] = np.array([stamp], np.int64)
+        row[f'age_ns.{name}'] = np.array([age], np.int64)
+        row[f'valid.{name}'] = np.array([status.valid])
+    return row
+
+
+def action_of(contract: Contract, frame: Frame, following: Frame) -> np.ndarray:
+    """The action taken at `frame`, float32 [7] absolute: the state one period later, or the commanded pose.
+
+    No stream commands the gripper, so its opening one period later stands for the command.
+    """
+    if contract.action.source == 'target_pose':
+        return np.concatenate([frame.target, following.state[6:]]).astype(np.float32)
+    return following.state
+
+
+def meaning_differences(ours: Contract, theirs: Contract) -> list[str]:
+    """Lines `path: ours != theirs` for the differences that change what the columns of a data set mean."""
+    return [line for line in ours.differences(theirs) if not _may_differ(line.partition(':')[0])]
+
+
+def _may_differ(path: str) -> bool:
+    return path.startswith(FREE_SECTIONS) or path.rpartition('.')[2] in FREE_TO_DIFFER
+
+
+def feature_differences(ours: dict[str, dict], theirs: dict[str, dict]) -> list[str]:
+    """Lines naming each feature that only one of two tables has, or that they declare differently."""
+    lines = []
+    for key in sorted({*ours, *theirs}):
+        one, other = (_declared(table.get(key)) for table in (ours, theirs))
+        if one != other:
+            lines.append(f'{key}: {one} != {other}')
+    return lines
+
+
+def _declared(feature: dict[str, Any] | None) -> str:
+    if feature is None:
+        return 'absent'
+    names = feature.get('names')
+    return f'{feature["dtype"]} {list(feature["shape"])}' + (f' {list(names)}' if names else '')

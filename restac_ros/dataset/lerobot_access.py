@@ -1,0 +1,84 @@
+"""How LeRobot's data sets are opened: offline, with a decoder that loads, and nothing left in a cache."""
+
+import ctypes.util
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+from lerobot.configs import RGBEncoderConfig
+from lerobot.datasets import io_utils
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.video_encoder import VideoEncoder
+
+# H.264 decodes faster than LeRobot's default, AV1, and encodes in a quarter of its CPU time. CRF 12 keeps
+# real 224 px frames at 45 dB; a key frame every second frame makes random access fast.
+VIDEO = {'vcodec': 'h264', 'pix_fmt': 'yuv420p', 'g': 2, 'crf': 12, 'preset': 'veryfast', 'fast_decode': 1}
+
+
+def decoder_backend() -> str:
+    """torchcodec where FFmpeg's shared libraries, which it needs, are installed; else PyAV, with its own.
+
+    LeRobot would find out by trying, and print a page of warnings.
+    """
+    return 'torchcodec' if ctypes.util.find_library('avutil') else 'pyav'
+
+
+@contextmanager
+def private_cache() -> Iterator[None]:
+    """Opening a data set copies its tables into Hugging Face's cache: here into one that is removed again."""
+    config = io_utils.datasets.config
+    usual = config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
+        config.HF_DATASETS_CACHE = Path(folder)
+        try:
+            yield
+        finally:
+            config.HF_DATASETS_CACHE = usual
+
+
+def open_dataset(root: Path, episodes: list[int] | None = None) -> LeRobotDataset:
+    """Read a data set's episodes (all when None).
+
+    Raises:
+        DatasetError: there is none, or LeRobot cannot read it.
+    """
+    if not (root / 'meta' / 'info.json').is_file():
+        raise DatasetError(f'{root} is no LeRobot data set: meta/info.json is missing.')
+    try:
+        return LeRobotDataset(repo_id(root), root, episodes=episodes, video_backend=decoder_backend())
+    except Exception as error:  # pyarrow, datasets and LeRobot each raise types of their own
+        raise DatasetError(f'{root} cannot be read by LeRobot: {type(error).__name__}: {error}') from error
+
+
+def repo_id(root: Path) -> str:
+    """The name LeRobot wants; nothing is looked up or uploaded under it."""
+    return f'local/{root.name.strip(".")}'
+
+
+class WritableDataset(LeRobotDataset):
+    """LeRobot's data set for writing, with our video settings and encoder."""
+
+    @staticmethod
+    def _build_streaming_encoder(fps: int, rgb_encoder: RGBEncoderConfig, *_: object) -> VideoEncoder:
+        return VideoEncoder(fps, rgb_encoder)
+
+    @classmethod
+    def create_at(cls, root: Path, fps: int, features: dict[str, dict], robot_type: str) -> 'WritableDataset':
+        """A new data set; `root` must not exist."""
+        return cls.create(repo_id(root), fps, features, root=root, robot_type=robot_type, **_writing())
+
+    @classmethod
+    def append_to(cls, root: Path) -> 'WritableDataset':
+        """An existing data set; new episodes go into new files, and meta/{info,stats}.json are rewritten."""
+        return cls.resume(repo_id(root), root=root, **_writing())
+
+
+def _writing() -> dict[str, Any]:
+    av.logging.set_libav_level(av.logging.ERROR)        # x264 prints statistics of every video
+    return {'rgb_encoder': RGBEncoderConfig(**VIDEO), 'streaming_encoding': True,
+            'video_backend': decoder_backend()}

@@ -1,0 +1,135 @@
+"""Which frames of a surveyed recording become an episode, and whether its fps label is true."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from itertools import groupby
+from typing import NamedTuple
+
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.errors import ConversionError
+from restac_ros.dataset.survey import Survey
+
+RATE_TOLERANCE = 0.05          # a label may be this far from what was measured
+MIN_FRAMES = 3                 # two rows and the state after them: less has no statistics
+
+
+class Gap(NamedTuple):
+    """Neighbouring frames that are unusable, and why the first of them is."""
+
+    first: int
+    count: int
+    reason: str
+
+
+class Plan(NamedTuple):
+    """`count` ticks of the grid from `first` on; what was cut off, and the gaps that made it shorter."""
+
+    first: int
+    count: int
+    trimmed_head: int
+    trimmed_tail: int
+    gaps: list[Gap]
+
+
+def plan_episode(
+    result: Survey, needed: Collection[str], extra_faults: Mapping[int, str], *, keep_longest: bool
+) -> Plan:
+    """Choose the frames: unusable ones are cut off at both ends, never taken out of the middle.
+
+    `needed` are streams that must be valid besides the required ones, `extra_faults` faults by tick that only
+    decoding has shown. With `keep_longest` an episode with gaps becomes its longest run of usable frames.
+
+    Raises:
+        ConversionError: too few frames are usable, or there is a gap.
+    """
+    faults = [_fault(result, tick, needed, extra_faults) for tick in range(len(result.reasons))]
+    usable = [tick for tick, fault in enumerate(faults) if not fault]
+    if not usable:
+        shown = '; '.join(f'{count} x {text}' for text, count in Counter(faults).most_common(3))
+        raise ConversionError(f'none of {len(faults)} frames is usable: {shown or "the recording is empty"}')
+    first, last = usable[0], usable[-1]
+    gaps = _gaps(faults, first, last)
+    if gaps and not keep_longest:
+        raise ConversionError(_gap_text(result, gaps, faults))
+    if gaps:
+        first, last = _longest_run(faults)
+    if (count := last - first + 1) < MIN_FRAMES:
+        others = next((fault for fault in faults if fault), 'the recording is that short')
+        raise ConversionError(f'only {count} of {len(faults)} frames are usable in a row, an episode needs '
+                              f'{MIN_FRAMES}: {others}')
+    return Plan(first, count, first, len(faults) - 1 - last, gaps)
+
+
+def _fault(result: Survey, tick: int, needed: Collection[str], extra_faults: Mapping[int, str]) -> str:
+    """Why a frame is unusable; empty when it is not."""
+    if tick in extra_faults:
+        return extra_faults[tick]
+    if result.reasons[tick]:
+        return result.reasons[tick][0]
+    statuses = result.statuses[tick]
+    return next((f'{name}: {statuses[name].reason}' for name in needed if not statuses[name].valid), '')
+
+
+def _gaps(faults: list[str], first: int, last: int) -> list[Gap]:
+    """Unusable stretches between the first and the last usable frame."""
+    gaps, tick = [], first
+    for is_fault, group in groupby(faults[first:last + 1], key=bool):
+        members = list(group)
+        if is_fault:
+            gaps.append(Gap(tick, len(members), members[0]))
+        tick += len(members)
+    return gaps
+
+
+def _longest_run(faults: list[str]) -> tuple[int, int]:
+    """First and last tick of the longest stretch without faults; the earliest of equals."""
+    best, tick = (0, -1), 0
+    for is_fault, group in groupby(faults, key=bool):
+        length = len(list(group))
+        if not is_fault and length > best[1] - best[0] + 1:
+            best = (tick, tick + length - 1)
+        tick += length
+    return best
+
+
+def _gap_text(result: Survey, gaps: list[Gap], faults: list[str]) -> str:
+    def described(gap: Gap) -> str:
+        time_s = (result.grid.tick_ns(gap.first) - result.grid.start_ns) / 1e9
+        return f'at {time_s:.2f} s {gap.count} frames ({gap.reason})'
+
+    shown = ', '.join(described(gap) for gap in gaps[:3])
+    more = f' and {len(gaps) - 3} more' if len(gaps) > 3 else ''
+    first, last = _longest_run(faults)
+    longest = f'{last - first + 1} of {len(faults)} frames'
+    return (f'{len(gaps)} gap{"s" * (len(gaps) > 1)} inside the episode: {shown}{more}. Leaving frames out '
+            f'would make the time labels false. Keep the longest run without a gap ({longest}) with on_gap '
+            'longest_run, or record again.')
+
+
+def check_rates(result: Survey, contract: Contract, plan: Plan) -> list[str]:
+    """Compare the fps label with what was measured; one line per stream that makes the label false.
+
+    The capture times must advance as the frames do, and images and the tool's pose must come as often.
+    """
+    faults = []
+    ticks = result.statuses[plan.first:plan.first + plan.count]
+    label_ns = result.grid.tick_ns(plan.first + plan.count - 1) - result.grid.tick_ns(plan.first)
+    for name in (*contract.by_role('camera'), *contract.by_role('tactile'), contract.pose_stream):
+        stream, rate_hz = contract.streams[name], result.streams[name].rate_hz
+        first, last = ticks[0][name].stamp_ns, ticks[-1][name].stamp_ns
+        if first is None or last is None:
+            continue
+        # In a truthful recording, too, the first and the last sample's ages may differ by the greatest age.
+        if abs(last - first - label_ns) > max(RATE_TOLERANCE * label_ns, stream.max_age_ns):
+            measured = (plan.count - 1) * 1e9 / max(last - first, 1)
+            faults.append(f'{name}: captured at {measured:.2f} frames/s, labelled {contract.fps}')
+        if rate_hz < (1 - RATE_TOLERANCE) * contract.fps:
+            faults.append(f'{name}: {rate_hz:.2f} Hz received, labelled {contract.fps}: images would repeat')
+    return faults
+
+
+def rate_notes(result: Survey) -> list[str]:
+    """Streams whose rate is more than 5 % off the contract's, although no label becomes false by it."""
+    return [f'{name}: {report.rate_hz:.2f} Hz measured, the contract declares {report.declared_rate_hz:g}'
+            for name, report in result.streams.items()
+            if report.messages and abs(report.rate_hz / report.declared_rate_hz - 1) > RATE_TOLERANCE]

@@ -1,0 +1,123 @@
+"""A directory that changes as a whole or not at all, whatever stops the program that changes it.
+
+The new state is built beside the old one, sharing unchanged files by hard links, and then takes its place in
+one step. What an interrupted attempt has left is removed by the next.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.rosbag2_layout import sync_directory
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}      # old kernels, some network file systems
+
+
+@contextmanager
+def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Path]:
+    """Give a copy of `root` to change; on leaving without an exception the copy becomes `root`.
+
+    The copy does not exist yet where `root` is absent or empty. `is_rewritten(relative path)` names the files
+    that may be changed in place and are therefore copied; all others are hard links, which may be removed or
+    replaced, but must not be opened for writing.
+
+    Raises:
+        DatasetError: another process has a transaction on `root`, or `root` is a file.
+    """
+    root = root.absolute()
+    staging, previous = (root.with_name(f'.{root.name}.{kind}') for kind in ('staging', 'previous'))
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(root):
+        _remove_leftovers(root, staging, previous)
+        if root.exists() and not root.is_dir():
+            raise DatasetError(f'{root} is a file. Give a directory, or a name that is still free.')
+        try:
+            if not _is_free(root):
+                _share(root, staging, is_rewritten)
+            yield staging
+            _sync_new_files(staging)
+            _put_in_place(staging, root, previous)
+        finally:
+            _remove_leftovers(root, staging, previous)
+
+
+@contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    """One writer at a time. The lock ends with the process, however that ends."""
+    with root.with_name(f'.{root.name}.lock').open('a+') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip() or 'unknown'
+            raise DatasetError(f'{root} is being written by process {owner}: wait, or stop it.') from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _is_free(root: Path) -> bool:
+    return not root.exists() or not any(root.iterdir())
+
+
+def _remove_leftovers(root: Path, staging: Path, previous: Path) -> None:
+    """Undo what an unfinished attempt has left; `root` is whole before and after each step."""
+    if previous.exists() and not root.exists():
+        previous.rename(root)
+    for leftover in (staging, previous):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+
+
+def _share(root: Path, staging: Path, is_rewritten: Callable[[str], bool]) -> None:
+    def copy(source: str, target: str) -> None:
+        if is_rewritten(Path(source).relative_to(root).as_posix()):
+            shutil.copy2(source, target)
+        else:
+            os.link(source, target)
+
+    shutil.copytree(root, staging, symlinks=True, copy_function=copy)
+
+
+def _sync_new_files(staging: Path) -> None:
+    """Files must reach the disk before the name that makes them valid does."""
+    for folder, _, names in os.walk(staging):
+        for name in names:
+            path = Path(folder, name)
+            if not path.is_symlink() and path.stat().st_nlink == 1:
+                descriptor = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        sync_directory(Path(folder))
+
+
+def _put_in_place(staging: Path, root: Path, previous: Path) -> None:
+    """Exchange the directories in one step; where the system can't, in two that the next call can undo."""
+    if _is_free(root):
+        staging.rename(root)
+    elif not _exchange(staging, root):
+        root.rename(previous)
+        staging.rename(root)
+    sync_directory(root.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two directories atomically (renameat2, Linux 3.15); False where the file system can't."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))

@@ -1,0 +1,139 @@
+"""Appends one episode to a LeRobot v3.0 data set: completely, or not at all."""
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from lerobot.utils.utils import SuppressProgressBars
+
+from restac_ros.contract.load import dump_contract, load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.dataset_files import ABOUT, check_appendable, is_dataset
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.features import features_of
+from restac_ros.dataset.lerobot_access import VIDEO, WritableDataset, open_dataset, private_cache
+from restac_ros.dataset.transaction import transaction
+
+# LeRobot changes these in place; everything else that it writes is a new file.
+REWRITTEN = {'meta/info.json', 'meta/stats.json', 'meta/tasks.parquet'}
+FORMAT_VERSION = 1
+
+
+class EpisodeWriter:
+    """Takes the rows of one episode. `about` is stored with it as JSON; `index` will be its number."""
+
+    def __init__(self, staging: Path, contract: Contract, streams: Collection[str], task: str) -> None:
+        self.contract = contract
+        self.streams = list(streams)
+        self.about: dict[str, Any] = {}
+        self.rows = 0
+        self._staging = staging
+        self._task = task
+        self._last: dict[str, np.ndarray] = {}
+        if staging.exists():
+            self._dataset = WritableDataset.append_to(staging)
+        else:
+            features = features_of(contract, streams)
+            self._dataset = WritableDataset.create_at(staging, contract.fps, features, contract.robot.arm)
+        self.index = self._dataset.meta.total_episodes
+
+    def add(self, row: dict[str, np.ndarray]) -> None:
+        """Append a row as `features.row_of` makes it; one period after the row before."""
+        self._dataset.add_frame({**row, 'task': self._task})
+        self._last = row
+        self.rows += 1
+
+    def finish(self) -> None:
+        """Write the episode, and open it again to see that it is all there.
+
+        Raises:
+            DatasetError: LeRobot reads back something else than was written.
+        """
+        with SuppressProgressBars():
+            self._dataset.save_episode(parallel_encoding=False)
+        self._dataset.finalize()
+        with suppress(FileNotFoundError):
+            _remove_empty(self._staging / 'images')
+        self._describe()
+        self._verify()
+
+    def abandon(self) -> None:
+        """Stop the encoders and close the files, so that the directory can be removed."""
+        with suppress(Exception):  # whatever went wrong before is what the caller must hear of
+            self._dataset.clear_episode_buffer()
+            self._dataset.finalize()
+
+    def _describe(self) -> None:
+        """Store the contract, the conversion's settings and what is known of this episode."""
+        folder = self._staging / ABOUT
+        (folder / 'episodes').mkdir(parents=True, exist_ok=True)
+        path = folder / 'contract.yaml'
+        if not path.exists():
+            path.write_text(dump_contract(self.contract), encoding='utf-8')
+            action = self.contract.action
+            settings = {'format_version': FORMAT_VERSION, 'action': action.model_dump(mode='json'),
+                        'state_input': 'measured', 'cameras': VIDEO, 'tactile': 'PNG in Parquet, lossless'}
+            _write_json(folder / 'conversion.json', settings)
+        changed = load_contract(path).differences(self.contract)
+        _write_json(folder / 'episodes' / f'episode_{self.index:06d}.json',
+                    {**self.about, 'contract_differences': changed})
+
+    def _verify(self) -> None:
+        """Open the finished episode as a training program would."""
+        dataset = open_dataset(self._staging, [self.index])
+        if len(dataset) != self.rows or dataset.meta.total_episodes != self.index + 1:
+            raise DatasetError(f'{self._staging}: {self.rows} rows of episode {self.index} were written, '
+                               f'{len(dataset)} of {dataset.meta.total_episodes} episodes are read back')
+        for key in dataset.meta.video_keys:
+            with av.open(str(self._staging / dataset.meta.get_video_file_path(self.index, key))) as video:
+                if (frames := video.streams.video[0].frames) != self.rows:
+                    raise DatasetError(f'{key}: {self.rows} frames were encoded, the video has {frames}')
+        item = dataset[self.rows - 1]
+        if item['task'] != self._task:
+            raise DatasetError(f'task {self._task!r} was written, {item["task"]!r} is read back')
+        for key, value in self._last.items():
+            dtype = dataset.meta.features[key]['dtype']
+            found = item[key].numpy()
+            if dtype == 'image':
+                found = np.round(found * 255).astype(np.uint8).transpose(1, 2, 0)
+            if dtype != 'video' and not np.array_equal(found.reshape(value.shape), value):
+                raise DatasetError(f'{key} of the last row is read back with another value than written')
+
+
+@contextmanager
+def appending(root: Path, contract: Contract, streams: Collection[str], task: str) -> Iterator[EpisodeWriter]:
+    """An episode for the data set at `root`, which is created if need be.
+
+    On leaving the block the episode is written, checked and becomes part of the data set in one step. An
+    exception, or the end of the process at any moment, leaves the data set as it was.
+
+    Raises:
+        DatasetError: the data set does not fit, or another process writes it.
+    """
+    with transaction(root, REWRITTEN.__contains__) as staging, private_cache():
+        if staging.exists():
+            if not is_dataset(staging):
+                raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
+            check_appendable(root, contract, streams)
+        writer = EpisodeWriter(staging, contract, streams, task)
+        try:
+            yield writer
+            writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n', encoding='utf-8')
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a tree of empty directories, which LeRobot leaves where it kept images while writing."""
+    for inner in sorted(folder.rglob('*'), reverse=True):
+        inner.rmdir()
+    folder.rmdir()
