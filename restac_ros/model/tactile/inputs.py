@@ -77,7 +77,8 @@ def _check_image_values(field: str, image: Array) -> None:
     if isinstance(image, jax.core.Tracer):
         return
     _check_finite(field, image)
-    low, high = float(image.min(initial=0)), float(image.max(initial=0))
+    values = np.asarray(image)  # numpy, since jax operations on constants are traced within jit
+    low, high = values.min(initial=0), values.max(initial=0)
     if low < -1 - _RANGE_SLACK or high > 1 + _RANGE_SLACK:
         raise TactileInputError(
             f'{field}: found values from {low:g} to {high:g}, expected [-1, 1]; {_IMAGE_REMEDY}'
