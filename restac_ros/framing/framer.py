@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from restac_ros.contract.schema import Contract
+from restac_ros.contract.schema import Contract, Role
 from restac_ros.framing.buffer import Entry, StreamBuffer, StreamCounters
 from restac_ros.framing.decode import load_types
 from restac_ros.framing.errors import DecodeError
@@ -22,6 +22,8 @@ from restac_ros.framing.values import decode_value, pose_vector, state_change, s
 
 HISTORY_NS = 500_000_000
 
+Choice = tuple[Entry | None, StreamStatus]
+
 
 class Selection(NamedTuple):
     """The samples that a frame will be made of: found in microseconds, not yet decoded.
@@ -30,8 +32,8 @@ class Selection(NamedTuple):
     """
 
     time_ns: int
-    chosen: dict[str, tuple[Entry | None, StreamStatus]]
-    earlier: dict[str, tuple[Entry | None, StreamStatus]]
+    chosen: dict[str, Choice]
+    earlier: dict[str, Choice]
 
 
 class Framer:
@@ -59,10 +61,9 @@ class Framer:
 
     def push(self, sample: Sample) -> None:
         """Take in a sample, in the order of arrival; ContractError for a stream not in the contract."""
-        buffer = self._buffers.get(sample.stream)
-        if buffer is None:
-            self.contract.stream(sample.stream)
-        buffer.push(sample)
+        if sample.stream not in self._buffers:
+            self.contract.stream(sample.stream)  # raises, with the nearest known name
+        self._buffers[sample.stream].push(sample)
 
     def frame_at(self, time_ns: int, streams: Collection[str] | None = None) -> Frame:
         """The frame at `time_ns`, of all streams or of the named ones.
@@ -79,38 +80,29 @@ class Framer:
         chosen = {name: self._choose(name, time_ns) for name in names}
         before_ns = time_ns - self.contract.period_ns
         earlier = {}
-        if before_ns >= self.start_ns and self._has_state(chosen):
+        if before_ns >= self.start_ns and all(name in chosen for name in self._state_streams):
             earlier = {name: self._choose(name, before_ns) for name in self._state_streams}
         return Selection(time_ns, chosen, earlier)
 
     def compose(self, selection: Selection) -> Frame:
         """Decode a selection into a frame. Touches no buffer."""
-        contract = self.contract
         values, statuses = self._decode_all(selection.chosen)
         reasons = [
             f'{name}: {status.reason}'
             for name, status in statuses.items()
-            if contract.streams[name].required and not status.valid
+            if self.contract.streams[name].required and not status.valid
         ]
-        state, action_prev = None, None
-        if self._has_state(selection.chosen):
-            state = self._state(values)
-            if state is not None:
-                action_prev, problem = self._action_prev(state, selection)
-                reasons += [problem] if problem else []
-        by_role = {
-            role: {name: values[name] for name in contract.by_role(role) if name in values}
-            for role in ('camera', 'tactile', 'target_pose')
-        }
+        state, action_prev = self._state(values), None
+        if state is not None:
+            action_prev, problem = self._action_prev(state, selection)
+            reasons += [problem] if problem else []
         return Frame(
             time_ns=selection.time_ns,
-            images=by_role['camera'],
-            tactile=by_role['tactile'],
+            images=self._of_role('camera', values),
+            tactile=self._of_role('tactile', values),
             state=_read_only_float32(state),
             action_prev=_read_only_float32(action_prev),
-            target=_read_only_float32(
-                next((pose_vector(contract, pose) for pose in by_role['target_pose'].values()), None)
-            ),
+            target=_read_only_float32(self._target(values)),
             streams=statuses,
             reasons=tuple(reasons),
         )
@@ -120,33 +112,30 @@ class Framer:
         values, _ = self._decode_all({name: self._choose(name, time_ns) for name in self._state_streams})
         return self._state(values)
 
-    def _has_state(self, chosen: Collection[str]) -> bool:
-        return all(name in chosen for name in self._state_streams)
-
-    def _choose(self, name: str, time_ns: int) -> tuple[Entry | None, StreamStatus]:
+    def _choose(self, name: str, time_ns: int) -> Choice:
         """A stream's sample at `time_ns` and what its times say about it."""
-        buffer = self._buffers[name]
-        entry, future = buffer.newest_at(time_ns), buffer.future_at(time_ns)
-        age_ns = time_ns - entry.stamp_ns if entry else None
-        max_age_ns = buffer.spec.max_age_ns
-        reason = ''
-        if age_ns is None or age_ns > max_age_ns:
-            if future and (entry is None or future.receive_ns > entry.receive_ns):
-                ahead_ms = (future.stamp_ns - future.receive_ns) / 1e6
-                limit = f'(limit {self.contract.max_skew_ms:g} ms)'
-                reason = (
-                    f'future: stamped {ahead_ms:.0f} ms after its receipt {limit}; synchronise the clocks'
-                )
-            elif entry is None:
-                reason = f'missing: nothing received on {buffer.spec.topic}'
-            else:
-                reason = f'stale: age {age_ns / 1e6:.0f} ms > {buffer.spec.max_age_ms:g} ms'
-        stamps = (entry.stamp_ns, entry.receive_ns) if entry else (None, None)
-        return entry, StreamStatus(*stamps, age_ns, valid=not reason, reason=reason)
+        entry = self._buffers[name].newest_at(time_ns)
+        reason = self._fault(name, entry, time_ns)
+        if entry is None:
+            return None, StreamStatus(None, None, None, valid=False, reason=reason)
+        age_ns = time_ns - entry.stamp_ns
+        return entry, StreamStatus(entry.stamp_ns, entry.receive_ns, age_ns, valid=not reason, reason=reason)
 
-    def _decode_all(
-        self, chosen: dict[str, tuple[Entry | None, StreamStatus]]
-    ) -> tuple[dict[str, np.ndarray], dict[str, StreamStatus]]:
+    def _fault(self, name: str, entry: Entry | None, time_ns: int) -> str:
+        """Why `entry` is no valid sample at `time_ns`, or ''."""
+        spec = self._buffers[name].spec
+        if entry is not None and time_ns - entry.stamp_ns <= spec.max_age_ns:
+            return ''
+        future = self._buffers[name].future_at(time_ns)
+        if future and (entry is None or future.receive_ns > entry.receive_ns):
+            ahead_ms, limit_ms = (future.stamp_ns - future.receive_ns) / 1e6, self.contract.max_skew_ms
+            found = f'stamped {ahead_ms:.0f} ms after its receipt (limit {limit_ms:g} ms)'
+            return f'future: {found}; synchronise the clocks'
+        if entry is None:
+            return f'missing: nothing received on {spec.topic}'
+        return f'stale: age {(time_ns - entry.stamp_ns) / 1e6:.0f} ms > {spec.max_age_ms:g} ms'
+
+    def _decode_all(self, chosen: dict[str, Choice]) -> tuple[dict[str, np.ndarray], dict[str, StreamStatus]]:
         """Values of the valid choices, and all statuses, now with what decoding found."""
         values, statuses = {}, {}
         for name, (entry, status) in chosen.items():
@@ -172,6 +161,13 @@ class Framer:
             entry.error = str(error)
             counters.undecodable += 1
         entry.cdr = None
+
+    def _of_role(self, role: Role, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: values[name] for name in self.contract.by_role(role) if name in values}
+
+    def _target(self, values: dict[str, np.ndarray]) -> np.ndarray | None:
+        poses = list(self._of_role('target_pose', values).values())
+        return pose_vector(self.contract, poses[0]) if poses else None
 
     def _state(self, values: dict[str, np.ndarray]) -> np.ndarray | None:
         pose, opening = (values.get(name) for name in self._state_streams)
