@@ -43,7 +43,7 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
     """Streams that rows of this data set are made of; of a new one, all but the optional images."""
     if not is_dataset(root):
         return [name for name in stored_streams(contract) if name not in optional_images(contract)]
-    keys = _info(root)['features']
+    keys = read_info(root)['features']
     return [name for name in stored_streams(contract)
             if name not in optional_images(contract) or contract.streams[name].feature in keys]
 
@@ -56,7 +56,7 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
         ContractError: the data set's own contract is not valid.
     """
     lines = meaning_differences(dataset_contract(root), contract)
-    info = _info(root)
+    info = read_info(root)
     if info['fps'] != contract.fps:
         lines.append(f'fps: {info["fps"]} != {contract.fps}')
     wanted = features_of(contract, streams)
@@ -67,7 +67,12 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
                            'Use another directory, or the contract it was made with.')
 
 
-def _info(root: Path) -> dict[str, Any]:
+def read_info(root: Path) -> dict[str, Any]:
+    """What meta/info.json of a LeRobot data set says.
+
+    Raises:
+        DatasetError: there is none, or it is damaged.
+    """
     try:
         return json.loads((root / 'meta' / 'info.json').read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
