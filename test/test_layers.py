@@ -37,6 +37,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'nav_msgs',
             'numpy',
             'pydantic',
+            'rcl_interfaces',
             'rclpy',
             'rosgraph_msgs',
             'rosidl_runtime_py',
@@ -53,7 +54,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     'graph': ({'contract'}, set()),
     'supervise': ({'graph'}, {'rich'}),
-    'summary': (set(), {'rich'}),
+    'launching': ({'graph', 'supervise'}, {'launch', 'launch_ros'}),
+    'summary': ({'graph', 'supervise'}, {'rich'}),
     'cli': (
         {
             'contract',
@@ -74,9 +76,14 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 
-# One file per rule-breaking library: torch only reads other people's checkpoints,
-# matplotlib is too slow to draw live.
-ONLY_HERE = {('model', 'torch'): 'model/tactile/lightning.py', ('view', 'matplotlib'): 'view/preview.py'}
+# One file per rule-breaking library: torch only reads other people's checkpoints, orbax reads whole chunks
+# (more memory than a full-size checkpoint may take), matplotlib is too slow to draw live.
+ONLY_HERE = {
+    ('model', 'tensorstore'): 'model/checkpoint/array_store.py',
+    ('model', 'torch'): 'model/tactile/lightning.py',
+    ('model', 'zstandard'): 'model/checkpoint/array_store.py',
+    ('view', 'matplotlib'): 'view/preview.py',
+}
 
 # The messages are generated into the package; only nodes speak them.
 GENERATED = {'msg'}
