@@ -6,8 +6,8 @@ from flax import nnx
 
 from restac_ros.model.tactile.cnn import CnnEncoder
 from restac_ros.model.tactile.config import TactileConfig
+from restac_ros.model.tactile.errors import TactileConfigError
 from restac_ros.model.tactile.interface import TactileEncoder
-from restac_ros.model.tactile.strict import TactileConfigError
 from restac_ros.model.tactile.torchscript import TorchScriptEncoder
 from restac_ros.model.tactile.unit_align import UnitAlign
 

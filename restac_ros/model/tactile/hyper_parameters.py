@@ -12,7 +12,7 @@ from restac_ros.model.tactile.config import (
     QuantizerConfig,
     TactileConfig,
 )
-from restac_ros.model.tactile.strict import TactileConfigError
+from restac_ros.model.tactile.errors import TactileConfigError
 
 # Values that change the arithmetic, each with the only one that this implementation computes.
 _REQUIRED_VALUES = {

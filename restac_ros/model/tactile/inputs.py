@@ -8,14 +8,11 @@ import numpy as np
 from jaxtyping import Array
 
 from restac_ros.model.tactile.config import TactileConfig
+from restac_ros.model.tactile.errors import TactileInputError
 
 _RANGE_SLACK = 1e-5  # rounding of an interpolation done in float32
 
 _IMAGE_REMEDY = 'give RGB, channel last, uint8 mapped by x / 255 * 2 - 1'
-
-
-class TactileInputError(ValueError):
-    """An input that the encoder must not guess about; the message names field, found and expected."""
 
 
 def check_all(

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from restac_ros.model.tactile.errors import TactileFileError
+
 MAX_FILE_BYTES = 8 * 2**30
 
 _RESAVE = (
@@ -24,10 +26,6 @@ _RESAVE = (
     "torch.save({'state_dict': c['state_dict'], "
     "'hyper_parameters': plain dicts, lists and numbers}, NEW_PATH)"
 )
-
-
-class TactileFileError(ValueError):
-    """A checkpoint or TorchScript file that was refused; the message names the file and the reason."""
 
 
 class LightningFile(NamedTuple):

@@ -7,9 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-
-class TactileConfigError(ValueError):
-    """A tactile configuration that cannot describe an encoder; the message names the field."""
+from restac_ros.model.tactile.errors import TactileConfigError
 
 
 class StrictConfig:

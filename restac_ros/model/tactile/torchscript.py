@@ -18,15 +18,8 @@ from jaxtyping import Array, Float
 
 from restac_ros.model.tactile import inputs
 from restac_ros.model.tactile.config import TactileConfig
+from restac_ros.model.tactile.errors import TorchScriptOutputError, UntrustedTorchScriptError
 from restac_ros.model.tactile.interface import NO_CODE, TactileCode
-
-
-class UntrustedTorchScriptError(PermissionError):
-    """A TorchScript file was named, but nobody said that it may execute its code."""
-
-
-class TorchScriptOutputError(ValueError):
-    """A TorchScript program returned something other than finite q_event and logvar of the right shapes."""
 
 
 class TorchScriptEncoder(nnx.Module):

@@ -16,8 +16,8 @@ import numpy as np
 from flax import nnx
 
 from restac_ros.model.tactile.config import TactileConfig
+from restac_ros.model.tactile.errors import TactileCheckpointError, TactileConfigError
 from restac_ros.model.tactile.hyper_parameters import config_from_hyper_parameters
-from restac_ros.model.tactile.strict import TactileConfigError
 from restac_ros.model.tactile.unit_align import UnitAlign
 from restac_ros.model.tactile.vector_quantizer import Codebook
 
@@ -25,10 +25,6 @@ PREFIXES = ('prophet_encoder.', 'obs_encoder.', 'quant_conv.', 'event_encoder.',
 """Parts of the file that are loaded; others (decoder, losses) serve training only and are reported."""
 
 type LeafPath = tuple[str | int, ...]
-
-
-class TactileCheckpointError(ValueError):
-    """A checkpoint whose content is not a Unit-Align of the stated sizes; nothing is loaded from it."""
 
 
 class Layout(Enum):
