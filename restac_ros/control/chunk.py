@@ -276,5 +276,6 @@ def _check_anchor(chunk: Chunk) -> None:
     if gap.distance_m > ANCHOR_TOLERANCE_M or gap.angle_rad > ANCHOR_TOLERANCE_RAD:
         raise ChunkError(
             f'chunk {chunk.chunk_id}: anchor_pose and anchor_state differ by '
-            f'{gap.distance_m * 1e3:.3g} mm and {gap.angle_rad:.3g} rad; expected the same pose twice, anchor_state as {chunk.convention!r}'
+            f'{gap.distance_m * 1e3:.3g} mm and {gap.angle_rad:.3g} rad; expected the same pose twice, '
+            f'anchor_state as {chunk.convention!r}'
         )

@@ -24,7 +24,7 @@ class Pose(NamedTuple):
 
 
 class Offset(NamedTuple):
-    """The way from one pose to another in the base frame: translation [3] in m, rotation vector [3] in rad."""
+    """From one pose to another in the base frame: translation [3] in m, rotation vector [3] in rad."""
 
     translation_m: np.ndarray
     rotation_rad: np.ndarray
