@@ -144,10 +144,12 @@ class BagWriter:
 
     def abandon(self) -> None:
         """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
-        self._failure = self._failure or 'it was abandoned'
         with suppress(OSError):        # a full disk is a reason to abandon
-            self._writer.flush()
+            if not self._failure:
+                self._writer.flush()
+        with suppress(OSError):
             self._file.close()
+        self._failure = self._failure or 'it was abandoned'
 
     def _bring_to_disk(self) -> None:
         self._file.flush()

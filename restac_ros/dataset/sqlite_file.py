@@ -12,7 +12,6 @@ from restac_ros.dataset.storage import END_OF_TIME_NS, BagMessage
 
 SET_BACK = """SELECT max(latest - timestamp) FROM (
     SELECT timestamp, max(timestamp) OVER (ORDER BY id) AS latest FROM messages)"""
-MAX_TIME_NS = 2**63 - 1        # SQLite integers are signed
 
 
 class SqliteFile:
@@ -52,9 +51,8 @@ class SqliteFile:
         marks = ','.join('?' * len(wanted))
         query = (f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
                  'AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, id')
-        limits = (min(start_ns, MAX_TIME_NS), min(stop_ns, MAX_TIME_NS))
         with self._reading(), closing(self._connect()) as database:
-            for number, time_ns, cdr in database.execute(query, (*wanted, *limits)):
+            for number, time_ns, cdr in database.execute(query, (*wanted, start_ns, stop_ns)):
                 yield BagMessage(*wanted[number], cdr, time_ns)
 
     def _connect(self) -> sqlite3.Connection:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-END_OF_TIME_NS = 2**64
+END_OF_TIME_NS = 2**63 - 1        # the largest that SQLite and ROS can say
 
 
 class BagMessage(NamedTuple):
