@@ -6,35 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
-from restac_ros.control.chunk import build_chunk
 from restac_ros.control.rtc import DelayEstimate, decided_actions, executed_steps, inpainting, prefix_weights
 
 STEP = 66_666_666
 STAMP = 10**18
-
-
-def make_chunk(convention: str = 'rpy', composition: str = 'elementwise', horizon: int = 16, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    rotation = np.array([3.1, 0.1, -0.4])
-    turn = Rotation.from_euler('xyz', rotation) if convention == 'rpy' else Rotation.from_rotvec(rotation)
-    return build_chunk(
-        chunk_id=7,
-        stamp_ns=STAMP,
-        frame_id='base',
-        anchor_position_m=[0.5, 0.0, 0.3],
-        anchor_quaternion_xyzw=turn.as_quat(),
-        anchor_state=[0.5, 0.0, 0.3, *rotation],
-        anchor_opening_m=0.08,
-        convention=convention,
-        composition=composition,
-        step_ns=STEP,
-        horizon=horizon,
-        delta_pose=np.cumsum(rng.uniform(-0.02, 0.02, (horizon, 6)), axis=0).ravel(),
-        opening_m=np.linspace(0.08, 0.0, horizon),
-        valid_until_ns=STAMP + 10**9,
-    )
 
 
 def test_weights_follow_the_paper():
@@ -121,9 +97,9 @@ CASES = [('rpy', 'elementwise'), ('rotvec', 'elementwise'), ('rpy', 'so3'), ('ro
 
 
 @pytest.mark.parametrize(('convention', 'composition'), CASES)
-def test_decided_actions_name_the_same_poses(convention: str, composition: str):
+def test_decided_actions_name_the_same_poses(make_chunk, convention: str, composition: str):
     """A new chunk made of the decided actions alone asks for what the running one asked for."""
-    running = make_chunk(convention, composition)
+    running = make_chunk(convention=convention, composition=composition)
     steps = 4
     observed_ns = STAMP + steps * STEP
     # Across the half turn, where the sign of roll flips.
@@ -134,22 +110,16 @@ def test_decided_actions_name_the_same_poses(convention: str, composition: str):
     )
     decided = decided_actions(running, observed_ns, state, 16)
     assert decided.known.tolist() == [True] * 12 + [False] * 4
-    convert = Rotation.from_rotvec if convention == 'rotvec' else lambda x: Rotation.from_euler('xyz', x)
-    continued = build_chunk(
+    continued = make_chunk(
         chunk_id=8,
         stamp_ns=observed_ns,
-        frame_id='base',
-        anchor_position_m=state[:3],
-        anchor_quaternion_xyzw=convert(state[3:]).as_quat(),
-        anchor_state=state,
-        anchor_opening_m=0.05,
         convention=convention,
         composition=composition,
-        step_ns=STEP,
-        horizon=16,
-        delta_pose=decided.delta_pose.ravel(),
+        position_m=state[:3],
+        rotation_rad=state[3:],
+        anchor_opening_m=0.05,
+        delta_pose=decided.delta_pose,
         opening_m=decided.opening_m,
-        valid_until_ns=observed_ns + 10**9,
     )
     for i in range(12):
         due = observed_ns + (i + 1) * STEP
@@ -161,14 +131,14 @@ def test_decided_actions_name_the_same_poses(convention: str, composition: str):
     np.testing.assert_array_equal(decided.delta_pose[12:], decided.delta_pose[[11] * 4])
 
 
-def test_unknown_steps_bind_nothing():
+def test_unknown_steps_bind_nothing(make_chunk):
     running = make_chunk(horizon=16)
     decided, weights = inpainting(running, STAMP + 4 * STEP, running.anchor_state, 16, delay=3)
     np.testing.assert_allclose(weights, prefix_weights(16, 3, 4))
     assert weights[~decided.known].tolist() == [0, 0, 0, 0]
 
 
-def test_no_inpainting_after_the_running_chunk():
+def test_no_inpainting_after_the_running_chunk(make_chunk):
     running = make_chunk(horizon=16)
     assert inpainting(running, STAMP + 14 * STEP, running.anchor_state, 16, delay=3) is None
     assert inpainting(running, running.end_ns, running.anchor_state, 16, delay=0) is None
@@ -177,7 +147,7 @@ def test_no_inpainting_after_the_running_chunk():
 
 @settings(max_examples=50)
 @given(st.integers(0, 16 * STEP), st.integers(1, 30), st.integers(0, 40))
-def test_inpainting_is_always_possible_or_none(elapsed_ns: int, horizon: int, delay: int):
+def test_inpainting_is_always_possible_or_none(make_chunk, elapsed_ns: int, horizon: int, delay: int):
     found = inpainting(make_chunk(), STAMP + elapsed_ns, np.array([0.5, 0, 0.3, 3.1, 0, 0]), horizon, delay)
     if found is not None:
         decided, weights = found

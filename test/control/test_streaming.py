@@ -1,0 +1,427 @@
+"""Chunks, delays and faults in any order: the commanded set-points keep the limits, and motion comes back."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from restac_ros.control import quaternion as quat
+from restac_ros.control.chunk import ChunkRules
+from restac_ros.control.continuity import ContinuityConfig
+from restac_ros.control.limits import MotionLimits
+from restac_ros.control.pose import Offset
+from restac_ros.control.streaming import Streamer, StreamerConfig, offer, report, resume, tick
+from restac_ros.control.supervisor import Fault, Phase, SupervisorConfig
+
+MS = 1_000_000
+TICK = 10 * MS
+START = 10**18
+LIMITS = MotionLimits(
+    workspace_min_m=(0.2, -0.5, 0.0), workspace_max_m=(0.8, 0.5, 0.8), speed_m_s=0.25, speed_rad_s=1.0
+)
+CONFIG = StreamerConfig(
+    LIMITS,
+    ChunkRules('fr3_link0', 'rpy', 'elementwise', 66_666_666, 20 * MS),
+    supervisor=SupervisorConfig(max_age_ns={'observation': 700 * MS}),
+)
+
+
+def deltas(velocity, horizon: int = 16) -> np.ndarray:
+    """Constant velocity [6], m/s and rad/s."""
+    return np.arange(1, horizon + 1)[:, None] / 15 * np.asarray(velocity, dtype=float)
+
+
+class Run:
+    """One streamer, its clock, and what it commanded."""
+
+    def __init__(self, make_chunk, config: StreamerConfig = CONFIG) -> None:
+        self.make_chunk = make_chunk
+        self.config = config
+        self.state = Streamer()
+        self.now_ns = START
+        self.commanded = []
+        self.next_id = 0
+
+    def offer(self, velocity=(0.0,) * 6, **changes) -> str | None:
+        """A chunk observed now, from where the arm is commanded to be."""
+        point = self.commanded[-1][1].pose if self.commanded else None
+        position = point.position_m if point else (0.5, 0.0, 0.3)
+        rotation = rpy(point.quaternion_xyzw) if point else (3.1, 0.1, -0.4)
+        fields = {
+            'chunk_id': self.next_id,
+            'stamp_ns': self.now_ns,
+            'position_m': tuple(position),
+            'rotation_rad': tuple(rotation),
+            'delta_pose': deltas(velocity),
+        }
+        chunk = self.make_chunk(**{**fields, **changes})
+        self.next_id += 1
+        self.state, refusal = offer(self.config, self.state, chunk, self.now_ns)
+        return refusal
+
+    def tick(self, ticks: int = 1, gap_ns: int = TICK, **health) -> None:
+        for _ in range(ticks):
+            self.now_ns += gap_ns
+            self.state, point = tick(self.config, self.state, self.now_ns, **health)
+            if point is not None:
+                self.commanded.append((self.now_ns, point))
+
+    @property
+    def phase(self) -> Phase:
+        return self.state.phase
+
+    @property
+    def faults(self) -> set[Fault]:
+        return {reason.fault for reason in self.state.supervision.reasons}
+
+    def speed(self) -> float:
+        (t0, before), (t1, after) = self.commanded[-2:]
+        return Offset.between(before.pose, after.pose).distance_m / ((t1 - t0) * 1e-9)
+
+
+def rpy(quaternion: np.ndarray) -> np.ndarray:
+    x, y, z, w = quaternion
+    return np.array([
+        np.arctan2(2 * (w * x + y * z), 1 - 2 * (x * x + y * y)),
+        np.arcsin(np.clip(2 * (w * y - z * x), -1, 1)),
+        np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)),
+    ])  # fmt: skip
+
+
+@pytest.fixture
+def run(make_chunk) -> Run:
+    return Run(make_chunk)
+
+
+@pytest.fixture
+def moving(run: Run) -> Run:
+    """In steady motion at 0.1 m/s."""
+    run.offer((0.1, 0, 0, 0, 0, 0))
+    run.tick(40)
+    assert run.phase is Phase.MOVING
+    assert run.speed() == pytest.approx(0.1, rel=1e-6)
+    return run
+
+
+def check_hold(run: Run) -> None:
+    """Still after the stop time, and from then on exactly there."""
+    run.tick(LIMITS.stop_ns // TICK + 1)
+    assert run.speed() == pytest.approx(0, abs=1e-9)
+    held = run.commanded[-1][1].pose
+    run.tick(100)
+    np.testing.assert_allclose(run.commanded[-1][1].pose.position_m, held.position_m, atol=1e-12)
+    assert held.position_m[0] > 0.5
+
+
+def check_recovers(run: Run) -> None:
+    assert run.offer((0.05, 0, 0, 0, 0, 0)) is None
+    run.tick(40)
+    assert run.phase is Phase.MOVING
+    assert run.speed() == pytest.approx(0.05, rel=1e-6)
+    check_bounds(run)
+
+
+def check_bounds(run: Run) -> None:
+    """Set-points inside the workspace; steps, and at uniform ticks speed, acceleration and jerk in bounds."""
+    if not run.commanded:
+        return
+    points = [point for _, point in run.commanded]
+    positions = np.array([point.pose.position_m for point in points])
+    assert np.isfinite(positions).all()
+    assert np.all(positions >= LIMITS.workspace_min_m)
+    assert np.all(positions <= LIMITS.workspace_max_m)
+    for point in points:
+        assert LIMITS.opening_m[0] <= point.opening_m <= LIMITS.opening_m[1]
+        assert np.linalg.norm(point.pose.quaternion_xyzw) == pytest.approx(1)
+    for before, after in itertools.pairwise(points):
+        step = Offset.between(before.pose, after.pose)
+        assert step.distance_m <= LIMITS.step_m * (1 + 1e-6)
+        assert step.angle_rad <= LIMITS.step_rad * (1 + 1e-6)
+    gaps = np.diff([time_ns for time_ns, _ in run.commanded])
+    for start, end in uniform(gaps):
+        check_derivatives(run.commanded[start : end + 1])
+
+
+def uniform(gaps: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges of commands that are one tick apart."""
+    breaks = [-1, *np.flatnonzero(gaps != TICK), len(gaps)]
+    return [(a + 1, b) for a, b in itertools.pairwise(breaks) if b - a > 3]
+
+
+def check_derivatives(commanded: list) -> None:
+    tick_s, slack = TICK * 1e-9, 1.02
+    positions = np.array([point.pose.position_m for _, point in commanded])
+    turns = np.array([point.pose.quaternion_xyzw for _, point in commanded])
+    for rate, bounds in (
+        (np.diff(positions, axis=0) / tick_s, (LIMITS.speed_m_s, LIMITS.acceleration_m_s2, LIMITS.jerk_m_s3)),
+        (
+            quat.difference(turns[1:], turns[:-1]) / tick_s,
+            (LIMITS.speed_rad_s, LIMITS.acceleration_rad_s2, LIMITS.jerk_rad_s3),
+        ),
+    ):
+        for order, bound in enumerate(bounds):
+            derivative = np.diff(rate, n=order, axis=0) / tick_s**order
+            assert np.linalg.norm(derivative, axis=-1).max() <= bound * slack
+
+
+def test_nothing_is_commanded_before_the_first_chunk(run: Run):
+    run.tick(50)
+    assert run.commanded == []
+    assert (run.phase, run.faults) == (Phase.IDLE, {Fault.NO_CHUNK})
+
+
+def test_the_first_set_point_is_where_the_tool_is(run: Run):
+    assert run.offer((0.2, 0, 0, 0.5, 0, 0), stamp_ns=START - 100 * MS) is None
+    run.tick()
+    np.testing.assert_allclose(run.commanded[0][1].pose.position_m, [0.5, 0, 0.3], atol=1e-3)
+    run.tick(60)
+    check_bounds(run)
+
+
+def test_a_chunk_is_executed_on_time(moving: Run):
+    """Steady motion lies where the chunk says at that very time, smoothing included."""
+    time_ns, point = moving.commanded[-1]
+    assert point.pose.position_m[0] == pytest.approx(0.5 + 0.1 * (time_ns - START) * 1e-9, abs=1e-9)
+    assert point.opening_m == pytest.approx(moving.state.plan.opening_at(time_ns))
+
+
+@pytest.mark.parametrize('fade_ms', [0, 100])
+def test_switching_to_a_contradicting_chunk_does_not_jump(make_chunk, fade_ms: int):
+    config = dataclasses.replace(CONFIG, continuity=ContinuityConfig(fade_ns=fade_ms * MS))
+    run = Run(make_chunk, config)
+    run.offer((0.1, 0, 0, 0, 0, 0))
+    run.tick(40)
+    before = run.commanded[-1][1].pose
+    assert (
+        run.offer((-0.1, 0.1, 0, 0, 0, 0.5), position_m=tuple(before.position_m + [-0.03, 0.02, 0.01]))
+        is None
+    )
+    run.tick(50)
+    steps = np.diff([point.pose.position_m for _, point in run.commanded[38:]], axis=0)
+    change = np.linalg.norm(np.diff(steps, axis=0), axis=-1) / (TICK * 1e-9) ** 2
+    assert change.max() <= LIMITS.acceleration_m_s2
+    check_bounds(run)
+
+
+def test_the_end_of_a_chunk_is_a_hold_at_its_end(run: Run):
+    run.offer((0.1, 0, 0, 0, 0, 0))
+    config = dataclasses.replace(CONFIG, supervisor=SupervisorConfig())
+    run.config = config
+    run.tick(125)
+    assert run.phase is Phase.HOLDING
+    assert {reason.fault for reason in run.state.supervision.cause} == {Fault.EXHAUSTED}
+    assert run.commanded[-1][1].pose.position_m[0] == pytest.approx(0.5 + 0.1 * 16 / 15, abs=1e-9)
+    check_recovers(run)
+
+
+@pytest.mark.parametrize(
+    ('health', 'config', 'fault'),
+    [
+        ({'publishers': 2}, SupervisorConfig(), Fault.SECOND_PUBLISHER),
+        ({'robot_mode': 4}, SupervisorConfig(watch_robot_mode=True), Fault.ROBOT_MODE),
+        ({'deadman_pressed': False, 'deadman_age_ns': 0}, SupervisorConfig(deadman=True), Fault.DEADMAN),
+        ({'ages_ns': {'robot_state': 300 * MS}}, SupervisorConfig({'robot_state': 200 * MS}), Fault.STALE),
+    ],
+)
+def test_faults_of_the_surroundings_hold_and_recover(moving: Run, health, config, fault: Fault):
+    moving.config = dataclasses.replace(CONFIG, supervisor=config)
+    well = {'robot_mode': 2, 'deadman_pressed': True, 'deadman_age_ns': 0, 'ages_ns': {'robot_state': 0}}
+    moving.tick(**well)
+    assert moving.phase is Phase.MOVING
+    moving.tick(**{**well, **health})
+    assert fault in {reason.fault for reason in moving.state.supervision.cause}
+    check_hold(moving)
+    moving.tick(**well)
+    if moving.phase is Phase.HALTED:
+        moving.state, refusal = resume(moving.state, moving.now_ns)
+        assert refusal is None
+    moving.config = CONFIG
+    check_recovers(moving)
+
+
+def test_a_faulty_chunk_halts_until_resumed(moving: Run):
+    moving.state = report(moving.state, Fault.MODEL, 'chunk 3: delta_pose[0] is nan')
+    moving.tick()
+    assert (moving.phase, moving.faults) == (
+        Phase.HALTED,
+        {Fault.MODEL},
+    )
+    check_hold(moving)
+    assert 'halted' in moving.offer((0.1, 0, 0, 0, 0, 0))
+    moving.tick(20)
+    assert moving.speed() == 0
+    moving.state, refusal = resume(moving.state, moving.now_ns)
+    assert refusal is None
+    moving.tick(20)
+    assert (moving.phase, moving.faults) == (Phase.HOLDING, {Fault.NO_CHUNK})
+    assert moving.state.counts.faulty == 1
+    check_recovers(moving)
+
+
+def test_a_chunk_of_another_contract_is_a_faulty_chunk(moving: Run):
+    assert "the contract says 'fr3_link0'" in moving.offer(frame_id='world')
+    moving.tick()
+    assert moving.phase is Phase.HALTED
+    check_hold(moving)
+
+
+def test_halt_and_resume(moving: Run):
+    moving.state = report(moving.state, Fault.HALT, 'on request')
+    moving.tick()
+    check_hold(moving)
+    moving.state, refusal = resume(moving.state, moving.now_ns)
+    assert refusal is None
+    late = moving.offer((0.1, 0, 0, 0, 0, 0), stamp_ns=moving.now_ns - 10 * MS)
+    assert 'is not executed: holding' in late, 'observed before the person said go'
+    check_recovers(moving)
+
+
+def test_halt_before_the_first_chunk_commands_nothing(run: Run):
+    run.state = report(run.state, Fault.HALT, 'on request')
+    run.tick(5)
+    assert 'halted' in run.offer()
+    run.tick(5)
+    assert run.phase is Phase.HALTED
+    assert run.commanded == []
+    run.state, refusal = resume(run.state, run.now_ns)
+    assert refusal is None
+    assert run.phase is Phase.IDLE
+    assert run.offer() is None
+    run.tick()
+    assert len(run.commanded) == 1
+
+
+def test_after_a_fault_old_observations_do_not_move_the_arm(moving: Run):
+    moving.config = dataclasses.replace(CONFIG, supervisor=SupervisorConfig(deadman=True))
+    moving.tick(3, deadman_pressed=False, deadman_age_ns=0)
+    began = moving.now_ns - 2 * TICK
+    pressed = {'deadman_pressed': True, 'deadman_age_ns': 0}
+    assert 'not executed' in moving.offer(stamp_ns=began - 1)
+    moving.tick(**pressed)
+    assert moving.phase is Phase.HOLDING
+    assert moving.offer(stamp_ns=began + 1) is None
+    moving.tick(**pressed)
+    assert moving.phase is Phase.MOVING
+
+
+def test_clock_set_back_holds_and_recovers(moving: Run):
+    moving.now_ns -= 3600 * 10**9
+    moving.tick()
+    assert moving.phase is Phase.HOLDING
+    assert {reason.fault for reason in moving.state.supervision.cause} == {Fault.CLOCK_JUMP, Fault.NO_CHUNK}
+    check_hold_after_jump = moving.commanded[-1][1].pose
+    moving.tick(30)
+    gap = Offset.between(check_hold_after_jump, moving.commanded[-1][1].pose)
+    assert gap.distance_m < 0.1 * LIMITS.stop_ns * 1e-9
+    assert moving.speed() == pytest.approx(0, abs=1e-9)
+    check_recovers(moving)
+
+
+def test_clock_set_forward_holds_and_recovers(moving: Run):
+    moving.tick(gap_ns=3600 * 10**9)
+    assert moving.phase is Phase.HOLDING
+    check_hold(moving)
+    check_recovers(moving)
+
+
+def test_robot_that_does_not_follow(moving: Run):
+    x, y, z = moving.commanded[-1][1].pose.position_m
+    refusal = moving.offer(position_m=(x - 0.15, y, z))
+    assert 'the tool is 0.150 m' in refusal
+    moving.tick()
+    assert (moving.phase, moving.faults >= {Fault.NOT_FOLLOWING}) == (Phase.HALTED, True)
+    check_hold(moving)
+
+
+def test_no_start_outside_the_workspace(run: Run):
+    assert 'outside the workspace' in run.offer(position_m=(0.5, 0.0, -0.02))
+    run.tick()
+    assert (run.phase, run.commanded) == (Phase.IDLE, [])
+    assert run.offer() is None
+    run.tick()
+    assert run.phase is Phase.MOVING
+
+
+def test_targets_outside_are_clipped_and_counted(moving: Run):
+    moving.offer((0.0, 0.0, -5.0, 0, 0, 0))
+    moving.tick(60)
+    assert moving.state.counts.clipped > 20
+    assert moving.state.counts.slowed > 20
+    check_bounds(moving)
+
+
+def test_counts(run: Run):
+    run.offer(chunk_id=0)
+    run.tick()
+    run.offer(chunk_id=3)
+    run.tick()
+    run.offer(chunk_id=4, stamp_ns=START)
+    run.offer(chunk_id=5, stamp_ns=run.now_ns + 10**9)
+    run.offer(chunk_id=0, stamp_ns=run.now_ns + 1)
+    counts = run.state.counts
+    assert (counts.accepted, counts.lost, counts.refused, counts.set_points) == (3, 2, 2, 2)
+
+
+velocities = st.tuples(*[st.floats(-3, 3)] * 3, *[st.floats(-8, 8)] * 3)
+events = st.one_of(
+    st.tuples(
+        st.just('chunk'),
+        velocities,
+        st.integers(-50, 900),  # age in ms
+        st.tuples(*[st.floats(-0.15, 0.15)] * 3),  # where the tool is measured, off the set-point
+        st.floats(-1, 1),
+    ),
+    st.tuples(st.just('tick'), st.integers(1, 30)),
+    st.tuples(st.just('late tick'), st.integers(-2000, 5000)),
+    st.tuples(st.just('fault'), st.sampled_from(Fault)),
+    st.tuples(st.just('resume')),
+)
+
+
+def play(run: Run, history: list[tuple]) -> None:
+    for event in history:
+        match event:
+            case ('chunk', velocity, age_ms, off_m, turn):
+                point = run.commanded[-1][1].pose if run.commanded else None
+                at = (point.position_m if point else np.array([0.5, 0.0, 0.3])) + off_m
+                rotation = (rpy(point.quaternion_xyzw) if point else np.array([3.1, 0.1, -0.4])) + [
+                    0,
+                    0,
+                    turn,
+                ]
+                stamp_ns = run.now_ns - age_ms * MS
+                run.offer(velocity, stamp_ns=stamp_ns, position_m=tuple(at), rotation_rad=tuple(rotation))
+            case ('tick', ticks):
+                run.tick(ticks)
+            case ('late tick', gap_ms):
+                run.tick(gap_ns=gap_ms * MS)
+            case ('fault', fault):
+                run.state = report(run.state, fault, 'injected')
+            case ('resume',):
+                run.state, _ = resume(run.state, run.now_ns)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(events, min_size=5, max_size=25),
+    st.sampled_from(['receding_horizon', 'temporal_ensembling']),
+    st.sampled_from([0, 100 * MS]),
+)
+def test_no_history_breaks_the_limits_and_motion_comes_back(make_chunk, history, mode: str, fade_ns: int):
+    run = Run(make_chunk, dataclasses.replace(CONFIG, continuity=ContinuityConfig(mode, fade_ns=fade_ns)))
+    play(run, history)
+    check_bounds(run)
+    # Whatever happened: with the causes gone and a person's consent, a sound chunk moves the arm.
+    run.tick(30)
+    if run.phase is Phase.HALTED:
+        run.state, refusal = resume(run.state, run.now_ns)
+        assert refusal is None
+    run.tick(gap_ns=3000 * MS)
+    run.tick(20)
+    assert run.offer((0.0, 0.02, 0, 0, 0, 0)) is None
+    run.tick(3)
+    assert run.phase is Phase.MOVING
+    check_bounds(run)
