@@ -9,6 +9,7 @@ import io
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import torch
 from restac_ros.model.tactile.errors import TactileFileError
 
 MAX_FILE_BYTES = 8 * 2**30
+MAX_UNPACKED_BYTES = 64 * 2**20  # of the code in a TorchScript file, all that PyTorch compresses
 
 _RESAVE = (
     'Where you trust its origin, save it again without objects:  '
@@ -82,8 +84,9 @@ def open_torchscript(path: Path, sha256: str) -> Callable[..., list[np.ndarray]]
         raise TactileFileError(f'{path}: not a TorchScript file ({_first_line(error)})') from error
 
     def call(*arrays: np.ndarray) -> list[np.ndarray]:
+        # Copies: the program may write to its inputs, which are buffers of the caller's.
         with torch.inference_mode():
-            outputs = module(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+            outputs = module(*(torch.from_numpy(np.array(array)) for array in arrays))
         outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
         return [output.numpy() for output in outputs]
 
@@ -91,21 +94,24 @@ def open_torchscript(path: Path, sha256: str) -> Callable[..., list[np.ndarray]]
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what is not a whole, uncompressed zip archive before torch allocates anything for it."""
+    """Refuse what is not a whole zip archive, or unpacks to much more than it is, before torch opens it."""
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise TactileFileError(f'{path}: found {size} bytes, expected at most {MAX_FILE_BYTES}')
     try:
         with zipfile.ZipFile(path) as archive:
-            packed = [i.filename for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED]
-            damaged = None if packed else archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+            unpacked = sum(i.file_size for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED)
+            if unpacked > MAX_UNPACKED_BYTES:
+                raise TactileFileError(
+                    f'{path}: found compressed records of {unpacked} bytes, expected at most '
+                    f'{MAX_UNPACKED_BYTES}; PyTorch stores tensors uncompressed'
+                )
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         raise TactileFileError(
             f'{path}: truncated, damaged or not a PyTorch zip file ({error}); copy it again, '
             'or save it with torch.save of PyTorch 1.6 or later'
         ) from error
-    if packed:
-        raise TactileFileError(f'{path}: found compressed records {packed[:3]}, expected none')
     if damaged is not None:
         raise TactileFileError(f'{path}: record {damaged} is damaged (checksum); copy the file again')
 
