@@ -58,6 +58,7 @@ class Run:
         bag: rosbag2 directory or file to play, for source 'bag'.
         rate: playing speed of the bag, 1 is real time.
         seconds: length of the synthetic source, s.
+        view: draw gate, chunk and touch for rviz.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
         directory: where the processes put their summaries.
@@ -73,19 +74,27 @@ class Run:
     bag: Path | None = None
     rate: float = 1.0
     seconds: float = 10.0
+    view: bool = False
     autostart_recording: bool = True
     parameter_file: Path | None = None
 
 
+def find_package(name: str) -> Path | None:
+    """Install prefix of a ROS package, by the environment that ROS set-up files make; None if not there."""
+    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
+        if prefix and (Path(prefix) / 'share' / name / 'package.xml').is_file():
+            return Path(prefix)
+    return None
+
+
 def package_prefix() -> Path:
-    """Install prefix of this package, from the environment that ROS set-up files make.
+    """Install prefix of this package.
 
     Raises:
         GraphError: the package is not installed in this environment.
     """
-    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
-        if prefix and (Path(prefix) / 'share' / PACKAGE / 'package.xml').is_file():
-            return Path(prefix)
+    if (prefix := find_package(PACKAGE)) is not None:
+        return prefix
     raise GraphError(
         f'{PACKAGE} is not installed in this environment (AMENT_PREFIX_PATH names no prefix that holds it): '
         'run `make build`, then `. scripts/env.sh`; on a ROS 2 machine `. install/setup.bash`'
@@ -109,8 +118,11 @@ def processes(run: Run) -> list[Process]:
         listeners.append(_policy(run))
     if run.record is not None:
         listeners.append(_recorder(run))
+    complete = len(listeners)  # those that take every stream, which a source waits for
+    if run.view:
+        listeners.append(_process(run, 'gate_view_node', {}))
     if run.source != 'none':
-        listeners.append(_source(run, wait_subscribers=len(listeners)))
+        listeners.append(_source(run, wait_subscribers=complete))
     return listeners
 
 
@@ -126,8 +138,8 @@ def _check(run: Run) -> None:
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
-    if run.checkpoint is None and run.record is None:
-        raise GraphError('nothing to do: give a checkpoint to run a policy, or a data set to record into')
+    if run.checkpoint is None and run.record is None and not run.view:
+        raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: say what the robot shall do')
     if run.rate <= 0:

@@ -47,6 +47,12 @@ def test_without_a_record_directory_nothing_is_recorded(installed: Path, tmp_pat
     assert [p.executable for p in listed] == ['policy_node']
 
 
+def test_the_view_listens_but_no_source_waits_for_it(installed: Path, tmp_path: Path, bag: Path) -> None:
+    listed = processes(run_with(tmp_path, view=True, source='bag', bag=bag))
+    assert [p.executable for p in listed] == ['gate_view_node', 'replay_node']
+    assert listed[-1].parameters['wait_subscribers'] == 0
+
+
 def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
     listed = processes(
         run_with(
