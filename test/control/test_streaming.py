@@ -196,7 +196,7 @@ def test_switching_to_a_contradicting_chunk_does_not_jump(make_chunk, fade_ms: i
     run.tick(40)
     before = run.commanded[-1][1].pose
     assert (
-        run.offer((-0.1, 0.1, 0, 0, 0, 0.5), position_m=tuple(before.position_m + [-0.03, 0.02, 0.01]))
+        run.offer((-0.1, 0.1, 0, 0, 0, 0.5), position_m=tuple(np.add(before.position_m, (-0.03, 0.02, 0.01))))
         is None
     )
     run.tick(50)
@@ -204,6 +204,20 @@ def test_switching_to_a_contradicting_chunk_does_not_jump(make_chunk, fade_ms: i
     change = np.linalg.norm(np.diff(steps, axis=0), axis=-1) / (TICK * 1e-9) ** 2
     assert change.max() <= LIMITS.acceleration_m_s2
     check_bounds(run)
+
+
+def test_replanning_the_same_motion_costs_nothing(moving: Run):
+    """Switching to a chunk that says the same leaves the speed as it is, tick by tick."""
+    for _ in range(8):
+        moving.now_ns += TICK // 2  # chunks come between ticks
+        along = (moving.now_ns - START) * 1e-9 * 0.1
+        assert moving.offer((0.1, 0, 0, 0, 0, 0), position_m=(0.5 + along, 0.0, 0.3)) is None
+        moving.tick(gap_ns=TICK // 2)
+        assert moving.speed() == pytest.approx(0.1, rel=1e-6)
+        for _ in range(6):
+            moving.tick()
+            assert moving.speed() == pytest.approx(0.1, rel=1e-6)
+    assert moving.state.counts.slowed == 0
 
 
 def test_the_end_of_a_chunk_is_a_hold_at_its_end(run: Run):
