@@ -93,7 +93,7 @@ class PromptTokenizer:
         Raises:
             TokenizerError: an empty task.
         """
-        if not clean(task):
+        if not clean(task).strip():
             raise TokenizerError('prompt: found an empty text, expected a task such as "insert the plug"')
         if state is None:
             text = clean(task)
