@@ -34,7 +34,7 @@ $(checkpoint):
 
 demo: build $(checkpoint)    ## run the main job: a source, the policy, the recorder; BAG=dir plays a bag
 	@$(env) && restac-ros up --checkpoint $(checkpoint) --prompt 'insert the plug into the socket' \
-	  --record runs/datasets/demo $(if $(BAG),--bag '$(BAG)',--source synthetic) $(ARGS)
+	  --record runs/datasets/demo$(if $(BAG),-bag) $(if $(BAG),--bag '$(BAG)',--source synthetic) $(ARGS)
 
 test: build    ## run the tests; ARGS is handed to pytest
 	@$(env) && pytest $(ARGS)

@@ -48,10 +48,20 @@ class Up:
 
     def run(self) -> int:
         """Exit status: 0 when the run ended in order."""
-        from restac_ros.summary import print_summary
+        from restac_ros.summary import print_summary, read_summaries, saved_dataset
         from restac_ros.supervise import Supervisor
 
-        run = Run(
+        run = self._described()
+        listed = processes(run)
+        ending = Supervisor(listed, run.directory).run()
+        summaries = read_summaries(listed)
+        print_summary(summaries, ending)
+        if dataset := saved_dataset(summaries):
+            _draw_episode(dataset, run.directory / 'episode.png')
+        return ending.code
+
+    def _described(self) -> Run:
+        return Run(
             directory=_absolute(self.run_dir),
             contract=_absolute(self.contract),
             checkpoint=_absolute(self.checkpoint),
@@ -63,10 +73,12 @@ class Up:
             seconds=self.seconds,
             parameter_file=_absolute(self.params),
         )
-        listed = processes(run)
-        ending = Supervisor(listed, run.directory).run()
-        print_summary(listed, run, ending)
-        return ending.code
+
+
+def _draw_episode(dataset: Path, picture: Path) -> None:
+    from restac_ros.dataset.preview import frame_grid_png
+
+    print(f'frames, read back from it by lerobot: {frame_grid_png(dataset, picture)}')
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
 
 
 class Supervisor:
-    """Starts processes, waits until the run is over, stops the rest: the speaker first, the recorder last."""
+    """Starts processes, waits until the run is over, stops the rest: in order."""
 
     def __init__(self, processes: Sequence[Process], directory: Path) -> None:
         self._processes = list(processes)
@@ -105,10 +105,12 @@ class Supervisor:
         return Ending(130, 'interrupted')
 
     def _stop_all(self, ending: Ending) -> Ending:
-        for process, child in reversed(self._children):
+        # The speaker, who was started last, is told first; then all finish side by side.
+        for _, child in reversed(self._children):
             if child.poll() is None:
                 child.send_signal(signal.SIGINT)
-                self._wait(process, child)
+        for process, child in self._children:
+            self._wait(process, child)
             code = child.returncode
             if code != 0 and ending.code == 0:
                 ending = Ending(

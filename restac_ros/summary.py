@@ -1,0 +1,132 @@
+"""What a run came to, as tables: read from the summaries that its processes leave behind."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from restac_ros.graph import Process
+from restac_ros.supervise import Ending
+
+STAGES = {
+    'frame_cameras': 'framing and decoding, cameras',
+    'frame_tactile': 'framing and decoding, GelSight',
+    'frame_state': 'framing, state',
+    'prefix': 'encode_prefix',
+    'tactile': 'encode_tactile',
+    'act': 'act',
+    'touch_to_gate': 'GelSight frame received -> gate published',
+    'camera_to_chunk': 'oldest image captured -> chunk published',
+}
+
+Summaries = Mapping[str, Mapping]
+
+
+def read_summaries(processes: Sequence[Process]) -> dict[str, dict]:
+    """Summary of every process that left one, by executable."""
+    found = {}
+    for process in processes:
+        if process.summary_file.is_file():
+            found[process.executable] = json.loads(process.summary_file.read_text(encoding='utf-8'))
+    return found
+
+
+def print_summary(summaries: Summaries, ending: Ending, console: Console | None = None) -> None:
+    """Streams, chunks, gate, latencies, episode and problems of a run."""
+    console = console or Console()
+    console.rule('summary')
+    if streams := _streams(summaries):
+        console.print(streams)
+    if latencies := summaries.get('policy_node', {}).get('latency_ms'):
+        console.print(_latencies(latencies))
+    for line in [*_policy_lines(summaries), *_recorder_lines(summaries), *_problem_lines(summaries)]:
+        console.print(line, soft_wrap=True, highlight=False)
+    console.print(f'ended: {ending.reason}', soft_wrap=True, highlight=False)
+
+
+def saved_dataset(summaries: Summaries) -> Path | None:
+    """The data set that the run has added an episode to, if it has."""
+    recorder = summaries.get('recorder_node', {})
+    return Path(recorder['dataset']) if recorder.get('episodes') else None
+
+
+def _streams(summaries: Summaries) -> Table | None:
+    listeners = {name: text for name, text in summaries.items() if name in ('policy_node', 'recorder_node')}
+    names = list(dict.fromkeys(stream for text in listeners.values() for stream in text.get('streams', {})))
+    if not names:
+        return None
+    source = next((text['streams'] for text in summaries.values() if 'published' in text), None)
+    table = Table('stream', title='messages', title_justify='left')
+    if source is not None:
+        table.add_column('published', justify='right')
+    for listener in listeners:
+        table.add_column(f'{listener.removesuffix("_node")}: in', justify='right')
+        table.add_column('lost', justify='right')
+    if 'recorder_node' in listeners:
+        table.add_column('journal', justify='right')
+    for stream in names:
+        row = [stream]
+        if source is not None:
+            row.append(str(source.get(stream, 0)))
+        for text in listeners.values():
+            row += _counts(text.get('streams', {}).get(stream))
+        if 'recorder_node' in listeners:
+            row.append(str(listeners['recorder_node'].get('written', {}).get(stream, '-')))
+        table.add_row(*row)
+    return table
+
+
+def _counts(tally: Mapping | None) -> list[str]:
+    if tally is None:
+        return ['-', '-']
+    lost = str(tally['lost']) if tally['numbered'] or not tally['received'] else 'unknown'
+    return [str(tally['received']), f'[bold red]{lost}[/]' if tally['lost'] else lost]
+
+
+def _latencies(latencies: Mapping[str, Mapping]) -> Table:
+    table = Table('stage', title='latency, ms', title_justify='left')
+    for heading in ('count', 'p50', 'p99', 'max'):
+        table.add_column(heading, justify='right')
+    for stage, values in latencies.items():
+        figures = [f'{values[key]:.1f}' for key in ('p50_ms', 'p99_ms', 'max_ms')]
+        table.add_row(STAGES.get(stage, stage), str(int(values['count'])), *figures)
+    return table
+
+
+def _policy_lines(summaries: Summaries) -> list[str]:
+    policy = summaries.get('policy_node')
+    if not policy or 'chunks' not in policy:
+        return []
+    lines = [
+        f'policy: {policy["prefixes"]} prefixes, {policy["touches"]} tactile frames, '
+        f'{policy["chunks"]} chunks published, held {policy["held"]} times'
+    ]
+    for reason, count in policy['hold_reasons'].items():
+        lines.append(f'  held {count} times: {reason}')
+    gate = policy['gate']
+    if gate['min'] is not None:
+        share = gate['saturated'] / max(1, policy['touches'])
+        lines.append(f'gate: {gate["min"]:.3f} to {gate["max"]:.3f}, saturated in {share:.0%} of the frames')
+    return lines
+
+
+def _recorder_lines(summaries: Summaries) -> list[str]:
+    recorder = summaries.get('recorder_node')
+    if not recorder or 'journal' not in recorder:
+        return []
+    lines = [f'journal: {recorder["journal"]} ({recorder["bytes"] / 1e6:.0f} MB)']
+    if dropped := sum(recorder['dropped'].values()):
+        lines.append(f'[bold red]dropped {dropped} messages: the disk was too slow[/]')
+    if recorder['episodes']:
+        episodes = ', '.join(map(str, recorder['episodes']))
+        lines.append(f'data set: {recorder["dataset"]}: episode {episodes}, {recorder["frames"]} frames')
+    lines += [f'[bold red]no episode: {failure}[/]' for failure in recorder['failures']]
+    return lines
+
+
+def _problem_lines(summaries: Summaries) -> list[str]:
+    return [
+        f'[bold red]{name}: {text["problem"]}[/]' for name, text in summaries.items() if text.get('problem')
+    ]

@@ -1,0 +1,82 @@
+"""The tables of a run, from summaries as the nodes write them."""
+
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from restac_ros.graph import Process
+from restac_ros.summary import print_summary, read_summaries, saved_dataset
+from restac_ros.supervise import Ending
+
+TALLY = {
+    'received': 90,
+    'lost': 2,
+    'bytes': 1,
+    'zero_stamps': 0,
+    'refused': 0,
+    'restarts': 0,
+    'numbered': True,
+}
+SUMMARIES = {
+    'policy_node': {
+        'problem': '',
+        'streams': {'main': TALLY},
+        'prefixes': 30,
+        'touches': 40,
+        'chunks': 25,
+        'held': 3,
+        'hold_reasons': {'main stale': 3},
+        'gate': {'min': 0.1, 'max': 0.75, 'saturated': 10},
+        'latency_ms': {'act': {'count': 25, 'p50_ms': 8.0, 'p99_ms': 9.25, 'max_ms': 11.0}},
+    },
+    'recorder_node': {
+        'problem': 'disk is slow',
+        'streams': {'main': {**TALLY, 'lost': 0}},
+        'dataset': '/data/plug',
+        'journal': '/data/plug.journals/x',
+        'episodes': [4],
+        'failures': [],
+        'frames': 45,
+        'bytes': 2_000_000,
+        'written': {'main': 92},
+        'dropped': {'main': 0},
+    },
+    'replay_node': {'problem': '', 'published': {'/main': 92}, 'streams': {'main': 92}},
+}
+
+
+def printed(summaries: dict) -> str:
+    out = io.StringIO()
+    print_summary(summaries, Ending(0, 'replay_node has played everything'), Console(file=out, width=100))
+    return out.getvalue()
+
+
+def test_every_figure_of_a_run_is_shown() -> None:
+    text = printed(SUMMARIES)
+    row = next(line for line in text.splitlines() if line.startswith('│ main'))
+    assert [cell.strip() for cell in row.strip('│').split('│')] == ['main', '92', '90', '2', '90', '0', '92']
+    for part in (
+        '25 chunks',
+        'held 3 times: main stale',
+        '0.100 to 0.750',
+        '25%',
+        'episode 4, 45 frames',
+        '9.2',
+    ):
+        assert part in text
+    assert 'recorder_node: disk is slow' in text
+
+
+def test_a_run_without_summaries_still_says_how_it_ended() -> None:
+    assert 'ended: replay_node has played everything' in printed({})
+
+
+def test_only_a_run_that_saved_an_episode_names_its_dataset(tmp_path: Path) -> None:
+    assert saved_dataset(SUMMARIES) == Path('/data/plug')
+    assert saved_dataset({'recorder_node': {**SUMMARIES['recorder_node'], 'episodes': []}}) is None
+    file = tmp_path / 'policy_node.json'
+    file.write_text(json.dumps(SUMMARIES['policy_node']))
+    listed = [Process(name, {'summary_file': str(tmp_path / f'{name}.json')}) for name in SUMMARIES]
+    assert list(read_summaries(listed)) == ['policy_node']
