@@ -81,6 +81,13 @@ def bent(*keys: str, value: Any) -> dict[str, Any]:
         (bent('prophet', 'dropout', value=1.0), 'ProphetConfig.dropout: found 1.0'),
         (bent('prophet', 'dropout', value=float('nan')), 'TactileConfig.prophet.dropout: found nan'),
         (bent('quantizer', 'num_codes', value=0), 'QuantizerConfig.num_codes: found 0'),
+        (
+            bent('encoder', 'num_res_blocks', value=10**9),
+            'num_res_blocks: found 1000000000, expected at most',
+        ),
+        (bent('encoder', 'ch_mult', value=[1] * 9), 'EncoderConfig.ch_mult: found (1, 1, 1'),
+        (bent('encoder', 'ch_mult', value=[]), 'EncoderConfig.ch_mult: found ()'),
+        (bent('prophet', 'fusion_depth', value=10**9), 'fusion_depth: found 1000000000, expected 2 to 64'),
         (bent('torchscript_sha256', value='abc'), "torchscript_sha256: found 'abc'"),
         (bent('kind', value='torchscript'), "which kind 'torchscript' needs"),
         ({'kind': 'cnn'}, "missing keys ['tactile_size'"),

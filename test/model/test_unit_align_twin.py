@@ -240,7 +240,7 @@ def module(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> UnitAlign:
     return module
 
 
-def test_evaluation_equals_the_twin(
+def test_defect_04_the_encoder_runs_inside_jit_and_equals_the_twin(
     module: UnitAlign, twin: Twin, inputs: tuple[np.ndarray, ...], torch_inputs: tuple[torch.Tensor, ...]
 ) -> None:
     twin.train = False

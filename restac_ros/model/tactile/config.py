@@ -6,6 +6,10 @@ from typing import Literal
 
 from restac_ros.model.tactile.strict import StrictConfig, check, check_positive, check_rate
 
+# A file decides how many layers are built: bounds that no network of this kind comes near.
+_MAX_LEVELS = 8
+_MAX_LAYERS = 64
+
 TactileKind = Literal['unit_align', 'cnn', 'torchscript']
 
 
@@ -26,6 +30,8 @@ class EncoderConfig(StrictConfig):
     def __post_init__(self) -> None:
         check_positive(self, 'ch', 'num_res_blocks', 'resolution', 'in_channels', 'z_channels', 'norm_groups')
         check_rate(self, 'dropout')
+        check(self.num_res_blocks <= _MAX_LAYERS, self, 'num_res_blocks', f'at most {_MAX_LAYERS}')
+        check(0 < len(self.ch_mult) <= _MAX_LEVELS, self, 'ch_mult', f'1 to {_MAX_LEVELS} levels')
         for mult in self.ch_mult:
             check(
                 mult > 0 and self.ch * mult % self.norm_groups == 0,
@@ -63,7 +69,7 @@ class ProphetConfig(StrictConfig):
     def __post_init__(self) -> None:
         check_positive(self, 'backbone_width', 'num_views', 'action_dim', 'action_width', 'mid_dim')
         check(self.view_size >= 32, self, 'view_size', 'at least 32, the stride of a ResNet-18')
-        check(self.fusion_depth >= 2, self, 'fusion_depth', 'at least 2')
+        check(2 <= self.fusion_depth <= _MAX_LAYERS, self, 'fusion_depth', f'2 to {_MAX_LAYERS}')
         check(min(self.bottleneck_size) > 0, self, 'bottleneck_size', 'positive rows and columns')
         check_rate(self, 'dropout')
 
@@ -93,6 +99,7 @@ class EventConfig(StrictConfig):
 
     def __post_init__(self) -> None:
         check_positive(self, 'width', 'num_blocks', 'norm_groups')
+        check(self.num_blocks <= _MAX_LAYERS, self, 'num_blocks', f'at most {_MAX_LAYERS}')
         check(self.width % self.norm_groups == 0, self, 'width', f'a multiple of {self.norm_groups}')
 
 
