@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import cv2
@@ -11,10 +12,11 @@ from restac_ros.view.colours import FAINT, GREEN, INVALID, ORANGE, PANEL, PINK, 
 from restac_ros.view.drawing import LINE_PX, canvas, put_text
 from restac_ros.view.history import History
 
-WIDTH_PX, HEIGHT_PX = 640, 420
-LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, BETWEEN_PX = 44, 150, 10, 22, 22
+WIDTH_PX, HEIGHT_PX = 540, 350
+LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, BETWEEN_PX = 42, 132, 8, 20, 16
 GAP_S = 0.6  # a line is interrupted where nothing came for longer
 FILL = 0.45  # brightness of the area under the gate
+SMALL = 0.34  # letters of the axes
 GRID = (62, 62, 62)
 SATURATED = (0.02, 0.98)  # of GateState.saturated
 MIN_LOGVAR_SD = 3.0
@@ -68,11 +70,10 @@ def strip_chart(
     top, middle, bottom = _panels()
     sd = _logvar_limit(gate['logvar_standardised'])
     axes = (Axis(*top, 0.0, 1.0), Axis(*middle, -sd, sd), Axis(*bottom, *LATENCY_MS, logarithmic=True))
-    image = _background(axes, span_s)
+    image = _background(axes, span_s).copy()
     _fill_under_gate(image, axes[0], gate_times, gate['gate'], span_s)
-    for times in chunk_times:
-        column = int(_columns(np.array([times]), span_s)[0])
-        cv2.line(image, (column, axes[0].bottom), (column, axes[0].bottom - 4), TEXT, 1)
+    for column in _columns(chunk_times, span_s).astype(int).tolist():
+        image[axes[0].bottom - 4 : axes[0].bottom + 1, column] = TEXT
     logvar = gate['logvar_standardised']
     _draw(
         image, axes[0], [Line('gate', gate_times, gate['gate'], TEXT, _last('{:.2f}', gate['gate']))], span_s
@@ -87,7 +88,7 @@ def strip_chart(
     lines = [Line(name, times, ms, colour, _last('{:.0f} ms', ms)) for name, times, ms, colour in latencies]
     _draw(image, axes[2], lines, span_s)
     put_text(
-        image, f'{len(chunk_times)} chunks', WIDTH_PX - RIGHT_PX + 10, axes[0].top + 2 * LINE_PX + 6, TEXT
+        image, f'{len(chunk_times)} chunks', WIDTH_PX - RIGHT_PX + 8, axes[0].top + 2 * LINE_PX + 6, TEXT
     )
     if problem:
         put_text(image, problem, LEFT_PX + 8, axes[0].top + LINE_PX, INVALID)
@@ -113,14 +114,16 @@ def _logvar_limit(logvar_sd: np.ndarray) -> float:
     return limit
 
 
-def _background(axes: Sequence[Axis], span_s: float) -> np.ndarray:
+@lru_cache(maxsize=8)
+def _background(axes: tuple[Axis, ...], span_s: float) -> np.ndarray:
+    """Everything that doesn't move; drawn anew when an axis changes."""
     image = canvas(HEIGHT_PX, WIDTH_PX, PANEL)
     right = WIDTH_PX - RIGHT_PX
     for axis, marks in zip(axes, _marks(axes), strict=True):
         for value, text in marks:
             row = round(float(axis.rows(value)))
             cv2.line(image, (LEFT_PX, row), (right, row), GRID, 1)
-            put_text(image, text, 4, row + 4, TEXT, 0.36)
+            put_text(image, text, 4, row + 4, TEXT, SMALL)
         cv2.rectangle(image, (LEFT_PX, axis.top), (right, axis.bottom), FAINT, 1)
     _colour_key(image, axes[0])
     for row in axes[0].rows(np.array(SATURATED)):
@@ -128,7 +131,7 @@ def _background(axes: Sequence[Axis], span_s: float) -> np.ndarray:
     for part in range(5):
         seconds = -span_s * (1 - part / 4)
         column = int(_columns(np.array([seconds]), span_s)[0])
-        put_text(image, f'{seconds:.0f} s' if seconds else 'now', column - 12, HEIGHT_PX - 6, TEXT, 0.36)
+        put_text(image, f'{seconds:.0f} s' if seconds else 'now', column - 12, HEIGHT_PX - 6, TEXT, SMALL)
     return image
 
 
@@ -161,16 +164,16 @@ def _fill_under_gate(
     times_s, gate = times_s[known], gate[known]
     if len(times_s) < 2:
         return
-    columns = np.arange(LEFT_PX + 1, WIDTH_PX - RIGHT_PX)
-    at_s = (columns - (WIDTH_PX - RIGHT_PX)) / (WIDTH_PX - RIGHT_PX - LEFT_PX) * span_s
+    left, right = LEFT_PX + 1, WIDTH_PX - RIGHT_PX
+    at_s = np.linspace((left - right) / (right - LEFT_PX) * span_s, 0.0, right - left, endpoint=False)
     after = np.clip(np.searchsorted(times_s, at_s), 1, len(times_s) - 1)
     covered = (at_s >= times_s[0]) & (at_s <= times_s[-1]) & (times_s[after] - times_s[after - 1] <= GAP_S)
-    columns, values = columns[covered], np.interp(at_s[covered], times_s, gate)
-    area = image[axis.top + 1 : axis.bottom, columns]
+    values = np.interp(at_s, times_s, gate)
     rows = np.arange(axis.top + 1, axis.bottom)[:, None]
-    below = (rows >= axis.rows(values)[None])[..., None]
-    fill = (gate_colours(values) * FILL).astype(np.uint8)[None]
-    image[axis.top + 1 : axis.bottom, columns] = np.where(below, fill, area)
+    below = (covered & (rows >= axis.rows(values))).astype(np.uint8)
+    fill = (gate_colours(values) * FILL).astype(np.uint8)
+    area = image[axis.top + 1 : axis.bottom, left:right]
+    area[:] = cv2.copyTo(np.tile(fill, (len(rows), 1, 1)), below, area.copy())
 
 
 def _draw(image: np.ndarray, axis: Axis, lines: Sequence[Line], span_s: float) -> None:
@@ -179,9 +182,9 @@ def _draw(image: np.ndarray, axis: Axis, lines: Sequence[Line], span_s: float) -
         for part in _runs(line.times_s, line.values):
             points = np.stack([_columns(line.times_s[part], span_s), axis.rows(line.values[part])], axis=-1)
             cv2.polylines(image, [np.rint(points).astype(np.int32)], False, line.colour, 1, cv2.LINE_AA)
-        left, row = WIDTH_PX - RIGHT_PX + 10, axis.top + 12 + place * (LINE_PX + 4)
+        left, row = WIDTH_PX - RIGHT_PX + 8, axis.top + 11 + place * (LINE_PX + 4)
         put_text(image, line.name, left, row, line.colour)
-        put_text(image, line.text, left + 82, row, line.colour)
+        put_text(image, line.text, left + 74, row, line.colour)
 
 
 def _runs(times_s: np.ndarray, values: np.ndarray) -> list[slice]:

@@ -8,6 +8,7 @@ from restac_ros.view.errors import ViewError
 
 POSE_DIM = 6
 MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
+MAX_RESIDUAL = 1 << 16  # positions of a residual map
 
 
 class GateSample(NamedTuple):
@@ -97,3 +98,18 @@ def stamp_ns(message: Any) -> int:
     """The header's stamp."""
     stamp = message.header.stamp
     return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+
+
+def residual_map(message: Any) -> np.ndarray:
+    """sensor_msgs/Image in 32FC1, felt minus expected per latent position -> float32 [h, w].
+
+    Raises:
+        ViewError: another encoding, or sizes that disagree.
+    """
+    height, width, found = int(message.height), int(message.width), len(message.data)
+    if message.encoding != '32FC1' or not 0 < height * width <= MAX_RESIDUAL or found != height * width * 4:
+        text = f'residual {width}x{height} {message.encoding} of {found} bytes'
+        raise ViewError(f'{text}; expected 32FC1, 4 bytes for each of at most {MAX_RESIDUAL} positions')
+    order = '>f4' if message.is_bigendian else '<f4'
+    values = np.frombuffer(memoryview(message.data).cast('B'), dtype=order)
+    return values.reshape(height, width).astype(np.float32)

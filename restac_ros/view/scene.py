@@ -129,7 +129,10 @@ class GateScene:
         residual = None if self._residual.problem('residual', seen_ns, stale_s) else self._residual.value
         title, problem = self._tactile_stream, self._tactile.problem('tactile frame', seen_ns, stale_s)
         if self._gate.value is not None and not self._gate_problem(seen_ns):
-            title += f'   gate {self._gate.value.gate:.2f}   code {self._gate.value.code_index}'
+            gate = self._gate.value
+            title += f'   gate {gate.gate:.2f}' + (
+                f'   code {gate.code_index}' if gate.code_index >= 0 else ''
+            )
         return tactile_image(
             self._tactile.value, self.reference, self._options.heat, title, residual, problem
         )

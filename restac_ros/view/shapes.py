@@ -15,7 +15,7 @@ from restac_ros.view.samples import ChunkSample, GateSample
 Kind = Literal['line_strip', 'points', 'text']
 
 RING_RADIUS_M = 0.06
-RING_SEGMENTS = 60
+RING_SEGMENTS = 48
 BAR_OFFSET_M = np.array([0.0, 0.11, 0.0])  # from the tool, in the base frame, so that the bar stays upright
 BAR_HEIGHT_M = 0.12
 BAR_WIDTH_M = 0.012
@@ -25,6 +25,7 @@ PATH_WIDTH_M = 0.005
 STEP_SIZE_M = 0.009
 LABEL_HEIGHT_M = 0.022
 LABEL_ABOVE_M = 0.13
+FADES = 8  # steps of opacity along the executed path
 PAST_ALPHA = 0.3  # of the part of a chunk whose time has come
 
 
@@ -68,11 +69,13 @@ def gate_shapes(pose_tool_in_base: np.ndarray, gate: GateSample | None, problem:
 
 def gate_text(gate: GateSample) -> str:
     """What the label says."""
+    code = f'code {gate.code_index}' if gate.code_index >= 0 else 'no code'
     lines = [
         f'gate {gate.gate:.2f}' + (' (saturated)' if gate.saturated else ''),
-        f'code {gate.code_index}   logvar {gate.logvar_standardised:+.1f} sd',
-        f'residual {gate.residual_norm:.2f}',
+        f'{code}   logvar {gate.logvar_standardised:+.1f} sd',
     ]
+    if np.isfinite(gate.residual_norm):  # encoders without a visual prior have none
+        lines.append(f'residual {gate.residual_norm:.2f}')
     return '\n'.join(lines)
 
 
@@ -119,7 +122,7 @@ def executed_path(positions_m: np.ndarray, gates: np.ndarray) -> list[Shape]:
     if len(positions_m) < 2:
         return []
     # Older points recede into the background, to leave the eye on the present.
-    faded = np.linspace(0.35, 0.9, len(positions_m))
+    faded = np.linspace(0.35, 0.9, FADES)[np.arange(len(positions_m)) * FADES // len(positions_m)]
     known = np.isfinite(gates)[:, None]
     colours = np.where(known, gate_colours(gates), np.array(FAINT, dtype=np.uint8))
     return [_line('executed path', np.eye(4), PATH_WIDTH_M * 0.6, positions_m, rgba(colours, faded))]

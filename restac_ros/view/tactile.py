@@ -9,9 +9,14 @@ from restac_ros.view.colours import FAINT, HEAT_MAP, INVALID, PANEL, TEXT
 from restac_ros.view.drawing import LINE_PX, canvas, put_text, text_width_px
 from restac_ros.view.errors import ViewError
 
-ZOOM = 3
+ZOOM = 2  # of what the model sees, which is small; sending images costs more than drawing them
 NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
 MIN_RESIDUAL_SCALE = 1e-6
+
+# Heat of 0 .. 255 on an image: what is kept of it and what is added. The square root lets faint contact show
+# early; the image is darkened, to keep heat the brightest thing.
+_ALPHA = np.sqrt(np.linspace(0.0, 1.0, 256, dtype=np.float32))[:, None]
+_KEPT, _ADDED = 0.75 * (1 - _ALPHA), HEAT_MAP.astype(np.float32) * _ALPHA
 
 
 class Reference:
@@ -66,16 +71,15 @@ def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     if image.shape != reference.shape:
         raise ViewError(f'tactile image {image.shape}, reference {reference.shape}; take the reference anew')
     change = cv2.GaussianBlur(cv2.subtract(image.astype(np.float32), reference), (0, 0), NOISE_SIGMA_PX)
-    return np.abs(change).max(axis=-1)
+    red, green, blue = cv2.split(np.abs(change))
+    return cv2.max(cv2.max(red, green), blue)
 
 
 def heat_overlay(image: np.ndarray, change: np.ndarray, scale: HeatScale) -> np.ndarray:
     """An image uint8 [H, W, 3] with its change [H, W] as heat on it, which is opaque from `scale.full` on."""
-    heat = np.clip((change - scale.threshold) / (scale.full - scale.threshold), 0.0, 1.0)
-    colours = HEAT_MAP[(heat * 255).astype(np.uint8)].astype(np.float32)
-    # The square root lets faint contact show early; the darkened image keeps heat the brightest thing.
-    alpha = np.sqrt(heat)[..., None]
-    return (image * (0.75 * (1 - alpha)) + colours * alpha).astype(np.uint8)
+    step = 255 / (scale.full - scale.threshold)
+    level = cv2.convertScaleAbs(np.maximum(change - scale.threshold, 0.0), alpha=step)
+    return (image * _KEPT[level] + _ADDED[level]).astype(np.uint8)
 
 
 def contact_share(change: np.ndarray, scale: HeatScale) -> float:
@@ -117,11 +121,10 @@ def tactile_image(
 
 def _compare(image: np.ndarray, reference: Reference, scale: HeatScale) -> tuple[np.ndarray, str]:
     if reference.image is None:
-        return image, f'taking the reference, no contact please: {reference.collected} of {reference.needed}'
+        return image, f'reference without contact: {reference.collected} of {reference.needed}'
     change = difference(image, reference.image)
     share, peak = contact_share(change, scale), float(change.max())
-    limits = f'{scale.threshold:g} to {scale.full:g}'
-    caption = f'change {peak:.0f} / 255   contact {100 * share:.1f} %   heat {limits}'
+    caption = f'change {peak:.0f} / 255   contact {100 * share:.1f} %'
     return heat_overlay(image, change, scale), caption
 
 

@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 
-SPACING_M = 0.004
-MAX_POINTS = 400  # some 1.6 m of path
+SPACING_M = 0.01
+MAX_POINTS = 200  # 2 m of path
 
 
 class Trail:

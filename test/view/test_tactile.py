@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from restac_ros.view.drawing import LINE_PX
 from restac_ros.view.errors import ViewError
 from restac_ros.view.tactile import (
     ZOOM,
@@ -112,7 +113,7 @@ def test_every_state_has_a_picture_of_its_own(plain: np.ndarray) -> None:
             pressed(plain, 60), reference_of(plain), SCALE, 'left', problem='no tactile frame for 2.0 s'
         ),
     ]
-    assert {state.shape for state in states} == {(128 * ZOOM + 44, 160 * ZOOM, 3)}
+    assert {state.shape for state in states} == {(128 * ZOOM + 2 * (LINE_PX + 6), 160 * ZOOM, 3)}
     assert all(state.dtype == np.uint8 for state in states)
     assert len({state.tobytes() for state in states}) == len(states)
 
@@ -123,7 +124,7 @@ def test_the_residual_is_shown_beside(plain: np.ndarray) -> None:
     without = tactile_image(plain, reference_of(plain), SCALE, 'left')
     shown = tactile_image(plain, reference_of(plain), SCALE, 'left', residual)
     assert shown.shape[0] == without.shape[0]
-    panel = shown[22:-22, without.shape[1] + 4 :].astype(int)
+    panel = shown[LINE_PX + 6 : -LINE_PX - 6, without.shape[1] + 4 :].astype(int)
     row, column = np.unravel_index(panel.sum(axis=-1)[2:-2, 2:-2].argmax(), panel[2:-2, 2:-2].shape[:2])
     cell = panel.shape[0] / 16
     assert (int((row + 2) // cell), int((column + 2) // (panel.shape[1] / 20))) == (4, 5)

@@ -1,0 +1,52 @@
+"""Gate, chunk and touch in rviz: live, or from a bag that holds the policy's topics too.
+
+    ros2 launch restac_ros gate_view.launch.py
+    ros2 launch restac_ros gate_view.launch.py bag:=DIR rviz:=false
+"""
+
+from pathlib import Path
+
+from launch.actions import LogInfo, OpaqueFunction
+from launch_ros.actions import Node
+
+from launch import LaunchDescription
+from restac_ros.contract.load import load_contract
+from restac_ros.graph import Run, config_file, find_package
+from restac_ros.launching import actions, arguments, given
+
+ARGUMENTS = {
+    'contract': ('', 'robot facts (YAML); empty: the installed config/contract.yaml'),
+    'bag': ('', 'rosbag2 to play; empty: the view listens to what is live'),
+    'rate': ('1.0', 'playing speed of the bag'),
+    'rviz': ('true', 'true: also start rviz2, where it is installed'),
+    'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
+    'run_dir': ('runs/launch', 'where the nodes put their summaries'),
+}
+
+
+def _start(context) -> list:
+    value = given(context, ARGUMENTS)
+    run = Run(
+        directory=Path(value['run_dir']).absolute(),
+        parameter_file=Path(value['params']).absolute() if value['params'] else None,
+        contract=Path(value['contract']).absolute() if value['contract'] else None,
+        bag=Path(value['bag']).absolute() if value['bag'] else None,
+        source='bag' if value['bag'] else 'none',
+        rate=float(value['rate']),
+        view=True,
+    )
+    return [*actions(run), *(_rviz(run) if value['rviz'].lower() == 'true' else [])]
+
+
+def _rviz(run: Run) -> list:
+    """rviz2 with our displays; with the robot's base, the markers' frame, as fixed frame."""
+    if find_package('rviz2') is None:
+        return [LogInfo(msg='rviz2 is not installed: sudo apt install ros-jazzy-rviz2, or pass rviz:=false')]
+    base_frame = load_contract(run.contract or config_file('contract.yaml')).robot.base_frame
+    displays = ['-d', str(config_file('restac.rviz')), '-f', base_frame]
+    return [Node(package='rviz2', executable='rviz2', arguments=displays, output='screen')]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` runs."""
+    return LaunchDescription([*arguments(ARGUMENTS), OpaqueFunction(function=_start)])

@@ -1,0 +1,54 @@
+"""A subscription outside the executor, emptied at its reader's own pace."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+
+from restac_ros.nodes.subscriptions import PolledGroup
+
+
+class PolledInput:
+    """Keeps the newest `depth` messages for `take`. Best effort: it never makes a driver wait."""
+
+    def __init__(
+        self,
+        node: Node,
+        kind: type,
+        topic: str,
+        depth: int,
+        receive: Callable[[Any], None],
+        raw: bool = False,
+    ) -> None:
+        self.received = 0
+        self._node = node
+        self._receive = receive
+        self._depth = depth
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT
+        )
+        self._subscription: Subscription = node.create_subscription(
+            kind, topic, receive, qos, callback_group=PolledGroup(), raw=raw
+        )
+
+    @property
+    def topic(self) -> str:
+        """Its full name."""
+        return self._subscription.topic_name
+
+    def take(self) -> None:
+        """Hand over what has come, oldest first, at most one queue full."""
+        subscription = self._subscription
+        with subscription.handle:
+            for _ in range(self._depth):
+                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                if taken is None:
+                    return
+                self.received += 1
+                self._receive(taken[0])
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._subscription)

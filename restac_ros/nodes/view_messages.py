@@ -1,0 +1,91 @@
+"""The view's shapes and images as the messages that rviz reads."""
+
+from array import array
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import Point, Quaternion
+from sensor_msgs.msg import Image
+from std_msgs.msg import ColorRGBA
+from visualization_msgs.msg import Marker, MarkerArray
+
+from restac_ros.framing.rotation import quaternion_from_matrix
+from restac_ros.view.shapes import Shape
+
+KINDS = {'line_strip': Marker.LINE_STRIP, 'points': Marker.POINTS, 'text': Marker.TEXT_VIEW_FACING}
+# A view that has died must not leave its last word standing in rviz.
+LIFETIME = Duration(sec=1)
+
+
+class MarkerWriter:
+    """Shapes in the base frame -> MarkerArray. What was there before and is no more is deleted at once.
+
+    The stamp stays zero: rviz then needs no transform at that very time, and none at all if its fixed frame
+    is the base frame. Markers are made once and filled anew, as making them costs more than filling them.
+    """
+
+    def __init__(self, base_frame: str) -> None:
+        self._base_frame = base_frame
+        self._present: dict[tuple[str, int], Marker] = {}
+
+    def write(self, shapes: Sequence[Shape]) -> MarkerArray:
+        """The message that makes rviz show exactly these shapes; good until the next `write`."""
+        before, self._present = self._present, {}
+        rotations = np.array([shape.pose[:3, :3] for shape in shapes]).reshape(-1, 3, 3)
+        for shape, quaternion in zip(shapes, quaternion_from_matrix(rotations).tolist(), strict=True):
+            key = shape.name, shape.number
+            marker = before.pop(key, None) or self._new(*key)
+            self._fill(marker, shape, quaternion)
+            self._present[key] = marker
+        for marker in before.values():
+            marker.action = Marker.DELETE
+        return MarkerArray(markers=[*before.values(), *self._present.values()])
+
+    def _new(self, name: str, number: int) -> Marker:
+        marker = Marker(ns=name, id=number, action=Marker.ADD, lifetime=LIFETIME)
+        marker.header.frame_id = self._base_frame
+        return marker
+
+    def _fill(self, marker: Marker, shape: Shape, quaternion: list[float]) -> None:
+        marker.type = KINDS[shape.kind]
+        marker.pose.position = _point(*shape.pose[:3, 3].tolist())
+        x, y, z, w = quaternion
+        marker.pose.orientation = Quaternion(x=x, y=y, z=z, w=w)
+        _set_size(marker, shape.size_m)
+        marker.color = _colour(*shape.colours[0].tolist())
+        marker.text = shape.text
+        marker.points = [_point(*point) for point in shape.points.tolist()]
+        # One colour for all points is said once.
+        varied = bool((shape.colours != shape.colours[0]).any())
+        marker.colors = [_colour(*colour) for colour in shape.colours.tolist()] if varied else []
+
+
+def _set_size(marker: Marker, size_m: float) -> None:
+    """Lines have a width in x, points a side in x and y, text a height in z."""
+    axes = {Marker.LINE_STRIP: 'x', Marker.POINTS: 'xy', Marker.TEXT_VIEW_FACING: 'z'}[marker.type]
+    for axis in axes:
+        setattr(marker.scale, axis, float(size_m))
+
+
+# Most points and colours are those of the time before: making them anew would be the dearest part of a view.
+@lru_cache(maxsize=4096)
+def _point(x: float, y: float, z: float) -> Point:
+    return Point(x=x, y=y, z=z)
+
+
+@lru_cache(maxsize=4096)
+def _colour(r: float, g: float, b: float, a: float) -> ColorRGBA:
+    return ColorRGBA(r=r, g=g, b=b, a=a)
+
+
+def image_message(image: np.ndarray, frame_id: str, stamp: Time) -> Image:
+    """An image uint8 [H, W, 3] RGB as a message."""
+    height, width = image.shape[:2]
+    message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+    message.header.frame_id = frame_id
+    message.header.stamp = stamp
+    # An array.array is taken as it is; rclpy would check any other sequence element by element.
+    message.data = array('B', image.tobytes())
+    return message

@@ -1,0 +1,56 @@
+"""Recordings -> one picture of a moment in them: `restac-ros view`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from restac_ros.contract.load import parse_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_reader import Bag, open_bag
+from restac_ros.dataset.journal import read_notes
+from restac_ros.view.errors import ViewError
+from restac_ros.view.playback import scene_at
+from restac_ros.view.preview import save_preview
+from restac_ros.view.scene import SceneOptions
+
+
+def render(
+    paths: Sequence[Path],
+    png: Path,
+    contract: Contract | None = None,
+    at_s: float | None = None,
+    options: SceneOptions | None = None,
+) -> Path:
+    """Draw what rviz would show `at_s` after the recordings' beginning (None: at their end) into `png`.
+
+    `paths` is a bag that holds everything, or a journal and the session log of its run. Without a `contract`
+    the one inside the recordings is used.
+
+    Raises:
+        BagError: a recording cannot be read.
+        ViewError: nothing in them can be shown, or there is no contract.
+        DecodeError: a message is not as the contract says.
+    """
+    bags = [open_bag(path) for path in paths]
+    starts = [bag.bounds_ns[0] for bag in bags if bag.bounds_ns]
+    if not starts:
+        raise ViewError(f'{", ".join(str(path) for path in paths) or "no bag"}: there is no message in it')
+    start_ns = min(starts)
+    contract = contract or _contract_inside(bags)
+    time_ns = None if at_s is None else start_ns + round(at_s * 1e9)
+    scene, end_ns = scene_at(contract, bags, time_ns, options or SceneOptions())
+    names = ', '.join(path.name for path in paths)
+    return save_preview(
+        png,
+        scene.shapes(end_ns),
+        scene.tactile_image(end_ns),
+        scene.chart_image(end_ns),
+        contract.robot.base_frame,
+        f'{names}, {(end_ns - start_ns) * 1e-9:.2f} s from the beginning',
+    )
+
+
+def _contract_inside(bags: Sequence[Bag]) -> Contract:
+    for bag in bags:
+        if text := read_notes(bag).contract_text:
+            return parse_contract(text, source=str(bag.path))
+    raise ViewError('no contract inside the recordings: name the one they were made with')
