@@ -1,0 +1,283 @@
+"""gate_view_node as a process: what it publishes follows what it is fed, and bad input is named, not shown.
+
+Nothing here waits for a fixed time: the feeder publishes until what is expected has come, or a generous
+deadline has passed.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from restac_ros.msg import ActionChunk, GateState
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
+
+from restac_ros.contract.load import load_contract
+from restac_ros.framing.kinematics import fk_hand_tcp
+from restac_ros.graph import PACKAGE, GraphError, package_prefix
+from restac_ros.nodes.gate_view_node import OUTPUT_QOS
+from restac_ros.view.colours import gate_colours
+from restac_ros.view.preview import save_preview, shapes_of
+from restac_ros.view.shapes import RING_RADIUS_M, Shape
+
+DEADLINE_S = 60.0
+PERIOD_S = 0.03
+READY_RAD = [0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785]
+DOMAIN = 80 + os.getpid() % 20
+START_S = 1_760_000_000
+
+
+class Feeder:
+    """Publishes the robot's and the policy's topics until the view shows what is expected."""
+
+    def __init__(self, contract_file: Path) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=DOMAIN)
+        self.node = rclpy.create_node('feeder', context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.contract = load_contract(contract_file)
+        streams = self.contract.streams
+        self._joints = self.node.create_publisher(JointState, streams['joints'].topic, 10)
+        self._tactile = self.node.create_publisher(Image, streams['gelsight_left'].topic, 10)
+        self._gates = self.node.create_publisher(GateState, '/policy_node/gate_state', 10)
+        self._chunks = self.node.create_publisher(ActionChunk, '/policy_node/action_chunk', 10)
+        self.got = SimpleNamespace(markers=None, tactile=None, chart=None, diagnostics='')
+        for name, kind in (('markers', MarkerArray), ('tactile', Image), ('chart', Image)):
+            self.node.create_subscription(kind, f'/gate_view_node/{name}', self._keep(name), OUTPUT_QOS)
+        self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 10)
+        self.client = self.node.create_client(Trigger, '/gate_view_node/set_reference')
+        self.now = SimpleNamespace(gate=0.75, image=plain_image(), encoding='bgr8', cut=0, policy=True)
+        self._ticks = 0
+
+    def until(self, shown: Callable[[], bool]) -> None:
+        """Feed until `shown` holds."""
+        start_ns = self.node.get_clock().now().nanoseconds
+        while not shown():
+            age_s = (self.node.get_clock().now().nanoseconds - start_ns) * 1e-9
+            assert age_s < DEADLINE_S, f'not shown in {DEADLINE_S:g} s; diagnostics: {self.got.diagnostics}'
+            self._publish()
+            self.executor.spin_once(timeout_sec=PERIOD_S)
+
+    def shapes(self) -> dict[tuple[str, int], Shape]:
+        """The last markers."""
+        found = shapes_of(self.got.markers.markers) if self.got.markers else []
+        return {(shape.name, shape.number): shape for shape in found}
+
+    def label(self) -> str:
+        """The text at the tool."""
+        shape = self.shapes().get(('label', 0))
+        return shape.text if shape else ''
+
+    def image(self, name: str) -> np.ndarray:
+        """The last picture of 'tactile' or 'chart', uint8 [H, W, 3] RGB."""
+        message = getattr(self.got, name)
+        return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def _keep(self, name: str) -> Callable[[object], None]:
+        return lambda message: setattr(self.got, name, message)
+
+    def _diagnose(self, array: DiagnosticArray) -> None:
+        for status in array.status:
+            if status.name == 'gate_view_node: view':
+                self.got.diagnostics = status.message
+
+    def _publish(self) -> None:
+        self._ticks += 1
+        joints = JointState(name=list(self.contract.streams['joints'].joints), position=READY_RAD)
+        self._joints.publish(self._stamped(joints))
+        image, encoding = self.now.image, self.now.encoding
+        message = Image(height=240, width=320, encoding=encoding, step=960)
+        message.data = image.tobytes()
+        self._tactile.publish(self._stamped(message))
+        if self.now.policy:
+            self._publish_policy()
+
+    def _publish_policy(self) -> None:
+        gate = GateState(gate=self.now.gate, logvar=-9.5, logvar_standardised=1.5, code_index=12)
+        gate.residual_norm, gate.tactile_age_ns, gate.inference_ns = 0.5, 50_000_000, 8_000_000
+        self._gates.publish(self._stamped(gate))
+        chunk = ActionChunk(chunk_id=self._ticks, step_ns=10**9, horizon=8, gate=self.now.gate)
+        chunk.header.frame_id = 'fr3_link0'
+        anchor = chunk.anchor_pose.position
+        anchor.x, anchor.y, anchor.z = tool_position().tolist()
+        steps = np.zeros((8, 6))
+        steps[:, 2] = -0.02 * np.arange(1, 9)
+        chunk.delta_pose = steps.ravel()[: 48 - self.now.cut].tolist()
+        chunk.gripper = [0.04] * 8
+        self._chunks.publish(self._stamped(chunk))
+
+    def _stamped(self, message: object) -> object:
+        message.header.stamp.sec = START_S + self._ticks // 30
+        message.header.stamp.nanosec = self._ticks % 30 * 33_000_000
+        return message
+
+
+def plain_image() -> np.ndarray:
+    return np.full((240, 320, 3), 90, np.uint8)
+
+
+def pressed_image() -> np.ndarray:
+    """A disc of 40 px at column 100, row 120, of twice the size that the model sees."""
+    return cv2.circle(plain_image(), (100, 120), 40, (90, 170, 90), -1)
+
+
+def tool_position() -> np.ndarray:
+    return fk_hand_tcp(np.array(READY_RAD))[:3, 3]
+
+
+@pytest.fixture(scope='module')
+def program() -> Path:
+    try:
+        file = package_prefix() / 'lib' / PACKAGE / 'gate_view_node'
+    except GraphError as error:
+        pytest.skip(str(error))
+    if not file.is_file():
+        pytest.skip(f'{file} is not installed: `make build`')
+    return file
+
+
+@pytest.fixture
+def start(program: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+    started: list[subprocess.Popen] = []
+
+    def run(**parameters: object) -> subprocess.Popen:
+        line = [sys.executable, str(program), '--ros-args', '-r', '__node:=gate_view_node']
+        defaults = {'contract': repository / 'config' / 'contract.yaml', 'reference_frames': 3}
+        for name, value in {**defaults, **parameters}.items():
+            line += ['-p', f'{name}:={value}']
+        env = {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+        started.append(subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def feeder(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feeder]:
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    feeder = Feeder(repository / 'config' / 'contract.yaml')
+    yield feeder
+    feeder.close()
+
+
+def test_gate_chunk_and_touch_are_shown_where_they_belong(
+    start: Callable, feeder: Feeder, tmp_path: Path
+) -> None:
+    summary = tmp_path / 'summary.json'
+    process = start(summary_file=summary)
+    feeder.until(lambda: 'gate 0.75' in feeder.label() and ('chunk steps', 0) in feeder.shapes())
+    feeder.until(lambda: feeder.got.tactile is not None and feeder.got.chart is not None)
+    shapes = feeder.shapes()
+    assert {marker.header.frame_id for marker in feeder.got.markers.markers} == {'fr3_link0'}
+    np.testing.assert_allclose(shapes['ring', 0].pose, fk_hand_tcp(np.array(READY_RAD)), atol=1e-6)
+    arc = np.linalg.norm(np.diff(shapes['ring', 1].in_base(), axis=0), axis=1).sum()
+    assert arc == pytest.approx(0.75 * 2 * np.pi * RING_RADIUS_M, rel=1e-2)
+    path = shapes['chunk', 0].in_base()
+    np.testing.assert_allclose(path[0], tool_position(), atol=1e-6)
+    np.testing.assert_allclose(path[-1] - path[0], [0, 0, -0.16], atol=1e-6)
+    np.testing.assert_allclose(shapes['chunk steps', 0].colours[0, :3] * 255, gate_colours(0.75), atol=1)
+    assert 'code 12' in shapes['label', 0].text
+    assert feeder.got.chart.encoding == feeder.got.tactile.encoding == 'rgb8'
+
+    png = save_preview(
+        tmp_path / 'rviz.png',
+        list(shapes.values()),
+        feeder.image('tactile'),
+        feeder.image('chart'),
+        'fr3_link0',
+    )
+    picture = cv2.imread(str(png))[..., ::-1].astype(int)
+    assert (np.abs(picture - gate_colours(0.75).astype(int)).max(axis=-1) < 25).sum() > 500
+
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_S) == 0
+    counted = json.loads(summary.read_text())
+    assert counted['received']['gate'] > 0
+    assert counted['latencies_ms']['draw']['count'] > 0
+
+
+def test_a_press_is_hot_until_it_becomes_the_reference(start: Callable, feeder: Feeder) -> None:
+    start()
+
+    def heat() -> int:
+        """How much brighter the press is than the rest; zoom and caption leave it at about (100, 140)."""
+        image = feeder.image('tactile').astype(int)
+        return int(image[130:150, 90:110].max() - image[130:150, 250:270].max())
+
+    feeder.until(lambda: feeder.got.tactile is not None and 'gate' in feeder.label())
+    feeder.until(lambda: feeder.got.diagnostics == 'all inputs are shown')
+    feeder.now.image = pressed_image()
+    feeder.until(lambda: heat() > 100)
+    assert feeder.client.wait_for_service(DEADLINE_S)
+    answer = feeder.client.call_async(Trigger.Request())
+    feeder.until(answer.done)
+    assert answer.result().success
+    assert 'next 3 tactile frames' in answer.result().message
+    feeder.until(lambda: heat() < 80)
+
+
+def test_a_policy_that_stops_is_said_to_have_stopped(start: Callable, feeder: Feeder) -> None:
+    start(stale_s=0.5)
+    feeder.until(lambda: 'gate 0.75' in feeder.label())
+    feeder.now.policy = False
+    feeder.until(lambda: feeder.label().startswith('no gate for'))
+    assert ('ring', 1) not in feeder.shapes()
+
+
+def test_bad_input_is_named_and_recovered_from(start: Callable, feeder: Feeder) -> None:
+    start()
+    feeder.until(lambda: 'gate 0.75' in feeder.label())
+    feeder.now.gate = float('nan')
+    feeder.until(lambda: 'gate nan' in feeder.label())
+    assert ('ring', 1) not in feeder.shapes()
+    feeder.now.gate, feeder.now.cut = 0.4, 5
+    feeder.until(lambda: 'horizon 8 and 43 numbers' in feeder.got.diagnostics)
+    feeder.now.cut, feeder.now.encoding = 0, 'mono16'
+    feeder.until(lambda: "encoding 'mono16'" in feeder.got.diagnostics)
+    feeder.now.encoding = 'bgr8'
+    feeder.until(lambda: feeder.got.diagnostics == 'all inputs are shown')
+    assert 'gate 0.40' in feeder.label()
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'words'),
+    [
+        ({'heat_threshold': 90.0}, 'threshold 90, full 60'),
+        ({'tactile_stream': 'gelsight_right'}, "'gelsight_right'"),
+        ({'rate_hz': 0.0}, "'rate_hz' is 0.0"),
+        ({'rate': 15.0}, 'rate_hz'),
+    ],
+)
+def test_contradictory_parameters_are_refused_with_the_remedy(
+    parameters: dict, words: str, start: Callable
+) -> None:
+    process = start(exit_on_refusal=True, **parameters)
+    assert process.wait(DEADLINE_S) == 1
+    said = process.stderr.read()
+    assert 'cannot configure' in said
+    assert words in said
