@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 WINDOW = 16_384  # at 100 Hz nearly three minutes
+LATEST = 32
 
 
 class Percentiles(NamedTuple):
@@ -22,6 +23,7 @@ class LatencyTracker:
 
     def __init__(self, window: int = WINDOW) -> None:
         self._recent_ns: deque[int] = deque(maxlen=window)
+        self._latest_ns: deque[int] = deque(maxlen=LATEST)
         self._count = 0
         self._max_ns = 0
 
@@ -30,6 +32,12 @@ class LatencyTracker:
         self._count += 1
         self._max_ns = max(self._max_ns, duration_ns)
         self._recent_ns.append(duration_ns)
+        self._latest_ns.append(duration_ns)
+
+    @property
+    def recent_max_ns(self) -> int:
+        """The longest of the last few durations; 0 before the first."""
+        return max(self._latest_ns.copy(), default=0)
 
     def percentiles(self) -> Percentiles | None:
         """None before the first duration."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -17,8 +18,8 @@ from restac_ros.nodes.parameters import (
     NodeParameters,
     ParameterError,
     declare_parameters,
+    judge_changes,
     read_parameters,
-    refuse_changes,
 )
 from restac_ros.nodes.summary_file import write_summary
 
@@ -46,7 +47,8 @@ class ManagedNode(LifecycleNode):
         self.stop_requests = 0
         # Diagnostics and pacing go on while a simulated clock stands still.
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self.add_on_set_parameters_callback(self._check_changes)
+        self.add_post_set_parameters_callback(self._note_changes)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self.publish_diagnostics, clock=self.steady_clock)
 
@@ -76,6 +78,9 @@ class ManagedNode(LifecycleNode):
     def request_stop(self) -> None:
         """Ctrl-C or SIGTERM: `run_node` ends the process in order. A second one: without waiting."""
         self.stop_requests += 1
+
+    def parameters_changed(self) -> None:
+        """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
 
     def now_ns(self) -> int:
         """The node's clock: the system's, or a simulated one."""
@@ -153,8 +158,13 @@ class ManagedNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: after an unexpected exception, which has been logged: back to unconfigured."""
-        self.deactivate()
-        self.cleanup()
+        try:
+            self.deactivate()
+            self.cleanup()
+        except Exception:  # noqa: BLE001  rclpy would drop it without a word
+            traceback.print_exc()
+            self.phase = 'finalized'
+            return TransitionCallbackReturn.ERROR
         self.phase = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
 
@@ -179,8 +189,12 @@ class ManagedNode(LifecycleNode):
         value = self.get_parameter(name).value
         return value if isinstance(value, type(default)) else default
 
-    def _on_set_parameters(self, changes: list[Parameter]) -> Any:
-        changed = [parameter.name for parameter in changes]
+    def _check_changes(self, changes: list[Parameter]) -> SetParametersResult:
         if self.phase == 'unconfigured':
-            changed = []
-        return refuse_changes(self.model, changed)
+            return SetParametersResult(successful=True)
+        return judge_changes(self, self.model, changes)
+
+    def _note_changes(self, changes: list[Parameter]) -> None:
+        if self.phase != 'unconfigured' and any(change.name in self.model.changeable for change in changes):
+            self.parameters = read_parameters(self, self.model)
+            self.parameters_changed()

@@ -51,10 +51,15 @@ class LiveFrames:
             selection = self._framer.select(time_ns, streams)
         return self._framer.compose(selection)
 
-    def statuses(self) -> dict[str, StreamStatus]:
-        """Every stream's newest sample and whether it is in time; nothing is decoded."""
+    def look(self, streams: Collection[str]) -> tuple[Frame, dict[str, StreamStatus]]:
+        """The frame of the named streams, and whether every stream is in time, at one instant.
+
+        Streams that are not named are not decoded, so that their status does not tell whether they can be.
+        """
         time_ns = self._now_ns()
         self._take_pending()
         with self._lock:
             selection = self._framer.select(time_ns, None)
-        return {name: status for name, (_, status) in selection.chosen.items()}
+        statuses = {name: status for name, (_, status) in selection.chosen.items()}
+        named = {name: selection.chosen[name] for name in streams}
+        return self._framer.compose(selection._replace(chosen=named)), statuses

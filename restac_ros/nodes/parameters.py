@@ -102,17 +102,26 @@ def read_parameters(node: Node, model: type[NodeParameters]) -> NodeParameters:
     Raises:
         ParameterError: naming every fault.
     """
+    return model.from_values(_values(node))
+
+
+def judge_changes(node: Node, model: type[NodeParameters], changes: list[Parameter]) -> SetParametersResult:
+    """Whether a configured node's parameters may change: those in `model.changeable`, to valid values."""
+    ours = [change for change in changes if change.name in model.model_fields]
+    if fixed := [change.name for change in ours if change.name not in model.changeable]:
+        reason = f'{", ".join(fixed)} is read when the node is configured: deactivate and clean up first'
+        return SetParametersResult(successful=False, reason=reason)
+    try:
+        model.from_values(_values(node) | {change.name: change.value for change in ours})
+    except ParameterError as error:
+        return SetParametersResult(successful=False, reason=str(error))
+    return SetParametersResult(successful=True)
+
+
+def _values(node: Node) -> dict[str, object]:
+    """All parameters of a node that aren't rcl's."""
     values = {name: parameter.value for name, parameter in node.get_parameters_by_prefix('').items()}
-    return model.from_values({name: value for name, value in values.items() if not _is_rcl(name)})
-
-
-def refuse_changes(model: type[NodeParameters], names: list[str]) -> SetParametersResult:
-    """The answer to a change of parameters on a configured node."""
-    fixed = [name for name in names if name in model.model_fields and name not in model.changeable]
-    if not fixed:
-        return SetParametersResult(successful=True)
-    reason = f'{", ".join(fixed)} is read when the node is configured: deactivate and clean up first'
-    return SetParametersResult(successful=False, reason=reason)
+    return {name: value for name, value in values.items() if not _is_rcl(name)}
 
 
 def _is_rcl(name: str) -> bool:

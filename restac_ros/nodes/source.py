@@ -139,10 +139,11 @@ class SourceNode(ManagedNode):
             raise
 
     def _play(self) -> bool:
-        begun_ns = time.monotonic_ns()
         self.get_logger().info('playing')
+        # Two clocks, read at once: stamps are of the system's, pacing is steady.
+        messages, begun_ns = self.messages(time.time_ns()), time.monotonic_ns()
         return play(
-            self.messages(time.time_ns()),
+            messages,
             self.publish,
             lambda: time.monotonic_ns() - begun_ns,
             self._halt.wait,

@@ -22,7 +22,7 @@ from restac_ros.nodes.tally import StreamTally
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
 MIN_DEPTH = 16
 # Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
-# taken from their queues by a timer instead. Receive times are the middleware's, so nothing is dated later.
+# taken from their queues by a timer instead, and dated by when the middleware had them.
 POLL_ABOVE_HZ = 150.0
 POLL_PERIOD_S = 0.005
 
@@ -85,7 +85,7 @@ class Subscriptions:
         self._sim_time = node.get_parameter('use_sim_time').value
         self._taking = threading.Lock()
         self._polled: list[tuple[str, Subscription]] = []
-        self._subscriptions: list[Subscription] = []
+        self._all: list[Subscription] = []
         for name, spec in contract.streams.items():
             self._subscribe(name, spec)
         self._timer: Timer | None = None
@@ -97,10 +97,10 @@ class Subscriptions:
         with self._taking:
             for name, subscription in self._polled:
                 with subscription.handle:
-                    while (
-                        taken := subscription.handle.take_message(subscription.msg_type, True)
-                    ) is not None:
-                        self._receive(name, *taken)
+                    take = subscription.handle.take_message
+                    while (taken := take(subscription.msg_type, True)) is not None:
+                        cdr, info = taken
+                        self._receive(name, cdr, info, self._arrival_ns(info))
 
     def check_publishers(self) -> None:
         """Say which topic nobody publishes, and which is published as another type."""
@@ -121,7 +121,7 @@ class Subscriptions:
             self._node.destroy_timer(self._timer)
         with self._taking:
             self._polled.clear()
-        for subscription in self._subscriptions:
+        for subscription in self._all:
             self._node.destroy_subscription(subscription)
 
     def _subscribe(self, name: str, spec: Stream) -> None:
@@ -129,7 +129,7 @@ class Subscriptions:
         subscription = self._node.create_subscription(
             message_class(spec.type),
             spec.topic,
-            lambda cdr, info: self._receive(name, cdr, info),
+            lambda cdr, info: self._on_message(name, cdr, info),
             stream_qos(spec),
             callback_group=PolledGroup() if polled else None,
             event_callbacks=SubscriptionEventCallbacks(
@@ -137,13 +137,17 @@ class Subscriptions:
             ),
             raw=True,
         )
-        self._subscriptions.append(subscription)
+        self._all.append(subscription)
         if polled:
             self._polled.append((name, subscription))
 
-    def _receive(self, name: str, cdr: bytes, info: dict) -> None:
+    def _on_message(self, name: str, cdr: bytes, info: dict) -> None:
+        """A message of a slower stream, after what had come before it: samples are in order of receipt."""
+        self.take_polled()
+        self._receive(name, cdr, info, self._node.now_ns())
+
+    def _receive(self, name: str, cdr: bytes, info: dict, receive_ns: int) -> None:
         tally = self.tallies[name]
-        receive_ns = self._receive_ns(info)
         tally.count(info['publication_sequence_number'], len(cdr), receive_ns)
         try:
             sample = make_sample(self._contract, name, cdr, receive_ns)
@@ -156,7 +160,7 @@ class Subscriptions:
             self._warn_of_zero_stamps(name)
         self._on_sample(sample)
 
-    def _receive_ns(self, info: dict) -> int:
+    def _arrival_ns(self, info: dict) -> int:
         """When the middleware had the message whole, by the node's clock."""
         arrival_ns = info['received_timestamp']
         if not arrival_ns:

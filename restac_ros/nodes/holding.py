@@ -1,0 +1,61 @@
+"""Why no chunk may be planned: invalid streams, and products older than they may be."""
+
+from collections.abc import Iterable, Mapping
+
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.frame import StreamStatus
+from restac_ros.nodes.complaints import Complaint
+
+_STREAM_REMEDIES = {
+    'missing': 'start the driver, or correct the topic in the contract',
+    'stale': 'see whether the driver runs; if it is only slow, raise max_age_ms or correct latency_ms',
+}
+NOT_YET = frozenset({'missing', 'pending'})  # at the beginning these are no news
+
+# Why not, by what is at fault: a stream, 'prefix', 'touch', 'act' ...
+Reasons = dict[str, Complaint]
+
+
+def invalid_streams(contract: Contract, statuses: Mapping[str, StreamStatus], every: bool = False) -> Reasons:
+    """What is wrong with required streams, or with `every` stream given."""
+    return {
+        name: _stream_complaint(contract, name, status)
+        for name, status in statuses.items()
+        if not status.valid and (every or contract.streams[name].required)
+    }
+
+
+def pending(name: str) -> Reasons:
+    """A product that is not there yet."""
+    return {name: Complaint('pending', f'the first {name} is not ready yet')}
+
+
+def too_old(name: str, age_ns: int, limit_ns: int) -> Reasons:
+    """Nothing, or that a product is older than its limit."""
+    if age_ns <= limit_ns:
+        return {}
+    remedy = f'the machine is too slow or too busy for this model; else raise max_{name}_age_ms'
+    return {
+        name: Complaint(
+            'stale', f'{name} is {age_ns / 1e6:.0f} ms old, limit {limit_ns / 1e6:.0f} ms', remedy
+        )
+    }
+
+
+def refused(name: str, error: Exception) -> Reasons:
+    """A call of the policy that gave nothing to be used."""
+    return {name: Complaint('refused', f'{name}: {error}')}
+
+
+def merged(several: Iterable[Reasons]) -> Reasons:
+    """All of them; of two about one subject the first, which was found at the later time."""
+    result: Reasons = {}
+    for reasons in several:
+        result = reasons | result
+    return result
+
+
+def _stream_complaint(contract: Contract, name: str, status: StreamStatus) -> Complaint:
+    kind = status.reason.partition(':')[0]
+    found = f'{name} ({contract.streams[name].topic}) {status.reason}'
+    return Complaint(kind, found, _STREAM_REMEDIES.get(kind, ''))

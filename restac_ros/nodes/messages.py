@@ -1,0 +1,88 @@
+"""Plain values -> this package's messages."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from builtin_interfaces.msg import Time as TimeMessage
+from rclpy.time import Time
+
+from restac_ros.contract.schema import Contract
+from restac_ros.control import quaternion
+from restac_ros.msg import ActionChunk, GateState, RecorderStatus
+from restac_ros.nodes.recorder import RecorderReport
+
+if TYPE_CHECKING:  # the recorder speaks without loading JAX
+    from restac_ros.nodes.policy_runtime import PlannedChunk, TouchReading
+
+_RECORDER_STATES = {
+    'idle': RecorderStatus.STATE_IDLE,
+    'recording': RecorderStatus.STATE_RECORDING,
+    'saving': RecorderStatus.STATE_SAVING,
+    'error': RecorderStatus.STATE_ERROR,
+}
+_TO_QUATERNION = {'rpy': quaternion.from_rpy, 'rotvec': quaternion.from_rotvec}
+
+
+def chunk_message(contract: Contract, planned: 'PlannedChunk') -> ActionChunk:
+    """A planned chunk, anchored at the state it was planned from."""
+    chunk, message = planned.chunk, ActionChunk()
+    state = np.asarray(chunk.state, dtype=np.float64)
+    message.header.stamp = Time(nanoseconds=planned.stamp_ns).to_msg()
+    message.header.frame_id = contract.robot.base_frame
+    message.chunk_id = planned.chunk_id
+    position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
+    position.x, position.y, position.z = state[:3].tolist()
+    xyzw = _TO_QUATERNION[contract.rotation.convention](state[3:6])
+    orientation.x, orientation.y, orientation.z, orientation.w = xyzw.tolist()
+    message.anchor_state = state[:6]
+    message.anchor_gripper = float(state[6])
+    message.rotation_convention = contract.rotation.convention
+    message.delta_composition = contract.action.delta
+    message.step_ns = contract.period_ns
+    message.horizon = chunk.horizon
+    message.delta_pose = np.asarray(chunk.delta_pose, dtype=np.float64).reshape(-1).tolist()
+    message.gripper = np.asarray(chunk.gripper_opening_m, dtype=np.float64).tolist()
+    message.valid_until = Time(nanoseconds=planned.valid_until_ns).to_msg()
+    message.gate = math.nan if chunk.gate is None else chunk.gate
+    message.prefix_age_ns = planned.prefix_age_ns
+    message.tactile_age_ns = planned.tactile_age_ns or 0
+    message.inference_ns = planned.inference_ns
+    return message
+
+
+def gate_message(reading: 'TouchReading', frame_id: str) -> GateState:
+    """What touch said about one tactile frame."""
+    touch, message = reading.touch, GateState()
+    message.header.stamp = Time(nanoseconds=touch.stamp_ns).to_msg()
+    message.header.frame_id = frame_id
+    message.gate = touch.gate
+    message.logvar = touch.logvar
+    message.logvar_standardised = touch.logvar_standardised
+    message.code_index = touch.code_index
+    message.residual_norm = touch.residual_norm
+    message.tactile_age_ns = max(0, reading.published_ns - touch.stamp_ns)
+    message.inference_ns = reading.inference_ns
+    message.saturated = touch.saturated
+    return message
+
+
+def recorder_message(
+    stamp: TimeMessage, report: RecorderReport, dataset: str, lost: Mapping[str, int]
+) -> RecorderStatus:
+    """How the recorder stands; `lost` counts messages that never reached it, by stream."""
+    message = RecorderStatus()
+    message.header.stamp = stamp
+    message.state = _RECORDER_STATES[report.state]
+    message.message, message.task = report.message, report.task
+    message.episode = report.episodes
+    message.journal, message.dataset = report.journal, dataset
+    message.frames, message.bytes = report.rows, report.bytes_written
+    message.disk_free = report.disk_free
+    message.streams = list(report.received)
+    message.received = list(report.received.values())
+    message.written = [report.written[name] for name in report.received]
+    message.dropped = [report.dropped[name] for name in report.received]
+    message.lost = [lost.get(name, 0) for name in report.received]
+    return message

@@ -1,0 +1,220 @@
+"""Runs a policy on the robot's streams: publishes action chunks, and what touch says of each frame."""
+
+import time
+from typing import Literal
+
+from pydantic import Field
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.timer import Timer
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.msg import ActionChunk, GateState
+from restac_ros.nodes.complaints import Complaints
+from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
+from restac_ros.nodes.holding import Reasons
+from restac_ros.nodes.latency import Latencies
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.live_frames import LiveFrames
+from restac_ros.nodes.messages import chunk_message, gate_message
+from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
+from restac_ros.nodes.policy_runtime import (
+    STAGES,
+    Outputs,
+    PlannedChunk,
+    PolicyRuntime,
+    RunCounts,
+    RuntimeSettings,
+    TouchReading,
+)
+from restac_ros.nodes.priority import call_niced
+from restac_ros.nodes.running import run_node
+from restac_ros.nodes.subscriptions import Subscriptions
+from restac_ros.nodes.summary_file import latency_summary, streams_summary
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.normalization import NormStatsError
+from restac_ros.policy.policy import Policy
+from restac_ros.policy.tokenizer import TokenizerError
+
+# One chunk replaces the other; a gate is a reading of which none should be missed.
+CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
+GATE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=32, reliability=ReliabilityPolicy.RELIABLE)
+WATCH_PERIOD_S = 0.5
+MAKE_ONE = '`restac-ros init-checkpoint` makes one with random weights'
+
+
+class PolicyParameters(NodeParameters):
+    """See config/policy.yaml."""
+
+    changeable = frozenset({'prompt'})
+
+    checkpoint: OptionalPath = Field(description='checkpoint directory')
+    prompt: str = Field(min_length=1, description='what the robot shall do; may be changed while running')
+    tokenizer: OptionalPath = Field(description="SentencePiece file; empty: the checkpoint's own")
+    dtype: Literal['checkpoint', 'float32', 'bfloat16'] = Field(description='arithmetic of the network')
+    flow_steps: int = Field(ge=1, le=100, description='Euler steps of one chunk')
+    seed: int = Field(ge=0, description='of the noise that chunks are drawn from')
+    replan_hz: float = Field(gt=0, le=200, description='chunks a second')
+    chunk_validity_ms: Milliseconds = Field(description='latest start of a chunk after its observation')
+    max_prefix_age_ms: Milliseconds = Field(description='oldest image behind a chunk; 0: derived')
+    max_touch_age_ms: Milliseconds = Field(description='oldest tactile frame behind a chunk; 0: derived')
+    niceness: int = Field(ge=0, le=19, description="lowers the priority of the network's threads")
+    compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')
+
+
+class PolicyNode(ManagedNode):
+    """Configure: load, compile, warm up. Activate: subscribe, run the three workers, publish."""
+
+    model = PolicyParameters
+    refusals = (CheckpointError, PolicyError, NormStatsError, TokenizerError)
+
+    def __init__(self) -> None:
+        super().__init__('policy_node')
+        logger = self.get_logger()
+        self._complaints = Complaints(logger.warning, logger.info)
+        self._holding = Complaints(lambda text: logger.error(f'no chunk: {text}'), logger.info)
+        self._chunks = self.create_publisher(ActionChunk, '~/action_chunk', CHUNK_QOS)
+        self._gates = self.create_publisher(GateState, '~/gate_state', GATE_QOS)
+        self._latencies = Latencies(*STAGES)
+        self._counts = RunCounts()
+        self._policy: Policy | None = None
+        self._streams: Subscriptions | None = None
+        self._frames: LiveFrames | None = None
+        self._runtime: PolicyRuntime | None = None
+        self._stream_diagnostics: StreamDiagnostics | None = None
+        self._timer: Timer | None = None
+        self._failure = ''
+        self._reasons: Reasons = {}
+
+    def configure(self) -> None:
+        parameters, logger, begun_s = self.parameters, self.get_logger(), time.monotonic()
+        contract = load_contract(parameters.contract_path)
+        if parameters.checkpoint is None:
+            raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
+        self._policy = call_niced(parameters.niceness, lambda: self._load(contract))
+        for note in self._policy.notes:
+            logger.warning(note)
+        logger.info(f'{parameters.checkpoint} is loaded; compiling, which takes long the first time')
+        call_niced(parameters.niceness, self._policy.warm_up)
+        logger.info(f'ready after {time.monotonic() - begun_s:.1f} s')
+
+    def activate(self) -> None:
+        self._failure, self._reasons = '', {}
+        self._complaints.forget()
+        self._holding.forget()
+        self._latencies, self._counts = Latencies(*STAGES), RunCounts()
+        contract = self._policy.contract
+        self._stream_diagnostics = StreamDiagnostics({n: s.rate_hz for n, s in contract.streams.items()})
+        self._frames = LiveFrames(contract, self.now_ns, self._take_polled)
+        outputs = Outputs(self._publish_chunk, self._publish_touch, self._note_reasons, self._note_failure)
+        self._runtime = PolicyRuntime(
+            self._policy, self._frames, self._settings(), self.now_ns, outputs, self._latencies, self._counts
+        )
+        self._streams = Subscriptions(self, contract, self._frames.push, self._complaints)
+        self._runtime.start()
+        self._timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
+
+    def deactivate(self) -> None:
+        if self._timer:
+            self.destroy_timer(self._timer)
+            self._timer = None
+        if self._runtime:
+            self._runtime.stop()
+            self._runtime = None
+        if self._streams:
+            self._streams.destroy()
+
+    def cleanup(self) -> None:
+        self._policy = None
+
+    def summarise(self) -> dict[str, object]:
+        counts = self._counts
+        return {
+            'streams': streams_summary(self._streams.tallies) if self._streams else {},
+            'prefixes': counts.prefixes,
+            'touches': counts.touches,
+            'chunks': counts.chunks,
+            'held': counts.held,
+            'hold_reasons': counts.hold_reasons,
+            'gate': {'min': counts.gate_min, 'max': counts.gate_max, 'saturated': counts.saturated},
+            'latency_ms': latency_summary(self._latencies),
+        }
+
+    def diagnose(self) -> list[Status]:
+        if self._runtime is None:
+            return []
+        statuses = self._frames.look(())[1]
+        ages = {name: status.age_ns for name, status in statuses.items()}
+        reasons = {subject: complaint.text for subject, complaint in self._reasons.items()}
+        reasons |= {name: status.reason for name, status in statuses.items() if not status.valid}
+        streams = self._stream_diagnostics.statuses(self._streams.tallies, ages, reasons, time.monotonic_ns())
+        held = '; '.join(complaint.text for complaint in self._reasons.values())
+        counted = {'chunks': str(self._counts.chunks), 'held': str(self._counts.held)}
+        planning = Status('planning', 'error' if held else 'ok', held or 'publishing chunks', counted)
+        return [planning, *streams, *latency_statuses(self._latencies)]
+
+    def parameters_changed(self) -> None:
+        if self._runtime:
+            self._runtime.request_prompt(self.parameters.prompt)
+
+    def _load(self, contract: Contract) -> Policy:
+        parameters = self.parameters
+        return Policy.load(
+            parameters.checkpoint,
+            contract,
+            parameters.prompt,
+            tokenizer=parameters.tokenizer,
+            dtype=None if parameters.dtype == 'checkpoint' else parameters.dtype,
+            num_steps=parameters.flow_steps,
+            seed=parameters.seed,
+            compile_cache=parameters.compile_cache,
+        )
+
+    def _settings(self) -> RuntimeSettings:
+        parameters = self.parameters
+        return RuntimeSettings(
+            replan_period_ns=round(1e9 / parameters.replan_hz),
+            niceness=parameters.niceness,
+            chunk_validity_ns=round(parameters.chunk_validity_ms * 1e6),
+            max_prefix_age_ns=round(parameters.max_prefix_age_ms * 1e6) or None,
+            max_touch_age_ns=round(parameters.max_touch_age_ms * 1e6) or None,
+        )
+
+    def _take_polled(self) -> None:
+        if self._streams:
+            self._streams.take_polled()
+
+    # Called from the workers' threads.
+
+    def _publish_chunk(self, planned: PlannedChunk) -> None:
+        self._chunks.publish(chunk_message(self._policy.contract, planned))
+
+    def _publish_touch(self, reading: TouchReading) -> None:
+        self._gates.publish(gate_message(reading, self._policy.tactile_stream))
+
+    def _note_reasons(self, reasons: Reasons) -> None:
+        self._reasons = reasons
+        self._holding.update(reasons)
+
+    def _note_failure(self, text: str) -> None:
+        self._failure = text
+
+    def _watch(self) -> None:
+        """Look at the publishers; leave the active state when a worker has died."""
+        if self._failure:
+            self.report_problem(
+                f'{self._failure}; no chunks any more; `ros2 lifecycle set` activate tries again'
+            )
+            self.trigger_deactivate()
+            return
+        self._streams.check_publishers()
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(PolicyNode)
+
+
+if __name__ == '__main__':
+    main()

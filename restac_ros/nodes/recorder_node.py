@@ -1,0 +1,232 @@
+"""Records episodes from the robot's streams: a journal while recording, a LeRobot episode on save."""
+
+import time
+from collections.abc import Callable
+
+from pydantic import Field
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.timer import Timer
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.errors import DatasetError, JournalError
+from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.complaints import Complaints
+from restac_ros.nodes.conversion import OnGap
+from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.messages import recorder_message
+from restac_ros.nodes.parameters import NodeParameters, OptionalPath, ParameterError
+from restac_ros.nodes.recorder import Recorder, RecorderError, RecorderSettings
+from restac_ros.nodes.running import run_node
+from restac_ros.nodes.subscriptions import Subscriptions
+from restac_ros.nodes.summary_file import streams_summary
+
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+POLL_PERIOD_S = 0.25
+STATUS_EVERY = 4  # polls
+
+
+class RecorderParameters(NodeParameters):
+    """See config/recorder.yaml."""
+
+    changeable = frozenset({'task'})
+
+    dataset: OptionalPath = Field(description='LeRobot data set, made if absent; empty: journals only')
+    journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
+    task: str = Field(description='what the next episode shows; may change while running')
+    autostart_recording: bool = Field(description='begin an episode when activated')
+    save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')
+    on_gap: OnGap = Field(description='refuse an episode with a gap, or keep its longest run without one')
+    queue_mb: float = Field(gt=0, le=65_536, description='messages that may wait for the disk, MB')
+    min_free_gb: float = Field(ge=0, le=65_536, description='end a recording when less disk is left, GB')
+
+
+class RecorderNode(ManagedNode):
+    """Services ~/start, ~/save, ~/discard (std_srvs/Trigger), topic ~/task (String), status on ~/status."""
+
+    model = RecorderParameters
+    refusals = (DatasetError, JournalError, RecorderError)
+
+    def __init__(self) -> None:
+        super().__init__('recorder_node')
+        logger = self.get_logger()
+        self._complaints = Complaints(logger.warning, logger.info)
+        self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
+        self.create_subscription(String, '~/task', self._on_task, 10)
+        self.create_service(Trigger, '~/start', lambda _, answer: self._answer(self._start, answer))
+        self.create_service(Trigger, '~/save', lambda _, answer: self._answer(self._save, answer))
+        self.create_service(Trigger, '~/discard', lambda _, answer: self._answer(self._discard, answer))
+        self._contract: Contract | None = None
+        self._recorder: Recorder | None = None
+        self._streams: Subscriptions | None = None
+        self._stream_diagnostics: StreamDiagnostics | None = None
+        self._timer: Timer | None = None
+        self._polls = 0
+        self._task = ''
+        self._lost_before: dict[str, int] = {}
+
+    def configure(self) -> None:
+        parameters = self.parameters
+        self._contract, self._task = load_contract(parameters.contract_path), parameters.task
+        journal_dir, dataset = parameters.journal_dir, parameters.dataset
+        if journal_dir is None:
+            if dataset is None:
+                raise ParameterError('neither dataset nor journal_dir is given: pass -p dataset:=DIRECTORY')
+            journal_dir = dataset.with_name(dataset.name + '.journals')
+        settings = RecorderSettings(
+            journal_dir=journal_dir,
+            dataset=dataset,
+            queue_bytes=round(parameters.queue_mb * 1e6),
+            min_free_bytes=round(parameters.min_free_gb * 1e9),
+            on_gap=parameters.on_gap,
+        )
+        logger = self.get_logger()
+        self._recorder = Recorder(
+            self._contract,
+            settings,
+            self.now_ns,
+            inform=lambda text: logger.info(text),
+            warn=lambda text: logger.warning(text),
+            fail=self.report_problem,
+        )
+        self._timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self.steady_clock)
+
+    def activate(self) -> None:
+        self._complaints.forget()
+        streams = self._contract.streams
+        self._stream_diagnostics = StreamDiagnostics({name: spec.rate_hz for name, spec in streams.items()})
+        self._streams = Subscriptions(self, self._contract, self._recorder.offer, self._complaints)
+        self._lost_before = dict.fromkeys(streams, 0)
+        if self.parameters.autostart_recording:
+            self.get_logger().info(self._start())
+
+    def deactivate(self) -> None:
+        if self._streams:
+            self._streams.take_polled()
+            self._streams.destroy()
+        if self._recorder and self._recorder.is_recording:
+            self.get_logger().info(self._recorder.save(convert=self.parameters.save_on_shutdown))
+        self._publish_status()
+
+    def cleanup(self) -> None:
+        if self._timer:
+            self.destroy_timer(self._timer)
+            self._timer = None
+        if self._recorder:
+            self._recorder.stop_converting()
+            self._recorder = None
+
+    def finish(self) -> None:
+        """Wait until the last episode is in the data set, unless asked a second time to stop."""
+        recorder = self._recorder
+        if recorder and recorder.busy:
+            self.get_logger().info('finishing the last episode; a second Ctrl-C keeps its journal only')
+        while recorder and recorder.busy and self.stop_requests < 2:
+            recorder.poll()
+            self._publish_status()
+            time.sleep(0.1)
+        if recorder:
+            recorder.stop_converting()
+            self._publish_status()
+
+    def summarise(self) -> dict[str, object]:
+        if self._recorder is None:
+            return {}
+        report = self._recorder.report()
+        return {
+            'streams': streams_summary(self._streams.tallies) if self._streams else {},
+            'dataset': str(self.parameters.dataset or ''),
+            'journal': report.journal,
+            'episodes': [converted.episode for converted in self._recorder.saved if not converted.failure],
+            'failures': [converted.failure for converted in self._recorder.saved if converted.failure],
+            'frames': sum(converted.rows for converted in self._recorder.saved),
+            'bytes': report.bytes_written,
+            'received': dict(report.received),
+            'written': dict(report.written),
+            'dropped': dict(report.dropped),
+        }
+
+    def diagnose(self) -> list[Status]:
+        if self._recorder is None:
+            return []
+        report = self._recorder.report()
+        values = {
+            'task': report.task,
+            'journal': report.journal,
+            'dropped': str(sum(report.dropped.values())),
+            'disk_free_gb': f'{report.disk_free / 1e9:.1f}',
+        }
+        level = 'error' if report.state == 'error' else 'warn' if sum(report.dropped.values()) else 'ok'
+        statuses = [Status('recording', level, report.message or report.state, values)]
+        if self._streams and self.phase == 'active':
+            now_ns, tallies = self.now_ns(), self._streams.tallies
+            ages = {n: now_ns - t.last_receive_ns if t.last_receive_ns else None for n, t in tallies.items()}
+            statuses += self._stream_diagnostics.statuses(tallies, ages, {}, time.monotonic_ns())
+        return statuses
+
+    def parameters_changed(self) -> None:
+        self._task = self.parameters.task
+
+    def _on_task(self, message: String) -> None:
+        self._task = message.data
+
+    def _start(self) -> str:
+        text = self._recorder.start(self._task)
+        self.problem = ''
+        self._lost_before = {name: tally.lost for name, tally in self._streams.tallies.items()}
+        return text
+
+    def _save(self) -> str:
+        self._streams.take_polled()
+        return self._recorder.save()
+
+    def _discard(self) -> str:
+        return self._recorder.discard()
+
+    def _answer(self, action: Callable[[], str], answer: Trigger.Response) -> Trigger.Response:
+        """Answer a service: what was done, or why not."""
+        try:
+            if self.phase != 'active':
+                raise RecorderError(f'the recorder is {self.phase}: activate it first')
+            answer.message, answer.success = action(), True
+        except self.refusals as error:
+            answer.message, answer.success = str(error), False
+        log = self.get_logger().info if answer.success else self.get_logger().error
+        log(answer.message)
+        self._publish_status()
+        return answer
+
+    def _poll(self) -> None:
+        before = self._recorder.report().state
+        self._recorder.poll()
+        self._polls += 1
+        if self._polls % STATUS_EVERY == 0 or self._recorder.report().state != before:
+            self._publish_status()
+        if self._streams and self._polls % STATUS_EVERY == 0 and self.phase == 'active':
+            self._streams.check_publishers()
+
+    def _publish_status(self) -> None:
+        if self._recorder is None:
+            return
+        tallies = self._streams.tallies if self._streams else {}
+        lost = {name: tally.lost - self._lost_before.get(name, 0) for name, tally in tallies.items()}
+        dataset = str(self.parameters.dataset or '')
+        stamp = self.get_clock().now().to_msg()
+        self._status.publish(recorder_message(stamp, self._recorder.report(), dataset, lost))
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(RecorderNode)
+
+
+if __name__ == '__main__':
+    main()

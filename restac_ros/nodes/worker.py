@@ -1,0 +1,52 @@
+"""A thread that repeats one step, and cannot die silently."""
+
+import threading
+import traceback
+from collections.abc import Callable
+
+from restac_ros.nodes.priority import lower_priority
+
+
+class Worker:
+    """Calls `step` again and again until stopped; `step` begins with `wait`. `niceness` lowers its priority.
+
+    Whatever `step` raises ends the worker; `on_failure` is told in a sentence, the traceback goes to stderr.
+    """
+
+    def __init__(
+        self, name: str, step: Callable[[], None], on_failure: Callable[[str], None], niceness: int = 0
+    ) -> None:
+        self.name = name
+        self.wake = threading.Event()
+        self.stopping = False
+        self._step = step
+        self._niceness = niceness
+        self._on_failure = on_failure
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Until `wake` is set, which is consumed, or the time is over. Look at `stopping` afterwards."""
+        self.wake.wait(timeout_s)
+        self.wake.clear()
+
+    def ask_to_stop(self) -> None:
+        """Begin no further step; `join` waits for the one under way."""
+        self.stopping = True
+        self.wake.set()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        lower_priority(self._niceness)
+        try:
+            while not self.stopping:
+                self._step()
+        except Exception as error:  # noqa: BLE001  a worker must not die silently, of whatever
+            traceback.print_exc()
+            self._on_failure(f'{self.name} failed: unexpected {type(error).__name__}: {error}')
