@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 
 def lower_priority(niceness: int) -> None:
-    """Of the calling thread and those it will start (Linux has a nice value per thread)."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+    """Of the calling thread and those it will start (Linux has a nice value per thread); never raises it."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def call_niced[T](niceness: int, action: Callable[[], T]) -> T:

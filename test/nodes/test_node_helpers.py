@@ -1,0 +1,176 @@
+"""What the nodes are made of and needs no ROS: counting, timing, complaining, running steps in threads."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from restac_ros.nodes.complaints import SETTLE_NS, Complaint, Complaints
+from restac_ros.nodes.latency import Latencies, LatencyTracker
+from restac_ros.nodes.priority import call_niced
+from restac_ros.nodes.summary_file import latency_summary, write_summary
+from restac_ros.nodes.tally import RateMeter, StreamTally
+from restac_ros.nodes.worker import Worker
+
+
+class Told:
+    """Complaints with a clock of our own."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+        self.good_news: list[str] = []
+        self.now_ns = 0
+        self.complaints = Complaints(self.warnings.append, self.good_news.append, lambda: self.now_ns)
+
+
+@pytest.mark.parametrize(
+    ('numbers', 'received', 'lost', 'restarts'),
+    [
+        ([1, 2, 3], 3, 0, 0),
+        ([5, 6, 9], 3, 2, 0),  # joined late: what came before is not lost
+        ([1, 2, 1, 2], 4, 0, 1),  # the publisher was restarted
+        ([1, 4, 1, 3], 4, 3, 1),
+    ],
+)
+def test_gaps_in_the_numbers_are_losses(numbers: list[int], received: int, lost: int, restarts: int) -> None:
+    tally = StreamTally()
+    for number in numbers:
+        tally.count(number, 10, 0)
+    assert (tally.received, tally.lost, tally.restarts) == (received, lost, restarts)
+    assert tally.bytes == 10 * received
+    assert tally.summary()['lost'] == lost
+
+
+def test_without_numbers_losses_are_unknown_not_zero() -> None:
+    tally = StreamTally()
+    tally.count(None, 1, 0)
+    assert not tally.numbered
+    assert tally.summary()['numbered'] is False
+
+
+def test_rate_is_measured_between_two_looks() -> None:
+    meter = RateMeter()
+    assert meter.rate_hz(0, 0) is None
+    assert meter.rate_hz(30, 10**9) == pytest.approx(30)
+    assert meter.rate_hz(30, 2 * 10**9) == 0
+
+
+def test_percentiles_are_numpys_over_the_window() -> None:
+    tracker, durations = LatencyTracker(window=100), np.random.default_rng(0).integers(1, 10**8, 250)
+    assert tracker.percentiles() is None
+    for duration in durations.tolist():
+        tracker.add(duration)
+    got = tracker.percentiles()
+    assert got.count == 250
+    assert got.p50_ms == pytest.approx(np.percentile(durations[-100:], 50) / 1e6)
+    assert got.p99_ms == pytest.approx(np.percentile(durations[-100:], 99) / 1e6)
+    assert got.max_ms == pytest.approx(durations.max() / 1e6)
+    assert tracker.recent_max_ns == durations[-32:].max()
+
+
+def test_a_mistyped_stage_raises_and_an_unused_one_is_left_out(tmp_path) -> None:
+    latencies = Latencies('act', 'prefix')
+    latencies.add('act', 2_000_000)
+    with pytest.raises(KeyError):
+        latencies.add('acts', 1)
+    write_summary(tmp_path / 'new' / 'summary.json', {'latency_ms': latency_summary(latencies)})
+    text = (tmp_path / 'new' / 'summary.json').read_text()
+    assert '"p99_ms": 2.0' in text
+    assert 'prefix' not in text
+
+
+def test_the_same_fault_is_told_once_and_its_end_once() -> None:
+    told = Told()
+    for age in (160, 170, 180):
+        told.complaints.set('main', 'stale', f'main: {age} ms old')
+    assert told.warnings == ['main: 160 ms old']
+    assert told.complaints.texts == ['main: 180 ms old']
+    told.complaints.clear('main')
+    assert told.complaints.texts == []
+    told.now_ns += SETTLE_NS
+    told.complaints.clear('main')
+    told.complaints.clear('main')
+    assert told.good_news == ['main: right again']
+
+
+def test_a_flickering_fault_is_one_message() -> None:
+    told = Told()
+    for _ in range(5):
+        told.complaints.set('main', 'stale', 'late')
+        told.now_ns += SETTLE_NS // 3
+        told.complaints.clear('main')
+        told.now_ns += SETTLE_NS // 3
+    assert (told.warnings, told.good_news) == (['late'], [])
+
+
+def test_another_kind_of_fault_is_news() -> None:
+    told = Told()
+    told.complaints.set('main', 'missing', 'nothing comes')
+    told.complaints.set('main', 'undecodable', 'mono8 is not rgb8')
+    assert told.warnings == ['nothing comes', 'mono8 is not rgb8']
+
+
+def test_faults_with_one_remedy_are_one_message() -> None:
+    told = Told()
+    found = {name: Complaint('missing', f'{name} missing', 'start the driver') for name in ('main', 'side')}
+    told.complaints.update(found | {'joints': Complaint('stale', 'joints stale', 'look at it')})
+    told.complaints.update(found)
+    assert told.warnings == ['main missing, side missing; start the driver', 'joints stale; look at it']
+
+
+def test_a_worker_that_raises_ends_and_says_so(capsys: pytest.CaptureFixture) -> None:
+    failed, told = threading.Event(), []
+
+    def step() -> None:
+        raise ZeroDivisionError('of course')
+
+    def fail(text: str) -> None:
+        told.append(text)
+        failed.set()
+
+    worker = Worker('act', step, fail)
+    worker.start()
+    assert failed.wait(10)
+    worker.join()
+    assert told == ['act failed: unexpected ZeroDivisionError: of course']
+    assert 'Traceback' in capsys.readouterr().err
+
+
+def test_a_waiting_worker_stops_without_another_step() -> None:
+    begun, steps = threading.Event(), []
+
+    def step() -> None:
+        begun.set()
+        worker.wait()
+        steps.append(worker.stopping)
+
+    worker = Worker('prefix', step, lambda text: None)
+    worker.start()
+    assert begun.wait(10)
+    worker.ask_to_stop()
+    worker.join()
+    assert steps == [True]
+
+
+def test_a_niced_call_gives_its_result_or_its_exception() -> None:
+    assert call_niced(1, lambda: threading.current_thread().name) == 'niced'
+    with pytest.raises(ValueError, match='no'):
+        call_niced(1, lambda: _raise(ValueError('no')))
+
+
+def test_only_the_niced_thread_is_slower() -> None:
+    def niceness() -> int:
+        return int(_stat_of_this_thread()[16])
+
+    before = niceness()
+    assert call_niced(7, niceness) == max(7, before)
+    assert niceness() == before
+
+
+def _stat_of_this_thread() -> list[str]:
+    with open(f'/proc/self/task/{threading.get_native_id()}/stat') as file:
+        return file.read().rsplit(')', 1)[1].split()
+
+
+def _raise(error: Exception) -> None:
+    raise error
