@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 from lerobot.utils.utils import SuppressProgressBars
 
 from restac_ros.contract.load import dump_contract, load_contract
@@ -58,6 +59,7 @@ class EpisodeWriter:
         self._dataset.finalize()
         with suppress(FileNotFoundError):
             _remove_empty(self._staging / 'images')
+        _drop_fingerprint(max(self._staging.glob('data/*/*.parquet')))
         self._describe()
         self._verify()
 
@@ -126,6 +128,18 @@ def appending(root: Path, contract: Contract, streams: Collection[str], task: st
         except BaseException:
             writer.abandon()
             raise
+
+
+def _drop_fingerprint(path: Path) -> None:
+    """Take out of a Parquet file's footer a hash over where its images lay while they were written.
+
+    Nothing reads it, and without it the same recording gives the same bytes.
+    """
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[b'huggingface'])
+    about.pop('fingerprint', None)
+    table = table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()})
+    pq.write_table(table, path, compression='snappy', use_dictionary=True)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,0 +1,146 @@
+"""Which frames become an episode: gaps, ends, rates and clocks, found without decoding."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from restac_ros.contract.load import parse_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.errors import ConversionError
+from restac_ros.dataset.plan import Gap, check_rates, plan_episode, rate_notes
+from restac_ros.dataset.storage import BagMessage
+from restac_ros.dataset.survey import Survey, recorded_samples, survey
+from restac_ros.framing.framer import frames
+
+START_NS = 1_760_000_000_000_000_000
+END_NS = START_NS + 2 * 10**9
+SIDE = '/cameras/side/color/image_raw'
+
+
+@pytest.fixture
+def survey_of(tmp_path: Path, contract: Contract, write_bag: Callable[..., Path]) -> Callable[..., Survey]:
+    def of(messages: list[BagMessage], given: Contract = contract, end_ns: int = END_NS) -> Survey:
+        path = tmp_path / f'bag_{len(list(tmp_path.iterdir()))}'
+        return survey(open_bag(write_bag(path, messages)), given, START_NS, end_ns)
+    return of
+
+
+def without(messages: list[BagMessage], topic: str, start_s: float, stop_s: float) -> list[BagMessage]:
+    return [m for m in messages
+            if m.topic != topic or not start_s <= (m.log_time_ns - START_NS) / 1e9 < stop_s]
+
+
+def test_the_survey_judges_as_the_framer_does(
+    tmp_path: Path, contract: Contract, write_bag: Callable[..., Path], recording: list[BagMessage]
+) -> None:
+    """Its reasons are those of the frames themselves, which are decoded."""
+    bag = open_bag(write_bag(tmp_path / 'bag', without(recording, SIDE, 0.5, 1.0)))
+    surveyed = survey(bag, contract, START_NS, END_NS)
+    made = list(frames(contract, recorded_samples(bag, contract, START_NS, END_NS), START_NS, END_NS))
+    assert len(made) == len(surveyed.reasons) == 20
+    assert [bool(frame.reasons) for frame in made] == [bool(reasons) for reasons in surveyed.reasons]
+    assert [dict(frame.streams) for frame in made] == [dict(statuses) for statuses in surveyed.statuses]
+    assert any(surveyed.reasons[8])
+    assert not surveyed.reasons[15]
+
+
+def test_ends_are_trimmed(survey_of: Callable[..., Survey], recording: list[BagMessage]) -> None:
+    late = without(without(recording, SIDE, 0, 0.55), '/gelsight/left/image_raw', 1.5, 9)
+    plan = plan_episode(survey_of(late), [], {}, keep_longest=False)
+    # The side camera is there from 0.6 s on; the last tactile image of 1.45 s is valid for 0.25 s.
+    assert (plan.first, plan.count, plan.trimmed_head, plan.trimmed_tail) == (6, 11, 6, 3)
+    assert plan.gaps == []
+
+
+def test_a_gap_is_refused_or_makes_the_longest_run(
+    survey_of: Callable[..., Survey], recording: list[BagMessage]
+) -> None:
+    surveyed = survey_of(without(recording, SIDE, 0.5, 1.0))
+    with pytest.raises(ConversionError, match=r'1 gap inside.*side: stale.*longest_run') as caught:
+        plan_episode(surveyed, [], {}, keep_longest=False)
+    assert 'time labels false' in str(caught.value)
+    plan = plan_episode(surveyed, [], {}, keep_longest=True)
+    assert (plan.first, plan.count) == (11, 9)
+    assert plan.trimmed_head + plan.count + plan.trimmed_tail == 20
+    [gap] = plan.gaps
+    assert (gap.first, gap.count) == (7, 4)
+    assert gap.reason.startswith('side: stale')
+
+
+def test_faults_found_by_decoding_count(
+    survey_of: Callable[..., Survey], recording: list[BagMessage]
+) -> None:
+    surveyed = survey_of(recording)
+    plan = plan_episode(surveyed, [], {1: 'main: undecodable: x'}, keep_longest=False)
+    assert plan.first == 2
+    with pytest.raises(ConversionError, match='undecodable: x'):
+        plan_episode(surveyed, [], {10: 'main: undecodable: x'}, keep_longest=False)
+    assert plan_episode(surveyed, [], {10: 'f'}, keep_longest=True).gaps == [Gap(10, 1, 'f')]
+
+
+def test_nothing_usable_says_why(survey_of: Callable[..., Survey], recording: list[BagMessage]) -> None:
+    surveyed = survey_of(without(recording, SIDE, 0.1, 9))
+    with pytest.raises(ConversionError, match='only 1 of 20 frames'):
+        plan_episode(surveyed, [], {}, keep_longest=False)
+    stale = [m if m.topic != SIDE else m._replace(log_time_ns=m.log_time_ns + 10**9) for m in recording]
+    surveyed = survey_of(sorted(stale, key=lambda m: m.log_time_ns))
+    with pytest.raises(ConversionError, match=r'none of 20 frames is usable: .*side: (missing|stale)'):
+        plan_episode(surveyed, [], {}, keep_longest=False)
+
+
+def test_missing_and_mistyped_topics_are_named(
+    survey_of: Callable[..., Survey], recording: list[BagMessage], contract_values: dict
+) -> None:
+    with pytest.raises(ConversionError, match=f'no message on {SIDE}, required for stream side; .*known: /'):
+        survey_of(without(recording, SIDE, 0, 9))
+    values = yaml.safe_load(yaml.safe_dump(contract_values))
+    values['streams']['side'] |= {'type': 'sensor_msgs/msg/CompressedImage', 'encoding': 'jpeg'}
+    with pytest.raises(ConversionError, match='is sensor_msgs/msg/Image, but stream side'):
+        survey_of(recording, parse_contract(yaml.safe_dump(values)))
+
+
+def restamped(messages: list[BagMessage], topic: str, factor: float) -> list[BagMessage]:
+    """Stamps that run `factor` times as fast as the time of receipt, on one topic."""
+    changed = []
+    for message in messages:
+        if message.topic == topic:
+            seconds, nanoseconds = np.frombuffer(message.cdr[4:12], '<u4')
+            stamp = int(seconds) * 10**9 + int(nanoseconds)
+            stamp = START_NS + round((stamp - START_NS) * factor)
+            head = np.array([stamp // 10**9, stamp % 10**9], '<u4').tobytes()
+            message = message._replace(cdr=message.cdr[:4] + head + message.cdr[12:])
+        changed.append(message)
+    return changed
+
+
+def test_false_labels_are_found(
+    survey_of: Callable[..., Survey], recording: list[BagMessage], contract: Contract, contract_values: dict
+) -> None:
+    surveyed = survey_of(recording)
+    assert check_rates(surveyed, contract, plan_episode(surveyed, [], {}, keep_longest=False)) == []
+    assert rate_notes(surveyed) == []
+    values = yaml.safe_load(yaml.safe_dump(contract_values))
+    values['streams']['side']['max_age_ms'] = 600
+    patient = parse_contract(yaml.safe_dump(values))
+    slow = survey_of(restamped(recording, SIDE, 0.45), patient)
+    [fault] = check_rates(slow, patient, plan_episode(slow, [], {}, keep_longest=False))
+    assert fault.startswith('side: captured at 22.')
+    rare = [m for i, m in enumerate(recording) if m.topic != SIDE or i % 17 == 0]
+    few = survey_of(rare, patient)
+    faults = check_rates(few, patient, plan_episode(few, [], {}, keep_longest=True))
+    assert 'Hz received, labelled 10: images would repeat' in faults[-1]
+    assert rate_notes(few)[0].startswith('side: ')
+
+
+def test_a_clock_set_back_is_refused(
+    tmp_path: Path, contract: Contract, recording: list[BagMessage], write_bag: Callable[..., Path]
+) -> None:
+    half = len(recording) // 2
+    jumped = recording[:half] + [m._replace(log_time_ns=m.log_time_ns - 5 * 10**8) for m in recording[half:]]
+    bag = open_bag(write_bag(tmp_path / 'bag', jumped, 'sqlite3'))
+    with pytest.raises(ConversionError, match=r'jump back by 0\.\d+ s: the clock was set'):
+        survey(bag, contract, START_NS, END_NS)
