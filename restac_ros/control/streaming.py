@@ -138,7 +138,7 @@ def tick(
     robot_mode: int | None = None,
     deadman_pressed: bool = False,
     deadman_age_ns: int | None = None,
-    publishers: int = 1,
+    rivals: tuple[str, ...] = (),
 ) -> tuple[Streamer, SetPoint | None]:
     """Go on to `now_ns`: the set-point to command, None before the first chunk. Arguments as in `Health`."""
     state = _clock_checked(state, now_ns)
@@ -149,7 +149,7 @@ def tick(
         robot_mode=robot_mode,
         deadman_pressed=deadman_pressed,
         deadman_age_ns=deadman_age_ns,
-        publishers=publishers,
+        rivals=rivals,
         reported=state.pending,
     )
     supervision = supervise(config.supervisor, state.supervision, health)

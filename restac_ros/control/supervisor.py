@@ -86,7 +86,7 @@ class Health:
         robot_mode: as in FrankaRobotState; None if none has been received.
         deadman_pressed, deadman_age_ns: last message of the enabling switch and its age; None before the
             first.
-        publishers: how many publish set-points, ourselves included.
+        rivals: names of other nodes that publish set-points.
         reported: what others found since the last time.
     """
 
@@ -96,7 +96,7 @@ class Health:
     robot_mode: int | None = None
     deadman_pressed: bool = False
     deadman_age_ns: int | None = None
-    publishers: int = 1
+    rivals: tuple[str, ...] = ()
     reported: tuple[Reason, ...] = ()
 
 
@@ -200,8 +200,8 @@ def _ages(config: SupervisorConfig, health: Health) -> list[Reason]:
 
 def _robot(config: SupervisorConfig, health: Health) -> list[Reason]:
     reasons = []
-    if health.publishers > 1:
-        detail = f'{health.publishers - 1} other node(s) publish set-points; stop them'
+    if health.rivals:
+        detail = f'set-points come from {", ".join(health.rivals)}, too; stop it'
         reasons.append(Reason(Fault.SECOND_PUBLISHER, detail))
     if config.watch_robot_mode and health.robot_mode != ROBOT_MODE_MOVE:
         known = health.robot_mode is not None and 0 <= health.robot_mode < len(ROBOT_MODES)

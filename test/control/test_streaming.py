@@ -234,7 +234,7 @@ def test_the_end_of_a_chunk_is_a_hold_at_its_end(run: Run):
 @pytest.mark.parametrize(
     ('health', 'config', 'fault'),
     [
-        ({'publishers': 2}, SupervisorConfig(), Fault.SECOND_PUBLISHER),
+        ({'rivals': ('/teleop',)}, SupervisorConfig(), Fault.SECOND_PUBLISHER),
         ({'robot_mode': 4}, SupervisorConfig(watch_robot_mode=True), Fault.ROBOT_MODE),
         ({'deadman_pressed': False, 'deadman_age_ns': 0}, SupervisorConfig(deadman=True), Fault.DEADMAN),
         ({'ages_ns': {'robot_state': 300 * MS}}, SupervisorConfig({'robot_state': 200 * MS}), Fault.STALE),

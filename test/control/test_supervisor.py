@@ -47,7 +47,7 @@ FAULTS = [
     ({'deadman_pressed': False}, Fault.DEADMAN, 'not pressed'),
     ({'deadman_age_ns': None}, Fault.DEADMAN, 'nothing received'),
     ({'deadman_age_ns': 201 * MS}, Fault.DEADMAN, 'no message for 201 ms'),
-    ({'publishers': 2}, Fault.SECOND_PUBLISHER, '1 other node(s)'),
+    ({'rivals': ('/teleop',)}, Fault.SECOND_PUBLISHER, 'come from /teleop, too'),
     ({'reported': (Reason(Fault.MODEL, 'NaN'),)}, Fault.MODEL, 'NaN'),
     ({'reported': (Reason(Fault.HALT, 'by hand'),)}, Fault.HALT, 'by hand'),
     ({'reported': (Reason(Fault.CLOCK_JUMP, '3 s'),)}, Fault.CLOCK_JUMP, '3 s'),
@@ -88,7 +88,7 @@ def test_what_is_over_is_over_unless_latched(change: dict, fault: Fault, detail:
 
 
 @pytest.mark.parametrize(
-    ('change', 'detail'), [({'robot_mode': 5}, 'user stopped'), ({'publishers': 3}, '2 other node')]
+    ('change', 'detail'), [({'robot_mode': 5}, 'user stopped'), ({'rivals': ('/a', '/b')}, '/a, /b')]
 )
 def test_no_resume_while_the_cause_stands(change: dict, detail: str):
     halted = supervise(CONFIG, MOVING, replace(WELL, **change))
@@ -140,7 +140,7 @@ healths = st.builds(
     robot_mode=st.none() | st.integers(0, 6),
     deadman_pressed=st.booleans(),
     deadman_age_ns=st.none() | st.integers(0, 300 * MS),
-    publishers=st.integers(1, 3),
+    rivals=st.sampled_from([(), ('/a',)]),
     reported=st.lists(st.builds(Reason, st.sampled_from(Fault), st.just('x')), max_size=2).map(tuple),
 )
 

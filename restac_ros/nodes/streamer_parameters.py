@@ -1,0 +1,84 @@
+"""What the streamer can be told, and how control is set up by it."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from restac_ros.contract.schema import Contract
+from restac_ros.control.chunk import ChunkRules
+from restac_ros.control.continuity import ContinuityConfig
+from restac_ros.control.limits import MotionLimits
+from restac_ros.control.streaming import StreamerConfig
+from restac_ros.control.supervisor import SupervisorConfig
+from restac_ros.nodes.parameters import Milliseconds, NodeParameters
+
+
+class StreamerParameters(NodeParameters):
+    """See config/streamer.yaml."""
+
+    chunk_topic: str = Field(min_length=1, description='ActionChunk of the policy')
+    target_topic: str = Field(min_length=1, description='PoseStamped of the controller; ours alone')
+    target_frame: str = Field(description="frame_id of set-points; empty: the contract's base_frame")
+    rate_hz: float = Field(ge=10, le=500, description='set-points a second')
+    acceleration_m_s2: float = Field(gt=0, le=1e6, description='largest of the set-points')
+    acceleration_rad_s2: float = Field(gt=0, le=1e6, description='largest of the set-points')
+    jerk_m_s3: float = Field(gt=0, le=1e6, description='largest of the set-points')
+    jerk_rad_s3: float = Field(gt=0, le=1e6, description='largest of the set-points')
+    step_m: float = Field(gt=0, le=0.1, description='most between two set-points')
+    step_rad: float = Field(gt=0, le=0.5, description='most between two set-points')
+    continuity: Literal['receding_horizon', 'temporal_ensembling'] = Field(description='chunk after chunk')
+    fade_ms: Milliseconds = Field(description='in which a switch is faded out')
+    ensemble_decay: float = Field(ge=0, le=10, description='m of the weights exp(-m i)')
+    ensemble_order: Literal['oldest_first', 'newest_first'] = Field(description='which prediction has i = 0')
+    ensemble_size: int = Field(ge=1, le=64, description='chunks averaged at most')
+    max_observation_age_ms: Milliseconds = Field(description='of the state behind a chunk; 0: not watched')
+    max_camera_age_ms: Milliseconds = Field(description='of the oldest image behind a chunk; 0: not watched')
+    max_tactile_age_ms: Milliseconds = Field(description='of the tactile frame behind it; 0: not watched')
+    following_m: float = Field(gt=0, le=10, description='farthest of the tool from its set-point')
+    following_rad: float = Field(gt=0, le=10, description='farthest of the tool from its set-point')
+    deadman_topic: str = Field(description='std_msgs/Bool, true while pressed; empty: none')
+    deadman_max_age_ms: Milliseconds = Field(description='silence for longer counts as released')
+    robot_state_topic: str = Field(description='where the robot tells its mode; empty: not watched')
+    robot_state_type: str = Field(description='message type there')
+    robot_mode_field: str = Field(min_length=1, description='field of that message')
+    robot_state_max_age_ms: Milliseconds = Field(description='silence for longer is a fault')
+    gripper_type: str = Field(description='message or action type; empty: no gripper')
+    gripper_name: str = Field(min_length=1, description='topic or action')
+    gripper_scale: float = Field(gt=0, le=1000, description='number commanded per m of opening')
+    gripper_deadband_m: float = Field(ge=0, le=0.1, description='smaller changes are not sent')
+    gripper_speed_m_s: float = Field(gt=0, le=1, description='of franka_msgs/action/Move')
+    gripper_effort_n: float = Field(ge=0, le=200, description='of control_msgs/action/GripperCommand')
+    gripper_timeout_s: float = Field(gt=0, le=60, description='a goal is given up without an answer')
+
+    def control(self, contract: Contract) -> StreamerConfig:
+        """The same as control sees it.
+
+        Raises:
+            LimitError: limits that contradict each other.
+        """
+        names = ('acceleration_m_s2', 'acceleration_rad_s2', 'jerk_m_s3', 'jerk_rad_s3', 'step_m', 'step_rad')
+        ages_ms = {
+            'observation': self.max_observation_age_ms,
+            'cameras': self.max_camera_age_ms,
+            'tactile': self.max_tactile_age_ms,
+            'robot state': self.robot_state_max_age_ms if self.robot_state_topic else 0,
+        }
+        return StreamerConfig(
+            limits=MotionLimits.from_contract(contract, **{name: getattr(self, name) for name in names}),
+            rules=ChunkRules.from_contract(contract),
+            continuity=ContinuityConfig(
+                mode=self.continuity,
+                fade_ns=round(self.fade_ms * 1e6),
+                ensemble_decay=self.ensemble_decay,
+                ensemble_order=self.ensemble_order,
+                ensemble_size=self.ensemble_size,
+            ),
+            supervisor=SupervisorConfig(
+                max_age_ns={name: round(age_ms * 1e6) for name, age_ms in ages_ms.items() if age_ms},
+                watch_robot_mode=bool(self.robot_state_topic),
+                deadman=bool(self.deadman_topic),
+                deadman_max_age_ns=round(self.deadman_max_age_ms * 1e6),
+            ),
+            following_m=self.following_m,
+            following_rad=self.following_rad,
+        )
