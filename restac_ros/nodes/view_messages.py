@@ -33,12 +33,10 @@ class MarkerWriter:
     def write(self, shapes: Sequence[Shape]) -> MarkerArray:
         """The message that makes rviz show exactly these shapes; good until the next `write`."""
         before, self._present = self._present, {}
-        rotations = np.array([shape.pose[:3, :3] for shape in shapes]).reshape(-1, 3, 3)
-        for shape, quaternion in zip(shapes, quaternion_from_matrix(rotations).tolist(), strict=True):
+        for shape in shapes:
             key = shape.name, shape.number
-            marker = before.pop(key, None) or self._new(*key)
-            self._fill(marker, shape, quaternion)
-            self._present[key] = marker
+            marker = self._present[key] = before.pop(key, None) or self._new(*key)
+            self._fill(marker, shape)
         for marker in before.values():
             marker.action = Marker.DELETE
         return MarkerArray(markers=[*before.values(), *self._present.values()])
@@ -48,11 +46,10 @@ class MarkerWriter:
         marker.header.frame_id = self._base_frame
         return marker
 
-    def _fill(self, marker: Marker, shape: Shape, quaternion: list[float]) -> None:
+    def _fill(self, marker: Marker, shape: Shape) -> None:
         marker.type = KINDS[shape.kind]
         marker.pose.position = _point(*shape.pose[:3, 3].tolist())
-        x, y, z, w = quaternion
-        marker.pose.orientation = Quaternion(x=x, y=y, z=z, w=w)
+        marker.pose.orientation = _orientation(shape.pose[:3, :3].tobytes())
         _set_size(marker, shape.size_m)
         marker.color = _colour(*shape.colours[0].tolist())
         marker.text = shape.text
@@ -60,6 +57,12 @@ class MarkerWriter:
         # One colour for all points is said once.
         varied = bool((shape.colours != shape.colours[0]).any())
         marker.colors = [_colour(*colour) for colour in shape.colours.tolist()] if varied else []
+
+
+@lru_cache(maxsize=64)
+def _orientation(rotation: bytes) -> Quaternion:
+    x, y, z, w = quaternion_from_matrix(np.frombuffer(rotation).reshape(3, 3)).tolist()
+    return Quaternion(x=x, y=y, z=z, w=w)
 
 
 def _set_size(marker: Marker, size_m: float) -> None:

@@ -40,6 +40,8 @@ def gate_colours(gate: np.ndarray | float) -> np.ndarray:
 
 def rgba(colours: np.ndarray | tuple[int, int, int], alpha: np.ndarray | float = 1.0) -> np.ndarray:
     """uint8 RGB [..., 3] and alpha [...] -> float32 [..., 4] in 0 .. 1."""
-    colours = np.asarray(colours, dtype=np.float32) / 255
-    alpha = np.broadcast_to(np.asarray(alpha, dtype=np.float32), colours.shape[:-1])
-    return np.concatenate([colours, alpha[..., None]], axis=-1)
+    colours = np.asarray(colours)
+    values = np.empty((*colours.shape[:-1], 4), dtype=np.float32)
+    values[..., :3] = colours / 255
+    values[..., 3] = alpha
+    return values

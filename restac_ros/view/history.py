@@ -1,6 +1,5 @@
 """Recent values over time, and the time on the policy's own clock."""
 
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,36 +14,52 @@ class History:
     def __init__(self, columns: Sequence[str], span_ns: int) -> None:
         self.columns = tuple(columns)
         self._span_ns = span_ns
-        self._rows: deque[tuple[int, tuple[float, ...]]] = deque(maxlen=MAX_ROWS)
+        # Rows first .. end are alive. Room for twice as many, so that they are moved to the front but rarely.
+        self._stamps_ns = np.zeros(2 * MAX_ROWS, dtype=np.int64)
+        self._values = np.zeros((2 * MAX_ROWS, len(self.columns)))
+        self._first = self._end = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._end - self._first
 
     def append(self, stamp_ns: int, *values: float) -> None:
         """Add a row; a late one is left out, a much earlier one starts the history anew."""
         if len(values) != len(self.columns):
-            raise ValueError(
-                f'found {len(values)} values; expected one for each of {", ".join(self.columns)}'
-            )
-        rows = self._rows
-        if rows and stamp_ns < rows[-1][0]:
-            if rows[-1][0] - stamp_ns < RESTART_NS:
+            names = ', '.join(self.columns)
+            raise ValueError(f'found {len(values)} values; expected one for each of {names}')
+        if len(self) and stamp_ns < (newest_ns := int(self._stamps_ns[self._end - 1])):
+            if newest_ns - stamp_ns < RESTART_NS:
                 return
-            rows.clear()
-        rows.append((stamp_ns, values))
-        while rows[0][0] < stamp_ns - self._span_ns:
-            rows.popleft()
+            self.clear()
+        if self._end == len(self._stamps_ns):
+            self._move_to_front()
+        self._stamps_ns[self._end] = stamp_ns
+        self._values[self._end] = values
+        self._end += 1
+        self._first = max(self._first, self._end - MAX_ROWS)
+        while self._stamps_ns[self._first] < stamp_ns - self._span_ns:
+            self._first += 1
 
     def clear(self) -> None:
         """Forget everything."""
-        self._rows.clear()
+        self._first = self._end = 0
 
     def since(self, now_ns: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Times before `now_ns` in s, float64 [N], negative and rising, and each column, float64 [N]."""
-        rows = [row for row in self._rows if now_ns - self._span_ns <= row[0] <= now_ns]
-        times_s = np.array([(stamp_ns - now_ns) * 1e-9 for stamp_ns, _ in rows])
-        values = np.array([values for _, values in rows], dtype=np.float64).reshape(-1, len(self.columns))
-        return times_s, dict(zip(self.columns, values.T, strict=True))
+        """Times before `now_ns` in s, float64 [N], negative and rising, and each column, float64 [N].
+
+        The columns are views, good until the next `append`.
+        """
+        stamps_ns = self._stamps_ns[self._first : self._end]
+        low = self._first + np.searchsorted(stamps_ns, now_ns - self._span_ns, side='left')
+        high = self._first + np.searchsorted(stamps_ns, now_ns, side='right')
+        times_s = (self._stamps_ns[low:high] - now_ns) * 1e-9
+        return times_s, dict(zip(self.columns, self._values[low:high].T, strict=True))
+
+    def _move_to_front(self) -> None:
+        count = len(self)
+        self._stamps_ns[:count] = self._stamps_ns[self._first : self._end].copy()
+        self._values[:count] = self._values[self._first : self._end].copy()
+        self._first, self._end = 0, count
 
 
 class Timeline:

@@ -15,7 +15,7 @@ from restac_ros.view.samples import ChunkSample, GateSample
 Kind = Literal['line_strip', 'points', 'text']
 
 RING_RADIUS_M = 0.06
-RING_SEGMENTS = 48
+RING_SEGMENTS = 36
 BAR_OFFSET_M = np.array([0.0, 0.11, 0.0])  # from the tool, in the base frame, so that the bar stays upright
 BAR_HEIGHT_M = 0.12
 BAR_WIDTH_M = 0.012
@@ -27,6 +27,10 @@ LABEL_HEIGHT_M = 0.022
 LABEL_ABOVE_M = 0.13
 FADES = 8  # steps of opacity along the executed path
 PAST_ALPHA = 0.3  # of the part of a chunk whose time has come
+
+
+_TURN = np.linspace(0.0, 2 * np.pi, RING_SEGMENTS + 1)
+_CIRCLE = RING_RADIUS_M * np.stack([np.cos(_TURN), np.sin(_TURN), np.zeros_like(_TURN)], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +112,9 @@ def bar(position_m: np.ndarray, gate: float) -> list[Shape]:
 def chunk_shapes(chunk: ChunkSample, now_ns: int) -> list[Shape]:
     """The chunk's path in its gate's colour: faint where its time has passed, dots at the steps to come."""
     coming = chunk.due_ns > now_ns
-    colour = gate_colours(chunk.gate)
-    colours = rgba(np.broadcast_to(colour, (len(coming), 3)), np.where(coming, 1.0, PAST_ALPHA))
+    colours = np.empty((len(coming), 4), dtype=np.float32)
+    colours[:] = rgba(gate_colours(chunk.gate))
+    colours[~coming, 3] = PAST_ALPHA
     shapes = [_line('chunk', np.eye(4), PATH_WIDTH_M, chunk.points_m, colours)]
     if coming.any():
         steps = chunk.points_m[coming]
@@ -130,8 +135,10 @@ def executed_path(positions_m: np.ndarray, gates: np.ndarray) -> list[Shape]:
 
 def _arc(share: float) -> np.ndarray:
     """The first `share` of a circle in the x-y plane, points [N, 3], N >= 2."""
-    angles = np.linspace(0.0, 2 * np.pi * share, 1 + max(1, round(RING_SEGMENTS * share)))
-    return RING_RADIUS_M * np.stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)], axis=-1)
+    full = int(RING_SEGMENTS * share)
+    end = 2 * np.pi * share
+    tip = RING_RADIUS_M * np.array([[np.cos(end), np.sin(end), 0.0]])
+    return np.concatenate([_CIRCLE[: full + 1], tip]) if full < RING_SEGMENTS else _CIRCLE
 
 
 def _drawable(gate: float) -> float:
@@ -142,8 +149,9 @@ def _drawable(gate: float) -> float:
 def _line(
     name: str, pose: np.ndarray, width_m: float, points: np.ndarray, colours: np.ndarray, number: int = 0
 ) -> Shape:
-    colours = np.broadcast_to(colours, (len(points), 4))
-    return Shape(name, 'line_strip', pose, width_m, points, colours, number=number)
+    each = np.empty((len(points), 4), dtype=np.float32)
+    each[:] = colours
+    return Shape(name, 'line_strip', pose, width_m, points, each, number=number)
 
 
 def _label(position_m: np.ndarray, text: str, colour: tuple[int, int, int]) -> Shape:

@@ -1,6 +1,7 @@
 """What the tactile sensor feels, made visible: the change against a frame without contact, as heat."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -12,11 +13,7 @@ from restac_ros.view.errors import ViewError
 ZOOM = 2  # of what the model sees, which is small; sending images costs more than drawing them
 NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
 MIN_RESIDUAL_SCALE = 1e-6
-
-# Heat of 0 .. 255 on an image: what is kept of it and what is added. The square root lets faint contact show
-# early; the image is darkened, to keep heat the brightest thing.
-_ALPHA = np.sqrt(np.linspace(0.0, 1.0, 256, dtype=np.float32))[:, None]
-_KEPT, _ADDED = 0.75 * (1 - _ALPHA), HEAT_MAP.astype(np.float32) * _ALPHA
+DARKENED = 0.75  # keeps heat the brightest thing on the image
 
 
 class Reference:
@@ -27,7 +24,7 @@ class Reference:
             raise ValueError(f'found {frames} reference frames; expected at least 1')
         self.needed = frames
         self._collected: list[np.ndarray] = []
-        self.image: np.ndarray | None = None  # float32 [H, W, 3]
+        self.image: np.ndarray | None = None  # uint8 [H, W, 3]
 
     @property
     def collected(self) -> int:
@@ -45,7 +42,7 @@ class Reference:
             return
         self._collected.append(image)
         if len(self._collected) == self.needed:
-            self.image = np.median(np.stack(self._collected), axis=0).astype(np.float32)
+            self.image = np.median(np.stack(self._collected), axis=0).round().astype(np.uint8)
             self._collected.clear()
 
 
@@ -63,23 +60,32 @@ class HeatScale:
 
 
 def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """|image - reference| in grey levels, float32 [H, W]: the channel that changed most, less the noise.
+    """|image - reference| of two uint8 [H, W, 3], in grey levels uint8 [H, W]: the channel that changed most.
 
     Channels are not averaged: three lamps of three colours light a GelSight from three sides, so that a
-    slope shows in one channel and is lost in their mean.
+    slope shows in one channel and is lost in their mean. Noise is smoothed away before the sign is.
     """
     if image.shape != reference.shape:
         raise ViewError(f'tactile image {image.shape}, reference {reference.shape}; take the reference anew')
-    change = cv2.GaussianBlur(cv2.subtract(image.astype(np.float32), reference), (0, 0), NOISE_SIGMA_PX)
-    red, green, blue = cv2.split(np.abs(change))
+    change = cv2.subtract(image, reference, dtype=cv2.CV_16S)
+    red, green, blue = cv2.split(cv2.convertScaleAbs(cv2.GaussianBlur(change, (0, 0), NOISE_SIGMA_PX)))
     return cv2.max(cv2.max(red, green), blue)
 
 
 def heat_overlay(image: np.ndarray, change: np.ndarray, scale: HeatScale) -> np.ndarray:
-    """An image uint8 [H, W, 3] with its change [H, W] as heat on it, which is opaque from `scale.full` on."""
-    step = 255 / (scale.full - scale.threshold)
-    level = cv2.convertScaleAbs(np.maximum(change - scale.threshold, 0.0), alpha=step)
-    return (image * _KEPT[level] + _ADDED[level]).astype(np.uint8)
+    """An image uint8 [H, W, 3] with its change uint8 [H, W] as heat on it, opaque from `scale.full` on."""
+    kept, added = _blending(scale)
+    levels = cv2.merge([change, change, change])
+    return cv2.add(cv2.multiply(image, cv2.LUT(levels, kept), scale=1 / 255), cv2.LUT(levels, added))
+
+
+@lru_cache(maxsize=4)
+def _blending(scale: HeatScale) -> tuple[np.ndarray, np.ndarray]:
+    """For each change 0 .. 255: the share kept of the image, of 255, and what is added; uint8 [256, 1, 3]."""
+    heat = np.clip((np.arange(256) - scale.threshold) / (scale.full - scale.threshold), 0.0, 1.0)
+    alpha = np.sqrt(heat)[:, None]  # lets faint contact show early
+    tables = np.tile(255 * DARKENED * (1 - alpha), (1, 3)), alpha * HEAT_MAP[(heat * 255).astype(np.uint8)]
+    return tuple(table.round().astype(np.uint8)[:, None] for table in tables)
 
 
 def contact_share(change: np.ndarray, scale: HeatScale) -> float:

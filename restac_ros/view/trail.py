@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 
 SPACING_M = 0.01
-MAX_POINTS = 200  # 2 m of path
+MAX_POINTS = 120  # 1.2 m of path
 
 
 class Trail:

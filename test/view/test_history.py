@@ -32,9 +32,10 @@ def test_history_is_the_newest_run_within_the_span(stamps: list[int], now_ns: in
 
 def test_history_is_bounded_whatever_arrives() -> None:
     history = History(['value'], 20 * S)
-    for i in range(MAX_ROWS + 100):
-        history.append(i, 0.0)
+    for i in range(3 * MAX_ROWS):
+        history.append(i, float(i))
     assert len(history) == MAX_ROWS
+    assert history.since(3 * MAX_ROWS)[1]['value'].tolist() == list(range(2 * MAX_ROWS, 3 * MAX_ROWS))
     with pytest.raises(ValueError, match='found 2 values'):
         history.append(0, 1.0, 2.0)
 

@@ -65,8 +65,8 @@ def test_the_arc_is_as_long_as_the_gate_is_open(gate: float, parts: tuple) -> No
     if gate == 0:
         assert arc == []
         return
-    # Chords are shorter than their arc by about a thousandth at 48 segments a turn.
-    assert length_m(arc[0]) == pytest.approx(gate * 2 * np.pi * RING_RADIUS_M, rel=3e-3)
+    # Chords are shorter than their arc by about a thousandth at 36 segments a turn.
+    assert length_m(arc[0]) == pytest.approx(gate * 2 * np.pi * RING_RADIUS_M, rel=4e-3)
     np.testing.assert_allclose(arc[0].in_base()[0], pose[:3, 3] + RING_RADIUS_M * pose[:3, 0], atol=1e-9)
     assert (arc[0].colours == rgba(gate_colours(gate))).all()
 
