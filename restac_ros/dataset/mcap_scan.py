@@ -30,11 +30,14 @@ RECORD_HEAD = struct.Struct('<BQ')           # opcode, length
 CHUNK_HEAD = struct.Struct('<QQQII')         # start, end, uncompressed size, CRC-32, length of compression
 MESSAGE_HEAD = struct.Struct('<HIQQ')        # channel, sequence, log time, publish time
 INDEX_HEAD = struct.Struct('<HI')            # channel, bytes of the index
+STATISTICS_HEAD = struct.Struct('<Q')        # messages
 INDEX_ENTRY_BYTES = 16
+DATA_END_BYTES = 4
 
 KNOWN_OPCODES = frozenset(int(opcode) for opcode in Opcode)
 FIRST_PRIVATE_OPCODE = 0x80
 IN_CHUNK = frozenset({Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE})
+IN_DATA = IN_CHUNK | {Opcode.HEADER, Opcode.CHUNK, Opcode.MESSAGE_INDEX, Opcode.ATTACHMENT, Opcode.METADATA}
 
 
 class Record(NamedTuple):
@@ -159,24 +162,40 @@ class _Walker:
                 raise BagError(f'{self.path} is empty: the recording stopped before its first message.')
             if magic != MCAP0_MAGIC:
                 raise BagError(f'{self.path} is not an MCAP file: it begins with {magic!r}.')
+            announced = None
             try:
                 self._data_section(file)
+                announced = self._announced_messages(file)
             except Damage as damage:
                 self._salvage(file, damage)
             self._learn_unindexed(file)
+        found = sum(span.counts.total() for span in self.index.spans)
+        if announced not in (None, found) and not self.index.damage:
+            self.index.damage = f'{found} of {announced} messages can be found'
         return self.index
 
     def _data_section(self, file: BinaryIO) -> None:
-        """Every record up to the end of data; what follows only repeats it."""
+        """Every record up to the end of data."""
         for record in walk_records(file, len(MCAP0_MAGIC), self.size):
-            if record.opcode in (Opcode.DATA_END, Opcode.FOOTER):
-                file.seek(-len(MCAP0_MAGIC), 2)
-                if file.read() != MCAP0_MAGIC:
-                    raise Damage(self.size, 'the end of the file is missing')
+            if record.opcode == Opcode.DATA_END and record.length == DATA_END_BYTES:
                 return
+            if record.opcode not in IN_DATA and record.opcode < FIRST_PRIVATE_OPCODE:
+                raise Damage(record.offset, f'a record {record.opcode:#04x} among the data')
             self._take(file, record)
             self.index.end = record.offset + record.length
         raise Damage(self.size, 'the recording was never closed: it ends')
+
+    def _announced_messages(self, file: BinaryIO) -> int | None:
+        """How many messages a closed file claims to hold; None if it has no statistics."""
+        file.seek(-len(MCAP0_MAGIC), 2)
+        if file.read() != MCAP0_MAGIC:
+            raise Damage(self.size, 'the end of the file is missing')
+        announced = None
+        for record in walk_records(file, self.index.end, self.size - len(MCAP0_MAGIC)):
+            if record.opcode == Opcode.STATISTICS and record.length >= STATISTICS_HEAD.size:
+                file.seek(record.offset)
+                (announced,) = STATISTICS_HEAD.unpack(file.read(STATISTICS_HEAD.size))
+        return announced
 
     def _take(self, file: BinaryIO, record: Record) -> None:
         index = self.index
@@ -186,6 +205,8 @@ class _Walker:
             case Opcode.MESSAGE_INDEX:
                 self._message_index(file, record)
             case Opcode.MESSAGE:
+                if index.spans and index.spans[-1].record_offset is not None:
+                    raise Damage(record.offset, 'a message between chunks')
                 self._loose(file, record)
             case Opcode.SCHEMA | Opcode.CHANNEL:
                 _declare(index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
@@ -232,11 +253,13 @@ class _Walker:
         self.index.damage = f'{damage} of {self.size}'
         if damage.opcode != Opcode.CHUNK:
             return
-        content = damage.offset + RECORD_HEAD.size
+        file.seek(damage.offset)
+        record = Record(Opcode.CHUNK, damage.offset + RECORD_HEAD.size,
+                        RECORD_HEAD.unpack(file.read(RECORD_HEAD.size))[1])
         try:
-            span = chunk_span(file, Record(Opcode.CHUNK, content, self.size - content))
-            if span.compression:
-                return
+            span = chunk_span(file, record)
+            if span.compression or span.offset + span.length != record.offset + record.length:
+                return        # nothing to be had, or not cut off but damaged
             self.index.cut_chunk = span
             span.length = 0
             for record in walk_records(file, span.offset, self.size):

@@ -78,7 +78,7 @@ class EpisodeWriter:
             path.write_text(dump_contract(self.contract), encoding='utf-8')
             action = self.contract.action
             settings = {'format_version': FORMAT_VERSION, 'action': action.model_dump(mode='json'),
-                        'state_input': 'measured', 'cameras': VIDEO, 'tactile': 'PNG in Parquet, lossless'}
+                        'cameras': VIDEO, 'tactile': 'PNG in Parquet, lossless'}
             _write_json(folder / 'conversion.json', settings)
         changed = load_contract(path).differences(self.contract)
         _write_json(folder / 'episodes' / f'episode_{self.index:06d}.json',

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +14,10 @@ import numpy as np
 import pytest
 import yaml
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from PIL import Image
+from rosbags.typesys import Stores, get_typestore
 
-from restac_ros.contract.load import parse_contract
+from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import open_bag
 from restac_ros.dataset.convert import EpisodeReport, convert_episode, main
@@ -239,7 +243,8 @@ def test_one_undecodable_message_is_trimmed_or_cut_around(
     ({'streams__side__feature': 'observation.images.other_rgb'}, 'streams.side.feature'),
 ])
 def test_what_would_mix_meanings_is_refused_by_name(
-    change: dict, named: str, contract_values: dict, converted: tuple[Path, list[EpisodeReport]], bag_path: Path
+    change: dict, named: str, contract_values: dict, converted: tuple[Path, list[EpisodeReport]],
+    bag_path: Path
 ) -> None:
     before = state_of(converted[0])
     with pytest.raises(DatasetError, match='cannot take this episode') as caught:
@@ -249,7 +254,7 @@ def test_what_would_mix_meanings_is_refused_by_name(
 
 
 def test_what_changes_no_meaning_may_differ(contract: Contract, contract_values: dict) -> None:
-    moved = varied(contract_values, streams__side__topic='/elsewhere', streams__main__latency_ms=12.0, name='b')
+    moved = varied(contract_values, streams__side__topic='/other', streams__main__latency_ms=12.0, name='b')
     assert meaning_differences(contract, moved) == []
     assert meaning_differences(contract, varied(contract_values, robot__arm='panda'))
 
@@ -286,7 +291,6 @@ def test_optional_images_are_taken_when_they_are_there(
 def test_commanded_poses_as_actions(
     tmp_path: Path, recording: list[BagMessage], contract_values: dict, write_bag: Callable[..., Path]
 ) -> None:
-    from rosbags.typesys import Stores, get_typestore
     store = get_typestore(Stores.ROS2_JAZZY)
     kinds, kind = store.types, 'geometry_msgs/msg/PoseStamped'
     poses = []
@@ -301,8 +305,8 @@ def test_commanded_poses_as_actions(
         poses.append(BagMessage('/target_pose', kind, cdr, time_ns + 1_000_000))
     values = yaml.safe_load(yaml.safe_dump(contract_values))
     values['action']['source'] = 'target_pose'
-    values['streams']['target'] = {'topic': '/target_pose', 'type': kind, 'role': 'target_pose', 'rate_hz': 50,
-                                   'max_age_ms': 200}
+    values['streams']['target'] = {
+        'topic': '/target_pose', 'type': kind, 'role': 'target_pose', 'rate_hz': 50, 'max_age_ms': 200}
     commanded = parse_contract(yaml.safe_dump(values))
     merged = sorted([*recording, *poses], key=lambda message: message.log_time_ns)
     path = write_bag(tmp_path / 'bag', merged)
@@ -329,6 +333,32 @@ def test_the_program_reports_in_lines_of_json(
     assert main([str(tmp_path / 'absent'), '--to', str(tmp_path / 'demos')]) == 1
     [failed] = capsys.readouterr().out.splitlines()
     assert 'does not exist' in json.loads(failed)['error']
+
+
+def test_stopped_in_the_middle(
+    tmp_path: Path, converted: tuple[Path, list[EpisodeReport]], bag_path: Path, contract: Contract,
+    journal_of: Callable[..., Path], recording: list[BagMessage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, and the SIGTERM of the node that has started the program."""
+    root, _ = converted
+    before = state_of(root)
+
+    def interrupt(done: int, _: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert_episode(bag_path, contract, root, TASK, interrupt)
+    usual = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr('restac_ros.dataset.convert._say', lambda *_, **__: signal.raise_signal(15))
+    try:
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+            main([str(journal_of(recording)), '--to', str(root)])
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+    assert state_of(root) == before
+    assert sorted(p.name for p in root.parent.iterdir()) == ['.demos.lock', 'demos']
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith('encode ')]
 
 
 # Appends an episode in a child process that is killed at its n-th file operation, for some n.
@@ -375,13 +405,13 @@ def test_killed_while_appending(
     bag, root = journal_of(recording), tmp_path / 'demos'
     assert convert_episode(bag, None, root).episode_index == 0
     # Linking, frames, Parquet, videos, our own files, reading back; the last is beyond the end.
-    moments = ['3', '30', '60', '90', '120', '150', '1000000']
+    moments = ['3', '45', '90', '130', '1000000']
     run = subprocess.run([sys.executable, '-c', KILL_WHILE_APPENDING, str(bag), str(root), *moments],
                          env={**os.environ, 'PYTHONPATH': str(repository)}, capture_output=True, text=True,
                          check=False)
     assert run.returncode == 0, run.stderr
     outcomes = json.loads(run.stdout.splitlines()[-1])
-    assert [killed for _, killed, _ in outcomes] == [True] * 6 + [False]
+    assert [killed for _, killed, _ in outcomes] == [True] * 4 + [False]
     for changed, _, episodes in outcomes[:-1]:
         assert (changed, episodes) == ('as before', 1)
     assert outcomes[-1] == ['changed', False, 2]
@@ -394,7 +424,6 @@ def test_killed_while_appending(
 def test_the_preview_is_a_picture_of_the_episode(
     tmp_path: Path, converted: tuple[Path, list[EpisodeReport]]
 ) -> None:
-    from PIL import Image
     out = frame_grid_png(converted[0], tmp_path / 'deep' / 'grid.png')
     with Image.open(out) as image:
         pixels = np.asarray(image.convert('RGB'))
@@ -406,7 +435,6 @@ def test_the_preview_is_a_picture_of_the_episode(
 
 
 def test_a_real_bag(tmp_path: Path, make_real_bag: Callable[..., Path], repository: Path) -> None:
-    from restac_ros.contract.load import load_contract
     contract = load_contract(repository / 'config' / 'contract.yaml')
     bag = make_real_bag('--seconds', '3')
     report = convert_episode(bag, contract, tmp_path / 'demos', TASK)
