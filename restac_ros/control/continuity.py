@@ -117,6 +117,8 @@ class Plan:
         return type(self)(self.config, self.chunks, self.joined_ns, offset)
 
     def _speaking(self, time_ns: int) -> tuple[list[Chunk], np.ndarray]:
+        if len(self.chunks) == 1:
+            return [self.newest], np.ones(1)
         speaking = [chunk for chunk in self.chunks[:-1] if time_ns <= chunk.end_ns] + [self.newest]
         return speaking, ensemble_weights(
             len(speaking), self.config.ensemble_decay, self.config.ensemble_order

@@ -20,7 +20,7 @@ w^2 / T1 + w^3 / 2 to the jerk.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -137,6 +137,7 @@ class Motion:
         now_ns: caller's time of the last call.
         time_s: [n] of the reference's knots, rising; it stood still before the first.
         positions_m, quaternions: [n, 3], [n, 4] the reference at the knots.
+        turns_rad: [n - 1, 3] rotation vectors from each knot to the next.
         set_point: what to command.
         clipped: what was asked last lay outside the workspace.
         slowed: what was asked last was too far away to be reached at once.
@@ -146,6 +147,7 @@ class Motion:
     time_s: np.ndarray
     positions_m: np.ndarray
     quaternions: np.ndarray
+    turns_rad: np.ndarray
     set_point: Pose
     clipped: bool = False
     slowed: bool = False
@@ -179,7 +181,8 @@ def start_motion(limits: MotionLimits, pose: Pose, now_ns: int) -> Motion:
             'move it inside by hand, or widen limits.workspace_m in the contract'
         )
     turn = quat.normalise(pose.quaternion_xyzw)
-    return Motion(now_ns, np.zeros(1), pose.position_m[None], turn[None], Pose(pose.position_m, turn))
+    stand = Pose(pose.position_m, turn)
+    return Motion(now_ns, np.zeros(1), pose.position_m[None], turn[None], np.zeros((0, 3)), stand)
 
 
 def advance(limits: MotionLimits, motion: Motion, target: Pose | None, now_ns: int) -> Motion:
@@ -194,40 +197,49 @@ def advance(limits: MotionLimits, motion: Motion, target: Pose | None, now_ns: i
         )
     elapsed_s = min(max((now_ns - motion.now_ns) * 1e-9, 0.0), limits.max_gap_s)
     if elapsed_s == 0.0:
-        return Motion(now_ns, motion.time_s, motion.positions_m, motion.quaternions, motion.set_point)
-    reference, clipped, slowed = motion.reference, False, False
+        return replace(motion, now_ns=now_ns, clipped=False, slowed=False)
+    reference, turn_rad, clipped, slowed = motion.reference, np.zeros(3), False, False
     if target is not None:
         inside = np.clip(target.position_m, limits.workspace_min_m, limits.workspace_max_m)
         clipped = bool(np.any(inside != target.position_m))
-        reference, slowed = _approach(limits, reference, Pose(inside, target.quaternion_xyzw), elapsed_s)
+        goal = Pose(inside, target.quaternion_xyzw)
+        reference, turn_rad, slowed = _approach(limits, reference, goal, elapsed_s)
     time_s = np.append(motion.time_s, motion.time_s[-1] + elapsed_s)
     positions = np.concatenate([motion.positions_m, reference.position_m[None]])
     quaternions = np.concatenate([motion.quaternions, reference.quaternion_xyzw[None]])
+    turns_rad = np.concatenate([motion.turns_rad, turn_rad[None]])
     # Only the newest knot beyond the average's reach is still needed.
     first = max(int(np.searchsorted(time_s, time_s[-1] - sum(limits.windows_s), side='right')) - 1, 0)
-    knots = time_s[first:], positions[first:], quaternions[first:]
+    knots = time_s[first:], positions[first:], quaternions[first:], turns_rad[first:]
     return Motion(now_ns, *knots, _average(limits, *knots), clipped, slowed)
 
 
-def _approach(limits: MotionLimits, start: Pose, target: Pose, elapsed_s: float) -> tuple[Pose, bool]:
-    """Where the speed limits let the reference get in the time, and whether that is short of the target."""
+def _approach(
+    limits: MotionLimits, start: Pose, target: Pose, elapsed_s: float
+) -> tuple[Pose, np.ndarray, bool]:
+    """Where the speed limits let the reference get in the time, by which turn, and whether it falls short."""
     way = Offset.between(start, target)
     share_m = min(1.0, limits.speed_m_s * elapsed_s / max(way.distance_m, 1e-12))
     share_rad = min(1.0, limits.speed_rad_s * elapsed_s / max(way.angle_rad, 1e-12))
-    reached = Offset(share_m * way.translation_m, share_rad * way.rotation_rad).apply(start)
+    covered = Offset(share_m * way.translation_m, share_rad * way.rotation_rad)
+    reached = covered.apply(start)
     position = np.clip(reached.position_m, limits.workspace_min_m, limits.workspace_max_m)  # rounding only
-    return Pose(position, reached.quaternion_xyzw), min(share_m, share_rad) < 1.0
+    return Pose(position, reached.quaternion_xyzw), covered.rotation_rad, min(share_m, share_rad) < 1.0
 
 
 def _average(
-    limits: MotionLimits, time_s: np.ndarray, positions: np.ndarray, quaternions: np.ndarray
+    limits: MotionLimits,
+    time_s: np.ndarray,
+    positions: np.ndarray,
+    quaternions: np.ndarray,
+    turns_rad: np.ndarray,
 ) -> Pose:
     """The trapezoid's average of the reference at the newest knot, from its moves between knots."""
     reach = _reach(limits.windows_s, time_s[-1] - time_s)
-    share = np.clip((reach[:-1] - reach[1:]) / np.diff(time_s), 0.0, 1.0)
-    position = positions[0] + share @ np.diff(positions, axis=0)
-    turns = quat.from_rotvec(share[:, None] * quat.difference(quaternions[1:], quaternions[:-1]))
-    turned = quat.product(np.concatenate([turns[::-1], quaternions[:1]]))  # the newest turn is applied last
+    share = np.clip((reach[:-1] - reach[1:]) / (time_s[1:] - time_s[:-1]), 0.0, 1.0)
+    position = positions[0] + share @ (positions[1:] - positions[:-1])
+    turns = quat.from_rotvec(share[::-1, None] * turns_rad[::-1])
+    turned = quat.product(np.concatenate([turns, quaternions[:1]]))  # the newest turn is applied last
     return Pose(np.clip(position, limits.workspace_min_m, limits.workspace_max_m), turned)
 
 

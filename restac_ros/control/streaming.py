@@ -97,6 +97,11 @@ def report(state: Streamer, fault: Fault, detail: str) -> Streamer:
     return replace(state, pending=(*state.pending, Reason(fault, detail)), counts=counts)
 
 
+def let_go(state: Streamer) -> Streamer:
+    """Drop the plan: from the next tick on the arm ramps to a hold, until another chunk comes."""
+    return replace(state, plan=None)
+
+
 def resume(state: Streamer, now_ns: int) -> tuple[Streamer, str | None]:
     """Go on after a halt, with the next chunk observed from now on. Returns why not, if refused."""
     supervision, refusal = state.supervision.resume(now_ns)
@@ -204,13 +209,14 @@ def _moved(config: StreamerConfig, state: Streamer, now_ns: int) -> tuple[Stream
         slowed=state.counts.slowed + motion.slowed,
         set_points=state.counts.set_points + 1,
     )
-    trail = tuple(point for point in state.trail if point[0] > now_ns - TRAIL_NS)
+    since_ns = now_ns - TRAIL_NS
+    oldest = next((i for i, (at_ns, _) in enumerate(state.trail) if at_ns > since_ns), len(state.trail))
     state = replace(
         state,
         motion=motion,
         opening_m=opening_m,
         counts=counts,
-        trail=(*trail, (now_ns, motion.set_point)),
+        trail=(*state.trail[oldest:], (now_ns, motion.set_point)),
     )
     return state, SetPoint(motion.set_point, opening_m)
 

@@ -9,7 +9,6 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 
-from restac_ros.nodes.complaints import Complaints
 from restac_ros.nodes.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 
@@ -19,9 +18,10 @@ COMMAND_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=R
 
 
 class GripperOutput(Protocol):
-    """Where openings go."""
+    """Where openings go. `problem` says what is wrong, '' when nothing is."""
 
     sent: int
+    problem: str
 
     def command(self, opening_m: float, now_ns: int) -> None:
         """Ask for an opening between the fingertips; called at every tick, returns at once."""
@@ -35,6 +35,7 @@ class TopicGripper:
 
     def __init__(self, node: Node, type_name: str, topic: str, scale: float, deadband_m: float) -> None:
         self.sent = 0
+        self.problem = ''
         self._node = node
         self._message = message_class(type_name)
         self._listed = type_name.endswith('MultiArray')
@@ -68,14 +69,13 @@ class ActionGripper:
         make_goal: Callable[[float], Any],
         deadband_m: float,
         timeout_ns: int,
-        complaints: Complaints,
     ) -> None:
         self.sent = 0
+        self.problem = ''
         self._client = client
         self._make_goal = make_goal
         self._deadband_m = deadband_m
         self._timeout_ns = timeout_ns
-        self._complaints = complaints
         self._last_m: float | None = None
         self._busy_until_ns: int | None = None
 
@@ -86,11 +86,9 @@ class ActionGripper:
             return
         if self._busy_until_ns is not None:
             seconds = self._timeout_ns * 1e-9
-            self._complaints.set('gripper', 'silent', f'the gripper has not answered for {seconds:g} s')
+            self.problem = f'the gripper has not answered for {seconds:g} s'
         if not self._client.server_is_ready():
-            self._complaints.set(
-                'gripper', 'absent', 'the gripper is not commanded: its action has no server'
-            )
+            self.problem = 'the gripper is not commanded: its action has no server'
             return
         self._last_m, self._busy_until_ns = opening_m, now_ns + self._timeout_ns
         number = self.sent = self.sent + 1
@@ -103,10 +101,10 @@ class ActionGripper:
     def _answered(self, future: Future, number: int) -> None:
         handle = future.result()
         if handle is None or not handle.accepted:
-            self._complaints.set('gripper', 'refused', 'the gripper refuses a goal')
+            self.problem = 'the gripper refuses a goal'
             self._finished(number)
             return
-        self._complaints.clear('gripper')
+        self.problem = ''
         handle.get_result_async().add_done_callback(lambda _: self._finished(number))
 
     def _finished(self, number: int) -> None:
@@ -130,7 +128,7 @@ def check_gripper_type(type_name: str) -> None:
         raise UnknownTypeError(f'gripper_type is {type_name!r}, expected one of {known}, or empty for none')
 
 
-def make_gripper(node: Node, parameters: StreamerParameters, complaints: Complaints) -> GripperOutput | None:
+def make_gripper(node: Node, parameters: StreamerParameters) -> GripperOutput | None:
     """The output that the parameters ask for; None for no type. Raises as `check_gripper_type`."""
     type_name, name, scale = parameters.gripper_type, parameters.gripper_name, parameters.gripper_scale
     deadband_m = parameters.gripper_deadband_m
@@ -150,7 +148,7 @@ def make_gripper(node: Node, parameters: StreamerParameters, complaints: Complai
         return message
 
     timeout_ns = round(parameters.gripper_timeout_s * 1e9)
-    return ActionGripper(ActionClient(node, action, name), goal, deadband_m, timeout_ns, complaints)
+    return ActionGripper(ActionClient(node, action, name), goal, deadband_m, timeout_ns)
 
 
 def action_class(type_name: str) -> type:

@@ -4,6 +4,9 @@ The logic is `restac_ros.control.streaming`; here are topics, services and the c
 """
 
 import gc
+import os
+import sys
+import threading
 import time
 from dataclasses import asdict
 
@@ -34,6 +37,7 @@ from restac_ros.nodes.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import UnknownTypeError
 from restac_ros.nodes.summary_file import latency_summary
 from restac_ros.nodes.surroundings import Surroundings, robot_state_class
+from restac_ros.nodes.worker import Worker
 
 CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 TARGET_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -62,8 +66,12 @@ class StreamerNode(ManagedNode):
         self._chunks: Subscription | None = None
         self._surroundings: Surroundings | None = None
         self._gripper: GripperOutput | None = None
-        self._rhythms: list[Timer] = []
+        self._watching: Timer | None = None
+        self._worker: Worker | None = None
+        self._lock = threading.RLock()  # of the state, which chunks, services and ticks change
+        self._due_ns = 0
         self._last_tick_ns: int | None = None
+        self._failure = ''
         self.create_service(Trigger, '~/halt', self._halt)
         self.create_service(Trigger, '~/resume', self._resume)
 
@@ -77,6 +85,7 @@ class StreamerNode(ManagedNode):
         stop_ms = self._config.limits.stop_ns / 1e6
         said = f'{parameters.target_topic} at {parameters.rate_hz:g} Hz, to a hold within {stop_ms:.0f} ms'
         self.get_logger().info(said)
+        self._take_priority(parameters.realtime_priority)
 
     def activate(self) -> None:
         parameters = self.parameters
@@ -85,24 +94,29 @@ class StreamerNode(ManagedNode):
         self._latencies, self._streamer, self._last_tick_ns = Latencies(*STAGES), Streamer(), None
         self._target = self.create_publisher(PoseStamped, parameters.target_topic, TARGET_QOS)
         self._surroundings = Surroundings(self, parameters, self._target)
-        self._gripper = make_gripper(self, parameters, self._complaints)
+        self._gripper = make_gripper(self, parameters)
         self._chunks = self.create_subscription(
             ActionChunk, parameters.chunk_topic, self._take_chunk, CHUNK_QOS
         )
         self._surroundings.look()
-        self._rhythms = [
-            self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock),
-            self.create_timer(1 / parameters.rate_hz, self._tick, clock=self.steady_clock),
-        ]
+        self._watching = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
+        self._failure, self._due_ns = '', time.monotonic_ns()
         # A full garbage collection of all that has been imported would take several ticks.
         gc.collect()
         gc.freeze()
+        # A thread of its own: waking the executor for each tick would cost more than the tick.
+        self._worker = Worker('set-points', self._step, self._note_failure)
+        self._worker.start()
 
     def deactivate(self) -> None:
+        if self._worker:
+            self._worker.ask_to_stop()
+            self._worker.join()
+            self._worker = None
         self._ramp_down()
-        for timer in self._rhythms:
-            self.destroy_timer(timer)
-        self._rhythms.clear()
+        if self._watching:
+            self.destroy_timer(self._watching)
+            self._watching = None
         if self._chunks:
             self.destroy_subscription(self._chunks)
         if self._surroundings:
@@ -126,7 +140,9 @@ class StreamerNode(ManagedNode):
     def diagnose(self) -> list[Status]:
         if self._target is None:
             return []
-        state, now_ns = self._streamer, self.now_ns()
+        with self._lock:
+            state, complaints = self._streamer, self._complaints.texts
+        now_ns = self.now_ns()
         reasons = '; '.join(map(str, state.supervision.reasons))
         values = {
             'phase': str(state.phase),
@@ -137,8 +153,7 @@ class StreamerNode(ManagedNode):
         }
         text = f'{state.phase}: {reasons}' if reasons else str(state.phase)
         streaming_status = Status('streaming', _LEVELS.get(state.phase, 'warn'), text, values)
-        complaints = self._complaints.texts
-        notes = [Status('input', 'warn', '; '.join(complaints))] if complaints else []
+        notes = [Status('notes', 'warn', '; '.join(complaints))] if complaints else []
         return [streaming_status, *notes, *latency_statuses(self._latencies)]
 
     def _take_chunk(self, message: ActionChunk) -> None:
@@ -146,12 +161,23 @@ class StreamerNode(ManagedNode):
         try:
             chunk = chunk_of(message)
         except ChunkError as error:
-            self._streamer = streaming.report(self._streamer, Fault.MODEL, str(error))
+            with self._lock:
+                self._streamer = streaming.report(self._streamer, Fault.MODEL, str(error))
             return
-        self._streamer, refusal = streaming.offer(self._config, self._streamer, chunk, now_ns)
+        with self._lock:
+            self._streamer, refusal = streaming.offer(self._config, self._streamer, chunk, now_ns)
+            self._complaints.set('chunks', 'refused' if refusal else '', refusal or '')
         if refusal is None:
             self._latencies.add('chunk', now_ns - chunk.stamp_ns)
-        self._complaints.set('chunks', 'refused' if refusal else '', refusal or '')
+
+    def _step(self) -> None:
+        """One turn of the thread: a late tick delays none of the next ones, and none is made up for."""
+        self._worker.wake.wait(max(0, self._due_ns - time.monotonic_ns()) * 1e-9)
+        if not self._worker.stopping:
+            with self._lock:
+                self._tick()
+            period_ns = round(1e9 / self.parameters.rate_hz)
+            self._due_ns += period_ns * max(1, -(-(time.monotonic_ns() - self._due_ns) // period_ns))
 
     def _tick(self) -> None:
         begun_ns, now_ns, before = time.monotonic_ns(), self.now_ns(), self._streamer
@@ -176,9 +202,32 @@ class StreamerNode(ManagedNode):
         orientation.x, orientation.y, orientation.z, orientation.w = pose.quaternion_xyzw.tolist()
         return message
 
+    def _take_priority(self, priority: int) -> None:
+        """Run before everything that is not real time: this thread, and those it starts."""
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO if priority else os.SCHED_OTHER, os.sched_param(priority))
+        except PermissionError:
+            self.get_logger().warning(
+                f'set-points may be late: real-time priority {priority} is not permitted; '
+                'allow it (rtprio in /etc/security/limits.conf) or set realtime_priority to 0'
+            )
+
     def _watch(self) -> None:
+        """Look around; leave the active state when the thread has died."""
+        if self._failure:
+            self.report_problem(
+                f'{self._failure}; no set-points any more: deactivate, then activate to try again'
+            )
+            self.trigger_deactivate()
+            return
         self._surroundings.look()
-        self._tell_hold()
+        with self._lock:
+            self._tell_hold()
+            if self._gripper:
+                self._complaints.set('gripper', self._gripper.problem, self._gripper.problem)
+
+    def _note_failure(self, text: str) -> None:
+        self._failure = text
 
     def _tell_change(self, before: Supervision) -> None:
         """Say at once that the phase is another, or that a further fault is latched."""
@@ -206,9 +255,9 @@ class StreamerNode(ManagedNode):
 
     def _ramp_down(self) -> None:
         """Come to a hold before falling silent: the controller goes on with the last target for ever."""
-        if self._target is None or self._streamer.motion is None:
+        if self._failure or self._target is None or self._streamer.motion is None:
             return
-        self._streamer = streaming.report(self._streamer, Fault.HALT, 'the streamer is being deactivated')
+        self._streamer = streaming.let_go(self._streamer)
         period_s = 1 / self.parameters.rate_hz
         for _ in range(round(self._config.limits.stop_ns * 1e-9 / period_s) + 2):
             self._tick()
@@ -221,7 +270,8 @@ class StreamerNode(ManagedNode):
         if not response.success:
             response.message = f'the streamer is {self.phase} and commands nothing'
             return response
-        self._streamer = streaming.report(self._streamer, Fault.HALT, 'on request')
+        with self._lock:
+            self._streamer = streaming.report(self._streamer, Fault.HALT, 'on request')
         response.message = f'halting, within {self._config.limits.stop_ns / 1e6:.0f} ms'
         return response
 
@@ -229,16 +279,19 @@ class StreamerNode(ManagedNode):
         if self._target is None:
             response.message = f'the streamer is {self.phase}: activate it first'
             return response
-        before = self._streamer.supervision
-        self._streamer, refusal = streaming.resume(self._streamer, self.now_ns())
+        with self._lock:
+            before = self._streamer.supervision
+            self._streamer, refusal = streaming.resume(self._streamer, self.now_ns())
+            self._tell_change(before)
         response.success = refusal is None
         response.message = refusal or 'going on with the next chunk'
-        self._tell_change(before)
         return response
 
 
 def main() -> None:
     """Entry point."""
+    # While a chunk is read the thread of the set-points must not wait for Python's usual 5 ms.
+    sys.setswitchinterval(1e-3)
     run_node(StreamerNode)
 
 

@@ -20,6 +20,7 @@ class StreamerParameters(NodeParameters):
     target_topic: str = Field(min_length=1, description='PoseStamped of the controller; ours alone')
     target_frame: str = Field(description="frame_id of set-points; empty: the contract's base_frame")
     rate_hz: float = Field(ge=10, le=500, description='set-points a second')
+    realtime_priority: int = Field(ge=0, le=98, description='SCHED_FIFO priority; 0: none')
     acceleration_m_s2: float = Field(gt=0, le=1e6, description='largest of the set-points')
     acceleration_rad_s2: float = Field(gt=0, le=1e6, description='largest of the set-points')
     jerk_m_s3: float = Field(gt=0, le=1e6, description='largest of the set-points')

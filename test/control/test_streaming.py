@@ -13,7 +13,7 @@ from restac_ros.control.chunk import ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
 from restac_ros.control.pose import Offset
-from restac_ros.control.streaming import Streamer, StreamerConfig, offer, report, resume, tick
+from restac_ros.control.streaming import Streamer, StreamerConfig, let_go, offer, report, resume, tick
 from restac_ros.control.supervisor import Fault, Phase, SupervisorConfig
 
 MS = 1_000_000
@@ -319,6 +319,22 @@ def test_after_a_fault_old_observations_do_not_move_the_arm(moving: Run):
     assert moving.offer(stamp_ns=began + 1) is None
     moving.tick(**pressed)
     assert moving.phase is Phase.MOVING
+
+
+def test_let_go_ramps_down_until_another_chunk_comes(moving: Run):
+    moving.state = let_go(moving.state)
+    moving.tick()
+    assert moving.phase is Phase.HOLDING
+    check_hold(moving)
+    check_recovers(moving)
+
+
+def test_the_trail_reaches_two_seconds_back(moving: Run):
+    moving.tick(500)
+    oldest = moving.state.trail[0][0]
+    assert moving.now_ns - 2 * 10**9 < oldest <= moving.now_ns - 2 * 10**9 + TICK
+    moving.tick(gap_ns=3 * 10**9)
+    assert [time_ns for time_ns, _ in moving.state.trail] == [moving.now_ns]
 
 
 def test_clock_set_back_holds_and_recovers(moving: Run):

@@ -8,7 +8,6 @@ pytest.importorskip('rclpy')
 
 from rclpy.task import Future
 
-from restac_ros.nodes.complaints import Complaints
 from restac_ros.nodes.gripper_output import ActionGripper, check_gripper_type
 from restac_ros.nodes.subscriptions import UnknownTypeError
 
@@ -50,19 +49,13 @@ class Server:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def server() -> Server:
     return Server()
 
 
 @pytest.fixture
-def gripper(server: Server, said: list[str]) -> ActionGripper:
-    complaints = Complaints(said.append, said.append)
-    return ActionGripper(server, lambda opening_m: opening_m, 0.002, 5 * SECOND, complaints)
+def gripper(server: Server) -> ActionGripper:
+    return ActionGripper(server, lambda opening_m: opening_m, 0.002, 5 * SECOND)
 
 
 def test_one_goal_at_a_time_and_then_the_newest(gripper: ActionGripper, server: Server) -> None:
@@ -88,33 +81,33 @@ def test_small_changes_are_not_sent(gripper: ActionGripper, server: Server) -> N
     assert server.goals == [0.08, 0.077]
 
 
-def test_a_silent_gripper_is_given_up_and_said(
-    gripper: ActionGripper, server: Server, said: list[str]
-) -> None:
+def test_a_silent_gripper_is_given_up_and_said(gripper: ActionGripper, server: Server) -> None:
     gripper.command(0.08, 0)
     server.accept()
     gripper.command(0.0, 5 * SECOND - 1)
     assert server.goals == [0.08]
     gripper.command(0.0, 5 * SECOND)
     assert server.goals == [0.08, 0.0]
-    assert said == ['the gripper has not answered for 5 s']
+    assert gripper.problem == 'the gripper has not answered for 5 s'
     server.finish(0)  # the answer to the first goal: the second is still under way
     gripper.command(0.05, 6 * SECOND)
     assert server.goals == [0.08, 0.0]
 
 
-def test_no_server_and_refusal_are_said_once(gripper: ActionGripper, server: Server, said: list[str]) -> None:
+def test_no_server_and_refusal_are_said(gripper: ActionGripper, server: Server) -> None:
     server.ready = False
     for tick in range(3):
         gripper.command(0.08, tick)
     assert server.goals == []
-    assert said == ['the gripper is not commanded: its action has no server']
+    assert gripper.problem == 'the gripper is not commanded: its action has no server'
     server.ready = True
     gripper.command(0.08, SECOND)
     server.accept(accepted=False)
-    assert said[1:] == ['the gripper refuses a goal']
+    assert gripper.problem == 'the gripper refuses a goal'
     gripper.command(0.04, SECOND)
     assert server.goals == [0.08, 0.04]
+    server.accept()
+    assert gripper.problem == ''
 
 
 def test_types() -> None:

@@ -27,6 +27,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from restac_ros.msg import ActionChunk
+from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool, Float32, UInt8
 from std_srvs.srv import Trigger
 
@@ -65,19 +66,27 @@ class Rig:
         self.velocity = np.array([0.05, 0.0, 0.0])
         self.sending, self.pressed, self.robot_mode = True, True, 2
         self.change: Callable[[ActionChunk], None] = lambda message: None
+        self.clock = self.node.create_publisher(Clock, '/clock', 10)
+        self.clock_ahead_ns: int | None = None  # of a simulated clock; None for the system's
         self._next_ns, self._id = 0, 0
 
     def now_ns(self) -> int:
+        """By the clock that the streamer has."""
+        return self.system_ns() + (self.clock_ahead_ns or 0)
+
+    def system_ns(self) -> int:
         return self.node.get_clock().now().nanoseconds
 
     def until(self, happened: Callable[[], bool]) -> None:
         """Be policy and robot until `happened`."""
-        begun_ns = self.now_ns()
+        begun_ns = self.system_ns()
         while not happened():
-            waited_s = (self.now_ns() - begun_ns) * 1e-9
+            waited_s = (self.system_ns() - begun_ns) * 1e-9
             assert waited_s < DEADLINE_S, f'not within {DEADLINE_S:g} s; the streamer says: {self.status}'
-            if self.now_ns() >= self._next_ns:
-                self._next_ns = self.now_ns() + STEP_NS
+            if self.clock_ahead_ns is not None:
+                self.clock.publish(Clock(clock=Time(nanoseconds=self.now_ns()).to_msg()))
+            if self.system_ns() >= self._next_ns:
+                self._next_ns = self.system_ns() + STEP_NS
                 self._feed()
             self.executor.spin_once(timeout_sec=0.01)
 
@@ -340,6 +349,20 @@ def test_robot_mode(start: Callable, rig: Rig) -> None:
     rig.until(lambda: rig.status.startswith('halted: robot mode: reflex, expected move'))
     rig.robot_mode = 2
     rig.until(lambda: rig.call('resume').success)
+    rig.until_moved()
+    rig.check_set_points()
+
+
+@pytest.mark.parametrize(('jump_s', 'words'), [(-100, 'clock jump'), (100, 'chunk exhausted')])
+def test_clock_jumps(start: Callable, rig: Rig, jump_s: int, words: str) -> None:
+    start(use_sim_time=True)
+    rig.clock_ahead_ns = 0
+    rig.until_moved()
+    rig.sending = False
+    rig.clock_ahead_ns = jump_s * 10**9
+    rig.until(lambda: rig.status.startswith('holding') and words in rig.values['last_stop'])
+    rig.until_held(rig.now_ns())
+    rig.sending = True
     rig.until_moved()
     rig.check_set_points()
 
