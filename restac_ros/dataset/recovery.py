@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from mcap.data_stream import RecordBuilder
 from mcap.opcode import Opcode
@@ -84,16 +84,16 @@ def _files(partial: Path) -> list[Path]:
 
 def _in_use(partial: Path) -> bool:
     try:
-        with _owned(_files(partial)[-1]):
+        with _owned(_files(partial)[-1], 'rb'):
             return False
     except JournalError:
         return True
 
 
 @contextmanager
-def _owned(path: Path) -> Iterator[BinaryIO]:
-    """The file, opened for changing; JournalError while a recorder lives that writes it."""
-    with path.open('r+b') as file:
+def _owned(path: Path, mode: Literal['rb', 'r+b'] = 'r+b') -> Iterator[BinaryIO]:
+    """The file, opened; JournalError while a recorder lives that writes it."""
+    with path.open(mode) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
