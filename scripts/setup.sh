@@ -11,7 +11,7 @@ needed_kb=$((10 * 1024 * 1024))
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 die() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; exit 1; }
 
-is_python312() { "$1" -c 'import sys, venv; sys.exit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1; }
+is_python312() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1; }
 
 find_python() {
   # A pyenv shim named python3.12 exists on PATH whenever any 3.12 is installed, and refuses to run unless
