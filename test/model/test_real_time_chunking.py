@@ -208,3 +208,32 @@ def test_sampled_delays():
         sample_delay(jax.random.key(0), 3, -1)
     with pytest.raises(ValueError, match="kind: found 'normal'"):
         sample_delay(jax.random.key(0), 3, 2, 'normal')
+
+
+def test_guides_the_network(golden, load_parameters, as_pure):
+    """Through pi0.5 itself: weight 0 samples what openpi samples; with weights the prefix comes nearer."""
+    file = golden('openpi_pi05_tiny')
+    config = file.config()
+    observation = file.observation(config)
+    noise = jnp.asarray(file['in/sample_noise'])
+
+    def run(model, observation, noise, decided, weights):
+        cache = model.encode_prefix(observation.images, observation.image_masks, *observation[3:5])
+        plan = model.plan_sampling(10)
+
+        def velocity(x, code):
+            one_time = jax.tree.map(lambda leaf: leaf[None], code)
+            return model.velocity_cached(cache, None, observation.state, x, one_time)
+
+        guided = guide(velocity, decided, weights)
+        return flow_matching.integrate(guided, noise, (plan.times, plan.code), 10)
+
+    sample = as_pure(load_parameters(config, file.parameters()), run)
+    horizon, fixed = config.action_horizon, config.action_horizon // 2
+    free = sample(observation, noise, jnp.full_like(noise, 5.0), jnp.zeros(horizon))
+    np.testing.assert_allclose(free, file['out/sample_actions'], atol=1e-4)
+    decided = free + 0.3
+    weights = jnp.where(jnp.arange(horizon) < fixed, 1.0, 0.0)
+    pulled = sample(observation, noise, decided, weights)
+    assert float(jnp.abs(pulled - decided)[:, :fixed].mean()) < 0.1
+    assert np.isfinite(np.asarray(pulled)).all()
