@@ -23,12 +23,15 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.publisher import Publisher
+from rclpy.serialization import serialize_message
 from restac_ros.msg import ActionChunk, GateState
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from restac_ros.contract.load import load_contract
+from restac_ros.dataset.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.graph import PACKAGE, GraphError, package_prefix
 from restac_ros.nodes.gate_view_node import OUTPUT_QOS
@@ -66,13 +69,14 @@ class Feeder:
         self.now = SimpleNamespace(gate=0.75, image=plain_image(), encoding='bgr8', cut=0, policy=True)
         self._ticks = 0
 
-    def until(self, shown: Callable[[], bool]) -> None:
-        """Feed until `shown` holds."""
+    def until(self, shown: Callable[[], bool], feed: bool = True) -> None:
+        """Feed, or only look, until `shown` holds."""
         start_ns = self.node.get_clock().now().nanoseconds
         while not shown():
             age_s = (self.node.get_clock().now().nanoseconds - start_ns) * 1e-9
             assert age_s < DEADLINE_S, f'not shown in {DEADLINE_S:g} s; diagnostics: {self.got.diagnostics}'
-            self._publish()
+            if feed:
+                self.publish()
             self.executor.spin_once(timeout_sec=PERIOD_S)
 
     def shapes(self) -> dict[tuple[str, int], Shape]:
@@ -103,21 +107,44 @@ class Feeder:
             if status.name == 'gate_view_node: view':
                 self.got.diagnostics = status.message
 
-    def _publish(self) -> None:
+    def record(self, path: Path, ticks: int) -> Path:
+        """What `publish` would send, as a bag of `ticks` messages a topic."""
+        writer = BagWriter(path, start_ns=START_S * 10**9)
+        channels: dict[str, int] = {}
+        for tick in range(ticks):
+            for publisher, message in self._messages():
+                topic = publisher.topic_name
+                if topic not in channels:
+                    package = type(message).__module__.partition('.')[0]
+                    channels[topic] = writer.declare(topic, f'{package}/msg/{type(message).__name__}')
+                stamp_ns = START_S * 10**9 + tick * 33_000_000
+                writer.write(channels[topic], serialize_message(message), stamp_ns)
+        return writer.close()
+
+    def publish(self) -> None:
+        """Send one message a topic."""
+        for publisher, message in self._messages():
+            publisher.publish(message)
+
+    def _messages(self) -> Iterator[tuple[Publisher, object]]:
         self._ticks += 1
         joints = JointState(name=list(self.contract.streams['joints'].joints), position=READY_RAD)
-        self._joints.publish(self._stamped(joints))
+        joints.velocity = joints.effort = [0.0] * 7
+        yield self._joints, self._stamped(joints)
         image, encoding = self.now.image, self.now.encoding
         message = Image(height=240, width=320, encoding=encoding, step=960)
         message.data = image.tobytes()
-        self._tactile.publish(self._stamped(message))
+        yield self._tactile, self._stamped(message)
         if self.now.policy:
-            self._publish_policy()
+            yield self._gates, self._stamped(self._gate())
+            yield self._chunks, self._stamped(self._chunk())
 
-    def _publish_policy(self) -> None:
+    def _gate(self) -> GateState:
         gate = GateState(gate=self.now.gate, logvar=-9.5, logvar_standardised=1.5, code_index=12)
         gate.residual_norm, gate.tactile_age_ns, gate.inference_ns = 0.5, 50_000_000, 8_000_000
-        self._gates.publish(self._stamped(gate))
+        return gate
+
+    def _chunk(self) -> ActionChunk:
         chunk = ActionChunk(chunk_id=self._ticks, step_ns=10**9, horizon=8, gate=self.now.gate)
         chunk.header.frame_id = 'fr3_link0'
         anchor = chunk.anchor_pose.position
@@ -126,7 +153,7 @@ class Feeder:
         steps[:, 2] = -0.02 * np.arange(1, 9)
         chunk.delta_pose = steps.ravel()[: 48 - self.now.cut].tolist()
         chunk.gripper = [0.04] * 8
-        self._chunks.publish(self._stamped(chunk))
+        return chunk
 
     def _stamped(self, message: object) -> object:
         message.header.stamp.sec = START_S + self._ticks // 30
@@ -148,24 +175,26 @@ def tool_position() -> np.ndarray:
 
 
 @pytest.fixture(scope='module')
-def program() -> Path:
+def programs() -> Path:
     try:
-        file = package_prefix() / 'lib' / PACKAGE / 'gate_view_node'
+        folder = package_prefix() / 'lib' / PACKAGE
     except GraphError as error:
         pytest.skip(str(error))
-    if not file.is_file():
-        pytest.skip(f'{file} is not installed: `make build`')
-    return file
+    if not (folder / 'gate_view_node').is_file():
+        pytest.skip(f'gate_view_node is not installed in {folder}: `make build`')
+    return folder
 
 
 @pytest.fixture
-def start(program: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+def start(programs: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     started: list[subprocess.Popen] = []
 
-    def run(**parameters: object) -> subprocess.Popen:
-        line = [sys.executable, str(program), '--ros-args', '-r', '__node:=gate_view_node']
-        defaults = {'contract': repository / 'config' / 'contract.yaml', 'reference_frames': 3}
-        for name, value in {**defaults, **parameters}.items():
+    def run(node: str = 'gate_view_node', **parameters: object) -> subprocess.Popen:
+        line = [sys.executable, str(programs / node), '--ros-args', '-r', f'__node:={node}']
+        if node == 'gate_view_node':
+            parameters.setdefault('reference_frames', 3)
+        parameters['contract'] = repository / 'config' / 'contract.yaml'
+        for name, value in parameters.items():
             line += ['-p', f'{name}:={value}']
         env = {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
         started.append(subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True))
@@ -239,6 +268,16 @@ def test_a_press_is_hot_until_it_becomes_the_reference(start: Callable, feeder: 
     assert answer.result().success
     assert 'next 3 tactile frames' in answer.result().message
     feeder.until(lambda: heat() < 80)
+
+
+def test_a_bag_is_shown_as_what_is_live(start: Callable, feeder: Feeder, tmp_path: Path) -> None:
+    feeder.now.gate = 0.6
+    bag = feeder.record(tmp_path / 'bag', ticks=40)
+    start()
+    start('replay_node', bag=bag, loop='true')
+    feeder.until(lambda: 'gate 0.60' in feeder.label() and feeder.got.tactile is not None, feed=False)
+    np.testing.assert_allclose(feeder.shapes()['ring', 0].pose[:3, 3], tool_position(), atol=1e-6)
+    assert ('chunk', 0) in feeder.shapes()
 
 
 def test_a_policy_that_stops_is_said_to_have_stopped(start: Callable, feeder: Feeder) -> None:
