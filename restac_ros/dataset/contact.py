@@ -1,0 +1,99 @@
+"""When a GelSight touched something: the change of its image against one without contact."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+REFERENCE_FRAMES = 5
+STRONGEST_SHARE = 0.01  # of the pixels: a small contact is not averaged away, single noisy pixels are
+MIN_LEVEL = 10.0  # grey levels of 255; lamps and sensor noise stay below
+NOISE_FACTOR = 3.0  # a noisier sensor needs more change than that
+RELEASE_SHARE = 0.6  # of the threshold, at which a contact is over: no flicker at the edge
+
+
+@dataclass(frozen=True)
+class Contact:
+    """One contact: times in s from the first frame on; `peak` is its largest change in grey levels of 255."""
+
+    stream: str
+    start_s: float
+    end_s: float
+    peak: float
+    peak_s: float
+
+
+class ContactMeter:
+    """Turns tactile images, in order, into contact levels.
+
+    The first images in a row that agree with each other are taken for contact-free: their median per pixel
+    and channel is the reference. An episode that begins in a steady contact is therefore read inside out; one
+    that begins in a changing contact is not. Memory is bounded by `reference_frames`.
+    """
+
+    def __init__(self, reference_frames: int = REFERENCE_FRAMES) -> None:
+        self.reference: np.ndarray | None = None  # int16 [H, W, 3]
+        self.noise = 0.0
+        self._first: deque[np.ndarray] = deque(maxlen=reference_frames)
+
+    def level(self, image: np.ndarray) -> float | None:
+        """Change of an image uint8 [H, W, 3] in grey levels: the mean over the pixels that changed most.
+
+        None before there is a reference.
+
+        Of each pixel the channel that changed most counts: lamps of three colours light the gel from three
+        sides, so that a slope shows in one channel and is lost in their mean.
+        """
+        if self.reference is None:
+            self._first.append(image)
+            if len(self._first) == self._first.maxlen:
+                self._try_reference()
+            return None
+        return _change(image, self.reference)
+
+    def _try_reference(self) -> None:
+        reference = np.median(np.stack(self._first), axis=0).astype(np.int16)
+        noise = max(_change(frame, reference) for frame in self._first)
+        if noise < MIN_LEVEL:
+            self.reference, self.noise = reference, noise
+            self._first.clear()
+
+    @property
+    def threshold(self) -> float:
+        """The level from which on there is contact."""
+        return max(MIN_LEVEL, NOISE_FACTOR * self.noise)
+
+
+def _change(image: np.ndarray, reference: np.ndarray) -> float:
+    change = np.abs(image.astype(np.int16) - reference).max(axis=-1).ravel()
+    count = max(1, round(STRONGEST_SHARE * change.size))
+    return float(np.partition(change, change.size - count)[-count:].mean())
+
+
+def contact_phases(stream: str, times_s: np.ndarray, levels: np.ndarray, threshold: float) -> list[Contact]:
+    """Contacts in levels [N] (NaN: unknown, which ends a contact) at `times_s` [N].
+
+    A contact begins where the level reaches `threshold` and ends where it falls below 60 % of it.
+    """
+    phases: list[Contact] = []
+    begun: int | None = None
+    for index, level in enumerate([*levels.tolist(), float('nan')]):
+        if begun is None and level >= threshold:
+            begun = index
+        elif begun is not None and not level >= RELEASE_SHARE * threshold:
+            peak = begun + int(np.argmax(levels[begun:index]))
+            phases.append(
+                Contact(
+                    stream,
+                    _rounded(times_s[begun]),
+                    _rounded(times_s[index - 1]),
+                    round(float(levels[peak]), 2),
+                    _rounded(times_s[peak]),
+                )
+            )
+            begun = None
+    return phases
+
+
+def _rounded(time_s: float) -> float:
+    return round(float(time_s), 4)

@@ -1,0 +1,54 @@
+"""Where quality reports lie, and what they say in short."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from restac_ros.dataset.dataset_files import ABOUT, is_dataset
+from restac_ros.dataset.errors import DatasetError
+
+MAX_BYTES = 64 * 2**20
+
+
+class Verdicts(NamedTuple):
+    """What a report says: of everything, by episode, and why; `file` is None where there is no report."""
+
+    file: Path | None
+    verdict: str
+    episodes: list[str]
+    reasons: list[str]
+
+
+def report_file(path: Path, to: Path | None = None) -> Path:
+    """Where the JSON report of a recording or data set lies, or shall lie when a directory `to` is given."""
+    if to is not None:
+        return to / 'quality.json'
+    if is_dataset(path):
+        return path / ABOUT / 'quality.json'
+    return path / 'quality.json' if path.is_dir() else path.with_name(f'{path.stem}.quality.json')
+
+
+def read_verdicts(path: Path) -> Verdicts:
+    """The report of a recording or data set, in short.
+
+    Raises:
+        DatasetError: there is one, but it cannot be read.
+    """
+    file = report_file(path)
+    if not file.is_file():
+        return Verdicts(None, '', [], [])
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ValueError(f'larger than {MAX_BYTES} bytes')
+        report = json.loads(file.read_text(encoding='utf-8'))
+        episodes = [str(episode['verdict']) for episode in report['episodes']]
+        findings = [
+            *report['findings'],
+            *(found for episode in report['episodes'] for found in episode['findings']),
+        ]
+        reasons = [str(found['text']) for found in findings if found['severity'] != 'note']
+        return Verdicts(file, str(report['verdict']), episodes, reasons[:10])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f'{file} is damaged ({error}): assess it again with `restac-ros quality`.'
+        ) from error
