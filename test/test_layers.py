@@ -56,9 +56,15 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'supervise': ({'graph'}, {'rich'}),
     'launching': ({'graph', 'supervise'}, {'launch', 'launch_ros'}),
     'summary': ({'graph', 'supervise'}, {'rich'}),
+    'info': ({'contract', 'dataset', 'model'}, {'numpy', 'rich'}),
+    'assessment': ({'contract', 'dataset', 'graph'}, {'rich'}),
+    'doctor': ({'graph', 'supervise'}, {'rich'}),
     'cli': (
         {
+            'assessment',
             'contract',
+            'doctor',
+            'info',
             'framing',
             'model',
             'policy',

@@ -1,0 +1,70 @@
+"""`restac-ros quality`: with which contract a recording is read, and the report on the terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.dataset_files import is_dataset
+from restac_ros.dataset.findings import Finding
+from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.quality_page import Written, write_quality
+from restac_ros.graph import config_file
+
+COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red', 'note': 'dim'}
+
+
+def assess_path(path: Path, contract: Path | None = None, to: Path | None = None) -> int:
+    """Assess what is at a path, leave the report, print it; exit status 1 when the verdict is bad.
+
+    Raises:
+        BagError, DatasetError, ContractError, GraphError: the path or the contract cannot be read.
+    """
+    written = write_quality(path, recording_contract(path, contract), to)
+    print_quality(written)
+    return int(written.report.verdict == 'bad')
+
+
+def recording_contract(path: Path, contract: Path | None) -> Contract | None:
+    """The contract to read a recording with: the one given, else its own (None), else the installed one.
+
+    Raises:
+        BagError, ContractError, GraphError: the recording or the contract cannot be read.
+    """
+    if contract is not None:
+        return load_contract(contract)
+    if is_dataset(path) or read_notes(open_bag(path)).contract_text is not None:
+        return None
+    return load_contract(config_file('contract.yaml'))
+
+
+def print_quality(written: Written, console: Console | None = None) -> None:
+    """The verdicts and the findings of a quality report, and where it lies."""
+    console = console or Console()
+    report = written.report
+    for index, episode in enumerate(report.episodes):
+        title = (
+            f'episode {index}: {escape(episode.task)}' if report.kind == 'data set' else escape(report.path)
+        )
+        console.print(f'{title}: {_coloured(episode.verdict)}, {episode.duration_s:.1f} s', soft_wrap=True)
+        _print_findings(console, episode.findings)
+    _print_findings(console, report.findings)
+    console.print(f'verdict: {_coloured(report.verdict)}')
+    for file in (written.page_file, written.json_file):
+        console.print(escape(str(file)), soft_wrap=True, highlight=False)
+
+
+def _print_findings(console: Console, findings: list[Finding]) -> None:
+    for found in findings:
+        colour = COLOURS.get(found.severity, 'dim')
+        console.print(
+            f'  [{colour}]{found.severity}[/] {escape(found.text)}', soft_wrap=True, highlight=False
+        )
+        console.print(f'         [dim]{escape(found.remedy)}[/]', soft_wrap=True, highlight=False)
+
+
+def _coloured(verdict: str) -> str:
+    return f'[{COLOURS[verdict]}]{verdict}[/]'
