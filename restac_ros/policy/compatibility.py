@@ -7,8 +7,11 @@ meaning may not.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from restac_ros.contract.errors import ContractError
+from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
+from restac_ros.model.checkpoint.store import CONTRACT, CheckpointInfo
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import CAMERA_SLOTS
 from restac_ros.policy.errors import PolicyError
@@ -34,6 +37,21 @@ def differences(running: Contract, trained: Contract) -> list[Difference]:
         for field in fields
         if ours.get(field) != theirs.get(field)
     ]
+
+
+def check_fit(info: CheckpointInfo, contract: Contract, source: str) -> None:
+    """Refuse a checkpoint that cannot run under this contract, from what it says about itself.
+
+    Raises:
+        PolicyError: the checkpoint's contract is damaged or means something else, or the streams cannot feed
+            the model.
+    """
+    try:
+        trained = parse_contract(info.contract_text, f'{source}/{CONTRACT}')
+    except ContractError as error:
+        raise PolicyError(f'the contract inside the checkpoint is not valid: {error}') from error
+    check_contract(contract, trained, source)
+    check_model(info.config, contract, source)
 
 
 def check_contract(running: Contract, trained: Contract, source: str) -> None:
@@ -67,6 +85,11 @@ def check_model(config: ModelConfig, contract: Contract, source: str) -> None:
     if config.tactile is None:
         raise PolicyError(
             f'{source}: tactile: found None, expected an encoder: this model wants touch encoded elsewhere'
+        )
+    if config.tactile.kind == 'torchscript':
+        raise PolicyError(
+            f"{source}: tactile.kind: found 'torchscript', expected 'unit_align' or 'cnn': a policy is one "
+            'compiled program, which cannot call PyTorch'
         )
     if config.tactile_shape[:2] != TACTILE_SHAPE:
         found = config.tactile_shape[:2]

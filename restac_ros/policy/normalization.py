@@ -19,6 +19,9 @@ EPSILON = 1e-6
 NARROW_RANGE = 1e-4
 """A dimension whose range (m, rad) is below this hardly moved: its normalised values are mostly noise."""
 
+NOT_MEASURED = 'not measured'
+"""How the source of a value begins that stands in for a measurement."""
+
 _MAX_BYTES = 1 << 20
 
 

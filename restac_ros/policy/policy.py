@@ -14,30 +14,23 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import jax
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.checkpoint.store import (
-    CONTRACT,
-    NORM_STATS,
-    Checkpoint,
-    CheckpointInfo,
-    load_checkpoint,
-)
+from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, CheckpointInfo, load_info, load_params
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import prompt_bucket
-from restac_ros.policy.compatibility import check_contract, check_model
+from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
 from restac_ros.policy.errors import NonFiniteError, PolicyError
-from restac_ros.policy.normalization import NormStats
+from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.products import Chunk, Prefix, Touch
+from restac_ros.policy.prompting import Prompting, Task
 from restac_ros.policy.stages import Stages
 from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, find_tokenizer
 from restac_ros.policy.transforms import (
@@ -50,13 +43,6 @@ from restac_ros.policy.transforms import (
 )
 
 _REMEDY = 'hold, and check the checkpoint: its weights or statistics are damaged'
-
-
-class _Task(NamedTuple):
-    """The current prompt; replaced as a whole, so that a call sees either the old or the new one."""
-
-    text: str
-    prompt: Prompt | None  # None where the state enters the prompt, which is then made per call
 
 
 class Policy:
@@ -82,16 +68,14 @@ class Policy:
         source = str(checkpoint.path)
         self.contract, self.info = contract, checkpoint.info
         config = self.info.config
-        trained = parse_contract(self.info.contract_text, f'{source}/{CONTRACT}')
-        check_contract(contract, trained, source)
-        check_model(config, contract, source)
+        check_fit(self.info, contract, source)
         if tokenizer.vocab_size > config.vocab_size:
             raise PolicyError(
                 f'{tokenizer.source}: found {tokenizer.vocab_size} pieces, expected at most '
                 f'{config.vocab_size} as the model embeds; give the tokenizer the model was trained with'
             )
         self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
-        self.tokenizer = tokenizer
+        self._prompting = Prompting(config, tokenizer, self.stats.state)
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
         self._cameras = CameraSlots.from_contract(contract, config.image_size)
         self._pad = PadDimensions(config.action_dim)
@@ -99,7 +83,8 @@ class Policy:
         graph, state = assemble(config, checkpoint.params, source=source)
         slots = tuple(self._cameras.slot_of.values())
         self._stages = Stages(config, graph, state, slots, num_steps)
-        self._task: _Task | None = None
+        self._task: Task | None = None
+        self._warm = False
 
     @classmethod
     def load(
@@ -132,22 +117,20 @@ class Policy:
 
         Raises:
             CheckpointError: absent, damaged or of another kind; names the file.
-            ContractError, NormStatsError, TokenizerError: of those parts.
+            NormStatsError, TokenizerError: of those parts.
             PolicyError: the contract or the tokenizer does not fit the checkpoint.
         """
         if use_compile_cache:
             enable_compile_cache(compile_cache or default_cache_directory())
-        checkpoint = load_checkpoint(path, cast=CastRule(dtype), consume=jax.device_put, checksums=checksums)
+        path = Path(path).absolute()
+        info = load_info(path, checksums=checksums)
+        # Everything that can be refused is, before gigabytes are read.
+        check_fit(info, contract, str(path))
+        words = _tokenizer_of(info, path, tokenizer)
+        params = load_params(path, info.config, cast=CastRule(dtype), consume=jax.device_put)
         if dtype is not None:
-            info = replace(checkpoint.info, config=replace(checkpoint.config, dtype=dtype))
-            checkpoint = replace(checkpoint, info=info)
-        policy = cls(
-            checkpoint,
-            contract,
-            _tokenizer_of(checkpoint.info, path, tokenizer),
-            num_steps=num_steps,
-            seed=seed,
-        )
+            info = replace(info, config=replace(info.config, dtype=dtype))
+        policy = cls(Checkpoint(path, info, params), contract, words, num_steps=num_steps, seed=seed)
         policy.set_prompt(prompt)
         return policy
 
@@ -175,8 +158,11 @@ class Policy:
     def notes(self) -> list[str]:
         """What an operator should know; empty when there is nothing."""
         notes = self.stats.notes()
-        if 'not measured' in self.stats.source:
-            notes.append(f'normalisation statistics: {self.stats.source}')
+        sources = {
+            'normalisation statistics': self.stats.source,
+            'gate calibration': self.info.calibration.get('logvar', {}).get('source', ''),
+        }
+        notes += [f'{what}: {source}' for what, source in sources.items() if source.startswith(NOT_MEASURED)]
         prompt = self._task.prompt if self._task else None
         if prompt and prompt.dropped:
             notes.append(
@@ -185,28 +171,25 @@ class Policy:
         return notes
 
     def set_prompt(self, text: str) -> None:
-        """Change the task, from the next `encode_prefix` on. Compiles if no prompt of such length was seen.
+        """Change the task, from the next `encode_prefix` on.
+
+        After `warm_up`, what the new prompt needs is compiled here first; calls go on with the old one.
 
         Raises:
             TokenizerError: an empty text.
         """
-        in_prompt = self.config.state_input == 'prompt'
-        prompt = self.tokenizer.encode(text, np.zeros(STATE_DIM) if in_prompt else None)
-        warm = any(self._stages.is_compiled(length) for length in self._all_lengths())
-        self._task = _Task(text, None if in_prompt else prompt)
-        if warm:
-            self.warm_up()
+        task = self._prompting.task(text)
+        if self._warm:
+            self._prepare(task)
+        self._task = task
 
     def warm_up(self) -> tuple[int, ...]:
         """Compile everything that calls with the current prompt can need, and run each stage once.
 
         Returns the padded prompt lengths compiled for; afterwards no call compiles.
         """
-        lengths = self._lengths()
-        for length in lengths:
-            self._stages.compile(length)
-            self._rehearse(length)
-        return lengths
+        self._warm = True
+        return self._prepare(self._current())
 
     def encode_prefix(
         self,
@@ -234,15 +217,13 @@ class Policy:
                 'all are there'
             )
         task = self._current()
-        prompt, state_used = task.prompt, None
-        if prompt is None:
-            state_used = check_vector('state', state)
-            prompt = self.tokenizer.encode(task.text, self.stats.state.normalize(state_used))
-        length = self._length(prompt)
+        prompt = self._prompting.prompt(task, state)
+        length = self._prompting.padded_length(prompt)
         self._stages.compile(length)
         result = self._stages.encode_prefix(pixels, valid, *prompt.padded(length))
         if not result.finite:
             raise NonFiniteError(f'encode_prefix: the prefix holds NaN or infinity; {_REMEDY}')
+        state_used = np.asarray(state) if self._prompting.holds_state else None
         return Prefix(stamp_ns, task.text, length, hidden, state_used, result.cache)
 
     def encode_tactile(
@@ -338,7 +319,15 @@ class Policy:
             noise_index=drawn[1],
         )
 
-    def _current(self) -> _Task:
+    def _prepare(self, task: Task) -> tuple[int, ...]:
+        lengths = self._prompting.possible_lengths(task)
+        for length in lengths:
+            if not self._stages.is_compiled(length):
+                self._stages.compile(length)
+                self._rehearse(length)
+        return lengths
+
+    def _current(self) -> Task:
         if self._task is None:
             raise PolicyError('prompt: none set; call set_prompt first')
         return self._task
@@ -353,25 +342,6 @@ class Policy:
         if noise.shape != shape or noise.dtype != np.float32 or not np.isfinite(noise).all():
             raise PolicyError(f'noise: found {noise.dtype} {noise.shape}, expected finite float32 {shape}')
         return noise
-
-    def _length(self, prompt: Prompt) -> int:
-        """Padded length: the smallest compiled size that holds the prompt. Padding changes no result."""
-        if self.config.legacy_unmasked_fusion:  # that attention reads padded positions
-            return self.config.max_prompt_tokens
-        return prompt_bucket(len(prompt.tokens), self.config.max_prompt_tokens)
-
-    def _lengths(self) -> tuple[int, ...]:
-        """Padded lengths that the current prompt can take, whatever the state."""
-        task = self._current()
-        if task.prompt is not None:
-            return (self._length(task.prompt),)
-        extremes = (np.full(STATE_DIM, value) for value in (-2.0, -1.0, 0.0, 2.0))
-        used = [self._length(self.tokenizer.encode(task.text, state)) for state in extremes]
-        return tuple(n for n in self._all_lengths() if min(used) <= n <= max(used))
-
-    def _all_lengths(self) -> tuple[int, ...]:
-        longest = self.config.max_prompt_tokens
-        return tuple(sorted({prompt_bucket(n, longest) for n in range(1, longest + 1)}))
 
     def _rehearse(self, length: int) -> None:
         """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""

@@ -16,10 +16,8 @@ from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.model.observation import CAMERA_SLOTS
 from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.normalization import NormStats, Quantiles
+from restac_ros.policy.normalization import NOT_MEASURED, NormStats, Quantiles
 from restac_ros.policy.transforms import STATE_DIM
-
-NOT_MEASURED = 'not measured'
 
 SAMPLES = 16
 

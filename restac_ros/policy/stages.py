@@ -17,6 +17,8 @@ from restac_ros.model.observation import ACTION_PREV_DIM
 from restac_ros.model.pi05 import PrefixCache, SamplingPlan
 from restac_ros.model.tactile.interface import TactileCode
 
+type Leaves = tuple[Array, ...]
+
 
 class PrefixResult(NamedTuple):
     """Device values of one `encode_prefix`."""
@@ -57,12 +59,14 @@ class Stages:
         slots: tuple[str, ...],
         num_steps: int,
     ) -> None:
-        self._config, self._graph, self._state = config, graph, state
-        self._slots = slots
+        self._config, self._slots, self._graph = config, slots, graph
+        # As a flat tuple, which JAX takes apart an order of magnitude faster than nested states.
+        leaves, self._tree = jax.tree.flatten(state)
+        self._leaves = tuple(leaves)
         self._programs: dict[tuple[str, int], Callable[..., Any]] = {}
         self._compiling = threading.Lock()
-        plan = jax.jit(lambda state: nnx.merge(graph, state).plan_sampling(num_steps))
-        self._plan: SamplingPlan = jax.block_until_ready(plan(state))
+        plan = jax.jit(lambda leaves: self._model(leaves).plan_sampling(num_steps))
+        self._plan: SamplingPlan = jax.block_until_ready(plan(self._leaves))
 
     def is_compiled(self, num_tokens: int) -> bool:
         """Whether chunks can be planned with prompts padded to this length without compiling."""
@@ -70,19 +74,21 @@ class Stages:
 
     def compile(self, num_tokens: int) -> None:
         """Compile all stages for prompts padded to `num_tokens`."""
+        if self.is_compiled(num_tokens):  # without waiting for another length that is being compiled
+            return
         with self._compiling:
             if self.is_compiled(num_tokens):
                 return
-            prefix = jax.jit(self._prefix).lower(self._state, *self._prefix_shapes(num_tokens))
+            prefix = jax.jit(self._prefix).lower(self._leaves, *self._prefix_shapes(num_tokens))
             cache = prefix.out_info.cache
             self._programs['prefix', num_tokens] = prefix.compile()
             touch = None
             if self._config.uses_touch:
-                tactile = jax.jit(self._touch).lower(self._state, *self._touch_shapes(cache))
+                tactile = jax.jit(self._touch).lower(self._leaves, *self._touch_shapes(cache))
                 touch = tactile.out_info.code
                 if ('touch', 0) not in self._programs:
                     self._programs['touch', 0] = tactile.compile()
-            act = jax.jit(self._act).lower(self._state, cache, touch, *self._act_shapes(), self._plan)
+            act = jax.jit(self._act).lower(self._leaves, cache, touch, *self._act_shapes(), self._plan)
             self._programs['act', num_tokens] = act.compile()
 
     def encode_prefix(
@@ -94,7 +100,7 @@ class Stages:
     ) -> PrefixResult:
         """Cameras and prompt; the prompt's padded length must have been compiled."""
         program = self._programs['prefix', tokens.shape[1]]
-        result = program(self._state, dict(images), dict(image_masks), tokens, token_mask)
+        result = program(self._leaves, dict(images), dict(image_masks), tokens, token_mask)
         return jax.block_until_ready(result)
 
     def encode_tactile(
@@ -102,7 +108,7 @@ class Stages:
     ) -> TouchResult:
         """One tactile frame."""
         program = self._programs['touch', 0]
-        return jax.block_until_ready(program(self._state, tactile, view_features, action_prev))
+        return jax.block_until_ready(program(self._leaves, tactile, view_features, action_prev))
 
     def act(
         self,
@@ -114,14 +120,17 @@ class Stages:
     ) -> np.ndarray:
         """Normalised actions [1, T, D], on the host."""
         program = self._programs['act', num_tokens]
-        return np.asarray(program(self._state, cache, touch, state, noise, self._plan))
+        return np.asarray(program(self._leaves, cache, touch, state, noise, self._plan))
 
     # The stages as functions of (parameters, inputs).
 
+    def _model(self, leaves: Leaves) -> Any:
+        return nnx.merge(self._graph, jax.tree.unflatten(self._tree, leaves))
+
     def _prefix(
-        self, state: nnx.State, images: dict, image_masks: dict, tokens: Array, token_mask: Array
+        self, leaves: Leaves, images: dict, image_masks: dict, tokens: Array, token_mask: Array
     ) -> PrefixResult:
-        model = nnx.merge(self._graph, state)
+        model = self._model(leaves)
         cache = model.encode_prefix(images, image_masks, tokens, token_mask)
         # Whatever went wrong earlier has reached the last layer.
         finite = jnp.isfinite(cache.values[-1]).all() & jnp.isfinite(cache.keys[-1]).all()
@@ -131,10 +140,8 @@ class Stages:
             cache = cache._replace(prefix_out=None)
         return PrefixResult(cache, finite)
 
-    def _touch(
-        self, state: nnx.State, tactile: Array, view_features: Array, action_prev: Array
-    ) -> TouchResult:
-        model = nnx.merge(self._graph, state)
+    def _touch(self, leaves: Leaves, tactile: Array, view_features: Array, action_prev: Array) -> TouchResult:
+        model = self._model(leaves)
         code = model.encode_tactile(tactile, view_features, action_prev)
         reading: Intermediates = model.read_touch(code)
         residual_norm = jnp.full(code.logvar.shape[0], jnp.nan)
@@ -153,15 +160,15 @@ class Stages:
 
     def _act(
         self,
-        state: nnx.State,
+        leaves: Leaves,
         cache: PrefixCache,
         touch: TactileCode | None,
-        state_vector: Array,
+        state: Array,
         noise: Array,
         plan: SamplingPlan,
     ) -> Float[Array, '1 T D']:
-        model = nnx.merge(self._graph, state)
-        actions, _ = model.sample_actions(cache, touch, state_vector, noise, plan)
+        model = self._model(leaves)
+        actions, _ = model.sample_actions(cache, touch, state, noise, plan)
         return actions.astype(jnp.float32)
 
     # Their shapes.

@@ -54,17 +54,28 @@ def test_what_we_write_orbax_reads_under_openpis_paths(
 
 
 @pytest.mark.parametrize('stream', [True, False], ids=['streamed', 'by chunk'])
+@pytest.mark.parametrize('stored', ['float32', 'bfloat16'])
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_both_roads_cast_alike(
-    written: Path,
+    tmp_path: Path,
     golden_params: dict[str, np.ndarray],
     dtype: str,
+    stored: str,
     stream: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(array_store, 'STREAM_ABOVE_BYTES', 0 if stream else 1 << 40)
-    expected = {name: leaf.astype(jnp.dtype(dtype)) for name, leaf in golden_params.items()}
-    assert_same(OrbaxParams(written).read(cast=CastRule(dtype)), expected)
+    on_disk = {name: leaf.astype(jnp.dtype(stored)) for name, leaf in golden_params.items()}
+    write_orbax(tmp_path / 'params', on_disk)
+    expected = {name: leaf.astype(jnp.dtype(dtype)) for name, leaf in on_disk.items()}
+    assert_same(OrbaxParams(tmp_path).read(cast=CastRule(dtype)), expected)
+
+
+def test_the_newer_array_format_is_read(tmp_path: Path, golden_params: dict[str, np.ndarray]) -> None:
+    flat = {('params', *name.split('/'), 'value'): leaf for name, leaf in golden_params.items()}
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True)) as checkpointer:
+        checkpointer.save(tmp_path / 'params', ocp.args.PyTreeSave(traverse_util.unflatten_dict(flat)))
+    assert_same(OrbaxParams(tmp_path).read(), golden_params)
 
 
 def test_arrays_of_many_chunks(tmp_path: Path) -> None:

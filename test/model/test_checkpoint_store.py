@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,20 @@ import pytest
 from restac_ros.model.checkpoint import store
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import new_directory
+from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import CastRule
 from restac_ros.model.checkpoint.store import CheckpointInfo, load_checkpoint, load_info, save_checkpoint
-from restac_ros.model.presets import PRESETS
+from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 
+CONFIG = ModelConfig(
+    paligemma=GemmaConfig(8, 1, 8, num_heads=2, num_kv_heads=1, head_dim=4),
+    action_expert=GemmaConfig(8, 1, 8, num_heads=2, num_kv_heads=1, head_dim=4),
+    siglip=SiglipConfig(width=8, depth=1, mlp_dim=8, num_heads=2),
+    vocab_size=16,
+    fusion='token_in_ae',
+)
 INFO = CheckpointInfo(
-    config=PRESETS['tiny'],
+    config=CONFIG,
     contract_text='fps: 15  # µ\n',
     norm_stats={
         'norm_stats': {'state': {'q01': [0.0], 'q99': [1.0]}, 'actions': {'q01': [0.0], 'q99': [1.0]}}
@@ -28,12 +37,7 @@ INFO = CheckpointInfo(
 
 @pytest.fixture(scope='module')
 def params() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {
-        'PaliGemma/llm/w': rng.standard_normal((50, 70)).astype(np.float32),
-        'gate/threshold': np.array(0.25, np.float32),
-        'tactile/blocks/0/kernel': rng.standard_normal((3, 4)).astype(np.float32),
-    }
+    return initial_params(CONFIG, leaf_shapes(CONFIG), seed=0, everything=True)
 
 
 @pytest.fixture
@@ -58,12 +62,9 @@ def test_dtype_and_destination_are_the_callers(saved: Path) -> None:
     checkpoint = load_checkpoint(
         saved, cast=CastRule('bfloat16'), consume=lambda leaf: seen.append(leaf) or leaf
     )
-    assert len(seen) == 3
-    assert {name: leaf.dtype.name for name, leaf in checkpoint.params.items()} == {
-        'PaliGemma/llm/w': 'bfloat16',
-        'gate/threshold': 'float32',
-        'tactile/blocks/0/kernel': 'float32',
-    }
+    assert len(seen) == len(checkpoint.params)
+    for name, leaf in checkpoint.params.items():
+        assert leaf.dtype.name == ('float32' if name.startswith('gate/') else 'bfloat16'), name
 
 
 def test_the_same_content_gives_the_same_manifest_entries(tmp_path: Path, params: dict) -> None:
@@ -187,3 +188,14 @@ def test_an_impossible_configuration_names_its_file(tmp_path: Path, params: dict
     save_checkpoint(tmp_path / 'checkpoint', params, info)
     with pytest.raises(CheckpointError, match=r'model_config\.json: .*always'):
         load_info(tmp_path / 'checkpoint')
+
+
+def test_leaves_of_another_model_are_refused_before_they_are_read(
+    tmp_path: Path, params: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path / 'checkpoint', params, replace(INFO, config=replace(CONFIG, vocab_size=17)))
+    monkeypatch.setattr(
+        store.OrbaxParams, 'read', lambda *args, **options: pytest.fail('parameters were read')
+    )
+    with pytest.raises(CheckpointError, match=r'input_embedding is \(16, 8\), expected \(17, 8\)'):
+        load_checkpoint(tmp_path / 'checkpoint')

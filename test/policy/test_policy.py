@@ -21,11 +21,12 @@ from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import make_observation
+from restac_ros.policy import policy as policy_module
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.policy import Policy
-from restac_ros.policy.tokenizer import PromptTokenizer, PromptTruncatedWarning
+from restac_ros.policy.tokenizer import PromptTokenizer, PromptTruncatedWarning, TokenizerError
 
 PROMPT = 'insert the plug into the socket'
 
@@ -191,7 +192,7 @@ def test_padding_of_the_prompt_changes_no_result(
         return policy.act(prefix, touch, inputs.state, noise=noise).delta_pose
 
     short = chunk()
-    monkeypatch.setattr(policy, '_length', lambda prompt: 64)
+    monkeypatch.setattr(policy._prompting, 'padded_length', lambda prompt: 64)
     np.testing.assert_allclose(chunk(), short, atol=2e-6)
 
 
@@ -259,6 +260,16 @@ def test_a_contract_of_another_meaning_is_refused(
 ) -> None:
     with pytest.raises(PolicyError, match=rf'{field}: found {found}.*, expected {expected}'):
         load(contract=changed(contract, **change))
+
+
+def test_refusals_come_before_the_parameters_are_read(
+    load: Callable[..., Policy], contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_module, 'load_params', lambda *args, **options: pytest.fail('parameters read'))
+    with pytest.raises(PolicyError, match='fps: found 12, expected 15'):
+        load(contract=changed(contract, fps=12))
+    with pytest.raises(TokenizerError, match='no such tokenizer file'):
+        load(tokenizer=tmp_path / 'absent.model')
 
 
 def test_topics_rates_and_limits_may_differ(load: Callable[..., Policy], contract: Contract) -> None:
@@ -406,7 +417,7 @@ def test_bfloat16_stays_near_float32(load: Callable[..., Policy], policy: Policy
 
 
 def test_notes_tell_what_an_operator_should_know(load: Callable[..., Policy], policy: Policy) -> None:
-    assert any('not measured' in note for note in policy.notes)
+    assert [note.split(':')[0] for note in policy.notes] == ['normalisation statistics', 'gate calibration']
     with pytest.warns(PromptTruncatedWarning, match='cut to 64'):
         long = load(prompt='insert the plug ' * 40)
     assert any(note.startswith('prompt cut: ') for note in long.notes)

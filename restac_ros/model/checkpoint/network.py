@@ -9,7 +9,7 @@ from flax import nnx
 
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.initial import initial_leaf
-from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, shorten
+from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, Shapes, shorten
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.restac import create_model
 from restac_ros.model.tactile.config import TactileConfig
@@ -34,28 +34,37 @@ def to_params(state: nnx.State) -> Params:
     return {name: variable.get_value() for name, (_, variable) in _by_name(state).items()}
 
 
+def check_leaves(config: ModelConfig, found: Shapes, *, source: str) -> None:
+    """Compare stored leaves with what the configuration says, before any of them is read.
+
+    Raises:
+        CheckpointError: missing, unexpected or misshapen leaves; all are named.
+    """
+    expected = leaf_shapes(config)
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    wrong = [
+        f'{name} is {tuple(found[name])}, expected {shape}'
+        for name, shape in expected.items()
+        if name in found and tuple(found[name]) != shape
+    ]
+    if missing or unexpected or wrong:
+        faults = {'missing': missing, 'unexpected': unexpected, 'of another shape': wrong}
+        told = '; '.join(f'{len(names)} {what}: {shorten(names)}' for what, names in faults.items() if names)
+        raise CheckpointError(f'{source}: parameters do not fit model_config.json: {told}')
+
+
 def assemble(
     config: ModelConfig, params: Mapping[str, Leaf], *, source: str
 ) -> tuple[nnx.GraphDef, nnx.State]:
     """The model as (graph, state), ready for `nnx.merge`, holding `params` themselves (no copy).
 
     Raises:
-        CheckpointError: missing, unexpected or misshapen leaves; all are named.
+        CheckpointError: the parameters are not the configuration's; see `check_leaves`.
     """
+    check_leaves(config, {name: leaf.shape for name, leaf in params.items()}, source=source)
     graph, state = _abstract(config)
-    variables = _by_name(state)
-    missing = [name for name in variables if name not in params]
-    unexpected = [name for name in params if name not in variables]
-    wrong = [
-        f'{name} is {tuple(params[name].shape)}, expected {variable.get_value().shape}'
-        for name, (_, variable) in variables.items()
-        if name in params and tuple(params[name].shape) != variable.get_value().shape
-    ]
-    if missing or unexpected or wrong:
-        faults = {'missing': missing, 'unexpected': unexpected, 'of another shape': wrong}
-        told = '; '.join(f'{len(names)} {what}: {shorten(names)}' for what, names in faults.items() if names)
-        raise CheckpointError(f'{source}: parameters do not fit model_config.json: {told}')
-    flat = [(path, variable.replace(params[name])) for name, (path, variable) in variables.items()]
+    flat = [(path, variable.replace(params[name])) for name, (path, variable) in _by_name(state).items()]
     return graph, nnx.from_flat_state(flat)
 
 

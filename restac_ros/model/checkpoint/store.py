@@ -20,6 +20,7 @@ import numpy as np
 
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import inventory, new_directory, read_small, verify
+from restac_ros.model.checkpoint.network import check_leaves
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
 from restac_ros.model.config import ModelConfig
@@ -151,7 +152,24 @@ def load_checkpoint(
     """
     info = load_info(path, checksums=checksums)
     path = Path(path).absolute()
-    return Checkpoint(path, info, OrbaxParams(path / PARAMS).read(cast=cast, consume=consume))
+    return Checkpoint(path, info, load_params(path, info.config, cast=cast, consume=consume))
+
+
+def load_params(
+    path: Path,
+    config: ModelConfig,
+    *,
+    cast: CastRule = AS_STORED,
+    consume: Callable[[np.ndarray], Leaf] | None = None,
+) -> Params:
+    """Read the parameters of a checkpoint whose files `load_info` has checked.
+
+    Raises:
+        CheckpointError: leaves that are not those of `config` (before any is read), or unreadable ones.
+    """
+    stored = OrbaxParams(path / PARAMS)
+    check_leaves(config, stored.shapes, source=str(stored.directory))
+    return stored.read(cast=cast, consume=consume)
 
 
 def current_versions() -> dict[str, str]:

@@ -1,0 +1,68 @@
+"""The task as the network's prompt: tokenised once, or with the state at every call; and how far padded."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.observation import prompt_bucket
+from restac_ros.policy.normalization import Quantiles
+from restac_ros.policy.tokenizer import Prompt, PromptTokenizer
+from restac_ros.policy.transforms import STATE_DIM, check_vector
+
+
+class Task(NamedTuple):
+    """What to do; replaced as a whole, so that a call sees either the old or the new one."""
+
+    text: str
+    prompt: Prompt | None  # None where the state enters the prompt, which is then made per call
+
+
+class Prompting:
+    """Prompts of one model: `state_input` decides what is in them, the longest prompt how they are padded."""
+
+    def __init__(self, config: ModelConfig, tokenizer: PromptTokenizer, state_stats: Quantiles) -> None:
+        self._config, self._tokenizer, self._state_stats = config, tokenizer, state_stats
+
+    @property
+    def holds_state(self) -> bool:
+        """Whether the state is part of the prompt."""
+        return self._config.state_input == 'prompt'
+
+    def task(self, text: str) -> Task:
+        """Take a task in words.
+
+        Raises:
+            TokenizerError: an empty text.
+        """
+        prompt = self._tokenizer.encode(text, np.zeros(STATE_DIM) if self.holds_state else None)
+        return Task(text, None if self.holds_state else prompt)
+
+    def prompt(self, task: Task, state: Float[np.ndarray, '7'] | None) -> Prompt:
+        """Return the task's prompt; `state` is raw, and needed where it is part of the prompt.
+
+        Raises:
+            PolicyError: the state is needed and missing or bad.
+        """
+        if task.prompt is not None:
+            return task.prompt
+        return self._tokenizer.encode(task.text, self._state_stats.normalize(check_vector('state', state)))
+
+    def padded_length(self, prompt: Prompt) -> int:
+        """Smallest compiled length that holds the prompt. Padding changes no result."""
+        longest = self._config.max_prompt_tokens
+        if self._config.legacy_unmasked_fusion:  # that attention reads padded positions
+            return longest
+        return prompt_bucket(len(prompt.tokens), longest)
+
+    def possible_lengths(self, task: Task) -> tuple[int, ...]:
+        """Padded lengths that the task's prompt can take, whatever the state."""
+        if task.prompt is not None:
+            return (self.padded_length(task.prompt),)
+        # States below the range, at its lower end and above it print as -1, 0 and 255.
+        extremes = (np.full(STATE_DIM, value) for value in (-2.0, -1.0, 2.0))
+        used = [self.padded_length(self._tokenizer.encode(task.text, state)) for state in extremes]
+        longest = self._config.max_prompt_tokens
+        every = {prompt_bucket(n, longest) for n in range(1, longest + 1)}
+        return tuple(sorted(n for n in every if min(used) <= n <= max(used)))
