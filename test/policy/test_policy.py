@@ -64,14 +64,14 @@ def changed(contract: Contract, **paths: Any) -> Contract:
 def test_a_chunk_is_what_the_network_computes_in_raw_units(
     policy: Policy, checkpoint: Path, inputs: Any
 ) -> None:
-    """The twin: the checked observation, the uncompiled network, normalisation by hand."""
+    """The twin: the checked observation, the network in one piece, normalisation by hand."""
     noise = np.random.default_rng(3).standard_normal((5, 9)).astype(np.float32)
     prefix = policy.encode_prefix(inputs.images, stamp_ns=11)
     touch = policy.encode_tactile(inputs.tactile, prefix, inputs.action_prev, stamp_ns=12)
     chunk = policy.act(prefix, touch, inputs.state, noise=noise)
 
     loaded = load_checkpoint(checkpoint, consume=jax.device_put)
-    model = nnx.merge(*assemble(loaded.config, loaded.params, source='test'))
+    graph, leaves = assemble(loaded.config, loaded.params, source='test')
     stats = NormStats.from_dict(loaded.info.norm_stats, 'test', 7)
     low, high = np.array(stats.state.q01), np.array(stats.state.q99)
     state = np.zeros((1, 9), np.float32)
@@ -89,16 +89,21 @@ def test_a_chunk_is_what_the_network_computes_in_raw_units(
         tactile=inputs.tactile[None],
         action_prev=inputs.action_prev[None],
     )
-    code = model.observe_touch(observation)
-    cache = model.encode_prefix(
-        observation.images,
-        observation.image_masks,
-        observation.tokenized_prompt,
-        observation.tokenized_prompt_mask,
-    )
-    actions, reading = model.sample_actions(
-        cache, code, observation.state, noise[None], model.plan_sampling(3)
-    )
+
+    @jax.jit
+    def reference(leaves: nnx.State) -> tuple[Any, ...]:
+        model = nnx.merge(graph, leaves)
+        code = model.observe_touch(observation)
+        cache = model.encode_prefix(
+            observation.images,
+            observation.image_masks,
+            observation.tokenized_prompt,
+            observation.tokenized_prompt_mask,
+        )
+        plan = model.plan_sampling(3)
+        return code, *model.sample_actions(cache, code, observation.state, noise[None], plan)
+
+    code, actions, reading = reference(leaves)
     low, high = np.array(stats.actions.q01), np.array(stats.actions.q99)
     expected = (np.asarray(actions[0, :, :7], np.float64) + 1) / 2 * (high - low + 1e-6) + low
     np.testing.assert_allclose(chunk.delta_pose, expected[:, :6], atol=1e-5)
