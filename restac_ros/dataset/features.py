@@ -12,6 +12,8 @@ from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 STATE_NAMES = ['ee_x', 'ee_y', 'ee_z', 'ee_rot_x', 'ee_rot_y', 'ee_rot_z', 'gripper']
 IMAGE_NAMES = ['height', 'width', 'channels']
 NO_SAMPLE_NS = -1        # stamp and age where nothing had been received yet
+# Columns about the samples, not from them: `stamp_ns.main`, ... and their types.
+BOOKKEEPING = {'stamp_ns': 'int64', 'age_ns': 'int64', 'valid': 'bool'}
 
 # What may differ between episodes of one data set: how the streams reached us, not what the columns mean.
 # The last part of a dotted path into the contract, or a whole section.
@@ -50,7 +52,7 @@ def features_of(contract: Contract, streams: Collection[str]) -> dict[str, dict[
     for key in ('observation.state', 'action', 'action_prev'):
         features[key] = {'dtype': 'float32', 'shape': (7,), 'names': STATE_NAMES}
     for name in streams:
-        for column, dtype in (('stamp_ns', 'int64'), ('age_ns', 'int64'), ('valid', 'bool')):
+        for column, dtype in BOOKKEEPING.items():
             features[f'{column}.{name}'] = {'dtype': dtype, 'shape': (1,), 'names': None}
     return features
 

@@ -15,7 +15,7 @@ from restac_ros.contract.load import dump_contract, load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import ABOUT, check_appendable, is_dataset
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import features_of
+from restac_ros.dataset.features import BOOKKEEPING, features_of
 from restac_ros.dataset.lerobot_access import VIDEO, WritableDataset, open_dataset, private_cache
 from restac_ros.dataset.transaction import transaction
 
@@ -60,6 +60,7 @@ class EpisodeWriter:
         with suppress(FileNotFoundError):
             _remove_empty(self._staging / 'images')
         _drop_fingerprint(max(self._staging.glob('data/*/*.parquet')))
+        _drop_statistics(self._staging)
         self._describe()
         self._verify()
 
@@ -140,6 +141,23 @@ def _drop_fingerprint(path: Path) -> None:
     about.pop('fingerprint', None)
     table = table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()})
     pq.write_table(table, path, compression='snappy', use_dictionary=True)
+
+
+def _drop_statistics(root: Path) -> None:
+    """Take out the statistics of stamps, ages and validity, which mean nothing.
+
+    They are half of all columns about episodes, and opening a data set takes time that grows with the square.
+    """
+    def is_kept(key: str) -> bool:
+        return key.partition('.')[0] not in BOOKKEEPING
+
+    path = max(root.glob('meta/episodes/*/*.parquet'))
+    table = pq.read_table(path)
+    kept = [name for name in table.column_names if is_kept(name.removeprefix('stats/'))]
+    pq.write_table(table.select(kept), path, compression='snappy', use_dictionary=True)
+    file = root / 'meta' / 'stats.json'
+    statistics = json.loads(file.read_text(encoding='utf-8'))
+    _write_json(file, {key: value for key, value in statistics.items() if is_kept(key)})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -160,6 +160,8 @@ def test_what_is_stored_about_it(
     assert stored['contract_differences'] == []
     assert reports[0].episode_index == 0
     assert reports[1].episode_index == 1
+    assert {'action', 'observation.state', GELSIGHT} <= set(dataset.meta.stats)
+    assert not [key for key in dataset.meta.stats if key.startswith(('stamp_ns', 'age_ns', 'valid'))]
     features = features_of(contract, streams_of(root, contract))
     assert {key: (f['dtype'], tuple(f['shape'])) for key, f in features.items()}.items() <= {
         key: (f['dtype'], tuple(f['shape'])) for key, f in dataset.meta.features.items()}.items()
