@@ -149,7 +149,9 @@ def import_checkpoint(
     params, leaves = _merged(
         config, source, encoder, str(unit_align), seed, CastRule(dtype), new_leaves, keep_own
     )
-    config, params, calibration = _calibrated(config, params, seed, draw_codebook=unit_align is None)
+    config, params, calibration = _calibrated(
+        config, params, seed, draw_codebook=_CODEBOOK in leaves.names('kept')
+    )
     stats = norm_stats or stats_from_limits(contract, config)
     info = CheckpointInfo(
         config=config,

@@ -74,9 +74,9 @@ def sample(config: ModelConfig, params: dict, golden: dict[str, np.ndarray]) -> 
 
 
 def test_openpis_checkpoint_samples_openpis_actions(
-    shared_dir: Path, config: ModelConfig, golden: dict[str, np.ndarray]
+    golden_dir: Path, config: ModelConfig, golden: dict[str, np.ndarray]
 ) -> None:
-    stored = OrbaxParams(shared_dir / 'golden' / 'openpi_pi05_tiny_checkpoint')
+    stored = OrbaxParams(golden_dir / 'openpi_pi05_tiny_checkpoint')
     np.testing.assert_allclose(sample(config, stored.read(), golden), golden['out/sample_actions'], atol=1e-4)
 
 

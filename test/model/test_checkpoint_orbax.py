@@ -37,9 +37,9 @@ def assert_same(found: dict, expected: dict) -> None:
 
 
 def test_openpis_checkpoint_holds_the_golden_parameters(
-    shared_dir: Path, golden_params: dict[str, np.ndarray]
+    golden_dir: Path, golden_params: dict[str, np.ndarray]
 ) -> None:
-    stored = OrbaxParams(shared_dir / 'golden' / 'openpi_pi05_tiny_checkpoint')
+    stored = OrbaxParams(golden_dir / 'openpi_pi05_tiny_checkpoint')
     assert_same(stored.read(), golden_params)
 
 

@@ -184,6 +184,17 @@ def test_lerobot_weights_become_the_same_policy(
     assert made['gate/threshold'].dtype == np.float32
 
 
+def test_a_source_with_touch_keeps_its_codebook(
+    contract: Contract, micro: ModelConfig, tmp_path: Path
+) -> None:
+    config = replace(micro, tactile=PRESETS['tiny'].tactile)
+    init_checkpoint(config, contract, tmp_path / 'source')
+    import_checkpoint(tmp_path / 'source', config, contract, tmp_path / 'policy', seed=3)
+    made, source = (load_checkpoint(tmp_path / name).params for name in ('policy', 'source'))
+    for name, leaf in source.items():
+        np.testing.assert_array_equal(made[name], leaf, err_msg=name)
+
+
 def test_leaves_can_be_started_anew(
     base: Path, contract: Contract, micro: ModelConfig, tmp_path: Path
 ) -> None:
