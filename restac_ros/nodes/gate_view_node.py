@@ -159,8 +159,8 @@ class GateViewNode(ManagedNode):
 
     def _receiver(
         self, name: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]
-    ) -> Callable[[Any], None]:
-        def receive(message: Any) -> None:
+    ) -> Callable[[Any, dict], None]:
+        def receive(message: Any, _: dict) -> None:
             try:
                 value = read(message)
             except (ViewError, DecodeError) as error:

@@ -11,7 +11,10 @@ from restac_ros.nodes.subscriptions import PolledGroup
 
 
 class PolledInput:
-    """Keeps the newest `depth` messages for `take`. Best effort: it never makes a driver wait."""
+    """Keeps the newest `depth` messages for `take`, which hands each, and what is known of it, to `receive`.
+
+    Unless `reliable` it is best effort: such a reader matches every publisher and never makes one wait.
+    """
 
     def __init__(
         self,
@@ -19,16 +22,16 @@ class PolledInput:
         kind: type,
         topic: str,
         depth: int,
-        receive: Callable[[Any], None],
+        receive: Callable[[Any, dict], None],
         raw: bool = False,
+        reliable: bool = False,
     ) -> None:
         self.received = 0
         self._node = node
         self._receive = receive
         self._depth = depth
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT
-        )
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
         self._subscription: Subscription = node.create_subscription(
             kind, topic, receive, qos, callback_group=PolledGroup(), raw=raw
         )
@@ -47,7 +50,7 @@ class PolledInput:
                 if taken is None:
                     return
                 self.received += 1
-                self._receive(taken[0])
+                self._receive(*taken)
 
     def destroy(self) -> None:
         """Unsubscribe."""
