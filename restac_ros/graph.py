@@ -54,6 +54,7 @@ class Run:
         prompt: what the robot shall do; also the task text of a recorded episode.
         record: LeRobot data set to record an episode into; None records nothing.
         journals: where raw recordings (bags) go; None puts them beside the data set.
+        sessions: where the policy's chunks and gates, and all diagnostics, are logged; None logs nothing.
         source: 'none' when drivers publish the streams, 'bag' or 'synthetic' when this run does.
         bag: rosbag2 directory or file to play, for source 'bag'.
         rate: playing speed of the bag, 1 is real time.
@@ -70,6 +71,7 @@ class Run:
     prompt: str = ''
     record: Path | None = None
     journals: Path | None = None
+    sessions: Path | None = None
     source: str = 'none'
     bag: Path | None = None
     rate: float = 1.0
@@ -119,6 +121,9 @@ def processes(run: Run) -> list[Process]:
     if run.record is not None:
         listeners.append(_recorder(run))
     complete = len(listeners)  # those that take every stream, which a source waits for
+    if run.sessions is not None:
+        parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
+        listeners.insert(0, _process(run, 'session_log_node', parameters))  # hears the others' last words
     if run.view:
         listeners.append(_process(run, 'gate_view_node', {}))
     if run.source != 'none':

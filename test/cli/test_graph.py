@@ -53,6 +53,15 @@ def test_the_view_listens_but_no_source_waits_for_it(installed: Path, tmp_path: 
     assert listed[-1].parameters['wait_subscribers'] == 0
 
 
+def test_the_session_log_starts_first_to_stop_last(installed: Path, tmp_path: Path) -> None:
+    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'source': 'synthetic'}
+    listed = processes(run_with(tmp_path, sessions=tmp_path / 's', **options))
+    assert [p.executable for p in listed] == ['session_log_node', 'policy_node', 'synthetic_node']
+    assert listed[0].parameters['log_dir'] == str(tmp_path / 's')
+    assert listed[0].parameters['task'] == 'push'
+    assert listed[-1].parameters['wait_subscribers'] == 1
+
+
 def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
     listed = processes(
         run_with(
