@@ -197,10 +197,10 @@ class RecorderNode(ManagedNode):
             if self.phase != 'active':
                 raise RecorderError(f'the recorder is {self.phase}: activate it first')
             answer.message, answer.success = action(), True
+            self.get_logger().info(answer.message)
         except self.refusals as error:
             answer.message, answer.success = str(error), False
-        log = self.get_logger().info if answer.success else self.get_logger().error
-        log(answer.message)
+            self.get_logger().error(answer.message)
         self._publish_status()
         return answer
 

@@ -45,7 +45,7 @@ def ros_domain() -> Iterator[int]:
     pytest.fail('every ROS domain for tests is taken')
 
 
-def wait_until(
+def poll_until(
     condition: Callable[[], Any], what: Callable[[], str] | str, deadline_s: float = DEADLINE_S
 ) -> Any:
     """Poll until `condition` gives something true, which is returned."""
@@ -55,6 +55,12 @@ def wait_until(
             pytest.fail(f'not within {deadline_s:g} s: {what if isinstance(what, str) else what()}')
         PAUSE.wait(POLL_S)
     return result
+
+
+@pytest.fixture(scope='session')
+def wait_until() -> Callable[..., Any]:
+    """Polls a condition until it gives something true, which is returned; fails after a deadline."""
+    return poll_until
 
 
 class NodeProcess:
@@ -85,7 +91,7 @@ class NodeProcess:
                 pytest.fail(f'{self.name} ended without saying {pattern!r}:\n{self.log}')
             return found if len(found) >= times else []
 
-        return wait_until(said, lambda: f'{self.name} said {pattern!r}; it said:\n{self.log}')[-1]
+        return poll_until(said, lambda: f'{self.name} said {pattern!r}; it said:\n{self.log}')[-1]
 
     def end(self, number: int = signal.SIGINT) -> int:
         """Ask it to stop and wait; returns the exit status."""
@@ -222,9 +228,9 @@ class Robot:
     def call(self, service: str, kind: type, request: Any = None) -> Any:
         """Call a service and wait for its answer."""
         client = self.node.create_client(kind, service)
-        wait_until(client.service_is_ready, f'service {service} is there')
+        poll_until(client.service_is_ready, f'service {service} is there')
         future = client.call_async(request or kind.Request())
-        return wait_until(lambda: future.done() and future.result(), f'{service} answered')
+        return poll_until(lambda: future.done() and future.result(), f'{service} answered')
 
     def close(self) -> None:
         self._executor.shutdown()

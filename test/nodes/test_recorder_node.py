@@ -1,0 +1,199 @@
+"""recorder_node as a process: episodes by service calls, and what Ctrl-C and kill -9 leave behind."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
+
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from restac_ros.msg import RecorderStatus
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.recovery import find_unfinished, recover
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Recorder:
+    """A recorder, its services and its status."""
+
+    def __init__(self, robot, node, wait_until, journals: Path) -> None:
+        self.robot, self.node, self._wait_until, self.journals = robot, node, wait_until, journals
+        self.statuses = robot.listen('/recorder_node/status', RecorderStatus, LATCHED)
+
+    def request(self, name: str) -> Trigger.Response:
+        return self.robot.call(f'/recorder_node/{name}', Trigger)
+
+    def status(self, condition: Callable[[RecorderStatus], bool], what: str) -> RecorderStatus:
+        """Wait for a status."""
+        self._wait_until(
+            lambda: bool(self.statuses) and condition(self.statuses[-1]),
+            lambda: f'{what}; the last was {self.statuses[-1:]}; it said:\n{self.node.log}',
+        )
+        return self.statuses[-1]
+
+    def has_written(self, count: int = 40) -> RecorderStatus:
+        """Wait until some messages of every stream are in the journal."""
+        return self.status(
+            lambda status: len(status.written) and min(status.written) >= count, 'messages written'
+        )
+
+
+@pytest.fixture
+def make_recorder(robot, start_node, wait_until, tmp_path: Path) -> Callable[..., Recorder]:
+    def make(**parameters: object) -> Recorder:
+        journals = tmp_path / 'journals'
+        given = {
+            'dataset': tmp_path / 'dataset',
+            'journal_dir': journals,
+            'task': 'push',
+            'on_gap': 'longest_run',
+        }
+        node = start_node('recorder_node', **{**given, **parameters})
+        return Recorder(robot, node, wait_until, journals)
+
+    return make
+
+
+def episodes_in(dataset: Path) -> tuple[int, int]:
+    """Episodes and frames that a data set claims; (0, 0) when there is none."""
+    info = dataset / 'meta' / 'info.json'
+    if not info.is_file():
+        return 0, 0
+    content = json.loads(info.read_text())
+    return content['total_episodes'], content['total_frames']
+
+
+def test_episodes_are_recorded_saved_and_discarded_by_services(make_recorder, robot, tmp_path: Path) -> None:
+    recorder = make_recorder()
+    robot.publish_streams()
+    refused = recorder.request('save')
+    assert not refused.success
+    assert 'nothing is being recorded' in refused.message
+
+    assert recorder.request('start').success
+    assert not recorder.request('start').success
+    recorder.has_written(5)
+    thrown = recorder.request('discard')
+    assert thrown.success, thrown.message
+    assert len(list((recorder.journals / 'trash').iterdir())) == 1
+
+    task = robot.node.create_publisher(String, '/recorder_node/task', 10)
+    recorder._wait_until(lambda: task.get_subscription_count() > 0, 'the task is listened to')
+    task.publish(String(data='pull the lever'))
+    recorder.status(lambda status: status.state == RecorderStatus.STATE_IDLE, 'idle')
+    recorder._wait_until(lambda: recorder.request('start').success, 'a start')
+    recording = recorder.has_written()
+    assert recording.state == RecorderStatus.STATE_RECORDING
+    assert list(recording.streams) == list(robot.contract.streams)
+    assert list(recording.dropped) == [0] * 6
+    assert recorder.request('save').success
+    saved = recorder.status(lambda status: status.frames > 0, 'an episode')
+    assert saved.state == RecorderStatus.STATE_IDLE
+    assert saved.task == 'pull the lever'
+    assert (saved.episode, saved.frames) == episodes_in(tmp_path / 'dataset')
+    bag = open_bag(saved.journal)
+    counts = {name: bag.topics[spec.topic].count for name, spec in robot.contract.streams.items()}
+    assert counts == dict(zip(saved.streams, saved.written, strict=True))
+    assert recorder.node.end() == 0
+    assert recorder.node.summary['episodes'] == [0]
+
+
+def test_ctrl_c_while_recording_leaves_the_episode_in_the_data_set(
+    make_recorder, robot, tmp_path: Path
+) -> None:
+    recorder = make_recorder(autostart_recording=True, save_on_shutdown=True)
+    robot.publish_streams()
+    recorder.has_written()
+    assert recorder.node.end() == 0, recorder.node.log
+    summary = recorder.node.summary
+    assert episodes_in(tmp_path / 'dataset') == (1, summary['frames'])
+    assert summary['frames'] > 10
+    assert summary['failures'] == []
+
+
+def test_ctrl_c_without_save_keeps_the_bag_and_says_how_to_convert_it(
+    make_recorder, robot, tmp_path: Path
+) -> None:
+    recorder = make_recorder(autostart_recording=True)
+    robot.publish_streams()
+    recorder.has_written(10)
+    assert recorder.node.end(signal.SIGTERM) == 0
+    [journal] = recorder.journals.iterdir()
+    assert sum(topic.count for topic in open_bag(journal).topics.values()) > 60
+    assert f'restac_ros.dataset.convert {journal} --to {tmp_path / "dataset"}' in recorder.node.log
+    assert not (tmp_path / 'dataset').exists()
+
+
+def test_a_second_ctrl_c_gives_up_the_episode_but_not_the_bag(make_recorder, robot, tmp_path: Path) -> None:
+    recorder = make_recorder(autostart_recording=True, save_on_shutdown=True)
+    robot.publish_streams()
+    recorder.has_written()
+    recorder.node.process.send_signal(signal.SIGINT)
+    recorder.node.wait_for('finishing the last episode')
+    recorder._wait_until(lambda: list(recorder.journals.glob('*.jsonl')), 'the conversion has begun')
+    recorder.node.process.send_signal(signal.SIGINT)
+    status = recorder.node.wait()
+    episodes, frames = episodes_in(tmp_path / 'dataset')
+    [journal] = [path for path in recorder.journals.iterdir() if path.is_dir()]
+    assert open_bag(journal).topics
+    if episodes:  # it was quicker than the second Ctrl-C
+        assert frames == recorder.node.summary['frames'] > 0
+    else:
+        assert status == 1
+        assert 'is not converted; to do it' in recorder.node.log
+
+
+def test_kill_leaves_a_journal_that_is_named_and_can_be_recovered(make_recorder, robot) -> None:
+    recorder = make_recorder(autostart_recording=True)
+    robot.publish_streams()
+    written = recorder.has_written()
+    assert recorder.node.end(signal.SIGKILL) == -signal.SIGKILL
+    [unfinished] = find_unfinished(recorder.journals)
+    again = make_recorder()
+    again.node.wait_for(rf'left unfinished: {unfinished.name}')
+    recovered = recover(unfinished)
+    # A journal is flushed twice a second, so most of what the last status told is there.
+    assert recovered.messages >= min(written.written) * 6 // 2
+    assert open_bag(recovered.path).topics
+
+
+def test_a_data_set_of_another_robot_is_refused_at_the_start(
+    make_recorder, robot, repository: Path, tmp_path: Path
+) -> None:
+    recorder = make_recorder(autostart_recording=True, save_on_shutdown=True)
+    robot.publish_streams()
+    recorder.has_written()
+    assert recorder.node.end() == 0
+    other = tmp_path / 'contract.yaml'
+    other.write_text((repository / 'config' / 'contract.yaml').read_text().replace('fps: 15', 'fps: 10'))
+    refused = make_recorder(contract=other)
+    refused.node.wait_for(r'cannot configure: .*fps')
+    assert refused.node.alive
+    assert refused.node.end() == 1
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({'dataset': '', 'journal_dir': ''}, 'neither dataset nor journal_dir is given'),
+        ({'min_free_gb': 60_000.0}, r'GB free of 60000\.00 GB needed'),
+        ({'queue_bm': 1.0}, "unknown parameter 'queue_bm'; did you mean 'queue_mb'"),
+    ],
+)
+def test_what_cannot_be_configured_is_told_and_the_process_lives(
+    make_recorder, parameters: dict, message: str
+) -> None:
+    recorder = make_recorder(**parameters)
+    recorder.node.wait_for(f'cannot configure: .*{message}')
+    answer = recorder.request('start')
+    assert not answer.success
+    assert 'activate it first' in answer.message
+    assert recorder.node.end() == 1
