@@ -1,0 +1,55 @@
+"""`restac-ros doctor`: runs doctor_node as a process and prints what it found as a table."""
+
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from restac_ros.graph import Process, config_file
+from restac_ros.supervise import command
+
+COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
+
+
+def examine(contract: Path | None, seconds: float, journals: Path, json_file: Path | None = None) -> int:
+    """Listen, print the findings with their remedies, and keep them as JSON if asked.
+
+    Returns the exit status: 0 healthy, 1 something is wrong, 2 the node could not do its work.
+    """
+    with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
+        summary_file = json_file or Path(folder) / 'doctor.json'
+        summary_file.unlink(missing_ok=True)
+        parameters = {
+            'contract': str(contract or config_file('contract.yaml')),
+            'seconds': float(seconds),
+            'journal_dir': str(journals),
+            'summary_file': str(summary_file),
+        }
+        status = subprocess.run(command(Process('doctor_node', parameters)), check=False).returncode
+        summary = json.loads(summary_file.read_text(encoding='utf-8')) if summary_file.is_file() else {}
+    if 'checks' not in summary:
+        print(f'doctor_node ended with status {status} before it had listened: its messages above say why')
+        return 2
+    print_checks(summary)
+    return 0 if summary['healthy'] else 1
+
+
+def print_checks(summary: dict, console: Console | None = None) -> None:
+    """One line per finding: what is fine, what isn't, what mends it."""
+    console = console or Console()
+    table = Table(title=f'{summary["contract"]}, {summary["seconds"]:.1f} s', title_justify='left')
+    table.add_column('')
+    table.add_column('what', no_wrap=True)
+    table.add_column('found', overflow='fold', ratio=3)
+    table.add_column('what mends it', overflow='fold', ratio=3)
+    for check in summary['checks']:
+        level = f'[{COLOURS[check["level"]]}]{check["level"]}[/]'
+        table.add_row(level, *(escape(check[key]) for key in ('subject', 'found', 'remedy')))
+    console.print(table)
+    errors = sum(check['level'] == 'error' for check in summary['checks'])
+    warnings = sum(check['level'] == 'warning' for check in summary['checks'])
+    console.print(f'{errors} error{"s" * (errors != 1)}, {warnings} warning{"s" * (warnings != 1)}')

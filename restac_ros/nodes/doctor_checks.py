@@ -1,0 +1,248 @@
+"""What a doctor makes of what was observed: findings with remedies. No ROS here, only values."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from restac_ros.contract.errors import did_you_mean
+from restac_ros.contract.schema import Contract, Stream
+
+Level = Literal['error', 'warning', 'ok']
+Reliability = Literal['reliable', 'best_effort']
+
+RATE_WARNING, RATE_ERROR = 0.05, 0.20  # off the declared rate
+LOSS_WARNING = 0.01
+ROOM_S = 600.0  # of recording that the disk should have room for
+SPEED_MARGIN = 2.0  # of disk speed over what the streams bring
+NEEDED_RAM = 4 * 10**9
+NEEDED_SHARED_MEMORY = 256 * 2**20
+JOINT_STATE_PUBLISHER_HZ = 100.0  # joint_state_publisher sends at 30, Franka's broadcaster at 1000
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Who publishes a topic, as what, how reliably."""
+
+    node: str
+    type: str
+    reliability: Reliability
+
+
+@dataclass(frozen=True)
+class StreamSeen:
+    """One stream while the doctor listened.
+
+    rate_hz: by receive times, lost messages included; None with fewer than two messages
+    delay_ms: median from capture (latency subtracted) to receipt; None when all stamps were zero
+    problem: why its last message cannot be decoded; '' when it can
+    """
+
+    publishers: tuple[Publisher, ...] = ()
+    received: int = 0
+    lost: int = 0
+    zero_stamps: int = 0
+    refused: int = 0
+    bytes_per_s: float = 0.0
+    rate_hz: float | None = None
+    delay_ms: float | None = None
+    problem: str = ''
+
+
+@dataclass(frozen=True)
+class MachineSeen:
+    """The machine that will record. Sizes in bytes; None where it was not looked at or does not exist."""
+
+    journal_dir: str = ''
+    write_bytes_per_s: float | None = None
+    disk_free: int | None = None
+    disk_problem: str = ''
+    ram_available: int | None = None
+    shared_memory_free: int | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found about a subject (a stream, or part of the machine), and what to do about it."""
+
+    subject: str
+    level: Level
+    kind: str
+    found: str
+    remedy: str = ''
+
+
+NOBODY = Check(
+    'network',
+    'error',
+    'nobody',
+    "nobody publishes any of the contract's topics",
+    "Are the drivers running, with this shell's ROS_DOMAIN_ID and ROS_AUTOMATIC_DISCOVERY_RANGE?",
+)
+
+
+def examine(
+    contract: Contract,
+    streams: Mapping[str, StreamSeen],
+    topics: Mapping[str, Collection[str]],
+    machine: MachineSeen,
+) -> list[Check]:
+    """Every finding, subject by subject; a subject without any gets one that says it is in order.
+
+    `topics` are all that somebody publishes, with their types.
+    """
+    checks = [] if any(seen.publishers for seen in streams.values()) else [NOBODY]
+    for name, seen in streams.items():
+        spec = contract.streams[name]
+        found = list(_of_stream(contract, name, spec, seen, topics))
+        rate = 'one message' if seen.rate_hz is None else f'{seen.rate_hz:.1f} Hz'
+        checks += found or [Check(name, 'ok', 'ok', f'{rate} on {spec.topic}')]
+    needed = sum(seen.bytes_per_s for seen in streams.values())
+    return checks + _of_machine(machine, needed)
+
+
+def is_healthy(checks: Collection[Check]) -> bool:
+    """No errors; warnings are allowed."""
+    return all(check.level != 'error' for check in checks)
+
+
+def _of_stream(
+    contract: Contract, name: str, spec: Stream, seen: StreamSeen, topics: Mapping[str, Collection[str]]
+) -> Iterator[Check]:
+    yield from _of_publishers(name, spec, seen, topics)
+    if not seen.received:
+        if any(publisher.type == spec.type for publisher in seen.publishers):
+            yield Check(
+                name,
+                _severity(spec),
+                'silent',
+                f'{spec.topic} has a publisher, but no message came',
+                'Is its sensor connected, its node active? Else a firewall or two ROS_DOMAIN_IDs.',
+            )
+        return
+    yield from _of_rate(name, spec, seen)
+    yield from _of_stamps(contract, name, spec, seen)
+    if seen.problem:
+        yield Check(name, 'error', 'undecodable', seen.problem, 'Correct the driver or the contract.')
+    if seen.refused:
+        found = f'{seen.refused} messages on {spec.topic} have no readable header'
+        yield Check(name, 'error', 'unreadable', found, f'Is it really {spec.type}?')
+
+
+def _of_publishers(
+    name: str, spec: Stream, seen: StreamSeen, topics: Mapping[str, Collection[str]]
+) -> Iterator[Check]:
+    """Existence, type, number and QoS."""
+    if not seen.publishers:
+        same_type = [topic for topic, types in topics.items() if spec.type in types]
+        hint = f'; of this type, {did_you_mean(spec.topic, same_type)}' if same_type else ''
+        yield Check(
+            name,
+            _severity(spec),
+            'missing',
+            f'nobody publishes {spec.topic}',
+            f'Start its driver, or correct topic in the contract{hint}.',
+        )
+        return
+    if wrong := sorted({publisher.type for publisher in seen.publishers} - {spec.type}):
+        found = f'{spec.topic} is published as {", ".join(wrong)}, the contract expects {spec.type}'
+        yield Check(name, 'error', 'type', found, 'Correct topic or type in the contract.')
+    if len(seen.publishers) > 1:
+        nodes = ', '.join(publisher.node for publisher in seen.publishers)
+        found = f'{spec.topic} has {len(seen.publishers)} publishers: {nodes}'
+        yield Check(name, 'error', 'publishers', found, 'Stop all but one, or remap: their messages mix.')
+    best_effort = [publisher.node for publisher in seen.publishers if publisher.reliability == 'best_effort']
+    if best_effort and spec.reliability == 'reliable':
+        found = f'{", ".join(best_effort)} publishes best effort, the contract asks for reliable: not heard'
+        yield Check(name, 'error', 'qos', found, f'Set reliability: best_effort for {name} in the contract.')
+
+
+def _of_rate(name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
+    if seen.rate_hz is None:
+        yield Check(name, 'error', 'rate', f'one message only, {spec.rate_hz:g} Hz declared', 'Is it alive?')
+        return
+    off = seen.rate_hz / spec.rate_hz - 1
+    if abs(off) > RATE_WARNING:
+        level: Level = 'error' if abs(off) > RATE_ERROR else 'warning'
+        found = f'{seen.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
+        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen))
+    total = seen.received + seen.lost
+    if seen.lost > LOSS_WARNING * total:
+        found = f'{seen.lost} of {total} messages did not arrive'
+        yield Check(name, 'warning', 'lost', found, 'Lower the load; enlarge shared memory (/dev/shm).')
+
+
+def _rate_remedy(spec: Stream, seen: StreamSeen) -> str:
+    if spec.role == 'arm_joints' and seen.rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
+        return (
+            'This looks like joint_state_publisher, 30 Hz and stamped anew: set topic to '
+            '/franka/joint_states, of 1 kHz.'
+        )
+    if len(seen.publishers) > 1:
+        return 'Stop all publishers but one.'
+    if seen.rate_hz > spec.rate_hz:
+        return 'Correct rate_hz in the contract, or the rate of its driver.'
+    if spec.role in ('camera', 'tactile'):
+        return 'Look at exposure time, USB bandwidth and CPU load, or correct rate_hz in the contract.'
+    return 'Look at the rate of its driver and at CPU load, or correct rate_hz in the contract.'
+
+
+def _of_stamps(contract: Contract, name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
+    if seen.zero_stamps:
+        found = f'{seen.zero_stamps} of {seen.received} stamps are zero, so that receipt counts as capture'
+        remedy = f'Let the driver stamp at capture, or set latency_ms ({spec.latency_ms:g}) to what it takes.'
+        yield Check(name, 'warning', 'zero-stamp', found, remedy)
+    if seen.delay_ms is None:
+        return
+    if seen.delay_ms < -contract.max_skew_ms:
+        found = f'stamps are {-seen.delay_ms:.0f} ms ahead of this clock (limit {contract.max_skew_ms:g})'
+        yield Check(name, 'error', 'future', found, 'Synchronise the clocks of the machines (chrony, PTP).')
+    elif seen.delay_ms > spec.max_age_ms:
+        found = f'messages are {seen.delay_ms:.0f} ms old on arrival (max_age_ms {spec.max_age_ms:g})'
+        remedy = 'Synchronise the clocks; several subscribers to a RealSense can delay it by a second.'
+        yield Check(name, 'error', 'late', found, remedy)
+
+
+def _severity(spec: Stream) -> Level:
+    return 'error' if spec.required else 'warning'
+
+
+def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
+    return [*_of_disk(machine, needed), *_of_memory(machine)]
+
+
+def _of_disk(machine: MachineSeen, needed: float) -> Iterator[Check]:
+    """Speed and room, against what the streams bring; `needed` in bytes/s."""
+    if machine.disk_problem:
+        yield Check(
+            'disk', 'error', 'disk', machine.disk_problem, 'Record to a directory that can be written.'
+        )
+    if machine.write_bytes_per_s is None or machine.disk_free is None:
+        return
+    speed, room_s = machine.write_bytes_per_s, machine.disk_free / needed if needed else float('inf')
+    text = f'{machine.journal_dir} writes {speed / 1e6:.0f} MB/s, has {machine.disk_free / 1e9:.0f} GB free'
+    text += f'; the streams bring {needed / 1e6:.0f} MB/s'
+    if speed < needed:
+        yield Check('disk', 'error', 'disk-speed', text, 'Record to a faster disk, or smaller images.')
+    elif speed < SPEED_MARGIN * needed:
+        yield Check('disk', 'warning', 'disk-speed', text, 'Record to a faster disk, or smaller images.')
+    elif room_s < ROOM_S:
+        yield Check('disk', 'error', 'disk-full', f'{text}: room for {room_s:.0f} s', 'Make room.')
+    else:
+        yield Check('disk', 'ok', 'ok', text)
+
+
+def _of_memory(machine: MachineSeen) -> Iterator[Check]:
+    if (ram := machine.ram_available) is not None:
+        text = f'{ram / 1e9:.1f} GB available'
+        if ram < NEEDED_RAM:
+            remedy = 'Stop other programs; a full-size policy needs far more.'
+            yield Check('memory', 'warning', 'memory', f'{text}, {NEEDED_RAM / 1e9:g} GB expected', remedy)
+        else:
+            yield Check('memory', 'ok', 'ok', text)
+    if (shared := machine.shared_memory_free) is not None:
+        text = f'/dev/shm has {shared / 2**20:.0f} MiB free'
+        if shared < NEEDED_SHARED_MEMORY:
+            remedy = 'Start the container with --shm-size=1g or --ipc=host: images are lost otherwise.'
+            yield Check('shared memory', 'error', 'shared-memory', text, remedy)
+        else:
+            yield Check('shared memory', 'ok', 'ok', text)

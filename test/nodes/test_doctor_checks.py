@@ -1,0 +1,141 @@
+"""The doctor's judgement, without ROS: every fault alone gives its finding, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.nodes.doctor_checks import Check, MachineSeen, Publisher, StreamSeen, examine, is_healthy
+from restac_ros.nodes.doctor_machine import see_machine
+
+JOINTS, MAIN = '/franka/joint_states', '/cameras/main/color/image_raw'
+MACHINE = MachineSeen('/data', 500e6, 10**12, '', 32 * 10**9, 2**30)
+
+
+@pytest.fixture(scope='module')
+def contract(repository: Path) -> Contract:
+    return load_contract(repository / 'config' / 'contract.yaml')
+
+
+@pytest.fixture
+def healthy(contract: Contract) -> dict[str, StreamSeen]:
+    """Every stream as declared, for 5 s."""
+    return {
+        name: StreamSeen(
+            publishers=(Publisher(f'/driver_{name}', spec.type, 'reliable'),),
+            received=round(5 * spec.rate_hz),
+            bytes_per_s=spec.rate_hz * (921_600 if 'Image' in spec.type else 400),
+            rate_hz=spec.rate_hz,
+            delay_ms=10.0,
+        )
+        for name, spec in contract.streams.items()
+    }
+
+
+def troubles(checks: list[Check]) -> list[tuple[str, str, str]]:
+    return [(check.subject, check.level, check.kind) for check in checks if check.level != 'ok']
+
+
+def test_what_is_in_order_has_one_line_each(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+    checks = examine(contract, healthy, {}, MACHINE)
+    assert troubles(checks) == []
+    assert is_healthy(checks)
+    assert [check.subject for check in checks] == [*contract.streams, 'disk', 'memory', 'shared memory']
+
+
+def publisher(
+    kind: str = 'sensor_msgs/msg/Image', reliability: str = 'reliable', node: str = '/a'
+) -> Publisher:
+    return Publisher(node, kind, reliability)
+
+
+FAULTS = {
+    'missing': ('main', {'publishers': (), 'received': 0}, 'error', 'start its driver'),
+    'silent': ('main', {'received': 0, 'rate_hz': None, 'delay_ms': None}, 'error', 'sensor connected'),
+    'qos': ('main', {'publishers': (publisher(reliability='best_effort'),)}, 'error', 'best_effort'),
+    'publishers': ('main', {'publishers': (publisher(), publisher(node='/b'))}, 'error', 'all but one'),
+    'rate': ('main', {'rate_hz': 20.0}, 'error', 'USB'),
+    'lost': ('main', {'lost': 10}, 'warning', 'shared memory'),
+    'zero-stamp': ('gelsight_left', {'zero_stamps': 90, 'delay_ms': None}, 'warning', 'latency_ms'),
+    'future': ('side', {'delay_ms': -21.0}, 'error', 'synchronise'),
+    'late': ('side', {'delay_ms': 151.0}, 'error', 'synchronise'),
+    'undecodable': ('main', {'problem': "encoding 'bgr8'"}, 'error', 'contract'),
+    'unreadable': ('main', {'refused': 3}, 'error', 'sensor_msgs/msg/Image'),
+}
+
+
+@pytest.mark.parametrize('kind', FAULTS)
+def test_each_fault_alone(kind: str, contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+    name, changes, level, remedy = FAULTS[kind]
+    checks = examine(contract, {**healthy, name: replace(healthy[name], **changes)}, {}, MACHINE)
+    assert troubles(checks) == [(name, level, kind)]
+    assert remedy.lower() in next(check.remedy for check in checks if check.kind == kind).lower()
+    assert is_healthy(checks) == (level == 'warning')
+
+
+def test_another_type_of_message(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+    compressed = publisher('sensor_msgs/msg/CompressedImage')
+    seen = replace(healthy['main'], publishers=(compressed,), received=0)
+    checks = examine(contract, {**healthy, 'main': seen}, {}, MACHINE)
+    assert troubles(checks) == [('main', 'error', 'type')]
+    assert 'CompressedImage' in checks[0].found
+
+
+def test_the_merged_joint_states_of_thirty_hertz(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+    checks = examine(contract, {**healthy, 'joints': replace(healthy['joints'], rate_hz=30.0)}, {}, MACHINE)
+    assert troubles(checks) == [('joints', 'error', 'rate')]
+    assert 'joint_state_publisher' in next(check.remedy for check in checks if check.kind == 'rate')
+
+
+def test_a_topic_of_nearly_that_name(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+    topics = {
+        '/camera/main/color/image_raw': ['sensor_msgs/msg/Image'],
+        JOINTS: ['sensor_msgs/msg/JointState'],
+    }
+    checks = examine(contract, {**healthy, 'main': StreamSeen()}, topics, MACHINE)
+    assert "did you mean '/camera/main/color/image_raw'" in checks[0].remedy
+    assert JOINTS not in checks[0].remedy
+
+
+def test_a_slightly_slow_stream_is_a_warning(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+    checks = examine(contract, {**healthy, 'main': replace(healthy['main'], rate_hz=27.0)}, {}, MACHINE)
+    assert troubles(checks) == [('main', 'warning', 'rate')]
+
+
+def test_nobody_at_all_points_to_the_domain(contract: Contract) -> None:
+    checks = examine(contract, dict.fromkeys(contract.streams, StreamSeen()), {}, MACHINE)
+    assert checks[0].kind == 'nobody'
+    assert 'ROS_DOMAIN_ID' in checks[0].remedy
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({'write_bytes_per_s': 80e6}, [('disk', 'error', 'disk-speed')]),
+        ({'write_bytes_per_s': 150e6}, [('disk', 'warning', 'disk-speed')]),
+        ({'disk_free': 10**9}, [('disk', 'error', 'disk-full')]),
+        ({'disk_problem': 'read-only', 'write_bytes_per_s': None}, [('disk', 'error', 'disk')]),
+        ({'ram_available': 10**9}, [('memory', 'warning', 'memory')]),
+        ({'shared_memory_free': 64 * 2**20}, [('shared memory', 'error', 'shared-memory')]),
+        ({'write_bytes_per_s': None, 'disk_free': None}, []),
+    ],
+)
+def test_the_machine(
+    changes: dict, expected: list, contract: Contract, healthy: dict[str, StreamSeen]
+) -> None:
+    """The streams bring 99 MB/s."""
+    assert troubles(examine(contract, healthy, {}, replace(MACHINE, **changes))) == expected
+
+
+def test_the_disk_is_left_as_it_was(tmp_path: Path) -> None:
+    seen = see_machine(tmp_path / 'not' / 'yet', 2**20)
+    assert seen.write_bytes_per_s > 0
+    assert seen.disk_free > 0
+    assert not seen.disk_problem
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_refuses() -> None:
+    assert 'cannot be written' in see_machine(Path('/proc/recordings'), 2**20).disk_problem
