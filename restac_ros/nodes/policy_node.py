@@ -59,7 +59,7 @@ class PolicyParameters(NodeParameters):
     chunk_validity_ms: Milliseconds = Field(description='latest start of a chunk after its observation')
     max_prefix_age_ms: Milliseconds = Field(description='oldest image behind a chunk; 0: derived')
     max_touch_age_ms: Milliseconds = Field(description='oldest tactile frame behind a chunk; 0: derived')
-    niceness: int = Field(ge=0, le=19, description="lowers the priority of the network's threads")
+    niceness: int = Field(ge=0, le=19, description="nice value of the network's threads")
     compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')
 
 
@@ -175,7 +175,6 @@ class PolicyNode(ManagedNode):
         parameters = self.parameters
         return RuntimeSettings(
             replan_period_ns=round(1e9 / parameters.replan_hz),
-            niceness=parameters.niceness,
             chunk_validity_ns=round(parameters.chunk_validity_ms * 1e6),
             max_prefix_age_ns=round(parameters.max_prefix_age_ms * 1e6) or None,
             max_touch_age_ns=round(parameters.max_touch_age_ms * 1e6) or None,

@@ -42,7 +42,6 @@ class RuntimeSettings:
 
     replan_period_ns: int
     chunk_validity_ns: int
-    niceness: int = 0
     max_prefix_age_ns: int | None = None
     max_touch_age_ns: int | None = None
 
@@ -133,12 +132,12 @@ class PolicyRuntime:
         self._touch_reasons: Reasons = {}
         self._prompt: str | None = None
         self._begun_ns = self._next_plan_ns = time.monotonic_ns()
-        self._prefix_worker = Worker('prefix', self._step_prefix, outputs.failed, settings.niceness)
-        self._act_worker = Worker('act', self._step_act, outputs.failed, settings.niceness)
+        self._prefix_worker = Worker('prefix', self._step_prefix, outputs.failed)
+        self._act_worker = Worker('act', self._step_act, outputs.failed)
         self._workers = [self._prefix_worker, self._act_worker]
         frames.signal([self._leading_camera()], self._prefix_worker.wake)
         if policy.uses_touch:
-            self._touch_worker = Worker('touch', self._step_touch, outputs.failed, settings.niceness)
+            self._touch_worker = Worker('touch', self._step_touch, outputs.failed)
             self._workers.append(self._touch_worker)
             frames.signal([policy.tactile_stream], self._touch_worker.wake)
 

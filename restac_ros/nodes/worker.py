@@ -4,23 +4,18 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from restac_ros.nodes.priority import lower_priority
-
 
 class Worker:
-    """Calls `step` again and again until stopped; `step` begins with `wait`. `niceness` lowers its priority.
+    """Calls `step` again and again until stopped; `step` begins with `wait`.
 
     Whatever `step` raises ends the worker; `on_failure` is told in a sentence, the traceback goes to stderr.
     """
 
-    def __init__(
-        self, name: str, step: Callable[[], None], on_failure: Callable[[str], None], niceness: int = 0
-    ) -> None:
+    def __init__(self, name: str, step: Callable[[], None], on_failure: Callable[[str], None]) -> None:
         self.name = name
         self.wake = threading.Event()
         self.stopping = False
         self._step = step
-        self._niceness = niceness
         self._on_failure = on_failure
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -43,7 +38,6 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        lower_priority(self._niceness)
         try:
             while not self.stopping:
                 self._step()

@@ -1,0 +1,203 @@
+"""What receiving costs the policy node: losses, framing time, CPU share, while a bag plays at full rate.
+
+CPU shares are read from /proc: 'ingest' is the main thread, which runs the executor, and the middleware's
+threads. The network's threads, and the workers that frame and call it, are not ingest.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.graph import GraphError, Process, Run, processes
+from restac_ros.supervise import command, environment
+
+SYNTHETIC_S = 10.0
+SAMPLE_PERIOD_S = 0.2
+STOP_TIMEOUT_S = 30.0
+MARGIN_S = 0.5  # left out at either end of the playing time
+FRAMING = ('frame_cameras', 'frame_tactile', 'frame_state')
+
+MAX_FRAMING_P99_MS = 15.0
+MAX_INGEST_SHARE = 0.40
+
+
+@dataclass(frozen=True)
+class CpuSample:
+    """CPU seconds that the threads of a process have used, at `time_s`."""
+
+    time_s: float
+    main: float
+    middleware: float
+    others: float
+
+
+@dataclass(frozen=True)
+class NodeFigures:
+    """What came out. Shares are of one core; `framing_p99_ms` adds the three parts of a frame."""
+
+    published: int
+    received: int
+    lost: int
+    framing_p99_ms: float
+    framing_parts_p99_ms: dict[str, float]
+    ingest_share: float
+    main_thread_share: float
+    middleware_share: float
+    network_and_framing_share: float
+    seconds: float
+    chunks: int
+    held: int
+    load_average: float
+
+    @property
+    def missed(self) -> list[str]:
+        """Targets that are missed, in words."""
+        found = []
+        if self.received != self.published:
+            found.append(f'{self.published - self.received} messages did not arrive, expected 0')
+        if self.framing_p99_ms >= MAX_FRAMING_P99_MS:
+            found.append(f'framing p99 {self.framing_p99_ms:.1f} ms, expected < {MAX_FRAMING_P99_MS:g} ms')
+        if self.ingest_share >= MAX_INGEST_SHARE:
+            found.append(f'ingest {self.ingest_share:.0%} of a core, expected < {MAX_INGEST_SHARE:.0%}')
+        return found
+
+
+def main(bag: Path | None, checkpoint: Path, json_file: Path | None = None) -> int:
+    """Run, print a table, write JSON if asked; 1 when a target is missed.
+
+    Raises:
+        GraphError: no such bag or checkpoint, or a node that did not do its part.
+    """
+    if not checkpoint.is_dir():
+        raise GraphError(
+            f'no checkpoint at {checkpoint}: `restac-ros init-checkpoint --to {checkpoint}` makes one'
+        )
+    figures = measure(bag, checkpoint)
+    print_figures(figures)
+    if json_file:
+        json_file.write_text(json.dumps(asdict(figures), indent=2) + '\n', encoding='utf-8')
+    return 1 if figures.missed else 0
+
+
+def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
+    """Play the bag (or the synthetic source) to a policy node, and read what both leave behind."""
+    with tempfile.TemporaryDirectory(prefix='restac-bench-') as folder:
+        run = Run(
+            directory=Path(folder),
+            checkpoint=checkpoint,
+            prompt='bench',
+            source='bag' if bag else 'synthetic',
+            bag=bag,
+            seconds=SYNTHETIC_S,
+        )
+        listener, source = processes(run)
+        samples, ended_s = _play(listener, source)
+        summaries = [json.loads(process.summary_file.read_text()) for process in (listener, source)]
+    begin_s = ended_s - _length_s(bag) + MARGIN_S
+    window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - MARGIN_S]
+    if len(window) < 2:
+        raise GraphError(f'{bag} is too short: expected some seconds')
+    return _figures(*summaries, window[0], window[-1])
+
+
+def print_figures(figures: NodeFigures) -> None:
+    """One table, with the targets."""
+    table = Table('figure', title='policy node, ingest', title_justify='left')
+    table.add_column('measured', justify='right')
+    table.add_column('target', justify='right')
+    table.add_row('messages published', str(figures.published), '')
+    table.add_row('messages lost', str(figures.published - figures.received), '0')
+    table.add_row(
+        'framing and decode, p99 per frame',
+        f'{figures.framing_p99_ms:.1f} ms',
+        f'< {MAX_FRAMING_P99_MS:g} ms',
+    )
+    for stage, value in figures.framing_parts_p99_ms.items():
+        table.add_row(f'  {stage}', f'{value:.1f} ms', '')
+    table.add_row('ingest, share of a core', f'{figures.ingest_share:.0%}', f'< {MAX_INGEST_SHARE:.0%}')
+    table.add_row('  executor', f'{figures.main_thread_share:.0%}', '')
+    table.add_row('  middleware', f'{figures.middleware_share:.0%}', '')
+    table.add_row('framing and network, share', f'{figures.network_and_framing_share:.0%}', '')
+    table.add_row('chunks', str(figures.chunks), '')
+    table.add_row('replans held', str(figures.held), '')
+    table.add_row('load average of the machine', f'{figures.load_average:.1f}', '')
+    console = Console()
+    console.print(table)
+    for text in figures.missed:
+        console.print(f'[bold red]missed: {text}[/]')
+
+
+def _play(listener: Process, source: Process) -> tuple[list[CpuSample], float]:
+    """Run both until the source has ended; CPU samples of the listener, and when the source ended."""
+    env = environment(publishes_sensor_topics=True)
+    samples: list[CpuSample] = []
+    with _child(listener, env) as listening:
+        try:
+            with _child(source, env) as speaking:
+                while speaking.poll() is None:
+                    samples.append(_sample(listening.pid))
+                    time.sleep(SAMPLE_PERIOD_S)
+                ended_s = time.monotonic()
+            if speaking.returncode != 0:
+                raise GraphError(f'{source.executable} ended with status {speaking.returncode}: see above')
+        finally:
+            listening.terminate()
+            listening.wait(STOP_TIMEOUT_S)
+    return samples, ended_s
+
+
+def _child(process: Process, env: Mapping[str, str]) -> subprocess.Popen:
+    return subprocess.Popen(command(process), env=env)
+
+
+def _sample(pid: int) -> CpuSample:
+    """CPU time by kind of thread. A thread may end while the list is read."""
+    used = {'main': 0.0, 'middleware': 0.0, 'others': 0.0}
+    for thread in psutil.Process(pid).threads():
+        try:
+            name = Path(f'/proc/{pid}/task/{thread.id}/comm').read_text()
+        except FileNotFoundError:
+            continue
+        kind = 'main' if thread.id == pid else 'middleware' if name.startswith('dds.') else 'others'
+        used[kind] += thread.user_time + thread.system_time
+    return CpuSample(time.monotonic(), **used)
+
+
+def _length_s(bag: Path | None) -> float:
+    if bag is None:
+        return SYNTHETIC_S
+    first_ns, last_ns = open_bag(bag).bounds_ns or (0, 0)
+    return (last_ns - first_ns) * 1e-9
+
+
+def _figures(listener: Mapping, source: Mapping, first: CpuSample, last: CpuSample) -> NodeFigures:
+    seconds = last.time_s - first.time_s
+    main_share = (last.main - first.main) / seconds
+    middleware_share = (last.middleware - first.middleware) / seconds
+    streams, latencies = listener['streams'], listener['latency_ms']
+    parts = {stage: latencies[stage]['p99_ms'] for stage in FRAMING if stage in latencies}
+    return NodeFigures(
+        published=sum(source['streams'].values()),
+        received=sum(tally['received'] for tally in streams.values()),
+        lost=sum(tally['lost'] for tally in streams.values()),
+        framing_p99_ms=sum(parts.values()),
+        framing_parts_p99_ms=parts,
+        ingest_share=main_share + middleware_share,
+        main_thread_share=main_share,
+        middleware_share=middleware_share,
+        network_and_framing_share=(last.others - first.others) / seconds,
+        seconds=seconds,
+        chunks=listener['chunks'],
+        held=listener['held'],
+        load_average=os.getloadavg()[0],
+    )
