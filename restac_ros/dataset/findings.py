@@ -105,7 +105,7 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
             f'{lost} of {total} frames inside the episode are not usable, first at '
             f'{trace.time_s[first.first]:.2f} s ({first.reason}); the longest run without is '
             f'{measures.plan.count} frames',
-            'Record it again, or convert its longest run (--on-gap longest-run).',
+            'Record it again, or convert its longest run (--on-gap longest_run).',
             None,
             float(trace.time_s[first.first]),
             float(trace.time_s[min(total - 1, first.first + first.count)]),
@@ -216,7 +216,7 @@ def _rate_remedy(role: str, found_hz: float, declared_hz: float) -> str:
 def _and_more(count: int, what: str) -> str:
     """How many beside the one that is described."""
     plural = f'{what}es' if what.endswith('h') else f'{what}s'
-    return '' if count == 1 else f', and {count - 1} shorter {what if count == 2 else plural}'
+    return '' if count == 1 else f', and {count - 1} more {what if count == 2 else plural}'
 
 
 def _of_content(name: str, seen: StreamMessages, measured: StreamMeasures) -> Iterator[Finding]:
@@ -234,13 +234,16 @@ def _of_content(name: str, seen: StreamMessages, measured: StreamMeasures) -> It
             longest.start_s,
             longest.end_s,
         )
-    for reason, count in seen.refusals.items():
-        kind = 'encoding' if 'encoding' in reason else 'undecodable'
+    if refused := seen.refusals or measured.undecodable:
+        reason, count = max(refused.items(), key=lambda item: item[1])
+        what = (
+            f'{count} messages cannot be used' if seen.refusals else f'{count} frames cannot use its message'
+        )
         yield Finding(
-            kind,
+            'encoding' if 'encoding' in reason else 'undecodable',
             'bad',
-            f'{name}: {count} messages cannot be used: {reason}',
-            'Set the driver to the declared encoding, or correct the contract.',
+            f'{name}: {what}: {reason}{_and_more(len(refused), "reason")}',
+            'Correct the driver or the contract.',
             name,
         )
     if len(seen.layouts) > 1 and not seen.refusals:

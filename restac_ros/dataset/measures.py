@@ -1,5 +1,6 @@
 """Figures of an episode, computed from its trace: rhythm, gaps, freezes, ages, skew, stillness."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ GAP_PERIODS = 3.0
 GAP_FLOOR_NS = 100_000_000  # shorter holes are counted as lost messages, not listed
 STEP_NS = 50_000_000  # a lasting change of a stream's delay by more is no jitter
 STEP_WINDOW = 8
+UNDECODABLE = 'undecodable: '  # what the framer's reasons begin with then
 STILL_M, STILL_RAD, STILL_OPENING_M = 0.002, 0.01, 0.001
 
 
@@ -50,7 +52,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class StreamMeasures:
-    """Figures of one stream."""
+    """Figures of one stream; `undecodable` counts frames by the decoder's reason."""
 
     interval_ms: Spread | None
     delay_ms: Spread | None
@@ -60,6 +62,7 @@ class StreamMeasures:
     frozen: list[Frozen]
     steps: list[Step]
     invalid_frames: int
+    undecodable: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _stream(trace: Trace, name: str, jumps: list[Gap]) -> StreamMeasures:
         frozen=_frozen(trace, name),
         steps=_steps(trace, seen),
         invalid_frames=int((~trace.valid(name)).sum()),
+        undecodable=_undecodable(trace, name),
     )
 
 
@@ -234,6 +238,12 @@ def _steps(trace: Trace, seen: StreamMessages) -> list[Step]:
             steps.append(Step(trace.seconds(seen.receives_ns[index]), round(change_ns * 1e-6, 1)))
             last = index
     return steps
+
+
+def _undecodable(trace: Trace, name: str) -> Counter[str]:
+    """Why frames could not decode their sample, by count."""
+    reasons = (statuses[name].reason for statuses in trace.survey.statuses)
+    return Counter(text.removeprefix(UNDECODABLE) for text in reasons if text.startswith(UNDECODABLE))
 
 
 def _skew(trace: Trace) -> Spread | None:

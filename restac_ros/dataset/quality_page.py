@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.findings import Finding
 from restac_ros.dataset.measures import Spread
 from restac_ros.dataset.quality import EpisodeQuality, QualityReport, StreamQuality, assess
@@ -86,17 +87,21 @@ def write_quality(path: Path, contract: Contract | None = None, to: Path | None 
 
     Raises:
         BagError, DatasetError, ContractError: see `quality.assess`.
-        OSError: the report cannot be written.
+        DatasetError: the report cannot be written.
     """
     drawn = Page()
     report = assess(path, contract, drawn.add)
     json_file = report_file(path, to)
-    json_file.parent.mkdir(parents=True, exist_ok=True)
     page_file = json_file.with_suffix('.html')
-    for file, text in ((json_file, report.to_json()), (page_file, drawn.html(report))):
-        temporary = file.with_name(f'.{file.name}.partial')
-        temporary.write_text(text, encoding='utf-8')
-        temporary.replace(file)
+    try:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        for file, text in ((json_file, report.to_json()), (page_file, drawn.html(report))):
+            temporary = file.with_name(f'.{file.name}.partial')
+            temporary.write_text(text, encoding='utf-8')
+            temporary.replace(file)
+    except OSError as error:
+        found = f'{json_file} cannot be written: {error.strerror or error}'
+        raise DatasetError(f'{found}. Give a directory for the report (--to).') from error
     return Written(report, json_file, page_file)
 
 

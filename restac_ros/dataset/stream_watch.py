@@ -114,7 +114,9 @@ class StreamWatch:
         self, spec: CameraStream | TactileStream, layout: Layout, message: Any, sample: Sample
     ) -> str:
         """What the decoder says of a layout; compressed images are decoded where a frame uses them."""
-        key = (layout, getattr(message, 'step', None), len(message.data) if spec.type != COMPRESSED else None)
+        if spec.type == COMPRESSED:
+            return ''
+        key = (layout, message.step, len(message.data))
         if key not in self._verdicts:
             self._verdicts[key] = _decoder_says(spec, sample)
         return self._verdicts[key]

@@ -167,6 +167,35 @@ def test_another_encoding(recording, contract, assessed) -> None:
     assert report.verdict == 'bad'
 
 
+def test_joints_of_another_name(recording, contract, assessed) -> None:
+    names = [f'panda_joint{i}' for i in range(1, 8)]
+    report = assessed(of(contract, 'joints', lambda m: edited(m, name=names))(recording))
+    assert 'undecodable' in kinds(report, 'joints')
+    assert 'panda_joint1' in finding(report, 'undecodable').text
+
+
+def test_one_damaged_jpeg_condemns_no_other(recording, contract_values, assessed) -> None:
+    values = yaml.safe_load(yaml.safe_dump(contract_values))
+    values['streams']['main'] |= {'type': 'sensor_msgs/msg/CompressedImage', 'encoding': 'jpeg'}
+    contract = parse_contract(yaml.safe_dump(values))
+    store, count = load_types(), iter(range(1000))
+
+    def compress(message: BagMessage) -> BagMessage:
+        index, image = next(count), store.deserialize_cdr(message.cdr, message.type)
+        buffer = io.BytesIO()
+        Image.fromarray(np.roll(image.data.reshape(48, 64, 3), index, axis=1)).save(buffer, 'JPEG')
+        content = np.frombuffer(buffer.getvalue(), np.uint8)[: 100 if index == 0 else None]
+        kind = 'sensor_msgs/msg/CompressedImage'
+        made = store.types[kind](header=image.header, format='jpeg', data=content)
+        return BagMessage(message.topic, kind, bytes(store.serialize_cdr(made, kind)), message.log_time_ns)
+
+    report = assessed(of(contract, 'main', compress)(recording), contract)
+    stream = report.episodes[0].streams['main']
+    assert stream.encodings == {'jpeg': 60}
+    assert stream.undecodable == 0
+    assert report.episodes[0].usable_frames >= 18
+
+
 def test_an_encoding_that_changes_while_recording(recording, contract_values, assessed) -> None:
     values = yaml.safe_load(yaml.safe_dump(contract_values))
     del values['streams']['main']['encoding']
