@@ -7,10 +7,22 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import OmitSubcommandPrefixes, subcommand
+from tyro.conf import OmitSubcommandPrefixes, Positional, subcommand
 
 from restac_ros.contract.errors import ContractError
+from restac_ros.dataset.errors import BagError, DatasetError
 from restac_ros.graph import GraphError, Run, processes
+from restac_ros.model.checkpoint.errors import CheckpointError
+
+MENDABLE = (
+    BagError,
+    CheckpointError,
+    ContractError,
+    DatasetError,
+    FileExistsError,
+    FileNotFoundError,
+    GraphError,
+)
 
 
 def _new_run_directory() -> Path:
@@ -105,6 +117,64 @@ class InitCheckpoint:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """Say how good a recording or a data set is: rates, gaps, freezes, contacts; as a page and as JSON."""
+
+    path: Annotated[Path, Positional]
+    """Journal, bag, or data set."""
+    contract: Path | None = None
+    """Robot facts (YAML), for bags that hold none; default: the installed config/contract.yaml."""
+    to: Path | None = None
+    """Directory for quality.json and quality.html; default: with what they describe."""
+
+    def run(self) -> int:
+        """Exit status: 1 when the verdict is bad."""
+        from restac_ros.assessment import assess_path
+
+        return assess_path(self.path, self.contract, self.to)
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what is at a path: a bag, a journal, a data set or a checkpoint."""
+
+    path: Annotated[Path, Positional]
+    """What to look at."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.info import print_info
+
+        print_info(self.path)
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check every stream of the contract live, and this machine: what is wrong, and what mends it."""
+
+    contract: Path | None = None
+    """Robot facts (YAML); default: the installed config/contract.yaml."""
+    seconds: float = 5.0
+    """How long to listen, s."""
+    journals: Path | None = None
+    """Where recordings will go, whose disk is tried; default: runs/ in the current directory."""
+    json: Path | None = None
+    """Also write the findings here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when something is wrong."""
+        from restac_ros.doctor import examine
+
+        return examine(
+            contract=_absolute(self.contract),
+            seconds=self.seconds,
+            journals=_absolute(self.journals or Path('runs')),
+            json_file=_absolute(self.json),
+        )
+
+
+@dataclass(frozen=True)
 class NodeBench:
     """Loss, latency and CPU share of the policy node's ingest, with a bag at full rate."""
 
@@ -156,6 +226,9 @@ class Bench:
 Command = (
     Annotated[Up, subcommand('up')]
     | Annotated[InitCheckpoint, subcommand('init-checkpoint')]
+    | Annotated[Quality, subcommand('quality')]
+    | Annotated[Info, subcommand('info')]
+    | Annotated[Doctor, subcommand('doctor')]
     | Annotated[Bench, subcommand('bench')]
 )
 
@@ -170,7 +243,7 @@ def main() -> None:
     )
     try:
         code = command.run()
-    except (GraphError, ContractError, FileNotFoundError, FileExistsError) as error:
+    except MENDABLE as error:
         print(f'restac-ros: {error}', file=sys.stderr)
         code = 2
     sys.exit(code)
