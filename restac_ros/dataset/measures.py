@@ -135,7 +135,7 @@ def _stream(trace: Trace, name: str, jumps: list[Gap]) -> StreamMeasures:
     across = sum(round((jump.end_s - jump.start_s) * 1e9 / usual_ns) for jump in jumps)
     delays_ms = (seen.receives_ns - seen.stamps_ns) * 1e-6 if seen.complete else np.array([])
     return StreamMeasures(
-        interval_ms=spread(intervals_ns * 1e-6),
+        interval_ms=spread(intervals_ns * 1e-6) if seen.complete else None,
         delay_ms=spread(delays_ms),
         age_ms=spread(trace.ages_ms(name)),
         lost=max(0, int(missing.sum()) - across) if seen.complete else 0,
