@@ -2,8 +2,10 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rosbags.interfaces import Typestore
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from restac_ros.dataset.errors import BagError
@@ -35,3 +37,15 @@ def typestore() -> Typestore:
         name = f'{PACKAGE}/msg/{file.stem}'
         store.register(get_types_from_msg(file.read_text(encoding='utf-8'), name))
     return store
+
+
+def deserialize(cdr: bytes | memoryview, kind: str) -> Any:
+    """The message of type `kind` in `cdr`.
+
+    Raises:
+        BagError: the bytes are no such message.
+    """
+    try:
+        return typestore().deserialize_cdr(memoryview(cdr), kind)
+    except (SerdeError, IndexError) as error:
+        raise BagError(f'{len(cdr)} bytes are no readable {kind}: {error}') from error

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 from pydantic import Field
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -41,7 +42,7 @@ from restac_ros.view.tactile import HeatScale
 MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
 # For somebody who looks: the newest only, but that reliably. config/restac.rviz asks for the same.
 OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
-CHART_EVERY = 2  # looks: at 7.5 Hz a chart of 20 s still moves by no more than two or three pixels
+CHART_EVERY = 3  # looks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
 POLICY_DEPTH = 64  # gates and chunks between two looks, with room for a stall
 
 
@@ -52,7 +53,7 @@ class GateViewParameters(NodeParameters):
     chunk_topic: str = Field(min_length=1, description='ActionChunk of the policy')
     residual_topic: str = Field(description='felt minus expected (Image, 32FC1); empty: none')
     tactile_stream: str = Field(description='tactile stream of the contract; empty: its first')
-    rate_hz: float = Field(gt=0, le=60, description='how often to draw; the chart half as often')
+    rate_hz: float = Field(gt=0, le=60, description='how often to draw; the chart a third as often')
     span_s: float = Field(gt=0, le=600, description='reach of the chart and of the executed path, s')
     stale_s: float = Field(gt=0, le=60, description='without a message for so long, a value is old, s')
     reference_frames: int = Field(ge=1, le=1000, description='first frames, taken for contact-free')
@@ -230,6 +231,7 @@ class GateViewNode(ManagedNode):
 
 def main() -> None:
     """Entry point."""
+    cv2.setNumThreads(1)  # these images are small: waking helpers costs more than they save
     run_node(GateViewNode)
 
 

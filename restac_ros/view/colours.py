@@ -1,5 +1,7 @@
 """Colours that keep their order for every eye: sRGB in 0 .. 1, or uint8 for images."""
 
+import math
+
 import cv2
 import numpy as np
 
@@ -38,6 +40,13 @@ def gate_colours(gate: np.ndarray | float) -> np.ndarray:
     return np.where(known[..., None], GATE_MAP[index], np.array(INVALID, dtype=np.uint8))
 
 
+def gate_rgba(gate: float) -> np.ndarray:
+    """The colour of one gate, opaque, float32 [4]."""
+    return (
+        _GATE_RGBA[round(min(max(gate, 0.0), 1.0) * (_STEPS - 1))] if math.isfinite(gate) else _INVALID_RGBA
+    )
+
+
 def rgba(colours: np.ndarray | tuple[int, int, int], alpha: np.ndarray | float = 1.0) -> np.ndarray:
     """uint8 RGB [..., 3] and alpha [...] -> float32 [..., 4] in 0 .. 1."""
     colours = np.asarray(colours)
@@ -45,3 +54,6 @@ def rgba(colours: np.ndarray | tuple[int, int, int], alpha: np.ndarray | float =
     values[..., :3] = colours / 255
     values[..., 3] = alpha
     return values
+
+
+_GATE_RGBA, _INVALID_RGBA = rgba(GATE_MAP), rgba(INVALID)

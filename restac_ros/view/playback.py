@@ -7,7 +7,7 @@ import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import Bag
-from restac_ros.dataset.message_types import typestore
+from restac_ros.dataset.message_types import deserialize
 from restac_ros.dataset.storage import BagMessage
 from restac_ros.framing.values import decode_value
 from restac_ros.view.errors import ViewError
@@ -40,6 +40,7 @@ def scene_at(
 
     Raises:
         ViewError: nothing in the bags can be shown, or nothing of them precedes `time_ns`.
+        BagError: a message of the policy is damaged.
         DecodeError: a tactile frame or a tool pose is not as the contract says.
     """
     reader = _Reader(contract, options)
@@ -80,7 +81,7 @@ class _Reader:
         """Show a message."""
         self.taken += 1
         if message.type in (CHUNK_TYPE, GATE_TYPE):
-            value = typestore().deserialize_cdr(message.cdr, message.type)
+            value = deserialize(message.cdr, message.type)
             if message.type == GATE_TYPE:
                 self.scene.see_gate(gate_sample(value), message.log_time_ns)
             else:

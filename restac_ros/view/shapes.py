@@ -4,12 +4,13 @@ A shape is what visualization_msgs/Marker can say, as arrays. Lines carry the ga
 shade lines, and shading would falsify it. Everything lies in the robot's base frame, in m.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from restac_ros.view.colours import FAINT, INVALID, TEXT, gate_colours, rgba
+from restac_ros.view.colours import FAINT, INVALID, TEXT, gate_colours, gate_rgba, rgba
 from restac_ros.view.samples import ChunkSample, GateSample
 
 Kind = Literal['line_strip', 'points', 'text']
@@ -30,6 +31,14 @@ PAST_ALPHA = 0.3  # of the part of a chunk whose time has come
 
 
 _TURN = np.linspace(0.0, 2 * np.pi, RING_SEGMENTS + 1)
+_BAR_LOW_M, _BAR_SIDE_M = -BAR_HEIGHT_M / 2, BAR_WIDTH_M / 2
+_BAR_FRAME = np.array(
+    [
+        (0.0, side * _BAR_SIDE_M, end * _BAR_LOW_M)
+        for side, end in ((-1, 1), (1, 1), (1, -1), (-1, -1), (-1, 1))
+    ]
+)
+_TRACK_COLOUR = rgba(FAINT)
 _CIRCLE = RING_RADIUS_M * np.stack([np.cos(_TURN), np.sin(_TURN), np.zeros_like(_TURN)], axis=-1)
 
 
@@ -64,10 +73,10 @@ def gate_shapes(pose_tool_in_base: np.ndarray, gate: GateSample | None, problem:
     Without a gate, or with a `problem` (why what is known is no longer so), no value is drawn as if it held:
     only the empty tracks and the reason.
     """
-    value = gate.gate if gate and not problem else np.nan
+    value = gate.gate if gate and not problem else math.nan
     shapes = [*ring(pose_tool_in_base, value), *bar(pose_tool_in_base[:3, 3], value)]
     text = problem or (gate_text(gate) if gate else 'no gate yet')
-    colour = TEXT if np.isfinite(value) else INVALID
+    colour = TEXT if math.isfinite(value) else INVALID
     return [*shapes, _label(pose_tool_in_base[:3, 3], text, colour)]
 
 
@@ -78,20 +87,17 @@ def gate_text(gate: GateSample) -> str:
         f'gate {gate.gate:.2f}' + (' (saturated)' if gate.saturated else ''),
         f'{code}   logvar {gate.logvar_standardised:+.1f} sd',
     ]
-    if np.isfinite(gate.residual_norm):  # encoders without a visual prior have none
+    if math.isfinite(gate.residual_norm):  # encoders without a visual prior have none
         lines.append(f'residual {gate.residual_norm:.2f}')
     return '\n'.join(lines)
 
 
 def ring(pose_tool_in_base: np.ndarray, gate: float) -> list[Shape]:
     """A circle around the tool's z axis; an arc of it, from its x axis on, is as long as the gate is open."""
-    track = _arc(1.0)
-    shapes = [_line('ring', pose_tool_in_base, TRACK_WIDTH_M, track, rgba(FAINT), number=0)]
+    shapes = [_line('ring', pose_tool_in_base, TRACK_WIDTH_M, _CIRCLE, _TRACK_COLOUR, number=0)]
     share = _drawable(gate)
     if share > 0:
-        shapes.append(
-            _line('ring', pose_tool_in_base, ARC_WIDTH_M, _arc(share), rgba(gate_colours(gate)), number=1)
-        )
+        shapes.append(_line('ring', pose_tool_in_base, ARC_WIDTH_M, _arc(share), gate_rgba(gate), number=1))
     return shapes
 
 
@@ -99,13 +105,11 @@ def bar(position_m: np.ndarray, gate: float) -> list[Shape]:
     """An upright column beside the tool, filled from below as far as the gate is open."""
     pose = np.eye(4)
     pose[:3, 3] = position_m + BAR_OFFSET_M
-    low, high, half = -BAR_HEIGHT_M / 2, BAR_HEIGHT_M / 2, BAR_WIDTH_M / 2
-    corners = [(0, -half, low), (0, half, low), (0, half, high), (0, -half, high), (0, -half, low)]
-    shapes = [_line('bar', pose, TRACK_WIDTH_M, np.array(corners), rgba(FAINT), number=0)]
+    shapes = [_line('bar', pose, TRACK_WIDTH_M, _BAR_FRAME, _TRACK_COLOUR, number=0)]
     share = _drawable(gate)
     if share > 0:
-        column = np.array([(0.0, 0.0, low), (0.0, 0.0, low + share * BAR_HEIGHT_M)])
-        shapes.append(_line('bar', pose, BAR_WIDTH_M, column, rgba(gate_colours(gate)), number=1))
+        column = np.array([(0.0, 0.0, _BAR_LOW_M), (0.0, 0.0, _BAR_LOW_M + share * BAR_HEIGHT_M)])
+        shapes.append(_line('bar', pose, BAR_WIDTH_M, column, gate_rgba(gate), number=1))
     return shapes
 
 
@@ -113,7 +117,7 @@ def chunk_shapes(chunk: ChunkSample, now_ns: int) -> list[Shape]:
     """The chunk's path in its gate's colour: faint where its time has passed, dots at the steps to come."""
     coming = chunk.due_ns > now_ns
     colours = np.empty((len(coming), 4), dtype=np.float32)
-    colours[:] = rgba(gate_colours(chunk.gate))
+    colours[:] = gate_rgba(chunk.gate)
     colours[~coming, 3] = PAST_ALPHA
     shapes = [_line('chunk', np.eye(4), PATH_WIDTH_M, chunk.points_m, colours)]
     if coming.any():
@@ -143,7 +147,7 @@ def _arc(share: float) -> np.ndarray:
 
 def _drawable(gate: float) -> float:
     """The gate within 0 .. 1; 0 where it is not a number, as only the label can tell that."""
-    return float(np.clip(gate, 0.0, 1.0)) if np.isfinite(gate) else 0.0
+    return min(max(gate, 0.0), 1.0) if math.isfinite(gate) else 0.0
 
 
 def _line(

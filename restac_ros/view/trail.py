@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 
-SPACING_M = 0.01
-MAX_POINTS = 120  # 1.2 m of path
+SPACING_M = 0.015
+MAX_POINTS = 100  # 1.5 m of path
 
 
 class Trail:

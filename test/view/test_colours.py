@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from restac_ros.view.colours import BACKGROUND, GREEN, INVALID, ORANGE, PANEL, PINK, SKY, gate_colours, rgba
+from restac_ros.view.colours import (
+    BACKGROUND,
+    GREEN,
+    INVALID,
+    ORANGE,
+    PANEL,
+    PINK,
+    SKY,
+    gate_colours,
+    gate_rgba,
+    rgba,
+)
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
 DEFICIENCIES = {
@@ -83,6 +94,11 @@ def test_what_is_no_gate_looks_like_no_gate() -> None:
     for deficiency in DEFICIENCIES:
         gates = lab(gate_colours(np.linspace(0, 1, 101)), deficiency)
         assert np.linalg.norm(gates - lab(np.array(INVALID), deficiency), axis=-1).min() > 10
+
+
+@pytest.mark.parametrize('gate', [0.0, 0.3, 0.999, 1.0, -2.0, 5.0, np.nan, -np.inf])
+def test_one_gate_has_the_colour_that_many_have(gate: float) -> None:
+    np.testing.assert_array_equal(gate_rgba(gate), rgba(gate_colours(gate)))
 
 
 def test_rgba_scales_and_broadcasts_alpha() -> None:

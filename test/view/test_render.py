@@ -9,6 +9,7 @@ import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.journal import Journal
 from restac_ros.dataset.message_types import typestore
 from restac_ros.dataset.session_log import SessionLog
@@ -159,6 +160,13 @@ def test_the_picture_shows_ring_chunk_and_touch(recording: Recording, tmp_path: 
 
 def test_without_the_policys_messages_touch_is_still_shown(recording: Recording, tmp_path: Path) -> None:
     assert render([recording.journal], tmp_path / 'view.png').is_file()
+
+
+def test_a_damaged_message_is_named(recording: Recording, tmp_path: Path, contract: Contract) -> None:
+    log = SessionLog(tmp_path / 'damaged', contract, start_ns=START_NS)
+    log.write('/policy_node/gate_state', 'restac_ros/msg/GateState', gate(START_NS, 0.5)[:20], START_NS)
+    with pytest.raises(BagError, match='20 bytes are no readable restac_ros/msg/GateState'):
+        render([log.close(START_NS)], tmp_path / 'view.png')
 
 
 def test_nothing_to_show_is_refused_with_what_was_found(
