@@ -32,8 +32,8 @@ class StreamQuality:
     """One stream over an episode. Times in s count from the first frame.
 
     `lost` are messages missing by the stream's own rhythm, `gaps` the longer holes, `frozen` stretches of
-    identical images too long to be true; `delay_ms` runs from capture to receipt,
-    `age_ms` is what frames saw. Intervals and delays are unknown in a data set. `encodings` are counts by 'encoding WxH'.
+    identical images too long to be true; `delay_ms` runs from capture to receipt, `age_ms` is what frames
+    saw. A data set tells no intervals and delays. `encodings` are counts by 'encoding WxH'.
     """
 
     topic: str
