@@ -22,7 +22,7 @@ from restac_ros.nodes.tally import StreamTally
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
 MIN_DEPTH = 16
 # Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
-# taken from their queues by a timer instead, and dated by when the middleware had them.
+# taken from their queues by a timer instead.
 POLL_ABOVE_HZ = 150.0
 POLL_PERIOD_S = 0.005
 
@@ -71,6 +71,8 @@ class PolledGroup(CallbackGroup):
 class Subscriptions:
     """The streams of a contract, as Samples given to `on_sample` in the executor or by whoever polls.
 
+    Samples of one stream come in the order of arrival; those of several may come a little out of order.
+
     `tallies` counts each stream; `complaints` hears of faults once.
     """
 
@@ -99,8 +101,7 @@ class Subscriptions:
                 with subscription.handle:
                     take = subscription.handle.take_message
                     while (taken := take(subscription.msg_type, True)) is not None:
-                        cdr, info = taken
-                        self._receive(name, cdr, info, self._arrival_ns(info))
+                        self._receive(name, *taken)
 
     def check_publishers(self) -> None:
         """Say which topic nobody publishes, and which is published as another type."""
@@ -129,7 +130,7 @@ class Subscriptions:
         subscription = self._node.create_subscription(
             message_class(spec.type),
             spec.topic,
-            lambda cdr, info: self._on_message(name, cdr, info),
+            lambda cdr, info: self._receive(name, cdr, info),
             stream_qos(spec),
             callback_group=PolledGroup() if polled else None,
             event_callbacks=SubscriptionEventCallbacks(
@@ -141,13 +142,9 @@ class Subscriptions:
         if polled:
             self._polled.append((name, subscription))
 
-    def _on_message(self, name: str, cdr: bytes, info: dict) -> None:
-        """A message of a slower stream, after what had come before it: samples are in order of receipt."""
-        self.take_polled()
-        self._receive(name, cdr, info, self._node.now_ns())
-
-    def _receive(self, name: str, cdr: bytes, info: dict, receive_ns: int) -> None:
+    def _receive(self, name: str, cdr: bytes, info: dict) -> None:
         tally = self.tallies[name]
+        receive_ns = self._arrival_ns(info)
         tally.count(info['publication_sequence_number'], len(cdr), receive_ns)
         try:
             sample = make_sample(self._contract, name, cdr, receive_ns)
@@ -161,7 +158,10 @@ class Subscriptions:
         self._on_sample(sample)
 
     def _arrival_ns(self, info: dict) -> int:
-        """When the middleware had the message whole, by the node's clock."""
+        """When the middleware had the message whole, by the node's clock.
+
+        Its own threads note that, so that it does not depend on how busy this process is.
+        """
         arrival_ns = info['received_timestamp']
         if not arrival_ns:
             return self._node.now_ns()

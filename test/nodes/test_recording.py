@@ -15,7 +15,7 @@ from restac_ros.framing.sample import Sample
 from restac_ros.nodes import recorder as recorder_module
 from restac_ros.nodes.conversion import Conversions, Converted
 from restac_ros.nodes.recorder import TRASH, Recorder, RecorderError, RecorderSettings
-from restac_ros.nodes.recording import Recording
+from restac_ros.nodes.recording import HOLD_BACK_NS, Recording
 
 START_NS = 1_760_000_000 * 10**9
 JOINT_STATE = b'\0\1\0\0' + bytes(64)
@@ -88,14 +88,43 @@ def test_what_finds_no_room_is_dropped_and_counted(contract: Contract, tmp_path:
     recording = Recording(tmp_path / 'journal', contract, 'push', Clock(), queue_bytes=len(JOINT_STATE))
     with recording._changed:  # the writer can't take anything meanwhile
         for i in range(3):
-            recording._queued_bytes = len(JOINT_STATE)
+            recording._held_bytes = len(JOINT_STATE)
             recording.offer('joints', JOINT_STATE, START_NS + i)
-        recording._queued_bytes = 0
+        recording._held_bytes = 0
     assert (recording.received['joints'], recording.dropped['joints']) == (3, 3)
     recording.finish()
     recording._thread.join(DEADLINE_S)
     assert recording.done
     assert recording.written['joints'] == 0
+
+
+def test_what_comes_a_little_out_of_order_is_sorted(contract: Contract, tmp_path: Path) -> None:
+    recording = Recording(tmp_path / 'journal', contract, 'push', Clock(), queue_bytes=10**6)
+    for i in (3, 1, 2, 0, 5, 4):
+        recording.offer('joints' if i % 2 else 'gripper', JOINT_STATE + bytes([i]), START_NS + i * 10**6)
+    recording.finish()
+    recording._thread.join(DEADLINE_S)
+    messages = list(open_bag(recording.path).messages())
+    assert [message.cdr[-1] for message in messages] == [0, 1, 2, 3, 4, 5]
+    assert [message.log_time_ns for message in messages] == [START_NS + i * 10**6 for i in range(6)]
+
+
+def test_what_comes_too_late_to_be_sorted_is_dated_by_when_it_came(
+    contract: Contract, tmp_path: Path
+) -> None:
+    clock = Clock()
+    recording = Recording(tmp_path / 'journal', contract, 'push', clock, queue_bytes=10**6)
+    recording.offer('joints', JOINT_STATE, START_NS + 5)
+    clock.now_ns += 10 * HOLD_BACK_NS
+    pause = threading.Event()
+    for _ in range(DEADLINE_S * 50):
+        if recording.written['joints']:
+            break
+        pause.wait(0.02)
+    recording.offer('gripper', JOINT_STATE, START_NS + 1)
+    recording.finish()
+    recording._thread.join(DEADLINE_S)
+    assert [message.log_time_ns for message in open_bag(recording.path).messages()] == [START_NS + 5] * 2
 
 
 def test_discarding_moves_to_the_trash_and_deletes_nothing(make_recorder, tmp_path: Path) -> None:
@@ -160,6 +189,7 @@ def test_a_failed_disk_is_told_and_the_rest_counted_as_dropped(make_recorder, mo
     recording = recorder._recording
     monkeypatch.setattr(Journal, 'write', refuse)
     offer(recorder, 1)
+    recorder._now_ns.now_ns += 10 * HOLD_BACK_NS
     recording._thread.join(DEADLINE_S)
     offer(recorder, 5)
     assert recording.dropped['joints'] == 5
