@@ -23,6 +23,9 @@ ARGUMENTS = {
         '',
         "who publishes the streams: 'none' (drivers), 'bag', 'synthetic'; empty: 'bag' if one is given",
     ),
+    'view': ('false', 'true: also publish gate, chunk and touch for rviz (config/restac.rviz)'),
+    'execute': ('false', 'true: also send set-points to the robot, which then moves'),
+    'log': ('', 'directory for a log of chunks, gates and diagnoses; empty: none'),
     'rate': ('1.0', 'playing speed of the bag'),
     'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
     'run_dir': ('runs/launch', 'where the nodes put their summaries'),
@@ -40,6 +43,9 @@ def _start(context) -> list:
         record=Path(value['record']).absolute() if value['record'] else None,
         bag=Path(value['bag']).absolute() if value['bag'] else None,
         source=value['source'] or ('bag' if value['bag'] else 'none'),
+        view=value['view'].lower() == 'true',
+        execute=value['execute'].lower() == 'true',
+        sessions=Path(value['log']).absolute() if value['log'] else None,
         rate=float(value['rate']),
     )
     return actions(run)

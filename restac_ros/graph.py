@@ -60,6 +60,7 @@ class Run:
         rate: playing speed of the bag, 1 is real time.
         seconds: length of the synthetic source, s.
         view: draw gate, chunk and touch for rviz.
+        execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
         directory: where the processes put their summaries.
@@ -76,6 +77,7 @@ class Run:
     bag: Path | None = None
     rate: float = 1.0
     seconds: float = 10.0
+    execute: bool = False
     view: bool = False
     autostart_recording: bool = True
     parameter_file: Path | None = None
@@ -126,6 +128,8 @@ def processes(run: Run) -> list[Process]:
         listeners.insert(0, _process(run, 'session_log_node', parameters))  # hears the others' last words
     if run.view:
         listeners.append(_process(run, 'gate_view_node', {}))
+    if run.execute:
+        listeners.append(_process(run, 'streamer_node', {}))
     if run.source != 'none':
         listeners.append(_source(run, wait_subscribers=complete))
     return listeners
@@ -147,6 +151,10 @@ def _check(run: Run) -> None:
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: say what the robot shall do')
+    if run.execute and (run.checkpoint is None or run.source != 'none'):
+        raise GraphError(
+            'execute sends set-points to a robot: it needs a checkpoint, and live drivers (source none)'
+        )
     if run.rate <= 0:
         raise GraphError(f'rate is {run.rate:g}, expected a number above 0 (1 is real time)')
 

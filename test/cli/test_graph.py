@@ -86,6 +86,8 @@ def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
         ({}, 'nothing to do'),
         ({'checkpoint': Path('c'), 'prompt': '  '}, 'needs a prompt'),
         ({'checkpoint': Path('c'), 'prompt': 'x', 'rate': 0.0}, 'rate is 0'),
+        ({'record': Path('d'), 'execute': True}, 'needs a checkpoint'),
+        ({'checkpoint': Path('c'), 'prompt': 'x', 'execute': True, 'source': 'synthetic'}, 'live drivers'),
     ],
 )
 def test_contradictions_are_refused_with_a_remedy(
@@ -93,6 +95,15 @@ def test_contradictions_are_refused_with_a_remedy(
 ) -> None:
     with pytest.raises(GraphError, match=words):
         processes(run_with(tmp_path, **options))
+
+
+def test_a_robot_moves_only_when_asked(installed: Path, tmp_path: Path) -> None:
+    def names(**options) -> list[str]:
+        run = run_with(tmp_path, checkpoint=tmp_path / 'c', prompt='push', **options)
+        return [process.executable for process in processes(run)]
+
+    assert 'streamer_node' not in names()
+    assert 'streamer_node' in names(execute=True)
 
 
 def test_a_package_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

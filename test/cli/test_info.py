@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from restac_ros.assessment import assess_path
+from restac_ros.commands.assessment import assess_path
+from restac_ros.commands.doctor import print_checks
+from restac_ros.commands.info import InfoError, print_info
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.journal import Journal
-from restac_ros.doctor import print_checks
 from restac_ros.framing.decode import load_types
-from restac_ros.info import InfoError, print_info
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 START_NS = 1_760_000_000_000_000_000

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from restac_ros.commands.summary import print_summary, read_summaries, saved_dataset
 from restac_ros.graph import Process
-from restac_ros.summary import print_summary, read_summaries, saved_dataset
 from restac_ros.supervise import Ending
 
 TALLY = {

@@ -1,0 +1,83 @@
+"""Subcommands that make checkpoints."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class InitCheckpoint:
+    """Make a randomly initialised checkpoint: for trying the runtime, not for moving a robot."""
+
+    to: Path
+    """Directory to make; must not exist."""
+    preset: str = 'tiny'
+    """Size: see restac_ros/model/presets.py."""
+    contract: Path = Path('config/contract.yaml')
+    """Robot facts the checkpoint is for."""
+    seed: int = 0
+    """Seed of the random weights."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.contract.load import load_contract
+        from restac_ros.policy.init_checkpoint import init_checkpoint
+
+        report = init_checkpoint(self.preset, load_contract(self.contract), self.to, seed=self.seed)
+        print(report)
+        return 0
+
+
+@dataclass(frozen=True)
+class ImportCheckpoint:
+    """Make a checkpoint from pi0.5 base weights (openpi or LeRobot); touch and gate start untrained."""
+
+    source: Annotated[Path, Positional]
+    """openpi checkpoint directory, or LeRobot pi05 directory or safetensors file."""
+    to: Path
+    """Directory to make; must not exist."""
+    preset: str = 'pi05'
+    """Architecture, of the size of the source: see restac_ros/model/presets.py."""
+    contract: Path = Path('config/contract.yaml')
+    """Robot facts the checkpoint is for."""
+    unit_align: Path | None = None
+    """Lightning checkpoint of the tactile encoder."""
+    norm_stats: Path | None = None
+    """norm_stats.json measured on the robot's data; default: derived from the contract's limits."""
+    tokenizer: Path | None = None
+    """SentencePiece file to put into the checkpoint; default: PaliGemma's, from the cache, when loaded."""
+    dtype: Literal['float32', 'bfloat16'] | None = None
+    """Of the stored parameters; default: as in the source."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.contract.load import load_contract
+        from restac_ros.policy.init_checkpoint import import_checkpoint
+        from restac_ros.policy.normalization import read_norm_stats
+
+        report = import_checkpoint(
+            self.source,
+            self.preset,
+            load_contract(self.contract),
+            self.to,
+            unit_align=self.unit_align,
+            norm_stats=None if self.norm_stats is None else read_norm_stats(self.norm_stats),
+            tokenizer=self.tokenizer,
+            dtype=self.dtype,
+        )
+        print(report)
+        return 0
+
+
+@dataclass(frozen=True)
+class DownloadTokenizer:
+    """Fetch PaliGemma's tokenizer, which pi0.5 needs, into the cache; its content is checked."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.policy.tokenizer import download_tokenizer
+
+        print(download_tokenizer())
+        return 0

@@ -1,0 +1,112 @@
+"""Subcommands on recordings, data sets and the streams they come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional
+
+from restac_ros.commands.paths import absolute
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Append recordings to a LeRobot v3.0 data set, one episode each; a refused one leaves it as it was."""
+
+    bags: Annotated[tuple[Path, ...], Positional]
+    """Journals, rosbag2 directories, or .mcap and .db3 files."""
+    to: Path
+    """Data set; made if absent."""
+    task: str | None = None
+    """What the episodes show; default: what each journal says of itself."""
+    contract: Path | None = None
+    """Robot facts (YAML), for bags that hold none; default: the installed config/contract.yaml."""
+    on_gap: Literal['refuse', 'longest_run'] = 'refuse'
+    """A recording with unusable frames inside: refuse it, or keep its longest run without."""
+    allow_false_rate: bool = False
+    """Accept recordings whose measured rate is more than 5 % off the fps label."""
+
+    def run(self) -> int:
+        """Exit status: 1 when a recording was refused."""
+        from restac_ros.commands.converting import convert_all
+
+        return convert_all(
+            self.bags,
+            absolute(self.to),
+            self.task,
+            absolute(self.contract),
+            on_gap=self.on_gap,
+            allow_false_rate=self.allow_false_rate,
+        )
+
+
+@dataclass(frozen=True)
+class Recover:
+    """Complete the recordings that a crash or a power cut left unfinished; loses what was not written yet."""
+
+    directory: Annotated[Path, Positional]
+    """Where the journals are, or one unfinished journal (NAME.partial)."""
+
+    def run(self) -> int:
+        """Exit status: 1 when one could not be recovered."""
+        from restac_ros.commands.converting import recover_all
+
+        return recover_all(absolute(self.directory))
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Say how good a recording or a data set is: rates, gaps, freezes, contacts; as a page and as JSON."""
+
+    path: Annotated[Path, Positional]
+    """Journal, bag, or data set."""
+    contract: Path | None = None
+    """Robot facts (YAML), for bags that hold none; default: the installed config/contract.yaml."""
+    to: Path | None = None
+    """Directory for quality.json and quality.html; default: with what they describe."""
+
+    def run(self) -> int:
+        """Exit status: 1 when the verdict is bad."""
+        from restac_ros.commands.assessment import assess_path
+
+        return assess_path(self.path, self.contract, self.to)
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what is at a path: a bag, a journal, a data set or a checkpoint."""
+
+    path: Annotated[Path, Positional]
+    """What to look at."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.commands.info import print_info
+
+        print_info(self.path)
+        return 0
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check every stream of the contract live, and this machine: what is wrong, and what mends it."""
+
+    contract: Path | None = None
+    """Robot facts (YAML); default: the installed config/contract.yaml."""
+    seconds: float = 5.0
+    """How long to listen, s."""
+    journals: Path | None = None
+    """Where recordings will go, whose disk is tried; default: runs/ in the current directory."""
+    json: Path | None = None
+    """Also write the findings here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when something is wrong."""
+        from restac_ros.commands.doctor import examine
+
+        return examine(
+            contract=absolute(self.contract),
+            seconds=self.seconds,
+            journals=absolute(self.journals or Path('runs')),
+            json_file=absolute(self.json),
+        )

@@ -1,0 +1,82 @@
+"""`restac-ros up`: the runtime as processes."""
+
+import datetime
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from restac_ros.commands.paths import absolute
+from restac_ros.graph import Run, processes
+
+
+def _new_run_directory() -> Path:
+    return Path('runs') / datetime.datetime.now().strftime('%Y-%m-%dT%H-%M-%S')
+
+
+@dataclass(frozen=True)
+class Up:
+    """Start the policy, a recorder and a source where asked for; stop them in order; say what came out."""
+
+    checkpoint: Path | None = None
+    """Policy checkpoint; without one only the recorder runs."""
+    prompt: str = ''
+    """What the robot shall do; also the task text of a recorded episode."""
+    contract: Path | None = None
+    """Robot facts (YAML); default: the installed config/contract.yaml."""
+    record: Path | None = None
+    """LeRobot data set to record an episode into; made if absent."""
+    bag: Path | None = None
+    """rosbag2 (MCAP or sqlite3) to play instead of live drivers."""
+    source: Literal['none', 'bag', 'synthetic'] | None = None
+    """Who publishes the streams: drivers ('none'), a bag, test patterns. Default: the bag if one is given."""
+    rate: float = 1.0
+    """Playing speed of the bag."""
+    seconds: float = 10.0
+    """Length of the synthetic source, s."""
+    view: bool = False
+    """Also publish gate, chunk and touch for rviz (config/restac.rviz)."""
+    execute: bool = False
+    """Also send set-points to the robot: it moves. Without this, chunks are only published."""
+    log: Path | None = None
+    """Directory for a log of every chunk, gate and diagnosis (a rosbag2 bag per run)."""
+    params: Path | None = None
+    """ROS parameter file for tuning the nodes; the defaults are in config/."""
+    run_dir: Path = field(default_factory=_new_run_directory)
+    """Where the nodes put their summaries, and the picture of the episode."""
+
+    def run(self) -> int:
+        """Exit status: 0 when the run ended in order."""
+        from restac_ros.commands.summary import print_summary, read_summaries, saved_dataset
+        from restac_ros.supervise import Supervisor
+
+        run = self._described()
+        listed = processes(run)
+        ending = Supervisor(listed, run.directory).run()
+        summaries = read_summaries(listed)
+        print_summary(summaries, ending)
+        if dataset := saved_dataset(summaries):
+            _draw_episode(dataset, run.directory / 'episode.png')
+        return ending.code
+
+    def _described(self) -> Run:
+        return Run(
+            directory=absolute(self.run_dir),
+            contract=absolute(self.contract),
+            checkpoint=absolute(self.checkpoint),
+            prompt=self.prompt,
+            record=absolute(self.record),
+            bag=absolute(self.bag),
+            source=self.source or ('bag' if self.bag else 'none'),
+            rate=self.rate,
+            seconds=self.seconds,
+            view=self.view,
+            execute=self.execute,
+            sessions=absolute(self.log),
+            parameter_file=absolute(self.params),
+        )
+
+
+def _draw_episode(dataset: Path, picture: Path) -> None:
+    from restac_ros.dataset.preview import frame_grid_png
+
+    print(f'frames, read back from it by lerobot: {frame_grid_png(dataset, picture)}')
