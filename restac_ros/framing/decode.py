@@ -7,6 +7,7 @@ import functools
 import io
 import struct
 import zlib
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -62,6 +63,10 @@ _PILLOW_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+# rclpy's serialize_message reserves padding for empty sequences of doubles (a JointState without velocities) and
+# hands it out behind the message; bags written by scripts hold such messages.
+SURPLUS_BYTES = (4, 8, 12)
 
 
 def decode_image(spec: CameraStream | TactileStream, cdr: bytes | memoryview) -> np.ndarray:
@@ -122,9 +127,13 @@ def load_types() -> Typestore:
 
 
 def _deserialize(spec: Stream, cdr: bytes | memoryview) -> Any:
+    store, view = load_types(), memoryview(cdr)
     try:
-        return load_types().deserialize_cdr(memoryview(cdr), spec.type)
+        return store.deserialize_cdr(view, spec.type)
     except SerdeError as error:
+        for surplus in SURPLUS_BYTES:
+            with suppress(SerdeError):
+                return store.deserialize_cdr(view[:-surplus], spec.type)
         raise DecodeError(f'{spec.topic}: not a readable {spec.type}: {error}') from error
 
 

@@ -197,6 +197,19 @@ def test_unusable_joint_states_are_refused(messages, contract, names, positions,
         decode_joints(contract.stream('gripper'), messages.joints(names, positions))
 
 
+@pytest.mark.parametrize('surplus', [4, 8, 12])
+def test_padding_that_rclpy_leaves_behind_a_message_is_no_fault(messages, contract, surplus):
+    spec = contract.stream('joints')
+    cdr = messages.joints(list(spec.joints), range(7))
+    np.testing.assert_array_equal(decode_joints(spec, cdr + bytes(surplus)), range(7))
+
+
+def test_bytes_that_no_padding_explains_are_refused(messages, contract):
+    spec = contract.stream('joints')
+    with pytest.raises(DecodeError, match='size mismatch'):
+        decode_joints(spec, messages.joints(list(spec.joints), range(7)) + bytes(40))
+
+
 def test_a_joint_nobody_asks_for_may_be_anything(messages, contract):
     cdr = messages.joints(['x', 'x', 'fr3_finger_joint2', 'fr3_finger_joint1'], [np.nan, 0, 0.02, 0.01])
     np.testing.assert_array_equal(decode_joints(contract.stream('gripper'), cdr), [0.01, 0.02])
