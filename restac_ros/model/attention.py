@@ -3,8 +3,12 @@
 Letters: B batch, T queries, S keys, K key-value heads, G queries per key-value head, N = K * G, H head size.
 """
 
-import jax
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import jax.numpy as jnp
+from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 MASKED_LOGIT = -2.3819763e38
@@ -43,22 +47,44 @@ def rotary_embedding(x: Float[Array, 'B T N H'], positions: Int[Array, 'B T']) -
     return rotated.astype(x.dtype)
 
 
-def grouped_query_attention(
-    q: Float[Array, 'B T N H'],
-    k: Float[Array, 'B S K H'],
-    v: Float[Array, 'B S K H'],
-    mask: Bool[Array, 'B T S'],
-) -> Float[Array, 'B T N H']:
-    """Softmax attention of scaled queries; logits and softmax in float32, result in q's dtype.
+class Segment(NamedTuple):
+    """Keys that a query may read, with their values; `mask` says which query may read which key."""
 
-    Query heads that share keys are folded into the rows of one matrix product, which for pi0.5's single
-    key-value head needs no transpose.
+    keys: Float[Array, 'B S K H']
+    values: Float[Array, 'B S K H']
+    mask: Bool[Array, 'B Q S']  # Q is the number of queries, or 1 where all read the same keys
+
+
+def grouped_query_attention(
+    q: Float[Array, 'B T N H'], segments: Sequence[Segment]
+) -> Float[Array, 'B T N H']:
+    """Softmax attention of scaled queries over the keys of all segments together.
+
+    Logits and softmax are float32, the result has q's dtype. Segments spare a cache the copy that joining
+    its keys with new ones would take. Query heads that share keys become rows of one matrix product, which
+    for pi0.5's single key-value head needs no transpose; the softmax's division comes last, when the rows
+    are short.
     """
-    batch, num_queries, _, head_dim = q.shape
-    kv_heads = k.shape[2]
-    q = q.reshape(batch, num_queries, kv_heads, -1, head_dim)
-    logits = jnp.einsum('BTKGH,BSKH->BKTGS', q, k, preferred_element_type=jnp.float32)
-    logits = jnp.where(mask[:, None, :, None, :], logits, MASKED_LOGIT)
-    probs = jax.nn.softmax(logits, axis=-1).astype(q.dtype)
-    encoded = jnp.einsum('BKTGS,BSKH->BTKGH', probs, v)
-    return encoded.reshape(batch, num_queries, -1, head_dim)
+    num_queries, kv_heads = q.shape[1], segments[0].keys.shape[2]
+    rows = rearrange(q, 'B T (K G) H -> B K (T G) H', K=kv_heads)
+    logits = [_masked_logits(rows, segment, num_queries) for segment in segments]
+    peak = functools.reduce(jnp.maximum, [part.max(axis=-1, keepdims=True) for part in logits])
+    weights = [jnp.exp(part - peak) for part in logits]
+    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
+    values = [rearrange(segment.values, 'B S K H -> B K S H') for segment in segments]
+    read = sum(
+        jnp.matmul((part / total).astype(q.dtype), v, preferred_element_type=jnp.float32)
+        for part, v in zip(weights, values, strict=True)
+    )
+    encoded = read.astype(q.dtype)
+    return rearrange(encoded, 'B K (T G) H -> B T (K G) H', T=num_queries)
+
+
+def _masked_logits(
+    rows: Float[Array, 'B K R H'], segment: Segment, num_queries: int
+) -> Float[Array, 'B K R S']:
+    """Logits of all query rows (queries times heads) for one segment's keys."""
+    keys = rearrange(segment.keys, 'B S K H -> B K H S')
+    logits = jnp.matmul(rows, keys, preferred_element_type=jnp.float32)
+    by_query = rearrange(logits, 'B K (T G) S -> B K T G S', T=num_queries)
+    return jnp.where(segment.mask[:, None, :, None, :], by_query, MASKED_LOGIT).reshape(logits.shape)

@@ -7,13 +7,14 @@ dtype at use; norms, rotary embeddings, attention logits and softmax are float32
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from restac_ros.model.attention import grouped_query_attention, rotary_embedding
+from restac_ros.model.attention import Segment, grouped_query_attention, rotary_embedding
 from restac_ros.model.config import Dtype, GemmaConfig
-from restac_ros.model.layers import scan_layers, stack_layers
+from restac_ros.model.layers import layer_at, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
 from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated
 
@@ -21,7 +22,7 @@ _SUFFIXES = ('', '_1')
 
 type Configs = tuple[GemmaConfig, GemmaConfig]
 type PerExpert = tuple[Float[Array, 'B _ _'] | None, Float[Array, 'B _ _'] | None]
-"""Tokens [B, T, W] of expert 0 and of expert 1; None where an expert takes no part in a pass."""
+"""Tokens [B, tokens, width] of expert 0 and of expert 1; None where an expert takes no part in a pass."""
 
 type Gates = tuple[Float[Array, '_ 1 _'] | None, Float[Array, '_ 1 _'] | None]
 """What each expert's norm multiplies the residual branch with; None is one."""
@@ -83,20 +84,19 @@ class Attention(nnx.Module):
         self,
         xs: PerExpert,
         positions: Int[Array, 'B T'],
-        mask: Bool[Array, 'B T S'],
-        cache: KeysValues | None,
+        mask: Bool[Array, 'B _ T'],
+        cache: Segment | None,
     ) -> tuple[PerExpert, KeysValues]:
         """Return each expert's output, and the keys and values of the tokens given here."""
-        queries, own = self._project(xs, positions)
-        seen = own
-        if cache is not None:
-            seen = KeysValues(*(jnp.concatenate(pair, axis=1) for pair in zip(cache, own, strict=True)))
-        encoded = grouped_query_attention(queries, *seen, mask)
+        queries, own = self.project(xs, positions)
+        segments = [Segment(*own, mask)] if cache is None else [cache, Segment(*own, mask)]
+        encoded = grouped_query_attention(queries, segments)
         return self._project_out(encoded, xs), own
 
-    def _project(
+    def project(
         self, xs: PerExpert, positions: Int[Array, 'B T']
     ) -> tuple[Float[Array, 'B T N H'], KeysValues]:
+        """Scaled queries, keys and values of all tokens, the first two rotated to their positions."""
         parts = []
         for suffix, x in zip(_SUFFIXES, xs, strict=True):
             if x is not None:
@@ -135,9 +135,9 @@ class Block(nnx.Module):
         self,
         xs: PerExpert,
         positions: Int[Array, 'B T'],
-        mask: Bool[Array, 'B T S'],
+        mask: Bool[Array, 'B _ T'],
         modulation: Modulation | None,
-        cache: KeysValues | None,
+        cache: Segment | None,
     ) -> tuple[PerExpert, KeysValues]:
         """Return the tokens after this layer, and the keys and values of the tokens given here."""
         modulations = (None, None) if modulation is None else modulation[:2]
@@ -151,9 +151,17 @@ class Block(nnx.Module):
         )
         return _add(xs, fed, gates), keys_values
 
+    def keys_values(self, xs: PerExpert, positions: Int[Array, 'B T']) -> KeysValues:
+        """The keys and values alone, for a layer whose output nobody reads."""
+        normed, _ = _normalise(self, 'pre_attention_norm', xs, None)
+        return self.attn.project(normed, positions)[1]
+
 
 class Gemma(nnx.Module):
-    """The two experts: embeddings, stacked layers, final norms."""
+    """The two experts: embeddings, stacked layers, final norms.
+
+    Three passes: `joint` trains; `prefill` and `decode` split the same computation for inference.
+    """
 
     def __init__(
         self, configs: Configs, vocab_size: int, dtype: Dtype, adaptive: bool, *, rngs: nnx.Rngs
@@ -186,40 +194,79 @@ class Gemma(nnx.Module):
             self.final_norm_1.modulation(condition),
         )
 
-    def __call__(
+    def joint(
         self,
-        xs: PerExpert,
-        positions: Int[Array, 'B T'],
-        mask: Bool[Array, 'B T S'],
-        modulation: Modulation | None = None,
-        cache: KeysValues | None = None,
-    ) -> tuple[PerExpert, KeysValues]:
-        """Run all layers.
+        prefix: Float[Array, 'B P W'],
+        suffix: Float[Array, 'B T V'],
+        positions: Int[Array, 'B S'],
+        mask: Bool[Array, 'B S S'],
+        modulation: Modulation | None,
+    ) -> tuple[Float[Array, 'B P W'], Float[Array, 'B T V']]:
+        """One pass over prefix and suffix together (training); positions and mask cover both, prefix first.
 
-        Args:
-            xs: prefix and suffix tokens; None for the one that is absent.
-            positions: of all tokens given, prefix first.
-            mask: which key each token may read; keys are the cache's (if any), then the tokens given.
-            modulation: from `modulate`; needed with suffix tokens where the norms are adaptive.
-            cache: keys and values of an earlier prefix pass.
-
-        Returns:
-            Both experts' tokens after their final norm, and the keys and values of the tokens given.
+        Returns both experts' tokens after their final norm.
         """
-        xs = tuple(None if x is None else x.astype(self.dtype) for x in xs)
-        by_layer = None
-        if modulation is not None:
-            by_layer = Modulation(
-                modulation.attention.swapaxes(0, 1), modulation.feed_forward.swapaxes(0, 1), None
-            )
 
-        def body(block: Block, xs: PerExpert, inputs: tuple) -> tuple[PerExpert, KeysValues]:
-            layer_modulation, layer_cache = inputs
-            return block(xs, positions, mask, layer_modulation, layer_cache)
+        def body(block: Block, xs: PerExpert, layer_modulation: Modulation | None) -> tuple[PerExpert, None]:
+            return block(xs, positions, mask, layer_modulation, None)[0], None
 
-        xs, keys_values = scan_layers(self.layers, body, xs, (by_layer, cache))
-        outs, _ = _normalise(self, 'final_norm', xs, modulation and modulation.final)
-        return outs, keys_values
+        xs = (prefix.astype(self.dtype), suffix.astype(self.dtype))
+        xs, _ = scan_layers(self.layers, body, xs, _by_layer(modulation))
+        return _normalise(self, 'final_norm', xs, modulation and modulation.final)[0]
+
+    def prefill(
+        self,
+        prefix: Float[Array, 'B P W'],
+        positions: Int[Array, 'B P'],
+        mask: Bool[Array, 'B _ P'],
+        with_output: bool,
+    ) -> tuple[KeysValues, Float[Array, 'B P W'] | None]:
+        """Keys and values of the prefix, and, only `with_output`, its tokens after the final norm.
+
+        Without them, the last layer stops at its keys and values.
+        """
+        depth = self.layers.pre_attention_norm.scale.shape[0]
+
+        def body(xs: PerExpert, index: Int[Array, '']) -> tuple[PerExpert, KeysValues]:
+            return layer_at(self.layers, index)(xs, positions, mask, None, None)
+
+        xs = (prefix.astype(self.dtype), None)
+        if with_output:
+            xs, cache = jax.lax.scan(body, xs, jnp.arange(depth))
+            return cache, self.final_norm(xs[0])
+        xs, cache = jax.lax.scan(body, xs, jnp.arange(depth - 1))
+        last = layer_at(self.layers, depth - 1).keys_values(xs, positions)
+        return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), cache, last), None
+
+    def decode(
+        self,
+        suffix: Float[Array, 'B T V'],
+        positions: Int[Array, 'B T'],
+        mask: Bool[Array, 'B T T'],
+        modulation: Modulation | None,
+        cache: KeysValues,
+        cache_mask: Bool[Array, 'B P'],
+    ) -> Float[Array, 'B T V']:
+        """The suffix after its final norm, on a prefix's keys and values; `cache_mask` hides some of them."""
+
+        def body(
+            block: Block, xs: PerExpert, inputs: tuple[KeysValues, Modulation | None]
+        ) -> tuple[PerExpert, None]:
+            layer_cache, layer_modulation = inputs
+            segment = Segment(*layer_cache, cache_mask[:, None, :])
+            return block(xs, positions, mask, layer_modulation, segment)[0], None
+
+        xs = (None, suffix.astype(self.dtype))
+        xs, _ = scan_layers(self.layers, body, xs, (cache, _by_layer(modulation)))
+        return _normalise(self, 'final_norm', xs, modulation and modulation.final)[0][1]
+
+
+def _by_layer(modulation: Modulation | None) -> Modulation | None:
+    """Layer axis first, for a scan."""
+    if modulation is None:
+        return None
+    attention, feed_forward, _ = modulation
+    return Modulation(attention.swapaxes(0, 1), feed_forward.swapaxes(0, 1), None)
 
 
 def _normalise(

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Int
 
 Body = Callable[[Any, Any, Any], tuple[Any, Any]]
 """(layer, carry, per-layer input) -> (carry, per-layer output), as in `jax.lax.scan`."""
@@ -37,3 +38,9 @@ def scan_layers(layers: nnx.Module, body: Body, carry: Any, inputs: Any = None) 
 
     rematerialised = jax.checkpoint(step, prevent_cse=False, policy=jax.checkpoint_policies.nothing_saveable)
     return jax.lax.scan(rematerialised, carry, (parameters, inputs))
+
+
+def layer_at[M: nnx.Module](layers: M, index: int | Int[Array, '']) -> M:
+    """One layer of a stack, for inference that does not run all of them."""
+    graph, parameters = nnx.split(layers)
+    return nnx.merge(graph, jax.tree.map(lambda leaf: leaf[index], parameters))

@@ -59,7 +59,7 @@ def _adapter_equations(equation: str) -> tuple[str, str]:
 
 
 class FeedForward(nnx.Module):
-    """Gemma's gated feed-forward block: (gelu(x w0) * (x w1)) w, without biases."""
+    """Gemma's gated feed-forward block: (gelu(x w0) * (x w1)) w, without biases; the GELU is float32."""
 
     def __init__(self, width: int, hidden: int, lora: LoraConfig | None, *, rngs: nnx.Rngs) -> None:
         gating_init = nnx.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
@@ -77,7 +77,7 @@ class FeedForward(nnx.Module):
     def __call__(self, x: Float[Array, 'B T W']) -> Float[Array, 'B T W']:
         """Apply the block in x's dtype."""
         gate, up = (self._gating(x, branch) for branch in range(2))
-        hidden = nnx.gelu(gate) * up
+        hidden = (nnx.gelu(gate.astype(jnp.float32)) * up).astype(x.dtype)
         y = hidden @ self.linear[...].astype(x.dtype)
         if self.lora is None:
             return y

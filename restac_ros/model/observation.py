@@ -41,6 +41,13 @@ class Observation(NamedTuple):
     tactile: Float[Array, 'B h w 3'] | UInt8[Array, 'B h w 3'] | None = None
     action_prev: Float[Array, 'B 7'] | None = None
 
+    @property
+    def prefix(
+        self,
+    ) -> tuple[dict[str, Array], dict[str, Bool[Array, ' B']], Int[Array, 'B T'], Bool[Array, 'B T']]:
+        """The arguments of `encode_prefix`: images, image masks, prompt tokens, prompt mask."""
+        return self.images, self.image_masks, self.tokenized_prompt, self.tokenized_prompt_mask
+
 
 def pixels_to_float(
     pixels: Float[Array, '*batch H W C'] | UInt8[Array, '*batch H W C'],

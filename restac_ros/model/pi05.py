@@ -62,8 +62,11 @@ class PaliGemma(nnx.Module):
 class Pi05(nnx.Module):
     """The base policy; with `time_conditioning = 'concat'` it is pi0.
 
+    `reads_prefix_out` says that a fusion reads expert 0's final tokens, which inference otherwise skips.
     Subclasses add touch through the hooks below; without touch they do nothing.
     """
+
+    reads_prefix_out = False
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -113,9 +116,13 @@ class Pi05(nnx.Module):
         Arguments are `Observation`'s fields. The prompt may be cut to any length that holds its valid tokens.
         """
         prefix, mask = self.embed_prefix(images, image_masks, tokens, token_mask)
-        same_block = jnp.zeros(mask.shape[1], bool)
-        (prefix_out, _), cache = self.PaliGemma.llm(
-            (prefix, None), token_positions(mask), attention_mask(mask, same_block)
+        readable = mask[:, None, :]
+        if (
+            self.config.legacy_unmasked_fusion
+        ):  # reads what comes out at padded positions, so those must match
+            readable = attention_mask(mask, jnp.zeros(mask.shape[1], bool))
+        cache, prefix_out = self.PaliGemma.llm.prefill(
+            prefix, token_positions(mask), readable, with_output=self.reads_prefix_out
         )
         return PrefixCache(*cache, mask, prefix_out, self.encode_views(images))
 
@@ -219,11 +226,15 @@ class Pi05(nnx.Module):
         """Velocity at x_t from a prefix cache; `reading` has passed through `correct`."""
         suffix, opens_block = self.embed_suffix(state, x_t, code, reading)
         valid = jnp.ones(suffix.shape[:2], bool)
-        to_prefix = jnp.broadcast_to(cache.mask[:, None, :], (*valid.shape, cache.mask.shape[1]))
-        mask = jnp.concatenate([to_prefix, attention_mask(valid, opens_block)], axis=-1)
         positions = jnp.sum(cache.mask, axis=1, keepdims=True) + token_positions(valid)
-        keys_values = KeysValues(cache.keys, cache.values)
-        (_, suffix_out), _ = self.PaliGemma.llm((None, suffix), positions, mask, code.modulation, keys_values)
+        suffix_out = self.PaliGemma.llm.decode(
+            suffix,
+            positions,
+            attention_mask(valid, opens_block),
+            code.modulation,
+            KeysValues(cache.keys, cache.values),
+            cache.mask,
+        )
         return self.readout(suffix_out, reading)
 
     def velocity_joint(
@@ -238,13 +249,13 @@ class Pi05(nnx.Module):
         `touch` replaces encoding the observation's tactile image.
         """
         reading = self.read_touch(self.observe_touch(observation) if touch is None else touch)
-        prefix, prefix_mask = self.embed_prefix(*observation[:2], *observation[3:5])
+        prefix, prefix_mask = self.embed_prefix(*observation.prefix)
         code = self.time_code(time)
         suffix, opens_block = self.embed_suffix(observation.state, x_t, code, reading)
         valid = jnp.concatenate([prefix_mask, jnp.ones(suffix.shape[:2], bool)], axis=1)
         opens_block = jnp.concatenate([jnp.zeros(prefix.shape[1], bool), opens_block])
-        (prefix_out, suffix_out), _ = self.PaliGemma.llm(
-            (prefix, suffix), token_positions(valid), attention_mask(valid, opens_block), code.modulation
+        prefix_out, suffix_out = self.PaliGemma.llm.joint(
+            prefix, suffix, token_positions(valid), attention_mask(valid, opens_block), code.modulation
         )
         reading = self.correct(reading, prefix_out, prefix_mask)
         return self.readout(suffix_out, reading), reading

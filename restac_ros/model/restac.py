@@ -127,6 +127,8 @@ class ResTacForceVLA(ResTac):
     last positions whatever they hold, and all are read, as published.
     """
 
+    reads_prefix_out = True
+
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> None:
         super().__init__(config, rngs=rngs, tactile=tactile)
         vlm_width, heads = config.paligemma.width, config.fusion_heads

@@ -106,7 +106,7 @@ class SelfAttention(nnx.Module):
 
 
 class Mlp(nnx.Module):
-    """Two biased layers around a tanh-approximated GELU."""
+    """Two biased layers around a tanh-approximated GELU, which is float32."""
 
     def __init__(self, config: SiglipConfig, dtype: jnp.dtype, *, rngs: nnx.Rngs) -> None:
         small = nnx.initializers.normal(stddev=1e-6)
@@ -118,4 +118,5 @@ class Mlp(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, 'B S W']) -> Float[Array, 'B S W']:
-        return self.Dense_1(nnx.gelu(self.Dense_0(x)))
+        hidden = nnx.gelu(self.Dense_0(x).astype(jnp.float32))
+        return self.Dense_1(hidden.astype(x.dtype))

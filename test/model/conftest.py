@@ -13,33 +13,22 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from restac_ros.model.checkpoint.network import abstract_leaves, assemble, initial_params
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
 from restac_ros.model.pi05 import Pi05
-from restac_ros.model.restac import create_model
 from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 
 
 def _load_parameters(config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> Pi05:
     """A model of exactly these parameters, by '/'-joined name."""
-    graph, state = nnx.split(nnx.eval_shape(lambda: create_model(config, nnx.Rngs(0))))
-    leaves = {'/'.join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(state)}
-    assert leaves.keys() == parameters.keys()
-    filled = [(path, leaf.replace(jnp.asarray(parameters[name]))) for name, (path, leaf) in leaves.items()]
-    return nnx.merge(graph, nnx.from_flat_state(filled))
+    return nnx.merge(*assemble(config, parameters, source='test'))
 
 
-def _randomise(model: Pi05, seed: int = 0, scale: float = 0.3) -> Pi05:
-    """The model with noise on every parameter: fresh heads and gates are zero and hide inputs."""
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
-    leaves, structure = jax.tree.flatten(params)
-    rng = np.random.default_rng(seed)
-    fan_in = [np.prod(leaf.shape[-2:-1], dtype=int) if leaf.ndim > 1 else 10 for leaf in leaves]
-    noisy = [
-        leaf + jnp.asarray(scale * rng.standard_normal(leaf.shape) / np.sqrt(n), leaf.dtype)
-        for leaf, n in zip(leaves, fan_in, strict=True)
-    ]
-    return nnx.merge(graph, jax.tree.unflatten(structure, noisy), rest)
+def _make_random(config: ModelConfig, seed: int = 0) -> Pi05:
+    """A model with noise on every parameter: fresh heads and modulations are zero and hide inputs."""
+    names = abstract_leaves(config)
+    return _load_parameters(config, initial_params(config, names, seed, everything=True))
 
 
 def _as_pure[**P, R](model: Pi05, method: Callable[..., R]) -> Callable[P, R]:
@@ -128,8 +117,8 @@ def load_parameters() -> Callable[[ModelConfig, Mapping[str, np.ndarray]], Pi05]
 
 @pytest.fixture(scope='session')
 def make_random() -> Callable[..., Pi05]:
-    """Makes a model of a configuration with noise on every parameter."""
-    return lambda config, seed=0: _randomise(create_model(config, nnx.Rngs(seed)), seed)
+    """See `_make_random`."""
+    return _make_random
 
 
 @pytest.fixture(scope='session')
