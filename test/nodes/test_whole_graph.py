@@ -52,3 +52,32 @@ def test_a_real_bag_becomes_chunks_gates_and_an_episode(
     assert len(gates) > 0
     assert recorder.summary['episodes'] == [0]
     assert recorder.summary['frames'] >= 10
+
+
+def test_a_bag_can_be_run_at_its_own_time(
+    start_node,
+    robot,
+    make_real_bag: Callable[..., Path],
+    tiny_checkpoint: Path,
+    compile_cache: Path,
+) -> None:
+    """Kept stamps, the bag's clock, half the speed: ages and stamps are those of then."""
+    bag = make_real_bag('--seconds', '3')
+    chunks = robot.listen('/policy_node/action_chunk', ActionChunk)
+    policy = start_node(
+        'policy_node',
+        checkpoint=tiny_checkpoint,
+        prompt='push',
+        compile_cache=compile_cache,
+        use_sim_time=True,
+    )
+    replay = start_node(
+        'replay_node', bag=bag, stamps='keep', publish_clock=True, rate=0.5, wait_subscribers=1
+    )
+    assert replay.wait() == 0, replay.log + policy.log
+    assert policy.end() == 0, policy.log
+    first_ns, last_ns = open_bag(bag).bounds_ns
+    stamps_ns = [chunk.header.stamp.sec * 10**9 + chunk.header.stamp.nanosec for chunk in chunks]
+    assert len(stamps_ns) > 3
+    assert first_ns <= stamps_ns[0] <= stamps_ns[-1] <= last_ns
+    assert all(0 < chunk.prefix_age_ns < 10**9 for chunk in chunks)
