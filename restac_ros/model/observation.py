@@ -132,6 +132,10 @@ def _check_images(config: ModelConfig, images: Mapping[str, np.ndarray], batch: 
     unknown = sorted(set(images) - set(CAMERA_SLOTS))
     if unknown or not images:
         raise ObservationError(f'images: found {sorted(images)}, expected one or more of {CAMERA_SLOTS}')
+    if config.tactile is not None and len(images) < len(CAMERA_SLOTS):
+        raise ObservationError(
+            f'images: found {sorted(images)}, expected all of {CAMERA_SLOTS} for the tactile prior'
+        )
     shape = (batch, config.image_size, config.image_size, 3)
     slots = [slot for slot in CAMERA_SLOTS if slot in images]
     return {slot: _check_pixels(f'images[{slot}]', images[slot], shape) for slot in slots}
