@@ -106,7 +106,7 @@ class ManagedNode(LifecycleNode):
         return self.exit_status if self.exit_status is not None else int(bool(self.problem))
 
     def report_problem(self, text: str) -> None:
-        """Tell an error once; it stands on /diagnostics and in the exit status until the next `configure`."""
+        """Tell an error once; it stands on /diagnostics and in the exit status until it is tried again."""
         self.problem = text
         self.get_logger().error(text)
         self.publish_diagnostics()
@@ -136,6 +136,7 @@ class ManagedNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: inactive -> active."""
+        self.problem = ''
         super().on_activate(state)
         return self._transition('activate', self.activate, 'active')
 

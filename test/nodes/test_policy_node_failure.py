@@ -1,0 +1,89 @@
+"""A worker that dies of a bug: the node leaves the active state, says so, and can be activated again."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+
+from restac_ros.graph import GraphError, package_prefix
+from restac_ros.nodes.policy_node import PolicyNode
+from restac_ros.nodes.policy_runtime import PolicyRuntime
+
+SPINS = 2000
+
+
+@pytest.fixture
+def node(ros_domain: int, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PolicyNode]:
+    """A configured policy node whose network is never called."""
+    try:
+        package_prefix()
+    except GraphError as error:
+        pytest.skip(str(error))
+    contract = repository / 'config' / 'contract.yaml'
+    monkeypatch.setattr(PolicyNode, '_load', lambda self, contract: _silent_policy(contract))
+    arguments = ['--ros-args', '-p', f'contract:={contract}', '-p', 'checkpoint:=/any', '-p', 'prompt:=push']
+    rclpy.init(args=arguments, domain_id=ros_domain)
+    made = PolicyNode()
+    yield made
+    made.close()
+    made.destroy_node()
+    rclpy.shutdown()
+
+
+def _silent_policy(contract: object) -> SimpleNamespace:
+    return SimpleNamespace(
+        contract=contract,
+        notes=[],
+        warm_up=lambda: None,
+        uses_touch=True,
+        tactile_stream='gelsight_left',
+        camera_streams=('main', 'handeye', 'side'),
+    )
+
+
+def spin_until(node: PolicyNode, condition: Callable[[], bool]) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    for _ in range(SPINS):
+        if condition():
+            break
+        executor.spin_once(timeout_sec=0.02)
+    executor.remove_node(node)
+    assert condition()
+
+
+def test_a_dead_worker_deactivates_the_node_which_can_be_activated_again(
+    node: PolicyNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def bug(self: PolicyRuntime) -> None:
+        raise ZeroDivisionError('of course')
+
+    monkeypatch.setattr(PolicyRuntime, '_step_act', bug)
+    node.trigger_configure()
+    node.trigger_activate()
+    assert node.phase == 'active'
+    spin_until(node, lambda: node.phase == 'inactive')
+    assert 'act failed: unexpected ZeroDivisionError: of course' in node.problem
+    assert 'Traceback' in capsys.readouterr().err
+    monkeypatch.undo()
+    node.trigger_activate()
+    assert (node.phase, node.problem) == ('active', '')
+    spin_until(node, lambda: node.summarise()['held'] > 3)
+    assert node.phase == 'active'
+
+
+def test_an_exception_while_configuring_is_told_and_leaves_the_node_unconfigured(
+    node: PolicyNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(PolicyNode, '_load', lambda self, contract: 1 / 0)
+    node.trigger_configure()
+    assert node.phase == 'unconfigured'
+    assert 'cannot configure: unexpected ZeroDivisionError' in node.problem
+    assert 'Traceback' in capsys.readouterr().err
