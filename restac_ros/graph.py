@@ -180,6 +180,9 @@ def _recorder(run: Run) -> Process:
         'autostart_recording': run.autostart_recording,
         'save_on_shutdown': run.autostart_recording,
     }
+    if run.source != 'none':
+        # What is played is nobody's demonstration: take what a busy machine left of it.
+        parameters['on_gap'] = 'longest_run'
     return _process(run, 'recorder_node', parameters, patience_s=1800.0)
 
 

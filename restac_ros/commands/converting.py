@@ -27,7 +27,7 @@ def convert_all(
 ) -> int:
     """Append an episode per bag, in the order given; exit status 1 when some were refused.
 
-    A refused recording is named with the reason and does not stop the others. An interrupt leaves the data set
+    A refused recording is named with the reason and does not stop the others. An interrupt leaves it
     with the episodes that are complete.
 
     Raises:

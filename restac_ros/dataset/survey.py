@@ -16,6 +16,8 @@ from restac_ros.framing.framer import Framer, Selection, frames
 from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import Sample, make_sample
 
+MAX_EPISODE_NS = 6 * 3600 * 10**9       # no demonstration is longer; a clock set forward by years looks so
+
 
 @dataclass
 class StreamReport:
@@ -83,9 +85,14 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
 
     Raises:
         BagError: the bag is damaged inside.
-        ConversionError: a topic is missing, or the recording's clock was set back.
+        ConversionError: a topic is missing, or the recording's clock was set while it ran.
     """
     _check_topics(bag, contract)
+    if (length_ns := end_ns - start_ns) > MAX_EPISODE_NS:
+        longest_h = MAX_EPISODE_NS / 3.6e12
+        raise ConversionError(f'{bag.path}: receive times span {length_ns / 3.6e12:.1f} h, an episode at most '
+                              f'{longest_h:g} h: was the clock set forward while recording? Give start_ns and '
+                              'end_ns of the part to take, or record it again.')
     if (back_ns := bag.clock_set_back_ns) > MAX_REORDER_NS:
         raise ConversionError(f'{bag.path}: receive times jump back by {back_ns / 1e9:.3f} s: the clock was '
                               'set while recording, and the true times are lost. Record it again.')

@@ -64,8 +64,8 @@ _PILLOW_ERRORS = (
     Image.DecompressionBombError,
 )
 
-# rclpy's serialize_message reserves padding for empty sequences of doubles (a JointState without velocities) and
-# hands it out behind the message; bags written by scripts hold such messages.
+# rclpy's serialize_message reserves padding for empty sequences of doubles (a JointState without velocities)
+# and hands it out behind the message; bags written by scripts hold such messages.
 SURPLUS_BYTES = (4, 8, 12)
 
 

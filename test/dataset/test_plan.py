@@ -136,6 +136,16 @@ def test_false_labels_are_found(
     assert rate_notes(few)[0].startswith('side: ')
 
 
+def test_a_clock_set_forward_by_years_is_refused_not_walked_through(
+    tmp_path: Path, contract: Contract, recording: list[BagMessage], write_bag: Callable[..., Path]
+) -> None:
+    half, years_ns = len(recording) // 2, 10**17
+    jumped = recording[:half] + [m._replace(log_time_ns=m.log_time_ns + years_ns) for m in recording[half:]]
+    bag = open_bag(write_bag(tmp_path / 'bag', jumped, 'mcap'))
+    with pytest.raises(ConversionError, match=r'span 27777\.\d h, an episode at most 6 h: was the clock set'):
+        survey(bag, contract, START_NS, bag.bounds_ns[1] + 1)
+
+
 def test_a_clock_set_back_is_refused(
     tmp_path: Path, contract: Contract, recording: list[BagMessage], write_bag: Callable[..., Path]
 ) -> None:
