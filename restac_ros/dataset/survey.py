@@ -90,8 +90,8 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
     _check_topics(bag, contract)
     if (length_ns := end_ns - start_ns) > MAX_EPISODE_NS:
         longest_h = MAX_EPISODE_NS / 3.6e12
-        raise ConversionError(f'{bag.path}: receive times span {length_ns / 3.6e12:.1f} h, an episode at most '
-                              f'{longest_h:g} h: was the clock set forward while recording? Give start_ns and '
+        raise ConversionError(f'{bag.path}: received over {length_ns / 3.6e12:.1f} h, an episode at most '
+                              f'{longest_h:g} h: was the clock set forward meanwhile? Give start_ns and '
                               'end_ns of the part to take, or record it again.')
     if (back_ns := bag.clock_set_back_ns) > MAX_REORDER_NS:
         raise ConversionError(f'{bag.path}: receive times jump back by {back_ns / 1e9:.3f} s: the clock was '
