@@ -10,6 +10,7 @@ _STREAM_REMEDIES = {
     'missing': 'start the driver, or correct the topic in the contract',
     'stale': 'see whether the driver runs; if it is only slow, raise max_age_ms or correct latency_ms',
 }
+START_GRACE_NS = 3_000_000_000  # streams may take so long to begin before it is said that they are missing
 NOT_YET = frozenset({'missing', 'pending'})  # at the beginning these are no news
 
 # Why not, by what is at fault: a stream, 'prefix', 'touch', 'act' ...

@@ -35,7 +35,7 @@ class ManagedNode(LifecycleNode):
 
     model: ClassVar[type[NodeParameters]]
     refusals: ClassVar[tuple[type[Exception], ...]] = ()
-    _always_refused = (ParameterError, ContractError, GraphError, FileNotFoundError)
+    _always_refused = (ParameterError, ContractError, GraphError, OSError)
 
     def __init__(self, name: str) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True)
@@ -101,6 +101,8 @@ class ManagedNode(LifecycleNode):
         summary = {'node': self.get_name(), 'problem': self.problem, **self.summarise()}
         if self.phase == 'inactive':
             self.trigger_cleanup()
+        elif self.phase == 'finalized':
+            self.cleanup()
         if path := self._raw('summary_file', ''):
             write_summary(Path(path).expanduser(), summary)
         return self.exit_status if self.exit_status is not None else int(bool(self.problem))
@@ -154,7 +156,8 @@ class ManagedNode(LifecycleNode):
         """Lifecycle: any -> finalized; the process then ends."""
         if self.phase == 'active':
             self._transition('deactivate', self.deactivate, 'inactive')
-        self.exit_status = self.exit_status or 0
+        self.phase = 'finalized'
+        self.exit_status = int(bool(self.problem))
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:

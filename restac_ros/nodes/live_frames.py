@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.frame import Frame, StreamStatus
-from restac_ros.framing.framer import Framer
+from restac_ros.framing.framer import Framer, Selection
 from restac_ros.framing.sample import Sample
 
 
@@ -19,6 +19,7 @@ class LiveFrames:
     def __init__(
         self, contract: Contract, now_ns: Callable[[], int], take_pending: Callable[[], None]
     ) -> None:
+        self._contract = contract
         self._framer = Framer(contract, now_ns())
         self._now_ns = now_ns
         self._take_pending = take_pending
@@ -45,21 +46,22 @@ class LiveFrames:
 
     def frame(self, streams: Collection[str]) -> Frame:
         """The frame of now, of the named streams: everything that had arrived by now is in it."""
-        time_ns = self._now_ns()
-        self._take_pending()
-        with self._lock:
-            selection = self._framer.select(time_ns, streams)
-        return self._framer.compose(selection)
+        return self._framer.compose(self._select(streams))
 
     def look(self, streams: Collection[str]) -> tuple[Frame, dict[str, StreamStatus]]:
         """The frame of the named streams, and whether every stream is in time, at one instant.
 
         Streams that are not named are not decoded, so that their status does not tell whether they can be.
         """
-        time_ns = self._now_ns()
-        self._take_pending()
-        with self._lock:
-            selection = self._framer.select(time_ns, None)
+        selection = self._select(None)
         statuses = {name: status for name, (_, status) in selection.chosen.items()}
         named = {name: selection.chosen[name] for name in streams}
         return self._framer.compose(selection._replace(chosen=named)), statuses
+
+    def _select(self, streams: Collection[str] | None) -> Selection:
+        time_ns = self._now_ns()
+        self._take_pending()
+        with self._lock:
+            if time_ns < self._framer.start_ns:  # the clock was set back: what was before doesn't count
+                self._framer = Framer(self._contract, time_ns)
+            return self._framer.select(time_ns, streams)

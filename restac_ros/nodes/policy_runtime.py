@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 from restac_ros.framing.frame import Frame
 from restac_ros.nodes.complaints import Complaint
-from restac_ros.nodes.holding import NOT_YET, Reasons, invalid_streams, merged, pending, refused, too_old
+from restac_ros.nodes.holding import (
+    NOT_YET,
+    START_GRACE_NS,
+    Reasons,
+    invalid_streams,
+    merged,
+    pending,
+    refused,
+    too_old,
+)
 from restac_ros.nodes.latency import Latencies
 from restac_ros.nodes.live_frames import LiveFrames
 from restac_ros.nodes.worker import Worker
@@ -33,7 +42,6 @@ STAGES = (
     'touch_to_gate',  # receipt of a tactile frame to its gate's publication
     'camera_to_chunk',  # capture of the oldest image used to its chunk's publication
 )
-START_GRACE_NS = 3_000_000_000  # streams may take so long to begin before it is said that they are missing
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,12 @@ class Recorder:
         """Whether an episode is being recorded."""
         return self._recording is not None
 
-    def stop_converting(self) -> None:
-        """Give up conversions that have not ended; journals are kept, and it is said how to convert them."""
+    def give_up(self) -> None:
+        """Wait for journals to be closed, not for episodes; it is said how to make them later."""
+        for recording, convert in self._closing:
+            recording.join()
+            self._closed(recording, convert)
+        self._closing.clear()
         for journal in self._conversions.stop() if self._conversions else []:
             self._fail(f'{journal} is not converted; to do it: {self._conversions.by_hand(journal)}')
 

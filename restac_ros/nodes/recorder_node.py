@@ -1,7 +1,7 @@
 """Records episodes from the robot's streams: a journal while recording, a LeRobot episode on save."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pydantic import Field
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -12,11 +12,15 @@ from std_srvs.srv import Trigger
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError, JournalError
+from restac_ros.framing.frame import StreamStatus
+from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
 from restac_ros.nodes.complaints import Complaints
 from restac_ros.nodes.conversion import OnGap
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
+from restac_ros.nodes.holding import START_GRACE_NS, invalid_streams
 from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.live_frames import LiveFrames
 from restac_ros.nodes.messages import recorder_message
 from restac_ros.nodes.parameters import NodeParameters, OptionalPath, ParameterError
 from restac_ros.nodes.recorder import Recorder, RecorderError, RecorderSettings
@@ -59,6 +63,7 @@ class RecorderNode(ManagedNode):
         super().__init__('recorder_node')
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info)
+        self._invalid = Complaints(lambda text: logger.warning(f'no good recording: {text}'), logger.info)
         self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
         self.create_service(Trigger, '~/start', lambda _, answer: self._answer(self._start, answer))
@@ -67,6 +72,9 @@ class RecorderNode(ManagedNode):
         self._contract: Contract | None = None
         self._recorder: Recorder | None = None
         self._streams: Subscriptions | None = None
+        self._frames: LiveFrames | None = None
+        self._statuses: Mapping[str, StreamStatus] = {}
+        self._active_since_ns = 0
         self._stream_diagnostics: StreamDiagnostics | None = None
         self._timer: Timer | None = None
         self._polls = 0
@@ -101,9 +109,12 @@ class RecorderNode(ManagedNode):
 
     def activate(self) -> None:
         self._complaints.forget()
+        self._invalid.forget()
         streams = self._contract.streams
         self._stream_diagnostics = StreamDiagnostics({name: spec.rate_hz for name, spec in streams.items()})
-        self._streams = Subscriptions(self, self._contract, self._recorder.offer, self._complaints)
+        self._frames = LiveFrames(self._contract, self.now_ns, self._take_polled)
+        self._streams = Subscriptions(self, self._contract, self._on_sample, self._complaints)
+        self._active_since_ns = time.monotonic_ns()
         self._lost_before = dict.fromkeys(streams, 0)
         if self.parameters.autostart_recording:
             self.get_logger().info(self._start())
@@ -121,7 +132,7 @@ class RecorderNode(ManagedNode):
             self.destroy_timer(self._timer)
             self._timer = None
         if self._recorder:
-            self._recorder.stop_converting()
+            self._recorder.give_up()
             self._recorder = None
 
     def finish(self) -> None:
@@ -134,7 +145,7 @@ class RecorderNode(ManagedNode):
             self._publish_status()
             time.sleep(0.1)
         if recorder:
-            recorder.stop_converting()
+            recorder.give_up()
             self._publish_status()
 
     def summarise(self) -> dict[str, object]:
@@ -167,9 +178,11 @@ class RecorderNode(ManagedNode):
         level = 'error' if report.state == 'error' else 'warn' if sum(report.dropped.values()) else 'ok'
         statuses = [Status('recording', level, report.message or report.state, values)]
         if self._streams and self.phase == 'active':
-            now_ns, tallies = self.now_ns(), self._streams.tallies
-            ages = {n: now_ns - t.last_receive_ns if t.last_receive_ns else None for n, t in tallies.items()}
-            statuses += self._stream_diagnostics.statuses(tallies, ages, {}, time.monotonic_ns())
+            ages = {name: status.age_ns for name, status in self._statuses.items()}
+            reasons = {name: status.reason for name, status in self._statuses.items()}
+            statuses += self._stream_diagnostics.statuses(
+                self._streams.tallies, ages, reasons, time.monotonic_ns()
+            )
         return statuses
 
     def parameters_changed(self) -> None:
@@ -210,8 +223,22 @@ class RecorderNode(ManagedNode):
         self._polls += 1
         if self._polls % STATUS_EVERY == 0 or self._recorder.report().state != before:
             self._publish_status()
-        if self._streams and self._polls % STATUS_EVERY == 0 and self.phase == 'active':
+        if self._polls % STATUS_EVERY == 0 and self.phase == 'active':
             self._streams.check_publishers()
+            self._check_streams()
+
+    def _check_streams(self) -> None:
+        """See whether frames could be made of what comes: better now than when the episode is saved."""
+        self._statuses = self._frames.frame(list(self._contract.streams)).streams
+        if time.monotonic_ns() - self._active_since_ns >= START_GRACE_NS:
+            self._invalid.update(invalid_streams(self._contract, self._statuses))
+
+    def _on_sample(self, sample: Sample) -> None:
+        self._recorder.offer(sample)
+        self._frames.push(sample)
+
+    def _take_polled(self) -> None:
+        self._streams.take_polled()
 
     def _publish_status(self) -> None:
         if self._recorder is None:

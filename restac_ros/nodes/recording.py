@@ -81,6 +81,10 @@ class Recording:
             self._held_bytes += len(cdr)
             self._changed.notify()
 
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join()
+
     def finish(self) -> None:
         """Take no more, and let the thread write what is queued, close and check."""
         self._end(saving=True)
@@ -88,7 +92,7 @@ class Recording:
     def discard(self, trash: Path) -> Path:
         """Stop and move what there is into the folder `trash`, nothing is deleted; returns where it lies."""
         self._end(saving=False)
-        self._thread.join()
+        self.join()
         trash.mkdir(parents=True, exist_ok=True)
         return self._journal.partial.rename(trash / self._journal.partial.name)
 

@@ -80,6 +80,7 @@ class Subscriptions:
         self, node: Node, contract: Contract, on_sample: Callable[[Sample], None], complaints: Complaints
     ) -> None:
         self.tallies = {name: StreamTally() for name in contract.streams}
+        self._seen = dict.fromkeys(contract.streams, 0)
         self._node = node
         self._contract = contract
         self._on_sample = on_sample
@@ -104,8 +105,11 @@ class Subscriptions:
                         self._receive(name, *taken)
 
     def check_publishers(self) -> None:
-        """Say which topic nobody publishes, and which is published as another type."""
+        """Say which topic is published as another type, of those from which nothing has come lately."""
         for name, spec in self._contract.streams.items():
+            received, self._seen[name] = self._seen[name], self.tallies[name].received
+            if received != self._seen[name]:
+                continue  # it is heard
             publishers = self._node.get_publishers_info_by_topic(spec.topic)
             types = sorted({publisher.topic_type for publisher in publishers} - {spec.type})
             if types:

@@ -93,5 +93,22 @@ def test_new_samples_wake_those_who_wait_for_their_stream(recorded: tuple) -> No
     assert touch.is_set()
 
 
+def test_a_clock_that_is_set_back_begins_a_new_episode(recorded: tuple) -> None:
+    contract, samples = recorded
+    clock = [samples[-1].receive_ns + 10**12]
+    live = LiveFrames(contract, lambda: clock[0], lambda: None)
+    for sample in samples:
+        live.push(sample)
+    assert live.frame(list(contract.streams)).reasons
+    clock[0] = samples[0].receive_ns
+    live.frame([])
+    for sample in samples:
+        live.push(sample)
+    clock[0] = samples[-1].receive_ns
+    frame = live.frame(list(contract.streams))
+    assert frame.usable
+    assert np.abs(frame.action_prev).max() > 0  # not the zeros of a beginning
+
+
 def _first(samples: list[Sample], stream: str) -> Sample:
     return next(sample for sample in samples if sample.stream == stream)

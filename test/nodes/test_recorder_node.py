@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from restac_ros.msg import RecorderStatus
 from std_msgs.msg import String
@@ -178,6 +180,32 @@ def test_a_data_set_of_another_robot_is_refused_at_the_start(
     refused.node.wait_for(r'cannot configure: .*fps')
     assert refused.node.alive
     assert refused.node.end() == 1
+
+
+def test_what_would_spoil_an_episode_is_told_while_recording(make_recorder, robot) -> None:
+    recorder = make_recorder(autostart_recording=True)
+    robot.silent.add('gripper')
+    robot.encodings['main'] = 'mono8'
+    robot.publish_streams()
+    recorder.node.wait_for(r"no good recording: main .* encoding 'mono8'; the contract expects 'rgb8'")
+    recorder.node.wait_for(r'no good recording: gripper .* missing: nothing received')
+    robot.silent.clear()
+    robot.encodings.clear()
+    recorder.node.wait_for('main: right again')
+    recorder.node.wait_for('gripper: right again')
+    assert recorder.node.log.count('no good recording') <= 2
+
+
+def test_a_lifecycle_shutdown_keeps_the_bag_and_ends_the_process(make_recorder, robot) -> None:
+    recorder = make_recorder(autostart_recording=True)
+    robot.publish_streams()
+    recorder.has_written(5)
+    shutdown = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_ACTIVE_SHUTDOWN))
+    assert robot.call('/recorder_node/change_state', ChangeState, shutdown).success
+    assert recorder.node.wait() == 0, recorder.node.log
+    [journal] = recorder.journals.iterdir()
+    assert open_bag(journal).topics
+    assert recorder.node.summary['written']['joints'] > 0
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_what_finds_no_room_is_dropped_and_counted(contract: Contract, tmp_path:
         recording._held_bytes = 0
     assert (recording.received['joints'], recording.dropped['joints']) == (3, 3)
     recording.finish()
-    recording._thread.join(DEADLINE_S)
+    recording.join()
     assert recording.done
     assert recording.written['joints'] == 0
 
