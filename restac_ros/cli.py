@@ -9,7 +9,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
-from restac_ros.commands.data import Convert, Doctor, Info, Quality, Recover
+from restac_ros.commands.data import Convert, Doctor, Info, Quality, Recover, View
 from restac_ros.commands.run import Up
 
 Command = (
@@ -19,6 +19,7 @@ Command = (
     | Annotated[Recover, subcommand('recover')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
+    | Annotated[View, subcommand('view')]
     | Annotated[InitCheckpoint, subcommand('init-checkpoint')]
     | Annotated[ImportCheckpoint, subcommand('import-checkpoint')]
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]

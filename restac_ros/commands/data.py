@@ -73,6 +73,29 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class View:
+    """Draw one moment of a recorded run, as rviz would show it: gate, chunk, touch and the last 20 s."""
+
+    recordings: Annotated[tuple[Path, ...], Positional]
+    """Bags that together hold the run: a journal and a session log, or one bag with all topics."""
+    png: Path = Path('view.png')
+    """Picture to write."""
+    at: float | None = None
+    """Moment, s after the first recording's beginning; default: their end."""
+    contract: Path | None = None
+    """Robot facts (YAML); default: what the recordings hold."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.contract.load import load_contract
+        from restac_ros.view.render import render
+
+        contract = None if self.contract is None else load_contract(self.contract)
+        print(render(self.recordings, self.png, contract, self.at))
+        return 0
+
+
+@dataclass(frozen=True)
 class Info:
     """Say what is at a path: a bag, a journal, a data set or a checkpoint."""
 
