@@ -1,10 +1,14 @@
 """What the nodes are made of and needs no ROS: counting, timing, complaining, running steps in threads."""
 
+import os
 import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from restac_ros.nodes import transport
 from restac_ros.nodes.complaints import SETTLE_NS, Complaint, Complaints
 from restac_ros.nodes.latency import Latencies, LatencyTracker
 from restac_ros.nodes.priority import call_niced
@@ -165,6 +169,44 @@ def test_only_the_niced_thread_is_slower() -> None:
     before = niceness()
     assert call_niced(7, niceness) == max(7, before)
     assert niceness() == before
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An install prefix, no choice of the user's, and plenty of shared memory."""
+    share = tmp_path / 'prefix' / 'share' / 'restac_ros'
+    share.mkdir(parents=True)
+    (share / 'package.xml').write_text('<package/>')
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path / 'prefix'))
+    for name in transport.VARIABLES:
+        monkeypatch.setenv(name, '')  # so that it is as before afterwards, though the code sets it
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(transport.shutil, 'disk_usage', lambda path: SimpleNamespace(free=10**10))
+    monkeypatch.chdir(tmp_path)
+    return share / 'config' / transport.PROFILE
+
+
+def test_the_middleware_is_given_room_for_images(installed: Path) -> None:
+    assert transport.use_transport_profile() == ''
+    assert os.environ[transport.VARIABLES[0]] == str(installed)
+
+
+def test_the_users_own_profile_is_left_alone(installed: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', '/mine.xml')
+    assert transport.use_transport_profile() == ''
+    monkeypatch.delenv('FASTDDS_DEFAULT_PROFILES_FILE')
+    (tmp_path / transport.LOCAL_PROFILE).write_text('<dds/>')
+    assert transport.use_transport_profile() == ''
+    assert transport.VARIABLES[0] not in os.environ
+
+
+def test_little_shared_memory_is_told_and_not_asked_for(installed: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transport.shutil, 'disk_usage', lambda path: SimpleNamespace(free=64 * 10**6))
+    assert (
+        '64 MB free, expected 268 MB; start the container with --shm-size=1g'
+        in transport.use_transport_profile()
+    )
+    assert transport.VARIABLES[0] not in os.environ
 
 
 def _stat_of_this_thread() -> list[str]:
