@@ -120,11 +120,12 @@ def read_span(path: Path, file: BinaryIO, span: Span) -> list[tuple[int, int, by
             if record.opcode not in IN_CHUNK:
                 raise Damage(record.offset, f'a record {record.opcode:#04x} inside a chunk')
             if record.opcode == Opcode.MESSAGE:
-                content = raw[record.offset:record.offset + record.length]
-                channel, log_time_ns = message_head(content, record)
+                head = raw[record.offset:record.offset + MESSAGE_HEAD.size]
+                channel, log_time_ns = message_head(head, record)
                 if not span.start_ns <= log_time_ns <= span.end_ns:
                     raise Damage(record.offset, 'a log time outside its chunk')
-                messages.append((channel, log_time_ns, content[MESSAGE_HEAD.size:]))
+                cdr = raw[record.offset + MESSAGE_HEAD.size:record.offset + record.length]
+                messages.append((channel, log_time_ns, cdr))
     except Damage as damage:
         raise BagError(f'{path}: the chunk at byte {span.offset} is damaged ({damage}). Convert the time '
                        'before it, or fetch the file again if it was copied.') from damage

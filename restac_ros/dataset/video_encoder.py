@@ -20,6 +20,7 @@ from restac_ros.dataset.errors import DatasetError
 
 QUEUED_FRAMES = 30
 STATISTICS_EVERY = 5           # frames; neighbours hardly differ
+STATISTICS_STEP = 2            # px, both ways: likewise
 THREADS_PER_VIDEO = 1
 
 
@@ -60,7 +61,8 @@ class _CameraThread(Thread):
                 frame.pts, frame.time_base = count, period
                 container.mux(stream.encode(frame))
                 if count % STATISTICS_EVERY == 0:
-                    self.statistics.update(image.reshape(-1, 3))
+                    sampled = image[::STATISTICS_STEP, ::STATISTICS_STEP]
+                    self.statistics.update(sampled.reshape(-1, 3))
                 count += 1
             container.mux(stream.encode())
 
