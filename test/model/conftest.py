@@ -22,7 +22,8 @@ from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 
 def _load_parameters(config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> Pi05:
     """A model of exactly these parameters, by '/'-joined name."""
-    return nnx.merge(*assemble(config, parameters, source='test'))
+    arrays = {name: jnp.asarray(value) for name, value in parameters.items()}
+    return nnx.merge(*assemble(config, arrays, source='test'))
 
 
 def _make_random(config: ModelConfig, seed: int = 0) -> Pi05:

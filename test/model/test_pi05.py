@@ -329,13 +329,13 @@ def test_gradients_reach_every_parameter_through_rematerialised_layers(base_mode
 
     @jax.jit
     @jax.grad
-    def gradient(params: nnx.State) -> jax.Array:
+    def gradient(params: nnx.State, observation: Observation, x_t: jax.Array, time: jax.Array) -> jax.Array:
         return nnx.merge(graph, params).compute_loss(observation, x_t * 0.3, x_t, time).mean()
 
     unused = {  # expert 0's last layer feeds nothing but its keys and values
         'PaliGemma/llm/final_norm/scale',
     }
-    for path, leaf in nnx.to_flat_state(gradient(params)):
+    for path, leaf in nnx.to_flat_state(gradient(params, observation, x_t, time)):
         name = '/'.join(map(str, path))
         assert np.isfinite(leaf).all(), name
         assert name in unused or np.abs(leaf).max() > 0, name
