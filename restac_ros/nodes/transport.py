@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from restac_ros.graph import GraphError, config_file
+from restac_ros.nodes.shared_memory import SHARED_MEMORY, remove_dead_segments
 
 # Any of these means that the user has set Fast DDS up already.
 VARIABLES = (
@@ -14,7 +15,6 @@ VARIABLES = (
 )
 LOCAL_PROFILE = 'DEFAULT_FASTRTPS_PROFILES.xml'
 PROFILE = 'fastdds.xml'
-SHARED_MEMORY = Path('/dev/shm')
 NEEDED_BYTES = 256 * 2**20  # a segment of 64 MiB each for a policy, a recorder, a source and one more
 
 
@@ -30,6 +30,7 @@ def use_transport_profile() -> str:
         profile = config_file(PROFILE)
     except GraphError as error:
         return f'images may be lost: {PROFILE} is not used, as {error}'
+    remove_dead_segments()  # or every killed node would cost 64 MiB of memory until the next boot
     if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < NEEDED_BYTES:
         return (
             f'images may be lost: {SHARED_MEMORY} has {free / 1e6:.0f} MB free, expected '
