@@ -13,7 +13,7 @@ _LOCK_FILE = re.compile(r'fastrtps_[0-9a-f]{16}_el')
 def remove_dead_segments(directory: Path = SHARED_MEMORY, settled_s: float = SETTLED_S) -> int:
     """Remove Fast DDS segments whose owner is dead; returns the bytes that are free again.
 
-    A living owner holds a lock on the file NAME_el beside its segment NAME; the kernel lets go of the lock when
+    A living owner holds a lock on the file NAME_el beside its segment NAME; the kernel drops the lock when
     the owner dies, however it dies. Segments of other users are left alone.
     """
     freed = 0
