@@ -1,87 +1,132 @@
 """Recordings into data sets, and unfinished recordings into whole ones, with progress on the terminal."""
 
-from collections.abc import Iterable
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
 
-from restac_ros.commands.assessment import recording_contract
-from restac_ros.contract.errors import ContractError
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_writer import PARTIAL
-from restac_ros.dataset.convert import EpisodeReport, convert_episode
-from restac_ros.dataset.errors import BagError, ConversionError, JournalError
+from restac_ros.dataset.convert import OnGap
+from restac_ros.dataset.convert_many import Outcome, Progress, Request, convert_many
+from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
+from restac_ros.graph import GraphError, config_file
 
 
-def convert_all(
-    bags: Iterable[Path],
-    dataset: Path,
-    task: str | None,
-    contract: Path | None,
-    *,
-    on_gap: Literal['refuse', 'longest_run'],
-    allow_false_rate: bool,
-) -> int:
+@dataclass(frozen=True)
+class Conversion:
+    """What `restac-ros convert` was asked for; `workers` None: one per core, as far as there is work."""
+
+    bags: tuple[Path, ...]
+    dataset: Path
+    task: str | None
+    contract: Path | None
+    workers: int | None
+    on_gap: OnGap
+    allow_false_rate: bool
+    dry_run: bool
+
+
+def convert_all(asked: Conversion) -> int:
     """Append an episode per bag, in the order given; exit status 1 when some were refused.
 
-    A refused recording is named with the reason and does not stop the others. An interrupt leaves it
-    with the episodes that are complete.
+    A refused recording is named with the reason and does not stop the others. An interrupt leaves the data
+    set with the episodes that are complete; the same call again goes on from there.
 
     Raises:
+        ContractError: the contract cannot be read.
         DatasetError: the data set cannot take episodes; no later bag could change that.
     """
     refused = 0
-    for bag in bags:
-        try:
-            report = _convert_one(bag, dataset, task, contract, on_gap, allow_false_rate)
-        except (BagError, ContractError, ConversionError) as error:
-            refused += 1
-            Console(stderr=True).print(f'refused: {escape(str(error))}', soft_wrap=True, highlight=False)
-        else:
-            _print_report(report)
+    with _Bar(asked.dry_run) as bar:
+        requests = _requests(asked)
+        workers = asked.workers or len(os.sched_getaffinity(0))
+        for outcome in convert_many(requests, asked.dataset, workers, bar.advance):
+            refused += bool(outcome.refusal)
+            _print_outcome(outcome, bar.console, dry_run=asked.dry_run)
     return int(bool(refused))
 
 
-def _convert_one(
-    bag: Path,
-    dataset: Path,
-    task: str | None,
-    contract: Path | None,
-    on_gap: Literal['refuse', 'longest_run'],
-    allow_false_rate: bool,
-) -> EpisodeReport:
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bars:
-        bar = bars.add_task(f'{escape(bag.name)}: surveying', total=None)
+def _requests(asked: Conversion) -> list[Request]:
+    given = load_contract(asked.contract) if asked.contract else None
+    fallback = None if given else _installed_contract()
+    return [
+        Request(bag, asked.task, given, fallback, asked.on_gap, asked.allow_false_rate, asked.dry_run)
+        for bag in asked.bags
+    ]
 
-        def advance(done: int, total: int) -> None:
-            bars.update(bar, description=f'{escape(bag.name)}: frames', completed=done, total=total)
 
-        return convert_episode(
-            bag,
-            recording_contract(bag, contract),
-            dataset,
-            task,
-            advance,
-            on_gap=on_gap,
-            allow_false_rate=allow_false_rate,
+def _installed_contract() -> Contract | None:
+    """None where the package is not installed: then bags that hold none are refused, journals are not."""
+    try:
+        return load_contract(config_file('contract.yaml'))
+    except GraphError:
+        return None
+
+
+class _Bar:
+    """How far all recordings are, how fast (MB/s, seconds of episode per second), how long it will take."""
+
+    def __init__(self, dry_run: bool) -> None:
+        columns = (
+            TextColumn('{task.description}'),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TextColumn('{task.fields[speed]}'),
+            TimeRemainingColumn(),
         )
+        self._bars = Bars(*columns, transient=True)
+        self._task = self._bars.add_task('surveying' if dry_run else 'converting', total=None, speed='')
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    @property
+    def console(self) -> Console:
+        """Where lines can be printed above the bar."""
+        return self._bars.console
+
+    def advance(self, progress: Progress) -> None:
+        elapsed_s = self._bars.tasks[0].elapsed or 0.0
+        speed = f'{progress.seconds / elapsed_s:.1f} x real time' if elapsed_s and progress.seconds else ''
+        self._bars.update(self._task, completed=progress.bytes, total=progress.total_bytes, speed=speed)
 
 
-def _print_report(report: EpisodeReport) -> None:
+def _print_outcome(outcome: Outcome, console: Console, *, dry_run: bool) -> None:
+    def say(text: str) -> None:
+        console.print(escape(text), soft_wrap=True, highlight=False)
+
+    report = outcome.report
+    if outcome.refusal:
+        Console(stderr=True).print(f'refused: {escape(outcome.refusal)}', soft_wrap=True, highlight=False)
+        return
+    if report is None:
+        say(f'{outcome.bag}: is episode {outcome.already} already')
+        return
     cut = report.trimmed_head + report.trimmed_tail
     trimmed = f', {cut} unusable at the ends left out' if cut else ''
-    console = Console()
-    console.print(
-        f'{escape(report.bag)} -> episode {report.episode_index}: {report.rows} frames{trimmed}',
-        soft_wrap=True,
-        highlight=False,
-    )
+    becomes = 'can be an episode' if dry_run else f'episode {report.episode_index}'
+    say(f'{outcome.bag} -> {becomes}: {report.rows} frames, {report.rows / report.fps:.1f} s{trimmed}')
+    for gap in report.gaps:
+        say(f'  gap of {gap.count} frames at {gap.first / report.fps:.2f} s: {gap.reason}')
+    if dry_run:
+        for name, stream in report.streams.items():
+            rates = f'{stream.rate_hz:.2f} Hz of {stream.declared_rate_hz:g}'
+            say(f'  {name}: {rates}, {stream.messages} messages')
     for note in report.notes:
-        console.print(f'  {escape(note)}', soft_wrap=True, highlight=False)
+        say(f'  {note}')
 
 
 def recover_all(place: Path) -> int:

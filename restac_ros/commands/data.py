@@ -11,7 +11,10 @@ from restac_ros.commands.paths import absolute
 
 @dataclass(frozen=True)
 class Convert:
-    """Append recordings to a LeRobot v3.0 data set, one episode each; a refused one leaves it as it was."""
+    """Append recordings to a LeRobot v3.0 data set, one episode each; a refused one leaves it as it was.
+
+    Recordings that it holds already are skipped: after an interrupt the same call goes on from there.
+    """
 
     bags: Annotated[tuple[Path, ...], Positional]
     """Journals, rosbag2 directories, or .mcap and .db3 files."""
@@ -25,19 +28,26 @@ class Convert:
     """A recording with unusable frames inside: refuse it, or keep its longest run without."""
     allow_false_rate: bool = False
     """Accept recordings whose measured rate is more than 5 % off the fps label."""
+    workers: int | None = None
+    """Recordings to convert at once; default: one per core. The result is the same with any number."""
+    dry_run: bool = False
+    """Write nothing; say what each recording would become."""
 
     def run(self) -> int:
         """Exit status: 1 when a recording was refused."""
-        from restac_ros.commands.converting import convert_all
+        from restac_ros.commands.converting import Conversion, convert_all
 
-        return convert_all(
-            self.bags,
-            absolute(self.to),
-            self.task,
-            absolute(self.contract),
+        asked = Conversion(
+            bags=self.bags,
+            dataset=absolute(self.to),
+            task=self.task,
+            contract=absolute(self.contract),
+            workers=self.workers,
             on_gap=self.on_gap,
             allow_false_rate=self.allow_false_rate,
+            dry_run=self.dry_run,
         )
+        return convert_all(asked)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from restac_ros.dataset.bag_reader import Bag, open_bag
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, optional_images, row_of
+from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import Gap, Plan, check_rates, plan_episode, rate_notes
 from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples, survey
@@ -40,6 +41,7 @@ class EpisodeReport:
 
     The last frame is no row: its state is the action of the row before. Frames cut off at the ends are
     counted in `trimmed_head` and `trimmed_tail`; `gaps` made the longest run shorter than the recording.
+    `fingerprint` tells whether a data set holds the recording already.
     """
 
     bag: str
@@ -56,6 +58,7 @@ class EpisodeReport:
     streams: dict[str, StreamReport] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    fingerprint: str = ''
 
 
 class _UnusableFrame(Exception):  # noqa: N818 - answered by planning again
@@ -78,11 +81,13 @@ def convert_episode(
     end_ns: int | None = None,
     on_gap: OnGap = 'refuse',
     allow_false_rate: bool = False,
+    dry_run: bool = False,
 ) -> EpisodeReport:
     """Append one recording (a journal or any bag) to a data set, which is created if need be.
 
     `contract`, `task`, `start_ns` and `end_ns` default to what a journal says of itself.
-    `progress(done, total)` counts rows. Whatever stops the conversion leaves the data set as it was.
+    `progress(done, total)` counts rows. Whatever stops the conversion leaves the data set as it was. A
+    `dry_run` says what would become of it, short of what only decoding shows, and writes nothing.
 
     Raises:
         BagError: the bag cannot be read.
@@ -92,13 +97,14 @@ def convert_episode(
     """
     bag, root = open_bag(bag_path), Path(dataset_dir)
     notes = read_notes(bag)
-    contract = contract or _embedded_contract(bag, notes.contract_text)
+    contract = contract or embedded_contract(bag, notes.contract_text)
     task = (notes.task or '') if task is None else task
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
     bounds = bag.bounds_ns
     if bounds is None:
         raise ConversionError(f'{bag.path} holds no message.')
+    identity = fingerprint(bag.path, start_ns, end_ns)
     start_ns = _first(start_ns, notes.start_ns, bounds[0])
     end_ns = _first(end_ns, notes.end_ns, bounds[1] + 1)
     surveyed = survey(bag, contract, start_ns, end_ns)
@@ -110,6 +116,10 @@ def convert_episode(
                                   'Correct the driver or the contract, or allow it (allow_false_rate).')
         report = _report(bag, root, task, contract, surveyed, plan, streams)
         report.notes += false_rates
+        report.fingerprint = identity
+        if dry_run:
+            report.rows = plan.count - 1
+            return report
         try:
             return _write(bag, contract, plan, streams, report, progress)
         except _UnusableFrame as unusable:
@@ -201,7 +211,8 @@ def _report(
     )
 
 
-def _embedded_contract(bag: Bag, text: str | None) -> Contract:
+def embedded_contract(bag: Bag, text: str | None) -> Contract:
+    """The contract that a journal holds as `text`; ConversionError when it holds none."""
     if text is None:
         raise ConversionError(f'{bag.path} was not recorded by this package and holds no contract. Give one '
                               'that names its topics.')

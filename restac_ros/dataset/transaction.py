@@ -35,7 +35,7 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
     root = root.absolute()
     staging, previous = (root.with_name(f'.{root.name}.{kind}') for kind in ('staging', 'previous'))
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(root):
+    with writing_lock(root):
         _remove_leftovers(root, staging, previous)
         if root.exists() and not root.is_dir():
             raise DatasetError(f'{root} is a file. Give a directory, or a name that is still free.')
@@ -50,7 +50,7 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
 
 
 @contextmanager
-def _lock(root: Path) -> Iterator[None]:
+def writing_lock(root: Path) -> Iterator[None]:
     """One writer at a time. The lock ends with the process, however that ends."""
     with root.with_name(f'.{root.name}.lock').open('a+') as file:
         try:

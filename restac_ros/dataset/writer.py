@@ -80,9 +80,9 @@ class EpisodeWriter:
             action = self.contract.action
             settings = {'format_version': FORMAT_VERSION, 'action': action.model_dump(mode='json'),
                         'cameras': VIDEO, 'tactile': 'PNG in Parquet, lossless'}
-            _write_json(folder / 'conversion.json', settings)
+            write_json(folder / 'conversion.json', settings)
         changed = load_contract(path).differences(self.contract)
-        _write_json(folder / 'episodes' / f'episode_{self.index:06d}.json',
+        write_json(folder / 'episodes' / f'episode_{self.index:06d}.json',
                     {**self.about, 'contract_differences': changed})
 
     def _verify(self) -> None:
@@ -157,10 +157,10 @@ def _drop_statistics(root: Path) -> None:
     pq.write_table(table.select(kept), path, compression='snappy', use_dictionary=True)
     file = root / 'meta' / 'stats.json'
     statistics = json.loads(file.read_text(encoding='utf-8'))
-    _write_json(file, {key: value for key, value in statistics.items() if is_kept(key)})
+    write_json(file, {key: value for key, value in statistics.items() if is_kept(key)})
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n', encoding='utf-8')
 
 
