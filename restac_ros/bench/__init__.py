@@ -1,0 +1,1 @@
+"""Benchmarks: figures to compare, as ratios within one run where speed drifts."""

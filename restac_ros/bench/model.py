@@ -1,0 +1,240 @@
+"""Time of each call of the network, beside a matmul yardstick timed between the runs.
+
+Machines differ and their speed drifts; the ratio to the yardstick is what can be compared. Two policies run:
+the base pi0.5, whose full call is what openpi does per call, and the preset's own with touch. Both go through
+`policy.stages`, the compiled programs that a robot runs.
+"""
+
+import functools
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
+from restac_ros.contract.errors import did_you_mean
+from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.observation import ACTION_PREV_DIM, CAMERA_SLOTS, prompt_bucket
+from restac_ros.model.presets import PRESETS
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.stages import Stages
+
+NUM_STEPS = 10
+VALID_PROMPT_TOKENS = 66
+YARDSTICK_FLOP = 8 * 2.0 * 1024**3
+
+# openpi's own code, same sizes, two cores, one run: full call 1.244 s, ten steps 0.23 s, yardsticks 14.8.
+MAX_FULL_RATIO = 11.8
+MAX_ACT_RATIO = 0.6 * 10 * 0.023 / (1.244 / 14.8)
+
+
+@dataclass(frozen=True)
+class CallFigures:
+    """Median seconds of one call, and the median of its ratios to the yardsticks before and after it."""
+
+    seconds: float
+    ratio: float
+    runs_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class VariantFigures:
+    """All calls of one policy. `first_call_s` is compilation and the first full call; `flop` by part."""
+
+    calls: dict[str, CallFigures]
+    per_step_s: float
+    first_call_s: float
+    flop: dict[str, float]
+
+
+class Yardstick:
+    """Eight chained float32 products of 1024 x 1024 matrices."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self._factor = jnp.asarray(rng.standard_normal((1024, 1024)) / 32, jnp.float32)
+        self._run = jax.jit(lambda x: functools.reduce(lambda y, _: y @ x, range(8), x))
+        self.times_s: list[float] = []
+        for _ in range(2):
+            jax.block_until_ready(self._run(self._factor))
+
+    def measure(self) -> float:
+        """Seconds of one run."""
+        seconds = _timed(lambda: jax.block_until_ready(self._run(self._factor)))
+        self.times_s.append(seconds)
+        return seconds
+
+
+class Calls:
+    """The calls of a policy with random parameters on random inputs; each keeps its result for the next."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        params = initial_params(config, leaf_shapes(config), 0, everything=True, consume=jax.device_put)
+        graph, state = assemble(config, params, source='bench')
+        self._stages = Stages(config, graph, state, CAMERA_SLOTS, NUM_STEPS)
+        self._uses_touch = config.uses_touch
+        self.prompt_tokens = prompt_bucket(VALID_PROMPT_TOKENS, config.max_prompt_tokens)
+        rng = np.random.default_rng(1)
+        shape = (1, config.image_size, config.image_size, 3)
+        images = {slot: rng.integers(0, 256, shape, np.uint8) for slot in CAMERA_SLOTS}
+        masks = {slot: np.array([True]) for slot in CAMERA_SLOTS}
+        tokens = rng.integers(0, config.vocab_size, (1, self.prompt_tokens), np.int32)
+        self._prefix_inputs = (
+            images,
+            masks,
+            tokens,
+            np.arange(self.prompt_tokens)[None] < VALID_PROMPT_TOKENS,
+        )
+        self._tactile = (
+            rng.integers(0, 256, (1, *config.tactile_shape), np.uint8) if config.uses_touch else None
+        )
+        self._action_prev = rng.normal(0, 0.01, (1, ACTION_PREV_DIM)).astype(np.float32)
+        self._state = rng.normal(0, 0.5, (1, config.action_dim)).astype(np.float32)
+        self._noise = rng.standard_normal((1, config.action_horizon, config.action_dim), np.float32)
+
+    def compile(self) -> None:
+        """Compile all calls."""
+        self._stages.compile(self.prompt_tokens)
+
+    def prefix(self) -> None:
+        """Cameras and prompt."""
+        self._cache = self._stages.encode_prefix(*self._prefix_inputs).cache
+
+    def tactile(self) -> None:
+        """One tactile frame on the kept prefix."""
+        inputs = (self._tactile, self._cache.view_features, self._action_prev)
+        self._code = self._stages.encode_tactile(*inputs).code
+
+    def act(self) -> None:
+        """One chunk on the kept prefix and touch."""
+        code = self._code if self._uses_touch else None
+        self._stages.act(self.prompt_tokens, self._cache, code, self._state, self._noise)
+
+    def full(self) -> None:
+        """Everything anew, as openpi does per call."""
+        self.prefix()
+        if self._uses_touch:
+            self.tactile()
+        self.act()
+
+
+def measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int) -> VariantFigures:
+    """Time all calls of a policy, each between two yardsticks."""
+    calls = Calls(config)
+
+    def first() -> None:
+        calls.compile()
+        calls.full()
+
+    first_call_s = _timed(first)
+    steps = {'full call': calls.full, 'prefix': calls.prefix, 'act': calls.act}
+    if config.uses_touch:
+        steps['tactile'] = calls.tactile
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    ratios: dict[str, list[float]] = {name: [] for name in steps}
+    for run in range(-warmups, runs):
+        for name, call in steps.items():
+            before = yardstick.measure()
+            seconds = _timed(call)
+            ratio = 2 * seconds / (before + yardstick.measure())
+            if run >= 0:
+                times[name].append(seconds)
+                ratios[name].append(ratio)
+    figures = {
+        name: CallFigures(statistics.median(times[name]), statistics.median(ratios[name]), tuple(times[name]))
+        for name in steps
+    }
+    cameras, prompt = len(CAMERA_SLOTS), calls.prompt_tokens
+    flop = {
+        'SigLIP': cameras * siglip_flop(config),
+        'Gemma prefix': prefix_flop(config, cameras, prompt),
+        'act': act_flop(config, cameras, prompt, NUM_STEPS),
+    }
+    return VariantFigures(figures, figures['act'].seconds / NUM_STEPS, first_call_s, flop)
+
+
+def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = None) -> int:
+    """Measure, print, and compare the `mid` preset with its targets; exit status 1 when one is missed.
+
+    Raises:
+        PolicyError: no such preset.
+    """
+    if preset not in PRESETS:
+        raise PolicyError(f'preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}')
+    own = PRESETS[preset]
+    base = replace(own, fusion='none', tactile=None, state_input='prompt')
+    yardstick, console = Yardstick(), Console()
+    variants = {'pi0.5': measure(base, yardstick, runs, warmups)}
+    if own.uses_touch:
+        variants[own.fusion] = measure(own, yardstick, runs, warmups)
+    yardstick_s = statistics.median(yardstick.times_s)
+    speed = YARDSTICK_FLOP / yardstick_s
+    console.print(_table(preset, variants))
+    console.print(f'yardstick (8 x 1024^3): {yardstick_s * 1e3:.1f} ms, {speed / 1e9:.0f} GFLOP/s')
+    console.print(_floor(variants['pi0.5'], yardstick_s))
+    if json_file is not None:
+        content = {
+            'preset': preset,
+            'yardstick_s': yardstick_s,
+            **{n: asdict(v) for n, v in variants.items()},
+        }
+        json_file.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    return _judge(variants['pi0.5'], console) if preset == 'mid' else 0
+
+
+def _judge(base: VariantFigures, console: Console) -> int:
+    missed = 0
+    for name, target in (('full call', MAX_FULL_RATIO), ('act', MAX_ACT_RATIO)):
+        ratio = base.calls[name].ratio
+        missed += ratio > target
+        verdict = '[green]met[/]' if ratio <= target else '[bold red]missed[/]'
+        console.print(f'target: {name} at most {target:.2f} yardsticks, measured {ratio:.2f}: {verdict}')
+    return int(bool(missed))
+
+
+def _table(preset: str, variants: dict[str, VariantFigures]) -> Table:
+    table = Table(
+        'policy', 'call', title=f'preset {preset}, batch 1, {NUM_STEPS} steps', title_justify='left'
+    )
+    for heading in ('median ms', 'yardsticks', 'runs, ms'):
+        table.add_column(heading, justify='right')
+    for name, variant in variants.items():
+        for call, figures in variant.calls.items():
+            runs = ' '.join(f'{seconds * 1e3:.0f}' for seconds in figures.runs_s)
+            table.add_row(name, call, f'{figures.seconds * 1e3:.1f}', f'{figures.ratio:.2f}', runs)
+        table.add_row(name, 'per step', f'{variant.per_step_s * 1e3:.1f}')
+        table.add_row(name, 'first call, with compilation', f'{variant.first_call_s * 1e3:.0f}')
+    return table
+
+
+def _floor(base: VariantFigures, yardstick_s: float) -> Table:
+    """What the matrix products alone would take at the yardstick's speed, beside what was measured."""
+    table = Table('part', title="floor: matrix products at the yardstick's speed", title_justify='left')
+    for heading in ('GFLOP', 'floor ms', 'measured ms'):
+        table.add_column(heading, justify='right')
+    speed = YARDSTICK_FLOP / yardstick_s
+    prefix = base.flop['SigLIP'] + base.flop['Gemma prefix']
+    rows = [(name, base.flop[name], None) for name in ('SigLIP', 'Gemma prefix')]
+    rows += [
+        ('prefix', prefix, base.calls['prefix'].seconds),
+        ('act', base.flop['act'], base.calls['act'].seconds),
+    ]
+    for name, flop, seconds in rows:
+        shown = '' if seconds is None else f'{seconds * 1e3:.0f}'
+        table.add_row(name, f'{flop / 1e9:.1f}', f'{flop / speed * 1e3:.0f}', shown)
+    return table
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begun_s = time.perf_counter()
+    call()
+    return time.perf_counter() - begun_s
