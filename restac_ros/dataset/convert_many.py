@@ -211,7 +211,7 @@ def _shards_folder(root: Path) -> Iterator[Path]:
     """A folder beside the data set, on the same disk, for one program at a time; removed on leaving."""
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = root.with_name(f'.{root.name}.shards')
-    with writing_lock(folder):
+    with writing_lock(root.with_name(f'{root.name}.shards')):
         shutil.rmtree(folder, ignore_errors=True)       # what a killed program has left
         folder.mkdir()
         try:

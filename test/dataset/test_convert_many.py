@@ -1,6 +1,7 @@
 """Many recordings: the same data set whoever works on it, in order, resumed where it was interrupted."""
 
 import json
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,6 +180,21 @@ def test_optional_images_are_the_first_episodes_choice(
         assert [o.report.episode_index for o in outcomes] == [0, 1]
         assert outcomes[1].report.left_out == ['side']
         assert open_dataset(root).num_episodes == 2
+
+
+def test_a_killed_worker_is_told_and_loses_nothing_that_is_complete(
+    requests: list[Request], tmp_path: Path
+) -> None:
+    root = tmp_path / 'demos'
+    others = set(multiprocessing.active_children())
+    started = convert_many(requests, root, workers=2)
+    assert next(started).report
+    for worker in set(multiprocessing.active_children()) - others:
+        worker.kill()
+    with pytest.raises(DatasetError, match='a worker died'):
+        list(started)
+    assert open_dataset(root).num_episodes == 1
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith('.lock')) == ['demos']
 
 
 def test_an_append_that_fails_changes_nothing(
