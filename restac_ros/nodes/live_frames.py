@@ -38,12 +38,6 @@ class LiveFrames:
         for name in streams:
             self._arrived[name].append(event)
 
-    def wake_all(self) -> None:
-        """Set all events once, so that those who wait can look whether they shall stop."""
-        for events in self._arrived.values():
-            for event in events:
-                event.set()
-
     def frame(self, streams: Collection[str]) -> Frame:
         """The frame of now, of the named streams: everything that had arrived by now is in it."""
         return self._framer.compose(self._select(streams))

@@ -114,8 +114,7 @@ class SourceNode(ManagedNode):
         sent = {topic: str(count) for topic, count in self.played.counts.items()}
         return [Status('playing', 'ok', f'{sum(self.played.counts.values())} messages published', sent)]
 
-    def publish(self, message: Outgoing) -> None:
-        """Send one message; subclasses may add to it."""
+    def _publish(self, message: Outgoing) -> None:
         self._outlets[message.topic].publish(message.cdr)
 
     def _look(self) -> None:
@@ -144,7 +143,7 @@ class SourceNode(ManagedNode):
         messages, begun_ns = self.messages(time.time_ns()), time.monotonic_ns()
         return play(
             messages,
-            self.publish,
+            self._publish,
             lambda: time.monotonic_ns() - begun_ns,
             self._halt.wait,
             self.played,

@@ -76,8 +76,16 @@ def policy(robot, start_node, wait_until, tiny_checkpoint: Path, compile_cache: 
     return running
 
 
-def test_chunks_and_gates_say_what_they_are_made_of(policy: Policy) -> None:
+def test_chunks_gates_diagnostics_and_summary_say_how_things_are(policy: Policy, wait_until) -> None:
     policy.plans(5)
+    check_messages(policy)
+    check_diagnostics(policy, wait_until)
+    assert policy.node.end() == 0
+    check_summary(policy)
+
+
+def check_messages(policy: Policy) -> None:
+    """Chunks and gates say what they are made of."""
     contract, chunks = policy.robot.contract, policy.chunks
     assert [chunk.chunk_id for chunk in chunks] == list(
         range(chunks[0].chunk_id, chunks[0].chunk_id + len(chunks))
@@ -109,7 +117,8 @@ def test_chunks_and_gates_say_what_they_are_made_of(policy: Policy) -> None:
     assert gate.header.frame_id == 'gelsight_left'
 
 
-def test_every_stream_and_stage_is_on_diagnostics_and_in_the_summary(policy: Policy, wait_until) -> None:
+def check_diagnostics(policy: Policy, wait_until) -> None:
+    """Every stream and every stage is there."""
     streams = policy.robot.contract.streams
     wanted = [f'stream {name}' for name in streams] + [
         'latency prefix',
@@ -121,8 +130,11 @@ def test_every_stream_and_stage_is_on_diagnostics_and_in_the_summary(policy: Pol
     wait_until(lambda: 'Hz' in policy.status('stream joints').message, 'a measured rate')
     values = {pair.key: pair.value for pair in policy.status('latency act').values}
     assert float(values['p50_ms']) <= float(values['p99_ms']) <= float(values['max_ms'])
-    assert policy.node.end() == 0
-    summary = policy.node.summary
+
+
+def check_summary(policy: Policy) -> None:
+    """The summary agrees with what was heard."""
+    streams, summary = policy.robot.contract.streams, policy.node.summary
     assert summary['problem'] == ''
     assert summary['chunks'] >= len(policy.chunks) > 0
     assert summary['gate']['min'] <= policy.gates[-1].gate <= summary['gate']['max']
@@ -171,7 +183,7 @@ def test_each_fault_is_told_once_stops_the_chunks_and_is_recovered_from(policy: 
     node.wait_for(r'gelsight_left: stamps on /gelsight/left/image_raw are zero, .*set latency_ms')
     policy.plans(20)
     assert node.log.count('are zero') == 1
-    assert node.log.count('side (/cameras') == 1
+    assert node.log.count("encoding 'mono8'") == 1
     assert node.end() == 0
 
 
@@ -182,8 +194,7 @@ def test_a_missing_topic_is_told_when_the_grace_is_over(
     robot.silent |= {'main', 'gripper'}
     robot.publish_streams()
     running = Policy(robot, node, wait_until)
-    text = node.wait_for(r'no chunk: .*')
-    assert 'main (/cameras/main/color/image_raw) missing' in text
+    text = node.wait_for(r'no chunk: main \(/cameras/main/color/image_raw\) missing: .*')
     assert 'gripper (/franka_gripper/joint_states) missing' in text
     assert 'side' not in text
     assert text.endswith('start the driver, or correct the topic in the contract')
@@ -201,8 +212,6 @@ def test_a_missing_topic_is_told_when_the_grace_is_over(
             {'prompt': 'push', 'checkpoint': '/nowhere', 'replan_rate_hz': 3.0},
             r"unknown parameter 'replan_rate_hz'; did you mean 'replan_hz'\?",
         ),
-        ({'checkpoint': '/nowhere'}, r"parameter 'prompt' is ''"),
-        ({'prompt': 'push', 'contract': '/nowhere.yaml'}, r'cannot configure: /nowhere.yaml'),
     ],
 )
 def test_what_cannot_be_configured_is_told_once_and_the_process_lives(

@@ -108,8 +108,8 @@ def test_episodes_are_recorded_saved_and_discarded_by_services(make_recorder, ro
     assert recorder.node.summary['episodes'] == [0]
 
 
-def test_ctrl_c_while_recording_leaves_the_episode_in_the_data_set(
-    make_recorder, robot, tmp_path: Path
+def test_ctrl_c_saves_an_episode_to_which_another_robot_cannot_add(
+    make_recorder, robot, repository: Path, tmp_path: Path
 ) -> None:
     recorder = make_recorder(autostart_recording=True, save_on_shutdown=True)
     robot.publish_streams()
@@ -119,6 +119,13 @@ def test_ctrl_c_while_recording_leaves_the_episode_in_the_data_set(
     assert episodes_in(tmp_path / 'dataset') == (1, summary['frames'])
     assert summary['frames'] > 10
     assert summary['failures'] == []
+
+    other = tmp_path / 'contract.yaml'
+    other.write_text((repository / 'config' / 'contract.yaml').read_text().replace('fps: 15', 'fps: 10'))
+    refused = make_recorder(contract=other)
+    refused.node.wait_for(r'cannot configure: .*fps')
+    assert refused.node.alive
+    assert refused.node.end() == 1
 
 
 def test_ctrl_c_without_save_keeps_the_bag_and_says_how_to_convert_it(
@@ -165,21 +172,6 @@ def test_kill_leaves_a_journal_that_is_named_and_can_be_recovered(make_recorder,
     # A journal is flushed twice a second, so most of what the last status told is there.
     assert recovered.messages >= min(written.written) * 6 // 2
     assert open_bag(recovered.path).topics
-
-
-def test_a_data_set_of_another_robot_is_refused_at_the_start(
-    make_recorder, robot, repository: Path, tmp_path: Path
-) -> None:
-    recorder = make_recorder(autostart_recording=True, save_on_shutdown=True)
-    robot.publish_streams()
-    recorder.has_written()
-    assert recorder.node.end() == 0
-    other = tmp_path / 'contract.yaml'
-    other.write_text((repository / 'config' / 'contract.yaml').read_text().replace('fps: 15', 'fps: 10'))
-    refused = make_recorder(contract=other)
-    refused.node.wait_for(r'cannot configure: .*fps')
-    assert refused.node.alive
-    assert refused.node.end() == 1
 
 
 def test_what_would_spoil_an_episode_is_told_while_recording(make_recorder, robot) -> None:
