@@ -10,12 +10,12 @@ from typing import Any
 import av
 import numpy as np
 from lerobot.configs import RGBEncoderConfig
-from lerobot.datasets import io_utils
+from lerobot.datasets import compute_stats, io_utils
 from lerobot.datasets.image_writer import write_image
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.video_encoder import VideoEncoder
+from restac_ros.dataset.video_encoder import STATISTICS_EVERY, STATISTICS_STEP, VideoEncoder
 
 # H.264 decodes faster than LeRobot's default, AV1, and encodes in a quarter of its CPU time. CRF 12 keeps
 # real 224 px frames at 45 dB; a key frame every second frame makes random access fast.
@@ -44,6 +44,23 @@ def private_cache() -> Iterator[None]:
             yield
         finally:
             config.HF_DATASETS_CACHE = usual
+
+
+@contextmanager
+def sampled_statistics() -> Iterator[None]:
+    """Statistics of stored images from as few pixels as those of videos."""
+    usual = compute_stats.sample_images
+
+    def sample(paths: list[str]) -> np.ndarray:
+        read = compute_stats.load_image_as_numpy
+        images = [read(path, dtype=np.uint8, channel_first=True) for path in paths[::STATISTICS_EVERY]]
+        return np.stack(images)[..., ::STATISTICS_STEP, ::STATISTICS_STEP]
+
+    compute_stats.sample_images = sample
+    try:
+        yield
+    finally:
+        compute_stats.sample_images = usual
 
 
 def open_dataset(root: Path, episodes: list[int] | None = None) -> LeRobotDataset:

@@ -16,7 +16,13 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import ABOUT, check_appendable, is_dataset
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import BOOKKEEPING, features_of
-from restac_ros.dataset.lerobot_access import VIDEO, WritableDataset, open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import (
+    VIDEO,
+    WritableDataset,
+    open_dataset,
+    private_cache,
+    sampled_statistics,
+)
 from restac_ros.dataset.transaction import transaction
 
 # LeRobot changes these in place; everything else that it writes is a new file.
@@ -54,7 +60,7 @@ class EpisodeWriter:
         Raises:
             DatasetError: LeRobot reads back something else than was written.
         """
-        with SuppressProgressBars():
+        with SuppressProgressBars(), sampled_statistics():
             self._dataset.save_episode(parallel_encoding=False)
         self._dataset.finalize()
         with suppress(FileNotFoundError):

@@ -167,6 +167,16 @@ def test_what_is_stored_about_it(
         key: (f['dtype'], tuple(f['shape'])) for key, f in dataset.meta.features.items()}.items()
 
 
+def test_statistics_are_those_of_the_images(dataset: LeRobotDataset) -> None:
+    """Of every fifth and of every other pixel, which noise does not notice."""
+    images = np.stack([dataset[row][GELSIGHT].numpy() for row in range(len(dataset))])
+    found = dataset.meta.stats[GELSIGHT]
+    assert found['mean'].shape == (3, 1, 1)
+    np.testing.assert_allclose(found['mean'].reshape(3), images.mean(axis=(0, 2, 3)), atol=0.01)
+    np.testing.assert_allclose(found['std'].reshape(3), images.std(axis=(0, 2, 3)), atol=0.01)
+    np.testing.assert_allclose(found['q90'].reshape(3), np.quantile(images, 0.9, axis=(0, 2, 3)), atol=0.02)
+
+
 def test_the_same_recording_gives_the_same_bytes(
     tmp_path: Path, bag_path: Path, contract: Contract, converted: tuple[Path, list[EpisodeReport]]
 ) -> None:
