@@ -33,26 +33,42 @@ def token_positions(valid: Bool[Array, 'B S']) -> Int[Array, 'B S']:
     return jnp.cumsum(valid, axis=1) - 1
 
 
-def rotary_embedding(x: Float[Array, 'B T N H'], positions: Int[Array, 'B T']) -> Float[Array, 'B T N H']:
-    """Rotate the first half of each head against the second (Su et al. 2021), in float32.
+class Rotation(NamedTuple):
+    """Sines and cosines of a sequence's rotary angles; half is H / 2."""
 
-    Pair k turns by positions * 10000^(-2k/H).
-    """
-    half = x.shape[-1] // 2
+    sin: Float[Array, 'B T 1 half']
+    cos: Float[Array, 'B T 1 half']
+
+
+def rotation_of(positions: Int[Array, 'B T'], head_dim: int) -> Rotation:
+    """Rotary angles (Su et al. 2021), in float32: pair k turns by positions * 10000^(-2k / head_dim)."""
+    half = head_dim // 2
     wavelength = ROPE_MAX_WAVELENGTH ** (jnp.arange(half, dtype=jnp.float32) / half)
     angle = positions[:, :, None, None] / wavelength
-    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    return Rotation(jnp.sin(angle), jnp.cos(angle))
+
+
+def rotate(x: Float[Array, 'B T N H'], rotation: Rotation) -> Float[Array, 'B T N H']:
+    """Turn the first half of each head against the second, in float32."""
+    sin, cos = rotation
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return rotated.astype(x.dtype)
 
 
 class Segment(NamedTuple):
-    """Keys that a query may read, with their values; `mask` says which query may read which key."""
+    """Keys that queries may read, and their values, as the products want them; `segment_of` arranges them."""
 
-    keys: Float[Array, 'B S K H']
-    values: Float[Array, 'B S K H']
-    mask: Bool[Array, 'B Q S']  # Q is the number of queries, or 1 where all read the same keys
+    keys: Float[Array, 'B K H S']
+    values: Float[Array, 'B K S H']
+    mask: Bool[Array, 'B Q S']  # which query may read which key; Q is 1 where all read the same
+
+
+def segment_of(
+    keys: Float[Array, 'B S K H'], values: Float[Array, 'B S K H'], mask: Bool[Array, 'B Q S']
+) -> Segment:
+    """Arrange keys and values for attention."""
+    return Segment(rearrange(keys, 'B S K H -> B K H S'), rearrange(values, 'B S K H -> B K S H'), mask)
 
 
 def grouped_query_attention(
@@ -62,29 +78,25 @@ def grouped_query_attention(
 
     Logits and softmax are float32, the result has q's dtype. Segments spare a cache the copy that joining
     its keys with new ones would take. Query heads that share keys become rows of one matrix product, which
-    for pi0.5's single key-value head needs no transpose; the softmax's division comes last, when the rows
-    are short.
+    for pi0.5's single key-value head needs no transpose.
     """
-    num_queries, kv_heads = q.shape[1], segments[0].keys.shape[2]
+    num_queries, kv_heads = q.shape[1], segments[0].keys.shape[1]
     rows = rearrange(q, 'B T (K G) H -> B K (T G) H', K=kv_heads)
     logits = [_masked_logits(rows, segment, num_queries) for segment in segments]
     peak = functools.reduce(jnp.maximum, [part.max(axis=-1, keepdims=True) for part in logits])
     weights = [jnp.exp(part - peak) for part in logits]
     total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
-    values = [rearrange(segment.values, 'B S K H -> B K S H') for segment in segments]
     read = sum(
-        jnp.matmul((part / total).astype(q.dtype), v, preferred_element_type=jnp.float32)
-        for part, v in zip(weights, values, strict=True)
+        jnp.matmul((part / total).astype(q.dtype), segment.values, preferred_element_type=jnp.float32)
+        for part, segment in zip(weights, segments, strict=True)
     )
-    encoded = read.astype(q.dtype)
-    return rearrange(encoded, 'B K (T G) H -> B T (K G) H', T=num_queries)
+    return rearrange(read.astype(q.dtype), 'B K (T G) H -> B T (K G) H', T=num_queries)
 
 
 def _masked_logits(
     rows: Float[Array, 'B K R H'], segment: Segment, num_queries: int
 ) -> Float[Array, 'B K R S']:
     """Logits of all query rows (queries times heads) for one segment's keys."""
-    keys = rearrange(segment.keys, 'B S K H -> B K H S')
-    logits = jnp.matmul(rows, keys, preferred_element_type=jnp.float32)
+    logits = jnp.matmul(rows, segment.keys, preferred_element_type=jnp.float32)
     by_query = rearrange(logits, 'B K (T G) S -> B K T G S', T=num_queries)
     return jnp.where(segment.mask[:, None, :, None, :], by_query, MASKED_LOGIT).reshape(logits.shape)

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from restac_ros.model.attention import Segment, grouped_query_attention, rotary_embedding
+from restac_ros.model.attention import Rotation, grouped_query_attention, rotate, rotation_of, segment_of
 from restac_ros.model.config import Dtype, GemmaConfig
 from restac_ros.model.layers import layer_at, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
-from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated
+from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated, modulated_norm
 
 _SUFFIXES = ('', '_1')
 
@@ -83,19 +83,15 @@ class Attention(nnx.Module):
     def __call__(
         self,
         xs: PerExpert,
-        positions: Int[Array, 'B T'],
+        rotation: Rotation,
         mask: Bool[Array, 'B _ T'],
-        cache: Segment | None,
     ) -> tuple[PerExpert, KeysValues]:
-        """Return each expert's output, and the keys and values of the tokens given here."""
-        queries, own = self.project(xs, positions)
-        segments = [Segment(*own, mask)] if cache is None else [cache, Segment(*own, mask)]
-        encoded = grouped_query_attention(queries, segments)
-        return self._project_out(encoded, xs), own
+        """Return each expert's output, and the keys and values."""
+        queries, keys_values = self.project(xs, rotation)
+        encoded = grouped_query_attention(queries, [segment_of(*keys_values, mask)])
+        return self._project_out(encoded, xs), keys_values
 
-    def project(
-        self, xs: PerExpert, positions: Int[Array, 'B T']
-    ) -> tuple[Float[Array, 'B T N H'], KeysValues]:
+    def project(self, xs: PerExpert, rotation: Rotation) -> tuple[Float[Array, 'B T N H'], KeysValues]:
         """Scaled queries, keys and values of all tokens, the first two rotated to their positions."""
         parts = []
         for suffix, x in zip(_SUFFIXES, xs, strict=True):
@@ -103,8 +99,8 @@ class Attention(nnx.Module):
                 k, v = getattr(self, f'kv_einsum{suffix}')(x)
                 parts.append((getattr(self, f'q_einsum{suffix}')(x), k, v))
         q, k, v = (jnp.concatenate(tensors, axis=1) for tensors in zip(*parts, strict=True))
-        q = rotary_embedding(q, positions) * self.head_dim**-0.5
-        return q, KeysValues(rotary_embedding(k, positions), v)
+        q = rotate(q, rotation) * self.head_dim**-0.5
+        return q, KeysValues(rotate(k, rotation), v)
 
     def _project_out(self, encoded: Float[Array, 'B T N H'], xs: PerExpert) -> PerExpert:
         outs: list[Float[Array, 'B T W'] | None] = []
@@ -132,35 +128,30 @@ class Block(nnx.Module):
             setattr(self, f'mlp{suffix}', feed_forward)
 
     def __call__(
-        self,
-        xs: PerExpert,
-        positions: Int[Array, 'B T'],
-        mask: Bool[Array, 'B _ T'],
-        modulation: Modulation | None,
-        cache: Segment | None,
+        self, xs: PerExpert, rotation: Rotation, mask: Bool[Array, 'B _ T'], modulation: Modulation | None
     ) -> tuple[PerExpert, KeysValues]:
-        """Return the tokens after this layer, and the keys and values of the tokens given here."""
-        modulations = (None, None) if modulation is None else modulation[:2]
-        normed, gates = _normalise(self, 'pre_attention_norm', xs, modulations[0])
-        attended, keys_values = self.attn(normed, positions, mask, cache)
+        """Return the tokens after this layer, and their keys and values; expert 1 needs a modulation."""
+        by_norm = (None, None) if modulation is None else modulation[:2]
+        normed, gates = _normalise(self, 'pre_attention_norm', xs, by_norm[0])
+        attended, keys_values = self.attn(normed, rotation, mask)
         xs = _add(xs, attended, gates)
-        normed, gates = _normalise(self, 'pre_ffw_norm', xs, modulations[1])
+        normed, gates = _normalise(self, 'pre_ffw_norm', xs, by_norm[1])
         fed = tuple(
             None if x is None else getattr(self, f'mlp{suffix}')(x)
             for suffix, x in zip(_SUFFIXES, normed, strict=True)
         )
         return _add(xs, fed, gates), keys_values
 
-    def keys_values(self, xs: PerExpert, positions: Int[Array, 'B T']) -> KeysValues:
+    def keys_values(self, xs: PerExpert, rotation: Rotation) -> KeysValues:
         """The keys and values alone, for a layer whose output nobody reads."""
         normed, _ = _normalise(self, 'pre_attention_norm', xs, None)
-        return self.attn.project(normed, positions)[1]
+        return self.attn.project(normed, rotation)[1]
 
 
 class Gemma(nnx.Module):
     """The two experts: embeddings, stacked layers, final norms.
 
-    Three passes: `joint` trains; `prefill` and `decode` split the same computation for inference.
+    Two passes: `joint` trains; `prefill`, with `decoder.decode`, splits the same computation for inference.
     """
 
     def __init__(
@@ -168,7 +159,8 @@ class Gemma(nnx.Module):
     ) -> None:
         """`adaptive` gives expert 1 adaRMS norms (pi0.5)."""
         self.dtype = jnp.dtype(dtype)
-        self.adaptive = adaptive
+        self.depth = configs[0].depth
+        self.head_dim = configs[0].head_dim
         self.embedder = Embedder(vocab_size, configs[0].width, rngs=rngs)
         self.layers = stack_layers(
             lambda layer_rngs: Block(configs, adaptive, rngs=layer_rngs), configs[0].depth, rngs
@@ -180,13 +172,11 @@ class Gemma(nnx.Module):
         """Token embeddings in the compute dtype."""
         return self.embedder(tokens).astype(self.dtype)
 
-    def modulate(self, condition: Float[Array, 'N W']) -> Modulation | None:
-        """Modulation of every norm of expert 1 by N flow-time codes; None where the norms are plain.
+    def modulate(self, condition: Float[Array, 'N W']) -> Modulation:
+        """Modulation of every norm of expert 1 by N flow-time codes.
 
         It depends on nothing else, so for a fixed list of flow times it is computed once per checkpoint.
         """
-        if not self.adaptive:
-            return None
         condition = condition.astype(self.dtype)
         return Modulation(
             self.layers.pre_attention_norm_1.modulation(condition),
@@ -200,19 +190,22 @@ class Gemma(nnx.Module):
         suffix: Float[Array, 'B T V'],
         positions: Int[Array, 'B S'],
         mask: Bool[Array, 'B S S'],
-        modulation: Modulation | None,
+        modulation: Modulation,
     ) -> tuple[Float[Array, 'B P W'], Float[Array, 'B T V']]:
         """One pass over prefix and suffix together (training); positions and mask cover both, prefix first.
 
         Returns both experts' tokens after their final norm.
         """
+        rotation = rotation_of(positions, self.head_dim)
 
-        def body(block: Block, xs: PerExpert, layer_modulation: Modulation | None) -> tuple[PerExpert, None]:
-            return block(xs, positions, mask, layer_modulation, None)[0], None
+        def body(block: Block, xs: PerExpert, layer_modulation: Modulation) -> tuple[PerExpert, None]:
+            return block(xs, rotation, mask, layer_modulation)[0], None
 
+        attention, feed_forward, _ = modulation
+        by_layer = Modulation(attention.swapaxes(0, 1), feed_forward.swapaxes(0, 1), None)
         xs = (prefix.astype(self.dtype), suffix.astype(self.dtype))
-        xs, _ = scan_layers(self.layers, body, xs, _by_layer(modulation))
-        return _normalise(self, 'final_norm', xs, modulation and modulation.final)[0]
+        xs, _ = scan_layers(self.layers, body, xs, by_layer)
+        return _normalise(self, 'final_norm', xs, modulation.final)[0]
 
     def prefill(
         self,
@@ -225,48 +218,18 @@ class Gemma(nnx.Module):
 
         Without them, the last layer stops at its keys and values.
         """
-        depth = self.layers.pre_attention_norm.scale.shape[0]
+        rotation = rotation_of(positions, self.head_dim)
 
         def body(xs: PerExpert, index: Int[Array, '']) -> tuple[PerExpert, KeysValues]:
-            return layer_at(self.layers, index)(xs, positions, mask, None, None)
+            return layer_at(self.layers, index)(xs, rotation, mask, None)
 
         xs = (prefix.astype(self.dtype), None)
         if with_output:
-            xs, cache = jax.lax.scan(body, xs, jnp.arange(depth))
+            xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth))
             return cache, self.final_norm(xs[0])
-        xs, cache = jax.lax.scan(body, xs, jnp.arange(depth - 1))
-        last = layer_at(self.layers, depth - 1).keys_values(xs, positions)
+        xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth - 1))
+        last = layer_at(self.layers, self.depth - 1).keys_values(xs, rotation)
         return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), cache, last), None
-
-    def decode(
-        self,
-        suffix: Float[Array, 'B T V'],
-        positions: Int[Array, 'B T'],
-        mask: Bool[Array, 'B T T'],
-        modulation: Modulation | None,
-        cache: KeysValues,
-        cache_mask: Bool[Array, 'B P'],
-    ) -> Float[Array, 'B T V']:
-        """The suffix after its final norm, on a prefix's keys and values; `cache_mask` hides some of them."""
-
-        def body(
-            block: Block, xs: PerExpert, inputs: tuple[KeysValues, Modulation | None]
-        ) -> tuple[PerExpert, None]:
-            layer_cache, layer_modulation = inputs
-            segment = Segment(*layer_cache, cache_mask[:, None, :])
-            return block(xs, positions, mask, layer_modulation, segment)[0], None
-
-        xs = (None, suffix.astype(self.dtype))
-        xs, _ = scan_layers(self.layers, body, xs, (cache, _by_layer(modulation)))
-        return _normalise(self, 'final_norm', xs, modulation and modulation.final)[0][1]
-
-
-def _by_layer(modulation: Modulation | None) -> Modulation | None:
-    """Layer axis first, for a scan."""
-    if modulation is None:
-        return None
-    attention, feed_forward, _ = modulation
-    return Modulation(attention.swapaxes(0, 1), feed_forward.swapaxes(0, 1), None)
 
 
 def _normalise(
@@ -275,14 +238,11 @@ def _normalise(
     xs: PerExpert,
     modulation: Float[Array, 'N 3*W'] | None,
 ) -> tuple[PerExpert, Gates]:
-    """Each expert's norm of this name, and the gate it sets on the residual branch (None: ungated)."""
-    pairs = [(None, None), (None, None)]
-    for expert, (suffix, x) in enumerate(zip(_SUFFIXES, xs, strict=True)):
-        if x is None:
-            continue
-        norm = getattr(owner, f'{name}{suffix}')
-        pairs[expert] = norm(x, modulation) if isinstance(norm, AdaptiveRMSNorm) else (norm(x), None)
-    return tuple(zip(*pairs, strict=True))
+    """Each expert's norm of this name, and the gate it sets on the residual branch."""
+    prefix, suffix = xs
+    normed_0 = None if prefix is None else getattr(owner, name)(prefix)
+    normed_1, gate = (None, None) if suffix is None else modulated_norm(suffix, modulation)
+    return (normed_0, normed_1), (None, gate)
 
 
 def _add(

@@ -46,6 +46,13 @@ class LoraEinsum(nnx.Module):
         low = jnp.einsum(down, x, self.lora_a[...].astype(x.dtype))
         return y + jnp.einsum(up, low, self.lora_b[...].astype(x.dtype)) * self.lora.scale
 
+    def merged(self) -> Float[Array, '...']:
+        """The weight with its adapter added, in float32; without adapter the weight itself."""
+        if self.lora is None:
+            return self.w[...]
+        a, b = self.lora_a[...].astype(jnp.float32), self.lora_b[...].astype(jnp.float32)
+        return self.w[...] + jnp.einsum(_merge_equation(self.equation), a, b) * self.lora.scale
+
 
 def _adapter_equations(equation: str) -> tuple[str, str]:
     """Equations of the two factors: the weight's last two letters, each in turn, become the rank r."""
@@ -56,6 +63,15 @@ def _adapter_equations(equation: str) -> tuple[str, str]:
         f'{inputs},{weight.replace(fan_out, "r")}->{low}',
         f'{low},{weight.replace(fan_in, "r")}->{outputs}',
     )
+
+
+def _merge_equation(equation: str) -> str:
+    """Equation from both factors to the weight; a letter that each factor sums by itself differs in `b`."""
+    _, weight, outputs = re.split(',|->', equation)
+    *batch, fan_in, fan_out = weight
+    a = [*batch, fan_in, 'r']
+    b = [letter if letter in outputs else letter.lower() for letter in batch] + ['r', fan_out]
+    return f'{"".join(a)},{"".join(b)}->{weight}'
 
 
 class FeedForward(nnx.Module):
@@ -82,6 +98,20 @@ class FeedForward(nnx.Module):
         if self.lora is None:
             return y
         return y + _low_rank(hidden, self.linear_lora_a[...], self.linear_lora_b[...])
+
+    def merged(self) -> tuple[Float[Array, '2 W M'], Float[Array, 'M W']]:
+        """Gating and linear weights with their adapters added, in float32; without adapters themselves."""
+        gating, linear = self.gating_einsum[...], self.linear[...]
+        if self.lora is None:
+            return gating, linear
+        factors = (
+            self.gating_einsum_lora_a,
+            self.gating_einsum_lora_b,
+            self.linear_lora_a,
+            self.linear_lora_b,
+        )
+        gating_a, gating_b, linear_a, linear_b = (factor[...].astype(jnp.float32) for factor in factors)
+        return gating + gating_a @ gating_b, linear + linear_a @ linear_b
 
     def _gating(self, x: Float[Array, 'B T W'], branch: int) -> Float[Array, 'B T M']:
         y = x @ self.gating_einsum[branch].astype(x.dtype)

@@ -18,6 +18,12 @@ class RMSNorm(nnx.Module):
         """Return the normalised tokens in x's dtype."""
         return (_by_rms(x) * (1 + self.scale[...])).astype(x.dtype)
 
+    def modulation(self, condition: Float[Array, 'N W']) -> Float[Array, 'N *L 3*W']:
+        """What this norm amounts to as a modulation: its scale, no shift, an open gate; always the same."""
+        scale = self.scale[...]
+        fixed = jnp.concatenate([scale, jnp.zeros_like(scale), jnp.ones_like(scale)], axis=-1)
+        return jnp.broadcast_to(fixed, (condition.shape[0], *fixed.shape))
+
 
 class AdaptiveRMSNorm(nnx.Module):
     """An RMSNorm whose scale and shift, and a gate on the residual branch, are linear in a condition."""
@@ -31,19 +37,20 @@ class AdaptiveRMSNorm(nnx.Module):
         bias = self.Dense_0.bias[...].astype(condition.dtype)
         return jnp.einsum('NW,...WM->N...M', condition, kernel) + bias
 
-    def __call__(
-        self, x: Float[Array, 'B T W'], modulation: Float[Array, 'N 3*W']
-    ) -> tuple[Float[Array, 'B T W'], Float[Array, 'N 1 W']]:
-        """Return the modulated tokens in x's dtype, and the gate; N is the batch, or 1 for all samples."""
-        scale, shift, gate = jnp.split(modulation[:, None, :], 3, axis=-1)
-        return (_by_rms(x) * (1 + scale) + shift).astype(x.dtype), gate
+
+def modulated_norm(
+    x: Float[Array, 'B T W'], modulation: Float[Array, 'N 3*W']
+) -> tuple[Float[Array, 'B T W'], Float[Array, 'N 1 W']]:
+    """Return x / rms(x) * (1 + scale) + shift, and the gate; N is the batch, or 1 for all samples."""
+    scale, shift, gate = jnp.split(modulation[:, None, :], 3, axis=-1)
+    return (_by_rms(x) * (1 + scale) + shift).astype(x.dtype), gate
 
 
 def add_gated(
     x: Float[Array, 'B T W'], y: Float[Array, 'B T W'], gate: Float[Array, 'N 1 W'] | None
 ) -> Float[Array, 'B T W']:
-    """Residual sum; None is a gate of one."""
-    return x + y if gate is None else x + y * gate
+    """Residual sum in x's dtype; None is a gate of one."""
+    return x + y if gate is None else (x + y * gate).astype(x.dtype)
 
 
 def _by_rms(x: Float[Array, 'B T W']) -> Float[Array, 'B T W']:

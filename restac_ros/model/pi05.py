@@ -4,6 +4,7 @@ Inference is two calls at two rates: `encode_prefix` for cameras and prompt, `sa
 Training is one pass over prefix and suffix together, `velocity_joint`. Both give the same velocity.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,8 +15,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 from restac_ros.model import flow_matching
 from restac_ros.model.attention import attention_mask, token_positions
 from restac_ros.model.config import ModelConfig
+from restac_ros.model.decoder import ExpertLayer, bind_prefix, decode, expert_layer
 from restac_ros.model.gemma import Gemma, KeysValues, Modulation
 from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.layers import layer_at
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, pixels_to_float
 from restac_ros.model.siglip import Siglip
 from restac_ros.model.tactile.interface import TactileCode
@@ -35,7 +38,7 @@ class TimeCode(NamedTuple):
     """What the action expert knows of N flow times."""
 
     embedding: Float[Array, 'N W']  # sines and cosines; pi0 concatenates them to the action tokens
-    modulation: Modulation | None  # pi0.5's adaRMS
+    modulation: Modulation  # pi0.5's adaRMS
 
 
 class SamplingPlan(NamedTuple):
@@ -43,6 +46,11 @@ class SamplingPlan(NamedTuple):
 
     times: Float[Array, ' n']
     code: TimeCode
+    expert: tuple[ExpertLayer, ...]
+
+
+type VelocityField = Callable[[Float[Array, 'B T D'], TimeCode], Float[Array, 'B T D']]
+"""(x_t, flow time) -> velocity; the time code has N = batch, or 1 for all samples."""
 
 
 class PaliGemma(nnx.Module):
@@ -117,9 +125,7 @@ class Pi05(nnx.Module):
         """
         prefix, mask = self.embed_prefix(images, image_masks, tokens, token_mask)
         readable = mask[:, None, :]
-        if (
-            self.config.legacy_unmasked_fusion
-        ):  # reads what comes out at padded positions, so those must match
+        if self.config.legacy_unmasked_fusion:  # it reads what comes out at invalid positions, too
             readable = attention_mask(mask, jnp.zeros(mask.shape[1], bool))
         cache, prefix_out = self.PaliGemma.llm.prefill(
             prefix, token_positions(mask), readable, with_output=self.reads_prefix_out
@@ -131,19 +137,25 @@ class Pi05(nnx.Module):
     def time_code(self, time: Float[Array, ' N']) -> TimeCode:
         """Encode flow times for the action expert."""
         embedding = flow_matching.time_embedding(time, self.config.action_expert.width)
-        if self.config.time_conditioning == 'concat':
-            return TimeCode(embedding, None)
-        condition = nnx.swish(self.time_mlp_out(nnx.swish(self.time_mlp_in(embedding))))
+        condition = embedding
+        if self.config.time_conditioning == 'adarms':
+            condition = nnx.swish(self.time_mlp_out(nnx.swish(self.time_mlp_in(embedding))))
         return TimeCode(embedding, self.PaliGemma.llm.modulate(condition))
 
     def plan_sampling(self, num_steps: int = 10) -> SamplingPlan:
-        """Time embeddings and adaRMS modulations of `num_steps` Euler steps, once per checkpoint.
+        """Time embeddings and modulations of `num_steps` Euler steps, and the expert's weights arranged.
+
+        Once per checkpoint. It takes as much memory again as the action expert, in the compute dtype.
 
         Raises:
             ValueError: fewer than one step.
         """
         times = flow_matching.euler_times(num_steps)
-        return SamplingPlan(times, self.time_code(times))
+        return SamplingPlan(times, self.time_code(times), self._expert_layers())
+
+    def _expert_layers(self) -> tuple[ExpertLayer, ...]:
+        llm = self.PaliGemma.llm
+        return tuple(expert_layer(layer_at(llm.layers, index), llm.dtype) for index in range(llm.depth))
 
     def embed_suffix(
         self,
@@ -156,9 +168,12 @@ class Pi05(nnx.Module):
 
         Context tokens (touch, state) each have their own block, so none of them reads the noisy actions.
         """
-        tokens = [*self.suffix_context(state, reading), self._embed_actions(x_t, code)]
-        opens_block = [True] * len(tokens) + [False] * (x_t.shape[1] - 1)
-        return jnp.concatenate(tokens, axis=1), jnp.array(opens_block)
+        context = self.suffix_context(state, reading)
+        suffix = jnp.concatenate([*context, self._embed_actions(x_t, code)], axis=1)
+        return suffix, self._opens_block(len(context))
+
+    def _opens_block(self, num_context: int) -> Bool[Array, ' S']:
+        return jnp.arange(num_context + self.config.action_horizon) <= num_context
 
     def _embed_actions(self, x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T W']:
         actions = self.action_in_proj(x_t)
@@ -215,6 +230,29 @@ class Pi05(nnx.Module):
 
     # The two ways to a velocity.
 
+    def velocity_field(
+        self,
+        cache: PrefixCache,
+        reading: Intermediates | None,
+        state: Float[Array, 'B D'],
+        expert: tuple[ExpertLayer, ...] | None = None,
+    ) -> VelocityField:
+        """The velocity on a prefix cache, with all bound that stays the same from step to step.
+
+        `reading` has passed through `correct`; `expert` is a sampling plan's (None arranges it here).
+        """
+        expert = self._expert_layers() if expert is None else expert
+        context = self.suffix_context(state, reading)
+        prefix = bind_prefix(
+            KeysValues(cache.keys, cache.values), cache.mask, self._opens_block(len(context))
+        )
+
+        def velocity(x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T D']:
+            suffix = jnp.concatenate([*context, self._embed_actions(x_t, code)], axis=1)
+            return self.readout(decode(expert, prefix, suffix, code.modulation), reading)
+
+        return velocity
+
     def velocity_cached(
         self,
         cache: PrefixCache,
@@ -223,19 +261,8 @@ class Pi05(nnx.Module):
         x_t: Float[Array, 'B T D'],
         code: TimeCode,
     ) -> Float[Array, 'B T D']:
-        """Velocity at x_t from a prefix cache; `reading` has passed through `correct`."""
-        suffix, opens_block = self.embed_suffix(state, x_t, code, reading)
-        valid = jnp.ones(suffix.shape[:2], bool)
-        positions = jnp.sum(cache.mask, axis=1, keepdims=True) + token_positions(valid)
-        suffix_out = self.PaliGemma.llm.decode(
-            suffix,
-            positions,
-            attention_mask(valid, opens_block),
-            code.modulation,
-            KeysValues(cache.keys, cache.values),
-            cache.mask,
-        )
-        return self.readout(suffix_out, reading)
+        """One evaluation of `velocity_field`."""
+        return self.velocity_field(cache, reading, state)(x_t, code)
 
     def velocity_joint(
         self,
@@ -272,12 +299,12 @@ class Pi05(nnx.Module):
     ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
         """Integrate from noise to a chunk of normalised actions; also return the intermediates."""
         reading = self.correct(self.read_touch(touch), cache.prefix_out, cache.mask)
+        velocity = self.velocity_field(cache, reading, state, plan.expert)
 
-        def velocity(x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T D']:
-            one_time = jax.tree.map(lambda leaf: leaf[None], code)
-            return self.velocity_cached(cache, reading, state, x_t, one_time)
+        def at_step(x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T D']:
+            return velocity(x_t, jax.tree.map(lambda leaf: leaf[None], code))
 
-        return flow_matching.integrate(velocity, noise, plan.code, plan.times.shape[0]), reading
+        return flow_matching.integrate(at_step, noise, plan.code, plan.times.shape[0]), reading
 
     def compute_loss(
         self,

@@ -10,7 +10,9 @@ from hypothesis.extra import numpy as npst
 from restac_ros.model.attention import (
     attention_mask,
     grouped_query_attention,
-    rotary_embedding,
+    rotate,
+    rotation_of,
+    segment_of,
     token_positions,
 )
 from restac_ros.model.restac import last_valid
@@ -64,7 +66,7 @@ def test_last_valid_lists_the_last_valid_positions_in_order(sequence, count: int
 def test_rotary_embedding_turns_each_pair_by_its_own_angle(rng: np.random.Generator) -> None:
     x = rng.standard_normal((2, 3, 2, 6)).astype(np.float32)
     positions = np.array([[0, 1, 5], [2, 2, 700]])
-    rotated = np.asarray(rotary_embedding(jnp.asarray(x), jnp.asarray(positions)))
+    rotated = np.asarray(rotate(jnp.asarray(x), rotation_of(jnp.asarray(positions), 6)))
     pairs = x[..., :3] + 1j * x[..., 3:]
     angles = positions[:, :, None, None] * 10_000.0 ** (-np.arange(3) * 2 / 6)
     expected = pairs * np.exp(1j * angles)
@@ -73,12 +75,18 @@ def test_rotary_embedding_turns_each_pair_by_its_own_angle(rng: np.random.Genera
 
 
 @pytest.mark.parametrize('kv_heads', [1, 2])
-def test_grouped_attention_equals_one_head_at_a_time(kv_heads: int, rng: np.random.Generator) -> None:
+def test_grouped_attention_equals_one_head_at_a_time_in_one_segment_or_two(
+    kv_heads: int, rng: np.random.Generator
+) -> None:
     q = rng.standard_normal((2, 5, 4, 8)).astype(np.float32)
     k, v = rng.standard_normal((2, 2, 7, kv_heads, 8)).astype(np.float32)
     mask = rng.random((2, 5, 7)) < 0.7
     mask[..., 0] = True
-    result = np.asarray(grouped_query_attention(*map(jnp.asarray, (q, k, v, mask))))
+    q, k, v, mask = map(jnp.asarray, (q, k, v, mask))
+    whole = segment_of(k, v, mask)
+    parts = [segment_of(k[:, s], v[:, s], mask[:, :, s]) for s in (slice(0, 3), slice(3, 7))]
+    result = np.asarray(grouped_query_attention(q, [whole]))
+    np.testing.assert_allclose(grouped_query_attention(q, parts), result, atol=1e-5)
     for head in range(4):
         shared = head // (4 // kv_heads)
         logits = np.einsum('bth,bsh->bts', q[:, :, head], k[:, :, shared])
@@ -89,7 +97,7 @@ def test_grouped_attention_equals_one_head_at_a_time(kv_heads: int, rng: np.rand
 
 def test_a_query_without_any_valid_key_gives_finite_numbers(rng: np.random.Generator) -> None:
     q, k, v = (jnp.asarray(rng.standard_normal((1, 2, n, 4)), jnp.float32) for n in (2, 1, 1))
-    result = grouped_query_attention(q, k, v, jnp.zeros((1, 2, 2), bool))
+    result = grouped_query_attention(q, [segment_of(k, v, jnp.zeros((1, 2, 2), bool))])
     assert np.isfinite(result).all()
 
 

@@ -17,8 +17,9 @@ _INIT = nnx.initializers.normal(0.5)
 def test_an_adapter_adds_a_low_rank_weight_to_each_query_head() -> None:
     layer = LoraEinsum('BTD,NDH->BTNH', (2, 5, 4), _INIT, _LORA, rngs=nnx.Rngs(0))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 3, 5)), jnp.float32)
-    merged = layer.w[...] + 2.0 * jnp.einsum('NDr,NrH->NDH', layer.lora_a[...], layer.lora_b[...])
-    np.testing.assert_allclose(layer(x), jnp.einsum('BTD,NDH->BTNH', x, merged), atol=1e-5)
+    by_hand = layer.w[...] + 2.0 * jnp.einsum('NDr,NrH->NDH', layer.lora_a[...], layer.lora_b[...])
+    np.testing.assert_allclose(layer(x), jnp.einsum('BTD,NDH->BTNH', x, by_hand), atol=1e-5)
+    np.testing.assert_allclose(layer.merged(), by_hand, atol=1e-6)
 
 
 def test_the_output_adapter_sums_over_the_heads_in_each_factor() -> None:
@@ -28,6 +29,14 @@ def test_the_output_adapter_sums_over_the_heads_in_each_factor() -> None:
     low = jnp.einsum('BTNH,NHr->BTr', x, layer.lora_a[...])
     expected = jnp.einsum('BTNH,NHD->BTD', x, layer.w[...]) + 2.0 * low @ layer.lora_b[...].sum(0)
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+    np.testing.assert_allclose(jnp.einsum('BTNH,NHD->BTD', x, layer.merged()), expected, atol=1e-5)
+
+
+def test_an_adapter_of_keys_and_values_merges_into_their_weight() -> None:
+    layer = LoraEinsum('BSD,cKDH->cBSKH', (2, 1, 5, 4), _INIT, _LORA, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 3, 5)), jnp.float32)
+    merged = jnp.einsum('BSD,cKDH->cBSKH', x, layer.merged())
+    np.testing.assert_allclose(layer(x), merged, atol=1e-5)
 
 
 def test_the_feed_forward_adapter_is_not_scaled_by_alpha() -> None:
@@ -39,6 +48,8 @@ def test_the_feed_forward_adapter_is_not_scaled_by_alpha() -> None:
     )
     merged.linear[...] = layer.linear[...] + layer.linear_lora_a[...] @ layer.linear_lora_b[...]
     np.testing.assert_allclose(layer(x), merged(x), atol=1e-5)
+    for found, expected in zip(layer.merged(), merged.merged(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
