@@ -160,10 +160,12 @@ def _check(run: Run) -> None:
 
 
 def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options) -> Process:
-    shared = {
+    shared: dict[str, ParameterValue] = {
         'contract': str(run.contract or config_file('contract.yaml')),
         'summary_file': str(run.directory / f'{executable}.json'),
     }
+    if run.source != 'none':
+        shared['exit_on_refusal'] = True  # or the source would wait for a listener that never comes
     return Process(executable, {**shared, **parameters}, run.parameter_file, **options)
 
 

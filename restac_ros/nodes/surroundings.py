@@ -86,7 +86,7 @@ class Surroundings:
         if self._deadman:
             self._node.destroy_subscription(self._deadman)
 
-    def _see_robot(self, message: Any) -> None:
+    def _see_robot(self, message: Any, info: dict) -> None:
         self._mode = int(getattr(message, self._field))
         self._mode_seen_ns = time.monotonic_ns()
 

@@ -77,7 +77,7 @@ def test_shipped_contract_describes_the_reference_robot():
     assert slots == {'main': 'base_0_rgb', 'handeye': 'left_wrist_0_rgb', 'side': 'right_wrist_0_rgb'}
     assert contract.stream('gelsight_left').feature == 'observation.images.gelsight_left_rgb'
     assert (contract.pose_stream, contract.gripper_stream) == ('joints', 'gripper')
-    assert contract.stream('joints').max_age_ns == 50_000_000
+    assert contract.stream('joints').max_age_ns == 100_000_000
 
 
 def test_every_key_of_the_file_is_explained_in_the_file():
