@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
+from restac_ros.bench.profile import Share, profile
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.config import ModelConfig
@@ -30,6 +31,7 @@ from restac_ros.policy.stages import Stages
 
 NUM_STEPS = 10
 VALID_PROMPT_TOKENS = 66
+SHOWN_OPERATIONS = 6
 YARDSTICK_FLOP = 8 * 2.0 * 1024**3
 
 # openpi's own code, same sizes, two cores, one run: full call 1.244 s, ten steps 0.23 s, yardsticks 14.8.
@@ -54,6 +56,7 @@ class VariantFigures:
     per_step_s: float
     first_call_s: float
     flop: dict[str, float]
+    profiles: dict[str, list[Share]]
 
 
 class Yardstick:
@@ -159,7 +162,8 @@ def measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int) 
         'Gemma prefix': prefix_flop(config, cameras, prompt),
         'act': act_flop(config, cameras, prompt, NUM_STEPS),
     }
-    return VariantFigures(figures, figures['act'].seconds / NUM_STEPS, first_call_s, flop)
+    profiles = {name: profile(steps[name]) for name in ('prefix', 'act')}
+    return VariantFigures(figures, figures['act'].seconds / NUM_STEPS, first_call_s, flop, profiles)
 
 
 def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = None) -> int:
@@ -181,6 +185,7 @@ def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = 
     console.print(_table(preset, variants))
     console.print(f'yardstick (8 x 1024^3): {yardstick_s * 1e3:.1f} ms, {speed / 1e9:.0f} GFLOP/s')
     console.print(_floor(variants['pi0.5'], yardstick_s))
+    console.print(_profiles(variants['pi0.5']))
     if json_file is not None:
         content = {
             'preset': preset,
@@ -231,6 +236,17 @@ def _floor(base: VariantFigures, yardstick_s: float) -> Table:
     for name, flop, seconds in rows:
         shown = '' if seconds is None else f'{seconds * 1e3:.0f}'
         table.add_row(name, f'{flop / 1e9:.1f}', f'{flop / speed * 1e3:.0f}', shown)
+    return table
+
+
+def _profiles(base: VariantFigures) -> Table:
+    """The operations that take the most time."""
+    table = Table('call', 'operation', title='where the time goes', title_justify='left')
+    for heading in ('share', 'times run'):
+        table.add_column(heading, justify='right')
+    for call, found in base.profiles.items():
+        for share in found[:SHOWN_OPERATIONS]:
+            table.add_row(call, share.operation, f'{share.share:.1%}', str(share.count))
     return table
 
 
