@@ -49,6 +49,14 @@ class SamplingPlan(NamedTuple):
     expert: tuple[ExpertLayer, ...]
 
 
+class JointPass(NamedTuple):
+    """Both experts' final tokens, and the intermediates."""
+
+    prefix_out: Float[Array, 'B S W']
+    suffix_out: Float[Array, 'B T V']
+    reading: Intermediates | None
+
+
 type VelocityField = Callable[[Float[Array, 'B T D'], TimeCode], Float[Array, 'B T D']]
 """(x_t, flow time) -> velocity; the time code has N = batch, or 1 for all samples."""
 
@@ -107,10 +115,8 @@ class Pi05(nnx.Module):
         image_tokens = image_tokens.reshape(batch, -1, image_tokens.shape[-1])
         camera_mask = jnp.stack([image_masks[slot] for slot in slots], axis=1)
         image_mask = jnp.repeat(camera_mask, image_tokens.shape[1] // num_cameras, axis=1)
-        prompt = self.PaliGemma.llm.embed(tokens)
-        return jnp.concatenate([image_tokens, prompt], axis=1), jnp.concatenate(
-            [image_mask, token_mask], axis=1
-        )
+        prefix = jnp.concatenate([image_tokens, self.PaliGemma.llm.embed(tokens)], axis=1)
+        return prefix, jnp.concatenate([image_mask, token_mask], axis=1)
 
     def encode_prefix(
         self,
@@ -264,14 +270,14 @@ class Pi05(nnx.Module):
         """One evaluation of `velocity_field`."""
         return self.velocity_field(cache, reading, state)(x_t, code)
 
-    def velocity_joint(
+    def run_jointly(
         self,
         observation: Observation,
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
-    ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
-        """Velocity at x_t, and the intermediates, from one pass over prefix and suffix (training).
+    ) -> JointPass:
+        """One pass over prefix and suffix together (training).
 
         `touch` replaces encoding the observation's tactile image.
         """
@@ -284,8 +290,18 @@ class Pi05(nnx.Module):
         prefix_out, suffix_out = self.PaliGemma.llm.joint(
             prefix, suffix, token_positions(valid), attention_mask(valid, opens_block), code.modulation
         )
-        reading = self.correct(reading, prefix_out, prefix_mask)
-        return self.readout(suffix_out, reading), reading
+        return JointPass(prefix_out, suffix_out, self.correct(reading, prefix_out, prefix_mask))
+
+    def velocity_joint(
+        self,
+        observation: Observation,
+        x_t: Float[Array, 'B T D'],
+        time: Float[Array, ' B'],
+        touch: TactileCode | None = None,
+    ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
+        """Velocity at x_t, and the intermediates, from `run_jointly`."""
+        joint = self.run_jointly(observation, x_t, time, touch)
+        return self.readout(joint.suffix_out, joint.reading), joint.reading
 
     # What policies and trainers call.
 

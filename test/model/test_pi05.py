@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from restac_ros.model import flow_matching
 from restac_ros.model.attention import attention_mask, token_positions
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
@@ -58,22 +59,16 @@ class _Outputs(NamedTuple):
 
 
 def _run(model: Pi05, observation: Observation, arrays: Mapping[str, jax.Array]) -> _Outputs:
-    prefix, prefix_mask = model.embed_prefix(*observation.prefix)
-    code = model.time_code(arrays['in/time'])
-    suffix, opens_block = model.embed_suffix(observation.state, arrays['out/x_t'], code, None)
-    valid = jnp.concatenate([prefix_mask, jnp.ones(suffix.shape[:2], bool)], axis=1)
-    opens_block = jnp.concatenate([jnp.zeros(prefix.shape[1], bool), opens_block])
-    prefix_out, suffix_out = model.PaliGemma.llm.joint(
-        prefix, suffix, token_positions(valid), attention_mask(valid, opens_block), code.modulation
-    )
+    joint = model.run_jointly(observation, arrays['out/x_t'], arrays['in/time'])
+    velocity = model.readout(joint.suffix_out, joint.reading)
     cache = model.encode_prefix(*observation.prefix)
     plan = model.plan_sampling(len(arrays['out/sample_t']))
     return _Outputs(
-        prefix,
-        prefix_out,
-        suffix_out,
-        model.velocity_joint(observation, arrays['out/x_t'], arrays['in/time'])[0],
-        model.compute_loss(observation, arrays['in/actions'], arrays['in/noise'], arrays['in/time']),
+        model.embed_prefix(*observation.prefix)[0],
+        joint.prefix_out,
+        joint.suffix_out,
+        velocity,
+        flow_matching.step_loss(velocity, arrays['out/u_t']),
         cache,
         model.sample_actions(cache, None, observation.state, arrays['in/sample_noise'], plan)[0],
     )
@@ -161,6 +156,9 @@ def test_masks_positions_and_time_code_equal_openpi(golden: Callable, load_param
     suffix, ours = model.embed_suffix(file['in/state'], file['out/x_t'], code, None)
     np.testing.assert_array_equal(ours, file['out/suffix_ar_mask'])
     np.testing.assert_allclose(suffix, file['out/suffix_tokens'], atol=1e-5)
+    x_t, target = flow_matching.interpolate(file['in/actions'], file['in/noise'], file['in/time'])
+    np.testing.assert_allclose(x_t, file['out/x_t'], atol=1e-6)
+    np.testing.assert_allclose(target, file['out/u_t'], atol=1e-6)
 
 
 def test_inference_weights_in_bfloat16_give_a_bfloat16_velocity(golden: Callable, load_parameters) -> None:
