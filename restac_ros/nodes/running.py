@@ -12,6 +12,9 @@ from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.transport import use_transport_profile
 
 WAKE_S = 0.1
+# How long a thread may keep the interpreter from others that wait. With Python's default of 5 ms, framing waits
+# several times as long as it works.
+SWITCH_INTERVAL_S = 0.0005
 
 
 def run_node(make_node: Callable[[], ManagedNode]) -> None:
@@ -19,6 +22,7 @@ def run_node(make_node: Callable[[], ManagedNode]) -> None:
 
     rclpy's own signal handlers would close the middleware at once, before an episode is finished and told.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     warning = use_transport_profile()
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
