@@ -12,7 +12,7 @@ from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.transport import use_transport_profile
 
 WAKE_S = 0.1
-# How long a thread may keep the interpreter from others that wait. With Python's default of 5 ms, framing waits
+# How long a thread may keep the interpreter from others that wait. With the default of 5 ms, framing waits
 # several times as long as it works.
 SWITCH_INTERVAL_S = 0.0005
 
