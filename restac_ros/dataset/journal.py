@@ -1,6 +1,8 @@
 """Crash-safe recording of a contract's streams, with the contract, the task and the times inside."""
 
+import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,24 +10,51 @@ from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import Bag
 from restac_ros.dataset.bag_writer import NOTES, BagWriter, Compression
-from restac_ros.dataset.errors import JournalError
+from restac_ros.dataset.errors import BagError, JournalError
 
 
 class Notes(NamedTuple):
-    """What a journal says about itself; None where it says nothing, as a plain bag does."""
+    """What a journal says about itself; None where it says nothing, as a plain bag does.
+
+    `segments` are the stretches (start_ns, end_ns) between which the recording was paused, in order; empty
+    when it never was. Frames that reach over a pause would have false time labels.
+    """
 
     contract_text: str | None
     task: str | None
     start_ns: int | None
     end_ns: int | None
+    segments: tuple[tuple[int, int], ...] = ()
 
 
 def read_notes(bag: Bag) -> Notes:
-    """The notes of the journal that `bag` is or was; all None for other bags."""
+    """The notes of the journal that `bag` is or was; all None for other bags.
+
+    Raises:
+        BagError: the pauses are noted in a way that cannot be true.
+    """
     notes = bag.metadata.get(NOTES, {})
     start, end = notes.get('start_ns', ''), notes.get('end_ns', '')
+    end_ns = int(end) if end.isdecimal() else None
     return Notes(notes.get('contract'), notes.get('task'), int(start) if start.isdecimal() else None,
-                 int(end) if end.isdecimal() else None)
+                 end_ns, _segments(bag, notes.get('segments', ''), end_ns))
+
+
+def _segments(bag: Bag, text: str, end_ns: int | None) -> tuple[tuple[int, int], ...]:
+    """The stretches between pauses; one that a crash ended goes on to the last message."""
+    if not text:
+        return ()
+    last_ns = max(end_ns or 0, bag.bounds_ns[1] + 1 if bag.bounds_ns else 0)
+    try:
+        segments = tuple((start, max(start, last_ns) if end is None else end)
+                         for start, end in json.loads(text))
+        ordered = all(type(time) is int for segment in segments for time in segment) and all(
+            before <= after for before, after in pairwise(time for segment in segments for time in segment))
+    except (ValueError, TypeError) as error:
+        raise BagError(f'{bag.path}: its note of pauses is unreadable: {text[:80]!r} ({error})') from error
+    if not segments or not ordered:
+        raise BagError(f'{bag.path}: its note of pauses {text[:80]!r} is no list of stretches in order')
+    return segments
 
 
 def check_free_disk(path: Path, needed_bytes: int) -> int:
@@ -63,6 +92,7 @@ class Journal:
         self._channels = {name: self._bag.declare(stream.topic, stream.type)
                           for name, stream in contract.streams.items()}
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
+        self._segments: list[list[int | None]] = [[start_ns, None]]
 
     @property
     def path(self) -> Path:
@@ -112,14 +142,51 @@ class Journal:
         """
         self._bag.flush(now_ns)
 
+    def pause(self, now_ns: int) -> None:
+        """A stretch of the recording ends; this and all before it is on the disk on return.
+
+        Raises:
+            JournalError: it is paused already, or the disk refuses.
+        """
+        if self._paused:
+            raise JournalError(f'{self.path} is paused already')
+        self._segments[-1][1] = max(now_ns, self._segments[-1][0])
+        self._bag.flush(now_ns)
+        self._note_segments()
+
+    def resume(self, now_ns: int) -> None:
+        """The next stretch begins, an episode of its own.
+
+        Raises:
+            JournalError: it is not paused, or the disk refuses.
+        """
+        if not self._paused:
+            raise JournalError(f'{self.path} is not paused')
+        self._segments.append([max(now_ns, self._segments[-1][1]), None])
+        self._note_segments()
+
     def close(self, end_ns: int, task: str | None = None) -> Path:
         """Finish, check by reading back, and give the bag its name; `task` replaces the start's.
 
         Raises:
             JournalError: the disk refuses, or the file does not hold what was written; NAME.partial stays.
         """
-        return self._bag.close(end_ns=str(end_ns), **({} if task is None else {'task': task}))
+        notes = {} if task is None else {'task': task}
+        if self._paused:
+            end_ns = self._segments[-1][1]
+        elif len(self._segments) > 1:
+            self._segments[-1][1] = end_ns = max(end_ns, self._segments[-1][0])
+            notes['segments'] = json.dumps(self._segments)
+        return self._bag.close(end_ns=str(end_ns), **notes)
 
     def abandon(self) -> None:
         """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
         self._bag.abandon()
+
+    @property
+    def _paused(self) -> bool:
+        return self._segments[-1][1] is not None
+
+    def _note_segments(self) -> None:
+        """All of them, as a later note replaces an earlier one; null ends the stretch under way."""
+        self._bag.note(segments=json.dumps(self._segments))

@@ -18,7 +18,7 @@ from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset import bag_writer
 from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.errors import JournalError
+from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.journal import Journal, check_free_disk, read_notes
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.storage import BagMessage
@@ -48,7 +48,7 @@ def test_a_closed_journal_is_a_standard_bag(
     assert bag.notes == []
     notes = read_notes(bag)
     assert parse_contract(notes.contract_text) == contract
-    assert notes[1:] == ('press the button', START_NS, recording[-1].log_time_ns + 1)
+    assert notes[1:] == ('press the button', START_NS, recording[-1].log_time_ns + 1, ())
     with Reader(path) as reader:        # another reader, by metadata.yaml and the file's own index
         assert [(c.topic, time, data) for c, time, data in reader.messages()] == [
             (m.topic, m.log_time_ns, m.cdr) for m in recording]
@@ -78,6 +78,73 @@ def test_the_name_is_partial_until_closed(
         begin(tmp_path / 'take', contract)
     with pytest.raises(JournalError, match='it is closed'):
         journal.write('joints', b'0000', START_NS)
+
+
+def test_stretches_between_pauses_are_noted(
+    tmp_path: Path, contract: Contract, recording: list[BagMessage]
+) -> None:
+    journal = begin(tmp_path / 'take', contract)
+    times = [START_NS + second * 10**9 for second in range(5)]
+    fill(journal, contract, recording[:50])
+    with pytest.raises(JournalError, match='not paused'):
+        journal.resume(times[1])
+    journal.pause(times[1])
+    assert read_notes(open_bag(journal.file_path)).segments == ((times[0], times[1]),)
+    with pytest.raises(JournalError, match='paused already'):
+        journal.pause(times[1])
+    journal.resume(times[2])
+    assert read_notes(open_bag(journal.file_path)).segments[1] == (times[2], times[2])
+    late = [message._replace(log_time_ns=times[3]) for message in recording[50:60]]
+    fill(journal, contract, late)
+    journal.flush(times[3])
+    crashed = read_notes(open_bag(journal.file_path))
+    assert crashed.segments == ((times[0], times[1]), (times[2], times[3] + 1))
+    notes = read_notes(open_bag(journal.close(times[4])))
+    assert (notes.end_ns, notes.segments) == (times[4], ((times[0], times[1]), (times[2], times[4])))
+
+
+def test_a_journal_closed_in_a_pause_ends_where_the_pause_began(
+    tmp_path: Path, contract: Contract, recording: list[BagMessage]
+) -> None:
+    journal = begin(tmp_path / 'take', contract)
+    fill(journal, contract, recording[:50])
+    journal.pause(START_NS + 10**9)
+    notes = read_notes(open_bag(journal.close(START_NS + 9 * 10**9)))
+    assert (notes.end_ns, notes.segments) == (START_NS + 10**9, ((START_NS, START_NS + 10**9),))
+
+
+def test_a_crash_in_or_after_a_pause_keeps_the_stretches(
+    tmp_path: Path, contract: Contract, recording: list[BagMessage]
+) -> None:
+    journal = begin(tmp_path / 'take', contract)
+    pause_ns = recording[100].log_time_ns
+    fill(journal, contract, recording[:100])
+    journal.pause(pause_ns)
+    in_pause = journal.file_path.read_bytes()
+    journal.resume(pause_ns + 10**9)
+    fill(journal, contract, [m._replace(log_time_ns=m.log_time_ns + 10**9) for m in recording[100:200]])
+    journal.flush(START_NS + 10**10)
+    after = journal.file_path.read_bytes()
+    journal.abandon()
+    for name, content in (('in_pause', in_pause), ('after', after), ('torn', after[:-300])):
+        partial = tmp_path / f'{name}.partial'
+        partial.mkdir()
+        (partial / f'{name}_0.mcap').write_bytes(content)
+        bag = open_bag(recover(partial).path)
+        first, *others = read_notes(bag).segments
+        assert first == (START_NS, pause_ns)
+        assert others == ([] if name == 'in_pause' else [(pause_ns + 10**9, bag.bounds_ns[1] + 1)])
+
+
+@pytest.mark.parametrize('text', ['[[', '[]', '[[1]]', '[[2, 1]]', '[["1", 2]]', '7', '[[1, 3], [2, 4]]'])
+def test_pauses_that_cannot_be_true_are_refused(
+    tmp_path: Path, contract: Contract, recording: list[BagMessage], text: str
+) -> None:
+    journal = begin(tmp_path / 'take', contract)
+    fill(journal, contract, recording[:5])
+    journal._bag.note(segments=text)
+    with pytest.raises(BagError, match='note of pauses'):
+        read_notes(open_bag(journal.close(recording[5].log_time_ns)))
 
 
 def test_half_a_second_is_on_disk_at_most_late(
