@@ -22,7 +22,7 @@ from restac_ros.contract.schema import (
 )
 from restac_ros.nodes.playback import Outgoing, with_stamp
 
-CAMERA_SIZE_PX = (480, 640)
+CAMERA_SIZE_PX = (480, 640)  # height, width, as of the following
 TACTILE_SIZE_PX = (240, 320)
 # A stream's serialised message, its stamp unset, as a function of time in s.
 Pattern = Callable[[float], bytes]
@@ -41,17 +41,18 @@ _FROM_RGB = {
 }
 
 
-def camera_image(phase: float, hue: int) -> np.ndarray:
-    """uint8 [480, 640, 3] RGB: drifting stripes of one hue (0..179) and a disc on a circle; `phase` 0..1."""
-    height, width = CAMERA_SIZE_PX
+def camera_image(phase: float, hue: int, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> np.ndarray:
+    """uint8 [H, W, 3] RGB: drifting stripes of one hue (0..179) and a disc on a circle; `phase` 0..1."""
+    height, width = size_px
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    stripes = 0.5 + 0.5 * np.sin(2 * np.pi * ((columns + 0.5 * rows) / 160 - phase))
+    stripes = 0.5 + 0.5 * np.sin(2 * np.pi * (4 * (columns + 0.5 * rows) / width - phase))
     hsv = np.empty((height, width, 3), np.uint8)
     hsv[..., 0], hsv[..., 1], hsv[..., 2] = hue, 140, 60 + 160 * stripes
     image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     angle = 2 * np.pi * phase
-    centre = (round(width / 2 + 160 * math.cos(angle)), round(height / 2 + 120 * math.sin(angle)))
-    return cv2.circle(image, centre, 40, (255, 255, 255), -1, cv2.LINE_AA)
+    x, y = (0.5 + 0.25 * math.cos(angle)) * width, (0.5 + 0.25 * math.sin(angle)) * height
+    centre = (round(x), round(y))
+    return cv2.circle(image, centre, height // 12, (255, 255, 255), -1, cv2.LINE_AA)
 
 
 def tactile_image(phase: float) -> np.ndarray:
@@ -67,9 +68,9 @@ def tactile_image(phase: float) -> np.ndarray:
     return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
 
 
-def patterns_of(contract: Contract) -> dict[str, Pattern]:
-    """The pattern of every stream; images are drawn here, once."""
-    return {name: pattern(contract, name) for name in contract.streams}
+def patterns_of(contract: Contract, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> dict[str, Pattern]:
+    """The pattern of every stream, cameras' of `size_px`; everything is serialised here, once."""
+    return {name: pattern(contract, name, size_px) for name in contract.streams}
 
 
 def messages(
@@ -94,22 +95,29 @@ def _stream(spec: Stream, cdr_at: Pattern, seconds: float, start_ns: int, phase:
         yield Outgoing(due_ns, spec.topic, with_stamp(cdr_at(due_ns * 1e-9), start_ns + due_ns))
 
 
-def pattern(contract: Contract, name: str) -> Pattern:
+def pattern(contract: Contract, name: str, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> Pattern:
     """The pattern of one stream."""
     spec = contract.streams[name]
     match spec:
         case CameraStream():
             hue = 37 * list(contract.streams).index(name) % 180
-            return _images(spec, [camera_image(i / IMAGE_FRAMES, hue) for i in range(IMAGE_FRAMES)])
+            return _images(spec, [camera_image(i / IMAGE_FRAMES, hue, size_px) for i in range(IMAGE_FRAMES)])
         case TactileStream():
             return _images(spec, [tactile_image(i / IMAGE_FRAMES) for i in range(IMAGE_FRAMES)])
         case ArmJointsStream():
-            return lambda t: _joint_state(spec, READY_RAD + SWING_RAD * math.sin(2 * np.pi * t / LOOP_S))
+            return _loop(spec, lambda t: _joint_state(spec, _swinging_rad(t)))
         case GripperStream():
-            return lambda t: _joint_state(spec, _fingers_m(contract, spec, t))
+            return _loop(spec, lambda t: _joint_state(spec, _fingers_m(contract, spec, t)))
         case PoseStream():
             frame_id = spec.frame_id or contract.robot.base_frame
-            return lambda t: _pose(frame_id, t)
+            return _loop(spec, lambda t: _pose(frame_id, t))
+
+
+def _loop(spec: Stream, cdr_at: Pattern) -> Pattern:
+    """The messages of one loop, serialised beforehand: at 1 kHz that would be most of the source's work."""
+    count = max(1, round(LOOP_S * spec.rate_hz))
+    serialised = [cdr_at(LOOP_S * index / count) for index in range(count)]
+    return lambda t: serialised[int(t / LOOP_S * count) % count]
 
 
 def _images(spec: CameraStream | TactileStream, drawn: list[np.ndarray]) -> Pattern:
@@ -136,6 +144,11 @@ def _compressed(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Compress
     message = CompressedImage(format=kind, data=content.tobytes())
     message.header.frame_id = 'synthetic'
     return message
+
+
+def _swinging_rad(t: float) -> np.ndarray:
+    """Seven joint positions around the ready posture."""
+    return READY_RAD + SWING_RAD * math.sin(2 * np.pi * t / LOOP_S)
 
 
 def _fingers_m(contract: Contract, spec: GripperStream, t: float) -> np.ndarray:

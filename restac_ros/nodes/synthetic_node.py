@@ -14,6 +14,8 @@ class SyntheticParameters(SourceParameters):
     """See config/synthetic.yaml."""
 
     seconds: float = Field(gt=0, le=86_400, description='how long to publish, s')
+    camera_width_px: int = Field(ge=16, le=8192, description="width of the cameras' images")
+    camera_height_px: int = Field(ge=16, le=8192, description='their height')
 
 
 class SyntheticNode(SourceNode):
@@ -26,7 +28,8 @@ class SyntheticNode(SourceNode):
         self._patterns: dict[str, Pattern] = {}
 
     def open(self) -> dict[str, Topic]:
-        self._patterns = patterns_of(self.contract)
+        size_px = (self.parameters.camera_height_px, self.parameters.camera_width_px)
+        self._patterns = patterns_of(self.contract, size_px)
         return {spec.topic: Topic(spec.type, spec.rate_hz) for spec in self.contract.streams.values()}
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
