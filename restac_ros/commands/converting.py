@@ -14,9 +14,10 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_writer import PARTIAL
 from restac_ros.dataset.convert import OnGap
-from restac_ros.dataset.convert_many import Outcome, Progress, Request, convert_many
+from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
+from restac_ros.dataset.shards import Outcome, Request
 from restac_ros.graph import GraphError, config_file
 
 

@@ -7,55 +7,24 @@ one by one. A recording that the data set holds already is skipped: what was int
 import multiprocessing as mp
 import os
 import queue
-import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import NamedTuple
 
-from restac_ros.contract.errors import ContractError
-from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.convert import EpisodeReport, OnGap, convert_episode, embedded_contract
-from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
-from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
+from restac_ros.dataset.dataset_files import is_dataset
+from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import bag_files, converted_recordings, fingerprint
-from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.transaction import writing_lock
+from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard, shard_path, shards_folder
 
 POLL_S = 0.1
-REPORT_EVERY_ROWS = 15
 AHEAD = 1               # recordings begun besides one per process, so that none waits for an append
-
-
-@dataclass(frozen=True)
-class Request:
-    """A recording to convert; `contract` overrides its own, `fallback` stands in where it has none."""
-
-    bag: Path
-    task: str | None = None
-    contract: Contract | None = None
-    fallback: Contract | None = None
-    on_gap: OnGap = 'refuse'
-    allow_false_rate: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a request: a report, the number of the episode that it is already, or a refusal."""
-
-    bag: Path
-    report: EpisodeReport | None = None
-    already: int | None = None
-    refusal: str = ''
 
 
 class Progress(NamedTuple):
@@ -148,12 +117,12 @@ class _Meter:
 
 def _one_by_one(requests: list[Request], root: Path, meter: _Meter) -> Iterator[Outcome]:
     """The same steps in this process."""
-    with _shards_folder(root) as folder:
+    with shards_folder(root) as folder:
         for number, request in enumerate(requests):
-            shard = _shard(folder, number)
-            outcome = _make_shard(request, root, shard, partial(meter.tell, number))
+            shard = shard_path(folder, number)
+            outcome = make_shard(request, root, shard, partial(meter.tell, number))
             if outcome.report and not request.dry_run:
-                outcome = _append(request, outcome, root, shard)
+                outcome = append_made(request, outcome, root, shard)
             meter.finish(number, outcome)
             yield outcome
 
@@ -165,18 +134,19 @@ def _in_parallel(requests: list[Request], root: Path, workers: int, meter: _Mete
     context.set_forkserver_preload(['restac_ros.dataset.merge'])
     events = context.Queue()
     ours = set(mp.active_children())
-    with _shards_folder(root) as folder:
+    with shards_folder(root) as folder:
         pool = ProcessPoolExecutor(workers, context, _begin_worker, (events,))
         try:
             waiting: deque[Future[Outcome]] = deque()
             for number in range(len(requests)):
                 while len(waiting) <= workers + AHEAD - 1 and number + len(waiting) < len(requests):
                     begun = number + len(waiting)
-                    shard = _shard(folder, begun)
+                    shard = shard_path(folder, begun)
                     waiting.append(pool.submit(_in_worker, begun, requests[begun], root, shard))
                 outcome = _wait(waiting.popleft(), events, meter)
                 if outcome.report and not requests[number].dry_run:
-                    appending = pool.submit(_append, requests[number], outcome, root, _shard(folder, number))
+                    shard = shard_path(folder, number)
+                    appending = pool.submit(append_made, requests[number], outcome, root, shard)
                     outcome = _wait(appending, events, meter)
                 meter.finish(number, outcome)
                 yield outcome
@@ -193,10 +163,6 @@ def _in_parallel(requests: list[Request], root: Path, workers: int, meter: _Mete
             events.join_thread()
 
 
-def _shard(folder: Path, number: int) -> Path:
-    return folder / f'shard-{number:06d}' / 'data'
-
-
 def _wait(future: Future[Outcome], events: Queue, meter: _Meter) -> Outcome:
     while not future.done():
         try:
@@ -204,20 +170,6 @@ def _wait(future: Future[Outcome], events: Queue, meter: _Meter) -> Outcome:
         except queue.Empty:
             continue
     return future.result()
-
-
-@contextmanager
-def _shards_folder(root: Path) -> Iterator[Path]:
-    """A folder beside the data set, on the same disk, for one program at a time; removed on leaving."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    folder = root.with_name(f'.{root.name}.shards')
-    with writing_lock(root.with_name(f'{root.name}.shards')):
-        shutil.rmtree(folder, ignore_errors=True)       # what a killed program has left
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder)
 
 
 _events: Queue | None = None         # of a worker process
@@ -231,49 +183,4 @@ def _begin_worker(events: Queue) -> None:
 
 
 def _in_worker(number: int, request: Request, root: Path, shard: Path) -> Outcome:
-    return _make_shard(request, root, shard, lambda share, seconds: _events.put((number, share, seconds)))
-
-
-def _make_shard(request: Request, root: Path, shard: Path, tell: Callable[[float, float], None]) -> Outcome:
-    """Convert into a data set of its own."""
-    return _attempt(request, root if request.dry_run else shard, tell, target=root)
-
-
-def _append(request: Request, outcome: Outcome, root: Path, shard: Path) -> Outcome:
-    """What `_make_shard` made becomes part of the data set."""
-    from restac_ros.dataset.merge import ColumnsDifferError, append_shard  # loads torch
-
-    try:
-        index = append_shard(root, shard)
-    except ColumnsDifferError:
-        return _attempt(request, root, lambda share, seconds: None)
-    finally:
-        shutil.rmtree(shard.parent)
-    return replace(outcome, report=replace(outcome.report, episode_index=index, dataset=str(root)))
-
-
-def _contract_of(request: Request) -> Contract:
-    if request.contract:
-        return request.contract
-    bag = open_bag(request.bag)
-    text = read_notes(bag).contract_text
-    return request.fallback if text is None and request.fallback else embedded_contract(bag, text)
-
-
-def _attempt(
-    request: Request, place: Path, tell: Callable[[float, float], None], target: Path | None = None
-) -> Outcome:
-    """Convert into the data set at `place`, a shard for `target`; a bad recording becomes a refusal."""
-    def progress(done: int, total: int) -> None:
-        if done % REPORT_EVERY_ROWS == 0 or done == total:
-            tell(done / total, done / contract.fps)
-
-    try:
-        contract = _contract_of(request)
-        if target and is_dataset(target):
-            check_appendable(target, contract, streams_of(target, contract))
-        report = convert_episode(request.bag, contract, place, request.task, progress, on_gap=request.on_gap,
-                                 allow_false_rate=request.allow_false_rate, dry_run=request.dry_run)
-    except (BagError, ContractError, ConversionError) as error:
-        return Outcome(request.bag, refusal=str(error))
-    return Outcome(request.bag, report)
+    return make_shard(request, root, shard, lambda share, seconds: _events.put((number, share, seconds)))
