@@ -6,12 +6,14 @@ turn the same list into launch actions.
 
 import difflib
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = 'restac_ros'
 SOURCES = ('none', 'bag', 'synthetic')
+MAX_RESTARTS = 3
 
 ParameterValue = bool | int | float | str
 
@@ -29,6 +31,8 @@ class Process:
         parameters: ROS parameters on top of the node's defaults, which it reads from `config/<node>.yaml`.
         parameter_file: the user's own ROS parameter file, applied before `parameters`.
         ends_run: the run is over, and in order, when this process ends.
+        vital: the run ends when this process ends by itself; otherwise it is started again, `MAX_RESTARTS`
+            times at most, and the run goes on.
         patience_s: how long it may take to stop; the recorder finishes an episode then.
     """
 
@@ -36,6 +40,7 @@ class Process:
     parameters: Mapping[str, ParameterValue]
     parameter_file: Path | None = None
     ends_run: bool = False
+    vital: bool = True
     patience_s: float = 15.0
 
     @property
@@ -110,6 +115,26 @@ def config_file(name: str) -> Path:
     return package_prefix() / 'share' / PACKAGE / 'config' / name
 
 
+def command(process: Process) -> list[str]:
+    """Command line of one node, as `ros2 run` would build it."""
+    program = package_prefix() / 'lib' / PACKAGE / process.executable
+    line = [sys.executable, str(program), '--ros-args', '-r', f'__node:={process.executable}']
+    if process.parameter_file:
+        line += ['--params-file', str(process.parameter_file)]
+    for name, value in process.parameters.items():
+        line += ['-p', f'{name}:={_yaml(value)}']
+    return line
+
+
+def _yaml(value: object) -> str:
+    """A value as rcl's YAML parser reads it back: strings quoted, so that '1' or 'yes' stay strings."""
+    if isinstance(value, bool):
+        return 'true' if value else 'false'
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return repr(value)
+
+
 def processes(run: Run) -> list[Process]:
     """The processes of a run, those that listen before the one that speaks.
 
@@ -125,9 +150,10 @@ def processes(run: Run) -> list[Process]:
     complete = len(listeners)  # those that take every stream, which a source waits for
     if run.sessions is not None:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
-        listeners.insert(0, _process(run, 'session_log_node', parameters))  # hears the others' last words
+        log = _process(run, 'session_log_node', parameters, vital=False)
+        listeners.insert(0, log)  # stops last, and so hears the others' last words
     if run.view:
-        listeners.append(_process(run, 'gate_view_node', {}))
+        listeners.append(_process(run, 'gate_view_node', {}, vital=False))
     if run.execute:
         listeners.append(_process(run, 'streamer_node', {}))
     if run.source != 'none':

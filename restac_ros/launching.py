@@ -9,8 +9,10 @@ from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from restac_ros.graph import PACKAGE, Process, Run, processes
+from restac_ros.graph import MAX_RESTARTS, PACKAGE, Process, Run, processes
 from restac_ros.supervise import environment
+
+RESPAWN_DELAY_S = 1.0
 
 
 def arguments(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
@@ -43,6 +45,11 @@ def actions(run: Run) -> list[Action]:
 
 def _node(process: Process) -> Node:
     over = 'has played everything' if process.ends_run else 'ended'
+    ending = [
+        LogInfo(msg=f'{process.executable} {over}: stopping the others'),
+        EmitEvent(event=Shutdown(reason=f'{process.executable} {over}')),
+    ]
+    restarting = {'respawn': True, 'respawn_delay': RESPAWN_DELAY_S, 'respawn_max_retries': MAX_RESTARTS}
     return Node(
         package=PACKAGE,
         executable=process.executable,
@@ -55,8 +62,5 @@ def _node(process: Process) -> Node:
         # launch would send SIGTERM after 5 s: the recorder is turning a journal into an episode then
         sigterm_timeout=str(process.patience_s),
         sigkill_timeout=str(process.patience_s),
-        on_exit=[
-            LogInfo(msg=f'{process.executable} {over}: stopping the others'),
-            EmitEvent(event=Shutdown(reason=f'{process.executable} {over}')),
-        ],
+        **({'on_exit': ending} if process.vital else restarting),
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from restac_ros.graph import PACKAGE, Process, package_prefix
+from restac_ros.graph import MAX_RESTARTS, Process, command
 
 POLL_S = 0.1
 INTERRUPTS_TO_KILL = 3
@@ -23,26 +23,6 @@ class Ending:
     reason: str
 
 
-def command(process: Process) -> list[str]:
-    """Command line of one node, as `ros2 run` would build it."""
-    program = package_prefix() / 'lib' / PACKAGE / process.executable
-    line = [sys.executable, str(program), '--ros-args', '-r', f'__node:={process.executable}']
-    if process.parameter_file:
-        line += ['--params-file', str(process.parameter_file)]
-    for name, value in process.parameters.items():
-        line += ['-p', f'{name}:={_yaml(value)}']
-    return line
-
-
-def _yaml(value: object) -> str:
-    """A value as rcl's YAML parser reads it back: strings quoted, so that '1' or 'yes' stay strings."""
-    if isinstance(value, bool):
-        return 'true' if value else 'false'
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return repr(value)
-
-
 def environment(publishes_sensor_topics: bool) -> dict[str, str]:
     """The nodes' environment. A played bag stays on this machine: its topics carry the real robot's names."""
     env = dict(os.environ)
@@ -51,13 +31,26 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
     return env
 
 
+@dataclass
+class _Child:
+    process: Process
+    running: subprocess.Popen
+    restarts: int = 0
+    left: bool = False  # it has ended, and that is that
+
+
 class Supervisor:
-    """Starts processes, waits until the run is over, stops the rest: in order."""
+    """Starts processes, waits until the run is over, stops the rest: in order.
+
+    A vital process that ends by itself ends the run; the streamer, told to stop, ramps to a hold first. One
+    that isn't vital is started again, at most `MAX_RESTARTS` times: a run is not lost for its picture.
+    """
 
     def __init__(self, processes: Sequence[Process], directory: Path) -> None:
         self._processes = list(processes)
         self._directory = directory
-        self._children: list[tuple[Process, subprocess.Popen]] = []
+        self._children: list[_Child] = []
+        self._env: dict[str, str] = {}
         self._interrupts = 0
         self._wake = threading.Event()
 
@@ -68,20 +61,21 @@ class Supervisor:
             number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)
         }
         try:
-            env = environment(any(p.ends_run for p in self._processes))
+            self._env = environment(any(p.ends_run for p in self._processes))
             for process in self._processes:
-                # A session of its own: a Ctrl-C in the terminal reaches us only, and we pass it on in order.
-                child = subprocess.Popen(command(process), env=env, start_new_session=True)
-                self._children.append((process, child))
-            ending = self._watch()
-            return self._stop_all(ending)
+                self._children.append(_Child(process, self._start(process)))
+            return self._stop_all(self._watch())
         finally:
-            for _, child in self._children:
-                if child.poll() is None:
-                    child.kill()
-                    child.wait()
+            for child in self._children:
+                if child.running.poll() is None:
+                    child.running.kill()
+                    child.running.wait()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def _start(self, process: Process) -> subprocess.Popen:
+        # A session of its own: a Ctrl-C in the terminal reaches us only, and we pass it on in order.
+        return subprocess.Popen(command(process), env=self._env, start_new_session=True)
 
     def _interrupted(self, *_: object) -> None:
         self._interrupts += 1
@@ -93,38 +87,57 @@ class Supervisor:
 
     def _watch(self) -> Ending:
         while not self._interrupts:
-            for process, child in self._children:
-                code = child.poll()
+            for child in self._children:
+                code = None if child.left else child.running.poll()
                 if code is None:
                     continue
+                process = child.process
                 if process.ends_run and code == 0:
                     return Ending(0, f'{process.executable} has played everything')
                 what = f'{process.executable} ended by itself with {_describe(code)}'
-                return Ending(1, f'{what}: its messages above say why')
+                if process.vital:
+                    return Ending(1, f'{what}: its messages above say why')
+                self._go_on_without(child, what, start_again=code != 0)
             self._pause()
         return Ending(130, 'interrupted')
 
+    def _go_on_without(self, child: _Child, what: str, start_again: bool) -> None:
+        """The run needs it not: start it again unless it ended in order, or too often."""
+        child.left = not start_again or child.restarts >= MAX_RESTARTS
+        if child.left:
+            after = f' after {child.restarts} restarts' if child.restarts else ''
+            print(f'*** {what}{after}: the run goes on without it', file=sys.stderr, flush=True)
+            return
+        child.restarts += 1
+        print(
+            f'*** {what}: the run goes on, it is started again ({child.restarts} of {MAX_RESTARTS})',
+            file=sys.stderr,
+            flush=True,
+        )
+        child.running = self._start(child.process)
+
     def _stop_all(self, ending: Ending) -> Ending:
         # The speaker, who was started last, is told first; then all finish side by side.
-        for _, child in reversed(self._children):
-            if child.poll() is None:
-                child.send_signal(signal.SIGINT)
-        for process, child in self._children:
-            self._wait(process, child)
-            code = child.returncode
-            if code != 0 and ending.code == 0:
+        for child in reversed(self._children):
+            if child.running.poll() is None:
+                child.running.send_signal(signal.SIGINT)
+        for child in self._children:
+            self._wait(child.process, child.running)
+            code = child.running.returncode
+            if code != 0 and ending.code == 0 and not child.left:
                 ending = Ending(
-                    1, f'{process.executable} stopped with {_describe(code)}: its messages above say why'
+                    1,
+                    f'{child.process.executable} stopped with {_describe(code)}: its messages above say why',
                 )
         return ending
 
-    def _wait(self, process: Process, child: subprocess.Popen) -> None:
+    def _wait(self, process: Process, running: subprocess.Popen) -> None:
         ticks_left = process.patience_s / POLL_S
-        while child.poll() is None:
+        while running.poll() is None:
             ticks_left -= 1
             if ticks_left <= 0 or self._interrupts >= INTERRUPTS_TO_KILL:
-                child.kill()
-                child.wait()
+                running.kill()
+                running.wait()
                 return
             self._pause()
 

@@ -62,6 +62,14 @@ def test_the_session_log_starts_first_to_stop_last(installed: Path, tmp_path: Pa
     assert listed[-1].parameters['wait_subscribers'] == 1
 
 
+def test_a_run_does_not_end_for_its_picture_or_its_log(installed: Path, tmp_path: Path) -> None:
+    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'view': True}
+    listed = processes(run_with(tmp_path, sessions=tmp_path / 's', record=tmp_path / 'd', **options))
+    vital = {process.executable for process in listed if process.vital}
+    assert vital == {'policy_node', 'recorder_node', 'streamer_node'}
+    assert listed[-1].executable == 'streamer_node', 'told first to stop, so that it holds first'
+
+
 def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
     listed = processes(
         run_with(

@@ -61,6 +61,51 @@ def test_a_process_that_dies_ends_the_run_and_is_named(programs: Path, tmp_path:
     assert (programs / 'listener.stopped').exists()
 
 
+DYING = """
+import os, pathlib, signal, sys
+with pathlib.Path(sys.argv[0]).with_suffix('.starts').open('a') as file:
+    file.write('x')
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+PATIENT = """
+import pathlib, sys, threading
+starts = pathlib.Path(sys.argv[0]).with_name('picture.starts')
+while not starts.exists() or len(starts.read_text()) < 4:
+    threading.Event().wait(0.01)
+"""
+
+
+def test_a_process_that_is_not_vital_is_started_again_and_the_run_goes_on(
+    programs: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    listed = [
+        process(programs, 'picture', DYING, vital=False),
+        process(programs, 'speaker', PATIENT, ends_run=True),
+    ]
+    ending = Supervisor(listed, tmp_path / 'run').run()
+    assert (ending.code, ending.reason) == (0, 'speaker has played everything')
+    assert (programs / 'picture.starts').read_text() == 'xxxx', 'once, and three times again'
+    said = capfd.readouterr().err
+    assert 'picture ended by itself with signal SIGKILL: the run goes on' in said
+    assert '(3 of 3)' in said
+
+
+def test_one_that_is_not_vital_may_end_in_order(
+    programs: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    done = """
+    import pathlib, signal, sys
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pathlib.Path(sys.argv[0]).with_name('listener.ready').touch()
+    """
+    listed = [
+        process(programs, 'picture', done, vital=False),
+        process(programs, 'speaker', SPEAKER, ends_run=True),
+    ]
+    assert Supervisor(listed, tmp_path / 'run').run().code == 0
+    assert 'started again' not in capfd.readouterr().err
+
+
 def test_an_interrupt_stops_everything_in_order(programs: Path, tmp_path: Path) -> None:
     process(programs, 'listener', LISTENER)
     program = f"""
