@@ -1,12 +1,16 @@
 """`restac-ros bench`: figures to compare, with targets where there are some."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import subcommand
 
 from restac_ros.commands.paths import absolute
+from restac_ros.graph import GraphError
+
+Compression = Literal['none', 'lz4', 'zstd']
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,51 @@ class ModelBench:
 
 
 @dataclass(frozen=True)
+class RecordBench:
+    """Losses, CPU, memory and disk of the recorder, with a source at full rate: what is recorded is removed.
+
+    Takes `seconds` and half a minute. The two standard runs: the defaults (2.5 minutes, 14 GB of free disk)
+    and `--seconds 900 --size 320x240` (16 minutes, 26 GB).
+    """
+
+    seconds: float = 120.0
+    """How long to record."""
+    size: str = '640x480'
+    """Width and height of the cameras' images, px."""
+    compression: Compression = 'none'
+    """Of the journal."""
+    contract: Path | None = None
+    """Streams to record; default: the installed contract."""
+    directory: Path = Path('runs')
+    """Where to record to."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when a target is missed."""
+        from restac_ros.bench.recorder import RecorderWish, main
+
+        wish = RecorderWish(self.seconds, size_px(self.size), self.compression, absolute(self.contract))
+        return main(wish, absolute(self.directory), self.json)
+
+
+def size_px(text: str) -> tuple[int, int]:
+    """Width and height from a text like 640x480; GraphError for others."""
+    match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)
+    if match is None:
+        raise GraphError(f'size is {text!r}, expected WIDTHxHEIGHT in px, such as 640x480')
+    return int(match[1]), int(match[2])
+
+
+@dataclass(frozen=True)
 class Bench:
     """Benchmarks: figures to compare, with targets where there are some."""
 
-    what: Annotated[NodeBench, subcommand('node')] | Annotated[ModelBench, subcommand('model')]
+    what: (
+        Annotated[NodeBench, subcommand('node')]
+        | Annotated[ModelBench, subcommand('model')]
+        | Annotated[RecordBench, subcommand('record')]
+    )
 
     def run(self) -> int:
         """Exit status."""

@@ -1,0 +1,167 @@
+"""A benchmark's child processes: on a ROS domain of their own, watched while they run, and surely ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from restac_ros.dataset.journal import check_free_disk
+from restac_ros.graph import GraphError, Process
+from restac_ros.supervise import command, environment
+
+SAMPLE_PERIOD_S = 0.1
+SHOWN_LOG_BYTES = 4_000
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process and its descendants have used at `time_s` (monotonic): CPU seconds, resident bytes."""
+
+    time_s: float
+    cpu_s: float
+    rss_bytes: int
+
+
+class Watch:
+    """Samples a process and its descendants from a thread, while the block lasts; `samples` grows.
+
+    The CPU time of descendants that have ended stays counted, short of their last tenth of a second.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.samples: list[Usage] = []
+        self._process = psutil.Process(pid)
+        self._cpu_s: dict[tuple[int, float], float] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='watch', daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds so far."""
+        return sum(self._cpu_s.values())
+
+    def between(self, begin_s: float, end_s: float) -> list[Usage]:
+        """Samples of a stretch of time.
+
+        Raises:
+            GraphError: fewer than two.
+        """
+        window = [sample for sample in self.samples if begin_s <= sample.time_s <= end_s]
+        if len(window) < 2:
+            raise GraphError(f'only {len(window)} samples in {end_s - begin_s:.1f} s: measure for longer')
+        return window
+
+    def _run(self) -> None:
+        while not self._ended.wait(SAMPLE_PERIOD_S):
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            resident = sum(self._look_at(member) for member in family)
+            self.samples.append(Usage(time.monotonic(), self.cpu_s, resident))
+
+    def _look_at(self, member: psutil.Process) -> int:
+        try:
+            with member.oneshot():
+                times = member.cpu_times()
+                self._cpu_s[(member.pid, member.create_time())] = times.user + times.system
+                return member.memory_info().rss
+        except psutil.NoSuchProcess:
+            return 0
+
+
+def cpu_share(window: list[Usage]) -> float:
+    """Of one core, between the first and the last sample."""
+    return (window[-1].cpu_s - window[0].cpu_s) / (window[-1].time_s - window[0].time_s)
+
+
+@contextmanager
+def scratch(parent: Path, needed_bytes: int) -> Iterator[Path]:
+    """A folder in `parent` with so much room; removed whatever happens, also on Ctrl-C and SIGTERM.
+
+    Raises:
+        JournalError: too little free disk.
+    """
+    check_free_disk(parent, needed_bytes)
+    parent.mkdir(parents=True, exist_ok=True)
+    usual = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        with tempfile.TemporaryDirectory(prefix='restac-bench-', dir=parent) as folder:
+            yield Path(folder)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+@contextmanager
+def started(process: Process, log: Path) -> Iterator[subprocess.Popen]:
+    """A node as a process, which writes what it says to `log`; killed if it still runs at the end."""
+    # A domain of our own: drivers that run on this machine are neither heard nor disturbed.
+    env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)}
+    with log.open('wb') as said:
+        child = subprocess.Popen(
+            command(process), env=env, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield child
+    finally:
+        end_family(child)
+
+
+def end_family(child: subprocess.Popen) -> None:
+    """Kill a process and all that it has started, as a power cut would."""
+    try:
+        family = psutil.Process(child.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    if child.poll() is None:
+        child.kill()
+    for member in family:
+        if member.is_running():
+            member.kill()
+    child.wait()
+
+
+def ended_in_order(name: str, child: subprocess.Popen, log: Path, timeout_s: float) -> None:
+    """Wait for a process to end by itself.
+
+    Raises:
+        GraphError: it does not, or with another status than 0.
+    """
+    try:
+        status: int | str = child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        status = f'nothing within {timeout_s:g} s'
+    if status != 0:
+        said = log.read_bytes()[-SHOWN_LOG_BYTES:].decode(errors='replace')
+        raise GraphError(f'{name} ended with {status}, expected status 0; it said:\n{said}')
+
+
+def summary_of(process: Process) -> dict[str, Any]:
+    """What a node has left behind at its end.
+
+    Raises:
+        GraphError: nothing.
+    """
+    try:
+        return json.loads(process.summary_file.read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise GraphError(f'{process.executable} has left no summary in {process.summary_file}') from None

@@ -1,0 +1,291 @@
+"""What recording costs: losses, CPU, memory, disk, with the real node and a source at full rate.
+
+The recorder must lose nothing, use less than half a core, and keep its memory, for as long as one records.
+"""
+
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from restac_ros.bench.processes import Usage, Watch, cpu_share, ended_in_order, scratch, started, summary_of
+from restac_ros.bench.table import Row, show, write_json
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag_writer import Compression
+from restac_ros.graph import GraphError, Process, config_file
+
+MAX_CPU_SHARE = 0.50
+MAX_GROWTH_MB = 24.0  # after the warm-up; the file's own index takes about 1 kB per chunk of 768 kB
+WARM_UP = 0.2  # of the time: shared memory and queues are touched for the first time
+MARGIN_S = 0.5
+STOP_TIMEOUT_S = 180.0
+FILE_POLL_S = 0.02
+MIN_FILE_BYTES = 64_000  # what stands in a file before its first message
+SPARE_BYTES = 3 * 10**9  # the recorder itself stops when 2 GB are left
+TACTILE_BYTES = 240 * 320 * 3
+SMALL_BYTES = 600  # a joint state with names, in the file
+
+
+@dataclass(frozen=True)
+class RecorderWish:
+    """What to record: `seconds`, of cameras with `size_px` (width, height)."""
+
+    seconds: float
+    size_px: tuple[int, int]
+    compression: Compression
+    contract: Path | None = None
+
+    @property
+    def contract_file(self) -> Path:
+        """The contract's file."""
+        return self.contract or config_file('contract.yaml')
+
+    def expected_bytes(self, contract: Contract) -> int:
+        """How large the journal will be, if nothing is compressed."""
+        sizes = {'camera': self.size_px[0] * self.size_px[1] * 3, 'tactile': TACTILE_BYTES}
+        rate = sum(spec.rate_hz * sizes.get(spec.role, SMALL_BYTES) for spec in contract.streams.values())
+        return round(rate * self.seconds)
+
+
+@dataclass(frozen=True)
+class StreamFigures:
+    """Messages of a stream: sent by the source, heard by the recorder, written, dropped, found in the bag."""
+
+    published: int
+    received: int
+    written: int
+    dropped: int
+    in_bag: int
+
+
+@dataclass(frozen=True)
+class RecorderFigures:
+    """What came out. Shares are of one core, memory is resident and in MB, `slope` in MB per minute."""
+
+    seconds: float
+    size_px: tuple[int, int]
+    compression: str
+    streams: dict[str, StreamFigures]
+    cpu_share: float
+    source_cpu_share: float
+    memory_begin_mb: float
+    memory_warm_mb: float
+    memory_end_mb: float
+    memory_peak_mb: float
+    memory_slope_mb_per_min: float
+    written_mb_per_s: float
+    file_mb: float
+    file_still_max_ms: float
+    source_late_max_ms: float
+    closing_s: float
+    load_average: float
+
+    @property
+    def lost(self) -> int:
+        """Messages that were sent and are not in the bag."""
+        return sum(stream.published - stream.in_bag for stream in self.streams.values())
+
+    @property
+    def missed(self) -> list[str]:
+        """Targets that are missed, in words."""
+        found = []
+        for name, stream in self.streams.items():
+            if len({stream.published, stream.received, stream.written, stream.in_bag}) > 1 or stream.dropped:
+                found.append(f'{name}: {stream}, expected the same number everywhere')
+        if self.cpu_share >= MAX_CPU_SHARE:
+            found.append(f'{self.cpu_share:.0%} of a core, expected < {MAX_CPU_SHARE:.0%}')
+        if (growth := self.memory_end_mb - self.memory_warm_mb) >= MAX_GROWTH_MB:
+            found.append(f'memory grew by {growth:.0f} MB, expected < {MAX_GROWTH_MB:g} MB')
+        return found
+
+
+def main(wish: RecorderWish, directory: Path, json_file: Path | None = None) -> int:
+    """Run, print a table, write JSON if asked; 1 when a target is missed. What is recorded is removed.
+
+    Raises:
+        GraphError: a node did not do its part.
+        JournalError: too little free disk in `directory`.
+    """
+    expected = wish.expected_bytes(load_contract(wish.contract_file))
+    with scratch(directory, expected + SPARE_BYTES) as folder:
+        figures = measure(wish, folder)
+    show(_title(wish), _rows(figures), figures.missed)
+    write_json(json_file, asdict(figures) | {'missed': figures.missed})
+    return 1 if figures.missed else 0
+
+
+def measure(wish: RecorderWish, folder: Path) -> RecorderFigures:
+    """Record into `folder` what a source publishes, and look at what both leave behind.
+
+    Raises:
+        GraphError: a node did not do its part.
+    """
+    recorder, source = _processes(wish, folder)
+    logs = [folder / f'{process.executable}.log' for process in (recorder, source)]
+    with (
+        started(recorder, logs[0]) as listening,
+        Watch(listening.pid) as heard,
+        started(source, logs[1]) as speaking,
+        Watch(speaking.pid) as said,
+        FileWatch(folder / 'journals') as file,
+    ):
+        ended_in_order('the source', speaking, logs[1], wish.seconds + STOP_TIMEOUT_S)
+        ended_s = time.monotonic()
+        listening.send_signal(signal.SIGINT)
+        ended_in_order('the recorder', listening, logs[0], STOP_TIMEOUT_S)
+        closing_s = time.monotonic() - ended_s
+    window = (file.begun_s + MARGIN_S, file.begun_s + wish.seconds - MARGIN_S)
+    written = summary_of(recorder)
+    published = summary_of(source)
+    memory = _memory(heard.between(*window))
+    return RecorderFigures(
+        seconds=wish.seconds,
+        size_px=wish.size_px,
+        compression=wish.compression,
+        streams=_streams(load_contract(wish.contract_file), published, written),
+        cpu_share=cpu_share(heard.between(*window)),
+        source_cpu_share=cpu_share(said.between(*window)),
+        **memory,
+        memory_peak_mb=max(sample.rss_bytes for sample in heard.samples) / 1e6,
+        written_mb_per_s=written['bytes'] / wish.seconds / 1e6,
+        file_mb=sum(path.stat().st_size for path in Path(written['journal']).iterdir()) / 1e6,
+        file_still_max_ms=file.longest_still_s() * 1e3,
+        source_late_max_ms=published['late_max_ms'],
+        closing_s=closing_s,
+        load_average=os.getloadavg()[0],
+    )
+
+
+class FileWatch:
+    """When the journal's file grew: from a thread, while the block lasts."""
+
+    def __init__(self, journals: Path) -> None:
+        self._journals = journals
+        self._grown_s: list[float] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='file watch', daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def begun_s(self) -> float:
+        """When the first messages reached the file.
+
+        Raises:
+            GraphError: none has.
+        """
+        if not self._grown_s:
+            raise GraphError(f'nothing was recorded into {self._journals}')
+        return self._grown_s[0]
+
+    def longest_still_s(self) -> float:
+        """The longest time between the first and the last message in which nothing reached the file."""
+        return max((after - before for before, after in pairwise(self._grown_s)), default=0.0)
+
+    def _run(self) -> None:
+        size = MIN_FILE_BYTES
+        while not self._ended.wait(FILE_POLL_S):
+            found = sum(path.stat().st_size for path in self._journals.glob('*.partial/*.mcap'))
+            if found > size:
+                size = found
+                self._grown_s.append(time.monotonic())
+
+
+def _processes(wish: RecorderWish, folder: Path) -> tuple[Process, Process]:
+    shared = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
+    recorder = {
+        'summary_file': str(folder / 'recorder.json'),
+        'journal_dir': str(folder / 'journals'),
+        'task': 'bench',
+        'autostart_recording': True,
+        'compression': wish.compression,
+    }
+    source = {
+        'summary_file': str(folder / 'source.json'),
+        'seconds': float(wish.seconds),
+        'wait_subscribers': 1,
+        'camera_width_px': wish.size_px[0],
+        'camera_height_px': wish.size_px[1],
+    }
+    return Process('recorder_node', shared | recorder), Process('synthetic_node', shared | source)
+
+
+def _streams(contract: Contract, source: Mapping, recorder: Mapping) -> dict[str, StreamFigures]:
+    if not recorder['journal']:
+        raise GraphError('the recorder has not recorded: see recorder_node.log')
+    topics = open_bag(recorder['journal']).topics
+    return {
+        name: StreamFigures(
+            source['streams'].get(name, 0),
+            recorder['received'][name],
+            recorder['written'][name],
+            recorder['dropped'][name],
+            topics[spec.topic].count,
+        )
+        for name, spec in contract.streams.items()
+    }
+
+
+def _memory(samples: list[Usage]) -> dict[str, float]:
+    """Resident memory in MB: at the beginning, after the warm-up and at the end (medians of a tenth each)."""
+    begin_s, end_s = samples[0].time_s, samples[-1].time_s
+    warm = [sample for sample in samples if sample.time_s >= begin_s + WARM_UP * (end_s - begin_s)]
+    tenth = max(1, len(warm) // 10)
+    minutes = np.array([(sample.time_s - begin_s) / 60 for sample in warm])
+    slope, _ = np.polyfit(minutes, [sample.rss_bytes / 1e6 for sample in warm], 1)
+    return {
+        'memory_begin_mb': samples[0].rss_bytes / 1e6,
+        'memory_warm_mb': statistics.median(sample.rss_bytes for sample in warm[:tenth]) / 1e6,
+        'memory_end_mb': statistics.median(sample.rss_bytes for sample in warm[-tenth:]) / 1e6,
+        'memory_slope_mb_per_min': float(slope),
+    }
+
+
+def _title(wish: RecorderWish) -> str:
+    width, height = wish.size_px
+    return f'recorder, {wish.seconds:g} s, cameras {width}x{height}, compression {wish.compression}'
+
+
+def _rows(figures: RecorderFigures) -> list[Row]:
+    rows = [
+        (
+            f'{name}: sent / received / written / dropped',
+            f'{stream.published} / {stream.received} / {stream.written} / {stream.dropped}',
+            'none lost',
+        )
+        for name, stream in figures.streams.items()
+    ]
+    growth = figures.memory_end_mb - figures.memory_warm_mb
+    return [
+        *rows,
+        ('messages lost', str(figures.lost), '0'),
+        ('recorder, share of a core', f'{figures.cpu_share:.0%}', f'< {MAX_CPU_SHARE:.0%}'),
+        ('source, share of a core', f'{figures.source_cpu_share:.0%}', ''),
+        ('source, latest message', f'{figures.source_late_max_ms:.0f} ms late', ''),
+        ('memory at the beginning', f'{figures.memory_begin_mb:.0f} MB', ''),
+        ('memory after the warm-up', f'{figures.memory_warm_mb:.0f} MB', ''),
+        ('memory at the end', f'{figures.memory_end_mb:.0f} MB ({growth:+.1f})', f'< +{MAX_GROWTH_MB:g} MB'),
+        ('memory, slope after the warm-up', f'{figures.memory_slope_mb_per_min:+.2f} MB/min', ''),
+        ('memory, peak', f'{figures.memory_peak_mb:.0f} MB', ''),
+        ('written', f'{figures.written_mb_per_s:.1f} MB/s', ''),
+        ('file', f'{figures.file_mb:.0f} MB', ''),
+        ('longest time in which the file did not grow', f'{figures.file_still_max_ms:.0f} ms', ''),
+        ('closing and checking', f'{figures.closing_s:.1f} s', ''),
+        ('load average of the machine', f'{figures.load_average:.1f}', ''),
+    ]
