@@ -76,8 +76,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
 }
 
 # One file per rule-breaking library: torch only reads other people's checkpoints, orbax reads whole chunks
-# (more memory than a full-size checkpoint may take), matplotlib is too slow to draw live.
+# (more memory than a full-size checkpoint may take), matplotlib is too slow to draw live, ray is an extra.
 ONLY_HERE = {
+    ('dataset', 'ray'): 'dataset/ray_engine.py',
     ('model', 'tensorstore'): 'model/checkpoint/array_store.py',
     ('model', 'torch'): 'model/tactile/lightning.py',
     ('model', 'zstandard'): 'model/checkpoint/array_store.py',

@@ -15,3 +15,7 @@ class ConversionError(ValueError):
 
 class DatasetError(ValueError):
     """A data set cannot take this episode, or is not in the state it claims."""
+
+
+class EngineError(RuntimeError):
+    """Recordings cannot be converted where it was asked for: a worker died, or there is no such cluster."""

@@ -17,7 +17,7 @@ from restac_ros.dataset import convert_many as module
 from restac_ros.dataset import merge
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.convert_many import Progress, convert_many
-from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.errors import DatasetError, EngineError
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.shards import Outcome, Request
@@ -192,7 +192,7 @@ def test_a_killed_worker_is_told_and_loses_nothing_that_is_complete(
     assert next(started).report
     for worker in set(multiprocessing.active_children()) - others:
         worker.kill()
-    with pytest.raises(DatasetError, match='a worker died'):
+    with pytest.raises(EngineError, match='a worker died'):
         list(started)
     assert open_dataset(root).num_episodes == 1
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith('.lock')) == ['demos']

@@ -1,0 +1,157 @@
+"""Where the shards of a conversion are made: in this process, in several, or on a Ray cluster.
+
+All run the same function, `shards.make_shard`; an engine only says where, and brings back how far it is.
+"""
+
+import multiprocessing as mp
+import os
+import queue
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import Literal, Protocol
+
+from restac_ros.dataset.errors import EngineError
+from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard
+
+EngineKind = Literal['processes', 'ray']
+Tell = Callable[[int, float, float], None]      # number of the recording, its share done (0..1), s of episode
+POLL_S = 0.1
+AHEAD = 1               # recordings begun besides one per worker, so that none waits for an append
+
+
+class Engine(Protocol):
+    """Makes shards; `ahead` of them are begun before the first is waited for."""
+
+    ahead: int
+
+    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+        """Begin `make_shard` for the recording of this number."""
+
+    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+        """Begin `append_made`."""
+
+    def wait(self, future: Future[Outcome]) -> Outcome:
+        """The outcome, once it is there; tells meanwhile how far all recordings are.
+
+        Raises:
+            DatasetError, OSError: what the function raised.
+            EngineError: its worker died.
+        """
+
+
+def start_engine(
+    kind: EngineKind, workers: int | None, most: int, ray_address: str | None, tell: Tell
+) -> AbstractContextManager[Engine]:
+    """An engine with `workers` (None: all that there are), of which at most `most` have work.
+
+    Leaving its block ends what is still under way.
+
+    Raises:
+        EngineError: there is no such engine here.
+    """
+    if kind == 'ray' and most:
+        from restac_ros.dataset.ray_engine import ray_engine
+
+        return ray_engine(ray_address, workers, most, tell)
+    workers = min(workers or len(os.sched_getaffinity(0)), most)
+    return _processes(workers, tell) if workers > 1 else _here(tell)
+
+
+class _Here:
+    """Everything at once, in this process."""
+
+    ahead = 1
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+
+    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+        return done(make_shard(request, root, shard, partial(self.tell, number)))
+
+    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+        return done(append_made(request, outcome, root, shard))
+
+    def wait(self, future: Future[Outcome]) -> Outcome:
+        return future.result()
+
+
+@contextmanager
+def _here(tell: Tell) -> Iterator[Engine]:
+    yield _Here(tell)
+
+
+def done(outcome: Outcome) -> Future[Outcome]:
+    """A future that has its result."""
+    future: Future[Outcome] = Future()
+    future.set_result(outcome)
+    return future
+
+
+def wait_telling(future: Future[Outcome], events: 'Queue', tell: Tell) -> Outcome:
+    """The result; meanwhile what workers put into a queue, in Python's or Ray's kind, is told."""
+    while not future.done():
+        try:
+            tell(*events.get(timeout=POLL_S))
+        except queue.Empty:
+            continue
+    return future.result()
+
+
+class _Processes:
+    """A pool of processes; appends run there too, where LeRobot is loaded."""
+
+    def __init__(self, pool: ProcessPoolExecutor, events: Queue, workers: int, tell: Tell) -> None:
+        self.pool, self.events, self.tell = pool, events, tell
+        self.ahead = workers + AHEAD
+
+    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+        return self.pool.submit(_in_worker, number, request, root, shard)
+
+    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+        return self.pool.submit(append_made, request, outcome, root, shard)
+
+    def wait(self, future: Future[Outcome]) -> Outcome:
+        return wait_telling(future, self.events, self.tell)
+
+
+@contextmanager
+def _processes(workers: int, tell: Tell) -> Iterator[Engine]:
+    # Forking from a clean server: threads of this process do no harm, LeRobot is loaded once.
+    context = mp.get_context('forkserver')
+    context.set_forkserver_preload(['restac_ros.dataset.merge'])
+    events = context.Queue()
+    ours = set(mp.active_children())
+    pool = ProcessPoolExecutor(workers, context, _begin_worker, (events,))
+    try:
+        yield _Processes(pool, events, workers, tell)
+    except BrokenProcessPool as error:
+        raise EngineError('a worker died, perhaps for want of memory. What is complete is kept: start again, '
+                          'with fewer workers.') from error
+    except BaseException:
+        for child in set(mp.active_children()) - ours:
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        events.close()
+        events.join_thread()
+
+
+_events: Queue | None = None         # of a worker process
+
+
+def _begin_worker(events: Queue) -> None:
+    global _events    # a pool's initialiser can leave nothing behind in another way
+    _events = events
+    os.environ.setdefault('HF_HUB_OFFLINE', '1')
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent ends its workers
+
+
+def _in_worker(number: int, request: Request, root: Path, shard: Path) -> Outcome:
+    return make_shard(request, root, shard, lambda share, seconds: _events.put((number, share, seconds)))

@@ -1,0 +1,119 @@
+"""Shards made by tasks of a Ray cluster, or of a Ray started on this machine for as long as it is needed.
+
+Recordings and data set lie on a file system that all hosts see under the same paths. Appending stays with
+this process: one host holds the data set's lock.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+from restac_ros.dataset.engines import AHEAD, Engine, Tell, done, wait_telling
+from restac_ros.dataset.errors import EngineError
+from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard
+
+try:
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+    from ray.util.queue import Queue
+except ImportError as error:
+    raise EngineError("Ray is not installed here. Install it (`pip install 'restac_ros[ray]'`), or convert "
+                      'without `--engine ray`.') from error
+
+LOCAL_STORE_BYTES = 80 * 2**20      # Ray's least, 75 MiB, and a bit: only reports pass through it
+LOST_WORKER_RETRIES = 2             # a shard is made anew when its host went away
+CANCEL_S = 10.0
+
+
+@contextmanager
+def ray_engine(address: str | None, workers: int | None, most: int, tell: Tell) -> Iterator[Engine]:
+    """Use the cluster at `address` (HOST:PORT or 'auto'), or one of this machine's cores when None.
+
+    Raises:
+        EngineError: there is no cluster at the address, or a worker cannot do its part.
+    """
+    with _cluster(address, workers, most):
+        slots = min(workers or int(ray.cluster_resources().get('CPU', 1)), most)
+        engine = _Ray(slots, tell)
+        try:
+            yield engine
+        finally:
+            engine.cancel()
+
+
+@contextmanager
+def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[None]:
+    """A connection to Ray; what is started on this machine leaves neither processes nor files behind."""
+    os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
+    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')      # else a warning about GPUs
+    quiet = {'logging_level': 'ERROR', 'log_to_driver': False}
+    with tempfile.TemporaryDirectory(prefix='restac_ray_', ignore_cleanup_errors=True) as folder:
+        try:
+            if address is None:
+                cores = min(workers or len(os.sched_getaffinity(0)), most)
+                ray.init('local', num_cpus=cores, num_gpus=0, include_dashboard=False, _temp_dir=folder,
+                         object_store_memory=LOCAL_STORE_BYTES, **quiet)
+            else:
+                ray.init(address, **quiet)
+        except (ConnectionError, ValueError) as error:
+            raise EngineError(f'no Ray cluster answers at {address}: {error}. Start one (`ray start --head`) '
+                              'and give its HOST:PORT, or leave the address out.') from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+class _Ray:
+    """One task per recording."""
+
+    def __init__(self, slots: int, tell: Tell) -> None:
+        self.ahead = slots + AHEAD
+        self.tell = tell
+        self.events = Queue(actor_options={'num_cpus': 0})
+        self.task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(_in_worker)
+        self.begun: list[ray.ObjectRef] = []
+
+    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+        reference = self.task.remote(self.events, number, request, root, shard)
+        self.begun.append(reference)
+        return reference.future()
+
+    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+        return done(append_made(request, outcome, root, shard))
+
+    def wait(self, future: Future[Outcome]) -> Outcome:
+        try:
+            return wait_telling(future, self.events, self.tell)
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            raise EngineError(f'Ray could not finish a recording: {error}. What is complete is kept: start '
+                              'again.') from error
+
+    def cancel(self) -> None:
+        """End what still runs, so that nothing writes any more."""
+        _, running = ray.wait(self.begun, num_returns=len(self.begun), timeout=0) if self.begun else ([], [])
+        for reference in running:
+            ray.cancel(reference, force=True)
+        if running:
+            ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
+
+
+def _in_worker(events: Queue, number: int, request: Request, root: Path, shard: Path) -> Outcome:
+    """`make_shard` on some host, which must see the same files."""
+    os.environ.setdefault('HF_HUB_OFFLINE', '1')
+    host = socket.gethostname()
+    if not shard.parent.parent.is_dir():
+        raise EngineError(f'{shard.parent.parent} is not there on host {host}. Put the data set on a file '
+                          'system that every host of the Ray cluster mounts at the same path.')
+    if not request.bag.exists():
+        return Outcome(request.bag, refusal=f'{request.bag} is not there on host {host}. Put recordings on a '
+                       'file system that every host of the Ray cluster mounts at the same path.')
+    shutil.rmtree(shard.parent, ignore_errors=True)     # of an attempt whose host went away
+    return make_shard(request, root, shard, lambda share, seconds: events.put((number, share, seconds)))
