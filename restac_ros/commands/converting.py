@@ -18,12 +18,13 @@ from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.shards import Outcome, Request
+from restac_ros.dataset.video_choice import VideoChoice
 from restac_ros.graph import GraphError, config_file
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `restac-ros convert` was asked for; `workers` None: one per core, as far as there is work."""
+    """What `restac-ros convert` was asked for; `workers` None: one per core; `video` None: its own."""
 
     bags: tuple[Path, ...]
     dataset: Path
@@ -33,6 +34,7 @@ class Conversion:
     on_gap: OnGap
     allow_false_rate: bool
     dry_run: bool
+    video: VideoChoice | None
 
 
 def convert_all(asked: Conversion) -> int:
@@ -59,7 +61,9 @@ def _requests(asked: Conversion) -> list[Request]:
     given = load_contract(asked.contract) if asked.contract else None
     fallback = None if given else _installed_contract()
     return [
-        Request(bag, asked.task, given, fallback, asked.on_gap, asked.allow_false_rate, asked.dry_run)
+        Request(
+            bag, asked.task, given, fallback, asked.on_gap, asked.allow_false_rate, asked.dry_run, asked.video
+        )
         for bag in asked.bags
     ]
 

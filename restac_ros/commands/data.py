@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from restac_ros.commands.paths import absolute
+from restac_ros.dataset.video_choice import Codec, asked_video
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Convert:
     """Recordings to convert at once; default: one per core. The result is the same with any number."""
     dry_run: bool = False
     """Write nothing; say what each recording would become."""
+    video_codec: Codec | None = None
+    """Of the cameras; default: what the data set has, in a new one h264, which LeRobot decodes fastest."""
+    video_quality: int | None = None
+    """Constant rate factor, less is better; default: no visible loss (12 for h264, 10 for hevc and av1)."""
 
     def run(self) -> int:
         """Exit status: 1 when a recording was refused."""
@@ -46,6 +51,7 @@ class Convert:
             on_gap=self.on_gap,
             allow_false_rate=self.allow_false_rate,
             dry_run=self.dry_run,
+            video=asked_video(self.video_codec, self.video_quality),
         )
         return convert_all(asked)
 

@@ -19,13 +19,14 @@ from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import Bag, open_bag
-from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
+from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, optional_images, row_of
 from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import Gap, Plan, check_rates, plan_episode, rate_notes
 from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples, survey
+from restac_ros.dataset.video_choice import VideoChoice
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import frames
 from restac_ros.framing.grid import Grid
@@ -82,10 +83,12 @@ def convert_episode(
     on_gap: OnGap = 'refuse',
     allow_false_rate: bool = False,
     dry_run: bool = False,
+    video: VideoChoice | None = None,
 ) -> EpisodeReport:
     """Append one recording (a journal or any bag) to a data set, which is created if need be.
 
-    `contract`, `task`, `start_ns` and `end_ns` default to what a journal says of itself.
+    `contract`, `task`, `start_ns` and `end_ns` default to what a journal says of itself, `video` to what the
+    data set has.
     `progress(done, total)` counts rows. Whatever stops the conversion leaves the data set as it was. A
     `dry_run` says what would become of it, short of what only decoding shows, and writes nothing.
 
@@ -111,6 +114,7 @@ def convert_episode(
     faults: dict[int, str] = {}
     for _ in range(MAX_ATTEMPTS):
         plan, streams = _plan(root, contract, surveyed, faults, on_gap)
+        video = video_for(root, video)
         if (false_rates := check_rates(surveyed, contract, plan)) and not allow_false_rate:
             raise ConversionError(f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
                                   'Correct the driver or the contract, or allow it (allow_false_rate).')
@@ -121,7 +125,7 @@ def convert_episode(
             report.rows = plan.count - 1
             return report
         try:
-            return _write(bag, contract, plan, streams, report, progress)
+            return _write(bag, contract, plan, streams, report, video, progress)
         except _UnusableFrame as unusable:
             faults[plan.first + unusable.frame] = unusable.reason
     raise ConversionError(f'{bag.path}: frames cannot be decoded: {"; ".join(sorted(set(faults.values())))}')
@@ -153,6 +157,7 @@ def _write(
     plan: Plan,
     streams: list[str],
     report: EpisodeReport,
+    video: VideoChoice,
     progress: Progress | None,
 ) -> EpisodeReport:
     """Second pass: decode the planned frames into the data set."""
@@ -160,7 +165,7 @@ def _write(
 
     samples = recorded_samples(bag, contract, report.start_ns, report.end_ns)
     made = _checked(frames(contract, samples, report.start_ns, report.end_ns), streams)
-    with appending(Path(report.dataset), contract, streams, report.task) as writer:
+    with appending(Path(report.dataset), contract, streams, report.task, video) as writer:
         for frame, following in pairwise(made):
             writer.add(row_of(contract, frame, action_of(contract, frame, following), streams))
             if progress:

@@ -15,8 +15,10 @@ from restac_ros.dataset.features import (
     optional_images,
     stored_streams,
 )
+from restac_ros.dataset.video_choice import VideoChoice
 
 ABOUT = Path('meta', 'restac_ros')         # our folder in a data set
+CONVERSION = 'conversion.json'             # in it: how recordings became episodes
 LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index'}
 
 
@@ -65,6 +67,26 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
     if lines:
         raise DatasetError(f'{root} cannot take this episode (data set != recording): {"; ".join(lines)}. '
                            'Use another directory, or the contract it was made with.')
+
+
+def video_for(root: Path, asked: VideoChoice | None) -> VideoChoice:
+    """How videos are made for the data set at `root`: as it has decided, else as asked, else by default.
+
+    Raises:
+        DatasetError: it has decided otherwise than asked, or does not say.
+    """
+    if not is_dataset(root):
+        return asked or VideoChoice()
+    path = root / ABOUT / CONVERSION
+    try:
+        own = VideoChoice.of_settings(json.loads(path.read_text(encoding='utf-8'))['cameras'])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f'{path} does not say how videos are made ({error}). Restore it, or use another '
+                           'directory.') from error
+    if asked not in (None, own):
+        raise DatasetError(f'{root} holds video in {own}, asked for was {asked}. Ask for nothing to go '
+                           'on with its own, or use another directory.')
+    return own
 
 
 def read_info(root: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How LeRobot's data sets are opened: offline, with a decoder that loads, and nothing left in a cache."""
 
 import ctypes.util
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,8 @@ from lerobot.datasets.image_writer import write_image
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.video_choice import VideoChoice
 from restac_ros.dataset.video_encoder import STATISTICS_EVERY, STATISTICS_STEP, VideoEncoder
-
-# H.264 decodes faster than LeRobot's default, AV1, and encodes in a quarter of its CPU time. CRF 12 keeps
-# real 224 px frames at 45 dB; a key frame every second frame makes random access fast.
-VIDEO = {'vcodec': 'h264', 'pix_fmt': 'yuv420p', 'g': 2, 'crf': 12, 'preset': 'veryfast', 'fast_decode': 1}
 
 # Of tactile images: a quarter of the time that LeRobot's level 6 takes, for files a sixth larger.
 PNG_LEVEL = 1
@@ -90,15 +88,17 @@ class WritableDataset(LeRobotDataset):
         return VideoEncoder(fps, rgb_encoder)
 
     @classmethod
-    def create_at(cls, root: Path, fps: int, features: dict[str, dict], robot_type: str) -> 'WritableDataset':
+    def create_at(
+        cls, root: Path, fps: int, features: dict[str, dict], robot_type: str, video: VideoChoice
+    ) -> 'WritableDataset':
         """A new data set; `root` must not exist."""
-        made = cls.create(repo_id(root), fps, features, root=root, robot_type=robot_type, **_writing())
+        made = cls.create(repo_id(root), fps, features, root=root, robot_type=robot_type, **_writing(video))
         return _with_quick_png(made)
 
     @classmethod
-    def append_to(cls, root: Path) -> 'WritableDataset':
+    def append_to(cls, root: Path, video: VideoChoice) -> 'WritableDataset':
         """An existing data set; new episodes go into new files, and meta/{info,stats}.json are rewritten."""
-        return _with_quick_png(cls.resume(repo_id(root), root=root, **_writing()))
+        return _with_quick_png(cls.resume(repo_id(root), root=root, **_writing(video)))
 
 
 def _with_quick_png(dataset: WritableDataset) -> WritableDataset:
@@ -109,7 +109,8 @@ def _with_quick_png(dataset: WritableDataset) -> WritableDataset:
     return dataset
 
 
-def _writing() -> dict[str, Any]:
+def _writing(video: VideoChoice) -> dict[str, Any]:
     av.logging.set_libav_level(av.logging.ERROR)        # x264 prints statistics of every video
-    return {'rgb_encoder': RGBEncoderConfig(**VIDEO), 'streaming_encoding': True,
+    os.environ.setdefault('SVT_LOG', '1')               # and the AV1 encoder its settings; 1: errors only
+    return {'rgb_encoder': RGBEncoderConfig(**video.settings), 'streaming_encoding': True,
             'video_backend': decoder_backend()}

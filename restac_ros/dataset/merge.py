@@ -24,6 +24,7 @@ from restac_ros.dataset.dataset_files import (
     is_dataset,
     read_info,
     streams_of,
+    video_for,
 )
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.transaction import transaction
@@ -57,6 +58,7 @@ def append_shard(root: Path, shard: Path) -> int:
             if streams_of(staging, contract) != streams:
                 raise ColumnsDifferError(f'{root} has other optional images than {shard}')
             check_appendable(root, contract, streams)
+            video_for(root, video_for(shard, None))
             index = _Append(staging, shard).run()
         _move_description(root, staging, shard, index)
     return index

@@ -10,10 +10,11 @@ from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import open_bag
 from restac_ros.dataset.convert import EpisodeReport, OnGap, convert_episode, embedded_contract
-from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
+from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.transaction import writing_lock
+from restac_ros.dataset.video_choice import VideoChoice
 
 REPORT_EVERY_ROWS = 15
 
@@ -29,6 +30,7 @@ class Request:
     on_gap: OnGap = 'refuse'
     allow_false_rate: bool = False
     dry_run: bool = False
+    video: VideoChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def _attempt(
         if target and is_dataset(target):
             check_appendable(target, contract, streams_of(target, contract))
         report = convert_episode(request.bag, contract, place, request.task, progress, on_gap=request.on_gap,
-                                 allow_false_rate=request.allow_false_rate, dry_run=request.dry_run)
+                                 allow_false_rate=request.allow_false_rate, dry_run=request.dry_run,
+                                 video=video_for(target or place, request.video))
     except (BagError, ContractError, ConversionError) as error:
         return Outcome(request.bag, refusal=str(error))
     return Outcome(request.bag, report)

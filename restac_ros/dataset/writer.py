@@ -13,17 +13,17 @@ from lerobot.utils.utils import SuppressProgressBars
 
 from restac_ros.contract.load import dump_contract, load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.dataset_files import ABOUT, check_appendable, is_dataset
+from restac_ros.dataset.dataset_files import ABOUT, CONVERSION, check_appendable, is_dataset, video_for
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import BOOKKEEPING, features_of
 from restac_ros.dataset.lerobot_access import (
-    VIDEO,
     WritableDataset,
     open_dataset,
     private_cache,
     sampled_statistics,
 )
 from restac_ros.dataset.transaction import transaction
+from restac_ros.dataset.video_choice import VideoChoice
 
 # LeRobot changes these in place; everything else that it writes is a new file.
 REWRITTEN = {'meta/info.json', 'meta/stats.json', 'meta/tasks.parquet'}
@@ -33,19 +33,24 @@ FORMAT_VERSION = 1
 class EpisodeWriter:
     """Takes the rows of one episode. `about` is stored with it as JSON; `index` will be its number."""
 
-    def __init__(self, staging: Path, contract: Contract, streams: Collection[str], task: str) -> None:
+    def __init__(
+        self, staging: Path, contract: Contract, streams: Collection[str], task: str, video: VideoChoice
+    ) -> None:
         self.contract = contract
         self.streams = list(streams)
         self.about: dict[str, Any] = {}
         self.rows = 0
         self._staging = staging
         self._task = task
+        self._video = video
         self._last: dict[str, np.ndarray] = {}
         if staging.exists():
-            self._dataset = WritableDataset.append_to(staging)
+            self._dataset = WritableDataset.append_to(staging, video)
         else:
             features = features_of(contract, streams)
-            self._dataset = WritableDataset.create_at(staging, contract.fps, features, contract.robot.arm)
+            self._dataset = WritableDataset.create_at(
+                staging, contract.fps, features, contract.robot.arm, video
+            )
         self.index = self._dataset.meta.total_episodes
 
     def add(self, row: dict[str, np.ndarray]) -> None:
@@ -85,8 +90,8 @@ class EpisodeWriter:
             path.write_text(dump_contract(self.contract), encoding='utf-8')
             action = self.contract.action
             settings = {'format_version': FORMAT_VERSION, 'action': action.model_dump(mode='json'),
-                        'cameras': VIDEO, 'tactile': 'PNG in Parquet, lossless'}
-            write_json(folder / 'conversion.json', settings)
+                        'cameras': self._video.settings, 'tactile': 'PNG in Parquet, lossless'}
+            write_json(folder / CONVERSION, settings)
         changed = load_contract(path).differences(self.contract)
         write_json(folder / 'episodes' / f'episode_{self.index:06d}.json',
                     {**self.about, 'contract_differences': changed})
@@ -114,8 +119,10 @@ class EpisodeWriter:
 
 
 @contextmanager
-def appending(root: Path, contract: Contract, streams: Collection[str], task: str) -> Iterator[EpisodeWriter]:
-    """An episode for the data set at `root`, which is created if need be.
+def appending(
+    root: Path, contract: Contract, streams: Collection[str], task: str, video: VideoChoice | None = None
+) -> Iterator[EpisodeWriter]:
+    """An episode for the data set at `root`, which is created if need be. `video` defaults to what it has.
 
     On leaving the block the episode is written, checked and becomes part of the data set in one step. An
     exception, or the end of the process at any moment, leaves the data set as it was.
@@ -128,7 +135,7 @@ def appending(root: Path, contract: Contract, streams: Collection[str], task: st
             if not is_dataset(staging):
                 raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
             check_appendable(root, contract, streams)
-        writer = EpisodeWriter(staging, contract, streams, task)
+        writer = EpisodeWriter(staging, contract, streams, task, video_for(root, video))
         try:
             yield writer
             writer.finish()
