@@ -1,0 +1,170 @@
+"""Which stretches of a recording are episodes: all of it, those between pauses, time ranges, or marked ones.
+
+Markers are messages on a topic of their own, dated by their receipt, as their types have no stamp:
+
+- std_msgs/msg/Bool: true begins an episode, false ends it;
+- std_msgs/msg/String: a text begins an episode of that task, and ends one of another; an empty text ends it.
+
+A repeated marker changes nothing. There is no toggle (std_msgs/msg/Empty): one lost message would turn all
+episodes after it inside out.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from rosbags.serde import SerdeError
+
+from restac_ros.contract.errors import did_you_mean
+from restac_ros.dataset.bag_reader import Bag
+from restac_ros.dataset.errors import ConversionError
+from restac_ros.dataset.journal import read_notes
+from restac_ros.framing.decode import load_types
+
+BOOL, STRING = MARKER_TYPES = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
+
+
+@dataclass(frozen=True)
+class EpisodeSpan:
+    """The messages received in [start_ns, end_ns); None: from where the recording says, or from its end on.
+
+    `task` is what a marker says. `label` names the part of the recording ('' for all of it), `share` is how
+    much of its time that is, `notes` say what is worth knowing about how it was found.
+    """
+
+    start_ns: int | None = None
+    end_ns: int | None = None
+    task: str | None = None
+    label: str = ''
+    share: float = 1.0
+    notes: tuple[str, ...] = ()
+
+
+WHOLE = EpisodeSpan()
+
+
+class TimeRange(NamedTuple):
+    """Seconds after a recording's first message; `end_s` None: to its last."""
+
+    start_s: float
+    end_s: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> 'TimeRange':
+        """START:END in s; ':END' begins with the recording, 'START:' ends with it.
+
+        Raises:
+            ConversionError: it is none.
+        """
+        start, colon, end = text.partition(':')
+        try:
+            made = cls(float(start or 0), float(end) if end else None)
+        except ValueError:
+            colon = ''
+        if not colon or not all(math.isfinite(time_s) for time_s in made if time_s is not None):
+            raise ConversionError(f'time range {text!r}: expected START:END in seconds after the first '
+                                  'message, such as 12.5:40, or 12.5: up to the end')
+        return made
+
+    def __str__(self) -> str:
+        return f'{self.start_s:g}:' + ('' if self.end_s is None else f'{self.end_s:g}')
+
+
+def episodes_of(
+    bag: Bag, marker_topic: str | None = None, ranges: Sequence[TimeRange] = ()
+) -> list[EpisodeSpan]:
+    """The episodes of a recording, in order: by ranges or markers where asked for, else as it was recorded.
+
+    A journal that was paused holds an episode per stretch between pauses; any other recording is one.
+
+    Raises:
+        BagError: the bag is damaged inside, or its notes are.
+        ConversionError: it holds no such episodes, or the ranges are none.
+    """
+    if marker_topic and ranges:
+        raise ConversionError(f'{bag.path}: episodes by marker topic or by time ranges: give one of them.')
+    if marker_topic:
+        return _marked(bag, marker_topic)
+    if ranges:
+        return _ranged(bag, sorted(ranges))
+    segments = [segment for segment in read_notes(bag).segments if segment[1] > segment[0]]
+    if len(segments) <= 1:
+        return [WHOLE]
+    return [_span(bag, start_ns, end_ns) for start_ns, end_ns in segments]
+
+
+def _bounds(bag: Bag) -> tuple[int, int]:
+    if bag.bounds_ns is None:
+        raise ConversionError(f'{bag.path} holds no message.')
+    return bag.bounds_ns
+
+
+def _span(
+    bag: Bag, start_ns: int, end_ns: int, task: str | None = None, notes: tuple[str, ...] = ()
+) -> EpisodeSpan:
+    first_ns, last_ns = _bounds(bag)
+    start_s, end_s = ((time_ns - first_ns) / 1e9 for time_ns in (start_ns, end_ns))
+    share = (end_ns - start_ns) / max(last_ns - first_ns, 1)
+    return EpisodeSpan(start_ns, end_ns, task, f'{start_s:.2f} to {end_s:.2f} s', min(share, 1.0), notes)
+
+
+def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
+    first_ns, last_ns = _bounds(bag)
+    length_s = (last_ns - first_ns) / 1e9
+    spans = []
+    for asked in ranges:
+        end_s = length_s if asked.end_s is None else asked.end_s
+        if not 0 <= asked.start_s < end_s <= length_s:
+            raise ConversionError(f'{bag.path}: time range {asked} must begin before it ends, and lie within '
+                                  f'0:{length_s:.3f}. Leave END out for the end of the recording.')
+        end_ns = last_ns + 1 if asked.end_s is None else first_ns + round(end_s * 1e9)
+        spans.append(_span(bag, first_ns + round(asked.start_s * 1e9), end_ns))
+    for (one, before), (other, after) in pairwise(zip(ranges, spans, strict=True)):
+        if before.end_ns > after.start_ns:
+            raise ConversionError(f'{bag.path}: time ranges {one} and {other} overlap: what they share would '
+                                  'be in two episodes. Change one.')
+    return spans
+
+
+def _marked(bag: Bag, topic: str) -> list[EpisodeSpan]:
+    """Stretches between markers; one that is still running when the recording ends, ends there."""
+    _check_marker_topic(bag, topic)
+    spans: list[EpisodeSpan] = []
+    start_ns, running = 0, None
+    for message in bag.messages([topic]):
+        said = _said(topic, message.type, message.cdr)
+        if said == running:
+            continue
+        if running is not None:
+            spans.append(_span(bag, start_ns, message.log_time_ns, running or None))
+        start_ns, running = message.log_time_ns, said
+    if running is not None:
+        note = f'{topic}: the episode was still running when the recording ended'
+        spans.append(_span(bag, start_ns, _bounds(bag)[1] + 1, running or None, (note,)))
+    if not spans:
+        raise ConversionError(f'{bag.path}: no episode begins on {topic}: only markers that end one.')
+    return spans
+
+
+def _check_marker_topic(bag: Bag, topic: str) -> None:
+    found = bag.topics.get(topic)
+    if found is None or not found.count:
+        known = [name for name, (kind, count) in bag.topics.items() if kind in MARKER_TYPES and count]
+        raise ConversionError(f'{bag.path}: no marker on {topic}; among topics of {BOOL} or {STRING} '
+                              f'{did_you_mean(topic, known)}. Name the topic that is there.')
+    if found.type not in MARKER_TYPES:
+        raise ConversionError(f'{bag.path}: {topic} is {found.type}; markers are {BOOL} (true while an '
+                              f'episode runs) or {STRING} (its task, empty at its end).')
+
+
+def _said(topic: str, kind: str, cdr: bytes) -> str | None:
+    """What runs from this marker on: a task, '' where that is left open, None: nothing."""
+    try:
+        value = load_types().deserialize_cdr(cdr, kind).data
+    except SerdeError as error:
+        raise ConversionError(f'{topic}: a marker is no {kind}: {error}. Give time ranges.') from error
+    if kind == BOOL:
+        return '' if value else None
+    return value.strip() or None
