@@ -80,6 +80,41 @@ class RecordBench:
         return main(wish, absolute(self.directory), self.json)
 
 
+@dataclass(frozen=True)
+class ConvertBench:
+    """Speed of the converter from raw bags to a data set with video, and what bounds it.
+
+    Bags are made first (4 of 20 s: 7 GB, 10 GB of free disk), and removed afterwards. The standard run takes
+    about 2 minutes.
+    """
+
+    seconds: float = 20.0
+    """Length of each bag that is made."""
+    bags: int = 4
+    """How many are made."""
+    workers: int = 2
+    """Processes that convert."""
+    size: str = '640x480'
+    """Width and height of the cameras' images, px."""
+    bag: tuple[Path, ...] = ()
+    """Bags to convert instead; nothing is made then."""
+    contract: Path | None = None
+    """The bags' contract; default: the installed one."""
+    directory: Path = Path('runs')
+    """Where bags and data set are put."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when the target is missed."""
+        from restac_ros.bench.conversion import ConversionWish, main
+
+        given = tuple(absolute(path) for path in self.bag)
+        contract = absolute(self.contract)
+        wish = ConversionWish(self.seconds, self.bags, self.workers, size_px(self.size), given, contract)
+        return main(wish, absolute(self.directory), self.json)
+
+
 def size_px(text: str) -> tuple[int, int]:
     """Width and height from a text like 640x480; GraphError for others."""
     match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)
@@ -96,6 +131,7 @@ class Bench:
         Annotated[NodeBench, subcommand('node')]
         | Annotated[ModelBench, subcommand('model')]
         | Annotated[RecordBench, subcommand('record')]
+        | Annotated[ConvertBench, subcommand('convert')]
     )
 
     def run(self) -> int:
