@@ -1,6 +1,10 @@
 """How long things take: percentiles over the recent past, from any thread."""
 
+import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +22,13 @@ class Percentiles(NamedTuple):
     max_ms: float
 
 
+@dataclass
+class Timing:
+    """How long something took; 0 until it is done."""
+
+    duration_ns: int = 0
+
+
 class LatencyTracker:
     """Durations of one stage. Appending is atomic; reading copies first."""
 
@@ -29,6 +40,7 @@ class LatencyTracker:
 
     def add(self, duration_ns: int) -> None:
         """Count one duration."""
+        duration_ns = max(0, duration_ns)  # a clock may have been set back meanwhile
         self._count += 1
         self._max_ns = max(self._max_ns, duration_ns)
         self._recent_ns.append(duration_ns)
@@ -57,6 +69,14 @@ class Latencies:
     def add(self, stage: str, duration_ns: int) -> None:
         """Count one duration of a stage."""
         self._trackers[stage].add(duration_ns)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[Timing]:
+        """Time what is done inside; it counts if it ends without an error."""
+        timing, begun_ns = Timing(), time.perf_counter_ns()
+        yield timing
+        timing.duration_ns = time.perf_counter_ns() - begun_ns
+        self._trackers[stage].add(timing.duration_ns)
 
     def __getitem__(self, stage: str) -> LatencyTracker:
         return self._trackers[stage]

@@ -2,9 +2,7 @@
 
 import gc
 import time
-from typing import Literal
 
-from pydantic import Field
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.timer import Timer
 
@@ -19,18 +17,20 @@ from restac_ros.nodes.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.live_frames import LiveFrames
 from restac_ros.nodes.messages import chunk_message, gate_message
-from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
-from restac_ros.nodes.policy_runtime import (
+from restac_ros.nodes.parameters import ParameterError
+from restac_ros.nodes.policy_parameters import PolicyParameters
+from restac_ros.nodes.policy_runtime import PolicyRuntime
+from restac_ros.nodes.priority import call_niced
+from restac_ros.nodes.running import run_node
+from restac_ros.nodes.runtime_products import (
     STAGES,
     Outputs,
     PlannedChunk,
-    PolicyRuntime,
     RunCounts,
     RuntimeSettings,
     TouchReading,
+    Workplace,
 )
-from restac_ros.nodes.priority import call_niced
-from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.nodes.summary_file import latency_summary, streams_summary
 from restac_ros.policy.errors import PolicyError
@@ -43,25 +43,6 @@ CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=Rel
 GATE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=32, reliability=ReliabilityPolicy.RELIABLE)
 WATCH_PERIOD_S = 0.5
 MAKE_ONE = '`restac-ros init-checkpoint` makes one with random weights'
-
-
-class PolicyParameters(NodeParameters):
-    """See config/policy.yaml."""
-
-    changeable = frozenset({'prompt'})
-
-    checkpoint: OptionalPath = Field(description='checkpoint directory')
-    prompt: str = Field(min_length=1, description='what the robot shall do; may be changed while running')
-    tokenizer: OptionalPath = Field(description="SentencePiece file; empty: the checkpoint's own")
-    dtype: Literal['checkpoint', 'float32', 'bfloat16'] = Field(description='arithmetic of the network')
-    flow_steps: int = Field(ge=1, le=100, description='Euler steps of one chunk')
-    seed: int = Field(ge=0, description='of the noise that chunks are drawn from')
-    replan_hz: float = Field(gt=0, le=200, description='chunks a second')
-    chunk_validity_ms: Milliseconds = Field(description='latest start of a chunk after its observation')
-    max_prefix_age_ms: Milliseconds = Field(description='oldest image behind a chunk; 0: derived')
-    max_touch_age_ms: Milliseconds = Field(description='oldest tactile frame behind a chunk; 0: derived')
-    niceness: int = Field(ge=0, le=19, description="nice value of the network's threads")
-    compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')
 
 
 class PolicyNode(ManagedNode):
@@ -79,6 +60,7 @@ class PolicyNode(ManagedNode):
         self._gates = self.create_publisher(GateState, '~/gate_state', GATE_QOS)
         self._latencies = Latencies(*STAGES)
         self._counts = RunCounts()
+        self._settings: RuntimeSettings | None = None
         self._policy: Policy | None = None
         self._streams: Subscriptions | None = None
         self._frames: LiveFrames | None = None
@@ -90,6 +72,7 @@ class PolicyNode(ManagedNode):
 
     def configure(self) -> None:
         parameters, logger, begun_s = self.parameters, self.get_logger(), time.monotonic()
+        self._settings = parameters.settings()
         contract = load_contract(parameters.contract_path)
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
@@ -110,11 +93,13 @@ class PolicyNode(ManagedNode):
         self._latencies, self._counts = Latencies(*STAGES), RunCounts()
         contract = self._policy.contract
         self._stream_diagnostics = StreamDiagnostics({n: s.rate_hz for n, s in contract.streams.items()})
-        self._frames = LiveFrames(contract, self.now_ns, self._take_polled)
+        frozen_ns = round(self.parameters.max_frozen_ms * 1e6)
+        self._frames = LiveFrames(contract, self.now_ns, self._take_polled, frozen_ns)
         outputs = Outputs(self._publish_chunk, self._publish_touch, self._note_reasons, self._note_failure)
-        self._runtime = PolicyRuntime(
-            self._policy, self._frames, self._settings(), self.now_ns, outputs, self._latencies, self._counts
+        place = Workplace(
+            self._policy, self._frames, self._settings, self.now_ns, outputs, self._latencies, self._counts
         )
+        self._runtime = PolicyRuntime(place)
         self._streams = Subscriptions(self, contract, self._frames.push, self._complaints)
         self._runtime.start()
         self._timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
@@ -133,15 +118,9 @@ class PolicyNode(ManagedNode):
         self._policy = None
 
     def summarise(self) -> dict[str, object]:
-        counts = self._counts
         return {
             'streams': streams_summary(self._streams.tallies) if self._streams else {},
-            'prefixes': counts.prefixes,
-            'touches': counts.touches,
-            'chunks': counts.chunks,
-            'held': counts.held,
-            'hold_reasons': counts.hold_reasons,
-            'gate': {'min': counts.gate_min, 'max': counts.gate_max, 'saturated': counts.saturated},
+            **self._counts.summary(),
             'latency_ms': latency_summary(self._latencies),
         }
 
@@ -154,7 +133,7 @@ class PolicyNode(ManagedNode):
         reasons |= {name: status.reason for name, status in statuses.items() if not status.valid}
         streams = self._stream_diagnostics.statuses(self._streams.tallies, ages, reasons, time.monotonic_ns())
         held = '; '.join(complaint.text for complaint in self._reasons.values())
-        counted = {'chunks': str(self._counts.chunks), 'held': str(self._counts.held)}
+        counted = {name: str(getattr(self._counts, name)) for name in ('chunks', 'triggered', 'held')}
         planning = Status('planning', 'error' if held else 'ok', held or 'publishing chunks', counted)
         return [planning, *streams, *latency_statuses(self._latencies)]
 
@@ -173,15 +152,6 @@ class PolicyNode(ManagedNode):
             num_steps=parameters.flow_steps,
             seed=parameters.seed,
             compile_cache=parameters.compile_cache,
-        )
-
-    def _settings(self) -> RuntimeSettings:
-        parameters = self.parameters
-        return RuntimeSettings(
-            replan_period_ns=round(1e9 / parameters.replan_hz),
-            chunk_validity_ns=round(parameters.chunk_validity_ms * 1e6),
-            max_prefix_age_ns=round(parameters.max_prefix_age_ms * 1e6) or None,
-            max_touch_age_ns=round(parameters.max_touch_age_ms * 1e6) or None,
         )
 
     def _take_polled(self) -> None:

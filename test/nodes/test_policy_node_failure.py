@@ -13,8 +13,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from restac_ros.graph import GraphError, package_prefix
+from restac_ros.nodes.act_loop import ActLoop
 from restac_ros.nodes.policy_node import PolicyNode
-from restac_ros.nodes.policy_runtime import PolicyRuntime
 
 SPINS = 2000
 
@@ -62,10 +62,10 @@ def spin_until(node: PolicyNode, condition: Callable[[], bool]) -> None:
 def test_a_dead_worker_deactivates_the_node_which_can_be_activated_again(
     node: PolicyNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def bug(self: PolicyRuntime) -> None:
+    def bug(self: ActLoop) -> None:
         raise ZeroDivisionError('of course')
 
-    monkeypatch.setattr(PolicyRuntime, '_step_act', bug)
+    monkeypatch.setattr(ActLoop, '_step', bug)
     node.trigger_configure()
     node.trigger_activate()
     assert node.phase == 'active'

@@ -16,7 +16,16 @@ from restac_ros.framing.sample import Sample
 from restac_ros.nodes.holding import invalid_streams, merged, too_old
 from restac_ros.nodes.latency import Latencies
 from restac_ros.nodes.live_frames import LiveFrames
-from restac_ros.nodes.policy_runtime import STAGES, Outputs, PolicyRuntime, RunCounts, RuntimeSettings
+from restac_ros.nodes.policy_runtime import PolicyRuntime
+from restac_ros.nodes.runtime_products import (
+    STAGES,
+    Outputs,
+    ReplanTrigger,
+    RunCounts,
+    RuntimeSettings,
+    Workplace,
+)
+from restac_ros.nodes.surprise import SurpriseRule
 from restac_ros.policy.errors import PolicyError
 
 pytest.importorskip('rosbags')
@@ -70,19 +79,22 @@ class ScriptedPolicy:
 class Rig:
     """A runtime, its outputs, and a clock that moves only when told."""
 
-    def __init__(self, contract: Contract, **policy: object) -> None:
+    def __init__(self, contract: Contract, period_ns: int = 5 * MS, **policy: object) -> None:
         self.contract = contract
         self.policy = ScriptedPolicy(contract, **policy)
         self.now_ns = 1_760_000_000 * 10**9
         self.chunks, self.touches, self.held, self.failed = [], [], [], []
+        self.started = False
         self._news = threading.Condition()
         self.frames = LiveFrames(contract, lambda: self.now_ns, lambda: None)
         self.counts = RunCounts()
         outputs = Outputs(*(self._keep(kept) for kept in (self.chunks, self.touches, self.held, self.failed)))
-        settings = RuntimeSettings(replan_period_ns=5 * MS, chunk_validity_ns=500 * MS)
-        self.runtime = PolicyRuntime(
-            self.policy, self.frames, settings, lambda: self.now_ns, outputs, Latencies(*STAGES), self.counts
+        settings = RuntimeSettings(period_ns, 500 * MS, SurpriseRule(0.6, 0.4, 0))
+        self.latencies = Latencies(*STAGES)
+        place = Workplace(
+            self.policy, self.frames, settings, lambda: self.now_ns, outputs, self.latencies, self.counts
         )
+        self.runtime = PolicyRuntime(place)
 
     def until(self, condition: Callable[[], bool]) -> None:
         with self._news:
@@ -96,9 +108,13 @@ class Rig:
                 cdr = message(self.contract, name)
                 self.frames.push(Sample(name, self.now_ns - 10 * MS, self.now_ns - 5 * MS, cdr))
 
+    def start(self) -> None:
+        self.started = True
+        self.runtime.start()
+
     def running(self) -> None:
         """Start, and go on until there is a chunk."""
-        self.runtime.start()
+        self.start()
         self.see()
         self.until(lambda: self.counts.prefixes == 1)
         self.see()
@@ -145,7 +161,7 @@ def make_rig(contract: Contract) -> Iterator[Callable[..., Rig]]:
     for rig in made:
         if rig.policy.blocked:
             rig.policy.blocked.set()
-        if rig.runtime._act_worker._thread.ident:
+        if rig.started:
             rig.runtime.stop()
 
 
@@ -255,7 +271,7 @@ def test_a_wrong_encoding_is_a_reason_though_only_the_prefix_decodes_images(
 
 def test_missing_streams_are_no_news_at_the_beginning(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig()
-    rig.runtime.start()
+    rig.start()
     rig.until(lambda: len(rig.held) >= 3)
     assert rig.held[-1] == {}
     assert rig.counts.held >= 3
@@ -275,7 +291,7 @@ def test_a_new_prompt_is_used_from_the_next_prefix_on(make_rig: Callable[..., Ri
 
 def test_a_policy_without_touch_needs_no_tactile_worker(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(uses_touch=False, tactile_stream=None)
-    rig.runtime.start()
+    rig.start()
     rig.see()
     rig.until(lambda: bool(rig.chunks))
     assert rig.chunks[0].tactile_age_ns is None
