@@ -14,11 +14,12 @@ from restac_ros.msg import ActionChunk, GateState, RecorderStatus
 from restac_ros.nodes.recorder import RecorderReport
 
 if TYPE_CHECKING:  # the recorder speaks without loading JAX
-    from restac_ros.nodes.policy_runtime import PlannedChunk, TouchReading
+    from restac_ros.nodes.runtime_products import PlannedChunk, TouchReading
 
 _RECORDER_STATES = {
     'idle': RecorderStatus.STATE_IDLE,
     'recording': RecorderStatus.STATE_RECORDING,
+    'paused': RecorderStatus.STATE_PAUSED,
     'saving': RecorderStatus.STATE_SAVING,
     'error': RecorderStatus.STATE_ERROR,
 }
@@ -32,6 +33,7 @@ def chunk_message(contract: Contract, planned: 'PlannedChunk') -> ActionChunk:
     message.header.stamp = Time(nanoseconds=planned.stamp_ns).to_msg()
     message.header.frame_id = contract.robot.base_frame
     message.chunk_id = planned.chunk_id
+    message.trigger = int(planned.trigger)
     position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
     position.x, position.y, position.z = state[:3].tolist()
     xyzw = _TO_QUATERNION[contract.rotation.convention](state[3:6])
@@ -62,7 +64,7 @@ def gate_message(reading: 'TouchReading', frame_id: str) -> GateState:
     message.logvar_standardised = touch.logvar_standardised
     message.code_index = touch.code_index
     message.residual_norm = touch.residual_norm
-    message.tactile_age_ns = max(0, reading.published_ns - touch.stamp_ns)
+    message.tactile_age_ns = max(0, reading.known_ns - touch.stamp_ns)
     message.inference_ns = reading.inference_ns
     message.saturated = touch.saturated
     return message
@@ -79,10 +81,12 @@ def recorder_message(
     message.episode = report.episodes
     message.journal, message.dataset = report.journal, dataset
     message.frames, message.bytes = report.rows, report.bytes_written
-    message.disk_free = report.disk_free
+    message.duration_ns, message.disk_free = report.duration_ns, report.disk_free
     message.streams = list(report.received)
     message.received = list(report.received.values())
     message.written = [report.written[name] for name in report.received]
     message.dropped = [report.dropped[name] for name in report.received]
     message.lost = [lost.get(name, 0) for name in report.received]
+    message.high_water = [report.high_water[name] for name in report.received]
+    message.unfinished = [str(path) for path in report.unfinished]
     return message
