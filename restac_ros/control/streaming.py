@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from restac_ros.control.chunk import Chunk, ChunkError, ChunkRules
 from restac_ros.control.continuity import ContinuityConfig, Plan
 from restac_ros.control.limits import LimitError, Motion, MotionLimits, advance, start_motion
@@ -24,6 +26,7 @@ from restac_ros.control.supervisor import (
 )
 
 TRAIL_NS = 2_000_000_000
+MOTIONLESS_NS = 500_000_000  # a slow stream may well give two chunks the same measurement
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class StreamerConfig:
 
     Attributes:
         following_m, following_rad: how far the measured tool may be from what was commanded at that time.
+        motionless_m, motionless_rad: how far set-points may go while the measured pose stays the same to the
+            bit: whoever measures it has died and left its last word.
     """
 
     limits: MotionLimits
@@ -40,6 +45,8 @@ class StreamerConfig:
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
     following_m: float = 0.1
     following_rad: float = 0.5
+    motionless_m: float = 0.02
+    motionless_rad: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class Streamer:
 
     Attributes:
         last: newest chunk seen in order, accepted or not.
+        same_since_ns: observation of the first chunk of those with its very anchor.
+        refusal: why a chunk was last not executed.
         fresh_from_ns: chunks observed earlier don't end the present hold.
         pending: reported since the last tick.
         trail: what was commanded lately, (time, pose), oldest first.
@@ -78,6 +87,8 @@ class Streamer:
     motion: Motion | None = None
     plan: Plan | None = None
     last: Chunk | None = None
+    same_since_ns: int = 0
+    refusal: str = ''
     opening_m: float | None = None
     fresh_from_ns: int = 0
     pending: tuple[Reason, ...] = ()
@@ -118,17 +129,20 @@ def offer(config: StreamerConfig, state: Streamer, chunk: Chunk, now_ns: int) ->
         return report(state, Fault.MODEL, str(error)), str(error)
     refusal = config.rules.untimely(chunk, now_ns, state.last)
     if refusal is not None:
-        return _refused(state), refusal
-    state = replace(state, last=chunk, counts=_counted(state, chunk))
+        return _refused(state, refusal), refusal
+    state = replace(
+        state, last=chunk, same_since_ns=_same_since_ns(state, chunk), counts=_counted(state, chunk)
+    )
     if astray := _astray(config, state, chunk):
         return report(state, Fault.NOT_FOLLOWING, astray), astray
     if state.phase is Phase.HALTED or chunk.stamp_ns < state.fresh_from_ns:
         reasons = '; '.join(map(str, state.supervision.reasons))
-        return _refused(state), f'chunk {chunk.chunk_id} is not executed: {state.phase} ({reasons})'
+        refusal = f'chunk {chunk.chunk_id} is not executed: {state.phase} ({reasons})'
+        return _refused(state, refusal), refusal
     try:
         motion = state.motion or start_motion(config.limits, chunk.anchor, now_ns)
     except LimitError as error:
-        return report(_refused(state), Fault.OUTSIDE, str(error)), str(error)
+        return report(_refused(state, str(error)), Fault.OUTSIDE, str(error)), str(error)
     plan = _planned(config, replace(state, motion=motion), chunk, now_ns)
     counts = replace(state.counts, accepted=state.counts.accepted + 1)
     return replace(state, motion=motion, plan=plan, counts=counts), None
@@ -238,7 +252,7 @@ def _astray(config: StreamerConfig, state: Streamer, chunk: Chunk) -> str | None
         return None
     gap = Offset.between(commanded, chunk.anchor)
     if gap.distance_m <= config.following_m and gap.angle_rad <= config.following_rad:
-        return None
+        return _motionless(config, state, chunk)
     return (
         f'the tool is {gap.distance_m:.3f} m and {gap.angle_rad:.2f} rad from its set-point, at most '
         f'{config.following_m:g} m and {config.following_rad:g} rad are allowed; check the controller, then '
@@ -246,8 +260,32 @@ def _astray(config: StreamerConfig, state: Streamer, chunk: Chunk) -> str | None
     )
 
 
-def _refused(state: Streamer) -> Streamer:
-    return replace(state, counts=replace(state.counts, refused=state.counts.refused + 1))
+def _motionless(config: StreamerConfig, state: Streamer, chunk: Chunk) -> str | None:
+    """How far set-points went while the measured pose stayed what it was to the bit, if too far."""
+    same_ns = chunk.stamp_ns - state.same_since_ns
+    if same_ns < MOTIONLESS_NS:
+        return None
+    during = [pose for at_ns, pose in state.trail if state.same_since_ns <= at_ns <= chunk.stamp_ns]
+    ways = [Offset.between(during[0], pose) for pose in during]
+    far_m = max((way.distance_m for way in ways), default=0.0)
+    far_rad = max((way.angle_rad for way in ways), default=0.0)
+    if far_m <= config.motionless_m and far_rad <= config.motionless_rad:
+        return None
+    return (
+        f'the measured pose has been the same to the bit for {same_ns / 1e6:.0f} ms while set-points went '
+        f'{far_m:.3f} m and {far_rad:.2f} rad; see whether the robot runs and its state is alive, then resume'
+    )
+
+
+def _same_since_ns(state: Streamer, chunk: Chunk) -> int:
+    """Since when the tool has been measured exactly where this chunk has it."""
+    same = state.last is not None and all(map(np.array_equal, state.last.anchor, chunk.anchor))
+    return state.same_since_ns if same else chunk.stamp_ns
+
+
+def _refused(state: Streamer, refusal: str) -> Streamer:
+    counts = replace(state.counts, refused=state.counts.refused + 1)
+    return replace(state, refusal=refusal, counts=counts)
 
 
 def _counted(state: Streamer, chunk: Chunk) -> Counts:

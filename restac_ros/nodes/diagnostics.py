@@ -72,8 +72,11 @@ class StreamDiagnostics:
             'zero_stamps': str(tally.zero_stamps),
             'refused': str(tally.refused),
         }
-        level: Level = 'error' if reason else 'warn' if tally.lost else 'ok'
-        return Status(f'stream {name}', level, reason or f'{values["rate_hz"]} Hz', values)
+        level: Level = 'error' if reason else 'warn' if tally.lost or tally.zero_stamps else 'ok'
+        text = reason or f'{values["rate_hz"]} Hz'
+        if tally.zero_stamps:
+            text += ', stamps are zero: receipt counts as capture'
+        return Status(f'stream {name}', level, text, values)
 
 
 def latency_statuses(latencies: Latencies) -> list[Status]:

@@ -9,6 +9,7 @@ from restac_ros.nodes.complaints import Complaint
 _STREAM_REMEDIES = {
     'missing': 'start the driver, or correct the topic in the contract',
     'stale': 'see whether the driver runs; if it is only slow, raise max_age_ms or correct latency_ms',
+    'frozen': 'start the driver anew; a simulator that draws the same image again needs max_frozen_ms: 0',
 }
 START_GRACE_NS = 3_000_000_000  # streams may take so long to begin before it is said that they are missing
 NOT_YET = frozenset({'missing', 'pending'})  # at the beginning these are no news

@@ -2,27 +2,35 @@
 
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection
 from restac_ros.framing.sample import Sample
+from restac_ros.nodes.freeze_watch import FreezeWatch
 
 
 class LiveFrames:
     """The recent past of all streams, and a signal per stream that something new has come.
 
     `now_ns` is the node's clock; `take_pending` hands over what has arrived but waits for its turn. The lock
-    is held for choosing samples only, never while images are decoded.
+    is held for choosing samples only, never while images are decoded. Streams that show one image for longer
+    than `max_frozen_ns` are invalid; 0: none is.
     """
 
     def __init__(
-        self, contract: Contract, now_ns: Callable[[], int], take_pending: Callable[[], None]
+        self,
+        contract: Contract,
+        now_ns: Callable[[], int],
+        take_pending: Callable[[], None],
+        max_frozen_ns: int = 0,
     ) -> None:
         self._contract = contract
         self._framer = Framer(contract, now_ns())
         self._now_ns = now_ns
         self._take_pending = take_pending
+        self._freezes = FreezeWatch(contract, max_frozen_ns)
         self._lock = threading.Lock()
         self._arrived: dict[str, list[threading.Event]] = {name: [] for name in contract.streams}
 
@@ -30,6 +38,7 @@ class LiveFrames:
         """Take in one sample."""
         with self._lock:
             self._framer.push(sample)
+            self._freezes.see(sample)
         for event in self._arrived[sample.stream]:
             event.set()
 
@@ -58,4 +67,10 @@ class LiveFrames:
         with self._lock:
             if time_ns < self._framer.start_ns:  # the clock was set back: what was before doesn't count
                 self._framer = Framer(self._contract, time_ns)
-            return self._framer.select(time_ns, streams)
+                self._freezes.forget()
+            selection, frozen = self._framer.select(time_ns, streams), self._freezes.reasons(time_ns)
+        for name in selection.chosen.keys() & frozen.keys():
+            entry, status = selection.chosen[name]
+            if status.valid:
+                selection.chosen[name] = entry, replace(status, valid=False, reason=frozen[name])
+        return selection

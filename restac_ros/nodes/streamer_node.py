@@ -132,6 +132,7 @@ class StreamerNode(ManagedNode):
         return {
             'phase': str(state.phase),
             'reasons': [str(reason) for reason in state.supervision.reasons],
+            'last_refusal': state.refusal or 'none',
             'last_stop': [str(reason) for reason in state.supervision.cause],
             **asdict(state.counts),
             'latency_ms': latency_summary(self._latencies),
@@ -147,6 +148,7 @@ class StreamerNode(ManagedNode):
         values = {
             'phase': str(state.phase),
             'since_s': f'{max(0, now_ns - state.supervision.since_ns) * 1e-9:.1f}',
+            'last_refusal': state.refusal or 'none',
             'last_stop': '; '.join(map(str, state.supervision.cause)) or 'none',
             'chunk_age_ms': f'{(now_ns - state.plan.newest.stamp_ns) / 1e6:.0f}' if state.plan else 'none',
             **{name: str(count) for name, count in asdict(state.counts).items()},

@@ -37,6 +37,8 @@ class StreamerParameters(NodeParameters):
     max_tactile_age_ms: Milliseconds = Field(description='of the tactile frame behind it; 0: not watched')
     following_m: float = Field(gt=0, le=10, description='farthest of the tool from its set-point')
     following_rad: float = Field(gt=0, le=10, description='farthest of the tool from its set-point')
+    motionless_m: float = Field(gt=0, le=10, description='farthest of set-points while the tool is at rest')
+    motionless_rad: float = Field(gt=0, le=10, description='farthest of set-points while it is at rest')
     deadman_topic: str = Field(description='std_msgs/Bool, true while pressed; empty: none')
     deadman_max_age_ms: Milliseconds = Field(description='silence for longer counts as released')
     robot_state_topic: str = Field(description='where the robot tells its mode; empty: not watched')
@@ -82,4 +84,6 @@ class StreamerParameters(NodeParameters):
             ),
             following_m=self.following_m,
             following_rad=self.following_rad,
+            motionless_m=self.motionless_m,
+            motionless_rad=self.motionless_rad,
         )

@@ -366,6 +366,24 @@ def test_robot_that_does_not_follow(moving: Run):
     check_hold(moving)
 
 
+def test_a_robot_state_that_is_dead(run: Run):
+    """The driver repeats its last word with new stamps: no chunk may lead away from there for long."""
+    for _ in range(40):
+        run.offer((0.2, 0, 0, 0, 0, 0), position_m=(0.5, 0.0, 0.3), rotation_rad=(3.1, 0.1, -0.4))
+        run.tick(5)
+    assert (run.phase, run.faults) == (Phase.HALTED, {Fault.NOT_FOLLOWING, Fault.NO_CHUNK})
+    assert 'the same to the bit for' in str(run.state.supervision.latched[0])
+    assert run.commanded[-1][1].pose.position_m[0] < 0.5 + 0.25 * 0.7
+    check_bounds(run)
+
+
+def test_a_robot_that_stands_still_as_it_should(run: Run):
+    for _ in range(60):
+        assert run.offer(position_m=(0.5, 0.0, 0.3), rotation_rad=(3.1, 0.1, -0.4)) is None
+        run.tick(5)
+    assert run.phase is Phase.MOVING
+
+
 def test_no_start_outside_the_workspace(run: Run):
     assert 'outside the workspace' in run.offer(position_m=(0.5, 0.0, -0.02))
     run.tick()

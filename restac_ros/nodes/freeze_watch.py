@@ -1,0 +1,57 @@
+"""Images that repeat themselves: a driver that hangs may go on publishing its last one, with new stamps."""
+
+import numpy as np
+
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.sample import Sample
+
+HEADER_BYTES = 12  # encapsulation and stamp; everything behind is content, but for the frame's name
+PROBE_STEP = 61  # every 61st byte is compared first: two images of a real camera part here
+
+
+class FreezeWatch:
+    """Since when each image stream has shown one and the same content, to the bit.
+
+    A camera's noise makes every image another; joints of an arm at rest may well repeat, and are not watched.
+    `max_frozen_ns` 0 watches nothing: what a simulator draws of a scene at rest doesn't change.
+    """
+
+    def __init__(self, contract: Contract, max_frozen_ns: int) -> None:
+        self._max_frozen_ns = max_frozen_ns
+        images = [*contract.by_role('camera'), *contract.by_role('tactile')] if max_frozen_ns else []
+        self._watched = frozenset(images)
+        self._content: dict[str, np.ndarray] = {}
+        self._since_ns: dict[str, int] = {}
+
+    def see(self, sample: Sample) -> None:
+        """Compare a sample with the one before, of the same stream."""
+        if sample.stream not in self._watched:
+            return
+        content = np.frombuffer(sample.cdr, np.uint8)[HEADER_BYTES:]
+        before = self._content.get(sample.stream)
+        self._content[sample.stream] = content
+        if before is None or not _same(before, content):
+            self._since_ns[sample.stream] = sample.receive_ns
+
+    def forget(self) -> None:
+        """Start anew: the clock was set back."""
+        self._content.clear()
+        self._since_ns.clear()
+
+    def reasons(self, time_ns: int) -> dict[str, str]:
+        """Streams that have been frozen for too long, and how it is put."""
+        found = {}
+        for name, since_ns in self._since_ns.items():
+            frozen_ns = time_ns - since_ns
+            if frozen_ns > self._max_frozen_ns:
+                limit_ms = self._max_frozen_ns / 1e6
+                found[name] = f'frozen: the same image for {frozen_ns / 1e6:.0f} ms (limit {limit_ms:g} ms)'
+        return found
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return (
+        one.size == other.size
+        and np.array_equal(one[::PROBE_STEP], other[::PROBE_STEP])
+        and np.array_equal(one, other)
+    )
