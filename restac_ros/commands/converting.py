@@ -1,7 +1,7 @@
 """Recordings into data sets, and unfinished recordings into whole ones, with progress on the terminal."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -12,10 +12,12 @@ from rich.progress import Progress as Bars
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_reader import open_bag
 from restac_ros.dataset.bag_writer import PARTIAL
 from restac_ros.dataset.convert import OnGap
 from restac_ros.dataset.convert_many import Progress, convert_many
-from restac_ros.dataset.errors import BagError, JournalError
+from restac_ros.dataset.episodes import TimeRange, episodes_of
+from restac_ros.dataset.errors import BagError, ConversionError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.shards import Outcome, Request
 from restac_ros.dataset.video_choice import VideoChoice
@@ -24,7 +26,10 @@ from restac_ros.graph import GraphError, config_file
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `restac-ros convert` was asked for; `workers` None: one per core; `video` None: its own."""
+    """What `restac-ros convert` was asked for; `workers` None: one per core; `video` None: its own.
+
+    Episodes are what `marker_topic` or `ranges` say, else what each recording says of itself.
+    """
 
     bags: tuple[Path, ...]
     dataset: Path
@@ -35,21 +40,28 @@ class Conversion:
     allow_false_rate: bool
     dry_run: bool
     video: VideoChoice | None
+    marker_topic: str | None = None
+    ranges: tuple[TimeRange, ...] = ()
 
 
 def convert_all(asked: Conversion) -> int:
-    """Append an episode per bag, in the order given; exit status 1 when some were refused.
+    """Append the episodes of each bag, in the order given; exit status 1 when some were refused.
 
     A refused recording is named with the reason and does not stop the others. An interrupt leaves the data
     set with the episodes that are complete; the same call again goes on from there.
 
     Raises:
         ContractError: the contract cannot be read.
+        ConversionError: time ranges are given for several bags.
         DatasetError: the data set cannot take episodes; no later bag could change that.
     """
-    refused = 0
+    if asked.ranges and len(asked.bags) > 1:
+        raise ConversionError('time ranges are those of one recording: convert one after the other')
+    requests, refusals = _requests(asked)
+    refused = len(refusals)
+    for refusal in refusals:
+        _print_refusal(refusal)
     with _Bar(asked.dry_run) as bar:
-        requests = _requests(asked)
         workers = asked.workers or len(os.sched_getaffinity(0))
         for outcome in convert_many(requests, asked.dataset, workers, bar.advance):
             refused += bool(outcome.refusal)
@@ -57,15 +69,28 @@ def convert_all(asked: Conversion) -> int:
     return int(bool(refused))
 
 
-def _requests(asked: Conversion) -> list[Request]:
+def _requests(asked: Conversion) -> tuple[list[Request], list[str]]:
+    """What is to be converted, an episode each, and why some bags hold none."""
     given = load_contract(asked.contract) if asked.contract else None
-    fallback = None if given else _installed_contract()
-    return [
-        Request(
-            bag, asked.task, given, fallback, asked.on_gap, asked.allow_false_rate, asked.dry_run, asked.video
-        )
-        for bag in asked.bags
-    ]
+    whole = Request(
+        bag=Path(),
+        task=asked.task,
+        contract=given,
+        fallback=None if given else _installed_contract(),
+        on_gap=asked.on_gap,
+        allow_false_rate=asked.allow_false_rate,
+        dry_run=asked.dry_run,
+        video=asked.video,
+    )
+    requests, refusals = [], []
+    for bag in asked.bags:
+        try:
+            spans = episodes_of(open_bag(bag), asked.marker_topic, asked.ranges)
+        except (BagError, ConversionError) as error:
+            refusals.append(str(error))
+        else:
+            requests += [replace(whole, bag=bag, span=span) for span in spans]
+    return requests, refusals
 
 
 def _installed_contract() -> Contract | None:
@@ -115,15 +140,16 @@ def _print_outcome(outcome: Outcome, console: Console, *, dry_run: bool) -> None
 
     report = outcome.report
     if outcome.refusal:
-        Console(stderr=True).print(f'refused: {escape(outcome.refusal)}', soft_wrap=True, highlight=False)
+        _print_refusal(outcome.refusal)
         return
     if report is None:
-        say(f'{outcome.bag}: is episode {outcome.already} already')
+        say(f'{outcome.request.name}: is episode {outcome.already} already')
         return
     cut = report.trimmed_head + report.trimmed_tail
     trimmed = f', {cut} unusable at the ends left out' if cut else ''
     becomes = 'can be an episode' if dry_run else f'episode {report.episode_index}'
-    say(f'{outcome.bag} -> {becomes}: {report.rows} frames, {report.rows / report.fps:.1f} s{trimmed}')
+    length = f'{report.rows} frames, {report.rows / report.fps:.1f} s{trimmed}'
+    say(f'{outcome.request.name} -> {becomes}: {length}; task: {report.task}')
     for gap in report.gaps:
         say(f'  gap of {gap.count} frames at {gap.first / report.fps:.2f} s: {gap.reason}')
     if dry_run:
@@ -132,6 +158,10 @@ def _print_outcome(outcome: Outcome, console: Console, *, dry_run: bool) -> None
             say(f'  {name}: {rates}, {stream.messages} messages')
     for note in report.notes:
         say(f'  {note}')
+
+
+def _print_refusal(text: str) -> None:
+    Console(stderr=True).print(f'refused: {escape(text)}', soft_wrap=True, highlight=False)
 
 
 def recover_all(place: Path) -> int:

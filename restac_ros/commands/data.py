@@ -12,9 +12,10 @@ from restac_ros.dataset.video_choice import Codec, asked_video
 
 @dataclass(frozen=True)
 class Convert:
-    """Append recordings to a LeRobot v3.0 data set, one episode each; a refused one leaves it as it was.
+    """Append recordings to a LeRobot v3.0 data set; a refused one leaves it as it was.
 
-    Recordings that it holds already are skipped: after an interrupt the same call goes on from there.
+    A recording is one episode, a paused journal one per stretch; or say where episodes begin and end.
+    Those that the data set holds already are skipped: after an interrupt the same call goes on from there.
     """
 
     bags: Annotated[tuple[Path, ...], Positional]
@@ -22,7 +23,11 @@ class Convert:
     to: Path
     """Data set; made if absent."""
     task: str | None = None
-    """What the episodes show; default: what each journal says of itself."""
+    """What the episodes show; default: what the markers say, or each journal says of itself."""
+    marker_topic: str | None = None
+    """Topic that marks episodes: std_msgs/Bool, true while one runs, or std_msgs/String, its task, then empty."""
+    range: tuple[str, ...] = ()
+    """START:END of each episode, s after the recording's first message; START: is up to its end."""
     contract: Path | None = None
     """Robot facts (YAML), for bags that hold none; default: the installed config/contract.yaml."""
     on_gap: Literal['refuse', 'longest_run'] = 'refuse'
@@ -41,6 +46,7 @@ class Convert:
     def run(self) -> int:
         """Exit status: 1 when a recording was refused."""
         from restac_ros.commands.converting import Conversion, convert_all
+        from restac_ros.dataset.episodes import TimeRange
 
         asked = Conversion(
             bags=self.bags,
@@ -52,6 +58,8 @@ class Convert:
             allow_false_rate=self.allow_false_rate,
             dry_run=self.dry_run,
             video=asked_video(self.video_codec, self.video_quality),
+            marker_topic=self.marker_topic,
+            ranges=tuple(TimeRange.parse(text) for text in self.range),
         )
         return convert_all(asked)
 

@@ -1,7 +1,7 @@
 """A recording becomes an episode: samples -> the framer's frames -> rows of a LeRobot data set.
 
-`python -m restac_ros.dataset.convert BAG --to DIR --task TEXT` does it in a process of its own, which may be
-stopped at any moment; it reports in lines of JSON.
+`python -m restac_ros.dataset.convert BAG --to DIR` does it in a process of its own, for each episode of
+a journal that was paused; it may be stopped at any moment, and reports in lines of JSON.
 """
 
 import argparse
@@ -9,8 +9,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -20,46 +20,22 @@ from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import Bag, open_bag
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
+from restac_ros.dataset.episode_report import EpisodeReport, report_of
+from restac_ros.dataset.episodes import EpisodeSpan, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, optional_images, row_of
-from restac_ros.dataset.fingerprint import fingerprint
+from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.plan import Gap, Plan, check_rates, plan_episode, rate_notes
-from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples, survey
+from restac_ros.dataset.plan import Plan, check_rates, plan_episode
+from restac_ros.dataset.survey import Survey, recorded_samples, survey
 from restac_ros.dataset.video_choice import VideoChoice
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import frames
-from restac_ros.framing.grid import Grid
 
+REFUSALS = (BagError, ContractError, ConversionError, DatasetError)
 OnGap = Literal['refuse', 'longest_run']
 Progress = Callable[[int, int], None]
 MAX_ATTEMPTS = 4        # one more whenever decoding shows a fault that the survey could not see
-
-
-@dataclass
-class EpisodeReport:
-    """What became of a recording. Times are ns of the recorder's clock; `rows` is frames minus one.
-
-    The last frame is no row: its state is the action of the row before. Frames cut off at the ends are
-    counted in `trimmed_head` and `trimmed_tail`; `gaps` made the longest run shorter than the recording.
-    `fingerprint` tells whether a data set holds the recording already.
-    """
-
-    bag: str
-    dataset: str
-    episode_index: int
-    task: str
-    rows: int
-    fps: int
-    start_ns: int
-    end_ns: int
-    trimmed_head: int
-    trimmed_tail: int
-    gaps: list[Gap] = field(default_factory=list)
-    streams: dict[str, StreamReport] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    fingerprint: str = ''
 
 
 class _UnusableFrame(Exception):  # noqa: N818 - answered by planning again
@@ -84,11 +60,12 @@ def convert_episode(
     allow_false_rate: bool = False,
     dry_run: bool = False,
     video: VideoChoice | None = None,
+    notes: Sequence[str] = (),
 ) -> EpisodeReport:
-    """Append one recording (a journal or any bag) to a data set, which is created if need be.
+    """Append one recording (a journal or any bag), or a part of it, to a data set; created if need be.
 
     `contract`, `task`, `start_ns` and `end_ns` default to what a journal says of itself, `video` to what the
-    data set has.
+    data set has; `notes` come before those of the conversion.
     `progress(done, total)` counts rows. Whatever stops the conversion leaves the data set as it was. A
     `dry_run` says what would become of it, short of what only decoding shows, and writes nothing.
 
@@ -99,17 +76,17 @@ def convert_episode(
         DatasetError: the data set cannot take it.
     """
     bag, root = open_bag(bag_path), Path(dataset_dir)
-    notes = read_notes(bag)
-    contract = contract or embedded_contract(bag, notes.contract_text)
-    task = (notes.task or '') if task is None else task
+    journal = read_notes(bag)
+    contract = contract or embedded_contract(bag, journal.contract_text)
+    task = (journal.task or '') if task is None else task
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
     bounds = bag.bounds_ns
     if bounds is None:
         raise ConversionError(f'{bag.path} holds no message.')
     identity = fingerprint(bag.path, start_ns, end_ns)
-    start_ns = _first(start_ns, notes.start_ns, bounds[0])
-    end_ns = _first(end_ns, notes.end_ns, bounds[1] + 1)
+    start_ns = _first(start_ns, journal.start_ns, bounds[0])
+    end_ns = _first(end_ns, journal.end_ns, bounds[1] + 1)
     surveyed = survey(bag, contract, start_ns, end_ns)
     faults: dict[int, str] = {}
     for _ in range(MAX_ATTEMPTS):
@@ -118,8 +95,8 @@ def convert_episode(
         if (false_rates := check_rates(surveyed, contract, plan)) and not allow_false_rate:
             raise ConversionError(f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
                                   'Correct the driver or the contract, or allow it (allow_false_rate).')
-        report = _report(bag, root, task, contract, surveyed, plan, streams)
-        report.notes += false_rates
+        report = report_of(bag, root, task, contract, surveyed, plan, streams)
+        report.notes = [*notes, *report.notes, *false_rates]
         report.fingerprint = identity
         if dry_run:
             report.rows = plan.count - 1
@@ -185,37 +162,6 @@ def _checked(made: Iterator[Frame], streams: list[str]) -> Iterator[Frame]:
         yield frame
 
 
-def _report(
-    bag: Bag, root: Path, task: str, contract: Contract, surveyed: Survey, plan: Plan, streams: list[str]
-) -> EpisodeReport:
-    """All that is known before writing."""
-    start_ns = surveyed.grid.tick_ns(plan.first)
-    ticks = surveyed.statuses[plan.first:plan.first + plan.count]
-    for name, stream in surveyed.streams.items():
-        ages = [tick[name].age_ns for tick in ticks if tick[name].age_ns is not None]
-        stream.oldest_ms = round(max(ages, default=0) / 1e6, 3)
-    notes = [*bag.notes, *rate_notes(surveyed)]
-    notes += [f'{name}: stamps are zero, so that its receive times count'
-              for name, stream in surveyed.streams.items() if stream.zero_stamps]
-    return EpisodeReport(
-        bag=str(bag.path),
-        dataset=str(root),
-        episode_index=-1,
-        task=task,
-        rows=0,
-        fps=contract.fps,
-        start_ns=start_ns,
-        # One ns past the last frame, on the grid that begins at start_ns.
-        end_ns=Grid(start_ns, contract.fps).tick_ns(plan.count - 1) + 1,
-        trimmed_head=plan.trimmed_head,
-        trimmed_tail=plan.trimmed_tail,
-        gaps=plan.gaps,
-        streams=surveyed.streams,
-        left_out=[name for name in optional_images(contract) if name not in streams],
-        notes=notes,
-    )
-
-
 def embedded_contract(bag: Bag, text: str | None) -> Contract:
     """The contract that a journal holds as `text`; ConversionError when it holds none."""
     if text is None:
@@ -229,7 +175,10 @@ def _first(*values: int | None) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Convert one bag; prints {"event": "progress" | "done" | "failed", ...} per line; 0 when done."""
+    """Convert one bag, skipping what the data set holds already; 0 when all its episodes are in.
+
+    Prints {"event": "progress" | "done" | "already" | "failed", ...} per line; one but the first per episode.
+    """
     parser = argparse.ArgumentParser(description='Append one recording to a LeRobot data set.')
     parser.add_argument('bag', type=Path, help='journal, bag directory, .mcap or .db3')
     parser.add_argument('--to', type=Path, required=True, help='data set; created if need be')
@@ -243,17 +192,37 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault('HF_HUB_OFFLINE', '1')        # nothing here is on a hub; don't wait for one
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        contract = load_contract(options.contract) if options.contract else None
+        spans = episodes_of(open_bag(options.bag))
+        held = converted_recordings(options.to) if is_dataset(options.to) else {}
+    except (*REFUSALS, OSError) as error:
+        _say('failed', error=str(error))
+        return 1
+    return max([_convert_span(options, contract, span, held) for span in spans])
+
+
+def _convert_span(
+    options: argparse.Namespace, contract: Contract | None, span: EpisodeSpan, held: Mapping[str, int]
+) -> int:
+    """One episode of the bag; 0 when it is in."""
+    try:
+        identity = fingerprint(options.bag, span.start_ns, span.end_ns)
+        if identity in held:
+            _say('already', episode_index=held[identity])
+            return 0
         report = convert_episode(
             options.bag,
-            load_contract(options.contract) if options.contract else None,
+            contract,
             options.to,
             options.task,
             lambda done, total: _say('progress', done=done, total=total),
+            start_ns=span.start_ns,
+            end_ns=span.end_ns,
             on_gap=options.on_gap,
             allow_false_rate=options.allow_false_rate,
         )
-    except (BagError, ContractError, ConversionError, DatasetError, OSError) as error:
-        _say('failed', error=str(error))
+    except (*REFUSALS, OSError) as error:
+        _say('failed', error=f'{span.label}: {error}' if span.label else str(error))
         return 1
     _say('done', report=asdict(report))
     return 0

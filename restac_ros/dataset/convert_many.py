@@ -54,7 +54,7 @@ def convert_many(
     if root.exists() and not is_dataset(root) and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
     todo, skipped = _sorted_out(requests, root)
-    meter = _Meter([bag_bytes(requests[number].bag) for number in todo], on_progress)
+    meter = _Meter([_bytes_of(requests[number]) for number in todo], on_progress)
     starting = start_engine(engine, workers, len(todo), ray_address, meter.tell)
     made = _in_order([requests[number] for number in todo], root, starting, meter)
     with closing(made):
@@ -70,15 +70,15 @@ def _sorted_out(requests: Sequence[Request], root: Path) -> tuple[list[int], dic
     todo, skipped = [], {}
     for number, request in enumerate(requests):
         try:
-            identity = fingerprint(request.bag)
+            identity = fingerprint(request.bag, request.span.start_ns, request.span.end_ns)
         except OSError as error:
-            skipped[number] = Outcome(request.bag, refusal=f'{request.bag} cannot be read: {error.strerror}')
+            skipped[number] = Outcome(request, refusal=f'{request.bag} cannot be read: {error.strerror}')
             continue
         if identity in held:
-            skipped[number] = Outcome(request.bag, already=held[identity])
+            skipped[number] = Outcome(request, already=held[identity])
         elif identity in first_of:
-            other = requests[first_of[identity]].bag
-            skipped[number] = Outcome(request.bag, refusal=f'{request.bag} is the same recording as {other}')
+            other = requests[first_of[identity]].name
+            skipped[number] = Outcome(request, refusal=f'{request.name} is the same recording as {other}')
         else:
             first_of[identity] = number
             todo.append(number)
@@ -88,6 +88,10 @@ def _sorted_out(requests: Sequence[Request], root: Path) -> tuple[list[int], dic
 def bag_bytes(bag: Path) -> int:
     """Size of a bag's files."""
     return sum(file.stat().st_size for file in bag_files(bag))
+
+
+def _bytes_of(request: Request) -> int:
+    return round(bag_bytes(request.bag) * request.span.share)
 
 
 class _Meter:

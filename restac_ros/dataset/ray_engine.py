@@ -28,6 +28,7 @@ except ImportError as error:
 LOCAL_STORE_BYTES = 80 * 2**20      # Ray's least, 75 MiB, and a bit: only reports pass through it
 LOST_WORKER_RETRIES = 2             # a shard is made anew when its host went away
 CANCEL_S = 10.0
+CONNECT_S = 5.0
 
 
 @contextmanager
@@ -59,14 +60,22 @@ def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[No
                 ray.init('local', num_cpus=cores, num_gpus=0, include_dashboard=False, _temp_dir=folder,
                          object_store_memory=LOCAL_STORE_BYTES, **quiet)
             else:
+                _knock(address)
                 ray.init(address, **quiet)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise EngineError(f'no Ray cluster answers at {address}: {error}. Start one (`ray start --head`) '
                               'and give its HOST:PORT, or leave the address out.') from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """OSError when nobody listens at HOST:PORT, which Ray would try for minutes."""
+    host, colon, port = address.rpartition(':')
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), CONNECT_S).close()
 
 
 class _Ray:
@@ -113,7 +122,7 @@ def _in_worker(events: Queue, number: int, request: Request, root: Path, shard: 
         raise EngineError(f'{shard.parent.parent} is not there on host {host}. Put the data set on a file '
                           'system that every host of the Ray cluster mounts at the same path.')
     if not request.bag.exists():
-        return Outcome(request.bag, refusal=f'{request.bag} is not there on host {host}. Put recordings on a '
+        return Outcome(request, refusal=f'{request.bag} is not there on host {host}. Put recordings on a '
                        'file system that every host of the Ray cluster mounts at the same path.')
     shutil.rmtree(shard.parent, ignore_errors=True)     # of an attempt whose host went away
     return make_shard(request, root, shard, lambda share, seconds: events.put((number, share, seconds)))

@@ -9,8 +9,10 @@ from pathlib import Path
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.convert import EpisodeReport, OnGap, convert_episode, embedded_contract
+from restac_ros.dataset.convert import OnGap, convert_episode, embedded_contract
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
+from restac_ros.dataset.episode_report import EpisodeReport
+from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.transaction import writing_lock
@@ -21,7 +23,10 @@ REPORT_EVERY_ROWS = 15
 
 @dataclass(frozen=True)
 class Request:
-    """A recording to convert; `contract` overrides its own, `fallback` stands in where it has none."""
+    """A recording to convert, or a part of it.
+
+    `task` and `contract` override its own; the contract `fallback` stands in where it has none.
+    """
 
     bag: Path
     task: str | None = None
@@ -31,16 +36,27 @@ class Request:
     allow_false_rate: bool = False
     dry_run: bool = False
     video: VideoChoice | None = None
+    span: EpisodeSpan = WHOLE
+
+    @property
+    def name(self) -> str:
+        """Which recording, and which part of it."""
+        return f'{self.bag} ({self.span.label})' if self.span.label else str(self.bag)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a request: a report, the number of the episode that it is already, or a refusal."""
 
-    bag: Path
+    request: Request
     report: EpisodeReport | None = None
     already: int | None = None
     refusal: str = ''
+
+    @property
+    def bag(self) -> Path:
+        """The recording."""
+        return self.request.bag
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -92,6 +108,9 @@ def _attempt(
     request: Request, place: Path, tell: Callable[[float, float], None], target: Path | None = None
 ) -> Outcome:
     """Convert into the data set at `place`, a shard for `target`; a bad recording becomes a refusal."""
+    span = request.span
+    task = span.task if request.task is None else request.task
+
     def progress(done: int, total: int) -> None:
         if done % REPORT_EVERY_ROWS == 0 or done == total:
             tell(done / total, done / contract.fps)
@@ -100,9 +119,10 @@ def _attempt(
         contract = _contract_of(request)
         if target and is_dataset(target):
             check_appendable(target, contract, streams_of(target, contract))
-        report = convert_episode(request.bag, contract, place, request.task, progress, on_gap=request.on_gap,
+        report = convert_episode(request.bag, contract, place, task, progress, start_ns=span.start_ns,
+                                 end_ns=span.end_ns, on_gap=request.on_gap,
                                  allow_false_rate=request.allow_false_rate, dry_run=request.dry_run,
-                                 video=video_for(target or place, request.video))
+                                 video=video_for(target or place, request.video), notes=span.notes)
     except (BagError, ContractError, ConversionError) as error:
-        return Outcome(request.bag, refusal=str(error))
-    return Outcome(request.bag, report)
+        return Outcome(request, refusal=f'{span.label}: {error}' if span.label else str(error))
+    return Outcome(request, report)
