@@ -25,7 +25,7 @@ class Convert:
     task: str | None = None
     """What the episodes show; default: what the markers say, or each journal says of itself."""
     marker_topic: str | None = None
-    """Topic that marks episodes: std_msgs/Bool, true while one runs, or std_msgs/String, its task, then empty."""
+    """Topic of std_msgs/Bool, true while an episode runs, or std_msgs/String, its task, then empty."""
     range: tuple[str, ...] = ()
     """START:END of each episode, s after the recording's first message; START: is up to its end."""
     contract: Path | None = None
