@@ -10,8 +10,10 @@ from typing import Any
 
 import av
 import numpy as np
+from datasets import Dataset
+from datasets.table import embed_table_storage
 from lerobot.configs import RGBEncoderConfig
-from lerobot.datasets import compute_stats, io_utils
+from lerobot.datasets import compute_stats, dataset_writer, io_utils
 from lerobot.datasets.image_writer import write_image
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -45,20 +47,27 @@ def private_cache() -> Iterator[None]:
 
 
 @contextmanager
-def sampled_statistics() -> Iterator[None]:
-    """Statistics of stored images from as few pixels as those of videos."""
-    usual = compute_stats.sample_images
+def quick_saving() -> Iterator[None]:
+    """Two steps of LeRobot's saving that would take most of its time.
+
+    Statistics of stored images come from as few pixels as those of videos, and images enter the table all at
+    once: LeRobot maps over the rows, and builds all columns' types anew for each.
+    """
+    usual = compute_stats.sample_images, dataset_writer.embed_images
 
     def sample(paths: list[str]) -> np.ndarray:
         read = compute_stats.load_image_as_numpy
         images = [read(path, dtype=np.uint8, channel_first=True) for path in paths[::STATISTICS_EVERY]]
         return np.stack(images)[..., ::STATISTICS_STEP, ::STATISTICS_STEP]
 
-    compute_stats.sample_images = sample
+    def embed(dataset: Dataset) -> Dataset:
+        return Dataset(embed_table_storage(dataset.data.table), dataset.info, dataset.split)
+
+    compute_stats.sample_images, dataset_writer.embed_images = sample, embed
     try:
         yield
     finally:
-        compute_stats.sample_images = usual
+        compute_stats.sample_images, dataset_writer.embed_images = usual
 
 
 def open_dataset(root: Path, episodes: list[int] | None = None) -> LeRobotDataset:

@@ -20,7 +20,7 @@ from restac_ros.dataset.lerobot_access import (
     WritableDataset,
     open_dataset,
     private_cache,
-    sampled_statistics,
+    quick_saving,
 )
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video_choice import VideoChoice
@@ -65,7 +65,7 @@ class EpisodeWriter:
         Raises:
             DatasetError: LeRobot reads back something else than was written.
         """
-        with SuppressProgressBars(), sampled_statistics():
+        with SuppressProgressBars(), quick_saving():
             self._dataset.save_episode(parallel_encoding=False)
         self._dataset.finalize()
         with suppress(FileNotFoundError):
