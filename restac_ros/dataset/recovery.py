@@ -2,10 +2,16 @@
 
 Nothing is copied, so that a full disk does not matter; only the torn record at the end is cut off. A crash
 during any step leaves a file that can be recovered again.
+
+`python -m restac_ros.dataset.recovery NAME.partial` does it in a process of its own, which may be stopped at
+any moment; it reports in a line of JSON.
 """
 
+import argparse
 import fcntl
+import json
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -209,3 +215,24 @@ def _chunk_index(span: Span) -> ChunkIndex:
         message_start_time=span.start_ns,
         uncompressed_size=span.uncompressed_size,
     )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Recover one journal; prints {"event": "recovered" | "failed", ...}; 0 when recovered."""
+    parser = argparse.ArgumentParser(description='Complete a recording that a crash left unfinished.')
+    parser.add_argument('partial', type=Path, help='NAME.partial')
+    parser.add_argument('--nice', type=int, default=0, help='lower the priority by this much')
+    options = parser.parse_args(arguments)
+    os.nice(options.nice)
+    try:
+        recovered = recover(options.partial)
+    except (BagError, JournalError) as error:
+        print(json.dumps({'event': 'failed', 'error': str(error)}), flush=True)
+        return 1
+    told = {'path': str(recovered.path), 'messages': recovered.messages, 'damage': recovered.damage}
+    print(json.dumps({'event': 'recovered', **told}), flush=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

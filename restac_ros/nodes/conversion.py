@@ -1,17 +1,18 @@
-"""Journals become episodes in a process of their own, one after the other, at low priority."""
+"""Journals become episodes, and unfinished journals become whole, in the background."""
 
-import json
 import shlex
-import subprocess
 import sys
-from collections import deque
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-NICENESS = 10  # recording and control come first
-STOP_TIMEOUT_S = 10.0
+from restac_ros.dataset.dataset_files import is_dataset
+from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.nodes.background import NICENESS, Background, is_locked, log_of, read_events
+
 OnGap = Literal['refuse', 'longest_run']
 LOG_SUFFIX = '.conversion.jsonl'
+RECOVERY_LOG_SUFFIX = '.recovery.jsonl'
+LAST_WORDS = ('done', 'failed')  # of the conversion of an episode
 
 
 class Converted(NamedTuple):
@@ -24,6 +25,15 @@ class Converted(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class Completed(NamedTuple):
+    """How the recovery of NAME.partial ended: `journal` is whole, or `failure` says why not."""
+
+    journal: Path
+    messages: int
+    damage: str
+    failure: str
+
+
 def command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
     """The command that converts a journal."""
     module = [sys.executable, '-P', '-m', 'restac_ros.dataset.convert']
@@ -31,95 +41,117 @@ def command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
 
 
 class Conversions:
-    """A queue of journals and the process that works on the first of them.
+    """Converts journals, one after the other.
 
-    Nothing waits here: `poll` looks what has happened. Appending an episode is transactional, so stopping a
-    conversion leaves the data set as it was, and the journal is kept in any case.
+    Appending an episode is transactional, so stopping a conversion leaves the data set as it was, and the
+    journal is kept in any case.
     """
 
     def __init__(self, dataset: Path, on_gap: OnGap) -> None:
         self._dataset, self._on_gap = dataset, on_gap
-        self._waiting: deque[Path] = deque()
-        self._journal: Path | None = None
-        self._process: subprocess.Popen | None = None
+        self._background = Background(lambda journal: command(journal, dataset, on_gap), LOG_SUFFIX)
 
     @property
     def pending(self) -> list[Path]:
         """Journals that are no episodes yet, the one under way first."""
-        return [*([self._journal] if self._journal else []), *self._waiting]
+        return self._background.pending
+
+    def announce(self, journal: Path) -> None:
+        """A journal is to be converted once it is whole, whatever happens. Raises OSError: as `add`."""
+        self._background.announce(journal)
+
+    def withdraw(self, journal: Path) -> None:
+        """A journal that was announced will not be whole."""
+        self._background.withdraw(journal)
 
     def add(self, journal: Path) -> None:
-        """Queue a journal."""
-        self._waiting.append(journal)
+        """Queue a journal. Raises OSError: its log cannot be written."""
+        self._background.add(journal)
 
-    def poll(self) -> Converted | None:
-        """Start what waits; tell a conversion that has ended."""
-        if self._process is None:
-            if self._waiting:
-                self._start(self._waiting.popleft())
-            return None
-        if self._process.poll() is None:
-            return None
-        journal, status = self._journal, self._process.returncode
-        self._process = self._journal = None
-        return _result(journal, status)
+    def poll(self, may_start: bool = True) -> list[Converted]:
+        """Start what waits, if it may; tell the episodes of a conversion that has ended."""
+        ended = self._background.ended(may_start)
+        if ended is None:
+            return []
+        told = [_converted(ended.path, event) for event in ended.events if event['event'] in LAST_WORDS]
+        if ended.status and not any(converted.failure for converted in told):
+            log = log_of(ended.path, LOG_SUFFIX)
+            failure = f'the converter ended with status {ended.status}: see above, and {log}'
+            told.append(Converted(ended.path, 0, -1, failure))
+        return told
 
     def progress(self) -> str:
         """How far the conversion under way is, in words; '' when there is none."""
-        if self._journal is None:
+        if self._background.under_way is None:
             return ''
-        last = _last_line(_log_of(self._journal))
+        last = self._background.last_event()
         if last.get('event') != 'progress':
             return 'looking through the recording'
         return f'{last["done"]} of {last["total"]} frames'
 
     def stop(self) -> list[Path]:
         """Stop the conversion under way; returns the journals that are no episodes."""
-        left = self.pending
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = self._journal = None
-        self._waiting.clear()
-        return left
+        return self._background.stop()
 
     def by_hand(self, journal: Path) -> str:
         """What a user can type to convert a journal."""
         return shlex.join(command(journal, self._dataset, self._on_gap))
 
-    def _start(self, journal: Path) -> None:
-        self._journal = journal
-        with _log_of(journal).open('wb') as log:
-            # A session of its own: Ctrl-C in the terminal is for the recorder, which decides.
-            self._process = subprocess.Popen(
-                command(journal, self._dataset, self._on_gap),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                start_new_session=True,
-            )
+
+class Recoveries:
+    """Completes unfinished journals, one after the other. Stopping leaves one that can be recovered again."""
+
+    def __init__(self) -> None:
+        module = [sys.executable, '-P', '-m', 'restac_ros.dataset.recovery']
+        nice = ['--nice', str(NICENESS)]
+        self._background = Background(lambda partial: [*module, str(partial), *nice], RECOVERY_LOG_SUFFIX)
+
+    @property
+    def pending(self) -> list[Path]:
+        """Journals that are not whole yet, the one under way first."""
+        return self._background.pending
+
+    def add(self, partial: Path) -> None:
+        """Queue an unfinished journal. Raises OSError: its log cannot be written."""
+        self._background.add(partial)
+
+    def poll(self) -> Completed | None:
+        """Start what waits; tell a recovery that has ended."""
+        ended = self._background.ended()
+        if ended is None:
+            return None
+        last = ended.events[-1] if ended.events else {}
+        if ended.status == 0 and last.get('event') == 'recovered':
+            return Completed(Path(last['path']), last['messages'], last['damage'] or '', '')
+        log = log_of(ended.path, RECOVERY_LOG_SUFFIX)
+        failure = f'its recovery ended with status {ended.status}: see above, and {log}'
+        return Completed(ended.path, 0, '', last.get('error', failure))
+
+    def stop(self) -> list[Path]:
+        """Stop the recovery under way; returns what is not whole."""
+        return self._background.stop()
 
 
-def _log_of(journal: Path) -> Path:
-    return journal.with_name(journal.name + LOG_SUFFIX)
+def find_unconverted(directory: Path, dataset: Path) -> list[Path]:
+    """Whole journals whose conversion was asked for, and cut off by a crash before it had ended."""
+    cut_off = []
+    for log in sorted(directory.glob(f'*{LOG_SUFFIX}')):
+        journal = log.with_name(log.name.removesuffix(LOG_SUFFIX))
+        if journal.is_dir() and not is_locked(log) and not _has_ended(log):
+            cut_off.append(journal)
+    if not cut_off:
+        return []
+    held = converted_recordings(dataset) if is_dataset(dataset) else {}
+    held_files = {identity.partition(':')[0] for identity in held}
+    return [journal for journal in cut_off if fingerprint(journal) not in held_files]
 
 
-def _result(journal: Path, status: int) -> Converted:
-    last = _last_line(_log_of(journal))
-    match last.get('event'):
-        case 'done' if status == 0:
-            report = last['report']
-            return Converted(journal, report['rows'], report['episode_index'], '', tuple(report['notes']))
-        case 'failed':
-            return Converted(journal, 0, -1, last['error'])
-    failure = f'the converter ended with status {status}: see above, and {_log_of(journal)}'
-    return Converted(journal, 0, -1, failure)
+def _has_ended(log: Path) -> bool:
+    return any(event['event'] in LAST_WORDS for event in read_events(log))
 
 
-def _last_line(log: Path) -> dict:
-    """The last whole line of the converter's report; {} before the first."""
-    lines = log.read_bytes().split(b'\n')[:-1]
-    return json.loads(lines[-1]) if lines else {}
+def _converted(journal: Path, event: dict) -> Converted:
+    if event['event'] == 'failed':
+        return Converted(journal, 0, -1, event['error'])
+    report = event['report']
+    return Converted(journal, report['rows'], report['episode_index'], '', tuple(report['notes']))

@@ -1,23 +1,23 @@
-"""The recorder without ROS: starts, saves, discards episodes, watches the disk, has journals converted."""
+"""The recorder without ROS: starts, pauses, saves and discards episodes, and watches what they live on."""
 
 import datetime
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag_writer import Compression
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, read_info, streams_of
-from restac_ros.dataset.journal import check_free_disk
-from restac_ros.dataset.recovery import find_unfinished
 from restac_ros.framing.sample import Sample
-from restac_ros.nodes.conversion import Conversions, Converted, OnGap
+from restac_ros.nodes.conversion import Converted, OnGap
+from restac_ros.nodes.guards import Guards
 from restac_ros.nodes.recording import Recording
+from restac_ros.nodes.saving import Saving, Voice, recover_command
 
 TRASH = 'trash'
 
-State = Literal['idle', 'recording', 'saving', 'error']
+State = Literal['idle', 'recording', 'paused', 'saving', 'error']
 
 
 class RecorderError(RuntimeError):
@@ -32,7 +32,9 @@ class RecorderSettings:
     dataset: Path | None
     queue_bytes: int
     min_free_bytes: int
+    min_free_memory_bytes: int = 0
     on_gap: OnGap = 'refuse'
+    compression: Compression = 'none'
 
 
 @dataclass(frozen=True)
@@ -45,46 +47,55 @@ class RecorderReport:
     episodes: int
     journal: str
     rows: int
+    duration_ns: int
     bytes_written: int
     disk_free: int
     received: Mapping[str, int]
     written: Mapping[str, int]
     dropped: Mapping[str, int]
+    high_water: Mapping[str, int]
+    unfinished: list[Path]
 
 
 class Recorder:
-    """One recording at a time; those before are closed and converted meanwhile. Call `poll` now and then.
-
-    `inform`, `warn` and `fail` are told what happens, in sentences.
-    """
+    """One recording at a time; those before are closed and converted meanwhile. Call `poll` now and then."""
 
     def __init__(
         self,
         contract: Contract,
         settings: RecorderSettings,
         now_ns: Callable[[], int],
-        inform: Callable[[str], None],
-        warn: Callable[[str], None],
-        fail: Callable[[str], None],
+        voice: Voice,
+        guards: Guards | None = None,
     ) -> None:
-        """Raises DatasetError: the data set can't take such episodes; JournalError: too little disk."""
+        """Find what a crash left unfinished, and say so.
+
+        Raises:
+            DatasetError: the data set can't take such episodes.
+            RecorderError: too little disk or memory.
+            GuardError: memory cannot be watched.
+        """
         self._contract, self._settings, self._now_ns = contract, settings, now_ns
-        self._inform, self._warn, self._on_failure = inform, warn, fail
+        self._voice = voice._replace(fail=self._fail)
+        self._on_failure = voice.fail
+        self._guards = guards or Guards(
+            settings.journal_dir, settings.min_free_bytes, settings.min_free_memory_bytes
+        )
         self._recording: Recording | None = None
         self._last: Recording | None = None
-        self._closing: list[tuple[Recording, bool]] = []
-        self._conversions = Conversions(settings.dataset, settings.on_gap) if settings.dataset else None
         self._task = ''
-        self._rows = 0
         self._problem = ''
         self._told_of_drops = False
-        self.saved: list[Converted] = []
-        check_free_disk(settings.journal_dir, settings.min_free_bytes)
+        self._check_room()
         if settings.dataset and is_dataset(settings.dataset):
             check_appendable(settings.dataset, contract, streams_of(settings.dataset, contract))
-        if settings.journal_dir.is_dir() and (left := find_unfinished(settings.journal_dir)):
-            names = ', '.join(path.name for path in left)
-            warn(f'{settings.journal_dir} holds recordings that a crash left unfinished: {names}')
+        self._saving = Saving(settings.journal_dir, settings.dataset, settings.on_gap, self._voice)
+        if left := self._saving.unfinished:
+            names, by_hand = ', '.join(path.name for path in left), recover_command(settings.journal_dir)
+            voice.warn(
+                f'{settings.journal_dir} holds recordings that a crash left unfinished: {names}. '
+                f'Call ~/recover to complete and convert them, or complete them by: {by_hand}'
+            )
 
     def offer(self, sample: Sample) -> None:
         """Take a message, if one is being recorded."""
@@ -95,60 +106,90 @@ class Recorder:
         """Begin an episode.
 
         Raises:
-            RecorderError: one is being recorded, or the task text is missing.
-            JournalError: too little disk, or it refuses.
+            RecorderError: one is being recorded, the task text is missing, or disk or memory is short.
+            JournalError: the disk refuses.
         """
         if self._recording:
             raise RecorderError(f'{self._recording.path.name} is being recorded: save or discard it first')
         if not task.strip():
             raise RecorderError('no task text: set the parameter task, or publish it on ~/task')
-        check_free_disk(self._settings.journal_dir, self._settings.min_free_bytes)
+        self._check_room()
         path = self._settings.journal_dir / _name()
         self._problem, self._told_of_drops, self._task = '', False, task
-        self._recording = Recording(path, self._contract, task, self._now_ns, self._settings.queue_bytes)
+        settings = self._settings
+        self._recording = Recording(
+            path, self._contract, task, self._now_ns, settings.queue_bytes, settings.compression
+        )
         return f'recording {path}: {task}'
+
+    def pause(self) -> str:
+        """Record nothing until `resume`; what comes after is an episode of its own. Raises RecorderError."""
+        recording = self._running()
+        if recording.paused:
+            raise RecorderError(f'{recording.path.name} is paused already: resume, save or discard it')
+        recording.pause()
+        return f'paused {recording.path.name}'
+
+    def resume(self) -> str:
+        """Go on recording. Raises RecorderError."""
+        recording = self._running()
+        if not recording.paused:
+            raise RecorderError(f'{recording.path.name} is not paused')
+        recording.resume()
+        return f'going on with {recording.path.name}'
 
     def save(self, convert: bool = True) -> str:
         """End the episode; it is closed, then converted, while the next may begin. Raises RecorderError."""
         recording = self._end()
-        recording.finish()
-        self._closing.append((recording, convert))
+        self._saving.add(recording, convert)
         return f'saving {recording.path.name}'
 
     def discard(self) -> str:
-        """End the episode and move it to the trash folder; nothing is deleted. Raises RecorderError."""
-        recording = self._end()
-        place = recording.discard(self._settings.journal_dir / TRASH)
+        """End the episode and move it to the trash folder; nothing is deleted.
+
+        Raises:
+            RecorderError: nothing is being recorded.
+            JournalError: the disk refuses.
+        """
+        place = self._end().discard(self._settings.journal_dir / TRASH)
         return f'discarded: moved to {place}'
 
+    def recover(self) -> str:
+        """Complete what a crash left, in the background, and convert it. Raises RecorderError."""
+        begun = self._saving.recover()
+        if not begun:
+            raise RecorderError(f'{self._settings.journal_dir} holds no unfinished recordings')
+        return f'recovering {", ".join(path.name for path in begun)}'
+
     def poll(self) -> None:
-        """See to what has ended: close -> convert -> tell; end a recording when the disk is nearly full."""
+        """See to what has ended, and end a recording while there is disk and memory left to do so."""
         if self._recording:
             self._watch(self._recording)
-        for entry in [entry for entry in self._closing if entry[0].done]:
-            self._closing.remove(entry)
-            self._closed(*entry)
-        if self._conversions and (converted := self._conversions.poll()):
-            self._converted(converted)
+        self._saving.poll(self._guards.memory_shortage())
 
     @property
     def busy(self) -> bool:
-        """Whether an episode is still being closed or converted."""
-        return bool(self._closing) or bool(self._conversions and self._conversions.pending)
+        """Whether an episode is still being closed, recovered or converted."""
+        return self._saving.busy
 
     @property
     def is_recording(self) -> bool:
-        """Whether an episode is being recorded."""
+        """Whether an episode is being recorded, or paused."""
         return self._recording is not None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an episode is paused."""
+        return self._recording is not None and self._recording.paused
+
+    @property
+    def saved(self) -> list[Converted]:
+        """What became of the recordings converted so far."""
+        return self._saving.saved
 
     def give_up(self) -> None:
         """Wait for journals to be closed, not for episodes; it is said how to make them later."""
-        for recording, convert in self._closing:
-            recording.join()
-            self._closed(recording, convert)
-        self._closing.clear()
-        for journal in self._conversions.stop() if self._conversions else []:
-            self._fail(f'{journal} is not converted; to do it: {self._conversions.by_hand(journal)}')
+        self._saving.give_up()
 
     def report(self) -> RecorderReport:
         """How things stand."""
@@ -156,57 +197,46 @@ class Recorder:
         counts = dict.fromkeys(self._contract.streams, 0)
         return RecorderReport(
             state=self._state(),
-            message=self._message(),
+            message=self._saving.progress() or self._problem,
             task=self._task,
             episodes=self._episodes(),
             journal=str(shown.path) if shown else '',
-            rows=self._rows,
+            rows=self._saving.rows,
+            duration_ns=shown.duration_ns if shown else 0,
             bytes_written=shown.bytes_written if shown else 0,
-            disk_free=_free_bytes(self._settings.journal_dir),
+            disk_free=self._guards.free_disk_bytes,
             received=shown.received if shown else counts,
             written=shown.written if shown else counts,
             dropped=shown.dropped if shown else counts,
+            high_water=shown.high_water if shown else counts,
+            unfinished=list(self._saving.unfinished),
         )
 
-    def _end(self) -> Recording:
+    def _running(self) -> Recording:
         if self._recording is None:
             raise RecorderError('nothing is being recorded: call ~/start first')
-        self._last, self._recording = self._recording, None
+        return self._recording
+
+    def _end(self) -> Recording:
+        self._last, self._recording = self._running(), None
         return self._last
 
+    def _check_room(self) -> None:
+        if shortage := self._guards.shortage():
+            raise RecorderError(shortage)
+
     def _watch(self, recording: Recording) -> None:
-        if recording.failure:
+        if recording.done:  # without having been asked to
             self._end()
             self._fail(recording.failure)
+            self._saving.look_for_unfinished()
             return
         if (dropped := sum(recording.dropped.values())) and not self._told_of_drops:
             self._told_of_drops = True
-            self._warn(f'{dropped} messages dropped: the disk is too slow; record to a faster one')
-        if (free := _free_bytes(self._settings.journal_dir)) < self._settings.min_free_bytes:
+            self._voice.warn(f'{dropped} messages dropped: the disk is too slow; record to a faster one')
+        if shortage := self._guards.shortage():
             self.save()
-            limit = f'min_free_gb is {self._settings.min_free_bytes / 1e9:g}'
-            self._fail(f'the recording was ended: {free / 1e9:.2f} GB of disk left, {limit}; free some')
-
-    def _closed(self, recording: Recording, convert: bool) -> None:
-        if recording.failure:
-            self._fail(recording.failure)
-        elif self._conversions and convert:
-            self._conversions.add(recording.path)
-        elif self._conversions:
-            by_hand = self._conversions.by_hand(recording.path)
-            self._inform(f'kept {recording.path}, not converted; to do it: {by_hand}')
-        else:
-            self._inform(f'saved {recording.path}; not converted, as no data set is given')
-
-    def _converted(self, converted: Converted) -> None:
-        self.saved.append(converted)
-        if converted.failure:
-            self._fail(f'no episode was made of {converted.journal}, which is kept: {converted.failure}')
-            return
-        self._rows = converted.rows
-        for note in converted.notes:
-            self._warn(f'{converted.journal.name}: {note}')
-        self._inform(f'episode {converted.episode} of {self._settings.dataset}: {converted.rows} frames')
+            self._fail(f'the recording was ended and saved: {shortage}')
 
     def _fail(self, text: str) -> None:
         self._problem = text
@@ -214,15 +244,10 @@ class Recorder:
 
     def _state(self) -> State:
         if self._recording:
-            return 'recording'
+            return 'paused' if self._recording.paused else 'recording'
         if self.busy:
             return 'saving'
         return 'error' if self._problem else 'idle'
-
-    def _message(self) -> str:
-        if self._conversions and (progress := self._conversions.progress()):
-            return f'saving: {progress}'
-        return self._problem
 
     def _episodes(self) -> int:
         dataset = self._settings.dataset
@@ -232,8 +257,3 @@ class Recorder:
 def _name() -> str:
     """A journal's name: when it was begun, UTC to the millisecond."""
     return datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H-%M-%S-%f')[:-3]
-
-
-def _free_bytes(path: Path) -> int:
-    existing = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
-    return shutil.disk_usage(existing).free

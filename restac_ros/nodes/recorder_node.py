@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 
-from pydantic import Field
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.timer import Timer
 from std_msgs.msg import String
@@ -16,17 +15,20 @@ from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
 from restac_ros.nodes.complaints import Complaints
-from restac_ros.nodes.conversion import OnGap
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
+from restac_ros.nodes.guards import GuardError
 from restac_ros.nodes.holding import START_GRACE_NS, invalid_streams
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.live_frames import LiveFrames
 from restac_ros.nodes.messages import recorder_message
-from restac_ros.nodes.parameters import NodeParameters, OptionalPath, ParameterError
-from restac_ros.nodes.recorder import Recorder, RecorderError, RecorderSettings
+from restac_ros.nodes.recorder import Recorder, RecorderError
+from restac_ros.nodes.recorder_parameters import RecorderParameters
 from restac_ros.nodes.running import run_node
+from restac_ros.nodes.saving import Voice
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.nodes.summary_file import streams_summary
+from restac_ros.nodes.trigger_inputs import TriggerInputs
+from restac_ros.nodes.triggers import Action
 
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -38,26 +40,15 @@ POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
 
 
-class RecorderParameters(NodeParameters):
-    """See config/recorder.yaml."""
-
-    changeable = frozenset({'task'})
-
-    dataset: OptionalPath = Field(description='LeRobot data set, made if absent; empty: journals only')
-    journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
-    task: str = Field(description='what the next episode shows; may change while running')
-    autostart_recording: bool = Field(description='begin an episode when activated')
-    save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')
-    on_gap: OnGap = Field(description='refuse an episode with a gap, or keep its longest run without one')
-    queue_mb: float = Field(gt=0, le=65_536, description='messages that may wait for the disk, MB')
-    min_free_gb: float = Field(ge=0, le=65_536, description='end a recording when less disk is left, GB')
-
-
 class RecorderNode(ManagedNode):
-    """Services ~/start, ~/save, ~/discard (std_srvs/Trigger), topic ~/task (String), status on ~/status."""
+    """Services (std_srvs/Trigger): ~/start, ~/save, ~/discard, ~/pause, ~/resume, ~/recover.
+
+    Pedals and joystick buttons do the same. The next episode's task text comes by parameter or on ~/task
+    (String); how things stand is on ~/status.
+    """
 
     model = RecorderParameters
-    refusals = (DatasetError, JournalError, RecorderError)
+    refusals = (DatasetError, JournalError, RecorderError, GuardError)
 
     def __init__(self) -> None:
         super().__init__('recorder_node')
@@ -66,12 +57,12 @@ class RecorderNode(ManagedNode):
         self._invalid = Complaints(lambda text: logger.warning(f'no good recording: {text}'), logger.info)
         self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
-        self.create_service(Trigger, '~/start', lambda _, answer: self._answer(self._start, answer))
-        self.create_service(Trigger, '~/save', lambda _, answer: self._answer(self._save, answer))
-        self.create_service(Trigger, '~/discard', lambda _, answer: self._answer(self._discard, answer))
+        for name in ('start', 'save', 'discard', 'pause', 'resume', 'recover'):
+            self._serve(name, getattr(self, f'_{name}'))
         self._contract: Contract | None = None
         self._recorder: Recorder | None = None
         self._streams: Subscriptions | None = None
+        self._triggers: TriggerInputs | None = None
         self._frames: LiveFrames | None = None
         self._statuses: Mapping[str, StreamStatus] = {}
         self._active_since_ns = 0
@@ -80,31 +71,18 @@ class RecorderNode(ManagedNode):
         self._polls = 0
         self._task = ''
         self._lost_before: dict[str, int] = {}
+        self._lost_at_pause: dict[str, int] = {}
 
     def configure(self) -> None:
         parameters = self.parameters
         self._contract, self._task = load_contract(parameters.contract_path), parameters.task
-        journal_dir, dataset = parameters.journal_dir, parameters.dataset
-        if journal_dir is None:
-            if dataset is None:
-                raise ParameterError('neither dataset nor journal_dir is given: pass -p dataset:=DIRECTORY')
-            journal_dir = dataset.with_name(dataset.name + '.journals')
-        settings = RecorderSettings(
-            journal_dir=journal_dir,
-            dataset=dataset,
-            queue_bytes=round(parameters.queue_mb * 1e6),
-            min_free_bytes=round(parameters.min_free_gb * 1e9),
-            on_gap=parameters.on_gap,
-        )
         logger = self.get_logger()
-        self._recorder = Recorder(
-            self._contract,
-            settings,
-            self.now_ns,
+        voice = Voice(
             inform=lambda text: logger.info(text),
             warn=lambda text: logger.warning(text),
             fail=self.report_problem,
         )
+        self._recorder = Recorder(self._contract, parameters.settings(), self.now_ns, voice)
         self._timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self.steady_clock)
 
     def activate(self) -> None:
@@ -114,12 +92,19 @@ class RecorderNode(ManagedNode):
         self._stream_diagnostics = StreamDiagnostics({name: spec.rate_hz for name, spec in streams.items()})
         self._frames = LiveFrames(self._contract, self.now_ns, self._take_polled)
         self._streams = Subscriptions(self, self._contract, self._on_sample, self._complaints)
+        debounce_ns = round(self.parameters.debounce_ms * 1e6)
+        self._triggers = TriggerInputs(
+            self, self.parameters.triggers, debounce_ns, self._on_trigger, self._complaints
+        )
         self._active_since_ns = time.monotonic_ns()
         self._lost_before = dict.fromkeys(streams, 0)
         if self.parameters.autostart_recording:
             self.get_logger().info(self._start())
 
     def deactivate(self) -> None:
+        if self._triggers:
+            self._triggers.destroy()
+            self._triggers = None
         if self._streams:
             self._streams.take_polled()
             self._streams.destroy()
@@ -163,6 +148,7 @@ class RecorderNode(ManagedNode):
             'received': dict(report.received),
             'written': dict(report.written),
             'dropped': dict(report.dropped),
+            'high_water': dict(report.high_water),
         }
 
     def diagnose(self) -> list[Status]:
@@ -204,18 +190,51 @@ class RecorderNode(ManagedNode):
     def _discard(self) -> str:
         return self._recorder.discard()
 
-    def _answer(self, action: Callable[[], str], answer: Trigger.Response) -> Trigger.Response:
-        """Answer a service: what was done, or why not."""
+    def _pause(self) -> str:
+        self._streams.take_polled()
+        text = self._recorder.pause()
+        self._lost_at_pause = {name: tally.lost for name, tally in self._streams.tallies.items()}
+        return text
+
+    def _resume(self) -> str:
+        self._streams.take_polled()
+        text = self._recorder.resume()
+        for name, tally in self._streams.tallies.items():
+            self._lost_before[name] += tally.lost - self._lost_at_pause[name]
+        return text
+
+    def _recover(self) -> str:
+        return self._recorder.recover()
+
+    def _toggle(self) -> str:
+        return self._save() if self._recorder.is_recording else self._start()
+
+    def _pause_resume(self) -> str:
+        return self._resume() if self._recorder.is_paused else self._pause()
+
+    def _serve(self, name: str, action: Callable[[], str]) -> None:
+        def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = self._do(action)
+            return response
+
+        self.create_service(Trigger, f'~/{name}', answer)
+
+    def _on_trigger(self, action: Action, source: str) -> None:
+        self.get_logger().info(f'{source} pressed: {action}')
+        self._do(getattr(self, f'_{action}'))
+
+    def _do(self, action: Callable[[], str]) -> tuple[bool, str]:
+        """Do what was asked for: whether that went well, and what was done or why not."""
         try:
             if self.phase != 'active':
                 raise RecorderError(f'the recorder is {self.phase}: activate it first')
-            answer.message, answer.success = action(), True
-            self.get_logger().info(answer.message)
+            text, done = action(), True
+            self.get_logger().info(text)
         except self.refusals as error:
-            answer.message, answer.success = str(error), False
-            self.get_logger().error(answer.message)
+            text, done = str(error), False
+            self.get_logger().error(text)
         self._publish_status()
-        return answer
+        return done, text
 
     def _poll(self) -> None:
         before = self._recorder.report().state

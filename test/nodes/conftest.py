@@ -137,7 +137,7 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
         for key, value in given.items():
             line += [
                 '-p',
-                f'{key}:={json.dumps(value if isinstance(value, bool | int | float) else str(value))}',
+                f'{key}:={json.dumps(value if isinstance(value, bool | int | float | list) else str(value))}',
             ]
         env = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain), 'PYTHONUNBUFFERED': '1'}
         started.append(NodeProcess(name, line, env, directory))

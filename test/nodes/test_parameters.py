@@ -11,7 +11,7 @@ from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 
 from restac_ros.nodes.parameters import NodeParameters, ParameterError
 from restac_ros.nodes.policy_node import PolicyParameters
-from restac_ros.nodes.recorder_node import RecorderParameters
+from restac_ros.nodes.recorder_parameters import RecorderParameters
 from restac_ros.nodes.replay_node import ReplayParameters
 from restac_ros.nodes.synthetic_node import SyntheticParameters
 
@@ -74,3 +74,18 @@ def test_whole_numbers_are_taken_for_real_ones_but_texts_are_not(repository: Pat
     assert ReplayParameters.from_values(values | {'rate': 2}).rate == 2.0
     with pytest.raises(ParameterError, match="parameter 'rate' is '2'"):
         ReplayParameters.from_values(values | {'rate': '2'})
+
+
+@pytest.mark.parametrize(
+    ('given', 'words'),
+    [
+        ({'triggers': ['/pedal togle']}, r"'triggers' is .*unknown action 'togle'; did you mean 'toggle'"),
+        ({'triggers': '/pedal toggle'}, "'triggers' is '/pedal toggle': .*expected a list of texts"),
+        ({'triggers': [1]}, r"'triggers' is \[1\]: .*expected a list of texts"),
+        ({'compression': 'gzip'}, "'compression' is 'gzip': .*'none', 'lz4' or 'zstd'"),
+        ({'min_free_memory_gb': -1.0}, "'min_free_memory_gb' is -1.0: .*greater than or equal to 0"),
+    ],
+)
+def test_a_recorder_is_told_what_it_cannot_be(repository: Path, given: dict, words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        RecorderParameters.from_values(defaults(repository, 'recorder') | given)

@@ -14,11 +14,13 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from restac_ros.msg import RecorderStatus
-from std_msgs.msg import String
+from sensor_msgs.msg import Joy
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.recovery import find_unfinished, recover
+from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.recovery import find_unfinished
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -50,7 +52,7 @@ class Recorder:
 
 @pytest.fixture
 def make_recorder(robot, start_node, wait_until, tmp_path: Path) -> Callable[..., Recorder]:
-    def make(**parameters: object) -> Recorder:
+    def make(*arguments: str, **parameters: object) -> Recorder:
         journals = tmp_path / 'journals'
         given = {
             'dataset': tmp_path / 'dataset',
@@ -58,7 +60,7 @@ def make_recorder(robot, start_node, wait_until, tmp_path: Path) -> Callable[...
             'task': 'push',
             'on_gap': 'longest_run',
         }
-        node = start_node('recorder_node', **{**given, **parameters})
+        node = start_node('recorder_node', *arguments, **{**given, **parameters})
         return Recorder(robot, node, wait_until, journals)
 
     return make
@@ -167,11 +169,78 @@ def test_kill_leaves_a_journal_that_is_named_and_can_be_recovered(make_recorder,
     assert recorder.node.end(signal.SIGKILL) == -signal.SIGKILL
     [unfinished] = find_unfinished(recorder.journals)
     again = make_recorder()
-    again.node.wait_for(rf'left unfinished: {unfinished.name}')
-    recovered = recover(unfinished)
+    again.node.wait_for(rf'left unfinished: {unfinished.name}.* restac-ros recover {recorder.journals}')
+    listed = again.status(lambda status: len(status.unfinished) > 0, 'the unfinished')
+    assert listed.unfinished == [str(unfinished)]
+    assert again.request('recover').success
+    again.status(lambda status: status.frames > 0, 'an episode of it')
+    assert again.statuses[-1].unfinished == []
+    assert find_unfinished(recorder.journals) == []
+    assert not again.request('recover').success
     # A journal is flushed twice a second, so most of what the last status told is there.
-    assert recovered.messages >= min(written.written) * 6 // 2
-    assert open_bag(recovered.path).topics
+    bag = open_bag(unfinished.with_suffix(''))
+    assert sum(topic.count for topic in bag.topics.values()) >= min(written.written) * 6 // 2
+
+
+def test_a_pause_leaves_nothing_in_the_journal_and_is_noted(make_recorder, robot, tmp_path: Path) -> None:
+    recorder = make_recorder(dataset='')
+    robot.publish_streams()
+    assert 'nothing is being recorded' in recorder.request('pause').message
+    assert recorder.request('start').success
+    recorder.has_written(5)
+    assert not recorder.request('resume').success
+    assert recorder.request('pause').success
+    assert not recorder.request('pause').success
+    paused = recorder.status(lambda status: status.state == RecorderStatus.STATE_PAUSED, 'paused')
+    later = recorder.status(
+        lambda status: status.header.stamp.sec > paused.header.stamp.sec + 1, 'a later status'
+    )
+    assert (later.received, later.duration_ns) == (paused.received, paused.duration_ns)
+    assert recorder.request('resume').success
+    recorder.status(lambda status: status.received[-1] > later.received[-1] + 5, 'more')
+    assert recorder.request('save').success
+    saved = recorder.status(lambda status: status.state == RecorderStatus.STATE_IDLE, 'idle')
+    assert list(saved.lost) == [0] * 6
+    assert all(count > 0 for count in saved.high_water)
+    bag = open_bag(saved.journal)
+    (begin, pause), (resume, end) = read_notes(bag).segments
+    times = [message.log_time_ns for message in bag.messages()]
+    assert len(times) == sum(saved.written)
+    assert not [time for time in times if pause <= time < resume]
+    assert saved.duration_ns == pytest.approx(pause - begin + end - resume, abs=5e8)
+
+
+def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_path: Path) -> None:
+    triggers = '["/pedal toggle", "/joy[1] pause_resume", "/joy[2] discard", "/joy[30] save"]'
+    file = tmp_path / 'triggers.yaml'
+    file.write_text(f'/**:\n  ros__parameters:\n    triggers: {triggers}\n    debounce_ms: 0.0\n')
+    recorder = make_recorder('--params-file', str(file), dataset='')
+    pedal = robot.node.create_publisher(Bool, '/pedal', 10)
+    joystick = robot.node.create_publisher(Joy, '/joy', 10)
+    for publisher in (pedal, joystick):
+        recorder._wait_until(lambda p=publisher: p.get_subscription_count() > 0, 'the trigger is listened to')
+
+    def press(publisher, pressed, released, state: int) -> None:
+        publisher.publish(pressed)
+        recorder.status(lambda status: status.state == state, f'state {state}')
+        publisher.publish(released)
+
+    joy = {name: Joy(buttons=[int(index == button) for index in range(4)]) for name, button in
+           (('none', -1), ('pause', 1), ('discard', 2))}
+    press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_RECORDING)
+    press(joystick, joy['pause'], joy['none'], RecorderStatus.STATE_PAUSED)
+    press(joystick, joy['pause'], joy['none'], RecorderStatus.STATE_RECORDING)
+    press(joystick, joy['discard'], joy['none'], RecorderStatus.STATE_IDLE)
+    assert len(list((recorder.journals / 'trash').iterdir())) == 1
+    press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_RECORDING)
+    press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_IDLE)
+    recorder.node.wait_for(r'trigger /joy\[30\] can never be pressed: the joystick has 4 buttons')
+    recorder.node.wait_for(r'/pedal pressed: toggle', times=3)
+    [journal] = [path for path in recorder.journals.iterdir() if path.name != 'trash']
+    assert journal.suffix != '.partial'
+    joystick.publish(joy['discard'])  # a refusal is told, and nothing else happens
+    recorder.node.wait_for('nothing is being recorded')
+    assert recorder.node.end() == 0
 
 
 def test_what_would_spoil_an_episode_is_told_while_recording(make_recorder, robot) -> None:
@@ -205,6 +274,7 @@ def test_a_lifecycle_shutdown_keeps_the_bag_and_ends_the_process(make_recorder, 
     [
         ({'dataset': '', 'journal_dir': ''}, 'neither dataset nor journal_dir is given'),
         ({'min_free_gb': 60_000.0}, r'GB free of 60000\.00 GB needed'),
+        ({'min_free_memory_gb': 60_000.0}, r'GB of memory left of 60000\.00 GB'),
         ({'queue_bm': 1.0}, "unknown parameter 'queue_bm'; did you mean 'queue_mb'"),
     ],
 )

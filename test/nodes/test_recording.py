@@ -11,11 +11,13 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import open_bag
 from restac_ros.dataset.errors import JournalError
+from restac_ros.dataset.journal import read_notes
 from restac_ros.framing.sample import Sample
-from restac_ros.nodes import recorder as recorder_module
-from restac_ros.nodes.conversion import Conversions, Converted
+from restac_ros.nodes.conversion import LOG_SUFFIX, Conversions, Converted, find_unconverted
+from restac_ros.nodes.guards import GuardError, Guards, available_memory_bytes
 from restac_ros.nodes.recorder import TRASH, Recorder, RecorderError, RecorderSettings
 from restac_ros.nodes.recording import HOLD_BACK_NS, Recording
+from restac_ros.nodes.saving import Voice
 
 START_NS = 1_760_000_000 * 10**9
 JOINT_STATE = b'\0\1\0\0' + bytes(64)
@@ -40,11 +42,12 @@ class Clock:
 
 @pytest.fixture
 def make_recorder(contract: Contract, tmp_path: Path) -> Callable[..., tuple[Recorder, dict[str, list[str]]]]:
-    def make(**settings: object) -> tuple[Recorder, dict[str, list[str]]]:
+    def make(guards: Guards | None = None, **settings: object) -> tuple[Recorder, dict[str, list[str]]]:
         told: dict[str, list[str]] = {'inform': [], 'warn': [], 'fail': []}
         chosen = RecorderSettings(tmp_path / 'journals', None, queue_bytes=10**6, min_free_bytes=0)
         chosen = dataclasses.replace(chosen, **settings)
-        return Recorder(contract, chosen, Clock(), **{key: told[key].append for key in told}), told
+        voice = Voice(**{key: told[key].append for key in told})
+        return Recorder(contract, chosen, Clock(), voice, guards), told
 
     return make
 
@@ -162,20 +165,141 @@ def test_an_episode_needs_a_task(make_recorder) -> None:
 
 
 def test_too_little_disk_is_said_before_anything_is_recorded(make_recorder) -> None:
-    with pytest.raises(JournalError, match='GB free'):
+    with pytest.raises(RecorderError, match='GB free'):
         make_recorder(min_free_bytes=10**18)
 
 
-def test_a_recording_ends_and_is_saved_when_the_disk_fills(make_recorder, monkeypatch) -> None:
-    recorder, told = make_recorder(min_free_bytes=1)
+class Machine:
+    """Disk and memory as the guards see them, in bytes."""
+
+    def __init__(self) -> None:
+        self.disk = self.memory = 10**10
+
+    def free_disk(self, path: Path, needed_bytes: int) -> int:
+        if self.disk < needed_bytes:
+            raise JournalError(f'{path} has {self.disk} bytes of {needed_bytes}')
+        return self.disk
+
+    def guards(self, directory: Path) -> Guards:
+        return Guards(directory, 10**9, 10**9, self.free_disk, lambda: self.memory)
+
+
+@pytest.mark.parametrize(
+    ('short', 'words'), [('disk', 'bytes of'), ('memory', 'GB of memory left of 1.00 GB')]
+)
+def test_a_recording_is_ended_and_saved_before_disk_or_memory_run_out(
+    make_recorder, tmp_path: Path, short: str, words: str
+) -> None:
+    machine = Machine()
+    recorder, told = make_recorder(machine.guards(tmp_path))
     recorder.start('push')
     offer(recorder, 4)
-    monkeypatch.setattr(recorder_module, '_free_bytes', lambda path: 0)
+    recorder.poll()
+    assert recorder.is_recording
+    setattr(machine, short, 10**8)
     recorder.poll()
     settle(recorder)
     assert not recorder.is_recording
-    assert 'the recording was ended' in told['fail'][0]
-    assert sum(found.count for found in open_bag(recorder.report().journal).topics.values()) == 4
+    [failure] = told['fail']
+    assert failure.startswith('the recording was ended and saved')
+    assert words in failure
+    report = recorder.report()
+    assert (report.state, report.message) == ('error', failure)
+    assert sum(found.count for found in open_bag(report.journal).topics.values()) == 4
+    with pytest.raises(RecorderError, match=words):
+        recorder.start('push')
+
+
+def test_no_conversion_begins_while_memory_is_short(make_recorder, tmp_path: Path) -> None:
+    machine = Machine()
+    recorder, told = make_recorder(machine.guards(tmp_path), dataset=tmp_path / 'dataset')
+    recorder.start('push')
+    machine.memory = 0
+    recorder.poll()
+    while not recorder.report().message.startswith('saving waits: 0.00 GB of memory'):
+        recorder.poll()
+    assert len(told['fail']) == 1
+    machine.memory = 10**10
+    settle(recorder)
+    assert 'no episode was made of' in told['fail'][1]
+
+
+def test_the_memory_guard_reads_what_the_kernel_says(tmp_path: Path, monkeypatch) -> None:
+    meminfo = tmp_path / 'meminfo'
+    monkeypatch.setattr('restac_ros.nodes.guards.MEMORY_FILE', meminfo)
+    with pytest.raises(GuardError, match='set min_free_memory_gb to 0'):
+        available_memory_bytes()
+    meminfo.write_text('MemTotal:       24684096 kB\nMemAvailable:   22365336 kB\nBuffers:   1 kB\n')
+    assert available_memory_bytes() == 22_365_336 * 1024
+    meminfo.write_text('MemTotal:       24684096 kB\n')
+    with pytest.raises(GuardError, match='no line MemAvailable'):
+        available_memory_bytes()
+    assert Guards(tmp_path, 0, 0).shortage() == ''
+
+
+def test_nothing_is_taken_in_a_pause(make_recorder) -> None:
+    recorder, told = make_recorder()
+    recorder.start('push')
+    recorder._now_ns.now_ns = START_NS + 10**9
+    offer(recorder, 10)  # received until START_NS + 9 ms
+    recorder.pause()
+    assert recorder.report().state == 'paused'
+    with pytest.raises(RecorderError, match='paused already'):
+        recorder.pause()
+    offer(recorder, 30)
+    paused = recorder.report().duration_ns
+    recorder._now_ns.now_ns = START_NS + 2 * 10**9
+    assert recorder.report().duration_ns == paused
+    recorder.resume()
+    with pytest.raises(RecorderError, match='not paused'):
+        recorder.resume()
+    offer(recorder, 5)  # received in the pause, or before
+    for i in range(3):
+        recorder.offer(Sample('joints', START_NS, START_NS + 2 * 10**9 + (i + 1) * 10**8, JOINT_STATE))
+    recorder._now_ns.now_ns = START_NS + 3 * 10**9
+    recorder.save()
+    settle(recorder)
+    report = recorder.report()
+    assert (report.received['joints'], report.written['joints'], told['fail']) == (13, 13, [])
+    bag = open_bag(report.journal)
+    times = [message.log_time_ns for message in bag.messages()]
+    first, second = read_notes(bag).segments
+    assert len(times) == 13
+    assert all(first[0] <= time < first[1] for time in times[1:10])
+    assert all(second[0] <= time < second[1] for time in times[10:])
+    assert second[0] - first[1] == pytest.approx(10**9, abs=10**7)
+    assert report.duration_ns == pytest.approx(first[1] - first[0] + second[1] - second[0], abs=10**6)
+
+
+def test_pauses_are_in_order_while_the_clock_stands_still(contract: Contract, tmp_path: Path) -> None:
+    recording = Recording(tmp_path / 'journal', contract, 'push', lambda: START_NS, queue_bytes=10**6)
+    for _ in range(3):
+        recording.pause()
+        recording.resume()
+    recording.pause()
+    recording.finish()
+    recording._thread.join(DEADLINE_S)
+    assert recording.failure == ''
+    assert len(read_notes(open_bag(recording.path)).segments) == 4
+
+
+def test_the_most_that_waited_at_once_is_told_by_stream(contract: Contract, tmp_path: Path) -> None:
+    clock = Clock()
+    recording = Recording(tmp_path / 'journal', contract, 'push', clock, queue_bytes=10**6)
+    for i in range(7):
+        recording.offer('joints', JOINT_STATE, START_NS + 10**9 + i)
+    recording.offer('gripper', JOINT_STATE, START_NS + 10**9)
+    clock.now_ns += 20 * HOLD_BACK_NS
+    pause = threading.Event()
+    for _ in range(DEADLINE_S * 50):
+        if recording.written['joints'] == 7:
+            break
+        pause.wait(0.02)
+    recording.offer('joints', JOINT_STATE, START_NS + 10**10)
+    recording.finish()
+    recording._thread.join(DEADLINE_S)
+    assert (recording.high_water['joints'], recording.high_water['gripper']) == (7, 1)
+    assert recording.high_water['main'] == 0
 
 
 def test_a_failed_disk_is_told_and_the_rest_counted_as_dropped(make_recorder, monkeypatch) -> None:
@@ -203,8 +327,60 @@ def test_journals_left_by_a_crash_are_named(make_recorder, tmp_path: Path, contr
     crashed = Recording(tmp_path / 'journals' / 'lost', contract, 'push', Clock(), 10**6)
     crashed._end(saving=False)
     crashed._thread.join(DEADLINE_S)
-    _, told = make_recorder()
+    recorder, told = make_recorder()
     assert 'lost.partial' in told['warn'][0]
+    assert f'restac-ros recover {tmp_path / "journals"}' in told['warn'][0]
+    assert recorder.report().unfinished == [tmp_path / 'journals' / 'lost.partial']
+
+
+def test_journals_left_by_a_crash_are_completed_and_converted_when_asked(
+    make_recorder, tmp_path: Path, contract: Contract
+) -> None:
+    crashed = Recording(tmp_path / 'journals' / 'lost', contract, 'push', Clock(), 10**6)
+    crashed.offer('joints', JOINT_STATE, START_NS)
+    crashed.pause()
+    while not crashed.written['joints']:
+        crashed._now_ns.now_ns += HOLD_BACK_NS
+    crashed._end(saving=False)
+    crashed._thread.join(DEADLINE_S)
+    recorder, told = make_recorder(dataset=tmp_path / 'dataset')
+    assert recorder.recover() == 'recovering lost.partial'
+    assert recorder.report().unfinished == []
+    assert recorder.report().state == 'saving'
+    settle(recorder)
+    assert f'recovered {tmp_path / "journals" / "lost"}: 1 messages' in told['inform'][0]
+    assert len(read_notes(open_bag(tmp_path / 'journals' / 'lost')).segments) == 1
+    assert 'no episode was made of' in told['fail'][0]  # one joint state is none, but it was tried
+    with pytest.raises(RecorderError, match='holds no unfinished'):
+        recorder.recover()
+
+
+def test_what_cannot_be_recovered_is_told_and_listed_again(make_recorder, tmp_path: Path) -> None:
+    partial = tmp_path / 'journals' / 'odd.partial'
+    partial.mkdir(parents=True)
+    (partial / 'odd_0.mcap').write_bytes(b'no mcap')
+    recorder, told = make_recorder()
+    recorder.recover()
+    settle(recorder)
+    assert 'is not an MCAP file' in told['fail'][0]
+    assert recorder.report().unfinished == [partial]
+    assert (partial / 'odd_0.mcap').read_bytes() == b'no mcap'
+
+
+def test_a_conversion_cut_off_by_a_crash_is_found(tmp_path: Path) -> None:
+    conversions = Conversions(tmp_path / 'dataset', 'refuse')
+    for name in ('cut_off', 'announced', 'refused', 'never_closed'):
+        if name != 'never_closed':
+            (tmp_path / name).mkdir()
+        conversions.announce(tmp_path / name)
+    conversions.add(tmp_path / 'cut_off')
+    assert find_unconverted(tmp_path, tmp_path / 'dataset') == []  # somebody lives who sees to them
+    conversions.stop()
+    (tmp_path / f'refused{LOG_SUFFIX}').write_text('{"event": "failed", "error": "a gap"}\n')
+    for name in ('announced', 'refused', 'never_closed'):
+        conversions.withdraw(tmp_path / name)
+    found = find_unconverted(tmp_path, tmp_path / 'dataset')
+    assert found == [tmp_path / 'announced', tmp_path / 'cut_off']
 
 
 def test_a_bag_that_is_no_episode_is_kept_and_the_reason_told(make_recorder, tmp_path: Path) -> None:
@@ -225,7 +401,7 @@ def test_a_conversion_that_is_stopped_says_how_to_do_it_by_hand(tmp_path: Path) 
     conversions = Conversions(tmp_path / 'dataset', 'refuse')
     conversions.add(tmp_path / 'one')
     conversions.add(tmp_path / 'two')
-    assert conversions.poll() is None
+    assert conversions.poll() == []
     assert conversions.pending == [tmp_path / 'one', tmp_path / 'two']
     assert conversions.stop() == [tmp_path / 'one', tmp_path / 'two']
     assert conversions.pending == []
@@ -237,7 +413,7 @@ def test_a_converter_that_dies_is_a_failure(tmp_path: Path, monkeypatch) -> None
     conversions = Conversions(tmp_path / 'dataset', 'refuse')
     conversions.add(tmp_path / 'one')
     conversions.poll()
-    conversions._process.wait(DEADLINE_S)
-    ended = conversions.poll()
+    conversions._background._process.wait(DEADLINE_S)
+    [ended] = conversions.poll()
     assert isinstance(ended, Converted)
     assert 'status 1' in ended.failure

@@ -1,0 +1,139 @@
+"""Work on recordings in processes of their own, one after the other, at low priority."""
+
+import fcntl
+import json
+import subprocess
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+NICENESS = 10  # recording and control come first
+STOP_TIMEOUT_S = 10.0
+TAIL_BYTES = 64 * 2**10
+
+
+class Ended(NamedTuple):
+    """How the work on a path ended: the process's exit status and the events it told, in order."""
+
+    path: Path
+    status: int
+    events: list[dict]
+
+
+class _Task(NamedTuple):
+    path: Path
+    log: IO[bytes]
+
+
+class Background:
+    """A queue of paths and the process that works on the first of them; it reports in lines of JSON.
+
+    Nothing waits here: `ended` looks what has happened. From `announce` or `add` on each path has a log
+    beside it, locked until it is done with: where one is not locked and tells of no end, there was a crash.
+    """
+
+    def __init__(self, line: Callable[[Path], list[str]], log_suffix: str) -> None:
+        """`line` makes the command that works on a path."""
+        self._line, self._log_suffix = line, log_suffix
+        self._announced: dict[Path, IO[bytes]] = {}
+        self._waiting: deque[_Task] = deque()
+        self._task: _Task | None = None
+        self._process: subprocess.Popen | None = None
+
+    @property
+    def pending(self) -> list[Path]:
+        """Paths that are not done with, the one under way first."""
+        return [task.path for task in ([self._task] if self._task else []) + list(self._waiting)]
+
+    @property
+    def under_way(self) -> Path | None:
+        """The path that is worked on."""
+        return self._task.path if self._task else None
+
+    def announce(self, path: Path) -> None:
+        """A path will be added. Raises OSError: its log cannot be written."""
+        log = log_of(path, self._log_suffix).open('wb')
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._announced[path] = log
+
+    def withdraw(self, path: Path) -> None:
+        """A path that may have been announced will not be added."""
+        if log := self._announced.pop(path, None):
+            log.close()
+
+    def add(self, path: Path) -> None:
+        """Queue a path. Raises OSError: its log cannot be written."""
+        if path not in self._announced:
+            self.announce(path)
+        self._waiting.append(_Task(path, self._announced.pop(path)))
+
+    def ended(self, may_start: bool = True) -> Ended | None:
+        """Start what waits, if it may; tell what has ended."""
+        if self._process is None:
+            if self._waiting and may_start:
+                self._start(self._waiting.popleft())
+            return None
+        if (status := self._process.poll()) is None:
+            return None
+        path = self._task.path
+        self._task.log.close()
+        self._process = self._task = None
+        return Ended(path, status, read_events(log_of(path, self._log_suffix)))
+
+    def last_event(self) -> dict:
+        """What the work under way told last; {} before the first."""
+        return last_event(log_of(self._task.path, self._log_suffix)) if self._task else {}
+
+    def stop(self) -> list[Path]:
+        """Stop the work under way; returns the paths that are not done with."""
+        left = self.pending
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        for task in ([self._task] if self._task else []) + list(self._waiting):
+            task.log.close()
+        self._process = self._task = None
+        self._waiting.clear()
+        return left
+
+    def _start(self, task: _Task) -> None:
+        # A session of its own: Ctrl-C in the terminal is for the recorder, which decides. The lock on the
+        # log is the process's, too: it stands until both are gone.
+        self._process = subprocess.Popen(
+            self._line(task.path), stdin=subprocess.DEVNULL, stdout=task.log, start_new_session=True
+        )
+        self._task = task
+
+
+def log_of(path: Path, suffix: str) -> Path:
+    """Where the work on `path` is told."""
+    return path.with_name(path.name + suffix)
+
+
+def read_events(log: Path) -> list[dict]:
+    """All whole lines of a log."""
+    return [json.loads(line) for line in log.read_bytes().split(b'\n')[:-1]]
+
+
+def last_event(log: Path) -> dict:
+    """The last whole line of a log, if it is not longer than any but the very last; {} before the first."""
+    with log.open('rb') as file:
+        begin = max(0, file.seek(0, 2) - TAIL_BYTES)
+        file.seek(begin)
+        lines = file.read().split(b'\n')[bool(begin) : -1]
+    return json.loads(lines[-1]) if lines else {}
+
+
+def is_locked(log: Path) -> bool:
+    """Whether somebody still works, or will work, on what `log` is about."""
+    with log.open('rb') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

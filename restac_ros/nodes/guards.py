@@ -1,0 +1,68 @@
+"""Watches what a recording lives on: disk and memory. It is ended in order before either runs out."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from restac_ros.dataset.errors import JournalError
+from restac_ros.dataset.journal import check_free_disk
+
+MEMORY_FILE = Path('/proc/meminfo')
+
+
+class GuardError(RuntimeError):
+    """What shall be guarded cannot be watched; the text says what to do."""
+
+
+def available_memory_bytes() -> int:
+    """What programs can still have without swapping, by the kernel's own estimate.
+
+    Raises:
+        GuardError: the kernel does not tell.
+    """
+    try:
+        text = MEMORY_FILE.read_text(encoding='ascii')
+    except OSError as error:
+        raise GuardError(f'{MEMORY_FILE}: {error.strerror}; set min_free_memory_gb to 0') from error
+    if not (found := re.search(r'^MemAvailable:\s+(\d+) kB$', text, re.MULTILINE)):
+        raise GuardError(f'{MEMORY_FILE} has no line MemAvailable; set min_free_memory_gb to 0')
+    return int(found.group(1)) * 1024
+
+
+class Guards:
+    """The least disk and memory that must be free, in bytes; 0 switches a guard off."""
+
+    def __init__(
+        self,
+        directory: Path,
+        min_disk_bytes: int,
+        min_memory_bytes: int,
+        free_disk: Callable[[Path, int], int] = check_free_disk,
+        available_memory: Callable[[], int] = available_memory_bytes,
+    ) -> None:
+        """Guard the disk of `directory`; `free_disk` raises JournalError when there is less than asked."""
+        self._directory = directory
+        self._min_disk_bytes, self._min_memory_bytes = min_disk_bytes, min_memory_bytes
+        self._free_disk, self._available_memory = free_disk, available_memory
+
+    @property
+    def free_disk_bytes(self) -> int:
+        """Free where recordings go."""
+        return self._free_disk(self._directory, 0)
+
+    def shortage(self) -> str:
+        """What is short, with the remedy; empty while there is enough. Raises GuardError."""
+        try:
+            self._free_disk(self._directory, self._min_disk_bytes)
+        except JournalError as error:
+            return str(error)
+        return self.memory_shortage()
+
+    def memory_shortage(self) -> str:
+        """Whether memory is short, with the remedy; empty while there is enough. Raises GuardError."""
+        if not self._min_memory_bytes:
+            return ''
+        if (available := self._available_memory()) >= self._min_memory_bytes:
+            return ''
+        needed = f'{self._min_memory_bytes / 1e9:.2f} GB needed (min_free_memory_gb)'
+        return f'{available / 1e9:.2f} GB of memory left of {needed}. End other programs.'
