@@ -16,6 +16,7 @@ from restac_ros.dataset.bag_reader import open_bag
 from restac_ros.dataset.bag_writer import PARTIAL
 from restac_ros.dataset.convert import OnGap
 from restac_ros.dataset.convert_many import Progress, convert_many
+from restac_ros.dataset.engines import EngineKind
 from restac_ros.dataset.episodes import TimeRange, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
@@ -42,6 +43,8 @@ class Conversion:
     video: VideoChoice | None
     marker_topic: str | None = None
     ranges: tuple[TimeRange, ...] = ()
+    engine: EngineKind = 'processes'
+    ray_address: str | None = None
 
 
 def convert_all(asked: Conversion) -> int:
@@ -52,9 +55,12 @@ def convert_all(asked: Conversion) -> int:
 
     Raises:
         ContractError: the contract cannot be read.
-        ConversionError: time ranges are given for several bags.
+        ConversionError: no bag is given, or time ranges for several.
         DatasetError: the data set cannot take episodes; no later bag could change that.
+        EngineError: a worker died, or Ray is not to be had.
     """
+    if not asked.bags:
+        raise ConversionError('name a recording: a journal, a bag directory, or a .mcap or .db3 file')
     if asked.ranges and len(asked.bags) > 1:
         raise ConversionError('time ranges are those of one recording: convert one after the other')
     requests, refusals = _requests(asked)
@@ -62,8 +68,9 @@ def convert_all(asked: Conversion) -> int:
     for refusal in refusals:
         _print_refusal(refusal)
     with _Bar(asked.dry_run) as bar:
-        workers = asked.workers or len(os.sched_getaffinity(0))
-        for outcome in convert_many(requests, asked.dataset, workers, bar.advance):
+        outcomes = convert_many(requests, asked.dataset, asked.workers, bar.advance, engine=asked.engine,
+                                ray_address=asked.ray_address)
+        for outcome in outcomes:
             refused += bool(outcome.refusal)
             _print_outcome(outcome, bar.console, dry_run=asked.dry_run)
     return int(bool(refused))

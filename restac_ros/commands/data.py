@@ -36,6 +36,10 @@ class Convert:
     """Accept recordings whose measured rate is more than 5 % off the fps label."""
     workers: int | None = None
     """Recordings to convert at once; default: one per core. The result is the same with any number."""
+    engine: Literal['processes', 'ray'] = 'processes'
+    """Processes of this machine, or tasks of a Ray cluster that sees the same files (restac_ros[ray])."""
+    ray_address: str | None = None
+    """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, for as long as it takes."""
     dry_run: bool = False
     """Write nothing; say what each recording would become."""
     video_codec: Codec | None = None
@@ -54,6 +58,8 @@ class Convert:
             task=self.task,
             contract=absolute(self.contract),
             workers=self.workers,
+            engine=self.engine,
+            ray_address=self.ray_address,
             on_gap=self.on_gap,
             allow_false_rate=self.allow_false_rate,
             dry_run=self.dry_run,
