@@ -1,6 +1,5 @@
 """Recordings into data sets, and unfinished recordings into whole ones, with progress on the terminal."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self

@@ -55,6 +55,8 @@ def start_engine(
     Raises:
         EngineError: there is no such engine here.
     """
+    if kind != 'ray' and ray_address is not None:
+        raise EngineError(f'an address of Ray ({ray_address}) is of use with the engine ray only')
     if kind == 'ray' and most:
         from restac_ros.dataset.ray_engine import ray_engine
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from restac_ros.dataset.engines import AHEAD, Engine, Tell, done, wait_telling
@@ -89,7 +90,8 @@ class _Ray:
         self.begun: list[ray.ObjectRef] = []
 
     def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
-        reference = self.task.remote(self.events, number, request, root, shard)
+        there = replace(request, bag=request.bag.absolute())        # workers have directories of their own
+        reference = self.task.remote(self.events, number, there, root, shard)
         self.begun.append(reference)
         return reference.future()
 
