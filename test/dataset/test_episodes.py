@@ -1,15 +1,22 @@
 """Which stretches of a recording become episodes: ranges, markers, pauses; and that each becomes one."""
 
+import dataclasses
+import json
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from restac_ros.commands.data import Convert
+from restac_ros.contract.load import dump_contract
+from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag_reader import Bag, open_bag
+from restac_ros.dataset.convert import main
 from restac_ros.dataset.episodes import WHOLE, EpisodeSpan, TimeRange, episodes_of
 from restac_ros.dataset.errors import ConversionError
-from restac_ros.dataset.lerobot_access import private_cache
+from restac_ros.dataset.journal import Journal
+from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.storage import BagMessage
 
 START_NS = 1_760_000_000_000_000_000
@@ -136,3 +143,90 @@ def test_a_marker_that_cannot_be_read_is_refused(
     torn = marker('open', 0.0)._replace(cdr=b'\0\1\0\0\xff\0\0\0open', log_time_ns=recording[0].log_time_ns)
     with pytest.raises(ConversionError, match='a marker is no std_msgs/msg/String'):
         episodes_of(open_bag(write_bag(tmp_path / 'bag', [torn, *recording])), TOPIC)
+
+
+def converted(root: Path) -> list[dict]:
+    """What the data set says of its episodes."""
+    return [json.loads(path.read_text()) for path in sorted(root.glob('meta/restac_ros/episodes/*.json'))]
+
+
+def as_file(contract: Contract, path: Path) -> Path:
+    path.write_text(dump_contract(contract))
+    return path
+
+
+def test_marked_episodes_are_converted_each_with_its_task(
+    tmp_path: Path, marked: Callable[..., Bag], contract: Contract, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the command, which skips what is in, and names what cannot be an episode without stopping."""
+    bag = marked(('open', 0.2), ('close', 0.9), ('', 1.05), ('wipe', 1.2))
+    asked = Convert((bag.path,), tmp_path / 'demos', marker_topic=TOPIC, workers=1,
+                    contract=as_file(contract, tmp_path / 'contract.yaml'))
+    assert dataclasses.replace(asked, dry_run=True).run() == 1
+    planned = capsys.readouterr()
+    assert planned.out.count('can be an episode') == 2
+    assert not (tmp_path / 'demos').exists()
+    assert asked.run() == 1                 # the second lasts 0.15 s: a frame or two
+    told = capsys.readouterr()
+    assert 'refused: 0.90 to 1.05 s: only' in told.err
+    assert '(0.20 to 0.90 s) -> episode 0: ' in told.out
+    assert 'task: open' in told.out
+    assert 'episode was still running' in told.out
+    first, last = converted(tmp_path / 'demos')
+    assert (first['task'], last['task']) == ('open', 'wipe')
+    assert START_NS + 200_000_000 <= first['start_ns'] < first['end_ns'] <= START_NS + 900_000_000
+    assert last['start_ns'] >= START_NS + 1_200_000_000
+    assert 'still running' in last['notes'][0]
+    dataset = open_dataset(tmp_path / 'demos')
+    assert [dataset[0]['task'], dataset[len(dataset) - 1]['task']] == ['open', 'wipe']
+    assert asked.run() == 1
+    assert 'is episode 0 already' in capsys.readouterr().out
+    assert len(converted(tmp_path / 'demos')) == 2
+
+
+def test_ranges_are_of_one_recording_and_each_is_an_episode(
+    tmp_path: Path, bag: Bag, contract: Contract, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Convert((bag.path,), tmp_path / 'demos', 'press', range=('0.3:0.9', '1.2:'), workers=1,
+                    contract=as_file(contract, tmp_path / 'contract.yaml'))
+    assert asked.run() == 0
+    assert [about['task'] for about in converted(tmp_path / 'demos')] == ['press', 'press']
+    first, second = (about['start_ns'] for about in converted(tmp_path / 'demos'))
+    assert second - first == pytest.approx(0.9e9, abs=1)
+    with pytest.raises(ConversionError, match='time ranges are those of one recording'):
+        dataclasses.replace(asked, bags=(bag.path, bag.path)).run()
+    with pytest.raises(ConversionError, match='name a recording'):
+        dataclasses.replace(asked, bags=()).run()
+    assert dataclasses.replace(asked, range=('1:9',)).run() == 1
+    assert 'must begin before it ends, and lie within' in capsys.readouterr().err
+
+
+def test_a_paused_journal_is_an_episode_per_stretch(
+    tmp_path: Path, contract: Contract, recording: list[BagMessage], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames reach over no pause; a stretch too short is told; a second call adds nothing."""
+    journal = Journal(tmp_path / 'take', contract, start_ns=START_NS, task='press the button')
+    streams = {stream.topic: name for name, stream in contract.streams.items()}
+    stretches = [(0.0, 0.8), (0.9, 1.0), (1.2, 2.0)]
+    for begin_s, end_s in stretches:
+        begin_ns, end_ns = (START_NS + round(time_s * 1e9) for time_s in (begin_s, end_s))
+        if begin_s:
+            journal.resume(begin_ns)
+        for message in recording:
+            if begin_ns <= message.log_time_ns < end_ns:
+                journal.write(streams[message.topic], message.cdr, message.log_time_ns)
+        journal.pause(end_ns)
+    path = journal.close(START_NS + 3 * 10**9)
+    assert [span.label for span in episodes_of(open_bag(path))][1:] == ['0.90 to 1.00 s', '1.20 to 2.00 s']
+    assert main([str(path), '--to', str(tmp_path / 'demos')]) == 1
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    last_words = [event for event in events if event['event'] != 'progress']
+    assert [event['event'] for event in last_words] == ['done', 'failed', 'done']
+    assert '0.90 to 1.00 s: ' in last_words[1]['error']
+    one, other = converted(tmp_path / 'demos')
+    assert one['end_ns'] <= START_NS + 800_000_000 < START_NS + 1_200_000_000 <= other['start_ns']
+    assert [one['task'], other['task']] == ['press the button'] * 2
+    assert main([str(path), '--to', str(tmp_path / 'demos')]) == 1
+    again = [json.loads(line)['event'] for line in capsys.readouterr().out.splitlines()]
+    assert again == ['already', 'failed', 'already']
+    assert len(converted(tmp_path / 'demos')) == 2
