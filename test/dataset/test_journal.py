@@ -1,5 +1,6 @@
 """Journals: a standard bag when closed; recovered but for its last moment when not."""
 
+import errno
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from restac_ros.dataset import bag_writer
 from restac_ros.dataset.bag_reader import open_bag
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.journal import Journal, check_free_disk, read_notes
+from restac_ros.dataset.mcap_scan import scan
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.storage import BagMessage
 
@@ -193,6 +195,36 @@ def test_recovery_keeps_all_but_the_torn_end(
     assert find_unfinished(tmp_path) == []
 
 
+@pytest.mark.parametrize('compression', ['lz4', 'zstd'])
+def test_recovery_of_a_compressed_journal_keeps_whole_chunks(
+    compression: str, tmp_path: Path, contract: Contract, recording: list[BagMessage]
+) -> None:
+    journal = begin(tmp_path / 'take', contract, compression=compression)
+    fill(journal, contract, recording)
+    journal.flush(recording[-1].log_time_ns)
+    source = journal.file_path.read_bytes()
+    whole_chunks = [0]        # messages up to the end of each
+    for span in scan(journal.file_path).spans:
+        assert span.compression == compression
+        whole_chunks.append(whole_chunks[-1] + span.counts.total())
+    journal.abandon()
+    rng = random.Random(3)
+    for number, size in enumerate([len(source), *(rng.randrange(40_000, len(source)) for _ in range(8))]):
+        partial = tmp_path / f'crash_{number}.partial'
+        partial.mkdir()
+        (partial / f'crash_{number}_0.mcap').write_bytes(source[:size])
+        readable = list(open_bag(partial).messages())
+        assert len(readable) in whole_chunks
+        assert readable == recording[:len(readable)]
+        if not readable:
+            continue
+        bag = open_bag(recover(partial).path)
+        assert list(bag.messages()) == readable
+        assert bag.notes == []
+        with Reader(bag.path) as reader:
+            assert sum(1 for _ in reader.messages()) == len(readable)
+
+
 def test_recovery_can_be_interrupted(
     tmp_path: Path, journal_of: Callable[..., Path], recording: list[BagMessage],
     monkeypatch: pytest.MonkeyPatch
@@ -279,28 +311,35 @@ for index in range(10**9):
 class _FullDisk:
     """A file on a disk that has room for so many bytes more."""
 
-    def __init__(self, file: object, room: int) -> None:
+    def __init__(self, file: object, room: int, error: int) -> None:
         self._file = file
         self._room = room
+        self._error = error
 
     def write(self, data: bytes) -> int:
         written = self._file.write(data[:max(0, self._room)])
         self._room -= len(data)
         if self._room < 0:
-            raise OSError(28, 'No space left on device')
+            raise OSError(self._error, os.strerror(self._error))
         return written
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)
 
 
-def test_a_full_disk_stops_the_recording_and_keeps_what_was_written(
-    tmp_path: Path, contract: Contract, recording: list[BagMessage], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize('error', [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_full_or_failing_disk_stops_the_recording_and_keeps_what_was_written(
+    error: int,
+    tmp_path: Path,
+    contract: Contract,
+    recording: list[BagMessage],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     usual = bag_writer.Writer
-    monkeypatch.setattr(bag_writer, 'Writer', lambda file, **given: usual(_FullDisk(file, 900_000), **given))
+    monkeypatch.setattr(
+        bag_writer, 'Writer', lambda file, **given: usual(_FullDisk(file, 900_000, error), **given))
     journal = begin(tmp_path / 'take', contract)
-    with pytest.raises(JournalError, match=r'No space left.*kept in .*take\.partial'):
+    with pytest.raises(JournalError, match=rf'{os.strerror(error)}.*kept in .*take\.partial'):
         fill(journal, contract, recording)
     with pytest.raises(JournalError, match='nothing can be recorded any more'):
         journal.write('joints', b'', START_NS)

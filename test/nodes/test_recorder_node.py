@@ -1,8 +1,11 @@
 """recorder_node as a process: episodes by service calls, and what Ctrl-C and kill -9 leave behind."""
 
 import json
+import resource
+import shutil
 import signal
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from restac_ros.dataset.bag_reader import open_bag
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.recovery import find_unfinished
 
+SMALL_DISK_BYTES = 2 * 2**20
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -208,6 +212,44 @@ def test_a_pause_leaves_nothing_in_the_journal_and_is_noted(make_recorder, robot
     assert len(times) == sum(saved.written)
     assert not [time for time in times if pause <= time < resume]
     assert saved.duration_ns == pytest.approx(pause - begin + end - resume, abs=5e8)
+
+
+@pytest.fixture(params=['a full disk', 'a limit on files'])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, int | None]]:
+    """A folder with room for `SMALL_DISK_BYTES`, or one where the recorder's files shall get no larger."""
+    folder = tmp_path / 'small'
+    folder.mkdir()
+    if request.param == 'a limit on files':
+        yield folder, SMALL_DISK_BYTES
+        return
+    mount = ['mount', '-t', 'tmpfs', '-o', f'size={SMALL_DISK_BYTES}', 'tmpfs', str(folder)]
+    if shutil.which('mount') is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip('a small disk cannot be mounted here: that needs root')
+    yield folder, None
+    subprocess.run(['umount', '--lazy', str(folder)], check=True)
+
+
+def test_a_disk_that_refuses_is_an_error_and_keeps_what_was_written(
+    make_recorder, robot, small_disk: tuple[Path, int | None]
+) -> None:
+    folder, limit_bytes = small_disk
+    recorder = make_recorder(dataset='', journal_dir=folder, min_free_gb=0.0)
+    robot.publish_streams()
+    recorder.status(lambda status: status.state == RecorderStatus.STATE_IDLE, 'idle')
+    if limit_bytes:
+        resource.prlimit(recorder.node.process.pid, resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    assert recorder.request('start').success
+    failed = recorder.status(lambda status: status.state == RecorderStatus.STATE_ERROR, 'an error')
+    reason = 'File too large' if limit_bytes else 'No space left on device'
+    partial = Path(f'{failed.journal}.partial')
+    assert reason in failed.message
+    assert f'What was written is kept in {partial}' in failed.message
+    assert failed.unfinished == [str(partial)]
+    assert 'nothing is being recorded' in recorder.request('save').message
+    kept = sum(topic.count for topic in open_bag(partial).topics.values())
+    assert kept > 0.5 * sum(failed.written)
+    assert recorder.node.end() == 1
+    assert reason in recorder.node.summary['problem']
 
 
 def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_path: Path) -> None:
