@@ -87,9 +87,9 @@ def decode(
     """The suffix after its final norm, in the weights' dtype."""
     x = suffix.astype(layers[0].qkv.dtype)
     for index, layer in enumerate(layers):
-        normed, gate = modulated_norm(x, modulation.attention[:, index])
+        normed, gate = modulated_norm(x, modulation.attention[..., index, :])
         x = add_gated(x, _attend(layer, prefix, prefix.segments[index], normed), gate)
-        normed, gate = modulated_norm(x, modulation.feed_forward[:, index])
+        normed, gate = modulated_norm(x, modulation.feed_forward[..., index, :])
         x = add_gated(x, _feed_forward(layer, normed), gate)
     return modulated_norm(x, modulation.final)[0]
 

@@ -24,7 +24,7 @@ type Configs = tuple[GemmaConfig, GemmaConfig]
 type PerExpert = tuple[Float[Array, 'B _ _'] | None, Float[Array, 'B _ _'] | None]
 """Tokens [B, tokens, width] of expert 0 and of expert 1; None where an expert takes no part in a pass."""
 
-type Gates = tuple[Float[Array, '_ 1 _'] | None, Float[Array, '_ 1 _'] | None]
+type Gates = tuple[Float[Array, '_ _ _'] | None, Float[Array, '_ _ _'] | None]
 """What each expert's norm multiplies the residual branch with; None is one."""
 
 
@@ -39,7 +39,8 @@ class Modulation(NamedTuple):
     """adaRMS scale, shift and gate, concatenated, of expert 1's norms, at N flow times.
 
     N is the batch in training and the number of Euler steps in a sampling plan; with N = 1 all samples
-    share one flow time. Axis L is the layer; a layer's own slice lacks it, and has no `final`.
+    share one flow time. Where every token of the suffix has its own flow time, axes B and T stand in place of
+    N. Axis L is the layer; a layer's own slice lacks it, and has no `final`.
     """
 
     attention: Float[Array, 'N *L 3*W']
@@ -202,7 +203,7 @@ class Gemma(nnx.Module):
             return block(xs, rotation, mask, layer_modulation)[0], None
 
         attention, feed_forward, _ = modulation
-        by_layer = Modulation(attention.swapaxes(0, 1), feed_forward.swapaxes(0, 1), None)
+        by_layer = Modulation(jnp.moveaxis(attention, -2, 0), jnp.moveaxis(feed_forward, -2, 0), None)
         xs = (prefix.astype(self.dtype), suffix.astype(self.dtype))
         xs, _ = scan_layers(self.layers, body, xs, by_layer)
         return _normalise(self, 'final_norm', xs, modulation.final)[0]
@@ -236,7 +237,7 @@ def _normalise(
     owner: nnx.Module,
     name: str,
     xs: PerExpert,
-    modulation: Float[Array, 'N 3*W'] | None,
+    modulation: Float[Array, 'N 3*W'] | Float[Array, 'B T 3*W'] | None,
 ) -> tuple[PerExpert, Gates]:
     """Each expert's norm of this name, and the gate it sets on the residual branch."""
     prefix, suffix = xs

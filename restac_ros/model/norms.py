@@ -39,15 +39,16 @@ class AdaptiveRMSNorm(nnx.Module):
 
 
 def modulated_norm(
-    x: Float[Array, 'B T W'], modulation: Float[Array, 'N 3*W']
-) -> tuple[Float[Array, 'B T W'], Float[Array, 'N 1 W']]:
+    x: Float[Array, 'B T W'], modulation: Float[Array, 'N 3*W'] | Float[Array, 'B T 3*W']
+) -> tuple[Float[Array, 'B T W'], Float[Array, 'N _ W']]:
     """Return x / rms(x) * (1 + scale) + shift, and the gate; N is the batch, or 1 for all samples."""
-    scale, shift, gate = jnp.split(modulation[:, None, :], 3, axis=-1)
+    by_token = modulation if modulation.ndim == x.ndim else modulation[:, None, :]
+    scale, shift, gate = jnp.split(by_token, 3, axis=-1)
     return (_by_rms(x) * (1 + scale) + shift).astype(x.dtype), gate
 
 
 def add_gated(
-    x: Float[Array, 'B T W'], y: Float[Array, 'B T W'], gate: Float[Array, 'N 1 W'] | None
+    x: Float[Array, 'B T W'], y: Float[Array, 'B T W'], gate: Float[Array, 'N _ W'] | None
 ) -> Float[Array, 'B T W']:
     """Residual sum in x's dtype; None is a gate of one."""
     return x + y if gate is None else (x + y * gate).astype(x.dtype)

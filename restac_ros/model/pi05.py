@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from restac_ros.model import flow_matching
+from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.attention import attention_mask, token_positions
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.decoder import ExpertLayer, bind_prefix, decode, expert_layer
@@ -35,7 +36,7 @@ class PrefixCache(NamedTuple):
 
 
 class TimeCode(NamedTuple):
-    """What the action expert knows of N flow times."""
+    """What the action expert knows of N flow times; axes B and T in place of N: one of each suffix token."""
 
     embedding: Float[Array, 'N W']  # sines and cosines; pi0 concatenates them to the action tokens
     modulation: Modulation  # pi0.5's adaRMS
@@ -46,6 +47,7 @@ class SamplingPlan(NamedTuple):
 
     times: Float[Array, ' n']
     code: TimeCode
+    clean: TimeCode  # flow time 0, of actions that are decided already; N = 1
     expert: tuple[ExpertLayer, ...]
 
 
@@ -140,13 +142,14 @@ class Pi05(nnx.Module):
 
     # Suffix: touch and state, then noisy actions.
 
-    def time_code(self, time: Float[Array, ' N']) -> TimeCode:
+    def time_code(self, time: Float[Array, ' N'] | Float[Array, 'B T']) -> TimeCode:
         """Encode flow times for the action expert."""
-        embedding = flow_matching.time_embedding(time, self.config.action_expert.width)
+        embedding = flow_matching.time_embedding(time.reshape(-1), self.config.action_expert.width)
         condition = embedding
         if self.config.time_conditioning == 'adarms':
             condition = nnx.swish(self.time_mlp_out(nnx.swish(self.time_mlp_in(embedding))))
-        return TimeCode(embedding, self.PaliGemma.llm.modulate(condition))
+        code = TimeCode(embedding, self.PaliGemma.llm.modulate(condition))
+        return jax.tree.map(lambda leaf: leaf.reshape(*time.shape, *leaf.shape[1:]), code)
 
     def plan_sampling(self, num_steps: int = 10) -> SamplingPlan:
         """Time embeddings and modulations of `num_steps` Euler steps, and the expert's weights arranged.
@@ -157,7 +160,8 @@ class Pi05(nnx.Module):
             ValueError: fewer than one step.
         """
         times = flow_matching.euler_times(num_steps)
-        return SamplingPlan(times, self.time_code(times), self._expert_layers())
+        clean = self.time_code(jnp.zeros(1))
+        return SamplingPlan(times, self.time_code(times), clean, self._expert_layers())
 
     def _expert_layers(self) -> tuple[ExpertLayer, ...]:
         llm = self.PaliGemma.llm
@@ -185,9 +189,15 @@ class Pi05(nnx.Module):
         actions = self.action_in_proj(x_t)
         if self.config.time_conditioning == 'adarms':
             return actions
-        time = jnp.broadcast_to(code.embedding[:, None, :], actions.shape)
+        embedding = code.embedding
+        by_token = embedding[:, None, :] if embedding.ndim == 2 else embedding[:, -actions.shape[1] :]
+        time = jnp.broadcast_to(by_token, actions.shape)
         hidden = self.action_time_mlp_in(jnp.concatenate([actions, time], axis=-1))
         return self.action_time_mlp_out(nnx.swish(hidden))
+
+    def _decided_tokens(self, decided: Bool[Array, 'B T']) -> Bool[Array, 'B S']:
+        """Which suffix tokens are decided actions; touch and state, which come first, are none."""
+        return jnp.pad(decided, ((0, 0), (self.config.num_suffix_tokens - decided.shape[1], 0)))
 
     # Hooks for touch.
 
@@ -276,13 +286,17 @@ class Pi05(nnx.Module):
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
+        decided: Bool[Array, 'B T'] | None = None,
     ) -> JointPass:
         """One pass over prefix and suffix together (training).
 
-        `touch` replaces encoding the observation's tactile image.
+        `touch` replaces encoding the observation's tactile image. Steps that are `decided` are clean actions
+        in `x_t`, and the expert is told so: their flow time is 0.
         """
         reading = self.read_touch(self.observe_touch(observation) if touch is None else touch)
         prefix, prefix_mask = self.embed_prefix(*observation.prefix)
+        if decided is not None:
+            time = jnp.where(self._decided_tokens(decided), 0.0, time[:, None])
         code = self.time_code(time)
         suffix, opens_block = self.embed_suffix(observation.state, x_t, code, reading)
         valid = jnp.concatenate([prefix_mask, jnp.ones(suffix.shape[:2], bool)], axis=1)
@@ -298,9 +312,10 @@ class Pi05(nnx.Module):
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
+        decided: Bool[Array, 'B T'] | None = None,
     ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
         """Velocity at x_t, and the intermediates, from `run_jointly`."""
-        joint = self.run_jointly(observation, x_t, time, touch)
+        joint = self.run_jointly(observation, x_t, time, touch, decided)
         return self.readout(joint.suffix_out, joint.reading), joint.reading
 
     # What policies and trainers call.
@@ -312,15 +327,44 @@ class Pi05(nnx.Module):
         state: Float[Array, 'B D'],
         noise: Float[Array, 'B T D'],
         plan: SamplingPlan,
+        continuation: rtc.Continuation | None = None,
     ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
-        """Integrate from noise to a chunk of normalised actions; also return the intermediates."""
+        """Integrate from noise to a chunk of normalised actions; also return the intermediates.
+
+        A `continuation` says which actions are decided already: `Guidance` draws any network towards them,
+        `Conditioning` keeps them and needs one trained with `compute_loss(delay=...)`.
+        """
         reading = self.correct(self.read_touch(touch), cache.prefix_out, cache.mask)
         velocity = self.velocity_field(cache, reading, state, plan.expert)
+        num_steps = plan.times.shape[0]
 
         def at_step(x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T D']:
             return velocity(x_t, jax.tree.map(lambda leaf: leaf[None], code))
 
-        return flow_matching.integrate(at_step, noise, plan.code, plan.times.shape[0]), reading
+        if isinstance(continuation, rtc.Conditioning):
+            return self._sample_rest(velocity, noise, plan, continuation), reading
+        if isinstance(continuation, rtc.Guidance):
+            guided = rtc.guide(at_step, continuation)
+            return flow_matching.integrate(guided, noise, (plan.times, plan.code), num_steps), reading
+        return flow_matching.integrate(at_step, noise, plan.code, num_steps), reading
+
+    def _sample_rest(
+        self,
+        velocity: VelocityField,
+        noise: Float[Array, 'B T D'],
+        plan: SamplingPlan,
+        given: rtc.Conditioning,
+    ) -> Float[Array, 'B T D']:
+        """Integrate the steps that are not decided; the expert sees the others at flow time 0."""
+        actions, decided = given
+        tokens = self._decided_tokens(decided)
+
+        def at_step(x_t: Float[Array, 'B T D'], code: TimeCode) -> Float[Array, 'B T D']:
+            return velocity(x_t, rtc.code_by_token(tokens, plan.clean, code))
+
+        start = rtc.with_decided(noise, actions, decided)
+        kept = rtc.keep_decided(at_step, decided)
+        return flow_matching.integrate(kept, start, plan.code, plan.times.shape[0])
 
     def compute_loss(
         self,
@@ -332,12 +376,20 @@ class Pi05(nnx.Module):
         touch: TactileCode | None = None,
         dim_mask: Bool[Array, ' D'] | None = None,
         step_mask: Bool[Array, 'B T'] | None = None,
+        delay: Int[Array, ' B'] | None = None,
     ) -> Float[Array, 'B T']:
         """Flow-matching loss of each action step; average it with `flow_matching.mean_loss`.
 
         `dim_mask` and `step_mask` are False for padded action dimensions and for steps past an episode's end.
+        With a `delay` (training-time real-time chunking, arXiv 2512.05964; `sample_delay` draws it) the first
+        so many steps are given, not asked: average over `step_mask & ~is_decided(delay, T)` then.
         """
         x_t, target = flow_matching.interpolate(actions, noise, time)
-        velocity, reading = self.velocity_joint(observation, x_t, time, touch)
+        decided = None
+        if delay is not None:
+            decided = rtc.is_decided(delay, actions.shape[1])
+            x_t = rtc.with_decided(x_t, actions, decided)
+            step_mask = ~decided if step_mask is None else step_mask & ~decided
+        velocity, reading = self.velocity_joint(observation, x_t, time, touch, decided)
         loss = flow_matching.step_loss(velocity, target, dim_mask, step_mask)
         return loss + self.auxiliary_loss(reading)

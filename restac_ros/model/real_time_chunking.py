@@ -11,7 +11,7 @@ arrays, so that changing them compiles nothing anew.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,38 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 MAX_GUIDANCE_WEIGHT = 5.0  # beta of the paper, which found 5 best for 5 and more Euler steps
 
-Actions = Float[Array, 'B T D']
+type Chunking = Literal['receding_horizon', 'rtc_guided', 'rtc_trained']
+"""How a chunk is made to follow the one before: not at all, by guidance, or by conditioning."""
+
+type Actions = Float[Array, 'B T D']
+
+
+class Guidance(NamedTuple):
+    """Actions to be drawn towards.
+
+    Attributes:
+        actions: as the network sees them (normalised, relative to the new observation); what stands where the
+            weight is 0 doesn't matter.
+        weights: 0 (free) .. 1 (decided) of each step, or of each step and dimension.
+        max_weight: beta, the bound on the guidance.
+    """
+
+    actions: Actions
+    weights: Float[Array, 'B T _']
+    max_weight: Float[Array, ''] | float = MAX_GUIDANCE_WEIGHT
+
+
+class Conditioning(NamedTuple):
+    """Actions to be kept: `actions` as in `Guidance`, where `decided` says so."""
+
+    actions: Actions
+    decided: Bool[Array, 'B T']
+
+
+type Continuation = Guidance | Conditioning
+
+
+# Guidance.
 
 
 def guidance_weight(
@@ -37,26 +68,21 @@ def guidance_weight(
 
 
 def guide[Step](
-    velocity: Callable[[Actions, Step], Actions],
-    decided: Actions,
-    weights: Float[Array, 'B T'] | Float[Array, ' T'],
-    max_weight: float | Float[Array, ''] = MAX_GUIDANCE_WEIGHT,
+    velocity: Callable[[Actions, Step], Actions], guidance: Guidance
 ) -> Callable[[Actions, tuple[Float[Array, ''], Step]], Actions]:
-    """A velocity that pulls the sample towards `decided` where `weights` are above 0 (equations 2 to 4).
+    """A velocity that pulls the sample towards the guidance's actions (equations 2 to 4).
 
     The clean actions expected at x are x - time * v(x); their weighted error is taken back to x by one
     vector-Jacobian product of the network.
 
     Args:
         velocity: v(x, step), the network.
-        decided: actions as the network sees them (normalised, relative to the new observation); rows with
-            weight 0 may hold any finite numbers.
-        weights: 0 (free) .. 1 (decided) of each step.
+        guidance: where to, and how strongly.
 
     Returns:
         guided(x, (time, step)): for `flow_matching.integrate`, with its steps zipped with their times.
     """
-    rows = weights[..., None]
+    decided, weights, max_weight = guidance
 
     def guided(x: Actions, inputs: tuple[Float[Array, ''], Step]) -> Actions:
         time, step = inputs
@@ -66,13 +92,15 @@ def guide[Step](
             return x - time * v, v
 
         expected, pull_back, v = jax.vjp(clean, x, has_aux=True)
-        (correction,) = pull_back((rows * (decided - expected)).astype(expected.dtype))
+        # Chosen, not only multiplied: what is free may hold anything, even NaN.
+        error = jnp.where(weights > 0, weights * (decided - expected), 0.0)
+        (correction,) = pull_back(error.astype(expected.dtype))
         return v - guidance_weight(time, max_weight).astype(x.dtype) * correction
 
     return guided
 
 
-# Conditioning on the decided actions.
+# Conditioning.
 
 
 def sample_delay(
@@ -93,38 +121,31 @@ def is_decided(delay: Int[Array, ' B'], horizon: int) -> Bool[Array, 'B T']:
     return jnp.arange(horizon) < delay[:, None]
 
 
-def condition_training(
-    actions: Actions, noise: Actions, time: Float[Array, ' B'], decided: Bool[Array, 'B T']
-) -> tuple[Actions, Float[Array, 'B T'], Bool[Array, 'B T']]:
-    """Training input with a clean prefix.
-
-    Returns:
-        x_t: `actions` where decided, else t * noise + (1 - t) * actions.
-        token_time: flow time of every step, 0 where decided.
-        counts: steps whose loss counts, those that are not decided (`step_mask` of
-            `flow_matching.step_loss`).
-    """
-    token_time = jnp.where(decided, 0.0, time[:, None])
-    t = token_time[..., None]
-    return t * noise + (1.0 - t) * actions, token_time, ~decided
+def with_decided(x: Actions, actions: Actions, decided: Bool[Array, 'B T']) -> Actions:
+    """`x` with the decided actions, clean, in their place: what training sees and sampling starts from."""
+    return jnp.where(decided[..., None], actions.astype(x.dtype), x)
 
 
-def condition_sampling[Step](
-    velocity: Callable[[Actions, Step], Actions], actions: Actions, decided: Bool[Array, 'B T']
+def code_by_token[Code](decided: Bool[Array, 'B T'], clean: Code, now: Code) -> Code:
+    """Flow-time codes [B, T, ...] of tokens: `clean` [1, ...] where decided, else `now` [...]; pytrees."""
+
+    def choose(clean: Array, now: Array) -> Array:
+        return jnp.where(jnp.expand_dims(decided, range(2, 2 + now.ndim)), clean[0], now)
+
+    return jax.tree.map(choose, clean, now)
+
+
+def keep_decided[Step](
+    velocity: Callable[[Actions, Step], Actions], decided: Bool[Array, 'B T']
 ) -> Callable[[Actions, Step], Actions]:
-    """A velocity that keeps decided steps in place; start from `start_sampling`.
+    """A velocity that leaves decided steps where they are.
 
     Args:
         velocity: v(x, step); it must know flow time 0 for the decided steps, as in training.
     """
 
     def conditioned(x: Actions, step: Step) -> Actions:
-        v = velocity(start_sampling(x, actions, decided), step)
+        v = velocity(x, step)
         return jnp.where(decided[..., None], 0.0, v).astype(v.dtype)
 
     return conditioned
-
-
-def start_sampling(noise: Actions, actions: Actions, decided: Bool[Array, 'B T']) -> Actions:
-    """Noise with the decided actions in their place: what sampling starts from."""
-    return jnp.where(decided[..., None], actions.astype(noise.dtype), noise)
