@@ -2,9 +2,8 @@
 
 Black, Galliker and Levine 2025 (arXiv 2506.07339): while a new chunk is computed the robot goes on with the
 old one, so the first d steps of the new chunk are already decided; the sampler inpaints the rest. Here are
-the parts
-that need no network: how many steps d are, which actions are decided, and how strongly each binds. The
-sampler's parts are in `restac_ros.model.real_time_chunking`.
+the parts that need no network: how many steps d are, which actions are decided, and how strongly each binds.
+The sampler's parts are in `restac_ros.model.real_time_chunking`.
 """
 
 import math
@@ -14,18 +13,19 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 
 from restac_ros.control import quaternion as quat
-from restac_ros.control.chunk import Chunk, Convention
+from restac_ros.control.chunk import MAX_HORIZON, Chunk, Convention
 
 MaskKind = Literal['exponential', 'linear', 'hard']
 
 
 def executed_steps(observed_ns: int, started_ns: int, step_ns: int) -> int:
-    """Steps of a chunk that were due when it took over: they were executed from the chunk before.
+    """Steps of a chunk that had begun when it took over: they were executed from the chunk before.
 
-    Step i is due at observed_ns + (i + 1) * step_ns. A chunk that starts while the arm holds has no such
-    steps: the caller doesn't count it.
+    Step i is due at observed_ns + (i + 1) * step_ns, and begins when the one before it is due: the path
+    between the two depends on both. A chunk that starts while the arm holds has no such steps: the caller
+    doesn't count it.
     """
-    return max(0, (started_ns - observed_ns) // step_ns)
+    return max(0, -((observed_ns - started_ns) // step_ns))
 
 
 @dataclass(frozen=True)
@@ -154,16 +154,25 @@ def inpainting(
     horizon: int,
     delay: int,
     kind: MaskKind = 'exponential',
+    max_overlap: int = MAX_HORIZON,
 ) -> tuple[Decided, np.ndarray] | None:
     """What to give to the sampler: the decided actions, and their weights [T].
 
     None where the running chunk ends before the new one, `delay` steps late, can take over: nothing is
     decided then, and the arm holds in between.
+
+    Args:
+        running, observed_ns, anchor_state, horizon: as in `decided_actions`.
+        delay: steps that will have been executed from the running chunk.
+        kind: how the weights fall after those.
+        max_overlap: steps that are bound at most, the delay included, however far the running chunk reaches:
+            a policy that replans often must stay free to change its mind.
     """
     decided = decided_actions(running, observed_ns, anchor_state, horizon)
     overlap = int(decided.known.sum())
     if overlap == 0 or delay > overlap:
         return None
+    overlap = min(overlap, max(max_overlap, delay))
     # A running chunk that outlasts the new one still leaves its last step free.
     weights = prefix_weights(horizon, min(delay, horizon - 1), max(horizon - overlap, 1), kind)
     return decided, decided.bind(weights)

@@ -54,12 +54,13 @@ def test_weights_never_rise(case):
 
 
 @pytest.mark.parametrize(
-    ('late_ns', 'steps'), [(-5, 0), (0, 0), (STEP - 1, 0), (STEP, 1), (3 * STEP, 3), (3 * STEP + 5, 3)]
+    ('late_ns', 'steps'),
+    [(-5, 0), (0, 0), (1, 1), (STEP, 1), (STEP + 1, 2), (3 * STEP, 3), (3 * STEP + 5, 4)],
 )
-def test_delay_counts_steps_that_were_due(late_ns: int, steps: int):
+def test_delay_counts_steps_that_had_begun(late_ns: int, steps: int):
     assert executed_steps(STAMP, STAMP + late_ns, STEP) == steps
-    due = [STAMP + (i + 1) * STEP for i in range(10)]
-    assert steps == sum(time_ns <= STAMP + late_ns for time_ns in due)
+    begins = [STAMP + i * STEP for i in range(10)]
+    assert steps == sum(time_ns < STAMP + late_ns for time_ns in begins)
 
 
 def test_warm_up_does_not_count_and_old_delays_are_forgotten():
@@ -136,6 +137,39 @@ def test_unknown_steps_bind_nothing(make_chunk):
     decided, weights = inpainting(running, STAMP + 4 * STEP, running.anchor_state, 16, delay=3)
     np.testing.assert_allclose(weights, prefix_weights(16, 3, 4))
     assert weights[~decided.known].tolist() == [0, 0, 0, 0]
+
+
+def test_the_overlap_can_be_kept_short_but_never_shorter_than_the_delay(make_chunk):
+    running = make_chunk(horizon=16)
+    at = (running, STAMP + 2 * STEP, running.anchor_state, 16)
+    _, weights = inpainting(*at, delay=3, max_overlap=6)
+    np.testing.assert_allclose(weights, prefix_weights(16, 3, 10))
+    assert np.count_nonzero(weights) == 6
+    _, weights = inpainting(*at, delay=8, max_overlap=6)
+    np.testing.assert_allclose(weights, prefix_weights(16, 8, 8))
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(CASES),
+    st.integers(0, 15),
+    st.lists(st.floats(-0.02, 0.02), min_size=96, max_size=96),
+    st.lists(st.floats(-3, 3), min_size=3, max_size=3),
+)
+def test_about_the_same_state_a_chunk_is_itself_shifted(
+    make_chunk, case: tuple[str, str], shift: int, steps: list[float], rotation: list[float]
+):
+    convention, composition = case
+    rotation = np.array(rotation) * ([1, 0.4, 1] if convention == 'rpy' else [0.6, 0.6, 0.6])
+    delta = np.cumsum(np.reshape(steps, (16, 6)), axis=0)
+    running = make_chunk(
+        convention=convention, composition=composition, rotation_rad=tuple(rotation), delta_pose=delta
+    )
+    decided = decided_actions(running, STAMP + shift * STEP, running.anchor_state, 16)
+    known = 16 - shift
+    assert decided.known.sum() == known
+    np.testing.assert_allclose(decided.delta_pose[:known], delta[shift:], atol=1e-7)
+    np.testing.assert_allclose(decided.opening_m[:known], running.opening_m[shift:], atol=1e-9)
 
 
 def test_no_inpainting_after_the_running_chunk(make_chunk):
