@@ -177,7 +177,8 @@ def _first(*values: int | None) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Convert one bag, skipping what the data set holds already; 0 when all its episodes are in.
 
-    Prints {"event": "progress" | "done" | "already" | "failed", ...} per line; one but the first per episode.
+    Prints {"event": "progress" | "done" | "already" | "failed", ...} per line, one but the first per episode,
+    and {"event": "end"} when it has been through all of them.
     """
     parser = argparse.ArgumentParser(description='Append one recording to a LeRobot data set.')
     parser.add_argument('bag', type=Path, help='journal, bag directory, .mcap or .db3')
@@ -197,8 +198,11 @@ def main(arguments: list[str] | None = None) -> int:
         held = converted_recordings(options.to) if is_dataset(options.to) else {}
     except (*REFUSALS, OSError) as error:
         _say('failed', error=str(error))
+        _say('end')
         return 1
-    return max([_convert_span(options, contract, span, held) for span in spans])
+    status = max([_convert_span(options, contract, span, held) for span in spans])
+    _say('end')
+    return status
 
 
 def _convert_span(

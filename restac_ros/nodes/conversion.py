@@ -5,24 +5,26 @@ import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from restac_ros.dataset.dataset_files import is_dataset
-from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
-from restac_ros.nodes.background import NICENESS, Background, is_locked, log_of, read_events
+from restac_ros.nodes.background import NICENESS, Background, is_locked, last_event, log_of
 
 OnGap = Literal['refuse', 'longest_run']
 LOG_SUFFIX = '.conversion.jsonl'
 RECOVERY_LOG_SUFFIX = '.recovery.jsonl'
-LAST_WORDS = ('done', 'failed')  # of the conversion of an episode
+OUTCOMES = ('done', 'already', 'failed')  # of an episode
 
 
 class Converted(NamedTuple):
-    """How one conversion ended: `rows` in episode `episode`, or `failure` says why there is none."""
+    """How the conversion of an episode ended: `rows` in `episode`, or `failure` says why there is none.
+
+    With `already` it was in the data set before. A journal with pauses holds several episodes.
+    """
 
     journal: Path
     rows: int
     episode: int
     failure: str
     notes: tuple[str, ...] = ()
+    already: bool = False
 
 
 class Completed(NamedTuple):
@@ -73,7 +75,7 @@ class Conversions:
         ended = self._background.ended(may_start)
         if ended is None:
             return []
-        told = [_converted(ended.path, event) for event in ended.events if event['event'] in LAST_WORDS]
+        told = [_converted(ended.path, event) for event in ended.events if event['event'] in OUTCOMES]
         if ended.status and not any(converted.failure for converted in told):
             log = log_of(ended.path, LOG_SUFFIX)
             failure = f'the converter ended with status {ended.status}: see above, and {log}'
@@ -132,26 +134,23 @@ class Recoveries:
         return self._background.stop()
 
 
-def find_unconverted(directory: Path, dataset: Path) -> list[Path]:
-    """Whole journals whose conversion was asked for, and cut off by a crash before it had ended."""
+def find_unconverted(directory: Path) -> list[Path]:
+    """Whole journals whose conversion was asked for, and cut off by a crash before it had ended.
+
+    To convert one again is safe: what the data set holds already is skipped.
+    """
     cut_off = []
     for log in sorted(directory.glob(f'*{LOG_SUFFIX}')):
         journal = log.with_name(log.name.removesuffix(LOG_SUFFIX))
-        if journal.is_dir() and not is_locked(log) and not _has_ended(log):
+        if journal.is_dir() and not is_locked(log) and last_event(log).get('event') != 'end':
             cut_off.append(journal)
-    if not cut_off:
-        return []
-    held = converted_recordings(dataset) if is_dataset(dataset) else {}
-    held_files = {identity.partition(':')[0] for identity in held}
-    return [journal for journal in cut_off if fingerprint(journal) not in held_files]
-
-
-def _has_ended(log: Path) -> bool:
-    return any(event['event'] in LAST_WORDS for event in read_events(log))
+    return cut_off
 
 
 def _converted(journal: Path, event: dict) -> Converted:
     if event['event'] == 'failed':
         return Converted(journal, 0, -1, event['error'])
+    if event['event'] == 'already':
+        return Converted(journal, 0, event['episode_index'], '', already=True)
     report = event['report']
     return Converted(journal, report['rows'], report['episode_index'], '', tuple(report['notes']))

@@ -49,7 +49,7 @@ class Saving:
         """Find what a crash or a failing disk left: recordings not closed, and those not converted."""
         found = find_unfinished(self._journal_dir) if self._journal_dir.is_dir() else []
         if self._dataset and self._journal_dir.is_dir():
-            found += find_unconverted(self._journal_dir, self._dataset)
+            found += find_unconverted(self._journal_dir)
         self.unfinished = found
 
     def add(self, recording: Recording, convert: bool) -> None:
@@ -142,6 +142,9 @@ class Saving:
             self._queue_conversion(completed.journal)
 
     def _converted(self, converted: Converted) -> None:
+        if converted.already:
+            self._voice.inform(f'{converted.journal} is episode {converted.episode} already')
+            return
         self.saved.append(converted)
         if converted.failure:
             failure = f'no episode was made of {converted.journal}, which is kept: {converted.failure}'

@@ -221,12 +221,12 @@ def test_a_paused_journal_is_an_episode_per_stretch(
     assert main([str(path), '--to', str(tmp_path / 'demos')]) == 1
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     last_words = [event for event in events if event['event'] != 'progress']
-    assert [event['event'] for event in last_words] == ['done', 'failed', 'done']
+    assert [event['event'] for event in last_words] == ['done', 'failed', 'done', 'end']
     assert '0.90 to 1.00 s: ' in last_words[1]['error']
     one, other = converted(tmp_path / 'demos')
     assert one['end_ns'] <= START_NS + 800_000_000 < START_NS + 1_200_000_000 <= other['start_ns']
     assert [one['task'], other['task']] == ['press the button'] * 2
     assert main([str(path), '--to', str(tmp_path / 'demos')]) == 1
     again = [json.loads(line)['event'] for line in capsys.readouterr().out.splitlines()]
-    assert again == ['already', 'failed', 'already']
+    assert again == ['already', 'failed', 'already', 'end']
     assert len(converted(tmp_path / 'demos')) == 2

@@ -374,13 +374,14 @@ def test_a_conversion_cut_off_by_a_crash_is_found(tmp_path: Path) -> None:
             (tmp_path / name).mkdir()
         conversions.announce(tmp_path / name)
     conversions.add(tmp_path / 'cut_off')
-    assert find_unconverted(tmp_path, tmp_path / 'dataset') == []  # somebody lives who sees to them
+    assert find_unconverted(tmp_path) == []  # somebody lives who sees to them
     conversions.stop()
-    (tmp_path / f'refused{LOG_SUFFIX}').write_text('{"event": "failed", "error": "a gap"}\n')
+    told = '{"event": "failed", "error": "a gap"}\n'  # of one episode of several
+    (tmp_path / f'announced{LOG_SUFFIX}').write_text(told)
+    (tmp_path / f'refused{LOG_SUFFIX}').write_text(told + '{"event": "end"}\n')
     for name in ('announced', 'refused', 'never_closed'):
         conversions.withdraw(tmp_path / name)
-    found = find_unconverted(tmp_path, tmp_path / 'dataset')
-    assert found == [tmp_path / 'announced', tmp_path / 'cut_off']
+    assert find_unconverted(tmp_path) == [tmp_path / 'announced', tmp_path / 'cut_off']
 
 
 def test_a_bag_that_is_no_episode_is_kept_and_the_reason_told(make_recorder, tmp_path: Path) -> None:
