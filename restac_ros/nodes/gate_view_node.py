@@ -43,6 +43,7 @@ MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
 # For somebody who looks: the newest only, but that reliably. config/restac.rviz asks for the same.
 OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 CHART_EVERY = 3  # looks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
+RESIDUAL = 'residual'  # the one input that need not come: some policies have no prior
 POLICY_DEPTH = 64  # gates and chunks between two looks, with room for a stall
 
 
@@ -109,7 +110,7 @@ class GateViewNode(ManagedNode):
             scene.see_chunk,
         )
         if parameters.residual_topic:
-            self._listen('residual', Image, parameters.residual_topic, residual_map, scene.see_residual)
+            self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.see_residual)
         self._listen_to_stream(tactile, scene.see_tactile)
         self._listen_to_stream(contract.pose_stream, scene.see_pose)
 
@@ -134,7 +135,11 @@ class GateViewNode(ManagedNode):
     def diagnose(self) -> list[Status]:
         if self._scene is None:
             return []
-        missing = [self._why_missing(source) for source in self._inputs.values() if not source.received]
+        missing = [
+            self._why_missing(source)
+            for name, source in self._inputs.items()
+            if not source.received and name != RESIDUAL
+        ]
         faults = [*self._complaints.texts, *missing]
         values = {name: str(source.received) for name, source in self._inputs.items()}
         values['reference'] = f'{self._scene.reference.collected} of {self._scene.reference.needed}'

@@ -1,12 +1,14 @@
 """Plain values -> this package's messages."""
 
 import math
+from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMessage
 from rclpy.time import Time
+from sensor_msgs.msg import Image
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control import quaternion
@@ -15,6 +17,7 @@ from restac_ros.nodes.recorder import RecorderReport
 
 if TYPE_CHECKING:  # the recorder speaks without loading JAX
     from restac_ros.nodes.runtime_products import PlannedChunk, TouchReading
+    from restac_ros.policy.products import Touch
 
 _RECORDER_STATES = {
     'idle': RecorderStatus.STATE_IDLE,
@@ -67,6 +70,17 @@ def gate_message(reading: 'TouchReading', frame_id: str) -> GateState:
     message.tactile_age_ns = max(0, reading.known_ns - touch.stamp_ns)
     message.inference_ns = reading.inference_ns
     message.saturated = touch.saturated
+    return message
+
+
+def residual_message(touch: 'Touch', frame_id: str) -> Image:
+    """What touch felt beyond the expected, per latent position: 32FC1, an L2 norm each."""
+    message, values = Image(), touch.residual_map
+    message.header.stamp = Time(nanoseconds=touch.stamp_ns).to_msg()
+    message.header.frame_id = frame_id
+    message.height, message.width = values.shape
+    message.encoding, message.step = '32FC1', 4 * message.width
+    message.data = array('B', np.ascontiguousarray(values, dtype='<f4').tobytes())
     return message
 
 

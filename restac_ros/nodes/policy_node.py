@@ -5,6 +5,7 @@ import time
 
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.timer import Timer
+from sensor_msgs.msg import Image
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
@@ -16,7 +17,7 @@ from restac_ros.nodes.holding import Reasons
 from restac_ros.nodes.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.live_frames import LiveFrames
-from restac_ros.nodes.messages import chunk_message, gate_message
+from restac_ros.nodes.messages import chunk_message, gate_message, residual_message
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy_parameters import PolicyParameters
 from restac_ros.nodes.policy_runtime import PolicyRuntime
@@ -58,6 +59,7 @@ class PolicyNode(ManagedNode):
         self._holding = Complaints(lambda text: logger.error(f'no chunk: {text}'), logger.info)
         self._chunks = self.create_publisher(ActionChunk, '~/action_chunk', CHUNK_QOS)
         self._gates = self.create_publisher(GateState, '~/gate_state', GATE_QOS)
+        self._residuals = self.create_publisher(Image, '~/tactile_residual', GATE_QOS)
         self._latencies = Latencies(*STAGES)
         self._counts = RunCounts()
         self._settings: RuntimeSettings | None = None
@@ -164,7 +166,10 @@ class PolicyNode(ManagedNode):
         self._chunks.publish(chunk_message(self._policy.contract, planned))
 
     def _publish_touch(self, reading: TouchReading) -> None:
-        self._gates.publish(gate_message(reading, self._policy.tactile_stream))
+        frame_id, touch = self._policy.tactile_stream, reading.touch
+        self._gates.publish(gate_message(reading, frame_id))
+        if touch.residual_map is not None and self._residuals.get_subscription_count():
+            self._residuals.publish(residual_message(touch, frame_id))
 
     def _note_reasons(self, reasons: Reasons) -> None:
         self._reasons = reasons

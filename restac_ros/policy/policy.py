@@ -250,11 +250,13 @@ class Policy:
         check_image('tactile', tactile, self.config.tactile_shape)
         action_prev = check_vector('action_prev', action_prev).astype(np.float32)
         result = self._stages.encode_tactile(tactile[None], prefix.cache.view_features, action_prev[None])
+        # All at once: taking a number out of a device value is a computation of its own.
+        host = jax.device_get(result)
         gate, logvar, standardised, norm = (
             float(value[0])
-            for value in (result.gate, result.logvar, result.logvar_standardised, result.residual_norm)
+            for value in (host.gate, host.logvar, host.logvar_standardised, host.residual_norm)
         )
-        if not np.isfinite([gate, logvar, standardised]).all() or not np.isfinite(result.code.q_event).all():
+        if not np.isfinite([gate, logvar, standardised]).all() or not np.isfinite(host.code.q_event).all():
             raise NonFiniteError(
                 f'encode_tactile: gate {gate}, logvar {logvar}, or the event code is not finite; {_REMEDY}'
             )
@@ -264,9 +266,10 @@ class Policy:
             gate=gate,
             logvar=logvar,
             logvar_standardised=standardised,
-            code_index=int(result.code.code_index[0]),
+            code_index=int(host.code.code_index[0]),
             residual_norm=norm,
-            saturated=bool(result.saturated[0]),
+            residual_map=None if host.residual_map is None else host.residual_map[0],
+            saturated=bool(host.saturated[0]),
             code=result.code,
         )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from restac_ros.model.pi05 import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
@@ -31,7 +31,8 @@ class Touch:
 
     gate: 0 shut out, 1 fully in. logvar: of the prior, raw, and standardised by the checkpoint's calibration.
     code_index: row of the codebook, -1 without one. residual_norm: L2 norm of felt minus expected latent,
-    NaN for encoders without a prior. saturated: the gate is as good as shut or open.
+    NaN for encoders without a prior. residual_map: the same norm per latent position, None for these.
+    saturated: the gate is as good as shut or open.
     """
 
     stamp_ns: int
@@ -41,6 +42,7 @@ class Touch:
     logvar_standardised: float
     code_index: int
     residual_norm: float
+    residual_map: Float32[np.ndarray, 'h w'] | None
     saturated: bool
     code: TactileCode
 

@@ -35,6 +35,7 @@ class TouchResult(NamedTuple):
     logvar: Float[Array, ' B']
     logvar_standardised: Float[Array, ' B']
     residual_norm: Float[Array, ' B']
+    residual_map: Float[Array, 'B h w'] | None
     saturated: Bool[Array, ' B']
 
 
@@ -144,10 +145,8 @@ class Stages:
         model = self._model(leaves)
         code = model.encode_tactile(tactile, view_features, action_prev)
         reading: Intermediates = model.read_touch(code)
-        residual_norm = jnp.full(code.logvar.shape[0], jnp.nan)
-        if code.residual is not None:
-            residual_norm = jnp.sqrt(jnp.sum(jnp.square(code.residual), axis=(1, 2, 3)))
-        # The maps are for whoever inspects the prior; the expert reads the code alone.
+        residual_map, residual_norm = residual_norms(code.residual)
+        # The expert reads the code alone; of the latents only where they differ is shown to people.
         slim = code._replace(prior=None, z_real=None, residual=None)
         return TouchResult(
             slim,
@@ -155,6 +154,7 @@ class Stages:
             reading.logvar[:, 0],
             reading.logvar_standardised[:, 0],
             residual_norm,
+            residual_map,
             is_saturated(reading.gate)[:, 0],
         )
 
@@ -189,3 +189,13 @@ class Stages:
         state = jax.ShapeDtypeStruct((1, self._config.action_dim), jnp.float32)
         noise = jax.ShapeDtypeStruct((1, self._config.action_horizon, self._config.action_dim), jnp.float32)
         return state, noise
+
+
+def residual_norms(
+    residual: Float[Array, 'B 3 h w'] | None,
+) -> tuple[Float[Array, 'B h w'] | None, Float[Array, ' B']]:
+    """L2 norms of felt minus expected: of each latent position, and of all. None and NaN without a prior."""
+    if residual is None:
+        return None, jnp.full(1, jnp.nan)
+    squares = jnp.sum(jnp.square(residual), axis=1)
+    return jnp.sqrt(squares), jnp.sqrt(jnp.sum(squares, axis=(1, 2)))

@@ -11,11 +11,12 @@ from restac_ros.dataset.message_types import deserialize
 from restac_ros.dataset.storage import BagMessage
 from restac_ros.framing.values import decode_value
 from restac_ros.view.errors import ViewError
-from restac_ros.view.samples import chunk_sample, gate_sample
+from restac_ros.view.samples import chunk_sample, gate_sample, residual_map
 from restac_ros.view.scene import GateScene, SceneOptions
 
 CHUNK_TYPE = 'restac_ros/msg/ActionChunk'
 GATE_TYPE = 'restac_ros/msg/GateState'
+RESIDUAL_NAME = '/tactile_residual'  # how its topic ends, whatever the policy node is called
 
 
 def tactile_stream(contract: Contract, name: str = '') -> str:
@@ -74,7 +75,7 @@ class _Reader:
 
     @property
     def topics(self) -> set[str]:
-        """Contract topics to be read; chunks and gates are found by their type."""
+        """Contract topics to be read; what the policy says is found by its type, the residual by its name."""
         return set(self._streams)
 
     def take(self, message: BagMessage) -> None:
@@ -87,8 +88,11 @@ class _Reader:
             else:
                 chunk = chunk_sample(value, self._contract.robot.base_frame)
                 self.scene.see_chunk(chunk, message.log_time_ns)
-        else:
+        elif message.topic in self._streams:
             self._streams[message.topic](message)
+        else:
+            residual = residual_map(deserialize(message.cdr, message.type))
+            self.scene.see_residual(residual, message.log_time_ns)
 
     def flush(self) -> None:
         """Show the last pose."""
@@ -120,7 +124,11 @@ def _merged(bags: Sequence[Bag], topics: set[str], time_ns: int | None) -> Itera
     """What the scene needs of all bags, in log order, up to and with `time_ns`."""
     streams = []
     for bag in bags:
-        ours = {name for name, topic in bag.topics.items() if topic.type in (CHUNK_TYPE, GATE_TYPE)}
+        ours = {
+            name
+            for name, topic in bag.topics.items()
+            if topic.type in (CHUNK_TYPE, GATE_TYPE) or name.endswith(RESIDUAL_NAME)
+        }
         stop = {} if time_ns is None else {'stop_ns': time_ns + 1}
         streams.append(bag.messages((topics | ours) & set(bag.topics), **stop))
     return heapq.merge(*streams, key=lambda message: message.log_time_ns)

@@ -35,6 +35,7 @@ from restac_ros.dataset.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.graph import PACKAGE, GraphError, package_prefix
 from restac_ros.nodes.gate_view_node import OUTPUT_QOS
+from restac_ros.nodes.messages import residual_message
 from restac_ros.view.colours import gate_colours
 from restac_ros.view.preview import save_preview, shapes_of
 from restac_ros.view.shapes import RING_RADIUS_M, Shape
@@ -60,6 +61,7 @@ class Feeder:
         self._joints = self.node.create_publisher(JointState, streams['joints'].topic, 10)
         self._tactile = self.node.create_publisher(Image, streams['gelsight_left'].topic, 10)
         self._gates = self.node.create_publisher(GateState, '/policy_node/gate_state', 10)
+        self._residuals = self.node.create_publisher(Image, '/policy_node/tactile_residual', 10)
         self._chunks = self.node.create_publisher(ActionChunk, '/policy_node/action_chunk', 10)
         self.got = SimpleNamespace(markers=None, tactile=None, chart=None, diagnostics='')
         for name, kind in (('markers', MarkerArray), ('tactile', Image), ('chart', Image)):
@@ -138,6 +140,7 @@ class Feeder:
         if self.now.policy:
             yield self._gates, self._stamped(self._gate())
             yield self._chunks, self._stamped(self._chunk())
+            yield self._residuals, self._stamped(residual())
 
     def _gate(self) -> GateState:
         gate = GateState(gate=self.now.gate, logvar=-9.5, logvar_standardised=1.5, code_index=12)
@@ -159,6 +162,13 @@ class Feeder:
         message.header.stamp.sec = START_S + self._ticks // 30
         message.header.stamp.nanosec = self._ticks % 30 * 33_000_000
         return message
+
+
+def residual() -> Image:
+    """As the policy publishes it: one latent position of 16 x 20 is off."""
+    values = np.zeros((16, 20), np.float32)
+    values[3, 4] = 1.5
+    return residual_message(SimpleNamespace(residual_map=values, stamp_ns=0), 'gelsight_left')
 
 
 def plain_image() -> np.ndarray:
@@ -232,6 +242,8 @@ def test_gate_chunk_and_touch_are_shown_where_they_belong(
     np.testing.assert_allclose(shapes['chunk steps', 0].colours[0, :3] * 255, gate_colours(0.75), atol=1)
     assert 'code 12' in shapes['label', 0].text
     assert feeder.got.chart.encoding == feeder.got.tactile.encoding == 'rgb8'
+    beside = feeder.image('tactile')[:, 2 * 160 + 10 :]  # the residual, where one position is hot
+    assert beside[40:-40].astype(int).max() > 200
 
     png = save_preview(
         tmp_path / 'rviz.png',

@@ -15,8 +15,10 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from restac_ros.msg import ActionChunk, GateState
+from sensor_msgs.msg import Image
 
 from restac_ros.control import quaternion
+from restac_ros.view.samples import residual_map
 
 
 class Policy:
@@ -26,6 +28,7 @@ class Policy:
         self.robot, self.node, self._wait_until = robot, node, wait_until
         self.chunks = robot.listen('/policy_node/action_chunk', ActionChunk)
         self.gates = robot.listen('/policy_node/gate_state', GateState)
+        self.residuals = robot.listen('/policy_node/tactile_residual', Image)
         self.diagnostics = robot.listen('/diagnostics', DiagnosticArray)
 
     def plans(self, count: int = 3) -> None:
@@ -115,6 +118,10 @@ def check_messages(policy: Policy) -> None:
     assert 0 <= gate.gate <= 1
     assert np.isfinite([gate.logvar, gate.logvar_standardised, gate.residual_norm]).all()
     assert gate.header.frame_id == 'gelsight_left'
+    residual = residual_map(policy.residuals[-1])
+    of_the_same = next(g for g in reversed(policy.gates) if g.header == policy.residuals[-1].header)
+    assert np.linalg.norm(residual) == pytest.approx(of_the_same.residual_norm, rel=1e-4)
+    assert chunk.trigger in (ActionChunk.TRIGGER_PERIOD, ActionChunk.TRIGGER_GATE)
 
 
 def check_diagnostics(policy: Policy, wait_until) -> None:

@@ -26,6 +26,7 @@ from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.policy import Policy
+from restac_ros.policy.stages import residual_norms
 from restac_ros.policy.tokenizer import PromptTokenizer, PromptTruncatedWarning, TokenizerError
 
 PROMPT = 'insert the plug into the socket'
@@ -112,6 +113,19 @@ def test_a_chunk_is_what_the_network_computes_in_raw_units(
     assert touch.gate == pytest.approx(float(reading.gate[0, 0]), abs=1e-6)
     assert touch.logvar == pytest.approx(float(code.logvar[0, 0]), abs=1e-5)
     assert touch.logvar_standardised == pytest.approx(float(reading.logvar_standardised[0, 0]), abs=1e-4)
+    assert touch.code_index == int(code.code_index[0])
+    assert touch.residual_map is None  # this encoder expects nothing
+    assert np.isnan(touch.residual_norm)
+
+
+def test_the_residual_map_holds_the_norm_of_each_position_and_sums_up_to_that_of_all() -> None:
+    residual = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    maps, norms = residual_norms(jax.numpy.asarray(residual))
+    np.testing.assert_allclose(maps, np.linalg.norm(residual, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(norms, [np.linalg.norm(one) for one in residual], rtol=1e-6)
+    maps, norms = residual_norms(None)
+    assert maps is None
+    assert np.isnan(norms).all()
 
 
 def test_stamps_and_origins_travel_with_the_products(policy: Policy, inputs: Any) -> None:

@@ -78,6 +78,7 @@ def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> b
         'restac_ros/msg/ActionChunk',
         header=header(stamp_ns, 'fr3_link0'),
         chunk_id=number,
+        trigger=0,
         anchor_pose=anchor,
         anchor_state=np.zeros(6),
         anchor_gripper=0.04,
@@ -93,6 +94,15 @@ def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> b
         tactile_age_ns=10_000_000,
         inference_ns=30_000_000,
     )
+
+
+def residual(stamp_ns: int, magnitude: float) -> bytes:
+    """A map of 4 x 5 latent positions, one of them off."""
+    values = np.zeros((4, 5), '<f4')
+    values[1, 2] = magnitude
+    shape = {'height': 4, 'width': 5, 'encoding': '32FC1', 'is_bigendian': 0, 'step': 20}
+    data = values.view('u1').ravel()
+    return cdr('sensor_msgs/msg/Image', header=header(stamp_ns, 'gel'), data=data, **shape)
 
 
 @pytest.fixture
@@ -113,6 +123,12 @@ def recording(tmp_path: Path, contract: Contract) -> Recording:
                 gate(now_ns, 0.9 if pressed else 0.1),
                 now_ns,
             )
+            session.write(
+                '/policy_node/tactile_residual',
+                'sensor_msgs/msg/Image',
+                residual(now_ns, 2.0 if pressed else 0.0),
+                now_ns,
+            )
         if tick % 10 == 0:
             message = chunk(now_ns, tick // 10, fk_hand_tcp(q_rad)[:3, 3], 0.9 if pressed else 0.1)
             session.write('/policy_node/action_chunk', 'restac_ros/msg/ActionChunk', message, now_ns)
@@ -128,6 +144,10 @@ def test_the_scene_of_a_moment_is_that_moment(recording: Recording, contract: Co
         turned = READY_RAD + np.array([0.3 * at_s / 3, 0, 0, 0, 0, 0, 0])
         np.testing.assert_allclose(shapes['ring', 0].pose, fk_hand_tcp(turned), atol=1e-9)
         np.testing.assert_allclose(shapes['chunk', 0].points[0], fk_hand_tcp(turned)[:3, 3], atol=0.01)
+        picture = scene.tactile_image(end_ns)
+        assert picture.shape[1] > 2 * 160  # the residual stands beside the frame
+        beside = picture[40:-40, 2 * 160 + 10 :].astype(int)
+        assert (beside.max() > 200) == (value > 0.5)
         assert scene.reference.image is not None
 
 
