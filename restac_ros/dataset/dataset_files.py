@@ -19,6 +19,7 @@ from restac_ros.dataset.video_choice import VideoChoice
 
 ABOUT = Path('meta', 'restac_ros')         # our folder in a data set
 CONVERSION = 'conversion.json'             # in it: how recordings became episodes
+CODEBASE_VERSION = 'v3.0'                  # of LeRobot's format: what is written here
 LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index'}
 
 
@@ -51,14 +52,17 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
 
 
 def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -> None:
-    """A data set and a recording can be one: same rate, same meaning, same columns.
+    """A data set and a recording can be one: this format, same rate, same meaning, same columns.
 
     Raises:
         DatasetError: every difference that forbids it, by name.
         ContractError: the data set's own contract is not valid.
     """
-    lines = meaning_differences(dataset_contract(root), contract)
     info = read_info(root)
+    if (version := info.get('codebase_version')) != CODEBASE_VERSION:
+        raise DatasetError(f'{root} is LeRobot {version}; episodes are appended to {CODEBASE_VERSION}. Use '
+                           'another directory; `restac-ros export` makes v2.1 of it.')
+    lines = meaning_differences(dataset_contract(root), contract)
     if info['fps'] != contract.fps:
         lines.append(f'fps: {info["fps"]} != {contract.fps}')
     wanted = features_of(contract, streams)

@@ -1,5 +1,7 @@
-"""LeRobot's table of episodes, read without LeRobot."""
+"""LeRobot's tables, read without LeRobot."""
 
+import json
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,72 @@ from restac_ros.dataset.errors import DatasetError
 
 
 def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
-    """What meta/episodes says of each episode, by index, without its statistics: tasks, length, places.
+    """What is said of each episode, by index, without its statistics: tasks, length, and in v3.0 places.
 
     Raises:
         DatasetError: a file of it is damaged.
     """
-    found = {}
-    for path in sorted((root / 'meta' / 'episodes').glob('*/*.parquet')):
+    if (lines := root / 'meta' / 'episodes.jsonl').is_file():       # v2.1
+        try:
+            rows = [json.loads(line) for line in lines.read_text(encoding='utf-8').splitlines()]
+            return {row['episode_index']: row for row in rows}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f'{lines} cannot be read: {error}. Restore it from a copy.') from error
+    rows = _rows(root / 'meta' / 'episodes', lambda name: not name.startswith('stats/'))
+    return {row['episode_index']: row for row in rows}
+
+
+def episode_statistics(root: Path, kinds: Collection[str]) -> dict[int, dict[str, dict[str, list]]]:
+    """Statistics of these kinds of each episode of a v3.0 data set: by index, column and kind.
+
+    Raises:
+        DatasetError: a file of them is damaged.
+    """
+    found: dict[int, dict[str, dict[str, list]]] = {}
+    for row in _rows(root / 'meta' / 'episodes', lambda name: name.startswith(('stats/', 'episode_index'))):
+        episode = found[row.pop('episode_index')] = {}
+        for name, value in row.items():
+            column, _, kind = name.removeprefix('stats/').rpartition('/')
+            if kind in kinds:
+                episode.setdefault(column, {})[kind] = value
+    return found
+
+
+def task_rows(root: Path) -> dict[int, str]:
+    """The task texts of a v3.0 data set by number.
+
+    Raises:
+        DatasetError: the file of them is damaged.
+    """
+    path = root / 'meta' / 'tasks.parquet'
+    try:
+        rows = pq.read_table(path).to_pylist()
+        return {row.pop('task_index'): next(iter(row.values())) for row in rows}
+    except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
+        raise DatasetError(f'{path} cannot be read: {error}. Restore it from a copy.') from error
+
+
+def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+    """The rows of all Parquet files of a folder of chunks, with the columns wanted."""
+    for path in sorted(folder.glob('*/*.parquet')):
         try:
             file = pq.ParquetFile(path)
-            names = [name for name in file.schema_arrow.names if not name.startswith('stats/')]
+            names = [name for name in file.schema_arrow.names if is_wanted(name)]
             rows = file.read(columns=names).to_pylist()
-            found |= {row['episode_index']: row for row in rows}
+            if rows and 'episode_index' not in rows[0]:
+                raise KeyError('episode_index')
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DatasetError(f'{path} cannot be read: {error}. Restore it from a copy.') from error
-    return found
+        yield from rows
+
+
+def with_column(table: pa.Table, name: str, values: np.ndarray | list[Any]) -> pa.Table:
+    """The table with other values in a column, whose type stays."""
+    position = table.column_names.index(name)
+    field = table.schema.field(position)
+    return table.set_column(position, field, pa.array(values, field.type))
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as LeRobot does: the same rows give the same bytes."""
+    pq.write_table(table, path, compression='snappy', use_dictionary=True)

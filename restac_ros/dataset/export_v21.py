@@ -1,0 +1,197 @@
+"""A LeRobot v3.0 data set in the layout of v2.1, as openpi reads it: one table and one video per episode.
+
+Nothing is decoded or encoded anew: rows and images are the same bytes, videos hard links where they can be.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from restac_ros.dataset.dataset_files import ABOUT, CODEBASE_VERSION, CONVERSION, read_info
+from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows, write_table
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.transaction import transaction
+from restac_ros.dataset.video_cut import cut_video, frame_count
+
+VERSION = 'v2.1'
+CHUNK_EPISODES = 1000
+DATA_PATH = 'data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet'
+VIDEO_PATH = 'videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4'
+STATISTICS = ('min', 'max', 'mean', 'std', 'count')
+NOT_IN_V21 = ('data_files_size_in_mb', 'video_files_size_in_mb')
+ORIGIN = ABOUT / 'export.json'          # marks a directory that the next export may replace
+SEPARATE_DISKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP}      # EPERM: file systems without hard links
+
+OnEpisode = Callable[[int, int], None]
+
+
+def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) -> int:
+    """Write the data set at `source` to `target`, where an earlier export of it is replaced; its episodes.
+
+    `on_episode(done, total)` counts. Whatever stops it leaves `target` as it was. Episodes that are appended
+    to `source` meanwhile are left to the next export.
+
+    Raises:
+        DatasetError: there is no data set of v3.0, it is damaged, or something else is at `target`.
+        OSError: the disk refuses.
+    """
+    source, target = source.absolute(), target.absolute()
+    info = _checked_info(source)
+    _check_target(source, target)
+    with transaction(target, lambda _: False) as staging:
+        if staging.exists():
+            shutil.rmtree(staging)          # links to the earlier export
+        export = _Export(source, staging, info)
+        for done in range(1, export.total + 1):
+            export.add(done - 1)
+            if on_episode:
+                on_episode(done, export.total)
+        export.finish()
+    return export.total
+
+
+def _checked_info(source: Path) -> dict[str, Any]:
+    info = read_info(source)
+    if (version := info.get('codebase_version')) != CODEBASE_VERSION:
+        raise DatasetError(f'{source} is LeRobot {version}; {VERSION} is made of {CODEBASE_VERSION}.')
+    if not info['total_episodes']:
+        raise DatasetError(f'{source} holds no episode. Convert a recording into it first.')
+    return info
+
+
+def _check_target(source: Path, target: Path) -> None:
+    if target == source or source in target.parents or target in source.parents:
+        raise DatasetError(f'{target} and {source} overlap. Export to a directory beside it.')
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    origin = target / ORIGIN
+    made_of = json.loads(origin.read_text(encoding='utf-8')).get('source') if origin.is_file() else None
+    if made_of != str(source):
+        what = f'an export of {made_of}' if made_of else 'something else than an export'
+        raise DatasetError(f'{target} holds {what}. Export to another directory.')
+
+
+class _Export:
+    """The steps into a directory that does not exist yet."""
+
+    def __init__(self, source: Path, target: Path, info: dict[str, Any]) -> None:
+        self.source, self.target, self.info = source, target, info
+        self.total: int = info['total_episodes']
+        self.rows, self.statistics = episode_rows(source), episode_statistics(source, STATISTICS)
+        self.videos = [key for key, feature in info['features'].items() if feature['dtype'] == 'video']
+        self.sharing = Counter(
+            self._video_source(key, row) for row in self.rows.values() for key in self.videos)
+        self._table: tuple[Path, pa.Table] | None = None
+
+    def add(self, index: int) -> None:
+        """Write an episode's rows and videos."""
+        if index not in self.rows or index not in self.statistics:
+            raise DatasetError(f'{self.source}: meta/episodes does not list episode {index}. Restore it.')
+        row = self.rows[index]
+        place = {'episode_chunk': index // CHUNK_EPISODES, 'episode_index': index}
+        path = _made(self.target / DATA_PATH.format(**place))
+        write_table(self._rows_of(row), path)
+        for key in self.videos:
+            video = _made(self.target / VIDEO_PATH.format(**place, video_key=key))
+            origin = self._video_source(key, row)
+            if self.sharing[origin] == 1:
+                _link(origin, video)
+            else:
+                begin_s, end_s = (row[f'videos/{key}/{end}_timestamp'] for end in ('from', 'to'))
+                cut_video(origin, video, begin_s, end_s)
+            if (frames := frame_count(video)) != row['length']:
+                raise DatasetError(f'{origin}: {frames} frames of episode {index}, which has '
+                                   f'{row["length"]} rows. `restac-ros repair` mends data sets.')
+
+    def finish(self) -> None:
+        """Write what describes the episodes."""
+        meta, indices = self.target / 'meta', range(self.total)
+        _write_json(meta / 'info.json', self._info())
+        tasks = sorted(task_rows(self.source).items())
+        _write_lines(meta / 'tasks.jsonl', ({'task_index': index, 'task': task} for index, task in tasks))
+        _write_lines(meta / 'episodes.jsonl', (
+            {key: self.rows[index][key] for key in ('episode_index', 'tasks', 'length')} for index in indices))
+        _write_lines(meta / 'episodes_stats.jsonl', (
+            {'episode_index': index, 'stats': self.statistics[index]} for index in indices))
+        reports = (f'episodes/episode_{index:06d}.json' for index in indices)
+        for name in ('contract.yaml', CONVERSION, *reports):
+            if (file := self.source / ABOUT / name).is_file():
+                shutil.copy2(file, _made(self.target / ABOUT / name))
+        _write_json(self.target / ORIGIN, {'source': str(self.source), 'version': VERSION})
+
+    def _info(self) -> dict[str, Any]:
+        features = {key: {name: value for name, value in feature.items() if name != 'fps'}
+                    for key, feature in self.info['features'].items()}
+        kept = {key: value for key, value in self.info.items() if key not in NOT_IN_V21}
+        return kept | {
+            'codebase_version': VERSION,
+            'features': features,
+            'total_frames': sum(self.rows[index]['length'] for index in range(self.total)),
+            'total_videos': self.total * len(self.videos),
+            'total_chunks': -(-self.total // CHUNK_EPISODES),
+            'chunks_size': CHUNK_EPISODES,
+            'splits': {'train': f'0:{self.total}'},
+            'data_path': DATA_PATH,
+            'video_path': VIDEO_PATH if self.videos else None,
+        }
+
+    def _rows_of(self, row: dict[str, Any]) -> pa.Table:
+        """An episode's rows, in the words of the `datasets` library that readers of v2.1 use."""
+        path = self.source / self.info['data_path'].format(
+            chunk_index=row['data/chunk_index'], file_index=row['data/file_index'])
+        if self._table is None or self._table[0] != path:
+            self._table = path, pq.read_table(path)
+        table = self._table[1]
+        rows = table.filter(pc.equal(table['episode_index'], row['episode_index']))
+        if rows.num_rows != row['length']:
+            raise DatasetError(f'{path}: {rows.num_rows} rows of episode {row["episode_index"]}, which has '
+                               f'{row["length"]}.')
+        about = json.loads((table.schema.metadata or {}).get(b'huggingface', b'{}'))
+        return rows.replace_schema_metadata({b'huggingface': json.dumps(_as_sequences(about)).encode()})
+
+    def _video_source(self, key: str, row: dict[str, Any]) -> Path:
+        chunk, file = (row[f'videos/{key}/{kind}_index'] for kind in ('chunk', 'file'))
+        return self.source / self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
+
+
+def _as_sequences(about: Any) -> Any:
+    """Feature types as `datasets` called them before version 4: all versions understand these."""
+    if isinstance(about, list):
+        return [_as_sequences(value) for value in about]
+    if not isinstance(about, dict):
+        return about
+    return {key: 'Sequence' if key == '_type' and value == 'List' else _as_sequences(value)
+            for key, value in about.items()}
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name; a copy where that cannot be."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in SEPARATE_DISKS:
+            raise
+        shutil.copy2(source, target)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    _made(path).write_text(json.dumps(value, indent=4, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
+    lines = (json.dumps(value, ensure_ascii=False) + '\n' for value in values)
+    path.write_text(''.join(lines), encoding='utf-8')
