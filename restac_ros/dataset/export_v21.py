@@ -26,6 +26,7 @@ VERSION = 'v2.1'
 CHUNK_EPISODES = 1000
 DATA_PATH = 'data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet'
 VIDEO_PATH = 'videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4'
+EPISODE_FACTS = ('episode_index', 'tasks', 'length')
 STATISTICS = ('min', 'max', 'mean', 'std', 'count')
 NOT_IN_V21 = ('data_files_size_in_mb', 'video_files_size_in_mb')
 ORIGIN = ABOUT / 'export.json'          # marks a directory that the next export may replace
@@ -119,7 +120,7 @@ class _Export:
         tasks = sorted(task_rows(self.source).items())
         _write_lines(meta / 'tasks.jsonl', ({'task_index': index, 'task': task} for index, task in tasks))
         _write_lines(meta / 'episodes.jsonl', (
-            {key: self.rows[index][key] for key in ('episode_index', 'tasks', 'length')} for index in indices))
+            {key: self.rows[index][key] for key in EPISODE_FACTS} for index in indices))
         _write_lines(meta / 'episodes_stats.jsonl', (
             {'episode_index': index, 'stats': self.statistics[index]} for index in indices))
         reports = (f'episodes/episode_{index:06d}.json' for index in indices)
