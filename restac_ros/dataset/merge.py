@@ -8,10 +8,8 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats
 from lerobot.datasets.io_utils import load_stats, load_tasks, write_stats, write_tasks
@@ -27,6 +25,7 @@ from restac_ros.dataset.dataset_files import (
     video_for,
 )
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.table_writing import with_column, write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.writer import REWRITTEN, write_json
 
@@ -108,10 +107,10 @@ class _Append:
     def _append_rows(self, task_index: int) -> None:
         table = pq.read_table(_only(self.shard, 'data'))
         rows = table.num_rows
-        table = _with(table, 'episode_index', np.full(rows, self.index))
-        table = _with(table, 'index', np.arange(self.row, self.row + rows))
-        table = _with(table, 'task_index', np.full(rows, task_index))
-        _write_table(table, self._free('data', self.info['data_path']))
+        table = with_column(table, 'episode_index', np.full(rows, self.index))
+        table = with_column(table, 'index', np.arange(self.row, self.row + rows))
+        table = with_column(table, 'task_index', np.full(rows, task_index))
+        write_table(table, self._free('data', self.info['data_path']))
 
     def _append_about(self, offsets: dict[str, int]) -> None:
         """The episode's row of metadata, with the numbers of its files; statistics of counters move on."""
@@ -129,8 +128,8 @@ class _Append:
             for name in (f'stats/{column}/{kind}' for kind in sorted(MOVING)):
                 values[name] = (np.array(table[name].to_pylist()[0]) + offset).tolist()
         for name, value in values.items():
-            table = _with(table, name, [value])
-        _write_table(table, path)
+            table = with_column(table, name, [value])
+        write_table(table, path)
 
     def _count(self) -> None:
         self.info['total_episodes'] += 1
@@ -152,7 +151,8 @@ class _Append:
         chunk, file = self._place(kind)
         path = self.staging / path_format.format(chunk_index=chunk, file_index=file, **names)
         if path.exists():
-            raise DatasetError(f'{path} exists, but no episode names it: the data set is damaged.')
+            raise DatasetError(f'{path} exists, but no episode names it: the data set is damaged. '
+                               'Mend it with `restac-ros repair`.')
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -173,13 +173,3 @@ def _only(shard: Path, folder: str, ending: str = 'parquet') -> Path:
     if len(found) != 1:
         raise DatasetError(f'{shard / folder} holds {len(found)} files, not the one of a single episode')
     return found[0]
-
-
-def _with(table: pa.Table, name: str, values: np.ndarray | list[Any]) -> pa.Table:
-    position = table.column_names.index(name)
-    field = table.schema.field(position)
-    return table.set_column(position, field, pa.array(values, field.type))
-
-
-def _write_table(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression='snappy', use_dictionary=True)

@@ -1,0 +1,25 @@
+"""Parquet tables with some columns changed, written as LeRobot writes them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def with_column(table: pa.Table, name: str, values: np.ndarray | Sequence[Any]) -> pa.Table:
+    """The table with other values in one of its columns, of the same type."""
+    position = table.column_names.index(name)
+    field = table.schema.field(position)
+    return table.set_column(position, field, pa.array(values, field.type))
+
+
+def write_table(table: pa.Table, path: Path, group_rows: Sequence[int] = ()) -> None:
+    """Write a table; `group_rows`, the rows of each episode, lets readers fetch one by itself."""
+    with pq.ParquetWriter(path, table.schema, compression='snappy', use_dictionary=True) as writer:
+        first = 0
+        for rows in group_rows or [table.num_rows]:
+            writer.write_table(table.slice(first, rows), row_group_size=max(rows, 1))
+            first += rows
