@@ -9,13 +9,14 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
-from restac_ros.commands.data import Convert, Doctor, Info, Quality, Recover, View
+from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, View
 from restac_ros.commands.run import Up
 
 Command = (
     Annotated[Up, subcommand('up')]
     | Annotated[Doctor, subcommand('doctor')]
     | Annotated[Convert, subcommand('convert')]
+    | Annotated[Export, subcommand('export')]
     | Annotated[Recover, subcommand('recover')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]

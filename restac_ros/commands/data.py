@@ -71,6 +71,25 @@ class Convert:
 
 
 @dataclass(frozen=True)
+class Export:
+    """Write a LeRobot v3.0 data set in the layout of v2.1, which openpi reads; nothing is encoded anew.
+
+    An earlier export of the same data set is replaced, in one step.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """LeRobot v3.0 data set."""
+    to: Path
+    """Directory: absent, empty, or an earlier export. On the same disk its videos take no space."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.commands.exporting import export_dataset
+
+        return export_dataset(absolute(self.dataset), absolute(self.to))
+
+
+@dataclass(frozen=True)
 class Recover:
     """Complete the recordings that a crash or a power cut left unfinished; loses what was not written yet."""
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -70,15 +69,3 @@ def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, 
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DatasetError(f'{path} cannot be read: {error}. Restore it from a copy.') from error
         yield from rows
-
-
-def with_column(table: pa.Table, name: str, values: np.ndarray | list[Any]) -> pa.Table:
-    """The table with other values in a column, whose type stays."""
-    position = table.column_names.index(name)
-    field = table.schema.field(position)
-    return table.set_column(position, field, pa.array(values, field.type))
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table as LeRobot does: the same rows give the same bytes."""
-    pq.write_table(table, path, compression='snappy', use_dictionary=True)

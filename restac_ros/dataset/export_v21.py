@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from restac_ros.dataset.dataset_files import ABOUT, CODEBASE_VERSION, CONVERSION, read_info
-from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows, write_table
+from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.table_writing import write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video_cut import cut_video, frame_count
 
