@@ -112,13 +112,20 @@ class Rig:
         self.started = True
         self.runtime.start()
 
-    def running(self) -> None:
-        """Start, and go on until there is a chunk."""
+    def feel(self, level: int) -> None:
+        """One tactile frame of this grey level, 5 ms later, and wait until it is encoded."""
+        self.now_ns += 5 * MS
+        before, cdr = len(self.touches), message(self.contract, 'gelsight_left', level)
+        self.frames.push(Sample('gelsight_left', self.now_ns - 2 * MS, self.now_ns - MS, cdr))
+        self.until(lambda: len(self.touches) > before)
+
+    def running(self, chunks: int = 1) -> None:
+        """Start, and go on until there are so many chunks."""
         self.start()
         self.see()
         self.until(lambda: self.counts.prefixes == 1)
         self.see()
-        self.until(lambda: self.counts.prefixes == 2 and bool(self.chunks))
+        self.until(lambda: self.counts.prefixes == 2 and len(self.chunks) >= chunks and bool(self.touches))
 
     def reasons(self) -> dict:
         return self.held[-1] if self.held else {}
@@ -132,15 +139,15 @@ class Rig:
         return keep
 
 
-def message(contract: Contract, name: str) -> bytes:
-    """A small valid message of a stream."""
+def message(contract: Contract, name: str, level: int = 51) -> bytes:
+    """A small valid message of a stream; images are of one grey level."""
     spec, types = contract.streams[name], STORE.types
     header = types['std_msgs/msg/Header'](types['builtin_interfaces/msg/Time'](1, 0), '')
     if 'JointState' in spec.type:
         positions = READY if len(spec.joints) == 7 else np.full(len(spec.joints), 0.02)
         value = types[spec.type](header, list(spec.joints), positions, np.zeros(0), np.zeros(0))
     else:
-        value = types[spec.type](header, 48, 64, spec.encoding, 0, 192, np.full(48 * 192, 51, np.uint8))
+        value = types[spec.type](header, 48, 64, spec.encoding, 0, 192, np.full(48 * 192, level, np.uint8))
     return bytes(STORE.serialize_cdr(value, spec.type))
 
 
@@ -307,3 +314,55 @@ def test_a_reason_names_topic_finding_and_remedy(contract: Contract) -> None:
     assert 'raise max_prefix_age_ms' in too_old('prefix', 6 * MS, 5 * MS)['prefix'].text
     earlier, later = too_old('a', 2, 1), invalid_streams(contract, {'main': gone})
     assert set(merged([earlier, later])) == {'a', 'main'}
+
+
+def test_a_gate_that_rises_triggers_a_replan_from_that_touch(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(period_ns=3600 * 10**9)  # but for the first, no replan is due by the clock
+    rig.running(chunks=0)
+    rig.feel(204)
+    rig.until(lambda: bool(rig.chunks))
+    [chunk] = rig.chunks
+    assert chunk.trigger is ReplanTrigger.GATE
+    assert chunk.chunk.touch.gate == pytest.approx(0.8)
+    assert chunk.tactile_age_ns == chunk.stamp_ns - chunk.chunk.touch.stamp_ns
+    rig.until(lambda: 'contact_to_chunk' in rig.latencies.table())
+    assert rig.latencies.table()['gate_rise_to_chunk'].count == 1
+    assert (rig.counts.surprises, rig.counts.triggered) == (1, 1)
+
+
+def test_a_gate_that_stays_high_triggers_no_second_replan(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(period_ns=3600 * 10**9)
+    rig.running(chunks=0)
+    for level in (204, 230, 204, 130, 204):  # never down to the release level
+        rig.feel(level)
+    assert rig.counts.surprises == 1
+    rig.feel(51)
+    rig.feel(204)
+    rig.until(lambda: rig.counts.triggered == 2)
+    assert rig.counts.surprises == 2
+
+
+def test_replans_by_the_clock_say_so(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig()
+    rig.running()
+    assert {chunk.trigger for chunk in rig.chunks} == {ReplanTrigger.PERIOD}
+    assert rig.counts.triggered == 0
+
+
+def test_the_prefix_may_be_used_until_the_next_one_is_due(make_rig: Callable[..., Rig]) -> None:
+    """One camera period and one prefix time after it was ready; the ages are counted from capture."""
+    rig = make_rig()
+    rig.running()
+    cameras = [rig.contract.streams[name] for name in rig.policy.camera_streams]
+    period_ns = round(1e9 / min(spec.rate_hz for spec in cameras))
+    spent_ns = sum(rig.latencies[stage].recent_max_ns for stage in ('frame_cameras', 'prefix'))
+    ready_age_ns = 10 * MS  # of the images when the prefix was ready: no time passes while it is computed
+    rig.policy.blocked = threading.Event()
+    prefixes = rig.runtime._prefixes
+    ready = prefixes.latest
+    assert ready.ready_ns - ready.prefix.stamp_ns == ready_age_ns
+    limit_ns = ready_age_ns + period_ns + spent_ns
+    assert prefixes.unfit(ready, ready.prefix.stamp_ns + limit_ns) == {}
+    late = prefixes.unfit(ready, ready.prefix.stamp_ns + limit_ns + 1)
+    assert late['prefix'].kind == 'stale'
+
