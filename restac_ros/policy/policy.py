@@ -27,9 +27,10 @@ from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, Checkpoint
 from restac_ros.model.config import ModelConfig
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
+from restac_ros.policy.continuing import FREELY, ChunkingChoice, Continuing
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
-from restac_ros.policy.products import Chunk, Prefix, Touch
+from restac_ros.policy.products import Chunk, Continuation, Prefix, Touch
 from restac_ros.policy.prompting import Prompting, Task
 from restac_ros.policy.stages import Stages
 from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, find_tokenizer
@@ -64,11 +65,13 @@ class Policy:
         *,
         num_steps: int = 10,
         seed: int = 0,
+        chunking: ChunkingChoice = FREELY,
     ) -> None:
         source = str(checkpoint.path)
         self.contract, self.info = contract, checkpoint.info
         config = self.info.config
         check_fit(self.info, contract, source)
+        longest_delay = chunking.longest_delay(self.info, source)
         if tokenizer.vocab_size > config.vocab_size:
             raise PolicyError(
                 f'{tokenizer.source}: found {tokenizer.vocab_size} pieces, expected at most '
@@ -82,7 +85,10 @@ class Policy:
         self._seed, self._calls = seed, itertools.count()
         graph, state = assemble(config, checkpoint.params, source=source)
         slots = tuple(self._cameras.slot_of.values())
-        self._stages = Stages(config, graph, state, slots, num_steps)
+        self._continuing = Continuing(
+            chunking, self.stats.actions, self._pad, config.action_horizon, longest_delay
+        )
+        self._stages = Stages(config, graph, state, slots, num_steps, self._continuing(None))
         self._task: Task | None = None
         self._warm = False
 
@@ -97,6 +103,7 @@ class Policy:
         dtype: Literal['float32', 'bfloat16'] | None = None,
         num_steps: int = 10,
         seed: int = 0,
+        chunking: ChunkingChoice = FREELY,
         compile_cache: Path | None = None,
         use_compile_cache: bool = True,
         checksums: bool = True,
@@ -111,6 +118,7 @@ class Policy:
             dtype: of parameters and arithmetic; default as the checkpoint says.
             num_steps: Euler steps of one chunk.
             seed: of the noise that `act` draws.
+            chunking: how chunks follow each other.
             compile_cache: directory of compiled programs; default under ~/.cache/restac_ros.
             use_compile_cache: False compiles anew at every start.
             checksums: compare the contents of all files with their checksums before use.
@@ -126,11 +134,13 @@ class Policy:
         info = load_info(path, checksums=checksums)
         # Everything that can be refused is, before gigabytes are read.
         check_fit(info, contract, str(path))
+        chunking.longest_delay(info, str(path))
         words = _tokenizer_of(info, path, tokenizer)
         params = load_params(path, info.config, cast=CastRule(dtype), consume=jax.device_put)
         if dtype is not None:
             info = replace(info, config=replace(info.config, dtype=dtype))
-        policy = cls(Checkpoint(path, info, params), contract, words, num_steps=num_steps, seed=seed)
+        checkpoint = Checkpoint(path, info, params)
+        policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
         policy.set_prompt(prompt)
         return policy
 
@@ -138,6 +148,11 @@ class Policy:
     def config(self) -> ModelConfig:
         """The model's sizes and switches."""
         return self.info.config
+
+    @property
+    def continuing(self) -> Continuing:
+        """Which continuations `act` takes."""
+        return self._continuing
 
     @property
     def prompt(self) -> str:
@@ -282,6 +297,7 @@ class Policy:
         noise: Float32[np.ndarray, 'T D'] | None = None,
         seed: int | None = None,
         index: int | None = None,
+        continuation: Continuation | None = None,
     ) -> Chunk:
         """Plan a chunk of actions.
 
@@ -292,6 +308,8 @@ class Policy:
             noise: where the integration starts; drawn from (seed, index) when not given.
             seed: of the noise; default is the policy's.
             index: number of the draw; default counts the calls. Equal seed and index give equal noise.
+            continuation: what the running chunk says about this one's steps, relative to `state`; None plans
+                freely, as from standing. Not with 'receding_horizon'.
 
         Raises:
             PolicyError: a bad or missing input.
@@ -308,7 +326,8 @@ class Policy:
         noise = self._checked_noise(noise)
         state_vector = self._pad(self.stats.state.normalize(state))[None]
         code = touch.code if touch else None
-        actions = self._stages.act(prefix.num_tokens, prefix.cache, code, state_vector, noise[None])[0]
+        bound = self._continuing(continuation)
+        actions = self._stages.act(prefix.num_tokens, prefix.cache, code, state_vector, noise[None], bound)[0]
         if not np.isfinite(actions).all():
             raise NonFiniteError(f'act: the chunk holds NaN or infinity; {_REMEDY}')
         deltas = self.stats.actions.unnormalize(self._pad.inverse(actions, STATE_DIM))
@@ -320,6 +339,8 @@ class Policy:
             touch=touch,
             noise_seed=drawn[0],
             noise_index=drawn[1],
+            chunking=self._continuing.choice.kind,
+            continued_delay_steps=continuation.delay_steps if continuation else None,
         )
 
     def _prepare(self, task: Task) -> tuple[int, ...]:
@@ -361,7 +382,7 @@ class Policy:
             action_prev = np.zeros((1, STATE_DIM), np.float32)
             code = self._stages.encode_tactile(tactile, cache.view_features, action_prev).code
         state = np.zeros((1, self.config.action_dim), np.float32)
-        self._stages.act(length, cache, code, state, self._draw(0, 0)[None])
+        self._stages.act(length, cache, code, state, self._draw(0, 0)[None], self._continuing(None))
 
 
 def _tokenizer_of(info: CheckpointInfo, path: Path, given: Path | None) -> PromptTokenizer:

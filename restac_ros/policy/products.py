@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.real_time_chunking import Chunking
 from restac_ros.model.tactile.interface import TactileCode
 
 
@@ -48,12 +49,27 @@ class Touch:
 
 
 @dataclass(frozen=True, eq=False)
+class Continuation:
+    """What the running chunk says about the steps of the next one; rows as in `Chunk`, from its state.
+
+    weights: [T], how strongly each step is held to: 1 decided, 0 free; rows with weight 0 may hold anything.
+    delay_steps: so many of the first steps will have been executed from the running chunk; their weight is 1.
+    """
+
+    delta_pose: Float[np.ndarray, 'T 6']
+    gripper_opening_m: Float[np.ndarray, ' T']
+    weights: Float[np.ndarray, ' T']
+    delay_steps: int
+
+
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """Planned actions, step i due one period after step i - 1, the first one period after the state.
 
     delta_pose: [T, 6] m and rad, from the state given to `act`, composed as the contract's action.delta
     says. gripper_opening_m: [T], absolute. noise_seed and noise_index say which noise was drawn; both are
-    None where it was given. touch: what entered, None for a policy without touch.
+    None where it was given. touch: what entered, None for a policy without touch. continued_delay_steps: the
+    delay of the continuation that entered, None where planned freely.
     """
 
     delta_pose: Float[np.ndarray, 'T 6']
@@ -63,6 +79,8 @@ class Chunk:
     touch: Touch | None
     noise_seed: int | None
     noise_index: int | None
+    chunking: Chunking = 'receding_horizon'
+    continued_delay_steps: int | None = None
 
     @property
     def horizon(self) -> int:
