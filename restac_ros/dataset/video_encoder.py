@@ -24,6 +24,34 @@ STATISTICS_STEP = 2            # px, both ways: likewise
 THREADS_PER_VIDEO = 1
 
 
+class PixelStatistics(RunningQuantileStats):
+    """LeRobot's statistics of 8-bit pixels, number for number, by counting values: a quarter of its time."""
+
+    def update(self, batch: np.ndarray) -> None:
+        """Take in pixels uint8 [n, channels]."""
+        if self._count == 0:
+            super().update(batch)
+            return
+        channels = np.ascontiguousarray(batch.T)
+        low, high = (bound(channels, axis=1).astype(np.float32) for bound in (np.min, np.max))
+        grown = np.any(high > self._max) or np.any(low < self._min)
+        self._max, self._min = np.maximum(self._max, high), np.minimum(self._min, low)
+        if grown:
+            self._adjust_histograms()
+        self._count += len(batch)
+        share, pixels = len(batch) / self._count, batch.astype(np.float32)
+        self._mean += (np.mean(pixels, axis=0) - self._mean) * share
+        self._mean_of_squares += (np.mean(pixels**2, axis=0) - self._mean_of_squares) * share
+        self._update_histograms(batch)
+
+    def _update_histograms(self, batch: np.ndarray) -> None:
+        for histogram, edges, channel in zip(self._histograms, self._bin_edges, batch.T, strict=True):
+            counts = np.bincount(channel.astype(np.uint8), minlength=256)
+            values = counts.nonzero()[0]
+            bins = np.minimum(np.searchsorted(edges, values, side='right'), len(histogram)) - 1
+            np.add.at(histogram, bins, counts[values])
+
+
 class _CameraThread(Thread):
     """Encodes what is put into `frames` until None comes; after a failure it only takes, so nobody waits."""
 
@@ -33,7 +61,7 @@ class _CameraThread(Thread):
         self.frames: Queue[np.ndarray | None] = Queue(QUEUED_FRAMES)
         self.failure: Exception | None = None
         self.cancelled = False
-        self.statistics = RunningQuantileStats()
+        self.statistics = PixelStatistics()
         self._fps = fps
         self._config = config
 
