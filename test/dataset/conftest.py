@@ -47,6 +47,12 @@ def write_bag() -> Callable[..., Path]:
     return write_rosbags_bag
 
 
+@pytest.fixture(scope='session', name='make_recording')
+def recording_maker() -> Callable[..., list[BagMessage]]:
+    """make_recording(contract, seconds) -> messages of all streams, in the order of arrival."""
+    return make_recording
+
+
 @pytest.fixture
 def journal_of(tmp_path: Path, contract: Contract) -> Callable[..., Path]:
     """Records messages with a Journal: journal_of(messages, name='take', **options) -> finished bag."""

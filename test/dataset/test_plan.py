@@ -136,6 +136,94 @@ def test_false_labels_are_found(
     assert rate_notes(few)[0].startswith('side: ')
 
 
+def delayed(messages: list[BagMessage], topic: str, start_s: float, stop_s: float, by_s: float) -> list:
+    """What is sent on a topic between two times comes later; what follows, no earlier than that."""
+    changed, newest_ns = [], 0
+    for message in messages:
+        if message.topic == topic:
+            late = start_s <= (message.log_time_ns - START_NS) / 1e9 < stop_s
+            newest_ns = max(newest_ns + 1, message.log_time_ns + round(by_s * 1e9) * late)
+            message = message._replace(log_time_ns=newest_ns)
+        changed.append(message)
+    return sorted(changed, key=lambda message: message.log_time_ns)
+
+
+def with_patience(contract_values: dict, max_age_ms: float) -> Contract:
+    values = yaml.safe_load(yaml.safe_dump(contract_values))
+    values['streams']['side']['max_age_ms'] = max_age_ms
+    return parse_contract(yaml.safe_dump(values))
+
+
+def light_recording(contract: Contract, make: Callable[..., list], seconds: float) -> list[BagMessage]:
+    """With pictures cut off behind their headers, which is all that a survey reads."""
+    return [message._replace(cdr=message.cdr[:200]) for message in make(contract, seconds)]
+
+
+@pytest.mark.parametrize(('factor', 'false'), [(0.94, True), (0.97, False), (1.0, False)])
+def test_a_clock_six_percent_off_over_twenty_seconds_is_a_false_label(
+    survey_of: Callable[..., Survey], contract_values: dict, make_recording: Callable[..., list],
+    factor: float, false: bool
+) -> None:
+    patient = with_patience(contract_values, 3000)
+    messages = restamped(light_recording(patient, make_recording, 20), SIDE, factor)
+    surveyed = survey_of(messages, patient, START_NS + 20 * 10**9)
+    faults = check_rates(surveyed, patient, plan_episode(surveyed, [], {}, keep_longest=False))
+    assert [fault.split(' frames')[0] for fault in faults] == (['side: captured at 10.64'] if false else [])
+
+
+@pytest.mark.parametrize('seconds', [2.0, 3.0])
+@pytest.mark.parametrize('periods', [1, 2, 5])
+@pytest.mark.parametrize('ends', ['first', 'last', 'first and last'])
+def test_late_samples_at_the_ends_of_a_short_episode_make_no_label_false(
+    survey_of: Callable[..., Survey], contract_values: dict, make_recording: Callable[..., list],
+    seconds: float, periods: int, ends: str
+) -> None:
+    """What a recorder on a busy machine sees: the stamps are right, some samples come late."""
+    contract = with_patience(contract_values, 250)
+    late = light_recording(contract, make_recording, seconds)
+    if 'first' in ends:
+        late = delayed(late, SIDE, 0, 0.2, periods / 30)
+    if 'last' in ends:
+        late = delayed(late, SIDE, seconds - 0.2, seconds, periods / 30)
+    surveyed = survey_of(late, contract, START_NS + round(seconds * 1e9))
+    plan = plan_episode(surveyed, [], {}, keep_longest=False)
+    assert plan.count >= 10 * seconds - 3
+    assert check_rates(surveyed, contract, plan) == []
+
+
+def test_a_stream_as_slow_as_the_frames_may_lack_two_messages_not_a_tenth(
+    survey_of: Callable[..., Survey], contract_values: dict, make_recording: Callable[..., list]
+) -> None:
+    values = yaml.safe_load(yaml.safe_dump(contract_values))
+    values['streams']['side'] |= {'rate_hz': 10, 'max_age_ms': 450}
+    contract = parse_contract(yaml.safe_dump(values))
+
+    def faults(seconds: float, lost: set[int]) -> list[str]:
+        messages, number = [], 0
+        for message in light_recording(contract, make_recording, seconds):
+            number += message.topic == SIDE
+            if message.topic != SIDE or number not in lost:
+                messages.append(message)
+        surveyed = survey_of(messages, contract, START_NS + round(seconds * 1e9))
+        return check_rates(surveyed, contract, plan_episode(surveyed, [], {}, keep_longest=False))
+
+    assert faults(2, {7, 14}) == []
+    [fault] = faults(6, set(range(5, 60, 10)))
+    assert fault.startswith('side: 9.0')
+    assert fault.endswith('Hz received, labelled 10: images would repeat')
+
+
+def test_an_optional_image_that_is_left_out_is_not_judged(
+    survey_of: Callable[..., Survey], contract_values: dict, recording: list[BagMessage]
+) -> None:
+    values = yaml.safe_load(yaml.safe_dump(contract_values))
+    values['streams']['side']['required'] = False
+    contract = parse_contract(yaml.safe_dump(values))
+    surveyed = survey_of(without(recording, SIDE, 0.3, 1.6), contract)
+    plan = plan_episode(surveyed, [], {}, keep_longest=False)
+    assert check_rates(surveyed, contract, plan) == []
+
+
 def test_a_clock_set_forward_by_years_is_refused_not_walked_through(
     tmp_path: Path, contract: Contract, recording: list[BagMessage], write_bag: Callable[..., Path]
 ) -> None:
