@@ -104,6 +104,26 @@ class Recover:
 
 
 @dataclass(frozen=True)
+class Repair:
+    """Say what is broken in a LeRobot v3.0 data set, whoever wrote it; with --yes, mend it.
+
+    Whole episodes stay as they are; broken ones are left out and named. Nothing is deleted: what is replaced
+    or left out goes to DATASET.repair-N.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """What to examine."""
+    yes: bool = False
+    """Do what was said."""
+
+    def run(self) -> int:
+        """Exit status: 1 while something is broken."""
+        from restac_ros.commands.repairing import repair_dataset
+
+        return repair_dataset(absolute(self.dataset), agreed=self.yes)
+
+
+@dataclass(frozen=True)
 class Quality:
     """Say how good a recording or a data set is: rates, gaps, freezes, contacts; as a page and as JSON."""
 

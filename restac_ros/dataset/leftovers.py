@@ -1,0 +1,49 @@
+"""What an interrupted writer has left: LeRobot inside a data set, conversions of ours beside it."""
+
+from pathlib import Path
+
+from restac_ros.dataset.transaction import writing_lock
+
+TEMPORARY = {'.png', '.tiff', '.mp4'}
+BESIDE = ('staging', 'previous', 'shards')
+
+
+def find_leftovers(root: Path) -> list[Path]:
+    """Directories of temporary files.
+
+    Raises:
+        DatasetError: a living process writes the data set.
+    """
+    check_idle(root)
+    beside = [root.with_name(f'.{root.name}.{kind}') for kind in BESIDE]
+    inside = [root / 'images', *sorted(root.glob('tmp*'))]
+    return [path for path in beside if path.is_dir()] + [path for path in inside if _is_temporary(path)]
+
+
+def check_idle(root: Path) -> None:
+    """DatasetError when a conversion or another repair has the data set."""
+    for locked in (root, root.with_name(f'{root.name}.shards')):
+        if locked.with_name(f'.{locked.name}.lock').exists():
+            with writing_lock(locked):
+                pass
+
+
+def _is_temporary(path: Path) -> bool:
+    """A directory of LeRobot's for pictures not encoded yet, or videos not in their place yet."""
+    if not path.is_dir():
+        return False
+    suffixes = {file.suffix for file in path.rglob('*') if file.is_file()}
+    return bool(suffixes) and suffixes <= TEMPORARY         # empty ones it leaves in whole data sets too
+
+
+def restore_interrupted(root: Path) -> bool:
+    """Give a data set its name back, that lost it when a write was interrupted; whether it had.
+
+    Only where the file system cannot exchange directories can it be without for a moment.
+    """
+    previous = root.with_name(f'.{root.name}.previous')
+    if root.exists() or not previous.is_dir():
+        return False
+    with writing_lock(root):
+        previous.rename(root)
+    return True
