@@ -23,12 +23,14 @@ MAX_EPISODE_NS = 6 * 3600 * 10**9       # no demonstration is longer; a clock se
 class StreamReport:
     """One stream over an episode; rates in Hz, `oldest_ms` is the greatest age of a sample in a frame.
 
-    `unreadable` messages have no possible header; the counters after it are the framer's.
+    `declared_latency_ms` was taken off every stamp, as it is live. `unreadable` messages have no possible
+    header; the counters after it are the framer's.
     """
 
     messages: int = 0
     rate_hz: float = 0.0
     declared_rate_hz: float = 0.0
+    declared_latency_ms: float = 0.0
     oldest_ms: float = 0.0
     unreadable: int = 0
     zero_stamps: int = 0
@@ -108,6 +110,7 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
             messages=rates.counts[name],
             rate_hz=round(rates.rate_hz(name), 3),
             declared_rate_hz=contract.streams[name].rate_hz,
+            declared_latency_ms=contract.streams[name].latency_ms,
             unreadable=unreadable[name],
             zero_stamps=counters.zero_stamps,
             duplicates=counters.duplicates,

@@ -331,6 +331,26 @@ def test_commanded_poses_as_actions(
         np.testing.assert_array_equal(action[6:], made[row + 1].state[6:])
     assert action[0] > 0.35
     assert dataset[0]['valid.target'].item() is True
+    about = json.loads((tmp_path / 'demos' / 'meta' / 'restac_ros' / 'conversion.json').read_text())
+    assert about['action']['source'] == 'target_pose'
+    values['action']['source'] = 'next_state'
+    with pytest.raises(DatasetError, match=r"action\.source: 'target_pose' != 'next_state'"):
+        convert_episode(path, parse_contract(yaml.safe_dump(values)), tmp_path / 'demos', TASK)
+
+
+def test_a_declared_latency_dates_the_samples_and_is_kept_with_the_episode(
+    tmp_path: Path, bag_path: Path, contract_values: dict, converted: tuple[Path, list[EpisodeReport]]
+) -> None:
+    late = varied(contract_values, streams__gelsight_left__latency_ms=30.0)
+    convert_episode(bag_path, late, tmp_path / 'demos', TASK, start_ns=START_NS)
+    as_it_was = open_dataset(converted[0]).hf_dataset
+    for row, other in zip(open_dataset(tmp_path / 'demos').hf_dataset, as_it_was, strict=False):
+        assert row['stamp_ns.gelsight_left'] == other['stamp_ns.gelsight_left'] - 30_000_000
+        assert row['stamp_ns.main'] == other['stamp_ns.main']
+    about = json.loads((tmp_path / 'demos/meta/restac_ros/episodes/episode_000000.json').read_text())
+    assert about['streams']['gelsight_left']['declared_latency_ms'] == 30
+    assert about['streams']['main']['declared_latency_ms'] == contract_values['streams']['main'].get(
+        'latency_ms', 0)
 
 
 def test_the_program_reports_in_lines_of_json(
