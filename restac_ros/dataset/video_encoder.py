@@ -62,6 +62,7 @@ class _CameraThread(Thread):
         self.failure: Exception | None = None
         self.cancelled = False
         self.statistics = PixelStatistics()
+        self._ended = False
         self._fps = fps
         self._config = config
 
@@ -70,8 +71,13 @@ class _CameraThread(Thread):
             self._encode()
         except Exception as error:  # noqa: BLE001 - whatever it is, the feeding thread must hear of it
             self.failure = error
-            while self.frames.get() is not None:
-                pass
+            while not self._ended:        # a full disk may refuse only the end of the video
+                self._next()
+
+    def _next(self) -> np.ndarray | None:
+        image = self.frames.get()
+        self._ended = image is None
+        return image
 
     def _encode(self) -> None:
         options = self._config.get_codec_options(THREADS_PER_VIDEO, as_strings=True)
@@ -80,7 +86,7 @@ class _CameraThread(Thread):
             stream.pix_fmt = self._config.pix_fmt
             stream.time_base = period = Fraction(1, self._fps)
             count = 0
-            while (image := self.frames.get()) is not None:
+            while (image := self._next()) is not None:
                 if self.cancelled:
                     continue
                 if count == 0:
