@@ -4,37 +4,20 @@
     ros2 launch restac_ros gate_view.launch.py bag:=DIR rviz:=false
 """
 
-from pathlib import Path
-
 from launch.actions import LogInfo, OpaqueFunction
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import Run, config_file, find_package
-from restac_ros.launching import actions, arguments, given
+from restac_ros.launching import actions, arguments, given, run_of
 
-ARGUMENTS = {
-    'contract': ('', 'robot facts (YAML); empty: the installed config/contract.yaml'),
-    'bag': ('', 'rosbag2 to play; empty: the view listens to what is live'),
-    'rate': ('1.0', 'playing speed of the bag'),
-    'rviz': ('true', 'true: also start rviz2, where it is installed'),
-    'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
-    'run_dir': ('runs/launch', 'where the nodes put their summaries'),
-}
+ARGUMENTS = {'rviz': ('true', 'true: also start rviz2, where it is installed')}
 
 
 def _start(context) -> list:
     value = given(context, ARGUMENTS)
-    run = Run(
-        directory=Path(value['run_dir']).absolute(),
-        parameter_file=Path(value['params']).absolute() if value['params'] else None,
-        contract=Path(value['contract']).absolute() if value['contract'] else None,
-        bag=Path(value['bag']).absolute() if value['bag'] else None,
-        source='bag' if value['bag'] else 'none',
-        rate=float(value['rate']),
-        view=True,
-    )
+    run = run_of(value, view=True)
     return [*actions(run), *(_rviz(run) if value['rviz'].lower() == 'true' else [])]
 
 

@@ -5,20 +5,15 @@
 The processes and their parameters come from restac_ros.graph, as those of `restac-ros up` do.
 """
 
-from pathlib import Path
-
 from launch.actions import OpaqueFunction
 
 from launch import LaunchDescription
-from restac_ros.graph import Run
-from restac_ros.launching import actions, arguments, given
+from restac_ros.launching import actions, arguments, given, path_of, run_of
 
 ARGUMENTS = {
-    'contract': ('', 'robot facts (YAML); empty: the installed config/contract.yaml'),
     'checkpoint': ('', 'directory of the policy checkpoint'),
     'prompt': ('', 'what the robot shall do'),
     'record': ('', 'LeRobot data set to record an episode into; empty: record nothing'),
-    'bag': ('', 'rosbag2 to play instead of live drivers'),
     'source': (
         '',
         "who publishes the streams: 'none' (drivers), 'bag', 'synthetic'; empty: 'bag' if one is given",
@@ -26,27 +21,20 @@ ARGUMENTS = {
     'view': ('false', 'true: also publish gate, chunk and touch for rviz (config/restac.rviz)'),
     'execute': ('false', 'true: also send set-points to the robot, which then moves'),
     'log': ('', 'directory for a log of chunks, gates and diagnoses; empty: none'),
-    'rate': ('1.0', 'playing speed of the bag'),
-    'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
-    'run_dir': ('runs/launch', 'where the nodes put their summaries'),
 }
 
 
 def _start(context) -> list:
     value = given(context, ARGUMENTS)
-    run = Run(
-        directory=Path(value['run_dir']).absolute(),
-        parameter_file=Path(value['params']).absolute() if value['params'] else None,
-        contract=Path(value['contract']).absolute() if value['contract'] else None,
-        checkpoint=Path(value['checkpoint']).absolute() if value['checkpoint'] else None,
+    run = run_of(
+        value,
+        checkpoint=path_of(value['checkpoint']),
         prompt=value['prompt'],
-        record=Path(value['record']).absolute() if value['record'] else None,
-        bag=Path(value['bag']).absolute() if value['bag'] else None,
-        source=value['source'] or ('bag' if value['bag'] else 'none'),
+        record=path_of(value['record']),
         view=value['view'].lower() == 'true',
         execute=value['execute'].lower() == 'true',
-        sessions=Path(value['log']).absolute() if value['log'] else None,
-        rate=float(value['rate']),
+        sessions=path_of(value['log']),
+        **({'source': value['source']} if value['source'] else {}),
     )
     return actions(run)
 

@@ -15,7 +15,7 @@ PACKAGE = 'restac_ros'
 SOURCES = ('none', 'bag', 'synthetic')
 MAX_RESTARTS = 3
 
-ParameterValue = bool | int | float | str
+ParameterValue = bool | int | float | str | list[str]
 
 
 class GraphError(ValueError):
@@ -132,6 +132,8 @@ def _yaml(value: object) -> str:
         return 'true' if value else 'false'
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, list | tuple):
+        return f'[{", ".join(map(_yaml, value))}]'
     return repr(value)
 
 
@@ -216,7 +218,12 @@ def _recorder(run: Run) -> Process:
 
 def _source(run: Run, wait_subscribers: int) -> Process:
     if run.source == 'bag':
-        parameters = {'bag': str(run.bag), 'rate': run.rate, 'wait_subscribers': wait_subscribers}
+        parameters = {
+            'bag': str(run.bag),
+            'rate': run.rate,
+            'wait_subscribers': wait_subscribers,
+            'any_topics': wait_subscribers == 0,  # to be looked at only: a session log will do
+        }
         return _process(run, 'replay_node', parameters, ends_run=True)
     parameters = {'seconds': run.seconds, 'wait_subscribers': wait_subscribers}
     return _process(run, 'synthetic_node', parameters, ends_run=True)

@@ -1,6 +1,7 @@
 """Turns the process list of `restac_ros.graph` into launch actions. Used by the files in `launch/` only."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, SetEnvironmentVariable
@@ -15,17 +16,45 @@ from restac_ros.supervise import environment
 RESPAWN_DELAY_S = 1.0
 
 
+# What every launch file takes, in the order of `ros2 launch --show-args`.
+COMMON = {
+    'contract': ('', 'robot facts (YAML); empty: the installed config/contract.yaml'),
+    'bag': ('', 'rosbag2 to play instead of live drivers'),
+    'rate': ('1.0', 'playing speed of the bag'),
+    'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
+    'run_dir': ('runs/launch', 'where the nodes put their summaries'),
+}
+
+
 def arguments(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
-    """Launch arguments from name -> (default, description)."""
+    """Launch arguments from name -> (default, description), and the common ones."""
     return [
         DeclareLaunchArgument(name, default_value=default, description=text)
-        for name, (default, text) in described.items()
+        for name, (default, text) in {**described, **COMMON}.items()
     ]
 
 
 def given(context: LaunchContext, described: Mapping[str, tuple[str, str]]) -> dict[str, str]:
     """The values the user gave, or the defaults."""
-    return {name: LaunchConfiguration(name).perform(context) for name in described}
+    return {name: LaunchConfiguration(name).perform(context) for name in {**described, **COMMON}}
+
+
+def path_of(value: str) -> Path | None:
+    """A path as typed, from where `ros2 launch` runs; None for an empty text."""
+    return Path(value).expanduser().absolute() if value else None
+
+
+def run_of(value: Mapping[str, str], **more: object) -> Run:
+    """The run that the common arguments describe; `more` are a Run's other fields."""
+    common = {
+        'directory': path_of(value['run_dir']),
+        'contract': path_of(value['contract']),
+        'bag': path_of(value['bag']),
+        'source': 'bag' if value['bag'] else 'none',
+        'rate': float(value['rate']),
+        'parameter_file': path_of(value['params']),
+    }
+    return Run(**{**common, **more})
 
 
 def actions(run: Run) -> list[Action]:

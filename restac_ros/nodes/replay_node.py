@@ -30,6 +30,7 @@ class ReplayParameters(SourceParameters):
     rate: float = Field(gt=0, le=100, description='playing speed, 1 is real time')
     loop: bool = Field(description='begin anew at the end, until stopped')
     stamps: Literal['shift', 'keep'] = Field(description='move header stamps into the present, or keep them')
+    any_topics: bool = Field(description="play a bag that holds none of the contract's streams")
     publish_clock: bool = Field(description="publish the bag's time on /clock, for nodes with use_sim_time")
 
 
@@ -56,10 +57,12 @@ class ReplayNode(SourceNode):
             name: Topic(topic.type, self._rate_hz(topic.count)) for name, topic in self._bag.topics.items()
         }
         playable = {name: topic for name, topic in topics.items() if self._is_installed(name, topic.type)}
-        if not any(stream.topic in playable for stream in self.contract.streams.values()):
+        ours = any(stream.topic in playable for stream in self.contract.streams.values())
+        if not ours and not (self.parameters.any_topics and playable):
             raise SourceError(
                 f'{self._bag.path} holds none of the topics of contract {self.contract.name!r}; it has '
-                f'{", ".join(topics)}: correct the topics in the contract'
+                f'{", ".join(topics)}: correct the topics in the contract, or set any_topics to true '
+                'for a bag of other things, such as a session log'
             )
         if self.parameters.publish_clock:
             playable[CLOCK_TOPIC] = Topic('rosgraph_msgs/msg/Clock', 1e9 / CLOCK_PERIOD_NS)

@@ -32,6 +32,8 @@ class SourceParameters(NodeParameters):
         ge=0, description="subscribers that each of the contract's topics must have first"
     )
     wait_timeout_s: float = Field(gt=0, description='how long to wait for them, s')
+    discovery_s: float = Field(ge=0, le=60, description='how long to look for other publishers first, s')
+    share_topics: bool = Field(description='publish even where others do')
 
 
 class Topic(NamedTuple):
@@ -127,6 +129,7 @@ class SourceNode(ManagedNode):
 
     def _speak(self) -> None:
         try:
+            self._check_alone()
             self._await_subscribers()
             if not self._halt.is_set():
                 self._complete = self._play()
@@ -148,6 +151,24 @@ class SourceNode(ManagedNode):
             self._halt.wait,
             self.played,
         )
+
+    def _check_alone(self) -> None:
+        """Nobody else publishes what we do: a robot's own streams and ours would be taken for one."""
+        if self.parameters.share_topics or self._halt.wait(self.parameters.discovery_s):
+            return
+        ours, others = self.get_fully_qualified_name(), {}
+        for topic in self._outlets:
+            infos = self.get_publishers_info_by_topic(topic)
+            names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
+            if ours in names:
+                names.remove(ours)  # once: a second source may have our name
+            others |= dict.fromkeys(names, topic)
+        if others:
+            found = ', '.join(f'{name} publishes {topic}' for name, topic in others.items())
+            raise SourceError(
+                f'not playing: {found}, too, and listeners could not tell the two apart. Stop it, set '
+                'ROS_DOMAIN_ID to a domain of its own, or share_topics to true if this is meant'
+            )
 
     def _await_subscribers(self) -> None:
         """Wait until every topic of the contract has its subscribers."""

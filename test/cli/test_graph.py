@@ -39,6 +39,7 @@ def test_listeners_come_before_the_source_that_waits_for_them(
     )
     assert [p.executable for p in listed] == ['policy_node', 'recorder_node', 'replay_node']
     assert listed[-1].parameters['wait_subscribers'] == 2
+    assert not listed[-1].parameters['any_topics'], 'a policy needs its streams'
     assert [p.ends_run for p in listed] == [False, False, True]
 
 
@@ -51,6 +52,7 @@ def test_the_view_listens_but_no_source_waits_for_it(installed: Path, tmp_path: 
     listed = processes(run_with(tmp_path, view=True, source='bag', bag=bag))
     assert [p.executable for p in listed] == ['gate_view_node', 'replay_node']
     assert listed[-1].parameters['wait_subscribers'] == 0
+    assert listed[-1].parameters['any_topics'], 'a session log can be looked at'
 
 
 def test_the_session_log_starts_first_to_stop_last(installed: Path, tmp_path: Path) -> None:

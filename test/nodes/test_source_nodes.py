@@ -8,11 +8,14 @@ import pytest
 pytest.importorskip('rclpy')
 
 from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
+from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.subscription import Subscription
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Float64
 
+from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.session_log import SessionLog
 from restac_ros.nodes.playback import read_stamp_ns, with_stamp
 from restac_ros.nodes.subscriptions import message_class
 
@@ -104,6 +107,38 @@ def test_a_bag_of_other_topics_is_refused(
     replay = start_node('replay_node', bag=make_real_bag('--seconds', '0.5'), contract=other)
     assert replay.wait() == 1
     assert 'holds none of the topics of contract' in replay.log
+
+
+def test_a_session_log_is_played_if_asked_for(
+    start_node, hear, wait_until, tmp_path: Path, repository: Path
+) -> None:
+    """No stream of the contract in it, but what a view draws."""
+    contract = load_contract(repository / 'config' / 'contract.yaml')
+    log = SessionLog(tmp_path / 'log', contract, start_ns=10**18)
+    kind, topic = 'std_msgs/msg/Float64', '/policy_node/something'
+    for number in range(5):
+        log.write(topic, kind, serialize_message(Float64(data=float(number))), 10**18 + number * 10**7)
+    path = log.close(10**18 + 10**9)
+    refused = start_node('replay_node', bag=path)
+    assert refused.wait() == 1
+    assert 'any_topics' in refused.log
+    heard = hear(topic, kind)
+    replay = start_node('replay_node', bag=path, any_topics=True, loop=True)
+    wait_until(lambda: len(heard) >= 5, 'it is played')
+    assert replay.end() == 0, replay.log
+
+
+def test_nothing_is_played_where_somebody_else_publishes(start_node, robot) -> None:
+    """A forgotten robot on the same domain: its streams and a bag's would be taken for one."""
+    robot.publish_streams()
+    topic = robot.contract.streams['main'].topic
+    source = start_node('synthetic_node', seconds=1.0, discovery_s=3.0)
+    assert source.wait() == 1
+    assert 'not playing: /robot publishes /' in source.log
+    assert 'share_topics' in source.log
+    assert source.summary['published'][topic] == 0
+    source = start_node('synthetic_node', seconds=0.2, share_topics=True)
+    assert source.wait() == 0, source.log
 
 
 def test_without_listeners_nothing_is_played(start_node) -> None:
