@@ -9,15 +9,18 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
-from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, View
+from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
+from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 
 Command = (
     Annotated[Up, subcommand('up')]
+    | Annotated[Record, subcommand('record')]
     | Annotated[Doctor, subcommand('doctor')]
     | Annotated[Convert, subcommand('convert')]
     | Annotated[Export, subcommand('export')]
     | Annotated[Recover, subcommand('recover')]
+    | Annotated[Repair, subcommand('repair')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
     | Annotated[View, subcommand('view')]

@@ -1,16 +1,11 @@
 """`restac-ros up`: the runtime as processes."""
 
-import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from restac_ros.commands.paths import absolute
+from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.graph import Run, processes
-
-
-def _new_run_directory() -> Path:
-    return Path('runs') / datetime.datetime.now().strftime('%Y-%m-%dT%H-%M-%S')
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class Up:
     """Directory for a log of every chunk, gate and diagnosis (a rosbag2 bag per run)."""
     params: Path | None = None
     """ROS parameter file for tuning the nodes; the defaults are in config/."""
-    run_dir: Path = field(default_factory=_new_run_directory)
+    run_dir: Path = field(default_factory=new_run_directory)
     """Where the nodes put their summaries, and the picture of the episode."""
 
     def run(self) -> int:

@@ -16,6 +16,7 @@ from restac_ros.nodes.recording import Recording
 from restac_ros.nodes.saving import Saving, Voice, recover_command
 
 TRASH = 'trash'
+REQUESTS = ('start', 'save', 'discard', 'pause', 'resume', 'recover')  # what a recorder can be asked to do
 
 State = Literal['idle', 'recording', 'paused', 'saving', 'error']
 

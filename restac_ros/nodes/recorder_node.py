@@ -21,7 +21,7 @@ from restac_ros.nodes.holding import START_GRACE_NS, invalid_streams
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.live_frames import LiveFrames
 from restac_ros.nodes.messages import recorder_message
-from restac_ros.nodes.recorder import Recorder, RecorderError
+from restac_ros.nodes.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.nodes.recorder_parameters import RecorderParameters
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.saving import Voice
@@ -57,7 +57,7 @@ class RecorderNode(ManagedNode):
         self._invalid = Complaints(lambda text: logger.warning(f'no good recording: {text}'), logger.info)
         self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
-        for name in ('start', 'save', 'discard', 'pause', 'resume', 'recover'):
+        for name in REQUESTS:
             self._serve(name, getattr(self, f'_{name}'))
         self._contract: Contract | None = None
         self._recorder: Recorder | None = None

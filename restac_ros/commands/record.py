@@ -1,0 +1,44 @@
+"""`restac-ros record`: demonstrations by single keys."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from restac_ros.commands.paths import absolute, new_run_directory
+from restac_ros.graph import Run
+
+
+@dataclass(frozen=True)
+class Record:
+    """Record demonstrations by single keys, and see how every stream does meanwhile.
+
+    Space starts and saves an episode, d discards it (into a trash folder), p pauses and goes on, t changes
+    the task text, q quits. Saved episodes are converted while the next one is recorded.
+    """
+
+    to: Path
+    """LeRobot data set to add episodes to; made if absent."""
+    task: str = ''
+    """What the episodes show."""
+    contract: Path | None = None
+    """Robot facts (YAML); default: the installed config/contract.yaml."""
+    journals: Path | None = None
+    """Where raw recordings go; default: beside the data set."""
+    params: Path | None = None
+    """ROS parameter file for the recorder (pedals, joystick, guards); the defaults are in config/."""
+    run_dir: Path = field(default_factory=new_run_directory)
+    """Where the recorder puts its summary."""
+
+    def run(self) -> int:
+        """Exit status: 0 when all went well."""
+        from restac_ros.commands.record_session import record
+
+        described = Run(
+            directory=absolute(self.run_dir),
+            contract=absolute(self.contract),
+            prompt=self.task,
+            record=absolute(self.to),
+            journals=absolute(self.journals),
+            autostart_recording=False,
+            parameter_file=absolute(self.params),
+        )
+        return record(described)
