@@ -65,7 +65,8 @@ class _Session:
         self._decoder = codecs.getincrementaldecoder('utf-8')(errors='ignore')
         self._selector = selectors.DefaultSelector()
         self._requests: list[Request] = []
-        self._interrupts, self._lost, self._stopped = 0, False, False
+        self._interrupts, self._stopped = 0, False
+        self._lost = self._told_to_end = False  # without a keyboard; by another process
         self._live = Live(self._console.render(), auto_refresh=False)
 
     def run(self) -> int:
@@ -81,7 +82,7 @@ class _Session:
                     self._step()
                 self._drain()
         except OSError:  # a terminal that is gone cannot be written to, either
-            if not self._lost:
+            if not (self._lost or self._told_to_end):
                 raise
         finally:
             self._end()
@@ -93,13 +94,14 @@ class _Session:
         while self._interrupts:
             self._interrupts -= 1
             self._do(self._console.key(INTERRUPT))
-        if self._lost or self._link.poll() is not None:
+        if self._lost or self._told_to_end or self._link.poll() is not None:
             self._do(self._console.lost())
         self._live.update(self._console.render(), refresh=True)
 
     def _drain(self) -> None:
         """Show what the recorder said last."""
-        self._selector.unregister(sys.stdin.fileno())
+        if not self._lost:
+            self._selector.unregister(sys.stdin.fileno())
         while ready := self._selector.select(0):
             for key, _ in ready:
                 key.data()
@@ -122,7 +124,9 @@ class _Session:
             data = os.read(sys.stdin.fileno(), READ_BYTES)
         except OSError:
             data = b''
-        self._lost |= not data  # the terminal is gone
+        if not data:  # the terminal is gone
+            self._lost = True
+            self._selector.unregister(sys.stdin.fileno())
         for key in self._decoder.decode(data):
             self._do(self._console.key(key))
 
@@ -180,7 +184,7 @@ class _Session:
         if number == signal.SIGINT:
             self._interrupts += 1
         else:
-            self._lost = True
+            self._told_to_end = True
 
 
 def _start(process: Process, stdin: int) -> subprocess.Popen:

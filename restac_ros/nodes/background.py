@@ -117,7 +117,7 @@ def log_of(path: Path, suffix: str) -> Path:
 
 def read_events(log: Path) -> list[dict]:
     """All whole lines of a log."""
-    return [json.loads(line) for line in log.read_bytes().split(b'\n')[:-1]]
+    return _parse(log.read_bytes().split(b'\n')[:-1])
 
 
 def last_event(log: Path) -> dict:
@@ -126,7 +126,13 @@ def last_event(log: Path) -> dict:
         begin = max(0, file.seek(0, 2) - TAIL_BYTES)
         file.seek(begin)
         lines = file.read().split(b'\n')[bool(begin) : -1]
-    return json.loads(lines[-1]) if lines else {}
+    events = _parse(lines[-1:]) or _parse(lines)[-1:]
+    return events[0] if events else {}
+
+
+def _parse(lines: list[bytes]) -> list[dict]:
+    """The events; other lines are what libraries print."""
+    return [json.loads(line) for line in lines if line.startswith(b'{"event"')]
 
 
 def is_locked(log: Path) -> bool:

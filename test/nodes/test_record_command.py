@@ -114,10 +114,13 @@ def test_episodes_are_recorded_by_keys(demonstrator: Demonstrator, robot, tmp_pa
     demonstrator.terminal.press('tpull\n')
     demonstrator.press(' ', RECORDING)
     demonstrator.has_written(30)
+    demonstrator.press('p', PAUSED)
+    demonstrator.press('p', RECORDING)
+    demonstrator.has_written(60)
     demonstrator.press('q', 's: save, d: discard')
     demonstrator.terminal.press('s')
     assert demonstrator.terminal.process.wait(240) == 0, demonstrator.terminal.shown
-    assert episodes_in(tmp_path / 'dataset') == (1, ['pull'])
+    assert episodes_in(tmp_path / 'dataset') == (2, ['pull', 'pull'])  # one before the pause, one after
     assert len(list((tmp_path / 'dataset.journals' / 'trash').iterdir())) == 1
     assert 'gelsight' in demonstrator.terminal.shown
 
