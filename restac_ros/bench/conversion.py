@@ -1,4 +1,4 @@
-"""How fast recordings become a data set and what bounds it: the real command, and one bag under a profiler."""
+"""How fast bags become a data set and what bounds it: the real command, and one bag under a profiler."""
 
 import multiprocessing as mp
 import os

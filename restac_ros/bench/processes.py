@@ -22,6 +22,7 @@ from restac_ros.supervise import command, environment
 
 SAMPLE_PERIOD_S = 0.1
 SHOWN_LOG_BYTES = 4_000
+EMPTY_JOURNAL_BYTES = 64_000  # more than stands in a journal before its first message
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Watch:
                 return member.memory_info().rss
         except psutil.NoSuchProcess:
             return 0
+
+
+def journal_bytes(journals: Path) -> int:
+    """Size of what is being recorded."""
+    return sum(path.stat().st_size for path in journals.glob('*.partial/*.mcap'))
 
 
 def cpu_share(window: list[Usage]) -> float:

@@ -16,7 +16,17 @@ from typing import Self
 
 import numpy as np
 
-from restac_ros.bench.processes import Usage, Watch, cpu_share, ended_in_order, scratch, started, summary_of
+from restac_ros.bench.processes import (
+    EMPTY_JOURNAL_BYTES,
+    Usage,
+    Watch,
+    cpu_share,
+    ended_in_order,
+    journal_bytes,
+    scratch,
+    started,
+    summary_of,
+)
 from restac_ros.bench.table import Row, show, write_json
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
@@ -30,7 +40,6 @@ WARM_UP = 0.2  # of the time: shared memory and queues are touched for the first
 MARGIN_S = 0.5
 STOP_TIMEOUT_S = 180.0
 FILE_POLL_S = 0.02
-MIN_FILE_BYTES = 64_000  # what stands in a file before its first message
 SPARE_BYTES = 3 * 10**9  # the recorder itself stops when 2 GB are left
 TACTILE_BYTES = 240 * 320 * 3
 SMALL_BYTES = 600  # a joint state with names, in the file
@@ -199,10 +208,9 @@ class FileWatch:
         return max((after - before for before, after in pairwise(self._grown_s)), default=0.0)
 
     def _run(self) -> None:
-        size = MIN_FILE_BYTES
+        size = EMPTY_JOURNAL_BYTES
         while not self._ended.wait(FILE_POLL_S):
-            found = sum(path.stat().st_size for path in self._journals.glob('*.partial/*.mcap'))
-            if found > size:
+            if (found := journal_bytes(self._journals)) > size:
                 size = found
                 self._grown_s.append(time.monotonic())
 

@@ -52,6 +52,38 @@ class ModelBench:
 
 
 @dataclass(frozen=True)
+class RuntimeBench:
+    """Latencies, jitter, losses and CPU of policy, streamer and view, with a bag at full rate.
+
+    Takes `seconds` and half a minute; the first time with a preset, its checkpoint is made and compiled.
+    """
+
+    bag: Path | None = None
+    """Bag to play; default: the synthetic source."""
+    preset: str = 'tiny'
+    """Size of the policy, which gets random weights: see restac_ros/model/presets.py."""
+    seconds: float = 20.0
+    """Longest measured time."""
+    replan_hz: float | None = None
+    """Replans a second; default: 10 for tiny, 2 for mid."""
+    gate_threshold: float | None = None
+    """Above which a rise of the gate triggers a replan; default: the 60th percentile of a first pass."""
+    directory: Path = Path('runs')
+    """Where checkpoints are kept, and what the run leaves is put until its end."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when a target is missed."""
+        from restac_ros.bench.runtime import RuntimeWish, main
+
+        wish = RuntimeWish(
+            absolute(self.bag), self.preset, self.seconds, self.replan_hz, self.gate_threshold
+        )
+        return main(wish, absolute(self.directory), self.json)
+
+
+@dataclass(frozen=True)
 class RecordBench:
     """Losses, CPU, memory and disk of the recorder, with a source at full rate: what is recorded is removed.
 
@@ -115,6 +147,33 @@ class ConvertBench:
         return main(wish, absolute(self.directory), self.json)
 
 
+@dataclass(frozen=True)
+class CrashBench:
+    """kill -9 while recording, saving and appending; full and read-only disks; journals cut off anywhere.
+
+    Afterwards every finished episode must be as it was, of the running one at most the last second be lost,
+    and the work go on. 50 trials of each kind take about 10 minutes and 4 GB of free disk.
+    """
+
+    count: int = 50
+    """Kills while recording, kills while saving or appending, cuts: so many each."""
+    seed: int = 0
+    """Of the random moments."""
+    contract: Path | None = None
+    """Streams to record; default: the installed contract."""
+    directory: Path = Path('runs')
+    """Where to record to."""
+    json: Path | None = None
+    """Also write the trials here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when a trial failed."""
+        from restac_ros.bench.crash import CrashWish, main
+
+        wish = CrashWish(self.count, self.seed, absolute(self.contract))
+        return main(wish, absolute(self.directory), self.json)
+
+
 def size_px(text: str) -> tuple[int, int]:
     """Width and height from a text like 640x480; GraphError for others."""
     match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)
@@ -130,8 +189,10 @@ class Bench:
     what: (
         Annotated[NodeBench, subcommand('node')]
         | Annotated[ModelBench, subcommand('model')]
+        | Annotated[RuntimeBench, subcommand('runtime')]
         | Annotated[RecordBench, subcommand('record')]
         | Annotated[ConvertBench, subcommand('convert')]
+        | Annotated[CrashBench, subcommand('crash')]
     )
 
     def run(self) -> int:

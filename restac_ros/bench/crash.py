@@ -1,0 +1,79 @@
+"""What is left when recorders and conversions are killed, disks are full, and journals are cut off.
+
+A finished episode must never be lost, of a running one at most the last second, and the work must go on.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from restac_ros.bench.crash_recording import CrashSite, recording_trials
+from restac_ros.bench.crash_saving import saving_trials
+from restac_ros.bench.datasets import Workshop
+from restac_ros.bench.disk_faults import disk_trials
+from restac_ros.bench.processes import scratch
+from restac_ros.bench.table import show, write_json
+from restac_ros.bench.trial import Trial, trial_rows
+from restac_ros.bench.truncation import truncation_trials
+from restac_ros.contract.load import load_contract
+from restac_ros.graph import config_file
+
+NEEDED_BYTES = 4 * 10**9
+FULL_DISK_SHARE = 10  # of so many trials of the other kinds, one with a full disk
+
+
+@dataclass(frozen=True)
+class CrashWish:
+    """How many trials of each kind, and the seed of their moments."""
+
+    count: int
+    seed: int
+    contract: Path | None = None
+
+
+def main(wish: CrashWish, directory: Path, json_file: Path | None = None) -> int:
+    """Run, print a table, write JSON if asked; 1 when a trial failed.
+
+    Raises:
+        GraphError: a node or a conversion did not do its part undisturbed.
+        JournalError: too little free disk in `directory`.
+    """
+    console, begun_s = Console(stderr=True), time.monotonic()
+    trials: list[Trial] = []
+    with scratch(directory, NEEDED_BYTES) as folder, console.status('starting') as status:
+        for trial in run_trials(wish, folder):
+            trials.append(trial)
+            status.update(f'{trial.kind} {trial.number + 1}, {time.monotonic() - begun_s:.0f} s')
+            if trial.problem:
+                console.print(f'{trial.kind} {trial.number}: {trial.problem}', markup=False, soft_wrap=True)
+    problems = [f'{t.kind} {t.number} at {t.moment:g}: {t.problem}' for t in trials if t.problem]
+    seconds = time.monotonic() - begun_s
+    rows = [*trial_rows(trials), ('time', f'{seconds:.0f} s', '')]
+    show(f'crashes and disk faults, seed {wish.seed}', rows, problems)
+    described = {'seed': wish.seed, 'seconds': seconds, 'trials': [asdict(trial) for trial in trials]}
+    write_json(json_file, described | {'missed': problems})
+    return 1 if problems else 0
+
+
+def run_trials(wish: CrashWish, folder: Path) -> Iterator[Trial]:
+    """All kinds of trials in `folder`, one after the other.
+
+    Raises:
+        GraphError: a node or a conversion did not do its part undisturbed.
+    """
+    contract_file = wish.contract or config_file('contract.yaml')
+    contract = load_contract(contract_file)
+    folders = [folder / name for name in ('truncated', 'saving', 'recording', 'disk')]
+    for place in folders:
+        place.mkdir(parents=True)
+    yield from truncation_trials(folders[0], contract, wish.count, wish.seed)
+    workshop = Workshop()
+    yield from saving_trials(folders[1], contract, wish.count, wish.seed, workshop)
+    with CrashSite(folders[2], contract_file) as site:
+        site.learn()
+        yield from recording_trials(site, wish.count, wish.seed, workshop)
+        full = max(1, wish.count // FULL_DISK_SHARE)
+        yield from disk_trials(folders[3], site, full, wish.seed, workshop)
