@@ -40,8 +40,9 @@ class Damage:
     """What is wrong with a data set; `is_fine` when nothing is.
 
     `faults` can be put right without losing anything. `strays` are files (relative) and `leftovers`
-    directories (absolute) that belong to no whole episode. `tasks` replaces a wrong table, `numbers` the task
-    numbers in rows; `stale_stats` tells that meta/stats.json is not that of the rows.
+    directories (absolute) that belong to no whole episode; `cut_videos` lack their end. `tasks` replaces a
+    wrong table, `numbers` the task numbers in rows; `stale_stats` tells that meta/stats.json is not that of
+    the rows.
     """
 
     root: Path
@@ -51,6 +52,7 @@ class Damage:
     faults: list[str] = field(default_factory=list)
     strays: list[Path] = field(default_factory=list)
     leftovers: list[Path] = field(default_factory=list)
+    cut_videos: list[Path] = field(default_factory=list)
     tasks: list[str] | None = None
     numbers: dict[int, int] = field(default_factory=dict)
     stale_stats: bool = False

@@ -46,7 +46,8 @@ def totals(damage: Damage) -> dict[str, Any]:
     splits = {'train': f'0:{len(damage.whole)}'}
     if not damage.lost and len(damage.info.get('splits') or {}) > 1:
         splits = damage.info['splits']          # the user's own, and no episode was taken away
-    return {'total_episodes': len(damage.whole), 'total_frames': frames, 'total_tasks': len(damage.numbers),
+    tasks = len(set(damage.numbers.values()))
+    return {'total_episodes': len(damage.whole), 'total_frames': frames, 'total_tasks': tasks,
             'splits': splits}
 
 

@@ -1,4 +1,4 @@
-"""How much of a video file LeRobot can use."""
+"""How much of a video file LeRobot can use, and a copy of that much."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 TOLERANCE_S = 1e-4          # LeRobot's own between a row's time and its frame's
+CUT_OFF = 'is cut off'
 
 
 class Video(NamedTuple):
@@ -18,6 +19,7 @@ class Video(NamedTuple):
 
 def examine_video(path: Path, fps: int) -> Video:
     """Look at every packet of a video, without decoding."""
+    av.logging.set_libav_level(av.logging.PANIC)        # what is wrong is returned
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
@@ -32,4 +34,19 @@ def examine_video(path: Path, fps: int) -> Video:
     on_grid = int(np.argmax(off)) if off.any() else len(times_s)
     if on_grid < len(times_s):
         return Video(on_grid, f'is off the grid of {fps} fps from frame {on_grid} on')
-    return Video(on_grid, 'is cut off' if len(whole) < max(len(packets), stream.frames) else '')
+    return Video(on_grid, CUT_OFF if len(whole) < max(len(packets), stream.frames) else '')
+
+
+def copy_whole_part(source: Path, target: Path) -> None:
+    """Copy the packets of a video that was cut off up to the torn one, which decoders stumble over.
+
+    Nothing is encoded anew: frames decode to the same pixels.
+    """
+    with av.open(str(source)) as torn, av.open(str(target), 'w', options={'movflags': 'faststart'}) as whole:
+        stream = whole.add_stream_from_template(torn.streams.video[0])
+        for packet in torn.demux(video=0):
+            if packet.is_corrupt:
+                break
+            if packet.dts is not None:
+                packet.stream = stream
+                whole.mux(packet)

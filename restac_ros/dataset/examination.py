@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from restac_ros.dataset.damage import TASKS, Damage, Lost, Whole
 from restac_ros.dataset.damage_numbers import check_info, check_stats, find_strays, number_episodes
 from restac_ros.dataset.damage_rows import Rows, rows_in
-from restac_ros.dataset.damage_video import TOLERANCE_S, Video, examine_video
+from restac_ros.dataset.damage_video import CUT_OFF, TOLERANCE_S, Video, examine_video
 from restac_ros.dataset.dataset_files import ABOUT, read_info
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.leftovers import find_leftovers
@@ -50,6 +50,7 @@ class _Examination:
             self.damage.faults.append(f'{path} is damaged: {fault}')
         self._read_tasks()
         self._sort_out()
+        self._find_cut_videos()
         number_episodes(self.damage)
         check_info(self.damage)
         check_stats(self.damage)
@@ -110,10 +111,11 @@ class _Examination:
                 texts[rows.task_numbers[0]] = tasks[0]
                 fault = fault or f'lacks number {rows.task_numbers[0]}, "{tasks[0]}"'
         self.texts = texts
+        unique = list(dict.fromkeys(texts[number] for number in sorted(texts)))
         if fault:
             self.damage.faults.append(f'{TASKS} {fault}')
-            self.damage.tasks = [texts[number] for number in sorted(texts)]
-        self.damage.numbers = {number: place for place, number in enumerate(sorted(texts))}
+            self.damage.tasks = unique
+        self.damage.numbers = {number: unique.index(text) for number, text in texts.items()}
 
     def _sort_out(self) -> None:
         """Which episodes are whole."""
@@ -195,6 +197,13 @@ class _Examination:
                 if abs(about[f'videos/{key}/{name}'].to_pylist()[0] - time_s) > TOLERANCE_S:
                     changes[f'videos/{key}/{name}'] = time_s
         return changes
+
+    def _find_cut_videos(self) -> None:
+        """Videos whose whole episodes can only be decoded once the torn end is off."""
+        for file in sorted(self._used_videos()):
+            if (video := self._video(file)).fault == CUT_OFF:
+                self.damage.cut_videos.append(file)
+                self.damage.faults.append(f'{file} {CUT_OFF} after {video.frames} frames')
 
     def _used_videos(self) -> set[Path]:
         """The videos of whole episodes."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
@@ -20,6 +19,7 @@ from lerobot.datasets.io_utils import load_stats, write_stats, write_tasks
 from restac_ros.dataset.damage import STATS, TASKS, Damage, Whole
 from restac_ros.dataset.damage_numbers import totals
 from restac_ros.dataset.damage_rows import NUMBERS, numbers_of
+from restac_ros.dataset.damage_video import copy_whole_part
 from restac_ros.dataset.dataset_files import ABOUT
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.examination import examine
@@ -88,11 +88,13 @@ class _Repair:
         for folder in damage.leftovers:
             if folder.parent == damage.root:
                 self._take_folder(folder)
+        for file in damage.cut_videos:
+            copy_whole_part(damage.root / file, self._take(file))
         rewritten = [self._rewrite_rows(file) for file in self.in_file]
         if damage.tasks is not None:
             self._take(TASKS)
-            index = pd.Index(damage.tasks, name='task')
-            write_tasks(pd.DataFrame({'task_index': range(len(damage.tasks))}, index=index), self.staging)
+            table = pa.table({'task': damage.tasks, 'task_index': range(len(damage.tasks))})
+            write_tasks(table.to_pandas().set_index('task'), self.staging)
         places_change = bool(damage.lost) or any(whole.changes for whole in damage.whole)
         if damage.stale_stats or places_change or any(rewritten):
             stats = [stats for file in self.in_file for stats in self._stats_in(file)]
