@@ -21,7 +21,7 @@ def cut_video(source: Path, target: Path, begin_s: float, end_s: float) -> None:
     """
     with av.open(str(source)) as video, av.open(str(target), 'w') as cut:
         stream = video.streams.video[0]
-        copied = cut.add_stream_from_template(stream)
+        copied = cut.add_stream_from_template(stream, opaque=True)       # needs no encoder of that codec
         half_frame_s = 0.5 / float(stream.average_rate)
         begin, end = (round((time_s - half_frame_s) / stream.time_base) for time_s in (begin_s, end_s))
         offset = round(begin_s / stream.time_base)
