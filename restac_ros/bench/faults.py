@@ -1,0 +1,111 @@
+"""Rehearses every fault on a policy and a streamer: how soon the arm holds, what is said, whether it goes on.
+
+The work is done by drill_node, with an arm of thin air; here its outcomes become a table.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from restac_ros.graph import GraphError, Process, command, config_file
+from restac_ros.supervise import environment
+
+
+def main(
+    checkpoint: Path,
+    contract: Path | None = None,
+    bag: Path | None = None,
+    cases: Sequence[str] = ('',),
+    params: Path | None = None,
+    json_file: Path | None = None,
+    directory: Path | None = None,
+) -> int:
+    """Run, print a table, write JSON if asked; 1 when a fault was not borne as it must be.
+
+    Raises:
+        GraphError: no such checkpoint, or the drill could not do its part.
+    """
+    if not checkpoint.is_dir():
+        raise GraphError(
+            f'no checkpoint at {checkpoint}: `restac-ros init-checkpoint --to {checkpoint}` makes one'
+        )
+    with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
+        place = directory or Path(folder)
+        summary = rehearse(checkpoint, place, contract=contract, bag=bag, cases=cases, params=params)
+    print_outcomes(summary['outcomes'])
+    if json_file:
+        json_file.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
+    return int(any(outcome['faults'] for outcome in summary['outcomes']))
+
+
+def rehearse(
+    checkpoint: Path,
+    directory: Path,
+    *,
+    contract: Path | None = None,
+    bag: Path | None = None,
+    cases: Sequence[str] = ('',),
+    params: Path | None = None,
+    size_px: tuple[int, int] = (640, 480),
+) -> dict:
+    """Run drill_node to its end; its summary, with an outcome per case.
+
+    Args:
+        directory: where logs and messages go.
+        bag: whose images are played; None: test patterns, `size_px` wide and high.
+        cases: names of faults, or parts of them.
+        params: ROS parameter file for the nodes.
+
+    Raises:
+        GraphError: it ended before it was through.
+    """
+    summary_file = directory / 'drill.json'
+    parameters = {
+        'contract': str(contract or config_file('contract.yaml')),
+        'checkpoint': str(checkpoint),
+        'bag': str(bag or ''),
+        'params': str(params or ''),
+        'cases': list(cases),
+        'directory': str(directory / 'drill'),
+        'camera_width_px': size_px[0],
+        'camera_height_px': size_px[1],
+        'summary_file': str(summary_file),
+    }
+    line = command(Process('drill_node', parameters))
+    status = subprocess.run(line, env=environment(publishes_sensor_topics=True), check=False).returncode
+    summary = json.loads(summary_file.read_text(encoding='utf-8')) if summary_file.is_file() else {}
+    if not summary.get('outcomes') or summary['problem']:
+        problem = summary.get('problem') or 'its messages above say why'
+        raise GraphError(f'drill_node ended with status {status} before it was through: {problem}')
+    return summary
+
+
+def print_outcomes(outcomes: Sequence[Mapping], console: Console | None = None) -> None:
+    """One line per fault; what was not borne well stands below."""
+    console = console or Console()
+    table = Table('fault', 'then', title='faults, rehearsed', title_justify='left')
+    for name in ('held', 'limit'):
+        table.add_column(f'{name} ms', justify='right')
+    for name in ('said on /diagnostics', 'in the log', 'recovered'):
+        table.add_column(name, overflow='fold')
+    for outcome in outcomes:
+        table.add_row(
+            escape(outcome['name']),
+            outcome['expectation'],
+            *('' if outcome[key] is None else f'{outcome[key]:.0f}' for key in ('held_ms', 'limit_ms')),
+            escape(outcome['reason']),
+            'yes' if outcome['logged'] else '[bold red]no[/]',
+            'yes' if outcome['recovered'] else '[bold red]no[/]',
+        )
+    console.print(table)
+    for outcome in outcomes:
+        for fault in outcome['faults']:
+            console.print(f'[bold red]{escape(outcome["name"])}[/]: {escape(fault)}', soft_wrap=True)
+    failed = sum(bool(outcome['faults']) for outcome in outcomes)
+    console.print(f'{len(outcomes) - failed} of {len(outcomes)} faults are borne as they must be')

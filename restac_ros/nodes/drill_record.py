@@ -1,0 +1,141 @@
+"""What a drill has heard, and what that shows: limits kept, stood still in time, reasons given."""
+
+import itertools
+import re
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from restac_ros.control import quaternion as quat
+from restac_ros.control.limits import MotionLimits
+
+STILL_M, STILL_RAD = 1e-9, 1e-7
+SLACK = 1 + 1e-6
+
+
+class SetPoint(NamedTuple):
+    """A commanded tool pose: [3] m, [4] x y z w."""
+
+    stamp_ns: int
+    position_m: np.ndarray
+    quaternion_xyzw: np.ndarray
+
+
+class Saying(NamedTuple):
+    """One line of /diagnostics: message and values as one text."""
+
+    stamp_ns: int
+    name: str
+    text: str
+
+
+class Record:
+    """Set-points and diagnoses in the order of arrival; written by the executor, read by anybody."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._set_points: list[SetPoint] = []
+        self._sayings: list[Saying] = []
+
+    def add_set_point(self, point: SetPoint) -> None:
+        """Note a set-point."""
+        with self._lock:
+            self._set_points.append(point)
+
+    def add_saying(self, saying: Saying) -> None:
+        """Note a diagnosis."""
+        with self._lock:
+            self._sayings.append(saying)
+
+    def set_points(self, since_ns: int = 0) -> list[SetPoint]:
+        """Those stamped since."""
+        with self._lock:
+            newest_first = itertools.takewhile(
+                lambda point: point.stamp_ns >= since_ns, reversed(self._set_points)
+            )
+            return list(newest_first)[::-1]
+
+    @property
+    def newest_set_point(self) -> SetPoint | None:
+        """The last one that came."""
+        with self._lock:
+            return self._set_points[-1] if self._set_points else None
+
+    def heard(self, pattern: str, since_ns: int, of: str = '') -> str:
+        """The first text said since that matches, by a status whose name begins with `of`; else ''."""
+        return first_match(self._since(since_ns), pattern, of)
+
+    def newest(self, name: str) -> str:
+        """What the status called `name` said last; '' if nothing."""
+        with self._lock:
+            return next((saying.text for saying in reversed(self._sayings) if saying.name == name), '')
+
+    def turned_ns(self, name: str, pattern: str, since_ns: int) -> int:
+        """When the status called `name` last began to say what matches; `since_ns` if it hasn't."""
+        begun_ns, matched = since_ns, False
+        for saying in self._since(since_ns):
+            if saying.name == name:
+                matches = bool(re.search(pattern, saying.text))
+                begun_ns = saying.stamp_ns if matches and not matched else begun_ns
+                matched = matches
+        return begun_ns
+
+    def _since(self, since_ns: int) -> list[Saying]:
+        with self._lock:
+            return [saying for saying in self._sayings if saying.stamp_ns >= since_ns]
+
+
+def first_match(sayings: Sequence[Saying], pattern: str, of: str = '') -> str:
+    """The first text that matches a regular expression, by a status whose name begins with `of`; else ''."""
+    texts = (saying.text for saying in sayings if saying.name.startswith(of))
+    return next((text for text in texts if re.search(pattern, text)), '')
+
+
+def moved(before: SetPoint, after: SetPoint) -> bool:
+    """Whether two set-points differ."""
+    far = float(np.linalg.norm(after.position_m - before.position_m))
+    return far > STILL_M or _turned_rad(before, after) > STILL_RAD
+
+
+def last_motion_ns(points: Sequence[SetPoint]) -> int | None:
+    """Stamp of the set-point that ends the last motion; None if there was none."""
+    for before, after in zip(points[-2::-1], points[:0:-1], strict=True):
+        if moved(before, after):
+            return after.stamp_ns
+    return None
+
+
+def stalls_ns(points: Sequence[SetPoint], period_ns: int) -> int:
+    """Time for which a busy machine kept set-points waiting: what gaps exceed one and a half periods by.
+
+    The limiter takes its motion up where it was after such a gap, so that a ramp takes as much longer.
+    """
+    gaps = (after.stamp_ns - before.stamp_ns for before, after in itertools.pairwise(points))
+    return sum(gap - period_ns for gap in gaps if gap > 1.5 * period_ns)
+
+
+def violations(points: Sequence[SetPoint], limits: MotionLimits) -> list[str]:
+    """Set-points outside the workspace, steps beyond what a step or its time allows: in words, each once."""
+    found = {}
+    for point in points:
+        if not np.isfinite([*point.position_m, *point.quaternion_xyzw]).all():
+            found.setdefault('finite', f'set-point {point.position_m} {point.quaternion_xyzw} is not finite')
+        elif not limits.inside(point.position_m):
+            found.setdefault('box', f'set-point {point.position_m} m lies outside the workspace')
+        if abs(np.linalg.norm(point.quaternion_xyzw) - 1) > 1e-6:
+            found.setdefault('unit', f'quaternion {point.quaternion_xyzw} is no unit quaternion')
+    for before, after in itertools.pairwise(points):
+        gap_s = max(after.stamp_ns - before.stamp_ns, 0) * 1e-9
+        far_m = float(np.linalg.norm(after.position_m - before.position_m))
+        turned_rad = _turned_rad(before, after)
+        if far_m > min(limits.step_m, limits.speed_m_s * gap_s) * SLACK + STILL_M:
+            found.setdefault('step', f'a step of {far_m * 1e3:.2f} mm in {gap_s * 1e3:.1f} ms')
+        if turned_rad > min(limits.step_rad, limits.speed_rad_s * gap_s) * SLACK + STILL_RAD:
+            found.setdefault('turn', f'a turn of {turned_rad:.4f} rad in {gap_s * 1e3:.1f} ms')
+    return list(found.values())
+
+
+def _turned_rad(before: SetPoint, after: SetPoint) -> float:
+    return float(np.linalg.norm(quat.difference(after.quaternion_xyzw, before.quaternion_xyzw)))
