@@ -76,6 +76,9 @@ def _recording(path: Path) -> Iterator[RenderableType]:
     contract = _noted_contract(notes, path)
     if kind != 'bag':
         yield f'task: {escape(notes.task or "none given")}'
+    if len(notes.segments) > 1:
+        lengths = ', '.join(f'{(end_ns - start_ns) / 1e9:.2f} s' for start_ns, end_ns in notes.segments)
+        yield f'paused: {len(notes.segments)} stretches, an episode each: {lengths}'
     if contract:
         yield _contract_line(contract)
     yield _topics(bag, contract)

@@ -157,9 +157,11 @@ class Recorder:
 
     def recover(self) -> str:
         """Complete what a crash left, in the background, and convert it. Raises RecorderError."""
-        begun = self._saving.recover()
-        if not begun:
+        self._saving.look_for_unfinished()
+        if not self._saving.unfinished:
             raise RecorderError(f'{self._settings.journal_dir} holds no unfinished recordings')
+        self._problem = ''
+        begun = self._saving.recover()
         return f'recovering {", ".join(path.name for path in begun)}'
 
     def poll(self) -> None:

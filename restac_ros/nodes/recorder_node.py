@@ -204,7 +204,9 @@ class RecorderNode(ManagedNode):
         return text
 
     def _recover(self) -> str:
-        return self._recorder.recover()
+        text = self._recorder.recover()
+        self.problem = ''
+        return text
 
     def _toggle(self) -> str:
         return self._save() if self._recorder.is_recording else self._start()

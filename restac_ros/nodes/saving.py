@@ -61,8 +61,7 @@ class Saving:
         self._closing.append((recording, convert))
 
     def recover(self) -> list[Path]:
-        """Begin to complete and convert all that is unfinished; returns it."""
-        self.look_for_unfinished()
+        """Begin to complete and convert all that was found unfinished; returns it."""
         begun, self.unfinished = self.unfinished, []
         for path in begun:
             if path.suffix == PARTIAL:

@@ -66,6 +66,13 @@ def test_a_journal(journal: Journal, page: Callable[[Path], str]) -> None:
     assert 'not assessed' in text
 
 
+def test_a_journal_with_a_pause(journal: Journal, page: Callable[[Path], str]) -> None:
+    journal.pause(START_NS + 2 * 10**9)
+    journal.resume(START_NS + 5 * 10**9)
+    text = page(journal.close(START_NS + 6 * 10**9))
+    assert 'paused: 2 stretches, an episode each: 2.00 s, 1.00 s' in text
+
+
 def test_an_unfinished_journal(journal: Journal, page: Callable[[Path], str]) -> None:
     journal.abandon()
     text = page(journal.partial)

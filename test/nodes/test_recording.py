@@ -355,6 +355,23 @@ def test_journals_left_by_a_crash_are_completed_and_converted_when_asked(
         recorder.recover()
 
 
+def test_a_conversion_cut_off_is_offered_and_made_again(make_recorder, tmp_path: Path) -> None:
+    recorder, told = make_recorder(dataset=tmp_path / 'dataset')
+    recorder.start('push')
+    offer(recorder, 3)
+    recorder.save()
+    journal = Path(recorder.report().journal)
+    recorder.give_up()
+    assert f'{journal} is not converted; to do it' in told['fail'][0]
+    again, told = make_recorder(dataset=tmp_path / 'dataset')
+    assert again.report().unfinished == [journal]
+    assert again.recover() == f'recovering {journal.name}'
+    settle(again)
+    assert 'no episode was made of' in told['fail'][0]
+    last, told = make_recorder(dataset=tmp_path / 'dataset')
+    assert (last.report().unfinished, told['warn']) == ([], [])
+
+
 def test_what_cannot_be_recovered_is_told_and_listed_again(make_recorder, tmp_path: Path) -> None:
     partial = tmp_path / 'journals' / 'odd.partial'
     partial.mkdir(parents=True)
