@@ -44,6 +44,7 @@ class Chunk:
         opening_m: [T], absolute gripper opening.
         valid_until_ns: must not be started later.
         camera_age_ns, tactile_age_ns: how much older than `stamp_ns` the oldest image used is.
+        continues_others: of a policy that plans each chunk as the continuation of the running one.
     """
 
     chunk_id: int
@@ -60,6 +61,7 @@ class Chunk:
     valid_until_ns: int
     camera_age_ns: int = 0
     tactile_age_ns: int = 0
+    continues_others: bool = False
 
     @property
     def horizon(self) -> int:
@@ -186,6 +188,7 @@ def build_chunk(
     valid_until_ns: int,
     camera_age_ns: int = 0,
     tactile_age_ns: int = 0,
+    continues_others: bool = False,
 ) -> Chunk:
     """Make a chunk of the flat fields of an ActionChunk message.
 
@@ -218,6 +221,7 @@ def build_chunk(
         valid_until_ns=valid_until_ns,
         camera_age_ns=camera_age_ns,
         tactile_age_ns=tactile_age_ns,
+        continues_others=continues_others,
     )
     _check_anchor(chunk)
     return chunk

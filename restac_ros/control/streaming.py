@@ -48,6 +48,32 @@ class StreamerConfig:
     motionless_m: float = 0.02
     motionless_rad: float = 0.1
 
+    def check(self, chunk: Chunk) -> None:
+        """Compare a chunk with the contract and with how chunks are to follow each other.
+
+        Raises:
+            ChunkError: what differs, found and expected.
+        """
+        self.rules.check(chunk)
+        if chunk.continues_others and self.continuity.mode == 'temporal_ensembling':
+            raise ChunkError(
+                f'chunk {chunk.chunk_id} is planned to continue the one before, and continuity is '
+                "'temporal_ensembling', which would average the two: set the streamer's continuity to "
+                "receding_horizon, or the policy's chunking"
+            )
+
+
+class ChunkUse(NamedTuple):
+    """Which chunk is executed, since when; stamps are 0 while none is.
+
+    joined_ns: time from which on it is asked; targets due earlier were the older chunk's.
+    """
+
+    since_ns: int = 0
+    moving: bool = False
+    chunk_stamp_ns: int = 0
+    joined_ns: int = 0
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -99,6 +125,13 @@ class Streamer:
     def phase(self) -> Phase:
         return self.supervision.phase
 
+    @property
+    def use(self) -> ChunkUse:
+        """Which chunk is executed as of the last tick."""
+        if self.phase is not Phase.MOVING or self.plan is None:
+            return ChunkUse(self.now_ns)
+        return ChunkUse(self.now_ns, True, self.plan.newest.stamp_ns, self.plan.joined_ns)
+
 
 def report(state: Streamer, fault: Fault, detail: str) -> Streamer:
     """Take note of a fault found outside; the next tick acts on it."""
@@ -124,7 +157,7 @@ def resume(state: Streamer, now_ns: int) -> tuple[Streamer, str | None]:
 def offer(config: StreamerConfig, state: Streamer, chunk: Chunk, now_ns: int) -> tuple[Streamer, str | None]:
     """Take a chunk up. Returns the state and, if the chunk is not executed, why."""
     try:
-        config.rules.check(chunk)
+        config.check(chunk)
     except ChunkError as error:
         return report(state, Fault.MODEL, str(error)), str(error)
     refusal = config.rules.untimely(chunk, now_ns, state.last)

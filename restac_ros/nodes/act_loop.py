@@ -110,8 +110,12 @@ class ActLoop:
         begun_ns: int,
     ) -> None:
         place, touch = self._place, reading.touch if reading else None
+        continuation = None
+        if place.continuity:
+            surprised = trigger is ReplanTrigger.GATE
+            continuation = place.continuity.next(frame.time_ns, frame.state, surprised)
         with place.latencies.timed('act') as timing:
-            chunk = place.policy.act(prefix, touch, frame.state)
+            chunk = place.policy.act(prefix, touch, frame.state, continuation=continuation)
         planned = PlannedChunk(
             chunk=chunk,
             chunk_id=place.counts.chunks,

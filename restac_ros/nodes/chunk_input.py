@@ -30,6 +30,7 @@ def chunk_of(message: ActionChunk) -> Chunk:
         valid_until_ns=_nanoseconds(message.valid_until),
         camera_age_ns=message.prefix_age_ns,
         tactile_age_ns=message.tactile_age_ns,
+        continues_others=message.chunking != ActionChunk.CHUNKING_RECEDING_HORIZON,
     )
 
 

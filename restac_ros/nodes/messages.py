@@ -26,6 +26,11 @@ _RECORDER_STATES = {
     'saving': RecorderStatus.STATE_SAVING,
     'error': RecorderStatus.STATE_ERROR,
 }
+_CHUNKINGS = {
+    'receding_horizon': ActionChunk.CHUNKING_RECEDING_HORIZON,
+    'rtc_guided': ActionChunk.CHUNKING_RTC_GUIDED,
+    'rtc_trained': ActionChunk.CHUNKING_RTC_TRAINED,
+}
 _TO_QUATERNION = {'rpy': quaternion.from_rpy, 'rotvec': quaternion.from_rotvec}
 
 
@@ -54,6 +59,9 @@ def chunk_message(contract: Contract, planned: 'PlannedChunk') -> ActionChunk:
     message.prefix_age_ns = planned.prefix_age_ns
     message.tactile_age_ns = planned.tactile_age_ns or 0
     message.inference_ns = planned.inference_ns
+    message.chunking = _CHUNKINGS[chunk.chunking]
+    message.continues = chunk.continued_delay_steps is not None
+    message.continued_delay_steps = chunk.continued_delay_steps or 0
     return message
 
 

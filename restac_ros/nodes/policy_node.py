@@ -4,13 +4,18 @@ import gc
 import time
 
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.control.chunk import ChunkError
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.msg import ActionChunk, GateState
+from restac_ros.msg import ActionChunk, ChunkUse, GateState
+from restac_ros.nodes.chunk_continuity import ChunkContinuity
+from restac_ros.nodes.chunk_input import chunk_of
+from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_of
 from restac_ros.nodes.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
 from restac_ros.nodes.holding import Reasons
@@ -34,6 +39,7 @@ from restac_ros.nodes.runtime_products import (
 )
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.nodes.summary_file import latency_summary, streams_summary
+from restac_ros.policy.continuing import ChunkingChoice
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStatsError
 from restac_ros.policy.policy import Policy
@@ -67,6 +73,8 @@ class PolicyNode(ManagedNode):
         self._streams: Subscriptions | None = None
         self._frames: LiveFrames | None = None
         self._runtime: PolicyRuntime | None = None
+        self._continuity: ChunkContinuity | None = None
+        self._uses: Subscription | None = None
         self._stream_diagnostics: StreamDiagnostics | None = None
         self._timer: Timer | None = None
         self._failure = ''
@@ -98,8 +106,16 @@ class PolicyNode(ManagedNode):
         frozen_ns = round(self.parameters.max_frozen_ms * 1e6)
         self._frames = LiveFrames(contract, self.now_ns, self._take_polled, frozen_ns)
         outputs = Outputs(self._publish_chunk, self._publish_touch, self._note_reasons, self._note_failure)
+        self._continuity = self._make_continuity()
         place = Workplace(
-            self._policy, self._frames, self._settings, self.now_ns, outputs, self._latencies, self._counts
+            self._policy,
+            self._frames,
+            self._settings,
+            self.now_ns,
+            outputs,
+            self._latencies,
+            self._counts,
+            self._continuity,
         )
         self._runtime = PolicyRuntime(place)
         self._streams = Subscriptions(self, contract, self._frames.push, self._complaints)
@@ -115,6 +131,9 @@ class PolicyNode(ManagedNode):
             self._runtime = None
         if self._streams:
             self._streams.destroy()
+        if self._uses:
+            self.destroy_subscription(self._uses)
+            self._uses = None
 
     def cleanup(self) -> None:
         self._policy = None
@@ -123,6 +142,7 @@ class PolicyNode(ManagedNode):
         return {
             'streams': streams_summary(self._streams.tallies) if self._streams else {},
             **self._counts.summary(),
+            **(self._continuity.summary() if self._continuity else {}),
             'latency_ms': latency_summary(self._latencies),
         }
 
@@ -136,6 +156,8 @@ class PolicyNode(ManagedNode):
         streams = self._stream_diagnostics.statuses(self._streams.tallies, ages, reasons, time.monotonic_ns())
         held = '; '.join(complaint.text for complaint in self._reasons.values())
         counted = {name: str(getattr(self._counts, name)) for name in ('chunks', 'triggered', 'held')}
+        if self._continuity:
+            counted |= {name: str(value) for name, value in self._continuity.summary().items()}
         planning = Status('planning', 'error' if held else 'ok', held or 'publishing chunks', counted)
         return [planning, *streams, *latency_statuses(self._latencies)]
 
@@ -153,8 +175,23 @@ class PolicyNode(ManagedNode):
             dtype=None if parameters.dtype == 'checkpoint' else parameters.dtype,
             num_steps=parameters.flow_steps,
             seed=parameters.seed,
+            chunking=ChunkingChoice(parameters.chunking, parameters.rtc_max_guidance),
             compile_cache=parameters.compile_cache,
         )
+
+    def _make_continuity(self) -> ChunkContinuity | None:
+        """For real-time chunking: what is published and what is executed of it, from now on."""
+        parameters = self.parameters
+        if parameters.chunking == 'receding_horizon':
+            return None
+        continuity = ChunkContinuity(self._policy.continuing, parameters.continuity_rules())
+        self._uses = self.create_subscription(
+            ChunkUse,
+            parameters.rtc_use_topic,
+            lambda message: continuity.taken_up(chunk_use_of(message)),
+            CHUNK_USE_QOS,
+        )
+        return continuity
 
     def _take_polled(self) -> None:
         if self._streams:
@@ -163,7 +200,15 @@ class PolicyNode(ManagedNode):
     # Called from the workers' threads.
 
     def _publish_chunk(self, planned: PlannedChunk) -> None:
-        self._chunks.publish(chunk_message(self._policy.contract, planned))
+        message = chunk_message(self._policy.contract, planned)
+        if self._continuity:
+            try:
+                self._continuity.published(chunk_of(message))
+            except ChunkError as error:
+                raise PolicyError(
+                    f'{error}: nothing could continue it, and the streamer would refuse it'
+                ) from error
+        self._chunks.publish(message)
 
     def _publish_touch(self, reading: TouchReading) -> None:
         frame_id, touch = self._policy.tactile_stream, reading.touch

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from restac_ros.nodes.chunk_continuity import ContinuityRules
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
 from restac_ros.nodes.runtime_products import RuntimeSettings
 from restac_ros.nodes.surprise import SurpriseRule
@@ -28,6 +29,13 @@ class PolicyParameters(NodeParameters):
     max_prefix_age_ms: Milliseconds = Field(description='oldest image behind a chunk; 0: derived')
     max_touch_age_ms: Milliseconds = Field(description='oldest tactile frame behind a chunk; 0: derived')
     max_frozen_ms: Milliseconds = Field(description='longest that an image may repeat; 0: not watched')
+    chunking: Literal['receding_horizon', 'rtc_guided', 'rtc_trained'] = Field(
+        description='how chunks follow each other'
+    )
+    rtc_max_guidance: float = Field(gt=0, le=100, description='bound on the guidance of rtc_guided (beta)')
+    rtc_overlap_steps: int = Field(ge=1, le=1000, description='steps bound to the running chunk at most')
+    rtc_initial_delay_steps: int = Field(ge=0, le=1000, description='delay taken until one has been seen')
+    rtc_use_topic: str = Field(min_length=1, description='ChunkUse of the streamer')
     niceness: int = Field(ge=0, le=19, description="nice value of the network's threads")
     compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')
 
@@ -50,3 +58,7 @@ class PolicyParameters(NodeParameters):
             max_prefix_age_ns=round(self.max_prefix_age_ms * 1e6) or None,
             max_touch_age_ns=round(self.max_touch_age_ms * 1e6) or None,
         )
+
+    def continuity_rules(self) -> ContinuityRules:
+        """How chunks are tied to the running one, with real-time chunking."""
+        return ContinuityRules(self.rtc_overlap_steps, self.rtc_initial_delay_steps)

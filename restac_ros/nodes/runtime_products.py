@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from restac_ros.framing.frame import Frame
+from restac_ros.nodes.chunk_continuity import ChunkContinuity
 from restac_ros.nodes.holding import Reasons
 from restac_ros.nodes.latency import Latencies
 from restac_ros.nodes.live_frames import LiveFrames
@@ -31,7 +32,7 @@ STAGES = (
     'camera_to_chunk',  # capture of the oldest image used to its chunk's publication
 )
 RECENT_GATES = 4096
-GATE_PERCENTILES = (50, 80, 90)
+GATE_PERCENTILES = (10, 40, 60, 90)
 
 
 class ReplanTrigger(IntEnum):
@@ -169,6 +170,7 @@ class Workplace:
     outputs: Outputs
     latencies: Latencies
     counts: RunCounts
+    continuity: ChunkContinuity | None = None  # None: every chunk is planned freely
 
     def timed_frame(self, stage: str, streams: list[str]) -> Frame:
         """The frame of now, of these streams."""

@@ -23,10 +23,12 @@ from restac_ros.control import streaming
 from restac_ros.control.chunk import ChunkError
 from restac_ros.control.limits import LimitError
 from restac_ros.control.pose import Pose
-from restac_ros.control.streaming import Streamer, StreamerConfig
+from restac_ros.control.streaming import ChunkUse, Streamer, StreamerConfig
 from restac_ros.control.supervisor import Fault, Phase, Supervision
 from restac_ros.msg import ActionChunk
+from restac_ros.msg import ChunkUse as ChunkUseMessage
 from restac_ros.nodes.chunk_input import chunk_of
+from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, latency_statuses
 from restac_ros.nodes.gripper_output import GripperOutput, check_gripper_type, make_gripper
@@ -60,10 +62,11 @@ class StreamerNode(ManagedNode):
         self._complaints = Complaints(logger.warning, logger.info)
         self._latencies = Latencies(*STAGES)
         self._config: StreamerConfig | None = None
-        self._streamer = Streamer()
+        self._streamer, self._use = Streamer(), ChunkUse()
         self._frame_id = ''
         self._target: Publisher | None = None
         self._chunks: Subscription | None = None
+        self._uses = self.create_publisher(ChunkUseMessage, '~/chunk_use', CHUNK_USE_QOS)
         self._surroundings: Surroundings | None = None
         self._gripper: GripperOutput | None = None
         self._watching: Timer | None = None
@@ -92,6 +95,7 @@ class StreamerNode(ManagedNode):
         self._complaints.forget()
         # The state starts anew, too: at the measured pose, as the arm may have been moved.
         self._latencies, self._streamer, self._last_tick_ns = Latencies(*STAGES), Streamer(), None
+        self._use = ChunkUse()
         self._target = self.create_publisher(PoseStamped, parameters.target_topic, TARGET_QOS)
         self._surroundings = Surroundings(self, parameters, self._target)
         self._gripper = make_gripper(self, parameters)
@@ -188,6 +192,10 @@ class StreamerNode(ManagedNode):
             self._target.publish(self._message(point.pose, now_ns))
             if self._gripper and point.opening_m is not None and self._streamer.phase is Phase.MOVING:
                 self._gripper.command(point.opening_m, begun_ns)
+        use = self._streamer.use
+        if use[1:] != self._use[1:]:  # all but the time
+            self._use = use
+            self._uses.publish(chunk_use_message(use, self._frame_id))
         if self._last_tick_ns is not None:
             period_ns = round(1e9 / self.parameters.rate_hz)
             self._latencies.add('jitter', abs(begun_ns - self._last_tick_ns - period_ns))

@@ -67,9 +67,11 @@ class ScriptedPolicy:
             stamp_ns=stamp_ns, gate=float(image.mean()) / 255, saturated=False, prefix=prefix
         )
 
-    def act(self, prefix: object, touch: object, state: np.ndarray) -> SimpleNamespace:
+    def act(
+        self, prefix: object, touch: object, state: np.ndarray, continuation: object = None
+    ) -> SimpleNamespace:
         self._raise('act')
-        return SimpleNamespace(prefix=prefix, touch=touch, state=state)
+        return SimpleNamespace(prefix=prefix, touch=touch, state=state, continuation=continuation)
 
     def _raise(self, call: str) -> None:
         if call in self.errors:
@@ -365,4 +367,3 @@ def test_the_prefix_may_be_used_until_the_next_one_is_due(make_rig: Callable[...
     assert prefixes.unfit(ready, ready.prefix.stamp_ns + limit_ns) == {}
     late = prefixes.unfit(ready, ready.prefix.stamp_ns + limit_ns + 1)
     assert late['prefix'].kind == 'stale'
-
