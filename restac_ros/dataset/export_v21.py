@@ -27,6 +27,7 @@ VERSION = 'v2.1'
 CHUNK_EPISODES = 1000
 DATA_PATH = 'data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet'
 VIDEO_PATH = 'videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4'
+NEEDED_FACTS = ('total_episodes', 'features', 'data_path', 'video_path')
 EPISODE_FACTS = ('episode_index', 'tasks', 'length')
 STATISTICS = ('min', 'max', 'mean', 'std', 'count')
 NOT_IN_V21 = ('data_files_size_in_mb', 'video_files_size_in_mb')
@@ -65,6 +66,8 @@ def _checked_info(source: Path) -> dict[str, Any]:
     info = read_info(source)
     if (version := info.get('codebase_version')) != CODEBASE_VERSION:
         raise DatasetError(f'{source} is LeRobot {version}; {VERSION} is made of {CODEBASE_VERSION}.')
+    if missing := [key for key in NEEDED_FACTS if key not in info]:
+        raise DatasetError(f'{source}/meta/info.json lacks {", ".join(missing)}. Restore it from a copy.')
     if not info['total_episodes']:
         raise DatasetError(f'{source} holds no episode. Convert a recording into it first.')
     return info
@@ -107,10 +110,11 @@ class _Export:
             origin = self._video_source(key, row)
             if self.sharing[origin] == 1:
                 _link(origin, video)
+                frames = frame_count(origin)
             else:
                 begin_s, end_s = (row[f'videos/{key}/{end}_timestamp'] for end in ('from', 'to'))
-                cut_video(origin, video, begin_s, end_s)
-            if (frames := frame_count(video)) != row['length']:
+                frames = cut_video(origin, video, begin_s, end_s)
+            if frames != row['length']:
                 raise DatasetError(f'{origin}: {frames} frames of episode {index}, which has '
                                    f'{row["length"]} rows. `restac-ros repair` mends data sets.')
 
@@ -151,7 +155,7 @@ class _Export:
         path = self.source / self.info['data_path'].format(
             chunk_index=row['data/chunk_index'], file_index=row['data/file_index'])
         if self._table is None or self._table[0] != path:
-            self._table = path, pq.read_table(path)
+            self._table = path, _read_table(path)
         table = self._table[1]
         rows = table.filter(pc.equal(table['episode_index'], row['episode_index']))
         if rows.num_rows != row['length']:
@@ -163,6 +167,13 @@ class _Export:
     def _video_source(self, key: str, row: dict[str, Any]) -> Path:
         chunk, file = (row[f'videos/{key}/{kind}_index'] for kind in ('chunk', 'file'))
         return self.source / self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except pa.ArrowException as error:
+        raise DatasetError(f'{path} cannot be read: {error}. `restac-ros repair` mends data sets.') from error
 
 
 def _as_sequences(about: Any) -> Any:

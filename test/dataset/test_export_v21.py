@@ -211,6 +211,22 @@ def test_a_video_of_another_length_is_found(source: Path, tmp_path: Path) -> Non
         export_v21(tmp_path / 'demos', tmp_path / 'old')
 
 
+@pytest.mark.parametrize(('pattern', 'named'), [
+    (f'videos/{MAIN}/*/*.mp4', 'is no video that can be read'),
+    ('data/*/*.parquet', 'cannot be read: .*repair'),
+    ('meta/tasks.parquet', 'cannot be read: '),
+    ('meta/info.json', 'lacks total_episodes, features'),
+])
+def test_a_damaged_file_is_named(source: Path, tmp_path: Path, pattern: str, named: str) -> None:
+    shutil.copytree(source, tmp_path / 'demos')
+    file = max(tmp_path.glob(f'demos/{pattern}'))
+    file.write_bytes(b'{"codebase_version": "v3.0"}' if file.suffix == '.json' else b'nothing')
+    with pytest.raises(DatasetError, match=named) as caught:
+        export_v21(tmp_path / 'demos', tmp_path / 'old')
+    assert str(file.relative_to(tmp_path)) in str(caught.value)
+    assert not (tmp_path / 'old').exists()
+
+
 def test_info_describes_an_export(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_info(exported)
     out = capsys.readouterr().out

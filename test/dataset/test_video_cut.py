@@ -52,7 +52,7 @@ def test_each_part_of_a_joined_video_is_what_was_joined(name: str, tmp_path: Pat
     begin = 0
     for number, (part, length) in enumerate(zip(parts, LENGTHS, strict=True)):
         cut = tmp_path / f'cut{number}.mp4'
-        cut_video(tmp_path / 'joined.mp4', cut, begin / FPS, (begin + length) / FPS)
+        assert cut_video(tmp_path / 'joined.mp4', cut, begin / FPS, (begin + length) / FPS) == length
         assert frame_count(cut) == length
         times_s, pixels = decoded(cut)
         assert pixels == decoded(part)[1]
@@ -65,3 +65,6 @@ def test_a_part_that_begins_between_key_frames_is_refused(tmp_path: Path) -> Non
     encode(tmp_path / 'video.mp4', 'libx264', {'g': '10', 'sc_threshold': '0'}, frames)
     with pytest.raises(DatasetError, match=r'the frame at 0\.200 s is no key frame'):
         cut_video(tmp_path / 'video.mp4', tmp_path / 'cut.mp4', 3 / FPS, 1)
+    (tmp_path / 'none.mp4').write_bytes(b'nothing')
+    with pytest.raises(DatasetError, match=r'none\.mp4 cannot be cut'):
+        cut_video(tmp_path / 'none.mp4', tmp_path / 'cut.mp4', 0, 1)
