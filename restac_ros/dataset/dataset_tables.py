@@ -54,7 +54,7 @@ def task_rows(root: Path) -> dict[int, str]:
         rows = pq.read_table(path).to_pylist()
         return {row.pop('task_index'): next(iter(row.values())) for row in rows}
     except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
-        raise DatasetError(f'{path} cannot be read: {error}. Restore it from a copy.') from error
+        raise DatasetError(f'{path} cannot be read: {error}. Mend it: `restac-ros repair`.') from error
 
 
 def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
@@ -67,5 +67,5 @@ def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, 
             if rows and 'episode_index' not in rows[0]:
                 raise KeyError('episode_index')
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise DatasetError(f'{path} cannot be read: {error}. Restore it from a copy.') from error
+            raise DatasetError(f'{path} cannot be read: {error}. Mend it: `restac-ros repair`.') from error
         yield from rows

@@ -86,7 +86,8 @@ def open_dataset(root: Path, episodes: list[int] | None = None) -> LeRobotDatase
     try:
         return LeRobotDataset(repo_id(root), root, episodes=episodes, video_backend=decoder_backend())
     except Exception as error:  # pyarrow, datasets and LeRobot each raise types of their own
-        raise DatasetError(f'{root} cannot be read by LeRobot: {type(error).__name__}: {error}') from error
+        raise DatasetError(f'{root} cannot be read by LeRobot: {type(error).__name__}: {error}. What is '
+                           'broken in it, `restac-ros repair` says.') from error
 
 
 def repo_id(root: Path) -> str:
