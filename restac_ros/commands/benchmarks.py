@@ -84,6 +84,43 @@ class RuntimeBench:
 
 
 @dataclass(frozen=True)
+class FaultsBench:
+    """Every fault, rehearsed: streams, chunks, people and processes go wrong one at a time.
+
+    Takes about two minutes and no robot: it is refused where anybody else publishes the streams.
+    """
+
+    checkpoint: Path = Path('runs/checkpoints/tiny')
+    """Policy to run."""
+    contract: Path | None = None
+    """Its robot facts; default: the installed ones."""
+    bag: Path | None = None
+    """Whose images to play, again and again; default: test patterns."""
+    cases: tuple[str, ...] = ('',)
+    """Names of faults, or parts of them; default: all."""
+    params: Path | None = None
+    """ROS parameter file for the nodes, such as a streamer's own limits."""
+    directory: Path | None = None
+    """Where to keep the session logs and what the nodes say; default: nowhere."""
+    json: Path | None = None
+    """Also write the outcomes here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when a fault was not borne as it must be."""
+        from restac_ros.bench.faults import main
+
+        return main(
+            absolute(self.checkpoint),
+            contract=absolute(self.contract),
+            bag=absolute(self.bag),
+            cases=self.cases,
+            params=absolute(self.params),
+            directory=absolute(self.directory),
+            json_file=self.json,
+        )
+
+
+@dataclass(frozen=True)
 class RecordBench:
     """Losses, CPU, memory and disk of the recorder, with a source at full rate: what is recorded is removed.
 
@@ -174,6 +211,39 @@ class CrashBench:
         return main(wish, absolute(self.directory), self.json)
 
 
+@dataclass(frozen=True)
+class FuzzBench:
+    """Damaged bags and journals: each must be read as it was, told to be damaged, or refused.
+
+    Never may reading hang, crash or give something else in silence. 1000 cases take a minute or two.
+    """
+
+    cases: int = 1000
+    """How many."""
+    seed: int = 0
+    """Of the damages."""
+    case: int | None = None
+    """Run this one again, instead."""
+    workers: int = 2
+    """Processes that read."""
+    contract: Path | None = None
+    """Streams of the bags; default: the installed contract."""
+    directory: Path = Path('runs')
+    """Where bags are put; failed ones stay in fuzz-failures."""
+    json: Path | None = None
+    """Also write the cases here."""
+
+    def run(self) -> int:
+        """Exit status: 1 when a case failed."""
+        from restac_ros.bench.fuzz import FuzzWish, main
+
+        one = self.case is not None
+        wish = FuzzWish(
+            1 if one else self.cases, self.seed, self.case or 0, self.workers, absolute(self.contract)
+        )
+        return main(wish, absolute(self.directory), self.json)
+
+
 def size_px(text: str) -> tuple[int, int]:
     """Width and height from a text like 640x480; GraphError for others."""
     match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)
@@ -190,9 +260,11 @@ class Bench:
         Annotated[NodeBench, subcommand('node')]
         | Annotated[ModelBench, subcommand('model')]
         | Annotated[RuntimeBench, subcommand('runtime')]
+        | Annotated[FaultsBench, subcommand('faults')]
         | Annotated[RecordBench, subcommand('record')]
         | Annotated[ConvertBench, subcommand('convert')]
         | Annotated[CrashBench, subcommand('crash')]
+        | Annotated[FuzzBench, subcommand('fuzz')]
     )
 
     def run(self) -> int:

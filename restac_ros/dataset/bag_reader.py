@@ -89,7 +89,12 @@ def open_bag(path: Path | str) -> Bag:
     if missing := [file.name for file in files if not file.is_file()]:
         raise BagError(f'{path}: metadata.yaml names {", ".join(missing)}, absent there. Bring them back, '
                        'or remove metadata.yaml to read what is there.')
-    return Bag(path, [_open_file(file) for file in files], notes)
+    bag = Bag(path, [_open_file(file) for file in files], notes)
+    announced, found = description.get('message_count'), sum(topic.count for topic in bag.topics.values())
+    is_all_cdr = not any(file.foreign_topics for file in bag.files)
+    if is_all_cdr and isinstance(announced, int) and announced != found:
+        bag.notes.append(f'metadata.yaml announces {announced} messages, {found} can be found')
+    return bag
 
 
 def _read_description(path: Path) -> tuple[dict, list[str]]:

@@ -16,6 +16,7 @@ from mcap.writer import CompressionType, Writer
 
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.rosbag2_layout import NO_QOS, describe_type, finish_bag, sync_directory
+from restac_ros.dataset.sealed_notes import sealed
 
 PARTIAL = '.partial'
 NOTES = 'restac_ros'                   # the MCAP metadata record with what a recording says about itself
@@ -69,7 +70,7 @@ class BagWriter:
             JournalError: the disk refuses.
         """
         with self._guarded():
-            self._writer.add_metadata(NOTES, values)
+            self._writer.add_metadata(NOTES, sealed(NOTES, values))
             self._bring_to_disk()
 
     def declare(self, topic: str, kind: str) -> int:
@@ -130,7 +131,7 @@ class BagWriter:
         """
         with self._guarded():
             self._writer.flush()
-            self._writer.add_metadata(NOTES, notes)
+            self._writer.add_metadata(NOTES, sealed(NOTES, notes))
             self._writer.finish()
             self._file.flush()
             os.fsync(self._file.fileno())

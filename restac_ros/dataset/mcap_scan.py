@@ -21,6 +21,7 @@ from mcap.stream_reader import get_chunk_data_stream
 from mcap.writer import MCAP0_MAGIC
 
 from restac_ros.dataset.errors import BagError
+from restac_ros.dataset.sealed_notes import is_intact
 
 MAX_CHUNK_BYTES = 512 * 2**20      # beyond any driver's message; a corrupt length must not fill the memory
 MAX_METADATA_BYTES = 16 * 2**20
@@ -30,7 +31,7 @@ RECORD_HEAD = struct.Struct('<BQ')           # opcode, length
 CHUNK_HEAD = struct.Struct('<QQQII')         # start, end, uncompressed size, CRC-32, length of compression
 MESSAGE_HEAD = struct.Struct('<HIQQ')        # channel, sequence, log time, publish time
 INDEX_HEAD = struct.Struct('<HI')            # channel, bytes of the index
-STATISTICS_HEAD = struct.Struct('<Q')        # messages
+STATISTICS_HEAD = struct.Struct('<QHIII')    # messages, schemas, channels, attachments, metadata records
 INDEX_ENTRY_BYTES = 16
 DATA_END_BYTES = 4
 
@@ -154,6 +155,7 @@ class _Walker:
         self.path = path
         self.size = path.stat().st_size
         self.index = Index(end=len(MCAP0_MAGIC))
+        self._doubts: list[str] = []        # damages that do not end the walk
 
     def walk(self) -> Index:
         with self.path.open('rb') as file:
@@ -162,16 +164,19 @@ class _Walker:
                 raise BagError(f'{self.path} is empty: the recording stopped before its first message.')
             if magic != MCAP0_MAGIC:
                 raise BagError(f'{self.path} is not an MCAP file: it begins with {magic!r}.')
-            announced = None
+            announced: tuple[int, int] | None = None
             try:
                 self._data_section(file)
-                announced = self._announced_messages(file)
+                announced = self._announced(file)
             except Damage as damage:
                 self._salvage(file, damage)
             self._learn_unindexed(file)
-        found = sum(span.counts.total() for span in self.index.spans)
-        if announced not in (None, found) and not self.index.damage:
-            self.index.damage = f'{found} of {announced} messages can be found'
+        found = (sum(span.counts.total() for span in self.index.spans), len(self.index.metadata_records))
+        if announced not in (None, found):
+            whats = zip(found, announced, ('messages', 'notes'), strict=True)
+            self._doubts += [f'{n} of {all_} {what} can be found' for n, all_, what in whats if n != all_]
+        if self._doubts and not self.index.damage:
+            self.index.damage = '; '.join(self._doubts)
         return self.index
 
     def _data_section(self, file: BinaryIO) -> None:
@@ -185,8 +190,8 @@ class _Walker:
             self.index.end = record.offset + record.length
         raise Damage(self.size, 'the recording was never closed: it ends')
 
-    def _announced_messages(self, file: BinaryIO) -> int | None:
-        """How many messages a closed file claims to hold; None if it has no statistics."""
+    def _announced(self, file: BinaryIO) -> tuple[int, int] | None:
+        """How many messages and metadata records a closed file claims; None if it has no statistics."""
         file.seek(-len(MCAP0_MAGIC), 2)
         if file.read() != MCAP0_MAGIC:
             raise Damage(self.size, 'the end of the file is missing')
@@ -194,7 +199,8 @@ class _Walker:
         for record in walk_records(file, self.index.end, self.size - len(MCAP0_MAGIC)):
             if record.opcode == Opcode.STATISTICS and record.length >= STATISTICS_HEAD.size:
                 file.seek(record.offset)
-                (announced,) = STATISTICS_HEAD.unpack(file.read(STATISTICS_HEAD.size))
+                messages, *_, notes = STATISTICS_HEAD.unpack(file.read(STATISTICS_HEAD.size))
+                announced = messages, notes
         return announced
 
     def _take(self, file: BinaryIO, record: Record) -> None:
@@ -212,7 +218,10 @@ class _Walker:
                 _declare(index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
             case Opcode.METADATA:
                 found = _parse(Metadata, _read(file, record, MAX_METADATA_BYTES), record.offset)
-                index.metadata.setdefault(found.name, {}).update(found.metadata)
+                if is_intact(found.name, found.metadata):
+                    index.metadata.setdefault(found.name, {}).update(found.metadata)
+                else:
+                    self._doubts.append(f'the notes at byte {record.offset} are not as they were written')
                 index.metadata_records.append((found.name, record.offset - RECORD_HEAD.size,
                                                record.length + RECORD_HEAD.size))
 

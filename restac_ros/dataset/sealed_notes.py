@@ -1,0 +1,22 @@
+"""A checksum for notes: of all that an MCAP file holds, only its metadata records have none of their own."""
+
+import json
+import zlib
+from collections.abc import Mapping
+
+SEAL = 'crc32'
+
+
+def sealed(name: str, values: Mapping[str, str]) -> dict[str, str]:
+    """The values of a metadata record with their checksum, over its name, too."""
+    return {**values, SEAL: _checksum(name, values)}
+
+
+def is_intact(name: str, values: Mapping[str, str]) -> bool:
+    """Whether the values are those that were sealed; those of other recorders, never sealed, are believed."""
+    unsealed = {key: value for key, value in values.items() if key != SEAL}
+    return SEAL not in values or values[SEAL] == _checksum(name, unsealed)
+
+
+def _checksum(name: str, values: Mapping[str, str]) -> str:
+    return f'{zlib.crc32(json.dumps([name, sorted(values.items())]).encode()):08x}'
