@@ -22,6 +22,7 @@ from restac_ros.dataset.errors import DatasetError
 Codec = Literal['h264', 'hevc', 'av1']
 
 # By codec, LeRobot's settings (RGBEncoderConfig). A group of pictures is short, as training reads at random.
+# x264's slower presets look ahead (macroblock tree), and then not every run gives the same bytes.
 _SETTINGS: dict[str, dict[str, Any]] = {
     'h264': {'vcodec': 'h264', 'g': 1, 'preset': 'ultrafast', 'fast_decode': 1},
     # x265 counts the machine's cores unless it is told how many threads to take.

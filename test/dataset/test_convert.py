@@ -182,7 +182,9 @@ def test_the_same_recording_gives_the_same_bytes(
 ) -> None:
     convert_episode(bag_path, contract, tmp_path / 'again', TASK, start_ns=START_NS)
     again, before = state_of(tmp_path / 'again'), state_of(converted[0])
-    for name in ('data/chunk-000/file-000.parquet', 'meta/episodes/chunk-000/file-000.parquet'):
+    videos = [name for name in again if name.endswith('.mp4')]
+    assert len(videos) == len(CAMERAS)
+    for name in ('data/chunk-000/file-000.parquet', 'meta/episodes/chunk-000/file-000.parquet', *videos):
         assert again[name] == before[name], name
 
 
