@@ -19,7 +19,20 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'control': ({'contract'}, {'numpy', 'scipy'}),
     'dataset': (
         {'contract', 'framing'},
-        {'av', 'lerobot', 'matplotlib', 'mcap', 'numpy', 'PIL', 'pyarrow', 'rosbags', 'yaml', 'torch'},
+        {
+            'av',
+            'cv2',
+            'datasets',
+            'lerobot',
+            'matplotlib',
+            'mcap',
+            'numpy',
+            'PIL',
+            'pyarrow',
+            'rosbags',
+            'torch',
+            'yaml',
+        },
     ),
     'training': (
         {'contract', 'dataset', 'model', 'policy'},
@@ -50,7 +63,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     'bench': (
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph', 'supervise'},
-        {'flax', 'jax', 'numpy', 'psutil', 'rich'},
+        {'flax', 'jax', 'numpy', 'psutil', 'rich', 'yaml'},
     ),
     'graph': ({'contract'}, set()),
     'supervise': ({'graph'}, {'rich'}),
