@@ -28,7 +28,7 @@ def examine_video(path: Path, fps: int) -> Video:
             times_s = np.sort(np.array(whole, np.float64)) * float(stream.time_base)
     except FileNotFoundError:
         return Video(0, 'is missing')
-    except (av.error.FFmpegError, IndexError) as error:
+    except (av.error.FFmpegError, IndexError, UnicodeDecodeError) as error:
         return Video(0, f'cannot be opened ({error})')
     off = np.abs(times_s - np.arange(len(times_s)) / fps) > TOLERANCE_S
     on_grid = int(np.argmax(off)) if off.any() else len(times_s)

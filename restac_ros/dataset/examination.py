@@ -15,6 +15,9 @@ from restac_ros.dataset.dataset_files import ABOUT, read_info
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.leftovers import find_leftovers
 
+ABOUT_COLUMNS = ('episode_index', 'tasks', 'length', 'dataset_from_index', 'dataset_to_index',
+                 'data/chunk_index', 'data/file_index')
+WINDOW = ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp')
 INFO_KEYS = ('codebase_version', 'fps', 'features', 'total_episodes', 'total_frames', 'data_path')
 
 
@@ -38,6 +41,8 @@ class _Examination:
             raise DatasetError(f'{root} is of format {info["codebase_version"]}, not v3.0. Convert it with '
                                "LeRobot's own script first.")
         self.root, self.info = root, info
+        if self._video_keys() and not info.get('video_path'):
+            raise DatasetError(f'{root}: meta/info.json lacks video_path. Restore it from a copy.')
         self.damage = Damage(root, info)
         self.videos: dict[Path, Video] = {}
         self.reasons: dict[int, list[str]] = defaultdict(list)
@@ -60,16 +65,22 @@ class _Examination:
 
     def _read_abouts(self) -> dict[int, pa.Table]:
         """Rows of meta/episodes by the number of the episode."""
+        needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self._video_keys() for name in WINDOW)]
         found: dict[int, pa.Table] = {}
         for path in sorted((self.root / 'meta' / 'episodes').glob('*/*.parquet')):
             try:
                 table = pq.read_table(path)
+                if missing := [name for name in needed if name not in table.column_names]:
+                    raise KeyError(f'it lacks {", ".join(missing)}')
                 for position, number in enumerate(table['episode_index'].to_pylist()):
                     if number in found:
                         self.reasons[number].append('meta/episodes has two rows for it')
                     found[number] = table.slice(position, 1)
+                    if any(found[number][name].null_count for name in needed):
+                        self.reasons[number].append('its row in meta/episodes is incomplete')
+                        del found[number]
             except (pa.ArrowException, OSError, KeyError) as error:
-                self.broken_files[path.relative_to(self.root)] = str(error).splitlines()[0]
+                self.broken_files[path.relative_to(self.root)] = str(error.args[0]).splitlines()[0]
         return found
 
     def _read_rows(self) -> dict[int, Rows]:
@@ -180,8 +191,7 @@ class _Examination:
     def _window(self, key: str, about: pa.Table) -> tuple[Path, int, int]:
         """An episode's video file, its first frame in it and the number of its frames."""
         chunk, file, begin_s, end_s = (
-            about[f'videos/{key}/{name}'].to_pylist()[0]
-            for name in ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp'))
+            about[f'videos/{key}/{name}'].to_pylist()[0] for name in WINDOW)
         path = self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
         first = round(begin_s * self.info['fps'])
         return Path(path), first, round(end_s * self.info['fps']) - first

@@ -241,7 +241,11 @@ def _verify(staging: Path, damage: Damage) -> None:
     dataset = open_dataset(staging)
     for whole in damage.whole:
         for row in (whole.start, whole.start + whole.rows.count - 1):
-            item = dataset[row]
+            try:
+                item = dataset[row]
+            except (OSError, ValueError, RuntimeError, IndexError) as error:      # of three libraries
+                raise DatasetError(f'{damage.root} could not be mended, and is as it was: episode '
+                                   f'{whole.rows.number} cannot be decoded ({error})') from error
             if (item['episode_index'], item['index']) != (whole.number, row):
                 raise DatasetError(f'{damage.root} could not be mended, and is as it was: row {row} is read '
                                    f'back as row {item["index"]} of episode {item["episode_index"]}')

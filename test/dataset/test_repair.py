@@ -149,6 +149,11 @@ def temporary_files(root: Path) -> None:
         (root / folder / 'main_003.mp4').write_bytes(b'part')
 
 
+def episode_without_length(root: Path) -> None:
+    table = pq.read_table(root / EPISODES)
+    pq.write_table(with_column(table, 'length', [6, 7, None, 9]), root / EPISODES)
+
+
 def first_task_only(root: Path) -> None:
     pd.read_parquet(root / 'meta/tasks.parquet').iloc[:1].to_parquet(root / 'meta/tasks.parquet')
 
@@ -195,6 +200,7 @@ LEFT_OUT: dict[str, tuple[Callable[[Path], object], list[int], str]] = {
                  [3], 'its rows are not in data/'),
     'unknown episode': (lambda r: keep_rows(r, EPISODES, lambda t: t['episode_index'].to_numpy() != 2),
                         [2], 'meta/episodes does not know it'),
+    'incomplete about': (episode_without_length, [2], 'its row in meta/episodes is incomplete'),
     'cut video': (first_part_of_a_video, [2, 3], 'is cut off'),
     'frames of another': (lambda r: edit(r, EPISODES, **{
         f'videos__{CAMERA}__from_timestamp': lambda v: v - np.array([0, 0, 0.3, 0]),
