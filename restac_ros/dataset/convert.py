@@ -177,8 +177,8 @@ def _first(*values: int | None) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Convert one bag, skipping what the data set holds already; 0 when all its episodes are in.
 
-    Prints {"event": "progress" | "done" | "already" | "failed", ...} per line, one but the first per episode,
-    and {"event": "end"} when it has been through all of them.
+    Prints lines {"event": ..., ...}: "progress" again and again, "done", "already" or "failed" once for each
+    episode, and "end" when it has been through all of them.
     """
     parser = argparse.ArgumentParser(description='Append one recording to a LeRobot data set.')
     parser.add_argument('bag', type=Path, help='journal, bag directory, .mcap or .db3')

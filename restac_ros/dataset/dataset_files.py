@@ -58,11 +58,11 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
         DatasetError: every difference that forbids it, by name.
         ContractError: the data set's own contract is not valid.
     """
+    lines = meaning_differences(dataset_contract(root), contract)
     info = read_info(root)
     if (version := info.get('codebase_version')) != CODEBASE_VERSION:
         raise DatasetError(f'{root} is LeRobot {version}; episodes are appended to {CODEBASE_VERSION}. Use '
                            'another directory; `restac-ros export` makes v2.1 of it.')
-    lines = meaning_differences(dataset_contract(root), contract)
     if info['fps'] != contract.fps:
         lines.append(f'fps: {info["fps"]} != {contract.fps}')
     wanted = features_of(contract, streams)

@@ -360,12 +360,12 @@ def test_the_program_reports_in_lines_of_json(
     capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(journal_of(recording)), '--to', str(tmp_path / 'demos')]) == 0
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert events[0] == {'event': 'progress', 'done': 1, 'total': events[-2]['total']}
-    assert events[-2]['done'] == events[-2]['total'] == events[-1]['report']['rows']
-    assert events[-1]['event'] == 'done'
+    *progress, done, end = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert progress[0] == {'event': 'progress', 'done': 1, 'total': progress[-1]['total']}
+    assert progress[-1]['done'] == progress[-1]['total'] == done['report']['rows']
+    assert (done['event'], end) == ('done', {'event': 'end'})
     assert main([str(tmp_path / 'absent'), '--to', str(tmp_path / 'demos')]) == 1
-    [failed] = capsys.readouterr().out.splitlines()
+    [failed, _] = capsys.readouterr().out.splitlines()
     assert 'does not exist' in json.loads(failed)['error']
 
 

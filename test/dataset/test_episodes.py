@@ -20,7 +20,7 @@ from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.storage import BagMessage
 
 START_NS = 1_760_000_000_000_000_000
-LAST_WORDS = ('done', 'failed', 'already')
+LAST_WORDS = ('done', 'failed', 'already', 'end')
 BOOL, STRING, TOPIC = 'std_msgs/msg/Bool', 'std_msgs/msg/String', '/episode_marker'
 
 
