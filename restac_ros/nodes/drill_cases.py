@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from rclpy.time import Time
+
 from restac_ros.contract.schema import Contract
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill_stage import Stage, restamp
@@ -98,7 +100,8 @@ def _chunk_cases() -> list[Case]:
         return lambda stage, chunk: restamp(chunk, stage.now_ns() + by_ns)
 
     def backwards(stage: Stage, chunk: ActionChunk) -> None:
-        restamp(chunk, stage.newest_chunk_ns - MS)  # observed before one that is known already
+        restamp(chunk, stage.newest_chunk_ns - MS)  # observed before one that is known already ...
+        chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * MS).to_msg()  # ... and not too old
 
     def case(name: str, change: Callable, expectation: Expectation, reason: str) -> Case:
         return Case(

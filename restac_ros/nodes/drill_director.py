@@ -161,13 +161,16 @@ class Director:
 
     def _see_going_on(self, case: Case, outcome: Outcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
-        stage.until(
-            lambda: stage.record.newest_set_point.stamp_ns > onset_ns + GO_ON_NS,
-            f'{case.name}: set-points go on',
-        )
+
+        def going_on() -> bool:
+            """A busy machine may hold for reasons of its own, but not for ever."""
+            held_ns = stage.record.last_said_ns(STREAMING, '^(holding|halted)', onset_ns)
+            return stage.record.newest_set_point.stamp_ns > held_ns + GO_ON_NS
+
+        stage.until(going_on, f'{case.name}: set-points go on')
         self._see_reason(case, outcome)
-        if held := stage.record.heard('^(holding|halted)', onset_ns, STREAMING):
-            outcome.faults.append(f'went not on: {held}')
+        if halted := stage.record.heard('^halted', onset_ns, STREAMING):
+            outcome.faults.append(f'went not on: {halted}')
 
     def _see_silence(self) -> None:
         """Until nothing is said any more."""

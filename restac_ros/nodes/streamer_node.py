@@ -173,8 +173,11 @@ class StreamerNode(ManagedNode):
         with self._lock:
             self._streamer, refusal = streaming.offer(self._config, self._streamer, chunk, now_ns)
             self._complaints.set('chunks', 'refused' if refusal else '', refusal or '')
+            moving = self._streamer.phase is Phase.MOVING
         if refusal is None:
             self._latencies.add('chunk', now_ns - chunk.stamp_ns)
+        elif moving:
+            self.publish_diagnostics()  # the next refusal may be another
 
     def _step(self) -> None:
         """One turn of the thread: a late tick delays none of the next ones, and none is made up for."""

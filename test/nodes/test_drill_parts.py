@@ -130,7 +130,7 @@ def test_the_judge_adds_up_what_a_busy_machine_took() -> None:
     [
         (points((0, 0.5), (10, 0.5025), (20, 0.505)), []),
         (points((0, 0.5), (10, 0.504)), ['a step of 4.00 mm in 10.0 ms']),
-        (points((0, 0.5), (1000, 0.52)), ['a step of 20.00 mm in 1000.0 ms']),
+        (points((0, 0.5), (1000, 0.76)), ['a step of 260.00 mm in 1000.0 ms']),
         (points((0, 0.1), (10, 0.1)), ['outside the workspace']),
         (points((0, float('nan'))), ['not finite']),
     ],
