@@ -16,7 +16,7 @@ from restac_ros.bench.datasets import Workshop
 from restac_ros.bench.disk_faults import disk_trials
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.table import show, write_json
-from restac_ros.bench.trial import Trial, trial_rows
+from restac_ros.bench.trial import MAX_LOSS_MS, Trial, trial_rows
 from restac_ros.bench.truncation import truncation_trials
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import config_file
@@ -50,6 +50,11 @@ def main(wish: CrashWish, directory: Path, json_file: Path | None = None) -> int
             if trial.problem:
                 console.print(f'{trial.kind} {trial.number}: {trial.problem}', markup=False, soft_wrap=True)
     problems = [f'{t.kind} {t.number} at {t.moment:g}: {t.problem}' for t in trials if t.problem]
+    problems += [
+        f'{t.kind} {t.number} at {t.moment:g}: the last {t.lost_ms:.0f} ms are lost'
+        for t in trials
+        if t.lost_ms is not None and t.lost_ms > MAX_LOSS_MS
+    ]
     seconds = time.monotonic() - begun_s
     rows = [*trial_rows(trials), ('time', f'{seconds:.0f} s', '')]
     show(f'crashes and disk faults, seed {wish.seed}', rows, problems)
@@ -75,5 +80,8 @@ def run_trials(wish: CrashWish, folder: Path) -> Iterator[Trial]:
     with CrashSite(folders[2], contract_file) as site:
         site.learn()
         yield from recording_trials(site, wish.count, wish.seed, workshop)
+        if site.deaf_starts:
+            outcome = f'{site.deaf_starts} recorders that heard nothing were started again'
+            yield Trial('middleware after kills', 0, 0, outcome)
         full = max(1, wish.count // FULL_DISK_SHARE)
         yield from disk_trials(folders[3], site, full, wish.seed, workshop)

@@ -21,6 +21,7 @@ from restac_ros.graph import GraphError, Process
 from restac_ros.supervise import command, environment
 
 SAMPLE_PERIOD_S = 0.1
+FIRST_DOMAIN, DOMAINS = 80, 20
 SHOWN_LOG_BYTES = 4_000
 EMPTY_JOURNAL_BYTES = 64_000  # more than stands in a journal before its first message
 
@@ -120,8 +121,9 @@ def scratch(parent: Path, needed_bytes: int) -> Iterator[Path]:
 @contextmanager
 def started(process: Process, log: Path) -> Iterator[subprocess.Popen]:
     """A node as a process, which writes what it says to `log`; killed if it still runs at the end."""
-    # A domain of our own: drivers that run on this machine are neither heard nor disturbed.
-    env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)}
+    # A domain of our own: drivers and tests that run on this machine are neither heard nor disturbed.
+    domain = FIRST_DOMAIN + os.getpid() % DOMAINS
+    env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(domain)}
     with log.open('wb') as said:
         child = subprocess.Popen(
             command(process), env=env, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
