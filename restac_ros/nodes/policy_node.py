@@ -39,7 +39,6 @@ from restac_ros.nodes.runtime_products import (
 )
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.nodes.summary_file import latency_summary, streams_summary
-from restac_ros.policy.continuing import ChunkingChoice
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStatsError
 from restac_ros.policy.policy import Policy
@@ -175,7 +174,7 @@ class PolicyNode(ManagedNode):
             dtype=None if parameters.dtype == 'checkpoint' else parameters.dtype,
             num_steps=parameters.flow_steps,
             seed=parameters.seed,
-            chunking=ChunkingChoice(parameters.chunking, parameters.rtc_max_guidance),
+            chunking=parameters.chunking_choice(),
             compile_cache=parameters.compile_cache,
         )
 

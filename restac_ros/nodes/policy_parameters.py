@@ -8,6 +8,7 @@ from restac_ros.nodes.chunk_continuity import ContinuityRules
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
 from restac_ros.nodes.runtime_products import RuntimeSettings
 from restac_ros.nodes.surprise import SurpriseRule
+from restac_ros.policy.continuing import ChunkingChoice
 
 
 class PolicyParameters(NodeParameters):
@@ -58,6 +59,20 @@ class PolicyParameters(NodeParameters):
             max_prefix_age_ns=round(self.max_prefix_age_ms * 1e6) or None,
             max_touch_age_ns=round(self.max_touch_age_ms * 1e6) or None,
         )
+
+    def chunking_choice(self) -> ChunkingChoice:
+        """How chunks follow each other.
+
+        Raises:
+            ParameterError: values that contradict each other.
+        """
+        # An Euler step moves the sample by up to max_guidance / flow_steps of its error.
+        if self.chunking == 'rtc_guided' and self.rtc_max_guidance > self.flow_steps:
+            raise ParameterError(
+                f"parameter 'rtc_max_guidance' is {self.rtc_max_guidance:g}, above 'flow_steps', which is "
+                f'{self.flow_steps}; guidance would overshoot: expected at most the same'
+            )
+        return ChunkingChoice(self.chunking, self.rtc_max_guidance)
 
     def continuity_rules(self) -> ContinuityRules:
         """How chunks are tied to the running one, with real-time chunking."""

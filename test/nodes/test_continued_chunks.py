@@ -34,7 +34,7 @@ def start_policy(robot, start_node, compile_cache: Path, tmp_path: Path):
         'checkpoint': tmp_path / 'micro',
         'prompt': 'push',
         'compile_cache': compile_cache,
-        'flow_steps': 3,
+        'flow_steps': 5,
     }
     return lambda **parameters: start_node('policy_node', **given, **parameters)
 
@@ -77,3 +77,9 @@ def test_an_untrained_checkpoint_is_refused(start_policy) -> None:
     assert policy.wait() == 1
     assert 'it was not trained to continue a chunk' in policy.log
     assert "Choose 'rtc_guided'" in policy.log
+
+
+def test_guidance_that_would_overshoot_is_refused(start_policy) -> None:
+    policy = start_policy(chunking='rtc_guided', rtc_max_guidance=5.5, exit_on_refusal=True)
+    assert policy.wait() == 1
+    assert "'rtc_max_guidance' is 5.5, above 'flow_steps', which is 5" in policy.log
