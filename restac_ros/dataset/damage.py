@@ -42,7 +42,7 @@ class Damage:
     `faults` can be put right without losing anything. `strays` are files (relative) and `leftovers`
     directories (absolute) that belong to no whole episode; `cut_videos` lack their end. `tasks` replaces a
     wrong table, `numbers` the task numbers in rows; `stale_stats` tells that meta/stats.json is not that of
-    the rows.
+    the rows, `info_lost` that `info` was made anew, with totals of 0.
     """
 
     root: Path
@@ -56,6 +56,7 @@ class Damage:
     tasks: list[str] | None = None
     numbers: dict[int, int] = field(default_factory=dict)
     stale_stats: bool = False
+    info_lost: bool = False
 
     @property
     def is_fine(self) -> bool:

@@ -53,7 +53,7 @@ def totals(damage: Damage) -> dict[str, Any]:
 
 def check_info(damage: Damage) -> None:
     """Totals that are wrong even when lost episodes are counted."""
-    if not damage.lost:
+    if not damage.lost and not damage.info_lost:
         for name, value in totals(damage).items():
             if damage.info.get(name) != value:
                 damage.faults.append(f'meta/info.json: {name} is {damage.info.get(name)}, not {value}')

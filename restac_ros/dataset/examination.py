@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +35,7 @@ class _Examination:
     """The steps; each adds to `damage`."""
 
     def __init__(self, root: Path) -> None:
-        info = read_info(root)
+        info, fault = _info(root)
         if missing := [key for key in INFO_KEYS if key not in info]:
             raise DatasetError(f'{root}: meta/info.json lacks {", ".join(missing)}. Restore it from a copy.')
         if not str(info['codebase_version']).startswith('v3.'):
@@ -43,7 +44,7 @@ class _Examination:
         self.root, self.info = root, info
         if self._video_keys() and not info.get('video_path'):
             raise DatasetError(f'{root}: meta/info.json lacks video_path. Restore it from a copy.')
-        self.damage = Damage(root, info)
+        self.damage = Damage(root, info, faults=[fault] if fault else [], info_lost=bool(fault))
         self.videos: dict[Path, Video] = {}
         self.reasons: dict[int, list[str]] = defaultdict(list)
         self.broken_files: dict[Path, str] = {}
@@ -238,3 +239,15 @@ class _Examination:
         except (OSError, ValueError):
             described = {}
         return Lost(number, self.reasons[number], task or described.get('task', ''), described.get('bag', ''))
+
+
+def _info(root: Path) -> tuple[dict[str, Any], str]:
+    """meta/info.json; of a data set of ours that has lost it, made anew, and what was wrong with it."""
+    try:
+        return read_info(root), ''
+    except DatasetError as error:
+        if not (root / ABOUT / 'contract.yaml').is_file():
+            raise
+        from restac_ros.dataset.info_rebuilding import rebuilt_info  # loads torch
+
+        return rebuilt_info(root), f'{error}: it is made anew from the contract'

@@ -336,6 +336,10 @@ def test_lost_episodes_of_ours_name_their_bag_and_come_back(
         convert_episode(bags[-1], contract, root, f'task {number}')
     assert examine(root).is_fine
     items = read(root)
+    info = json.loads((root / 'meta/info.json').read_text())
+    (root / 'meta/info.json').write_text('{"codebase_ver')
+    repair(examine(root))
+    assert json.loads((root / 'meta/info.json').read_text()) == info, 'made anew from the contract'
     file = root / DATA
     file.write_bytes(file.read_bytes()[:-100])
     assert repair_dataset(root, agreed=True) == 0
