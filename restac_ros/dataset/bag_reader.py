@@ -60,13 +60,15 @@ class Bag:
         return (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else None
 
     def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS) -> Iterator[BagMessage]:
+                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+
+        Whole messages, or of each the first `head_bytes` only.
 
         Raises:
             BagError: a file is damaged inside; what precedes the place has been yielded.
         """
-        streams = [file.messages(topics, start_ns, stop_ns) for file in self.files]
+        streams = [file.messages(topics, start_ns, stop_ns, head_bytes) for file in self.files]
         return heapq.merge(*streams, key=lambda message: message.log_time_ns)
 
 

@@ -30,8 +30,10 @@ class CompressedBag:
         self.metadata: dict[str, dict[str, str]] = {}
 
     def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS) -> Iterator[BagMessage]:
+                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+
+        Whole messages, or of each the first `head_bytes` only.
 
         Raises:
             BagError: the bag is damaged; what precedes the place has been yielded.
@@ -40,7 +42,7 @@ class CompressedBag:
             wanted = [c for c in reader.connections if topics is None or c.topic in topics]
             if wanted:
                 for connection, time_ns, cdr in reader.messages(wanted, start_ns, stop_ns):
-                    yield BagMessage(connection.topic, connection.msgtype, bytes(cdr), time_ns)
+                    yield BagMessage(connection.topic, connection.msgtype, bytes(cdr[:head_bytes]), time_ns)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -74,8 +74,10 @@ class McapFile:
         return sorted(c.topic for c in self.index.channels.values() if c.message_encoding != 'cdr')
 
     def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS) -> Iterator[BagMessage]:
+                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, ordered by log time.
+
+        Whole messages, or of each the first `head_bytes` only.
 
         Raises:
             BagError: a chunk is damaged; what precedes it has been yielded.
@@ -89,7 +91,7 @@ class McapFile:
             for span in sorted(spans, key=lambda span: span.start_ns):
                 while waiting and waiting[0][0] < span.start_ns:
                     yield self._message(wanted, heapq.heappop(waiting))
-                for channel, log_time_ns, cdr in read_span(self.path, file, span):
+                for channel, log_time_ns, cdr in read_span(self.path, file, span, head_bytes):
                     if channel in wanted and start_ns <= log_time_ns < stop_ns:
                         heapq.heappush(waiting, (log_time_ns, sequence, channel, cdr))
                         sequence += 1
@@ -107,8 +109,10 @@ class McapFile:
         return found.topic, schema.name if schema else ''
 
 
-def read_span(path: Path, file: BinaryIO, span: Span) -> list[tuple[int, int, bytes]]:
-    """(channel, log time, CDR) of a span's messages, in file order.
+def read_span(
+    path: Path, file: BinaryIO, span: Span, head_bytes: int | None = None
+) -> list[tuple[int, int, bytes]]:
+    """(channel, log time, CDR or the beginning of it) of a span's messages, in file order.
 
     Raises:
         BagError: the span does not hold what its header says.
@@ -124,7 +128,8 @@ def read_span(path: Path, file: BinaryIO, span: Span) -> list[tuple[int, int, by
                 channel, log_time_ns = message_head(head, record)
                 if not span.start_ns <= log_time_ns <= span.end_ns:
                     raise Damage(record.offset, 'a log time outside its chunk')
-                cdr = raw[record.offset + MESSAGE_HEAD.size:record.offset + record.length]
+                begin, end = record.offset + MESSAGE_HEAD.size, record.offset + record.length
+                cdr = raw[begin:end if head_bytes is None else min(end, begin + head_bytes)]
                 messages.append((channel, log_time_ns, cdr))
     except Damage as damage:
         raise BagError(f'{path}: the chunk at byte {span.offset} is damaged ({damage}). Convert the time '

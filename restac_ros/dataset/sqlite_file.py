@@ -41,15 +41,18 @@ class SqliteFile:
         self.metadata: dict[str, dict[str, str]] = {}
 
     def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS) -> Iterator[BagMessage]:
+                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+
+        Whole messages, or of each the first `head_bytes` only.
 
         Raises:
             BagError: the database is damaged; what precedes the place has been yielded.
         """
         wanted = {n: topic for n, topic in self._topics.items() if topics is None or topic[0] in topics}
         marks = ','.join('?' * len(wanted))
-        query = (f'SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) '
+        data = 'data' if head_bytes is None else f'substr(data, 1, {head_bytes:d})'
+        query = (f'SELECT topic_id, timestamp, {data} FROM messages WHERE topic_id IN ({marks}) '
                  'AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, id')
         with self._reading(), closing(self._connect()) as database:
             for number, time_ns, cdr in database.execute(query, (*wanted, start_ns, stop_ns)):

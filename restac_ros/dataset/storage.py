@@ -47,8 +47,10 @@ class Storage(Protocol):
         """Topics whose messages are not CDR."""
 
     def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS) -> Iterator[BagMessage]:
+                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+
+        Whole messages, or of each the first `head_bytes` only.
 
         Raises:
             BagError: the file is damaged; what precedes the place has been yielded.

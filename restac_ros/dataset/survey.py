@@ -14,7 +14,7 @@ from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection, frames
 from restac_ros.framing.grid import Grid
-from restac_ros.framing.sample import Sample, make_sample
+from restac_ros.framing.sample import HEADER_BYTES, Sample, make_sample
 
 MAX_EPISODE_NS = 6 * 3600 * 10**9       # no demonstration is longer; a clock set forward by years looks so
 
@@ -67,19 +67,21 @@ class _Rates:
     def __init__(self, start_ns: int) -> None:
         self.start_ns = start_ns
         self.counts: Counter[str] = Counter()
-        self._bounds_ns: dict[str, tuple[int, int]] = {}
+        self._first_ns: dict[str, int] = {}
+        self._last_ns: dict[str, int] = {}
 
     def counted(self, samples: Iterator[Sample]) -> Iterator[Sample]:
         for sample in samples:
-            if sample.receive_ns >= self.start_ns:
-                self.counts[sample.stream] += 1
-                first, _ = self._bounds_ns.get(sample.stream, (sample.receive_ns, 0))
-                self._bounds_ns[sample.stream] = (first, sample.receive_ns)
+            name, receive_ns = sample.stream, sample.receive_ns
+            if receive_ns >= self.start_ns:
+                self.counts[name] += 1
+                self._first_ns.setdefault(name, receive_ns)
+                self._last_ns[name] = receive_ns
             yield sample
 
     def rate_hz(self, stream: str) -> float:
-        first, last = self._bounds_ns.get(stream, (0, 0))
-        return (self.counts[stream] - 1) * 1e9 / (last - first) if last > first else 0.0
+        elapsed_ns = self._last_ns.get(stream, 0) - self._first_ns.get(stream, 0)
+        return (self.counts[stream] - 1) * 1e9 / elapsed_ns if elapsed_ns > 0 else 0.0
 
 
 def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
@@ -101,8 +103,8 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
     unreadable: Counter[str] = Counter()
     judge, rates = _Judge(contract, start_ns), _Rates(start_ns)
     result = Survey(Grid(start_ns, contract.fps))
-    samples = rates.counted(recorded_samples(bag, contract, start_ns, end_ns, unreadable))
-    for frame in frames(contract, samples, start_ns, end_ns, judge):
+    samples = recorded_samples(bag, contract, start_ns, end_ns, unreadable, head_bytes=HEADER_BYTES)
+    for frame in frames(contract, rates.counted(samples), start_ns, end_ns, judge):
         result.statuses.append(frame.streams)
         result.reasons.append(frame.reasons)
     for name, counters in judge.counters.items():
@@ -121,18 +123,25 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
 
 
 def recorded_samples(
-    bag: Bag, contract: Contract, start_ns: int, end_ns: int, unreadable: Counter[str] | None = None
+    bag: Bag,
+    contract: Contract,
+    start_ns: int,
+    end_ns: int,
+    unreadable: Counter[str] | None = None,
+    *,
+    head_bytes: int | None = None,
 ) -> Iterator[Sample]:
     """The contract's samples received before `end_ns`, from early enough to be in a frame at `start_ns`.
 
-    Messages that cannot be stamped are left out and counted in `unreadable`.
+    Messages that cannot be stamped are left out and counted in `unreadable`. With `head_bytes` each has only
+    its beginning, which is enough where nothing is decoded.
 
     Raises:
         BagError: the bag is damaged inside.
     """
     by_topic = {stream.topic: name for name, stream in contract.streams.items()}
     history_ns = max(stream.max_age_ns for stream in contract.streams.values()) + contract.period_ns
-    for message in bag.messages(by_topic, max(0, start_ns - history_ns), end_ns):
+    for message in bag.messages(by_topic, max(0, start_ns - history_ns), end_ns, head_bytes):
         name = by_topic[message.topic]
         try:
             yield make_sample(contract, name, message.cdr, message.log_time_ns)

@@ -98,7 +98,9 @@ class StreamBuffer:
 
     def _insert(self, entry: Entry) -> None:
         entries = self._entries
-        place = bisect_right(entries, entry.receive_ns, key=_receive_ns)
+        place = len(entries)
+        if place and entries[-1].receive_ns > entry.receive_ns:
+            place = bisect_right(entries, entry.receive_ns, key=_receive_ns)
         if place and entries[place - 1].stamp_ns >= entry.stamp_ns:
             self._count_superseded(entry, entries[place - 1])
             return

@@ -9,7 +9,7 @@ from restac_ros.framing.errors import DecodeError
 # Every message type in a contract begins with std_msgs/Header, whose stamp directly follows the four bytes of
 # the CDR encapsulation (OMG DDSI-RTPS 2.3, 10.2): reading it costs no deserialisation.
 _STAMP = {b'\x00\x00': struct.Struct('>iI'), b'\x00\x01': struct.Struct('<iI')}
-_HEADER_BYTES = 12
+HEADER_BYTES = 12       # all that a sample's times need
 
 
 class Sample(NamedTuple):
@@ -34,7 +34,7 @@ def make_sample(contract: Contract, stream: str, cdr: bytes | memoryview, receiv
     """
     spec = contract.stream(stream)
     layout = _STAMP.get(bytes(cdr[:2]))
-    if layout is None or len(cdr) < _HEADER_BYTES:
+    if layout is None or len(cdr) < HEADER_BYTES:
         found = f'{len(cdr)} bytes beginning {bytes(cdr[:4]).hex(" ")}'
         raise DecodeError(f'{spec.topic}: found {found}; expected a CDR-encoded {spec.type}')
     seconds, nanoseconds = layout.unpack_from(cdr, 4)

@@ -43,6 +43,7 @@ def test_both_storages_give_every_message_in_order(
 ) -> None:
     bag = open_bag(write_bag(tmp_path / 'bag', recording, storage))
     assert list(bag.messages()) == recording
+    assert list(bag.messages(head_bytes=16)) == [m._replace(cdr=m.cdr[:16]) for m in recording]
     assert bag.notes == []
     assert bag.bounds_ns == (recording[0].log_time_ns, recording[-1].log_time_ns)
     assert bag.topics['/franka/joint_states'] == ('sensor_msgs/msg/JointState', 400)
@@ -125,6 +126,7 @@ def test_bags_compressed_by_rosbag2(
     bag = open_bag(tmp_path / 'bag')
     assert list(bag.messages()) == recording
     assert {m.topic for m in bag.messages(['/franka/joint_states'])} == {'/franka/joint_states'}
+    assert {len(m.cdr) for m in bag.messages(head_bytes=16)} == {16}
     next((tmp_path / 'bag').glob('bag.db3*')).write_bytes(b'nothing')
     with pytest.raises(BagError, match=r'cannot be read: .*ros2 bag convert'):
         list(open_bag(tmp_path / 'bag').messages())
