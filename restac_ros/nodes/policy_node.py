@@ -117,7 +117,10 @@ class PolicyNode(ManagedNode):
             self._continuity,
         )
         self._runtime = PolicyRuntime(place)
-        self._streams = Subscriptions(self, contract, self._frames.push, self._complaints)
+        # Not through the executor, whose waking would cost a sixth of a core, and hold up the loops.
+        self._streams = Subscriptions(
+            self, contract, self._frames.push, self._complaints, on_failure=self._note_failure
+        )
         self._runtime.start()
         self._timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
 

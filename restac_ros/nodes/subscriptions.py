@@ -18,6 +18,7 @@ from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, make_sample
 from restac_ros.nodes.complaints import Complaints
 from restac_ros.nodes.tally import StreamTally
+from restac_ros.nodes.worker import Worker
 
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
 MIN_DEPTH = 16
@@ -25,6 +26,7 @@ MIN_DEPTH = 16
 # taken from their queues by a timer, and by whoever makes a frame, so that frames miss nothing.
 POLL_ABOVE_HZ = 150.0
 POLL_PERIOD_S = 0.02
+OWN_POLL_PERIOD_S = 0.004  # of a thread of its own, for which a look at all queues is a tenth of a wake-up
 
 
 class UnknownTypeError(ValueError):
@@ -56,7 +58,10 @@ def stream_qos(spec: Stream) -> QoSProfile:
 
 
 class PolledGroup(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them."""
+    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them.
+
+    Their events, too: to wait for a subscription's events is to be woken by its messages.
+    """
 
     def can_execute(self, entity: object) -> bool:
         return False
@@ -72,12 +77,19 @@ class Subscriptions:
     """The streams of a contract, as Samples given to `on_sample` in the executor or by whoever polls.
 
     Samples of one stream come in the order of arrival; those of several may come a little out of order.
+    With `on_failure`, a thread of its own polls every stream, and none wakes the executor; it is told in a
+    sentence should that thread die.
 
     `tallies` counts each stream; `complaints` hears of faults once.
     """
 
     def __init__(
-        self, node: Node, contract: Contract, on_sample: Callable[[Sample], None], complaints: Complaints
+        self,
+        node: Node,
+        contract: Contract,
+        on_sample: Callable[[Sample], None],
+        complaints: Complaints,
+        on_failure: Callable[[str], None] | None = None,
     ) -> None:
         self.tallies = {name: StreamTally() for name in contract.streams}
         self._seen = dict.fromkeys(contract.streams, 0)
@@ -90,9 +102,12 @@ class Subscriptions:
         self._polled: list[tuple[str, Subscription]] = []
         self._all: list[Subscription] = []
         for name, spec in contract.streams.items():
-            self._subscribe(name, spec)
+            self._subscribe(name, spec, polled=on_failure is not None or spec.rate_hz > POLL_ABOVE_HZ)
         self._timer: Timer | None = None
-        if self._polled:
+        self._poller = Worker('receive', self._poll, on_failure) if on_failure else None
+        if self._poller:
+            self._poller.start()
+        elif self._polled:
             self._timer = node.create_timer(POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
 
     def take_polled(self) -> None:
@@ -105,7 +120,10 @@ class Subscriptions:
                         self._receive(name, *taken)
 
     def check_publishers(self) -> None:
-        """Say which topic is published as another type, of those from which nothing has come lately."""
+        """Say which topic is published as another type, or not as reliably as the contract says.
+
+        Only of those from which nothing has come lately.
+        """
         for name, spec in self._contract.streams.items():
             received, self._seen[name] = self._seen[name], self.tallies[name].received
             if received != self._seen[name]:
@@ -119,18 +137,27 @@ class Subscriptions:
                 )
             else:
                 self._complaints.clear(f'{name} type')
+            unreliable = [p for p in publishers if p.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT]
+            if spec.reliability == 'reliable' and unreliable:
+                self._tell_incompatible(name, spec, 'reliability')
 
     def destroy(self) -> None:
         """Unsubscribe."""
         if self._timer:
             self._node.destroy_timer(self._timer)
+        if self._poller:
+            self._poller.ask_to_stop()
+            self._poller.join()
         with self._taking:
             self._polled.clear()
         for subscription in self._all:
             self._node.destroy_subscription(subscription)
 
-    def _subscribe(self, name: str, spec: Stream) -> None:
-        polled = spec.rate_hz > POLL_ABOVE_HZ
+    def _poll(self) -> None:
+        self._poller.wait(OWN_POLL_PERIOD_S)
+        self.take_polled()
+
+    def _subscribe(self, name: str, spec: Stream, polled: bool) -> None:
         subscription = self._node.create_subscription(
             message_class(spec.type),
             spec.topic,
@@ -182,7 +209,9 @@ class Subscriptions:
             )
 
     def _incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        self._tell_incompatible(name, spec, qos_policy_name_from_kind(event.last_policy_kind).lower())
+
+    def _tell_incompatible(self, name: str, spec: Stream, policy: str) -> None:
         remedy = (
             f'set reliability: best_effort for {name} in the contract'
             if policy == 'reliability'
