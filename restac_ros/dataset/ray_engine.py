@@ -102,7 +102,7 @@ class _Ray:
         try:
             return wait_telling(future, self.events, self.tell)
         except RayTaskError as error:
-            raise error.cause from None
+            raise raised_there(error.cause) from None
         except RayError as error:
             raise EngineError(f'Ray could not finish a recording: {error}. What is complete is kept: start '
                               'again.') from error
@@ -114,6 +114,15 @@ class _Ray:
             ray.cancel(reference, force=True)
         if running:
             ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
+
+
+def raised_there(cause: Exception) -> Exception:
+    """What to raise for an exception on another host; a host without this package has a remedy of its own."""
+    if isinstance(cause, ImportError) or 'failed to import on the worker' in str(cause):
+        reason = str(cause).strip().splitlines()[-1]
+        return EngineError('a host of the Ray cluster lacks restac_ros, or a library that it needs: install '
+                           f'the same version on all hosts ({reason}).')
+    return cause
 
 
 def _in_worker(events: Queue, number: int, request: Request, root: Path, shard: Path) -> Outcome:

@@ -79,6 +79,16 @@ def test_what_a_host_does_not_see_is_named(requests: list[Request], tmp_path: Pa
     assert f'absent is not there on host {socket.gethostname()}' in outcome.refusal
 
 
+def test_a_host_without_the_package_is_told_apart() -> None:
+    ray_engine = pytest.importorskip('restac_ros.dataset.ray_engine', exc_type=EngineError)
+    reason = "ModuleNotFoundError: No module named 'mcap'"
+    raised = ray_engine.raised_there(RuntimeError(f'The function failed to import on the worker.\n\n{reason}\n'))
+    assert isinstance(raised, EngineError)
+    assert f'same version on all hosts ({reason})' in str(raised)
+    full = OSError(28, 'No space left on device')
+    assert ray_engine.raised_there(full) is full
+
+
 def test_an_address_where_nobody_listens_is_refused(requests: list[Request], tmp_path: Path) -> None:
     pytest.importorskip('ray', reason='the extra restac_ros[ray] is not installed')
     with socket.socket() as taken:
