@@ -67,9 +67,9 @@ def test_killed_conversions_lose_nothing(contract: Contract, tmp_path: Path, wor
 
 
 def test_killed_recorders_lose_only_the_end(site: CrashSite, workshop: Workshop) -> None:
-    trials = list(recording_trials(site, KILLS, 1, workshop))
+    trials = list(recording_trials(site, KILLS, 5, workshop))
     assert problems(trials) == []
-    assert all(trial.lost_ms is not None for trial in trials), 'kills after something was recorded'
+    assert any(trial.lost_ms is not None for trial in trials), 'no kill after something was recorded'
 
 
 def test_disks_that_are_full_or_read_only(site: CrashSite, tmp_path: Path, workshop: Workshop) -> None:
