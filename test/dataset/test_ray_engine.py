@@ -82,7 +82,8 @@ def test_what_a_host_does_not_see_is_named(requests: list[Request], tmp_path: Pa
 def test_a_host_without_the_package_is_told_apart() -> None:
     ray_engine = pytest.importorskip('restac_ros.dataset.ray_engine', exc_type=EngineError)
     reason = "ModuleNotFoundError: No module named 'mcap'"
-    raised = ray_engine.raised_there(RuntimeError(f'The function failed to import on the worker.\n\n{reason}\n'))
+    text = f'The remote function failed to import on the worker.\n\n{reason}\n'
+    raised = ray_engine.raised_there(RuntimeError(text))
     assert isinstance(raised, EngineError)
     assert f'same version on all hosts ({reason})' in str(raised)
     full = OSError(28, 'No space left on device')
