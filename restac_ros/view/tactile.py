@@ -114,7 +114,10 @@ def tactile_image(
         shown, caption = _compare(image, reference, scale)
         panels = [cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)]
     if residual is not None:
-        panels += [canvas(height * ZOOM, 4, PANEL), _residual_panel(residual, height * ZOOM)]
+        # Not enlarged: it has few positions, and whoever looks is sent the whole picture 15 times a second.
+        panel = _residual_panel(residual, height)
+        below = canvas(height * (ZOOM - 1), panel.shape[1], PANEL)
+        panels += [canvas(height * ZOOM, 4, PANEL), np.concatenate([panel, below])]
     body = np.concatenate(panels, axis=1)
     head, foot = (canvas(LINE_PX + 6, body.shape[1], PANEL) for _ in range(2))
     put_text(head, title, 6, LINE_PX, TEXT)
