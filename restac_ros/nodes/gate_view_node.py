@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 from pydantic import Field
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -236,7 +235,6 @@ class GateViewNode(ManagedNode):
 
 def main() -> None:
     """Entry point."""
-    cv2.setNumThreads(1)  # these images are small: waking helpers costs more than they save
     run_node(GateViewNode)
 
 

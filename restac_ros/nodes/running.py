@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+import cv2
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -23,6 +24,7 @@ def run_node(make_node: Callable[[], ManagedNode]) -> None:
     rclpy's own signal handlers would close the middleware at once, before an episode is finished and told.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    cv2.setNumThreads(1)  # images are small here: waiting for helpers costs more than they save
     warning = use_transport_profile()
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
