@@ -53,6 +53,7 @@ def rehearse(
     cases: Sequence[str] = ('',),
     params: Path | None = None,
     size_px: tuple[int, int] = (640, 480),
+    compile_cache: Path | None = None,
 ) -> dict:
     """Run drill_node to its end; its summary, with an outcome per case.
 
@@ -61,6 +62,7 @@ def rehearse(
         bag: whose images are played; None: test patterns, `size_px` wide and high.
         cases: names of faults, or parts of them.
         params: ROS parameter file for the nodes.
+        compile_cache: the policy's; None: under ~/.cache.
 
     Raises:
         GraphError: it ended before it was through.
@@ -72,6 +74,7 @@ def rehearse(
         'bag': str(bag or ''),
         'params': str(params or ''),
         'cases': list(cases),
+        'compile_cache': str(compile_cache or ''),
         'directory': str(directory / 'drill'),
         'camera_width_px': size_px[0],
         'camera_height_px': size_px[1],

@@ -230,7 +230,7 @@ class DrillNode(SourceNode):
         try:
             for name in ('session_log_node', 'gate_view_node', 'streamer_node', 'policy_node'):
                 stage.start(name)
-            stage.until(lambda: stage.chunk, 'the first chunk')
+            stage.until(lambda: stage.chunk, 'the first chunk', self.parameters.wait_timeout_s)
             for outcome in Director(stage, self._bounds()).rehearse(self._cases):
                 self._outcomes.append(outcome)
             stage.stop()

@@ -32,7 +32,7 @@ DEADMAN_TOPIC = '/drill_node/deadman'
 MODE_TOPIC = '/drill_node/robot_mode'
 REPEAT_S = 0.05
 POLL_S = 0.02
-DEADLINE_S = 120.0  # a policy may have to compile, on a busy machine
+DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
 STOP_PATIENCE_S = 20.0
 
 
@@ -55,7 +55,6 @@ class Stage:
         self.pressed = True
         self.robot_mode = ROBOT_MODE_MOVE
         self.chunk: ActionChunk | None = None
-        self.deadline_s = DEADLINE_S
         self.stopping = threading.Event()
         self._processes = dict(processes)
         self._directory = directory
@@ -74,18 +73,18 @@ class Stage:
         """The clock of all stamps."""
         return self.node.now_ns()
 
-    def until(self, condition: Callable[[], object], what: str) -> None:
+    def until(self, condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
         """Wait for something to happen.
 
         Raises:
             LateError: it has not, within `deadline_s`, or the drill is to stop.
         """
-        end_s = time.monotonic() + self.deadline_s
+        end_s = time.monotonic() + deadline_s
         while not condition():
             if refused := [name for name, child in self._running.items() if child.poll() == 1]:
                 raise LateError(f'{", ".join(refused)} ended by itself; its messages say why')
             if time.monotonic() > end_s or self.stopping.wait(POLL_S):
-                raise LateError(f'not within {self.deadline_s:g} s: {what}; streamer: {self.streamer_says}')
+                raise LateError(f'not within {deadline_s:g} s: {what}; streamer: {self.streamer_says}')
 
     @property
     def streamer_says(self) -> str:

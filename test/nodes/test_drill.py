@@ -80,7 +80,7 @@ def contract_file(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope='module')
-def outcomes(ros_domain: int, contract_file: Path) -> dict[str, dict]:
+def outcomes(ros_domain: int, contract_file: Path, compile_cache: Path) -> dict[str, dict]:
     """One run of all cases; by name."""
     try:
         package_prefix()
@@ -98,6 +98,7 @@ def outcomes(ros_domain: int, contract_file: Path) -> dict[str, dict]:
             cases=CASES,
             params=folder / 'parameters.yaml',
             size_px=(160, 120),
+            compile_cache=compile_cache,
         )
     return {outcome['name']: outcome for outcome in summary['outcomes']}
 
