@@ -74,7 +74,7 @@ def main(wish: RuntimeWish, directory: Path, json_file: Path | None = None) -> i
     """Run, print a table, write JSON if asked; 1 when a target is missed.
 
     Raises:
-        GraphError: a node that did not do its part, or a gate that never rose.
+        GraphError: a node that did not do its part, or a gate that is the same all the time.
     """
     figures = measure(wish, directory)
     load = f'preset {figures.preset}, {figures.seconds:.0f} s, {os.cpu_count()} cores'
@@ -107,9 +107,6 @@ def measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
         play = _play(_whole_graph(run, policy), wish.seconds)
     policy_left = play.left['policy_node']
     counts = {name: value for name, value in policy_left.items() if isinstance(value, int | float)}
-    if not counts['triggered']:
-        found = f'the gate rose {counts["surprises"]} times above {threshold:g}'
-        raise GraphError(f'no chunk was triggered: {found}; play for longer, or give --gate-threshold')
     source = play.left[play.source]['streams']
     received = {name: tally['received'] for name, tally in policy_left['streams'].items()}
     return RuntimeFigures(

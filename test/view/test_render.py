@@ -93,6 +93,9 @@ def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> b
         prefix_age_ns=90_000_000,
         tactile_age_ns=10_000_000,
         inference_ns=30_000_000,
+        chunking=0,
+        continues=False,
+        continued_delay_steps=0,
     )
 
 
