@@ -75,6 +75,13 @@ def test_each_target_is_missed_alone_and_in_words(changes: dict, words: str) -> 
     assert words in missed
 
 
+def test_a_larger_network_is_not_judged_by_the_tiny_ones_times() -> None:
+    slow = {**GOOD.policy_ms, 'touch_to_gate': latency(300.0), 'gate_rise_to_chunk': latency(900.0)}
+    mid = replace(GOOD, preset='mid', policy_ms=slow)
+    assert mid.missed == []
+    assert ('gate rise to new chunk, p50 / p99', '450.0 / 900.0 ms', '') in mid.rows
+
+
 def test_the_replan_rate_is_the_presets_or_the_users_and_never_guessed() -> None:
     assert RuntimeWish(None, 'mid').rate_hz < RuntimeWish(None, 'tiny').rate_hz
     assert RuntimeWish(None, 'mid', replan_hz=7.0).rate_hz == 7.0

@@ -1,0 +1,48 @@
+"""The policy node's parameters: what the loops are told, and what contradicts itself."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy')
+
+from restac_ros.nodes.parameters import ParameterError
+from restac_ros.nodes.policy_parameters import PolicyParameters
+from restac_ros.nodes.surprise import SurpriseRule
+
+
+def parameters(repository: Path, **changes: object) -> PolicyParameters:
+    """The defaults, with some changed."""
+    text = (repository / 'config' / 'policy.yaml').read_text()
+    return PolicyParameters.from_values(
+        yaml.safe_load(text)['/**']['ros__parameters'] | {'prompt': 'push'} | changes
+    )
+
+
+def test_the_loops_are_told_in_their_own_units(repository: Path) -> None:
+    settings = parameters(
+        repository,
+        replan_hz=20.0,
+        chunk_validity_ms=250.0,
+        replan_gate_threshold=0.7,
+        replan_gate_release=0.5,
+        replan_gate_interval_ms=40.0,
+        max_prefix_age_ms=0.0,
+        max_touch_age_ms=120.0,
+    ).settings()
+    assert (settings.replan_period_ns, settings.chunk_validity_ns) == (50_000_000, 250_000_000)
+    assert settings.surprise == SurpriseRule(0.7, 0.5, 40_000_000)
+    assert (settings.max_prefix_age_ns, settings.max_touch_age_ns) == (None, 120_000_000)
+
+
+def test_a_release_level_above_the_threshold_is_refused(repository: Path) -> None:
+    contradictory = parameters(repository, replan_gate_threshold=0.5, replan_gate_release=0.6)
+    with pytest.raises(ParameterError, match=r"'replan_gate_release' is 0.6, above .* 0.5"):
+        contradictory.settings()
+
+
+@pytest.mark.parametrize('name', ['replan_gate_threshold', 'replan_gate_release'])
+def test_levels_that_no_gate_can_have_are_refused(repository: Path, name: str) -> None:
+    with pytest.raises(ParameterError, match=name):
+        parameters(repository, **{name: 1.5})
