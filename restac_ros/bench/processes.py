@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,7 @@ from restac_ros.graph import GraphError, Process
 from restac_ros.supervise import command, environment
 
 SAMPLE_PERIOD_S = 0.1
+FILE_POLL_S = 0.02
 FIRST_DOMAIN, DOMAINS = 80, 20
 SHOWN_LOG_BYTES = 4_000
 EMPTY_JOURNAL_BYTES = 64_000  # more than stands in a journal before its first message
@@ -94,6 +96,46 @@ class Watch:
 def journal_bytes(journals: Path) -> int:
     """Size of what is being recorded."""
     return sum(path.stat().st_size for path in journals.glob('*.partial/*.mcap'))
+
+
+class FileWatch:
+    """When the journal's file grew: from a thread, while the block lasts."""
+
+    def __init__(self, journals: Path) -> None:
+        self._journals = journals
+        self._grown_s: list[float] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='file watch', daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def begun_s(self) -> float:
+        """When the first messages reached the file.
+
+        Raises:
+            GraphError: none has.
+        """
+        if not self._grown_s:
+            raise GraphError(f'nothing was recorded into {self._journals}')
+        return self._grown_s[0]
+
+    def longest_still_s(self) -> float:
+        """The longest time between the first and the last message in which nothing reached the file."""
+        return max((after - before for before, after in pairwise(self._grown_s)), default=0.0)
+
+    def _run(self) -> None:
+        size = EMPTY_JOURNAL_BYTES
+        while not self._ended.wait(FILE_POLL_S):
+            if (found := journal_bytes(self._journals)) > size:
+                size = found
+                self._grown_s.append(time.monotonic())
 
 
 def cpu_share(window: list[Usage]) -> float:

@@ -6,23 +6,19 @@ The recorder must lose nothing, use less than half a core, and keep its memory, 
 import os
 import signal
 import statistics
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from restac_ros.bench.processes import (
-    EMPTY_JOURNAL_BYTES,
+    FileWatch,
     Usage,
     Watch,
     cpu_share,
     ended_in_order,
-    journal_bytes,
     scratch,
     started,
     summary_of,
@@ -39,7 +35,6 @@ MAX_GROWTH_MB = 24.0  # after the warm-up; the file's own index takes about 1 kB
 WARM_UP = 0.2  # of the time: shared memory and queues are touched for the first time
 MARGIN_S = 0.5
 STOP_TIMEOUT_S = 180.0
-FILE_POLL_S = 0.02
 SPARE_BYTES = 3 * 10**9  # the recorder itself stops when 2 GB are left
 TACTILE_BYTES = 240 * 320 * 3
 SMALL_BYTES = 600  # a joint state with names, in the file
@@ -68,13 +63,17 @@ class RecorderWish:
 
 @dataclass(frozen=True)
 class StreamFigures:
-    """Messages of a stream: sent by the source, heard by the recorder, written, dropped, found in the bag."""
+    """Messages of a stream: sent by the source, heard by the recorder, written, dropped, found in the bag.
+
+    `waiting_max` is the most that waited for the disk at once.
+    """
 
     published: int
     received: int
     written: int
     dropped: int
     in_bag: int
+    waiting_max: int
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,9 @@ class RecorderFigures:
         found = []
         for name, stream in self.streams.items():
             if len({stream.published, stream.received, stream.written, stream.in_bag}) > 1 or stream.dropped:
-                found.append(f'{name}: {stream}, expected the same number everywhere')
+                counts = f'{stream.published} sent, {stream.received} received, {stream.written} written'
+                rest = f'{stream.dropped} dropped, {stream.in_bag} in the bag'
+                found.append(f'{name}: {counts}, {rest}')
         if self.cpu_share >= MAX_CPU_SHARE:
             found.append(f'{self.cpu_share:.0%} of a core, expected < {MAX_CPU_SHARE:.0%}')
         if (growth := self.memory_end_mb - self.memory_warm_mb) >= MAX_GROWTH_MB:
@@ -175,46 +176,6 @@ def measure(wish: RecorderWish, folder: Path) -> RecorderFigures:
     )
 
 
-class FileWatch:
-    """When the journal's file grew: from a thread, while the block lasts."""
-
-    def __init__(self, journals: Path) -> None:
-        self._journals = journals
-        self._grown_s: list[float] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='file watch', daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    @property
-    def begun_s(self) -> float:
-        """When the first messages reached the file.
-
-        Raises:
-            GraphError: none has.
-        """
-        if not self._grown_s:
-            raise GraphError(f'nothing was recorded into {self._journals}')
-        return self._grown_s[0]
-
-    def longest_still_s(self) -> float:
-        """The longest time between the first and the last message in which nothing reached the file."""
-        return max((after - before for before, after in pairwise(self._grown_s)), default=0.0)
-
-    def _run(self) -> None:
-        size = EMPTY_JOURNAL_BYTES
-        while not self._ended.wait(FILE_POLL_S):
-            if (found := journal_bytes(self._journals)) > size:
-                size = found
-                self._grown_s.append(time.monotonic())
-
-
 def _processes(wish: RecorderWish, folder: Path) -> tuple[Process, Process]:
     shared = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
     recorder = {
@@ -245,6 +206,7 @@ def _streams(contract: Contract, source: Mapping, recorder: Mapping) -> dict[str
             recorder['written'][name],
             recorder['dropped'][name],
             topics[spec.topic].count,
+            recorder['high_water'][name],
         )
         for name, spec in contract.streams.items()
     }
@@ -263,6 +225,11 @@ def _memory(samples: list[Usage]) -> dict[str, float]:
         'memory_end_mb': statistics.median(sample.rss_bytes for sample in warm[-tenth:]) / 1e6,
         'memory_slope_mb_per_min': float(slope),
     }
+
+
+def _most_waiting(figures: RecorderFigures) -> str:
+    name, stream = max(figures.streams.items(), key=lambda item: item[1].waiting_max)
+    return f'{stream.waiting_max} of {name}'
 
 
 def _title(wish: RecorderWish) -> str:
@@ -285,6 +252,7 @@ def _rows(figures: RecorderFigures) -> list[Row]:
         ('messages lost', str(figures.lost), '0'),
         ('recorder, share of a core', f'{figures.cpu_share:.0%}', f'< {MAX_CPU_SHARE:.0%}'),
         ('source, share of a core', f'{figures.source_cpu_share:.0%}', ''),
+        ('most messages waiting for the disk', _most_waiting(figures), ''),
         ('source, latest message', f'{figures.source_late_max_ms:.0f} ms late', ''),
         ('memory at the beginning', f'{figures.memory_begin_mb:.0f} MB', ''),
         ('memory after the warm-up', f'{figures.memory_warm_mb:.0f} MB', ''),

@@ -16,10 +16,9 @@ from mcap.writer import CompressionType, Writer
 
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.rosbag2_layout import NO_QOS, describe_type, finish_bag, sync_directory
-from restac_ros.dataset.sealed_notes import sealed
+from restac_ros.dataset.sealed_notes import NOTES, sealed
 
 PARTIAL = '.partial'
-NOTES = 'restac_ros'                   # the MCAP metadata record with what a recording says about itself
 CHUNK_BYTES = 768 * 2**10              # rosbag2's own; from 1 MiB on, allocation triples the CPU time
 FLUSH_PERIOD_NS = 500_000_000          # twice a second, so that "at most the last second" holds with a margin
 COMPRESSIONS = {'none': CompressionType.NONE, 'lz4': CompressionType.LZ4, 'zstd': CompressionType.ZSTD}

@@ -35,6 +35,9 @@ class SqliteFile:
             totals = dict(database.execute('SELECT topic_id, count(*) FROM messages GROUP BY topic_id'))
             (set_back,) = database.execute(SET_BACK).fetchone()
             first, last = database.execute('SELECT min(timestamp), max(timestamp) FROM messages').fetchone()
+            described = all(isinstance(text, str) for row in rows for text in row[1:])
+            if not (described and {type(first), type(last)} <= {int, type(None)}):
+                raise sqlite3.DatabaseError('its tables hold values of other types')
         self.counts = Counter({topic: totals.get(number, 0) for number, topic in self._topics.items()})
         self.clock_set_back_ns = max(0, set_back or 0)
         self.bounds_ns: tuple[int, int] | None = None if first is None else (first, last)
@@ -54,8 +57,13 @@ class SqliteFile:
         data = 'data' if head_bytes is None else f'substr(data, 1, {head_bytes:d})'
         query = (f'SELECT topic_id, timestamp, {data} FROM messages WHERE topic_id IN ({marks}) '
                  'AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, id')
+        before_ns = start_ns
         with self._reading(), closing(self._connect()) as database:
             for number, time_ns, cdr in database.execute(query, (*wanted, start_ns, stop_ns)):
+                # SQLite keeps any type in any column, and orders by an index, which may be damaged by itself.
+                if not (isinstance(time_ns, int) and isinstance(cdr, bytes) and time_ns >= before_ns):
+                    raise sqlite3.DatabaseError(f'a message at {time_ns!r} after one at {before_ns}')
+                before_ns = time_ns
                 yield BagMessage(*wanted[number], cdr, time_ns)
 
     def _connect(self) -> sqlite3.Connection:

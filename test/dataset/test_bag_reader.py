@@ -160,6 +160,22 @@ def test_what_metadata_announces_is_missed(
     assert open_bag(path).notes == [expected]
 
 
+def test_a_database_of_other_types_or_without_order_is_refused(
+    tmp_path: Path, write_bag: Callable[..., Path], recording: list[BagMessage]
+) -> None:
+    file = write_bag(tmp_path / 'bag', recording, 'sqlite3') / 'bag.db3'
+    for change in ("UPDATE messages SET data = 'text' WHERE id = 7", 'UPDATE messages SET timestamp = 1.5',
+                   "UPDATE topics SET name = x'00'"):
+        changed = tmp_path / 'changed.db3'
+        shutil.copy(file, changed)
+        database = sqlite3.connect(changed)
+        database.execute(change)
+        database.commit()
+        database.close()
+        with pytest.raises(BagError, match='cannot be read'):
+            list(open_bag(changed).messages())
+
+
 def test_changed_notes_are_told_and_not_believed(tmp_path: Path) -> None:
     writer = BagWriter(tmp_path / 'bag', start_ns=0, sync=False)
     writer.note(task='press the button')
@@ -172,6 +188,8 @@ def test_changed_notes_are_told_and_not_believed(tmp_path: Path) -> None:
     assert 'not as they were written' in bag.notes[0]
     assert 'task' not in bag.metadata['restac_ros']
     assert [message.cdr for message in bag.messages()] == [b'cdr']
+    file.write_bytes(file.read_bytes().replace(b'crc32', b'crc31', 1))
+    assert 'not as they were written' in open_bag(file).notes[0]
 
 
 def test_a_bag_without_metadata_is_read(
