@@ -215,7 +215,7 @@ class CrashBench:
 class FuzzBench:
     """Damaged bags and journals: each must be read as it was, told to be damaged, or refused.
 
-    Never may reading hang, crash or give something else in silence. 1000 cases take a minute or two.
+    Never may reading hang, crash or give something else in silence. 1000 cases take half a minute.
     """
 
     cases: int = 1000

@@ -16,7 +16,7 @@ from mcap.writer import CompressionType, Writer
 
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.rosbag2_layout import NO_QOS, describe_type, finish_bag, sync_directory
-from restac_ros.dataset.sealed_notes import NOTES, sealed
+from restac_ros.dataset.sealed_notes import LIBRARY, NOTES, sealed
 
 PARTIAL = '.partial'
 CHUNK_BYTES = 768 * 2**10              # rosbag2's own; from 1 MiB on, allocation triples the CPU time
@@ -58,7 +58,7 @@ class BagWriter:
             self._file = self.file_path.open('xb')
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)      # shows `recovery` a living recorder
             self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=COMPRESSIONS[compression])
-            self._writer.start(profile='ros2', library='restac_ros')
+            self._writer.start(profile='ros2', library=LIBRARY)
             self._bring_to_disk()
             sync_directory(self.partial.parent)
 

@@ -21,7 +21,7 @@ from mcap.stream_reader import get_chunk_data_stream
 from mcap.writer import MCAP0_MAGIC
 
 from restac_ros.dataset.errors import BagError
-from restac_ros.dataset.sealed_notes import is_intact
+from restac_ros.dataset.sealed_notes import LIBRARY, is_intact
 
 MAX_CHUNK_BYTES = 512 * 2**20      # beyond any driver's message; a corrupt length must not fill the memory
 MAX_METADATA_BYTES = 16 * 2**20
@@ -155,6 +155,7 @@ class _Walker:
         self.path = path
         self.size = path.stat().st_size
         self.index = Index(end=len(MCAP0_MAGIC))
+        self._is_ours = False
         self._doubts: list[str] = []        # damages that do not end the walk
 
     def walk(self) -> Index:
@@ -206,6 +207,8 @@ class _Walker:
     def _take(self, file: BinaryIO, record: Record) -> None:
         index = self.index
         match record.opcode:
+            case Opcode.HEADER:
+                self._is_ours = LIBRARY.encode() in _read(file, record, MAX_METADATA_BYTES)
             case Opcode.CHUNK:
                 index.spans.append(self._chunk(file, record))
             case Opcode.MESSAGE_INDEX:
@@ -218,7 +221,7 @@ class _Walker:
                 _declare(index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
             case Opcode.METADATA:
                 found = _parse(Metadata, _read(file, record, MAX_METADATA_BYTES), record.offset)
-                if is_intact(found.name, found.metadata):
+                if is_intact(found.name, found.metadata, self._is_ours):
                     index.metadata.setdefault(found.name, {}).update(found.metadata)
                 else:
                     self._doubts.append(f'the notes at byte {record.offset} are not as they were written')

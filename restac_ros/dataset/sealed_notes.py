@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Mapping
 
+LIBRARY = 'restac_ros'      # how the header of a file of ours names its writer
 NOTES = 'restac_ros'        # the metadata record with what a recording of ours says about itself
 SEAL = 'crc32'
 
@@ -13,10 +14,10 @@ def sealed(name: str, values: Mapping[str, str]) -> dict[str, str]:
     return {**values, SEAL: _checksum(name, values)}
 
 
-def is_intact(name: str, values: Mapping[str, str]) -> bool:
-    """Whether the values are those that were sealed; those of other recorders, never sealed, are believed."""
+def is_intact(name: str, values: Mapping[str, str], is_ours: bool) -> bool:
+    """Whether the values are those that were sealed. Other recorders (not `is_ours`) may seal nothing."""
     if SEAL not in values:
-        return name != NOTES
+        return not is_ours
     unsealed = {key: value for key, value in values.items() if key != SEAL}
     return values[SEAL] == _checksum(name, unsealed)
 
