@@ -154,7 +154,7 @@ class ConvertBench:
     """Speed of the converter from raw bags to a data set with video, and what bounds it.
 
     Bags are made first (4 of 20 s: 7 GB, 10 GB of free disk), and removed afterwards. The standard run takes
-    about 2 minutes.
+    about 2 minutes; `--seconds 60` (28 GB) takes 5, and the time in which libraries are loaded counts less.
     """
 
     seconds: float = 20.0
