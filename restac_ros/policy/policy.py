@@ -28,6 +28,7 @@ from restac_ros.model.config import ModelConfig
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
 from restac_ros.policy.continuing import FREELY, ChunkingChoice, Continuing
+from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.products import Chunk, Continuation, Prefix, Touch
@@ -128,6 +129,7 @@ class Policy:
             NormStatsError, TokenizerError: of those parts.
             PolicyError: the contract or the tokenizer does not fit the checkpoint.
         """
+        make_room_for_calls()
         if use_compile_cache:
             enable_compile_cache(compile_cache or default_cache_directory())
         path = Path(path).absolute()
