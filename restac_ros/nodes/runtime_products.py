@@ -101,7 +101,8 @@ class RunCounts:
     """What a run has made so far.
 
     `held` counts replans without a chunk, `surprises` rises of the gate, `triggered` the chunks they led to,
-    `chunks_in_prefix` those that were ready while a prefix was computed, which took `prefix_busy_ns` in all.
+    `chunks_in_prefix` those that were ready while a prefix was computed, which took `prefix_busy_ns` in all
+    but for the first.
     """
 
     prefixes: int = 0
@@ -119,9 +120,10 @@ class RunCounts:
     hold_reasons: dict[str, int] = field(default_factory=dict)
 
     def count_prefix(self, duration_ns: int) -> None:
-        """Count a prefix, and how long it was under way."""
+        """Count a prefix, and how long it was under way; during the first, nothing can be planned."""
+        if self.prefixes:
+            self.prefix_busy_ns += duration_ns
         self.prefixes += 1
-        self.prefix_busy_ns += duration_ns
 
     def count_touch(self, touch: Touch) -> None:
         """Count a touch and its gate."""

@@ -344,6 +344,14 @@ def test_a_gate_that_stays_high_triggers_no_second_replan(make_rig: Callable[...
     assert rig.counts.surprises == 2
 
 
+def test_the_time_of_the_first_prefix_is_none_in_which_replans_could_go_on() -> None:
+    counts = RunCounts()
+    counts.count_prefix(700)
+    assert (counts.prefixes, counts.prefix_busy_ns) == (1, 0)
+    counts.count_prefix(300)
+    assert (counts.prefixes, counts.prefix_busy_ns) == (2, 300)
+
+
 def test_replans_by_the_clock_say_so(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig()
     rig.running()
