@@ -146,7 +146,7 @@ def test_every_import_follows_the_layers(repository: Path) -> None:
 def test_the_check_sees_a_violation(tmp_path: Path) -> None:
     (tmp_path / 'framing').mkdir()
     (tmp_path / 'framing' / 'bad.py').write_text(
-        'import torch\nfrom restac_ros.nodes import policy_node\nimport json\n'
+        'import torch\nfrom restac_ros.nodes.policy import policy_node\nimport json\n'
     )
     assert len(violations(tmp_path)) == 2
 

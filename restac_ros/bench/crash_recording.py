@@ -21,11 +21,11 @@ from restac_ros.bench.datasets import Workshop, digests, save
 from restac_ros.bench.processes import EMPTY_JOURNAL_BYTES, end_family, ended_in_order, journal_bytes, started
 from restac_ros.bench.trial import Trial
 from restac_ros.contract.load import load_contract
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.bag_writer import PARTIAL
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_writer import PARTIAL
+from restac_ros.dataset.bag.mcap_scan import MESSAGE_HEAD, scan, span_contents, walk_records
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.mcap_scan import MESSAGE_HEAD, scan, span_contents, walk_records
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.graph import GraphError, Process
 

@@ -14,7 +14,7 @@ from restac_ros.bench.datasets import Workshop, contents, digests, save
 from restac_ros.bench.small_disk import SmallDisk, small_disk
 from restac_ros.bench.trial import Trial
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_writer import PARTIAL
+from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.graph import GraphError

@@ -17,13 +17,13 @@ from restac_ros.bench.fuzz_mutations import BINARY, TEXT
 from restac_ros.bench.fuzz_subjects import Subject
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag, open_bag
+from restac_ros.dataset.bag.bag_reader import Bag, open_bag
+from restac_ros.dataset.bag.mcap_file import McapFile
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.errors import BagError, ConversionError, JournalError
 from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.mcap_file import McapFile
 from restac_ros.dataset.plan import plan_episode
 from restac_ros.dataset.recovery import recover
-from restac_ros.dataset.storage import BagMessage
 from restac_ros.dataset.survey import recorded_samples, survey
 from restac_ros.framing.framer import frames
 

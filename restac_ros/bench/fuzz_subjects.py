@@ -9,11 +9,11 @@ import yaml
 
 from restac_ros.bench.recordings import Scene, make_messages, record
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.bag_writer import COMPRESSIONS, PARTIAL
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_writer import COMPRESSIONS, PARTIAL
+from restac_ros.dataset.bag.mcap_scan import RECORD_HEAD, scan, span_contents
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.journal import Notes, read_notes
-from restac_ros.dataset.mcap_scan import RECORD_HEAD, scan, span_contents
-from restac_ros.dataset.storage import BagMessage
 
 SECONDS = 1.4  # three chunks, as the journal is flushed twice a second
 SCENE = Scene((16, 12), (24, 18))

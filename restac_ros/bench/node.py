@@ -17,7 +17,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.graph import GraphError, Process, Run, processes
 from restac_ros.supervise import command, environment
 

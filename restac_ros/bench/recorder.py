@@ -26,8 +26,8 @@ from restac_ros.bench.processes import (
 from restac_ros.bench.table import Row, show, write_json
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.bag_writer import Compression
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.graph import GraphError, Process, config_file
 
 MAX_CPU_SHARE = 0.50

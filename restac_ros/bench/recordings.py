@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from restac_ros.contract.schema import Contract, GripperStream, Stream
-from restac_ros.dataset.bag_writer import Compression
+from restac_ros.dataset.bag.bag_writer import Compression
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.journal import Journal
-from restac_ros.dataset.storage import BagMessage
 from restac_ros.framing.decode import load_types
 from restac_ros.graph import GraphError
 

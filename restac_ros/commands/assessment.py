@@ -7,11 +7,11 @@ from rich.markup import escape
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.dataset_files import is_dataset
-from restac_ros.dataset.findings import Finding
 from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.quality_page import Written, write_quality
+from restac_ros.dataset.quality.findings import Finding
+from restac_ros.dataset.quality.quality_page import Written, write_quality
 from restac_ros.graph import config_file
 
 COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red', 'note': 'dim'}

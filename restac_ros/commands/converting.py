@@ -11,8 +11,8 @@ from rich.progress import Progress as Bars
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.bag_writer import PARTIAL
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.convert import OnGap
 from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.engines import EngineKind
@@ -20,7 +20,7 @@ from restac_ros.dataset.episodes import TimeRange, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.shards import Outcome, Request
-from restac_ros.dataset.video_choice import VideoChoice
+from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.graph import GraphError, config_file
 
 

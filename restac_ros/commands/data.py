@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from restac_ros.commands.paths import absolute
-from restac_ros.dataset.video_choice import Codec, asked_video
+from restac_ros.dataset.video.video_choice import Codec, asked_video
 
 
 @dataclass(frozen=True)

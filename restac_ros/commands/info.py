@@ -12,13 +12,13 @@ from rich.table import Table
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import STORAGES, Bag, open_bag
-from restac_ros.dataset.bag_writer import PARTIAL
+from restac_ros.dataset.bag.bag_reader import STORAGES, Bag, open_bag
+from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, is_dataset, read_info
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.journal import Notes, read_notes
-from restac_ros.dataset.quality_file import read_verdicts
+from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.model.checkpoint.store import MANIFEST, load_info
 
 COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}

@@ -6,9 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from restac_ros.dataset.damage import Damage
-from restac_ros.dataset.examination import examine
-from restac_ros.dataset.leftovers import restore_interrupted
+from restac_ros.dataset.repair.damage import Damage
+from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.leftovers import restore_interrupted
 
 SHOWN_FILES = 10
 
@@ -35,7 +35,7 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
     if not agreed:
         say('Nothing was changed. To do this: the same command with --yes')
         return 1
-    from restac_ros.dataset.repair import repair  # loads torch
+    from restac_ros.dataset.repair.repair import repair  # loads torch
 
     aside = repair(damage)
     say(f'mended; what was replaced or left out is in {aside}, with a report.json')

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag, open_bag
+from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
 from restac_ros.dataset.episodes import EpisodeSpan, episodes_of
@@ -28,7 +28,7 @@ from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import Plan, check_rates, plan_episode
 from restac_ros.dataset.survey import Survey, recorded_samples, survey
-from restac_ros.dataset.video_choice import VideoChoice
+from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import frames
 

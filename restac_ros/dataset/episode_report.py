@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag
+from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.features import optional_images
 from restac_ros.dataset.plan import Gap, Plan, rate_notes
 from restac_ros.dataset.survey import StreamReport, Survey

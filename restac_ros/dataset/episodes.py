@@ -18,7 +18,7 @@ from typing import NamedTuple
 from rosbags.serde import SerdeError
 
 from restac_ros.contract.errors import did_you_mean
-from restac_ros.dataset.bag_reader import Bag
+from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.framing.decode import load_types

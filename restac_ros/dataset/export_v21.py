@@ -21,7 +21,7 @@ from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, 
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.table_writing import write_table
 from restac_ros.dataset.transaction import transaction
-from restac_ros.dataset.video_cut import cut_video, frame_count
+from restac_ros.dataset.video.video_cut import cut_video, frame_count
 
 VERSION = 'v2.1'
 CHUNK_EPISODES = 1000

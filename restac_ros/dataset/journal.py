@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag
-from restac_ros.dataset.bag_writer import NOTES, BagWriter, Compression
+from restac_ros.dataset.bag.bag_reader import Bag
+from restac_ros.dataset.bag.bag_writer import NOTES, BagWriter, Compression
 from restac_ros.dataset.errors import BagError, JournalError
 
 

@@ -18,8 +18,8 @@ from lerobot.datasets import compute_stats, dataset_writer, io_utils
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.video_choice import VideoChoice
-from restac_ros.dataset.video_encoder import STATISTICS_EVERY, STATISTICS_STEP, VideoEncoder
+from restac_ros.dataset.video.video_choice import VideoChoice
+from restac_ros.dataset.video.video_encoder import STATISTICS_EVERY, STATISTICS_STEP, VideoEncoder
 
 # Of tactile images: differences to neighbours, Huffman-coded. The noise hardly repeats: searching for
 # repetitions, as LeRobot's level 6 does, takes 18 times as long (9 ms of a core) and makes larger files.

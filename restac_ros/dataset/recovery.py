@@ -33,9 +33,8 @@ from mcap.records import (
 )
 from mcap.writer import MCAP0_MAGIC
 
-from restac_ros.dataset.bag_writer import PARTIAL
-from restac_ros.dataset.errors import BagError, JournalError
-from restac_ros.dataset.mcap_scan import (
+from restac_ros.dataset.bag.bag_writer import PARTIAL
+from restac_ros.dataset.bag.mcap_scan import (
     CHUNK_HEAD,
     RECORD_HEAD,
     Index,
@@ -45,7 +44,8 @@ from restac_ros.dataset.mcap_scan import (
     span_contents,
     walk_records,
 )
-from restac_ros.dataset.rosbag2_layout import finish_bag
+from restac_ros.dataset.bag.rosbag2_layout import finish_bag
+from restac_ros.dataset.errors import BagError, JournalError
 
 # A crash tears at most what had not been flushed. More than this behind the damage means another cause.
 MAX_TAIL_BYTES = 256 * 2**20

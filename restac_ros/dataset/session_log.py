@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_writer import FLUSH_PERIOD_NS, BagWriter
+from restac_ros.dataset.bag.bag_writer import FLUSH_PERIOD_NS, BagWriter
 from restac_ros.dataset.errors import JournalError
 
 MAX_QUEUED = 4096                      # some 30 s of a busy policy: a disk that stalls for longer is broken

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.convert import OnGap, convert_episode, embedded_contract
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.episode_report import EpisodeReport
@@ -16,7 +16,7 @@ from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.transaction import writing_lock
-from restac_ros.dataset.video_choice import VideoChoice
+from restac_ros.dataset.video.video_choice import VideoChoice
 
 REPORT_EVERY_ROWS = 15
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag
+from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.features import stored_streams
 from restac_ros.framing.buffer import MAX_REORDER_NS

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from restac_ros.dataset.bag.rosbag2_layout import sync_directory
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.rosbag2_layout import sync_directory
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2

@@ -23,7 +23,7 @@ from restac_ros.dataset.lerobot_access import (
     quick_saving,
 )
 from restac_ros.dataset.transaction import transaction
-from restac_ros.dataset.video_choice import VideoChoice
+from restac_ros.dataset.video.video_choice import VideoChoice
 
 # LeRobot changes these in place; everything else that it writes is a new file.
 REWRITTEN = {'meta/info.json', 'meta/stats.json', 'meta/tasks.parquet'}

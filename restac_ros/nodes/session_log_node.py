@@ -13,8 +13,8 @@ from rclpy.timer import Timer
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.rosbag2_layout import describe_type
 from restac_ros.dataset.errors import JournalError
-from restac_ros.dataset.rosbag2_layout import describe_type
 from restac_ros.dataset.session_log import SessionLog
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag
-from restac_ros.dataset.message_types import deserialize
-from restac_ros.dataset.storage import BagMessage
+from restac_ros.dataset.bag.bag_reader import Bag
+from restac_ros.dataset.bag.message_types import deserialize
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.framing.values import decode_value
 from restac_ros.view.errors import ViewError
 from restac_ros.view.samples import chunk_sample, gate_sample, residual_map

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag, open_bag
+from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.journal import read_notes
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import scene_at

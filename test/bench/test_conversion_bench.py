@@ -8,7 +8,7 @@ from pathlib import Path
 from restac_ros.bench.conversion import ConversionFigures, ConversionWish, make_bags, measure, part_of
 from restac_ros.bench.cpu_profile import Call, CpuProfile
 from restac_ros.contract.load import load_contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.fingerprint import fingerprint
 
 FIGURES = ConversionFigures(

@@ -11,8 +11,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.journal import Journal
-from restac_ros.dataset.storage import BagMessage
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 START_NS = 1_760_000_000_000_000_000

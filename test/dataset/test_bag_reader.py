@@ -14,10 +14,10 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode
 from rosbags.rosbag2 import Writer as RosbagsWriter
 from rosbags.typesys import Stores, get_typestore
 
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.bag_writer import BagWriter
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_writer import BagWriter
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.errors import BagError
-from restac_ros.dataset.storage import BagMessage
 
 CUTS = 40
 

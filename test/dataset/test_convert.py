@@ -19,14 +19,14 @@ from rosbags.typesys import Stores, get_typestore
 
 from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import EpisodeReport, convert_episode, main
 from restac_ros.dataset.dataset_files import dataset_contract, streams_of
 from restac_ros.dataset.errors import ConversionError, DatasetError
 from restac_ros.dataset.features import features_of, meaning_differences
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.preview import frame_grid_png
-from restac_ros.dataset.storage import BagMessage
 from restac_ros.dataset.survey import recorded_samples
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import frames

@@ -15,13 +15,13 @@ from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset import convert_many as module
 from restac_ros.dataset import merge
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.errors import DatasetError, EngineError
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.shards import Outcome, Request
-from restac_ros.dataset.storage import BagMessage
 
 TASKS = ('press the button', 'turn the key', 'press the button')
 EPISODES = 'meta/restac_ros/episodes'

@@ -11,13 +11,13 @@ import pytest
 from restac_ros.commands.data import Convert
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import Bag, open_bag
+from restac_ros.dataset.bag.bag_reader import Bag, open_bag
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import main
 from restac_ros.dataset.episodes import WHOLE, EpisodeSpan, TimeRange, episodes_of
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.journal import Journal
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.storage import BagMessage
 
 START_NS = 1_760_000_000_000_000_000
 LAST_WORDS = ('done', 'failed', 'already', 'end')

@@ -16,11 +16,11 @@ from restac_ros.commands.data import Export
 from restac_ros.commands.info import print_info
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset import export_v21 as module
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.lerobot_access import private_cache
-from restac_ros.dataset.storage import BagMessage
 
 START_NS = 1_760_000_000_000_000_000
 GELSIGHT, MAIN = 'observation.images.gelsight_left_rgb', 'observation.images.main_realsense_rgb'

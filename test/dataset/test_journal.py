@@ -17,13 +17,13 @@ from rosbags.typesys import Stores, get_typestore
 
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset import bag_writer
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag import bag_writer
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.mcap_scan import scan
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.journal import Journal, check_free_disk, read_notes
-from restac_ros.dataset.mcap_scan import scan
 from restac_ros.dataset.recovery import find_unfinished, recover
-from restac_ros.dataset.storage import BagMessage
 
 START_NS = 1_760_000_000_000_000_000
 CUTS = 25

@@ -8,9 +8,9 @@ import torch
 from lerobot.datasets.aggregate import aggregate_datasets
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.storage import BagMessage
 
 
 def test_lerobot_joins_what_was_converted_apart(

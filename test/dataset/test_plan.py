@@ -9,10 +9,10 @@ import yaml
 
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.plan import Gap, check_rates, plan_episode, rate_notes
-from restac_ros.dataset.storage import BagMessage
 from restac_ros.dataset.survey import Survey, recorded_samples, survey
 from restac_ros.framing.framer import frames
 

@@ -15,13 +15,13 @@ from PIL import Image
 
 from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_trace import bag_trace
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import BagError, DatasetError
 from restac_ros.dataset.lerobot_access import private_cache
-from restac_ros.dataset.quality import QualityReport, assess, judge_episode, refuse_false_rates
-from restac_ros.dataset.quality_page import Page, write_quality
-from restac_ros.dataset.storage import BagMessage
+from restac_ros.dataset.quality.bag_trace import bag_trace
+from restac_ros.dataset.quality.quality import QualityReport, assess, judge_episode, refuse_false_rates
+from restac_ros.dataset.quality.quality_page import Page, write_quality
 from restac_ros.framing.decode import load_types
 
 START_NS = 1_760_000_000_000_000_000

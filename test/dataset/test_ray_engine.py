@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert_many import Progress, Request, bag_bytes, convert_many
 from restac_ros.dataset.errors import EngineError
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.storage import BagMessage
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -16,13 +16,13 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from restac_ros.commands.repairing import repair_dataset
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.examination import examine
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair import repair
-from restac_ros.dataset.storage import BagMessage
+from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.repair import repair
 from restac_ros.dataset.table_writing import with_column
 from restac_ros.dataset.transaction import writing_lock
 

@@ -8,10 +8,10 @@ import pytest
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.message_types import message_files, typestore
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.message_types import message_files, typestore
 from restac_ros.dataset.recovery import recover
 from restac_ros.dataset.session_log import SessionLog
 

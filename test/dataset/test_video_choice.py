@@ -8,12 +8,12 @@ import av
 import pytest
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.convert_many import convert_many
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.shards import Request
-from restac_ros.dataset.storage import BagMessage
-from restac_ros.dataset.video_choice import VideoChoice, asked_video
+from restac_ros.dataset.video.video_choice import VideoChoice, asked_video
 
 TASK = 'press the button'
 

@@ -9,7 +9,7 @@ import pytest
 from lerobot.datasets.video_utils import concatenate_video_files
 
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.video_cut import cut_video, frame_count
+from restac_ros.dataset.video.video_cut import cut_video, frame_count
 
 FPS, SIDE_PX, LENGTHS = 15, 64, (23, 31, 17)
 # As LeRobot writes, and harder ones: frames that rest on later ones, in groups that end in the middle.

@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from restac_ros.dataset import video_encoder
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.lerobot_access import RGBEncoderConfig
-from restac_ros.dataset.video_encoder import VideoEncoder
+from restac_ros.dataset.video import video_encoder
+from restac_ros.dataset.video.video_encoder import VideoEncoder
 
 FRAME = np.zeros((48, 64, 3), np.uint8)
 OPEN = av.open

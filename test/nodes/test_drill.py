@@ -21,7 +21,7 @@ from restac_ros.bench.faults import rehearse
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import GraphError, package_prefix
 from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
-from restac_ros.nodes.drill_cases import cases_of
+from restac_ros.nodes.drill.drill_cases import cases_of
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 # Few messages, and patience with a busy machine, which is not what is tested. Joints must be stale before

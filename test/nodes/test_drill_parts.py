@@ -15,11 +15,11 @@ from restac_ros.control.limits import MotionLimits
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.rotation import quaternion_from_matrix
 from restac_ros.framing.values import decode_value
-from restac_ros.nodes.drill_record import SetPoint, last_motion_ns, stalls_ns, violations
-from restac_ros.nodes.patterns import pattern
-from restac_ros.nodes.playback import Outgoing, read_stamp_ns, with_stamp
-from restac_ros.nodes.stream_faults import JUMP_NS, LATE_NS, StreamFaults
-from restac_ros.nodes.virtual_arm import VirtualArm
+from restac_ros.nodes.drill.drill_record import SetPoint, last_motion_ns, stalls_ns, violations
+from restac_ros.nodes.drill.stream_faults import JUMP_NS, LATE_NS, StreamFaults
+from restac_ros.nodes.drill.virtual_arm import VirtualArm
+from restac_ros.nodes.source.patterns import pattern
+from restac_ros.nodes.source.playback import Outgoing, read_stamp_ns, with_stamp
 
 MS = 1_000_000
 NOW = 10**18

@@ -11,7 +11,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
 from restac_ros.framing.rotation import matrix_from_rotvec
-from restac_ros.nodes.view_messages import MarkerWriter, image_message
+from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
 from restac_ros.view.preview import shapes_of
 from restac_ros.view.shapes import Shape
 

@@ -31,10 +31,10 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from restac_ros.contract.load import load_contract
-from restac_ros.dataset.bag_writer import BagWriter
+from restac_ros.dataset.bag.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.graph import PACKAGE, GraphError, package_prefix
-from restac_ros.nodes.gate_view_node import OUTPUT_QOS
+from restac_ros.nodes.gate_view.gate_view_node import OUTPUT_QOS
 from restac_ros.nodes.messages import residual_message
 from restac_ros.view.colours import gate_colours
 from restac_ros.view.preview import save_preview, shapes_of

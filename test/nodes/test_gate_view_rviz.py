@@ -22,7 +22,7 @@ from rclpy.qos import (
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
-from restac_ros.nodes import gate_view_node
+from restac_ros.nodes.gate_view import gate_view_node
 from restac_ros.nodes.subscriptions import stream_qos
 
 # rviz_default_plugins/plugins_description.xml of ROS 2 Jazzy: class name -> message it shows.

@@ -8,7 +8,7 @@ pytest.importorskip('rclpy')
 
 from rclpy.task import Future
 
-from restac_ros.nodes.gripper_output import ActionGripper, check_gripper_type
+from restac_ros.nodes.streamer.gripper_output import ActionGripper, check_gripper_type
 from restac_ros.nodes.subscriptions import UnknownTypeError
 
 SECOND = 10**9

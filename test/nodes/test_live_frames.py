@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from restac_ros.contract.load import load_contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.framing.framer import frames
 from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import Sample, make_sample

@@ -13,7 +13,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.framer import frames
 from restac_ros.framing.sample import make_sample
 from restac_ros.framing.values import decode_value
-from restac_ros.nodes.patterns import camera_image, messages, pattern, patterns_of, tactile_image
+from restac_ros.nodes.source.patterns import camera_image, messages, pattern, patterns_of, tactile_image
 
 START_NS = 1_760_000_000 * 10**9
 

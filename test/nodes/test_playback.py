@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from restac_ros.dataset.storage import BagMessage
-from restac_ros.nodes.playback import (
+from restac_ros.dataset.bag.storage import BagMessage
+from restac_ros.nodes.source.playback import (
     Outgoing,
     Played,
     ReadAhead,

@@ -8,8 +8,8 @@ import yaml
 pytest.importorskip('rclpy')
 
 from restac_ros.nodes.parameters import ParameterError
-from restac_ros.nodes.policy_parameters import PolicyParameters
-from restac_ros.nodes.surprise import SurpriseRule
+from restac_ros.nodes.policy.policy_parameters import PolicyParameters
+from restac_ros.nodes.policy.surprise import SurpriseRule
 
 
 def parameters(repository: Path, **changes: object) -> PolicyParameters:

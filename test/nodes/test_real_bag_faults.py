@@ -19,10 +19,10 @@ from rclpy.qos import QoSProfile
 
 from restac_ros.contract.load import load_contract
 from restac_ros.control.limits import MotionLimits
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.message_types import deserialize
-from restac_ros.nodes.drill_record import Record, first_match, last_motion_ns, violations
-from restac_ros.nodes.drill_stage import sayings_of, set_point_of
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.message_types import deserialize
+from restac_ros.nodes.drill.drill_record import Record, first_match, last_motion_ns, violations
+from restac_ros.nodes.drill.drill_stage import sayings_of, set_point_of
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 STREAMING = 'streamer_node: streaming'

@@ -21,7 +21,7 @@ from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.recovery import find_unfinished
 

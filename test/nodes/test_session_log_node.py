@@ -17,8 +17,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from restac_ros.msg import GateState
 
-from restac_ros.dataset.bag_reader import open_bag
-from restac_ros.dataset.message_types import typestore
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.message_types import typestore
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.graph import PACKAGE, GraphError, package_prefix
 from restac_ros.nodes.parameters import ParameterError

@@ -10,7 +10,7 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 
 from restac_ros.msg import ActionChunk, GateState
 
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
 
 
 def test_a_real_bag_becomes_chunks_gates_and_an_episode(

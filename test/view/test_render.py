@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag_reader import open_bag
+from restac_ros.dataset.bag.bag_reader import open_bag
+from restac_ros.dataset.bag.message_types import typestore
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.journal import Journal
-from restac_ros.dataset.message_types import typestore
 from restac_ros.dataset.session_log import SessionLog
 from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.view.errors import ViewError

@@ -1,0 +1,1 @@
+"""Bags of any make, read and written."""

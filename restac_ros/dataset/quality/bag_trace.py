@@ -1,0 +1,252 @@
+"""The trace of a recording, in one pass: every message is looked at, every frame made by the framer.
+
+Memory does not grow with images; a frame's status takes about a kilobyte, a message's times 16 bytes. Camera
+images are decoded only for stills, so that a recording is traced several times faster than it was made.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from restac_ros.contract.load import parse_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.bag_reader import Bag, open_bag
+from restac_ros.dataset.errors import BagError
+from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.quality.contact import ContactMeter
+from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, Touch, Trace
+from restac_ros.dataset.stream_watch import StreamWatch
+from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples
+from restac_ros.framing.buffer import StreamCounters
+from restac_ros.framing.frame import Frame
+from restac_ros.framing.framer import Framer, Selection, frames
+from restac_ros.framing.grid import Grid
+from restac_ros.framing.sample import Sample
+
+SILENCE_NS = 10_000_000_000  # no frames are made of longer silence: a clock set by years would never end
+STILLS = 8
+
+
+def bag_trace(path: Path | str, contract: Contract | None = None) -> Trace:
+    """Trace a journal (also an unfinished one) or any bag; `contract` defaults to the journal's own.
+
+    Raises:
+        BagError: nothing can be read, or there is neither a message nor a contract.
+        ContractError: the contract in the journal is not valid.
+    """
+    bag = open_bag(path)
+    notes = read_notes(bag)
+    if contract is None:
+        if notes.contract_text is None:
+            raise BagError(
+                f'{bag.path} holds no contract, as it was not recorded by this package. Give one that '
+                'names its topics.'
+            )
+        contract = parse_contract(notes.contract_text, f'contract in {bag.path}')
+    if (bounds := bag.bounds_ns) is None:
+        raise BagError(f'{bag.path} holds no message.')
+    start_ns = bounds[0] if notes.start_ns is None else notes.start_ns
+    end_ns = bounds[1] + 1 if notes.end_ns is None else notes.end_ns
+    return _Tracing(bag, contract, start_ns, end_ns).run(notes.task or '')
+
+
+class _Feed:
+    """A recording's samples in pieces that silence separates; damage inside ends them, and is kept."""
+
+    def __init__(self, samples: Iterator[Sample], start_ns: int) -> None:
+        self._samples = samples
+        self.damage = ''
+        self.last_ns = start_ns
+        self.pausing = False
+        self.upcoming = self._next()
+
+    def piece(self) -> Iterator[Sample]:
+        """Samples up to the next silence."""
+        self.pausing = False
+        self.last_ns = self.upcoming.receive_ns
+        while self.upcoming is not None and self.upcoming.receive_ns - self.last_ns <= SILENCE_NS:
+            sample, self.last_ns = self.upcoming, self.upcoming.receive_ns
+            self.upcoming = self._next()
+            yield sample
+        self.pausing = True
+
+    def over(self, time_ns: int) -> bool:
+        """A frame at `time_ns` has nothing more to show of this piece."""
+        patience_ns = SILENCE_NS if self.upcoming is None else 0
+        return self.pausing and time_ns > self.last_ns + patience_ns
+
+    def _next(self) -> Sample | None:
+        try:
+            return next(self._samples, None)
+        except BagError as error:
+            self.damage = str(error)
+            return None
+
+
+class _Light(Framer):
+    """Decodes what is cheap (poses, gripper, touch); cameras only for stills, or once they prove undecodable.
+
+    Their messages' layout has been judged by then: `StreamWatch.refusals`.
+    """
+
+    def __init__(self, contract: Contract, start_ns: int, watches: dict[str, StreamWatch]) -> None:
+        super().__init__(contract, start_ns)
+        self._watches = watches
+        self.decode_all = False
+
+    def compose(self, selection: Selection) -> Frame:
+        heavy = [name for name in selection.chosen if self._is_heavy(name)]
+        light = {name: choice for name, choice in selection.chosen.items() if name not in heavy}
+        frame = super().compose(selection._replace(chosen=light))
+        statuses = {
+            name: frame.streams[name] if name in light else status
+            for name, (_, status) in selection.chosen.items()
+        }
+        reasons = [
+            f'{name}: {statuses[name].reason}'
+            for name in heavy
+            if self.contract.streams[name].required and not statuses[name].valid
+        ]
+        return replace(frame, streams=statuses, reasons=(*reasons, *frame.reasons))
+
+    def _is_heavy(self, name: str) -> bool:
+        spec = self.contract.streams[name]
+        raw_camera = spec.role == 'camera' and spec.type == 'sensor_msgs/msg/Image'
+        return raw_camera and not self.decode_all and not self._watches[name].refusals
+
+
+class _Tracing:
+    """Collects one trace."""
+
+    def __init__(self, bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> None:
+        self._bag, self._contract = bag, contract
+        self._start_ns, self._end_ns = start_ns, end_ns
+        self._watches = {name: StreamWatch(name, contract) for name in contract.streams}
+        self._unreadable: Counter[str] = Counter()
+        self._counters: list[dict[str, StreamCounters]] = []
+        self._survey = Survey(Grid(start_ns, contract.fps))
+        self._times: list[int] = []
+        self._states: list[np.ndarray] = []
+        tactile = contract.by_role('tactile')
+        self._meters = {name: ContactMeter() for name in tactile}
+        self._levels: dict[str, list[float]] = {name: [] for name in tactile}
+        self._strongest: dict[str, tuple[float, int, np.ndarray]] = {}
+        self._stills: list[Still] = []
+
+    def run(self, task: str) -> Trace:
+        """Read it all."""
+        samples = recorded_samples(self._bag, self._contract, self._start_ns, self._end_ns, self._unreadable)
+        feed = _Feed(self._watched(samples), self._start_ns)
+        silences = []
+        start_ns = self._start_ns
+        while feed.upcoming is not None:
+            if feed.upcoming.receive_ns - feed.last_ns > SILENCE_NS:
+                silences.append(Silence(feed.last_ns, feed.upcoming.receive_ns))
+                start_ns = feed.upcoming.receive_ns
+            self._frame(feed, start_ns)
+        return self._trace(task, feed.damage, tuple(silences))
+
+    def _watched(self, samples: Iterator[Sample]) -> Iterator[Sample]:
+        for sample in samples:
+            if sample.receive_ns >= self._start_ns:
+                self._watches[sample.stream].add(sample)
+            yield sample
+
+    def _frame(self, feed: _Feed, start_ns: int) -> None:
+        framer = _Light(self._contract, start_ns, self._watches)
+        framer.decode_all = True  # the first frame is a still
+        for frame in frames(self._contract, feed.piece(), start_ns, self._end_ns, framer):
+            if feed.over(frame.time_ns):
+                break
+            self._collect(frame, is_still=framer.decode_all)
+            framer.decode_all = self._still_due(frame.time_ns + self._contract.period_ns)
+        self._counters.append(framer.counters)
+
+    def _still_due(self, next_ns: int) -> bool:
+        taken = len({still.time_s for still in self._stills})
+        span_ns = max(1, self._end_ns - self._start_ns)
+        return taken < STILLS and next_ns - self._start_ns >= taken * span_ns // STILLS
+
+    def _collect(self, frame: Frame, *, is_still: bool) -> None:
+        self._times.append(frame.time_ns)
+        self._survey.statuses.append(frame.streams)
+        self._survey.reasons.append(frame.reasons)
+        self._states.append(np.full(7, np.nan) if frame.state is None else frame.state.astype(np.float64))
+        for name, meter in self._meters.items():
+            image = frame.tactile.get(name)
+            level = None if image is None else meter.level(image)
+            self._levels[name].append(np.nan if level is None else level)
+            if level is not None and level > self._strongest.get(name, (0.0,))[0]:
+                self._strongest[name] = (level, frame.time_ns, image)
+        if is_still:
+            time_s = (frame.time_ns - self._times[0]) * 1e-9
+            self._stills += [
+                Still(name, time_s, image) for name, image in {**frame.images, **frame.tactile}.items()
+            ]
+
+    def _trace(self, task: str, damage: str, silences: tuple[Silence, ...]) -> Trace:
+        messages = {name: self._messages(name) for name in self._contract.streams}
+        for name, seen in messages.items():
+            self._survey.streams[name] = StreamReport(
+                messages=seen.stamps_ns.size,
+                rate_hz=_rate_hz(seen.receives_ns),
+                declared_rate_hz=self._contract.streams[name].rate_hz,
+                unreadable=seen.unreadable,
+                zero_stamps=seen.zero_stamps,
+                duplicates=seen.duplicates,
+                out_of_order=seen.out_of_order,
+                future=seen.future,
+            )
+        damages = [f'{file.path.name}: {file.damage}' for file in self._bag.files if file.damage]
+        return Trace(
+            contract=self._contract,
+            source=str(self._bag.path),
+            task=task,
+            time_ns=np.array(self._times, np.int64),
+            survey=self._survey,
+            messages=messages,
+            state=np.array(self._states).reshape(-1, 7),
+            action=None,
+            touch={name: self._touch(name) for name in self._meters},
+            stills=tuple(self._stills),
+            damage=tuple(damages + [damage] * bool(damage)),
+            notes=tuple(note for note in self._bag.notes if note not in damages),
+            silences=silences,
+            clock_set_back_ns=self._bag.clock_set_back_ns,
+        )
+
+    def _messages(self, name: str) -> StreamMessages:
+        watch = self._watches[name]
+        total = Counter()
+        for counters in self._counters:
+            total.update(
+                {key: getattr(counters[name], key) for key in ('duplicates', 'out_of_order', 'future')}
+            )
+        return StreamMessages(
+            stamps_ns=np.array(watch.stamps_ns, np.int64),
+            receives_ns=np.array(watch.receives_ns, np.int64),
+            complete=True,
+            zero_stamps=watch.zero_stamps,
+            unreadable=self._unreadable[name],
+            layouts=dict(watch.layouts),
+            refusals=dict(watch.refusals),
+            freezes=tuple(watch.freezes()),
+            **total,
+        )
+
+    def _touch(self, name: str) -> Touch:
+        meter, strongest = self._meters[name], None
+        if name in self._strongest:
+            _, time_ns, image = self._strongest[name]
+            strongest = Still(name, (time_ns - self._times[0]) * 1e-9, image)
+        reference = None if meter.reference is None else meter.reference.astype(np.uint8)
+        return Touch(np.array(self._levels[name]), meter.threshold, reference, strongest)
+
+
+def _rate_hz(receives_ns: np.ndarray) -> float:
+    """Messages per second between the first and the last received."""
+    span_ns = int(receives_ns.max() - receives_ns.min()) if receives_ns.size > 1 else 0
+    return round((receives_ns.size - 1) * 1e9 / span_ns, 3) if span_ns else 0.0

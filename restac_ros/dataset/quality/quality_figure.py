@@ -1,0 +1,210 @@
+"""Pictures of an episode's quality: what was there when, how old it was, what was felt, how the arm moved."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from restac_ros.dataset.quality.quality import EpisodeQuality, StreamQuality
+from restac_ros.dataset.quality.trace import Still, Trace
+
+WIDTH_INCH = 11.5
+DPI = 96
+SHOWN_STILL_S = 0.3
+GOOD, STALE, MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
+AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
+STYLE = {
+    'font.size': 8.5,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.alpha': 0.25,
+    'grid.linewidth': 0.5,
+    'axes.axisbelow': True,
+    'legend.frameon': False,
+}
+LEGEND = (
+    (GOOD, 'valid in the frame'),
+    (STALE, 'too old or unusable'),
+    (MISSING, 'nothing came'),
+    (FROZEN, 'identical images'),
+)
+
+
+def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
+    """One bar per stream over time, ages below, then contact and state: a PNG."""
+    panels = _panels(trace)
+    bars_inch = 0.42 + 0.27 * len(trace.messages)
+    heights = [bars_inch, *[1.15] * (len(panels) - 1)]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
+        FigureCanvasAgg(figure)
+        axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True, height_ratios=heights))
+        for panel, target in zip(panels, axes, strict=True):
+            panel(target, trace, quality)
+            target.set_xlim(0, max(float(trace.time_s[-1]), 0.1) if trace.time_s.size else 1)
+        axes[-1].set_xlabel('time in the episode [s]')
+        return _png(figure)
+
+
+def film_png(stills: Sequence[Still]) -> bytes | None:
+    """Stills as rows of a film strip, times above: a PNG; None without any."""
+    if not stills:
+        return None
+    streams = list(dict.fromkeys(still.stream for still in stills))
+    times = sorted({round(still.time_s, 3) for still in stills})
+    cell = (WIDTH_INCH - 0.9) / len(times)
+    rows = [next(still.image.shape for still in stills if still.stream == name) for name in streams]
+    heights = [cell * shape[0] / shape[1] for shape in rows]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout='constrained')
+        FigureCanvasAgg(figure)
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        grid = figure.subplots(len(streams), len(times), squeeze=False, height_ratios=heights)
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            axes.spines[:].set_visible(False)
+        for still in stills:
+            row, column = streams.index(still.stream), times.index(round(still.time_s, 3))
+            grid[row][column].imshow(still.image, interpolation='antialiased')
+        for column, time_s in enumerate(times):
+            grid[0][column].set_title(f'{time_s:.1f} s', fontsize=8)
+        for row, name in enumerate(streams):
+            grid[row][0].set_ylabel(name.replace('_', '\n'), fontsize=8)
+        return _png(figure)
+
+
+def touch_png(trace: Trace) -> bytes | None:
+    """Per tactile sensor: the reference, the strongest contact, and the change between them; None without."""
+    shown = [
+        (name, touch)
+        for name, touch in trace.touch.items()
+        if touch.reference is not None and touch.strongest is not None
+    ]
+    if not shown:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(shown), 3, squeeze=False)
+        for row, (name, touch) in enumerate(shown):
+            image = touch.strongest.image
+            change = np.abs(image.astype(np.int16) - touch.reference).max(axis=-1)
+            pictures = (
+                (touch.reference, f'{name}: reference', {}),
+                (image, f'strongest contact, {touch.strongest.time_s:.2f} s', {}),
+                (change, f'change, up to {int(change.max())} of 255', {'cmap': 'inferno'}),
+            )
+            for axes, (picture, title, options) in zip(grid[row], pictures, strict=True):
+                axes.imshow(picture, **options)
+                axes.set(xticks=[], yticks=[])
+                axes.grid(False)
+                axes.set_title(title, fontsize=8.5)
+        return _png(figure)
+
+
+def _panels(trace: Trace) -> list:
+    touch = [_contact_panel] if any(np.isfinite(touch.levels).any() for touch in trace.touch.values()) else []
+    state = [_position_panel, _rotation_panel, _gripper_panel] if np.isfinite(trace.state).any() else []
+    return [_presence_panel, _age_panel, *touch, *state]
+
+
+def _presence_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
+    names = list(trace.messages)
+    for row, name in enumerate(names):
+        _presence_bar(axes, row, trace, name, quality.streams[name])
+    labels = [f'{name}  {quality.streams[name].rate_hz:.1f} Hz' for name in names]
+    axes.set(yticks=range(len(names)), yticklabels=labels, ylim=(len(names) - 0.5, -0.5))
+    axes.tick_params(axis='y', length=0)
+    axes.grid(False)
+    handles = [mpl.patches.Patch(color=colour, label=label) for colour, label in LEGEND]
+    axes.legend(
+        handles=handles, ncols=4, loc='lower right', bbox_to_anchor=(1.0, 1.0), fontsize=7.5, borderpad=0.1
+    )
+
+
+def _presence_bar(axes: Axes, row: int, trace: Trace, name: str, stream: StreamQuality) -> None:
+    period_s = 1 / trace.contract.fps
+    for colour, chosen in ((GOOD, trace.valid(name)), (STALE, ~trace.valid(name))):
+        axes.broken_barh(
+            _stretches(trace.time_s, chosen, period_s), (row - 0.36, 0.72), color=colour, linewidth=0
+        )
+    holes = [(gap.start_s, gap.end_s - gap.start_s) for gap in stream.gaps]
+    axes.broken_barh(holes, (row - 0.36, 0.72), color=MISSING, linewidth=0)
+    frozen = [(run.start_s, run.end_s - run.start_s) for run in stream.frozen]
+    axes.broken_barh(frozen, (row - 0.36, 0.3), color=FROZEN, linewidth=0)
+
+
+def _stretches(time_s: np.ndarray, chosen: np.ndarray, period_s: float) -> list[tuple[float, float]]:
+    """(start, length) of the runs of chosen frames, each frame standing for the period after it."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(int)))
+    return [
+        (time_s[a], time_s[b - 1] + period_s - time_s[a])
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+    ]
+
+
+def _age_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
+    for name in trace.messages:
+        axes.plot(trace.time_s, trace.ages_ms(name), linewidth=0.9, label=name)
+    axes.set(ylabel='age [ms]', ylim=(0, None))
+    axes.legend(ncols=7, loc='lower right', bbox_to_anchor=(1.0, 0.97), fontsize=7, borderpad=0.1)
+
+
+def _contact_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
+    for contact in quality.contacts:
+        axes.axvspan(contact.start_s, contact.end_s, color='#f3d9b1', linewidth=0)
+        axes.annotate(
+            f'{contact.peak:.0f}',
+            (contact.peak_s, contact.peak),
+            fontsize=7,
+            ha='center',
+            xytext=(0, 2),
+            textcoords='offset points',
+        )
+    for name, touch in trace.touch.items():
+        axes.plot(trace.time_s, touch.levels, color='#8a4b08', linewidth=1.1, label=name)
+        axes.axhline(touch.threshold, color='0.55', linewidth=0.7, linestyle=(0, (4, 3)))
+    top = max(float(np.nanmax(touch.levels, initial=touch.threshold)) for touch in trace.touch.values())
+    axes.set(ylabel='touch\n[grey levels]', ylim=(0, 1.2 * top))
+
+
+def _position_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
+    for dim, label in enumerate('xyz'):
+        axes.plot(trace.time_s, trace.state[:, dim], color=AXIS_COLOURS[dim], linewidth=1.1, label=label)
+    axes.set(ylabel='position\n[m]')
+    axes.legend(ncols=3, loc='lower right', bbox_to_anchor=(1.0, 0.97), fontsize=7, borderpad=0.1)
+    _shade_still(axes, trace, quality)
+
+
+def _rotation_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
+    for dim in range(3):
+        axes.plot(trace.time_s, np.rad2deg(trace.state[:, 3 + dim]), color=AXIS_COLOURS[dim], linewidth=1.1)
+    for finding in quality.findings:
+        if finding.kind == 'wrapped-angle' and finding.start_s is not None:
+            axes.axvline(finding.start_s, color=MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
+    axes.set(ylabel='rotation\n[deg]')
+
+
+def _gripper_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
+    axes.plot(trace.time_s, trace.state[:, 6] * 1000, color='0.25', linewidth=1.1)
+    axes.set(ylabel='gripper\n[mm]', ylim=(0, None))
+
+
+def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
+    end_s = float(trace.time_s[-1])
+    for low, high in ((0.0, quality.static_head_s), (end_s - quality.static_tail_s, end_s)):
+        if high - low < SHOWN_STILL_S:
+            continue
+        axes.axvspan(low, high, color='0.92', linewidth=0)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=DPI)
+    return buffer.getvalue()

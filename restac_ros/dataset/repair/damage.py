@@ -1,0 +1,63 @@
+"""What can be wrong with a LeRobot v3.0 data set, as `examination.examine` finds it and `repair` mends it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from restac_ros.dataset.repair.damage_rows import Rows
+
+STATS = Path('meta', 'stats.json')
+TASKS = Path('meta', 'tasks.parquet')
+
+
+@dataclass
+class Whole:
+    """An episode that stays, as number `number` with its first row at `start`.
+
+    `about` is its row in meta/episodes; `changes` are the values in it that are wrong.
+    """
+
+    rows: Rows
+    about: pa.Table
+    number: int = -1
+    start: int = -1
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+class Lost(NamedTuple):
+    """An episode that must be left out, why, and the recording it came from, where that is known."""
+
+    number: int
+    reasons: list[str]
+    task: str
+    bag: str
+
+
+@dataclass
+class Damage:
+    """What is wrong with a data set; `is_fine` when nothing is.
+
+    `faults` can be put right without losing anything. `strays` are files (relative) and `leftovers`
+    directories (absolute) that belong to no whole episode; `cut_videos` lack their end. `tasks` replaces a
+    wrong table, `numbers` the task numbers in rows; `stale_stats` tells that meta/stats.json is not that of
+    the rows, `info_lost` that `info` was made anew, with totals of 0.
+    """
+
+    root: Path
+    info: dict[str, Any]
+    whole: list[Whole] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    strays: list[Path] = field(default_factory=list)
+    leftovers: list[Path] = field(default_factory=list)
+    cut_videos: list[Path] = field(default_factory=list)
+    tasks: list[str] | None = None
+    numbers: dict[int, int] = field(default_factory=dict)
+    stale_stats: bool = False
+    info_lost: bool = False
+
+    @property
+    def is_fine(self) -> bool:
+        return not (self.lost or self.faults or self.strays or self.leftovers)

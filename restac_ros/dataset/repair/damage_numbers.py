@@ -1,0 +1,114 @@
+"""What numbers, totals, statistics and files a data set should have, given its whole episodes."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from restac_ros.dataset.dataset_files import ABOUT
+from restac_ros.dataset.repair.damage import STATS, Damage, Whole
+
+STATS_TOLERANCE = 1e-3      # of a column's range
+
+
+def number_episodes(damage: Damage) -> None:
+    """Number the whole episodes as their rows lie; note what meta/episodes and rows have wrong."""
+    start = 0
+    for number, whole in enumerate(damage.whole):
+        whole.number, whole.start = number, start
+        start += whole.rows.count
+        places = _places(whole)
+        present = whole.about.select(list(places)).to_pylist()[0]
+        whole.changes |= {name: value for name, value in places.items() if present[name] != value}
+        damage.faults += [f'episode {whole.rows.number}: {text}' for text in whole.rows.renew.values()]
+        if whole.changes and not damage.lost:
+            names = ', '.join(f'{name} is not {value:g}' for name, value in whole.changes.items())
+            damage.faults.append(f'episode {whole.rows.number}: meta/episodes is wrong: {names}')
+
+
+def _places(whole: Whole) -> dict[str, int]:
+    """Where an episode is, as meta/episodes should say."""
+    file = whole.rows.file
+    return {
+        'episode_index': whole.number,
+        'dataset_from_index': whole.start,
+        'dataset_to_index': whole.start + whole.rows.count,
+        'data/chunk_index': int(file.parent.name.rpartition('-')[2]),
+        'data/file_index': int(file.stem.rpartition('-')[2]),
+    }
+
+
+def totals(damage: Damage) -> dict[str, Any]:
+    """What meta/info.json should say of the whole episodes."""
+    frames = sum(whole.rows.count for whole in damage.whole)
+    splits = {'train': f'0:{len(damage.whole)}'}
+    if not damage.lost and len(damage.info.get('splits') or {}) > 1:
+        splits = damage.info['splits']          # the user's own, and no episode was taken away
+    tasks = len(set(damage.numbers.values()))
+    return {'total_episodes': len(damage.whole), 'total_frames': frames, 'total_tasks': tasks,
+            'splits': splits}
+
+
+def check_info(damage: Damage) -> None:
+    """Totals that are wrong even when lost episodes are counted."""
+    if not damage.lost and not damage.info_lost:
+        for name, value in totals(damage).items():
+            if damage.info.get(name) != value:
+                damage.faults.append(f'meta/info.json: {name} is {damage.info.get(name)}, not {value}')
+
+
+def check_stats(damage: Damage) -> None:
+    """Whether meta/stats.json is that of the rows, as far as they are numbers."""
+    damage.stale_stats = bool(damage.lost)
+    try:
+        stats = json.loads((damage.root / STATS).read_text(encoding='utf-8'))
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, FileNotFoundError)
+        damage.faults.append(f'{STATS} {"is missing" if missing else f"is damaged: {error}"}')
+        damage.stale_stats = True
+        return
+    wrong = [] if damage.lost or not damage.whole else [key for key in stats if _is_stale(key, stats, damage)]
+    if wrong:
+        damage.faults.append(f'{STATS} is not that of the rows: {", ".join(wrong)}')
+        damage.stale_stats = True
+
+
+def _is_stale(key: str, stats: dict[str, dict[str, list]], damage: Damage) -> bool:
+    """Count, minimum, maximum and mean of a column of numbers differ from those of its rows."""
+    parts = [whole.rows.moments[key] for whole in damage.whole if key in whole.rows.moments]
+    if len(parts) < len(damage.whole):
+        return False            # pictures, words
+    rows = sum(whole.rows.count for whole in damage.whole)
+    low, high = np.min([part[0] for part in parts], axis=0), np.max([part[1] for part in parts], axis=0)
+    mean = np.sum([part[2] for part in parts], axis=0) / rows
+    said = {name: np.ravel(np.array(stats[key].get(name, np.nan), np.float64))
+            for name in ('min', 'max', 'mean')}
+    near = STATS_TOLERANCE * (high - low) + 1e-6 * np.maximum(np.abs(low), np.abs(high)) + 1e-6
+    return stats[key].get('count') not in (rows, [rows]) or any(
+        said[name].shape != value.shape or not np.all(np.abs(said[name] - value) <= near)
+        for name, value in (('min', low), ('max', high), ('mean', mean)))
+
+
+def find_strays(damage: Damage, broken: Collection[Path], videos: Collection[Path]) -> None:
+    """Files that belong to no whole episode, and descriptions of those that are lost."""
+    root = damage.root
+    used = {*videos, *(whole.rows.file for whole in damage.whole)}
+    files = [path for folder in ('data', 'videos') for path in sorted((root / folder).rglob('*'))]
+    damage.strays = [path.relative_to(root) for path in files
+                     if path.is_file() and path.relative_to(root) not in used]
+    damage.strays += [path for path in broken if path.is_relative_to('meta/episodes')]
+    kept = {whole.rows.number for whole in damage.whole}
+    for path in sorted((root / ABOUT / 'episodes').glob('episode_*.json')):
+        if int(path.stem.rpartition('_')[2]) not in kept or not _is_json(path):
+            damage.strays.append(path.relative_to(root))
+    if damage.lost:             # a report on other episodes
+        damage.strays += [path.relative_to(root) for path in sorted((root / ABOUT).glob('quality.*'))]
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding='utf-8')), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,60 @@
+"""meta/info.json of a data set of ours, made anew from its contract and its files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from lerobot.configs import RGBEncoderConfig
+from lerobot.datasets.dataset_metadata import CODEBASE_VERSION
+from lerobot.datasets.feature_utils import create_empty_dataset_info
+from lerobot.datasets.video_utils import get_video_info
+from lerobot.utils.constants import DEFAULT_FEATURES
+
+from restac_ros.dataset.dataset_files import ABOUT, CONVERSION, dataset_contract
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.features import features_of, optional_images, stored_streams
+from restac_ros.dataset.repair.damage_video import examine_video
+from restac_ros.dataset.video.video_choice import VideoChoice
+
+
+def rebuilt_info(root: Path) -> dict[str, Any]:
+    """What meta/info.json said of columns and videos; its totals are 0.
+
+    Raises:
+        DatasetError: it is not ours, or holds nothing to make it from.
+    """
+    contract = dataset_contract(root)
+    present = {path.name for path in (root / 'videos').glob('*')} | _columns(root)
+    streams = [name for name in stored_streams(contract)
+               if name not in optional_images(contract) or contract.streams[name].feature in present]
+    features = {**features_of(contract, streams), **DEFAULT_FEATURES}
+    for key, feature in features.items():
+        if feature['dtype'] == 'video':
+            features[key] = {**feature, 'info': _video_info(root, key, contract.fps)}
+    return create_empty_dataset_info(CODEBASE_VERSION, contract.fps, features, use_videos=True,
+                                     robot_type=contract.robot.arm).to_dict()
+
+
+def _video_info(root: Path, key: str, fps: int) -> dict[str, Any]:
+    """What LeRobot notes about a camera's videos, read from the first whole one."""
+    path = root / ABOUT / CONVERSION
+    try:
+        video = VideoChoice.of_settings(json.loads(path.read_text(encoding='utf-8'))['cameras'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f'{path} does not say how videos are made ({error}). Restore it.') from error
+    for file in sorted((root / 'videos' / key).glob('*/*.mp4')):
+        if examine_video(file, fps).frames:
+            return get_video_info(file, RGBEncoderConfig(**video.settings))
+    raise DatasetError(f'{root} holds no video of {key} that can be opened. Restore them from a copy.')
+
+
+def _columns(root: Path) -> set[str]:
+    """Columns of the first data file that can be read."""
+    for path in sorted((root / 'data').glob('*/*.parquet')):
+        try:
+            return set(pq.read_schema(path).names)
+        except (pa.ArrowException, OSError):
+            continue
+    return set()

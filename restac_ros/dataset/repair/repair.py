@@ -1,0 +1,266 @@
+"""Mends a LeRobot v3.0 data set: whole episodes stay as they are, broken ones are left out, none is deleted.
+
+LeRobot's `delete_episodes` is not used, as it encodes videos anew where episodes share a file: here videos
+stay untouched, and the frames of an episode that is left out are merely named by none.
+"""
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
+from lerobot.datasets.io_utils import load_stats, write_stats, write_tasks
+
+from restac_ros.dataset.dataset_files import ABOUT
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.repair.damage import STATS, TASKS, Damage, Whole
+from restac_ros.dataset.repair.damage_numbers import totals
+from restac_ros.dataset.repair.damage_rows import NUMBERS, numbers_of
+from restac_ros.dataset.repair.damage_video import copy_whole_part
+from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.table_writing import with_column, write_table
+from restac_ros.dataset.transaction import transaction, writing_lock
+from restac_ros.dataset.writer import write_json
+
+INFO = Path('meta', 'info.json')
+EPISODES = Path('meta', 'episodes', 'chunk-000', 'file-000.parquet')
+Stats = dict[str, dict[str, np.ndarray]]
+
+
+def repair(damage: Damage) -> Path:
+    """Put right what `examine` has found, in one step; the folder with all that was replaced or left out.
+
+    The folder lies beside the data set, holds these files under their old names, and a report.json.
+
+    Raises:
+        DatasetError: no episode is whole, or the result does not read back. The data set is as before.
+    """
+    root = damage.root
+    if not damage.whole:
+        raise DatasetError(f'{root}: no episode is whole, so nothing would be left. It stays as it is: '
+                           'restore it from a copy, or convert the recordings again.')
+    aside = _free_name(root)
+    with writing_lock(root.with_name(f'{root.name}.shards')):
+        _move_aside(root, damage.leftovers, aside)
+        with transaction(root, lambda _: False) as staging, private_cache():
+            touched = _Repair(damage, staging).run()
+            _verify(staging, damage)
+            _keep_originals(damage, aside, touched)
+    return aside
+
+
+def _free_name(root: Path) -> Path:
+    number = 1
+    while (path := root.with_name(f'{root.name}.repair-{number}')).exists():
+        number += 1
+    return path
+
+
+def _move_aside(root: Path, leftovers: list[Path], aside: Path) -> None:
+    """Move what lies beside the data set; the transaction would remove it."""
+    for path in leftovers:
+        if path.parent == root.parent:
+            aside.mkdir(exist_ok=True)
+            path.rename(aside / path.name.lstrip('.'))
+
+
+class _Repair:
+    """The steps, in a staging copy whose files are links to the originals: replaced, never written to."""
+
+    def __init__(self, damage: Damage, staging: Path) -> None:
+        self.damage, self.staging = damage, staging
+        self.touched: set[Path] = set()
+        self.in_file: dict[Path, list[Whole]] = defaultdict(list)
+        for whole in damage.whole:
+            self.in_file[whole.rows.file].append(whole)
+
+    def run(self) -> set[Path]:
+        """Relative paths of the files that were removed or replaced."""
+        damage = self.damage
+        for path in damage.strays:
+            self._take(path)
+        for folder in damage.leftovers:
+            if folder.parent == damage.root:
+                self._take_folder(folder)
+        for file in damage.cut_videos:
+            copy_whole_part(damage.root / file, self._take(file))
+        rewritten = [self._rewrite_rows(file) for file in self.in_file]
+        if damage.tasks is not None:
+            self._take(TASKS)
+            table = pa.table({'task': damage.tasks, 'task_index': range(len(damage.tasks))})
+            write_tasks(table.to_pandas().set_index('task'), self.staging)
+        places_change = bool(damage.lost) or any(whole.changes for whole in damage.whole)
+        if damage.stale_stats or places_change or any(rewritten):
+            stats = [stats for file in self.in_file for stats in self._stats_in(file)]
+            self._rewrite_abouts(stats)
+            self._rewrite_stats(stats)
+        self._renumber_descriptions()
+        self._rewrite_info()
+        self._remove_empty()
+        return self.touched
+
+    def _take(self, path: Path) -> Path:
+        """Remove a file (relative), if there is one; where its successor goes."""
+        target = self.staging / path
+        if target.exists():
+            target.unlink()
+            self.touched.add(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def _take_folder(self, folder: Path) -> None:
+        for path in sorted(folder.rglob('*')):
+            if path.is_file():
+                self._take(path.relative_to(self.damage.root))
+
+    def _rewrite_rows(self, file: Path) -> bool:
+        """Drop lost episodes' rows from a data file and renew numbers; whether that was needed."""
+        wholes = self.in_file[file]
+        kept_rows = sum(whole.rows.count for whole in wholes)
+        if pq.read_metadata(self.staging / file).num_rows == kept_rows and all(map(self._stay, wholes)):
+            return False
+        table = pq.read_table(self.staging / file)
+        pieces = [self._renewed(table.slice(whole.rows.first, whole.rows.count), whole) for whole in wholes]
+        write_table(pa.concat_tables(pieces), self._take(file), [whole.rows.count for whole in wholes])
+        return True
+
+    def _stay(self, whole: Whole) -> bool:
+        """An episode's rows are right as they are."""
+        rows, numbers = whole.rows, self.damage.numbers
+        return (rows.number, rows.start_index) == (whole.number, whole.start) and not rows.renew and all(
+            numbers[task] == task for task in rows.task_numbers)
+
+    def _renewed(self, table: pa.Table, whole: Whole) -> pa.Table:
+        rows = np.arange(whole.rows.count)
+        tasks = [self.damage.numbers[task] for task in table['task_index'].to_pylist()]
+        columns: dict[str, Any] = {'episode_index': np.full(whole.rows.count, whole.number),
+                                   'index': whole.start + rows, 'task_index': tasks}
+        if 'frame_index' in whole.rows.renew:
+            columns['frame_index'] = rows
+        if 'timestamp' in whole.rows.renew:
+            columns['timestamp'] = rows / self.damage.info['fps']
+        for name, values in columns.items():
+            table = with_column(table, name, values)
+        return table
+
+    def _stats_in(self, file: Path) -> list[Stats]:
+        """Statistics of the episodes in a data file: of numbers from the rows, of pictures as they were."""
+        wholes = self.in_file[file]
+        features = self.damage.info['features']
+        known = {name.split('/')[1] for name in wholes[0].about.column_names if name.startswith('stats/')}
+        keys = [key for key in features if key in known and features[key]['dtype'].startswith(NUMBERS)]
+        table = pq.read_table(self.staging / file, columns=keys)
+        found, first = [], 0
+        for whole in wholes:
+            part = table.slice(first, whole.rows.count)
+            arrays = {key: _rows_of(part[key], whole.rows.count, features[key]['shape']) for key in keys}
+            pictures = {key: _stored_stats(whole.about, key) for key in known - set(keys) if key in features}
+            found.append(compute_episode_stats(arrays, features) | {k: v for k, v in pictures.items() if v})
+            first += whole.rows.count
+        return found
+
+    def _rewrite_abouts(self, stats: list[Stats]) -> None:
+        """All rows of meta/episodes into one file, with what was wrong in them put right."""
+        pieces = []
+        for whole, episode in zip(self.damage.whole, stats, strict=True):
+            values = {**whole.changes, 'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0}
+            for key, kinds in episode.items():
+                if self.damage.info['features'][key]['dtype'].startswith(NUMBERS):
+                    values |= {f'stats/{key}/{kind}': value.tolist() for kind, value in kinds.items()}
+            table = whole.about
+            for name, value in values.items():
+                if name in table.column_names:
+                    table = with_column(table, name, [value])
+            pieces.append(table)
+        for path in sorted((self.staging / 'meta' / 'episodes').rglob('*.parquet')):
+            self._take(path.relative_to(self.staging))
+        write_table(pa.concat_tables(pieces, promote_options='permissive'), self._take(EPISODES))
+
+    def _rewrite_stats(self, stats: list[Stats]) -> None:
+        """LeRobot's aggregate; columns that only the old file knows keep what it says."""
+        try:
+            old = load_stats(self.staging) or {}
+        except ValueError:          # damaged
+            old = {}
+        features = self.damage.info['features']
+        kept = {key: value for key, value in old.items() if key in features}
+        self._take(STATS)
+        write_stats(kept | aggregate_stats(stats), self.staging)
+
+    def _renumber_descriptions(self) -> None:
+        """What our own conversions say of each episode, under its new number."""
+        folder = ABOUT / 'episodes'
+        described = {}
+        for whole in self.damage.whole:
+            path = folder / f'episode_{whole.rows.number:06d}.json'
+            if whole.number != whole.rows.number and (self.staging / path).is_file():
+                about = json.loads((self.staging / path).read_text(encoding='utf-8'))
+                described[whole.number] = {**about, 'episode_index': whole.number}
+                self._take(path)
+        for number, about in described.items():
+            write_json(self._take(folder / f'episode_{number:06d}.json'), about)
+
+    def _rewrite_info(self) -> None:
+        wanted = {**self.damage.info, **totals(self.damage)}
+        if wanted != self.damage.info:
+            text = json.dumps(wanted, indent=4, ensure_ascii=False)
+            self._take(INFO).write_text(text, encoding='utf-8')
+
+    def _remove_empty(self) -> None:
+        for path in sorted(self.staging.rglob('*'), reverse=True):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def _rows_of(column: pa.ChunkedArray, rows: int, shape: list[int]) -> np.ndarray:
+    """Values of a column as LeRobot hands them to its statistics: [rows], or [rows, *shape]."""
+    return numbers_of(column).reshape(rows if tuple(shape) == (1,) else (rows, *shape))
+
+
+def _stored_stats(about: pa.Table, key: str) -> dict[str, np.ndarray]:
+    """Statistics of pictures in a row of meta/episodes; by channel [C, 1, 1]."""
+    prefix = f'stats/{key}/'
+    stored = {name.removeprefix(prefix): about[name].to_pylist()[0]
+              for name in about.column_names if name.startswith(prefix)}
+    return {kind: np.array(value) if kind == 'count' else np.reshape(value, (-1, 1, 1))
+            for kind, value in stored.items() if value is not None}
+
+
+def _verify(staging: Path, damage: Damage) -> None:
+    """Nothing is wrong any more, and LeRobot reads both ends of every episode."""
+    again = examine(staging)
+    if not again.is_fine:
+        found = [*again.faults, *(f'episode {lost.number}: {lost.reasons[0]}' for lost in again.lost)]
+        raise DatasetError(f'{damage.root} could not be mended, and is as it was: {"; ".join(found)}')
+    dataset = open_dataset(staging)
+    for whole in damage.whole:
+        for row in (whole.start, whole.start + whole.rows.count - 1):
+            try:
+                item = dataset[row]
+            except (OSError, ValueError, RuntimeError, IndexError) as error:      # of three libraries
+                raise DatasetError(f'{damage.root} could not be mended, and is as it was: episode '
+                                   f'{whole.rows.number} cannot be decoded ({error})') from error
+            if (item['episode_index'], item['index']) != (whole.number, row):
+                raise DatasetError(f'{damage.root} could not be mended, and is as it was: row {row} is read '
+                                   f'back as row {item["index"]} of episode {item["episode_index"]}')
+
+
+def _keep_originals(damage: Damage, aside: Path, touched: set[Path]) -> None:
+    """Links to the files that will be gone, and what was done, beside the data set."""
+    for path in touched:
+        (aside / path).parent.mkdir(parents=True, exist_ok=True)
+        os.link(damage.root / path, aside / path)
+    aside.mkdir(exist_ok=True)
+    write_json(aside / 'report.json', {
+        'dataset': str(damage.root),
+        'left_out': [lost._asdict() for lost in damage.lost],
+        'mended': damage.faults,
+        'new_numbers': {str(whole.rows.number): whole.number for whole in damage.whole},
+        'files': sorted(map(str, touched)),
+    })

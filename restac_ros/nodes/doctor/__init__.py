@@ -1,0 +1,1 @@
+"""A look at every stream before it is relied on."""

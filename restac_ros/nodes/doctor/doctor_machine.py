@@ -1,0 +1,56 @@
+"""Looks at the machine that will record: its disk, its memory, its shared memory."""
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from restac_ros.nodes.doctor.doctor_checks import MachineSeen
+
+MEMORY = Path('/proc/meminfo')
+SHARED_MEMORY = Path('/dev/shm')
+BLOCK_BYTES = 2**20
+
+
+def see_machine(journal_dir: Path | None, write_bytes: int) -> MachineSeen:
+    """Measure; the disk only where a journal directory is given. Nothing is left behind."""
+    speed, free, problem = None, None, ''
+    if journal_dir is not None:
+        folder = next(each for each in [journal_dir, *journal_dir.absolute().parents] if each.is_dir())
+        try:
+            free = shutil.disk_usage(folder).free
+            speed = _write_speed(folder, min(write_bytes, free // 2))
+        except OSError as error:
+            problem = f'{folder} cannot be written: {error.strerror or error}'
+    return MachineSeen(
+        journal_dir=str(journal_dir or ''),
+        write_bytes_per_s=speed,
+        disk_free=free,
+        disk_problem=problem,
+        ram_available=_available_ram(),
+        shared_memory_free=shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None,
+    )
+
+
+def _write_speed(folder: Path, size: int) -> float:
+    """Bytes/s of a file written and brought to the disk, which is removed again."""
+    block = os.urandom(BLOCK_BYTES)  # a compressing file system would flatter itself with zeros
+    count = max(1, size // BLOCK_BYTES)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        begun_s = time.monotonic()
+        for _ in range(count):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        return count * BLOCK_BYTES / max(time.monotonic() - begun_s, 1e-9)
+
+
+def _available_ram() -> int | None:
+    """Bytes that can be had without swapping; None where Linux does not tell."""
+    if not MEMORY.is_file():
+        return None
+    for line in MEMORY.read_text(encoding='ascii').splitlines():
+        if line.startswith('MemAvailable:'):
+            return int(line.split()[1]) * 1024
+    return None

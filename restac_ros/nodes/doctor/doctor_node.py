@@ -1,0 +1,188 @@
+"""Listens to every stream of the contract for a few seconds and says what is wrong with each; then ends."""
+
+import time
+from array import array
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from pydantic import Field
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.sample import Sample
+from restac_ros.framing.values import decode_value
+from restac_ros.nodes.complaints import Complaints
+from restac_ros.nodes.doctor.doctor_checks import Check, Publisher, StreamSeen, examine, is_healthy
+from restac_ros.nodes.doctor.doctor_machine import see_machine
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.parameters import NodeParameters, OptionalPath
+from restac_ros.nodes.running import run_node
+from restac_ros.nodes.subscriptions import Subscriptions, UnknownTypeError
+from restac_ros.nodes.tally import StreamTally
+
+LOOK_PERIOD_S = 0.1
+
+
+class DoctorParameters(NodeParameters):
+    """See config/doctor.yaml."""
+
+    seconds: float = Field(gt=0, le=600, description='how long to listen, s')
+    discovery_s: float = Field(ge=0, le=60, description='how long to wait for publishers before, s')
+    journal_dir: OptionalPath = Field(description='where recordings will go; empty: the disk is not tried')
+    write_mb: int = Field(ge=1, le=4096, description='written there, and removed, to measure the disk')
+
+
+@dataclass
+class Heard:
+    """What has come on one stream."""
+
+    first_ns: int | None = None
+    last_ns: int = 0
+    count: int = 0
+    delays_ns: array = field(default_factory=lambda: array('q'))
+    newest: Sample | None = None
+
+    def add(self, sample: Sample) -> None:
+        """Note a sample; only the newest is kept."""
+        self.first_ns = sample.receive_ns if self.first_ns is None else self.first_ns
+        self.last_ns = sample.receive_ns
+        self.count += 1
+        self.newest = sample
+        if not sample.zero_stamp:
+            self.delays_ns.append(sample.receive_ns - sample.stamp_ns)
+
+
+class DoctorNode(ManagedNode):
+    """Waits for publishers, listens, judges, ends with status 1 when something is wrong."""
+
+    model = DoctorParameters
+    refusals = (UnknownTypeError,)
+
+    def __init__(self) -> None:
+        super().__init__('doctor_node')
+        self.contract: Contract | None = None
+        self._heard: dict[str, Heard] = {}
+        self._hearing: Subscriptions | None = None
+        self._begun_s = 0.0
+        self._summary: dict[str, object] = {}
+        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+
+    def configure(self) -> None:
+        self.contract = load_contract(self.parameters.contract_path)
+
+    def activate(self) -> None:
+        self._heard = {name: Heard() for name in self.contract.streams}
+        self._begun_s = time.monotonic()
+
+    def deactivate(self) -> None:
+        if self._hearing:
+            self._hearing.destroy()
+            self._hearing = None
+
+    def summarise(self) -> dict[str, object]:
+        return self._summary
+
+    def _look(self) -> None:
+        if self.phase != 'active' or self.exit_status is not None:
+            return
+        elapsed_s = time.monotonic() - self._begun_s
+        if self._hearing is None:
+            everyone = all(_publishers(self, spec.topic) for spec in self.contract.streams.values())
+            if everyone or elapsed_s >= self.parameters.discovery_s:
+                self._listen()
+        elif elapsed_s >= self.parameters.seconds:
+            self._conclude()
+
+    def _listen(self) -> None:
+        self._begun_s = time.monotonic()
+        self.get_logger().info(f'listening for {self.parameters.seconds:g} s')
+        quiet = Complaints(lambda text: None, lambda text: None)  # all of it is said once, at the end
+        heard_by_all = self._audible_contract()
+        self._hearing = Subscriptions(self, heard_by_all, self._on_sample, quiet)
+
+    def _audible_contract(self) -> Contract:
+        """The contract with QoS that every publisher meets: who is not heard could not be examined."""
+        streams = {}
+        for name, spec in self.contract.streams.items():
+            offered = {publisher.reliability for publisher in _publishers(self, spec.topic)}
+            reliability = 'best_effort' if 'best_effort' in offered else spec.reliability
+            streams[name] = spec.model_copy(update={'reliability': reliability})
+        return self.contract.model_copy(update={'streams': streams})
+
+    def _on_sample(self, sample: Sample) -> None:
+        self._heard[sample.stream].add(sample)
+
+    def _conclude(self) -> None:
+        seconds = time.monotonic() - self._begun_s
+        tallies = self._hearing.tallies
+        self._hearing.take_polled()
+        streams = {name: self._seen(name, tallies[name], seconds) for name in self.contract.streams}
+        offered = self.get_topic_names_and_types()
+        topics = {topic: types for topic, types in offered if self.count_publishers(topic)}
+        machine = see_machine(self.parameters.journal_dir, self.parameters.write_mb * 10**6)
+        checks = examine(self.contract, streams, topics, machine)
+        self._summary = {
+            'contract': self.contract.name,
+            'seconds': round(seconds, 3),
+            'healthy': is_healthy(checks),
+            'checks': [asdict(check) for check in checks],
+            'streams': {name: asdict(seen) for name, seen in streams.items()},
+            'machine': asdict(machine),
+        }
+        if self.parameters.summary_file is None:
+            self._say(checks)
+        self.exit_status = 0 if is_healthy(checks) else 1
+
+    def _seen(self, name: str, tally: StreamTally, seconds: float) -> StreamSeen:
+        heard, spec = self._heard[name], self.contract.streams[name]
+        span_ns = heard.last_ns - heard.first_ns if heard.count > 1 else 0
+        rate_hz = (heard.count - 1 + tally.lost) * 1e9 / span_ns if span_ns > 0 else None
+        return StreamSeen(
+            publishers=tuple(_publishers(self, spec.topic)),
+            received=tally.received,
+            lost=tally.lost,
+            zero_stamps=tally.zero_stamps,
+            refused=tally.refused,
+            bytes_per_s=tally.bytes / seconds,
+            rate_hz=rate_hz,
+            delay_ms=float(np.median(heard.delays_ns)) * 1e-6 if heard.delays_ns else None,
+            problem=self._problem(name, heard.newest),
+        )
+
+    def _problem(self, name: str, sample: Sample | None) -> str:
+        """Why the newest message has no value."""
+        if sample is None:
+            return ''
+        try:
+            decode_value(self.contract, name, sample.cdr)
+        except DecodeError as error:
+            return str(error)
+        return ''
+
+    def _say(self, checks: list[Check]) -> None:
+        log = self.get_logger()
+        for check in checks:
+            text = f'{check.subject}: {check.found}' + (f'. {check.remedy}' if check.remedy else '')
+            {'ok': log.info, 'warning': log.warning, 'error': log.error}[check.level](text)
+
+
+def _publishers(node: Node, topic: str) -> list[Publisher]:
+    """Who publishes a topic now."""
+    found = []
+    for info in node.get_publishers_info_by_topic(topic):
+        best_effort = info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+        name = f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+        found.append(Publisher(name, info.topic_type, 'best_effort' if best_effort else 'reliable'))
+    return found
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(DoctorNode)
+
+
+if __name__ == '__main__':
+    main()

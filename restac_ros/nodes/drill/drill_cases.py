@@ -1,0 +1,174 @@
+"""The faults of a drill: what is done, what must come of it, and how soon."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from rclpy.time import Time
+
+from restac_ros.contract.schema import Contract
+from restac_ros.msg import ActionChunk
+from restac_ros.nodes.drill.drill_stage import Stage, restamp
+from restac_ros.nodes.drill.stream_faults import StreamFault
+
+# hold: stands until the fault is over. halt: stands until resumed. go on: nothing happens to the motion.
+# silent: no set-points until the streamer is back.
+Expectation = Literal['hold', 'halt', 'go on', 'silent']
+MS = 1_000_000
+# From publishing to a tick that knows of it, on a machine that is not overloaded.
+DELIVERY_NS = 300 * MS
+DISCOVERY_NS = 2000 * MS  # until a new publisher is known to others
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault.
+
+    Attributes:
+        reason: regular expression of what /diagnostics must say of it; '' where nobody needs to say anything.
+        speaker: beginning of the name of the status that says so.
+        noticed_ns: from the fault until no chunk that it has spoilt is begun, or the streamer knows.
+        runs_out: the chunk under way is played to its end before the hold.
+    """
+
+    name: str
+    expectation: Expectation
+    reason: str
+    begin: Callable[[Stage], None]
+    end: Callable[[Stage], None]
+    noticed_ns: int = 0
+    runs_out: bool = False
+    speaker: str = ''
+
+
+def cases_of(contract: Contract, max_frozen_ns: int) -> list[Case]:
+    """Every case that the contract's streams allow; each fault with a stream that it is typical of."""
+    return [*_stream_cases(contract, max_frozen_ns), *_chunk_cases(), *_person_cases(), *_death_cases()]
+
+
+def _stream_cases(contract: Contract, max_frozen_ns: int) -> list[Case]:
+    cameras, tactile = list(contract.by_role('camera')), list(contract.by_role('tactile'))
+    arm, everything = contract.pose_stream, list(contract.streams)
+    first, last, touch = cameras[0], cameras[-1], (tactile or cameras)[0]
+    soonest_ns = min(spec.max_age_ns for spec in contract.streams.values() if spec.required)
+
+    def old(name: str) -> int:
+        return contract.streams[name].max_age_ns
+
+    def case(
+        kind: StreamFault, streams: list[str], expectation: Expectation, reason: str, noticed_ns: int = 0
+    ) -> Case:
+        return Case(
+            name=f'{streams[0] if len(streams) == 1 else "all streams"}: {kind}',
+            expectation=expectation,
+            reason=reason,
+            begin=lambda stage: stage.faults.begin(kind, streams),
+            end=lambda stage: stage.faults.end(),
+            noticed_ns=noticed_ns,
+            runs_out=expectation == 'hold',
+            speaker='streamer_node' if expectation == 'halt' else 'policy_node',
+        )
+
+    return [
+        case('missing', [first], 'hold', f'{first}.* stale', old(first)),
+        case('missing', [touch], 'hold', f'{touch}.* stale', old(touch)),
+        case('missing', [arm], 'hold', f'{arm}.* stale', old(arm)),
+        case('missing', everything, 'hold', 'stale', soonest_ns),
+        case('late', [last], 'hold', f'{last}.* stale', old(last)),
+        case('late', [touch], 'hold', f'{touch}.* stale', old(touch)),
+        case('frozen', [first], 'hold', f'{first}.* frozen', max_frozen_ns + old(first)),
+        case('frozen', [touch], 'hold', f'{touch}.* frozen', max_frozen_ns + old(touch)),
+        case('frozen', [arm], 'halt', 'robot not following', max_frozen_ns),
+        case('zero stamps', [touch], 'go on', 'stamps are zero'),
+        case('re-encoded', [first], 'hold', f'{first}.* undecodable', old(first)),
+        case('re-encoded', [touch], 'hold', f'{touch}.* undecodable', old(touch)),
+        case('re-encoded', [arm], 'hold', f'{arm}.* undecodable', old(arm)),
+        case('dropped', [first], 'go on', ''),
+        case('clock ahead', everything, 'hold', 'future', soonest_ns),
+        case('clock back', everything, 'hold', 'stale', soonest_ns),
+    ]
+
+
+def _chunk_cases() -> list[Case]:
+    def nan(stage: Stage, chunk: ActionChunk) -> None:
+        chunk.delta_pose[3] = float('nan')
+
+    def far(stage: Stage, chunk: ActionChunk) -> None:
+        chunk.delta_pose[0] = 1e6
+
+    def shifted(by_ns: int) -> Callable[[Stage, ActionChunk], None]:
+        return lambda stage, chunk: restamp(chunk, stage.now_ns() + by_ns)
+
+    def backwards(stage: Stage, chunk: ActionChunk) -> None:
+        restamp(chunk, stage.newest_chunk_ns - MS)  # observed before one that is known already ...
+        chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * MS).to_msg()  # ... and not too old
+
+    def case(name: str, change: Callable, expectation: Expectation, reason: str) -> Case:
+        return Case(
+            name=name,
+            expectation=expectation,
+            reason=reason,
+            begin=lambda stage: stage.send_chunk(change),
+            end=lambda stage: None,
+            noticed_ns=DELIVERY_NS,
+            speaker='streamer_node',
+        )
+
+    return [
+        case('chunk with NaN', nan, 'halt', 'faulty chunk.* is nan'),
+        case('chunk with an absurd number', far, 'halt', 'faulty chunk.* is 1e'),
+        case('chunk from the future', shifted(2000 * MS), 'go on', 'from the future'),
+        case('old chunk', shifted(-3000 * MS), 'go on', 'too old'),
+        case('chunk out of order', backwards, 'go on', 'out of order'),
+    ]
+
+
+def _person_cases() -> list[Case]:
+    def mode(value: int) -> Callable[[Stage], None]:
+        return lambda stage: setattr(stage, 'robot_mode', value)
+
+    def press(pressed: bool) -> Callable[[Stage], None]:
+        return lambda stage: setattr(stage, 'pressed', pressed)
+
+    def case(name: str, reason: str, begin: Callable, end: Callable, **options) -> Case:
+        return Case(
+            name=name,
+            reason=reason,
+            begin=begin,
+            end=end,
+            speaker='streamer_node',
+            **{'expectation': 'halt', 'noticed_ns': DELIVERY_NS, **options},
+        )
+
+    return [
+        case('halt on request', 'halt requested', lambda stage: stage.call('halt'), lambda stage: None),
+        case(
+            'second publisher of set-points',
+            'second publisher.*drill_node',
+            lambda stage: stage.open_rival(),
+            lambda stage: stage.close_rival(),
+            noticed_ns=DISCOVERY_NS,
+        ),
+        case('robot in reflex', 'robot mode: reflex', mode(4), mode(2)),
+        case('enabling switch released', 'not pressed', press(False), press(True), expectation='hold'),
+    ]
+
+
+def _death_cases() -> list[Case]:
+    def case(node: str, expectation: Expectation, reason: str, **options) -> Case:
+        return Case(
+            name=f'kill -9 {node}',
+            expectation=expectation,
+            reason=reason,
+            begin=lambda stage: stage.kill(node),
+            end=lambda stage: stage.start(node),
+            speaker='streamer_node',
+            **options,
+        )
+
+    return [
+        case('session_log_node', 'go on', ''),
+        case('gate_view_node', 'go on', ''),
+        case('policy_node', 'hold', 'chunk exhausted|stale observation', runs_out=True),
+        case('streamer_node', 'silent', ''),
+    ]

@@ -1,0 +1,190 @@
+"""A policy and a streamer as processes, and hands to harm them with: what the cases of a drill work on."""
+
+import copy
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from builtin_interfaces.msg import Time as TimeMessage
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.time import Time
+from std_msgs.msg import Bool, UInt8
+from std_srvs.srv import Trigger
+
+from restac_ros.control.supervisor import ROBOT_MODE_MOVE
+from restac_ros.graph import Process, command
+from restac_ros.msg import ActionChunk
+from restac_ros.nodes.drill.drill_record import Record, Saying, SetPoint
+from restac_ros.nodes.drill.stream_faults import StreamFaults
+from restac_ros.nodes.streamer.streamer_node import CHUNK_QOS, TARGET_QOS
+
+CHUNK_TOPIC = '/policy_node/action_chunk'
+TARGET_TOPIC = '/drill_node/target_pose'  # no controller listens there
+DEADMAN_TOPIC = '/drill_node/deadman'
+MODE_TOPIC = '/drill_node/robot_mode'
+REPEAT_S = 0.05
+POLL_S = 0.02
+DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
+STOP_PATIENCE_S = 20.0
+
+
+class LateError(Exception):
+    """Something has not happened in its time; the text says what was waited for."""
+
+
+class Stage:
+    """Processes by name, the robot's switches, and everything that is said; used by one thread.
+
+    `pressed` and `robot_mode` are published until changed. `chunk` is the newest of the policy's.
+    """
+
+    def __init__(
+        self, node: Node, processes: Mapping[str, Process], directory: Path, faults: StreamFaults
+    ) -> None:
+        self.node = node
+        self.record = Record()
+        self.faults = faults
+        self.pressed = True
+        self.robot_mode = ROBOT_MODE_MOVE
+        self.chunk: ActionChunk | None = None
+        self.stopping = threading.Event()
+        self._processes = dict(processes)
+        self._directory = directory
+        self._running: dict[str, subprocess.Popen] = {}
+        self._starts = 0
+        self._rival: Publisher | None = None
+        self._chunks = node.create_publisher(ActionChunk, CHUNK_TOPIC, CHUNK_QOS)
+        self._deadman = node.create_publisher(Bool, DEADMAN_TOPIC, 1)
+        self._mode = node.create_publisher(UInt8, MODE_TOPIC, 1)
+        self._services = {
+            name: node.create_client(Trigger, f'/streamer_node/{name}') for name in ('halt', 'resume')
+        }
+        node.create_timer(REPEAT_S, self._repeat, clock=node.steady_clock)
+
+    def now_ns(self) -> int:
+        """The clock of all stamps."""
+        return self.node.now_ns()
+
+    def until(self, condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
+        """Wait for something to happen.
+
+        Raises:
+            LateError: it has not, within `deadline_s`, or the drill is to stop.
+        """
+        end_s = time.monotonic() + deadline_s
+        while not condition():
+            if refused := [name for name, child in self._running.items() if child.poll() == 1]:
+                raise LateError(f'{", ".join(refused)} ended by itself; its messages say why')
+            if time.monotonic() > end_s or self.stopping.wait(POLL_S):
+                raise LateError(f'not within {deadline_s:g} s: {what}; streamer: {self.streamer_says}')
+
+    @property
+    def streamer_says(self) -> str:
+        """The streamer's newest status."""
+        return self.record.newest('streamer_node: streaming')
+
+    @property
+    def newest_chunk_ns(self) -> int:
+        """Observation time of the policy's newest chunk."""
+        return nanoseconds(self.chunk.header.stamp)
+
+    def start(self, name: str) -> None:
+        """Start a process; what it says goes to a file."""
+        self._starts += 1
+        with (self._directory / f'{self._starts:02}_{name}.txt').open('wb') as said:
+            self._running[name] = subprocess.Popen(
+                command(self._processes[name]),
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """kill -9."""
+        self._running[name].kill()
+        self._running[name].wait()
+
+    def stop(self) -> None:
+        """Stop everything in order, the log last, so that it hears the others' last words."""
+        for name in sorted(self._running, key=lambda name: name == 'session_log_node'):
+            child = self._running[name]
+            if child.poll() is None:
+                os.kill(child.pid, signal.SIGINT)
+            try:
+                child.wait(STOP_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def call(self, service: str) -> bool:
+        """The streamer's ~/halt or ~/resume; False when it is refused or not there."""
+        client = self._services[service]
+        if not client.service_is_ready():
+            return False
+        future = client.call_async(Trigger.Request())
+        self.until(future.done, f'{service} is answered')
+        return future.result().success
+
+    def send_chunk(self, change: Callable[['Stage', ActionChunk], None]) -> None:
+        """Publish the policy's newest chunk, observed now, with a change."""
+        chunk = copy.deepcopy(self.chunk)
+        chunk.chunk_id += 1
+        chunk.inference_ns = 0  # nobody has inferred it
+        restamp(chunk, self.now_ns())
+        change(self, chunk)
+        self._chunks.publish(chunk)
+
+    def open_rival(self) -> None:
+        """Someone else publishes set-points, too: announces it, but says nothing."""
+        self._rival = self.node.create_publisher(PoseStamped, TARGET_TOPIC, TARGET_QOS)
+
+    def close_rival(self) -> None:
+        """Its end."""
+        self.node.destroy_publisher(self._rival)
+
+    def _repeat(self) -> None:
+        self._deadman.publish(Bool(data=self.pressed))
+        self._mode.publish(UInt8(data=self.robot_mode))
+
+
+def restamp(chunk: ActionChunk, stamp_ns: int) -> None:
+    """Make a chunk one observed at `stamp_ns`, valid for as long as before."""
+    lasts_ns = nanoseconds(chunk.valid_until) - nanoseconds(chunk.header.stamp)
+    chunk.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
+    chunk.valid_until = Time(nanoseconds=stamp_ns + lasts_ns).to_msg()
+
+
+def set_point_of(message: PoseStamped) -> SetPoint:
+    """A set-point as published."""
+    position, turn = message.pose.position, message.pose.orientation
+    return SetPoint(
+        nanoseconds(message.header.stamp),
+        np.array([position.x, position.y, position.z]),
+        np.array([turn.x, turn.y, turn.z, turn.w]),
+    )
+
+
+def sayings_of(array: DiagnosticArray) -> list[Saying]:
+    """All statuses, each as one text, but for `last_stop`, which is about the past.
+
+    Works on messages of rclpy and of bag readers alike.
+    """
+    stamp_ns = nanoseconds(array.header.stamp)
+    sayings = []
+    for status in array.status:
+        values = [f'{value.key}={value.value}' for value in status.values if value.key != 'last_stop']
+        sayings.append(Saying(stamp_ns, status.name, '; '.join([status.message, *values])))
+    return sayings
+
+
+def nanoseconds(stamp: TimeMessage) -> int:
+    """A stamp as one number."""
+    return stamp.sec * 10**9 + stamp.nanosec

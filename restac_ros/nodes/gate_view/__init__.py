@@ -1,0 +1,1 @@
+"""Gate, chunk and touch for rviz."""

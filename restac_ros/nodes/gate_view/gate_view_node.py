@@ -1,0 +1,242 @@
+"""Shows in rviz what the policy makes of touch: gate and chunk at the tool, the tactile image, a strip chart.
+
+Nothing is taken when it comes: a thread takes the newest of each input at its own pace, so that a 1 kHz joint
+stream costs as much as a 15 Hz one and the executor sleeps. What nobody looks at is not drawn.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.values import decode_value
+from restac_ros.msg import ActionChunk, GateState
+from restac_ros.nodes.complaints import Complaints
+from restac_ros.nodes.diagnostics import Status, latency_statuses
+from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
+from restac_ros.nodes.latency import Latencies
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.parameters import NodeParameters
+from restac_ros.nodes.polled_input import PolledInput
+from restac_ros.nodes.running import run_node
+from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.nodes.summary_file import latency_summary
+from restac_ros.view.errors import ViewError
+from restac_ros.view.playback import tactile_stream
+from restac_ros.view.samples import chunk_sample, gate_sample, residual_map
+from restac_ros.view.scene import GateScene, SceneOptions
+from restac_ros.view.tactile import HeatScale
+
+MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
+# For somebody who looks: the newest only, but that reliably. config/restac.rviz asks for the same.
+OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
+CHART_EVERY = 3  # looks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
+RESIDUAL = 'residual'  # the one input that need not come: some policies have no prior
+POLICY_DEPTH = 64  # gates and chunks between two looks, with room for a stall
+
+
+class GateViewParameters(NodeParameters):
+    """See config/gate_view.yaml."""
+
+    gate_topic: str = Field(min_length=1, description='GateState of the policy')
+    chunk_topic: str = Field(min_length=1, description='ActionChunk of the policy')
+    residual_topic: str = Field(description='felt minus expected (Image, 32FC1); empty: none')
+    tactile_stream: str = Field(description='tactile stream of the contract; empty: its first')
+    rate_hz: float = Field(gt=0, le=60, description='how often to draw; the chart a third as often')
+    span_s: float = Field(gt=0, le=600, description='reach of the chart and of the executed path, s')
+    stale_s: float = Field(gt=0, le=60, description='without a message for so long, a value is old, s')
+    reference_frames: int = Field(ge=1, le=1000, description='first frames, taken for contact-free')
+    heat_threshold: float = Field(ge=0, le=255, description='change that is contact, grey levels')
+    heat_full: float = Field(gt=0, le=255, description='change that is drawn brightest, grey levels')
+
+
+class GateViewNode(ManagedNode):
+    """Wires a GateScene to topics."""
+
+    model = GateViewParameters
+    refusals = (ViewError, UnknownTypeError)
+
+    def __init__(self) -> None:
+        super().__init__('gate_view_node')
+        logger = self.get_logger()
+        self._complaints = Complaints(logger.warning, logger.info)
+        self._latencies = Latencies('take', 'draw')
+        self._inputs: dict[str, PolledInput] = {}
+        self._thread: threading.Thread | None = None
+        self._halt = threading.Event()
+        self._looks = 0
+        self._lock = threading.Lock()  # of the scene
+        self._scene: GateScene | None = None
+        self._contract: Contract | None = None
+        self._markers: MarkerWriter | None = None
+        self._outputs = {
+            MARKERS: self.create_lifecycle_publisher(MarkerArray, MARKERS, OUTPUT_QOS),
+            TACTILE: self.create_lifecycle_publisher(Image, TACTILE, OUTPUT_QOS),
+            CHART: self.create_lifecycle_publisher(Image, CHART, OUTPUT_QOS),
+        }
+        self.create_service(Trigger, '~/set_reference', self._set_reference)
+
+    def configure(self) -> None:
+        parameters = self.parameters
+        contract = load_contract(parameters.contract_path)
+        options = SceneOptions(
+            parameters.span_s,
+            parameters.stale_s,
+            parameters.reference_frames,
+            HeatScale(parameters.heat_threshold, parameters.heat_full),
+        )
+        tactile = tactile_stream(contract, parameters.tactile_stream)
+        self._contract, self._scene = contract, GateScene(contract, tactile, options)
+        self._markers = MarkerWriter(contract.robot.base_frame)
+        scene, base_frame = self._scene, contract.robot.base_frame
+        self._listen('gate', GateState, parameters.gate_topic, gate_sample, scene.see_gate)
+        self._listen(
+            'chunk',
+            ActionChunk,
+            parameters.chunk_topic,
+            lambda message: chunk_sample(message, base_frame),
+            scene.see_chunk,
+        )
+        if parameters.residual_topic:
+            self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.see_residual)
+        self._listen_to_stream(tactile, scene.see_tactile)
+        self._listen_to_stream(contract.pose_stream, scene.see_pose)
+
+    def activate(self) -> None:
+        self._halt.clear()
+        self._thread = threading.Thread(target=self._run, name='view', daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        self._halt.set()
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+
+    def cleanup(self) -> None:
+        for source in self._inputs.values():
+            source.destroy()
+        self._inputs.clear()
+        self._complaints.forget()
+        self._scene = None
+
+    def diagnose(self) -> list[Status]:
+        if self._scene is None:
+            return []
+        missing = [
+            self._why_missing(source)
+            for name, source in self._inputs.items()
+            if not source.received and name != RESIDUAL
+        ]
+        faults = [*self._complaints.texts, *missing]
+        values = {name: str(source.received) for name, source in self._inputs.items()}
+        values['reference'] = f'{self._scene.reference.collected} of {self._scene.reference.needed}'
+        level, text = ('warn', '; '.join(faults)) if faults else ('ok', 'all inputs are shown')
+        return [Status('view', level, text, values), *latency_statuses(self._latencies)]
+
+    def summarise(self) -> dict[str, object]:
+        received = {name: source.received for name, source in self._inputs.items()}
+        return {'received': received, 'latencies_ms': latency_summary(self._latencies)}
+
+    def _listen(
+        self, name: str, kind: type, topic: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]
+    ) -> None:
+        """Show what comes on a topic of the policy; name the input that cannot be read, and go on."""
+        receive = self._receiver(name, read, show)
+        self._inputs[name] = PolledInput(self, kind, topic, POLICY_DEPTH, receive)
+
+    def _listen_to_stream(self, name: str, show: Callable[[np.ndarray, int], None]) -> None:
+        """Show the newest message of a stream of the contract."""
+        spec = self._contract.streams[name]
+        receive = self._receiver(name, lambda cdr: decode_value(self._contract, name, cdr), show)
+        self._inputs[name] = PolledInput(self, message_class(spec.type), spec.topic, 1, receive, raw=True)
+
+    def _receiver(
+        self, name: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]
+    ) -> Callable[[Any, dict], None]:
+        def receive(message: Any, _: dict) -> None:
+            try:
+                value = read(message)
+            except (ViewError, DecodeError) as error:
+                self._complaints.set(name, type(error).__name__, str(error))
+                return
+            self._complaints.clear(name)
+            show(value, self._steady_ns())
+
+        return receive
+
+    def _run(self) -> None:
+        """The thread: draws at the asked rate; what it misses is left out, not made up for."""
+        period_ns = round(1e9 / self.parameters.rate_hz)
+        due_ns = self._steady_ns()
+        try:
+            while not self._halt.wait(max(0, due_ns - self._steady_ns()) * 1e-9):
+                with self._lock:
+                    self._tick()
+                due_ns = max(due_ns + period_ns, self._steady_ns())
+        except Exception as error:  # noqa: BLE001  a thread that died unheard would leave a picture standing
+            traceback.print_exc()
+            self.report_problem(f'drawing ended with {type(error).__name__}: {error}')
+            self.exit_status = 1
+
+    def _tick(self) -> None:
+        start_ns = self._steady_ns()
+        for source in self._inputs.values():
+            source.take()
+        taken_ns = self._steady_ns()
+        self._publish(taken_ns)
+        self._latencies.add('take', taken_ns - start_ns)
+        self._latencies.add('draw', self._steady_ns() - taken_ns)
+
+    def _publish(self, seen_ns: int) -> None:
+        """Draw and send what somebody looks at."""
+        scene, stamp = self._scene, self.get_clock().now().to_msg()
+        frame = self._contract.robot.tool_frame
+        draw = {
+            MARKERS: lambda: self._markers.write(scene.shapes(seen_ns)),
+            TACTILE: lambda: image_message(scene.tactile_image(seen_ns), frame, stamp),
+            CHART: lambda: image_message(scene.chart_image(seen_ns), frame, stamp),
+        }
+        for topic, output in self._outputs.items():
+            due = topic != CHART or self._looks % CHART_EVERY == 0
+            if due and output.get_subscription_count():
+                output.publish(draw[topic]())
+        self._looks += 1
+
+    def _set_reference(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._scene is not None
+        if self._scene is None:
+            response.message = f'the node is {self.phase}: configure it first'
+        else:
+            with self._lock:
+                self._scene.reference.restart()
+            response.message = f'the next {self._scene.reference.needed} tactile frames are the reference'
+        return response
+
+    def _why_missing(self, source: PolledInput) -> str:
+        count = self.count_publishers(source.topic)
+        found = f'although it has {count} publishers' if count else 'no publisher'
+        return f'{source.topic}: nothing received, {found}'
+
+    def _steady_ns(self) -> int:
+        return time.monotonic_ns()
+
+
+def main() -> None:
+    """Entry point."""
+    run_node(GateViewNode)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,1 @@
+"""The policy at its three rates as a node."""

@@ -1,0 +1,180 @@
+"""What the policy's three loops make, where it goes, and what is counted and timed on the way."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from restac_ros.framing.frame import Frame
+from restac_ros.nodes.latency import Latencies
+from restac_ros.nodes.live_frames import LiveFrames
+from restac_ros.nodes.policy.chunk_continuity import ChunkContinuity
+from restac_ros.nodes.policy.holding import Reasons
+from restac_ros.nodes.policy.surprise import SurpriseRule
+from restac_ros.policy.policy import Policy
+from restac_ros.policy.products import Chunk, Prefix, Touch
+
+STAGES = (
+    'frame_cameras',  # choosing, decoding and resizing, per prefix
+    'frame_tactile',  # the same, per tactile frame, with state and action_prev
+    'frame_state',  # per chunk
+    'prefix',  # the three calls, each until its result is there
+    'tactile',
+    'act',
+    'touch_to_gate',  # receipt of a tactile frame to its gate's publication
+    'touch_overhead',  # of that, everything but the call
+    'act_overhead',  # from when a chunk was due to its publication, but for the call
+    'gate_rise_to_chunk',  # from when a gate was known that had risen to the chunk it triggered, published
+    'contact_to_chunk',  # receipt of the tactile frame behind that gate to the same
+    'camera_to_chunk',  # capture of the oldest image used to its chunk's publication
+)
+RECENT_GATES = 4096
+GATE_PERCENTILES = (10, 40, 60, 90)
+
+
+class ReplanTrigger(IntEnum):
+    """Why a chunk was planned when it was, as in ActionChunk.msg."""
+
+    PERIOD = 0
+    GATE = 1
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """Deployment choices. A maximal age of None is derived: see `PrefixLoop` and `TouchLoop`."""
+
+    replan_period_ns: int
+    chunk_validity_ns: int
+    surprise: SurpriseRule
+    max_prefix_age_ns: int | None = None
+    max_touch_age_ns: int | None = None
+
+
+class ReadyPrefix(NamedTuple):
+    """A prefix, and when it could first be used, by the node's clock."""
+
+    prefix: Prefix
+    ready_ns: int
+
+
+class TouchReading(NamedTuple):
+    """A touch, when its frame was received and when its gate was known, by the node's clock."""
+
+    touch: Touch
+    received_ns: int
+    known_ns: int
+    inference_ns: int
+
+
+class PlannedChunk(NamedTuple):
+    """A chunk and the times behind it. `tactile_age_ns` is None for a policy without touch."""
+
+    chunk: Chunk
+    chunk_id: int
+    trigger: ReplanTrigger
+    stamp_ns: int
+    valid_until_ns: int
+    prefix_age_ns: int
+    tactile_age_ns: int | None
+    inference_ns: int
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go; called from the workers' threads.
+
+    `holding` gets all present reasons at every replan (none: a chunk was published). `failed` gets a sentence
+    when a worker has died: nothing follows then.
+    """
+
+    chunk: Callable[[PlannedChunk], None]
+    touch: Callable[[TouchReading], None]
+    holding: Callable[[Reasons], None]
+    failed: Callable[[str], None]
+
+
+@dataclass
+class RunCounts:
+    """What a run has made so far.
+
+    `held` counts replans without a chunk, `surprises` rises of the gate, `triggered` the chunks they led to,
+    `chunks_in_prefix` those that were ready while a prefix was computed, which took `prefix_busy_ns` in all
+    but for the first.
+    """
+
+    prefixes: int = 0
+    prefix_busy_ns: int = 0
+    touches: int = 0
+    surprises: int = 0
+    chunks: int = 0
+    triggered: int = 0
+    chunks_in_prefix: int = 0
+    held: int = 0
+    gate_min: float | None = None
+    gate_max: float | None = None
+    saturated: int = 0
+    gates: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_GATES))
+    hold_reasons: dict[str, int] = field(default_factory=dict)
+
+    def count_prefix(self, duration_ns: int) -> None:
+        """Count a prefix, and how long it was under way; during the first, nothing can be planned."""
+        if self.prefixes:
+            self.prefix_busy_ns += duration_ns
+        self.prefixes += 1
+
+    def count_touch(self, touch: Touch) -> None:
+        """Count a touch and its gate."""
+        self.touches += 1
+        self.saturated += touch.saturated
+        self.gates.append(touch.gate)
+        self.gate_min = touch.gate if self.gate_min is None else min(self.gate_min, touch.gate)
+        self.gate_max = touch.gate if self.gate_max is None else max(self.gate_max, touch.gate)
+
+    def count_chunk(self, trigger: ReplanTrigger, in_prefix: bool) -> None:
+        """Count a chunk."""
+        self.chunks += 1
+        self.triggered += trigger is ReplanTrigger.GATE
+        self.chunks_in_prefix += in_prefix
+
+    def count_hold(self, reasons: Reasons) -> None:
+        """Count a replan without a chunk."""
+        self.held += 1
+        for subject, complaint in reasons.items():
+            name = f'{subject} {complaint.kind}'
+            self.hold_reasons[name] = self.hold_reasons.get(name, 0) + 1
+
+    def summary(self) -> dict[str, object]:
+        """As the node's summary has it; the gate's percentiles are of the last ones."""
+        names = ('prefixes', 'touches', 'surprises', 'chunks', 'triggered', 'chunks_in_prefix', 'held')
+        gate: dict[str, float | None] = {'min': self.gate_min, 'max': self.gate_max}
+        if self.gates:
+            quantiles = np.percentile(self.gates, GATE_PERCENTILES)
+            gate |= dict(zip((f'p{share}' for share in GATE_PERCENTILES), map(float, quantiles), strict=True))
+        return {
+            **{name: getattr(self, name) for name in names},
+            'prefix_busy_s': self.prefix_busy_ns * 1e-9,
+            'hold_reasons': self.hold_reasons,
+            'gate': {**gate, 'saturated': self.saturated},
+        }
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What the loops share."""
+
+    policy: Policy
+    frames: LiveFrames
+    settings: RuntimeSettings
+    now_ns: Callable[[], int]
+    outputs: Outputs
+    latencies: Latencies
+    counts: RunCounts
+    continuity: ChunkContinuity | None = None  # None: every chunk is planned freely
+
+    def timed_frame(self, stage: str, streams: list[str]) -> Frame:
+        """The frame of now, of these streams."""
+        with self.latencies.timed(stage):
+            return self.frames.frame(streams)

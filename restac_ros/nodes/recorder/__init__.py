@@ -1,0 +1,1 @@
+"""The recorder: journals while it runs, episodes on save."""

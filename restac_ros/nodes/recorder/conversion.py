@@ -1,0 +1,156 @@
+"""Journals become episodes, and unfinished journals become whole, in the background."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from restac_ros.nodes.recorder.background import NICENESS, Background, is_locked, last_event, log_of
+
+OnGap = Literal['refuse', 'longest_run']
+LOG_SUFFIX = '.conversion.jsonl'
+RECOVERY_LOG_SUFFIX = '.recovery.jsonl'
+OUTCOMES = ('done', 'already', 'failed')  # of an episode
+
+
+class Converted(NamedTuple):
+    """How the conversion of an episode ended: `rows` in `episode`, or `failure` says why there is none.
+
+    With `already` it was in the data set before. A journal with pauses holds several episodes.
+    """
+
+    journal: Path
+    rows: int
+    episode: int
+    failure: str
+    notes: tuple[str, ...] = ()
+    already: bool = False
+
+
+class Completed(NamedTuple):
+    """How the recovery of NAME.partial ended: `journal` is whole, or `failure` says why not."""
+
+    journal: Path
+    messages: int
+    damage: str
+    failure: str
+
+
+def command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
+    """The command that converts a journal."""
+    module = [sys.executable, '-P', '-m', 'restac_ros.dataset.convert']
+    return [*module, str(journal), '--to', str(dataset), '--on-gap', on_gap, '--nice', str(NICENESS)]
+
+
+class Conversions:
+    """Converts journals, one after the other.
+
+    Appending an episode is transactional, so stopping a conversion leaves the data set as it was, and the
+    journal is kept in any case.
+    """
+
+    def __init__(self, dataset: Path, on_gap: OnGap) -> None:
+        self._dataset, self._on_gap = dataset, on_gap
+        self._background = Background(lambda journal: command(journal, dataset, on_gap), LOG_SUFFIX)
+
+    @property
+    def pending(self) -> list[Path]:
+        """Journals that are no episodes yet, the one under way first."""
+        return self._background.pending
+
+    def announce(self, journal: Path) -> None:
+        """A journal is to be converted once it is whole, whatever happens. Raises OSError: as `add`."""
+        self._background.announce(journal)
+
+    def withdraw(self, journal: Path) -> None:
+        """A journal that was announced will not be whole."""
+        self._background.withdraw(journal)
+
+    def add(self, journal: Path) -> None:
+        """Queue a journal. Raises OSError: its log cannot be written."""
+        self._background.add(journal)
+
+    def poll(self, may_start: bool = True) -> list[Converted]:
+        """Start what waits, if it may; tell the episodes of a conversion that has ended."""
+        ended = self._background.ended(may_start)
+        if ended is None:
+            return []
+        told = [_converted(ended.path, event) for event in ended.events if event['event'] in OUTCOMES]
+        if ended.status and not any(converted.failure for converted in told):
+            log = log_of(ended.path, LOG_SUFFIX)
+            failure = f'the converter ended with status {ended.status}: see above, and {log}'
+            told.append(Converted(ended.path, 0, -1, failure))
+        return told
+
+    def progress(self) -> str:
+        """How far the conversion under way is, in words; '' when there is none."""
+        if self._background.under_way is None:
+            return ''
+        last = self._background.last_event()
+        if last.get('event') != 'progress':
+            return 'looking through the recording'
+        return f'{last["done"]} of {last["total"]} frames'
+
+    def stop(self) -> list[Path]:
+        """Stop the conversion under way; returns the journals that are no episodes."""
+        return self._background.stop()
+
+    def by_hand(self, journal: Path) -> str:
+        """What a user can type to convert a journal."""
+        return shlex.join(command(journal, self._dataset, self._on_gap))
+
+
+class Recoveries:
+    """Completes unfinished journals, one after the other. Stopping leaves one that can be recovered again."""
+
+    def __init__(self) -> None:
+        module = [sys.executable, '-P', '-m', 'restac_ros.dataset.recovery']
+        nice = ['--nice', str(NICENESS)]
+        self._background = Background(lambda partial: [*module, str(partial), *nice], RECOVERY_LOG_SUFFIX)
+
+    @property
+    def pending(self) -> list[Path]:
+        """Journals that are not whole yet, the one under way first."""
+        return self._background.pending
+
+    def add(self, partial: Path) -> None:
+        """Queue an unfinished journal. Raises OSError: its log cannot be written."""
+        self._background.add(partial)
+
+    def poll(self) -> Completed | None:
+        """Start what waits; tell a recovery that has ended."""
+        ended = self._background.ended()
+        if ended is None:
+            return None
+        last = ended.events[-1] if ended.events else {}
+        if ended.status == 0 and last.get('event') == 'recovered':
+            return Completed(Path(last['path']), last['messages'], last['damage'] or '', '')
+        log = log_of(ended.path, RECOVERY_LOG_SUFFIX)
+        failure = f'its recovery ended with status {ended.status}: see above, and {log}'
+        return Completed(ended.path, 0, '', last.get('error', failure))
+
+    def stop(self) -> list[Path]:
+        """Stop the recovery under way; returns what is not whole."""
+        return self._background.stop()
+
+
+def find_unconverted(directory: Path) -> list[Path]:
+    """Whole journals whose conversion was asked for, and cut off by a crash before it had ended.
+
+    To convert one again is safe: what the data set holds already is skipped.
+    """
+    cut_off = []
+    for log in sorted(directory.glob(f'*{LOG_SUFFIX}')):
+        journal = log.with_name(log.name.removesuffix(LOG_SUFFIX))
+        if journal.is_dir() and not is_locked(log) and last_event(log).get('event') != 'end':
+            cut_off.append(journal)
+    return cut_off
+
+
+def _converted(journal: Path, event: dict) -> Converted:
+    if event['event'] == 'failed':
+        return Converted(journal, 0, -1, event['error'])
+    if event['event'] == 'already':
+        return Converted(journal, 0, event['episode_index'], '', already=True)
+    report = event['report']
+    return Converted(journal, report['rows'], report['episode_index'], '', tuple(report['notes']))

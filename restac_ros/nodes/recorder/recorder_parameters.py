@@ -1,0 +1,62 @@
+"""What the recorder can be told."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from restac_ros.dataset.bag.bag_writer import Compression
+from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
+from restac_ros.nodes.recorder.conversion import OnGap
+from restac_ros.nodes.recorder.recorder import RecorderSettings
+from restac_ros.nodes.recorder.triggers import Trigger, parse_triggers
+
+
+def _triggers(value: object) -> object:
+    if isinstance(value, str) or not all(isinstance(line, str) for line in value):
+        raise ValueError('expected a list of texts')
+    return parse_triggers(value)
+
+
+class RecorderParameters(NodeParameters):
+    """See config/recorder.yaml."""
+
+    changeable = frozenset({'task'})
+
+    dataset: OptionalPath = Field(description='LeRobot data set, made if absent; empty: journals only')
+    journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
+    task: str = Field(description='what the next episode shows; may change while running')
+    autostart_recording: bool = Field(description='begin an episode when activated')
+    save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')
+    on_gap: OnGap = Field(description='refuse an episode with a gap, or keep its longest run without one')
+    compression: Compression = Field(description='of the journal')
+    queue_mb: float = Field(gt=0, le=65_536, description='messages that may wait for the disk, MB')
+    min_free_gb: float = Field(ge=0, le=65_536, description='end a recording when less disk is left, GB')
+    min_free_memory_gb: float = Field(
+        ge=0, le=65_536, description='end a recording when less memory is left, GB; 0: not watched'
+    )
+    triggers: Annotated[tuple[Trigger, ...], BeforeValidator(_triggers)] = Field(
+        description="pedals and joystick buttons, such as '/pedal toggle' and '/joy[3] discard'"
+    )
+    debounce_ms: Milliseconds = Field(description='a press counts when it was released for so long before')
+
+    def settings(self) -> RecorderSettings:
+        """The same as the recorder sees it.
+
+        Raises:
+            ParameterError: no place to record to is given.
+        """
+        return RecorderSettings(
+            journal_dir=self.journal_dir or self._beside_dataset(),
+            dataset=self.dataset,
+            queue_bytes=round(self.queue_mb * 1e6),
+            min_free_bytes=round(self.min_free_gb * 1e9),
+            min_free_memory_bytes=round(self.min_free_memory_gb * 1e9),
+            on_gap=self.on_gap,
+            compression=self.compression,
+        )
+
+    def _beside_dataset(self) -> Path:
+        if self.dataset is None:
+            raise ParameterError('neither dataset nor journal_dir is given: pass -p dataset:=DIRECTORY')
+        return self.dataset.with_name(self.dataset.name + '.journals')

@@ -1,0 +1,1 @@
+"""What plays streams: recordings, and moving test patterns."""

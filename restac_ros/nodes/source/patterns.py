@@ -1,0 +1,175 @@
+"""Moving test patterns for every stream of a contract: what the synthetic source publishes."""
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import cv2
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage, Image, JointState
+
+from restac_ros.contract.schema import (
+    ArmJointsStream,
+    CameraStream,
+    Contract,
+    GripperStream,
+    PoseStream,
+    Stream,
+    TactileStream,
+)
+from restac_ros.nodes.source.playback import Outgoing, with_stamp
+
+CAMERA_SIZE_PX = (480, 640)  # height, width, as of the following
+TACTILE_SIZE_PX = (240, 320)
+# A stream's serialised message, its stamp unset, as a function of time in s.
+Pattern = Callable[[float], bytes]
+
+LOOP_S = 2.0  # every pattern repeats after this
+IMAGE_FRAMES = 24  # a loop's distinct images: 22 MB a camera
+READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
+SWING_RAD = np.array([0.10, 0.06, 0.08, 0.06, 0.10, 0.08, 0.12])
+CIRCLE_CENTRE_M, CIRCLE_RADIUS_M = np.array([0.5, 0.0, 0.4]), 0.05
+
+_FROM_RGB = {
+    'bgr8': cv2.COLOR_RGB2BGR,
+    'rgba8': cv2.COLOR_RGB2RGBA,
+    'bgra8': cv2.COLOR_RGB2BGRA,
+    'mono8': cv2.COLOR_RGB2GRAY,
+}
+
+
+def camera_image(phase: float, hue: int, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> np.ndarray:
+    """uint8 [H, W, 3] RGB: drifting stripes of one hue (0..179) and a disc on a circle; `phase` 0..1."""
+    height, width = size_px
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    stripes = 0.5 + 0.5 * np.sin(2 * np.pi * (4 * (columns + 0.5 * rows) / width - phase))
+    hsv = np.empty((height, width, 3), np.uint8)
+    hsv[..., 0], hsv[..., 1], hsv[..., 2] = hue, 140, 60 + 160 * stripes
+    image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    angle = 2 * np.pi * phase
+    x, y = (0.5 + 0.25 * math.cos(angle)) * width, (0.5 + 0.25 * math.sin(angle)) * height
+    centre = (round(x), round(y))
+    return cv2.circle(image, centre, height // 12, (255, 255, 255), -1, cv2.LINE_AA)
+
+
+def tactile_image(phase: float) -> np.ndarray:
+    """uint8 [240, 320, 3] RGB: a gel lit red, green, blue from three sides, in contact half of the time."""
+    height, width = TACTILE_SIZE_PX
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    depth = max(0.0, math.sin(2 * np.pi * phase))  # 0: no contact
+    x, y = (columns - width / 2) / 45, (rows - height / 2) / 45
+    bump = depth * np.exp(-(x**2 + y**2))
+    slope_x, slope_y = -2 * x * bump, -2 * y * bump
+    lights = [(1.0, 0.0), (-0.5, 0.87), (-0.5, -0.87)]
+    channels = [110 + 90 * (lx * slope_x + ly * slope_y) - 20 * bump for lx, ly in lights]
+    return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
+
+
+def patterns_of(contract: Contract, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> dict[str, Pattern]:
+    """The pattern of every stream, cameras' of `size_px`; everything is serialised here, once."""
+    return {name: pattern(contract, name, size_px) for name in contract.streams}
+
+
+def messages(
+    contract: Contract, patterns: Mapping[str, Pattern], seconds: float, start_ns: int
+) -> Iterator[Outgoing]:
+    """Every stream at its declared rate for `seconds`, stamped with the moment it is due.
+
+    Streams are a little out of phase with each other, as real drivers are.
+    """
+    streams = [
+        _stream(spec, patterns[name], seconds, start_ns, phase=(index + 1) / (len(contract.streams) + 1))
+        for index, (name, spec) in enumerate(contract.streams.items())
+    ]
+    return heapq.merge(*streams, key=lambda message: message.due_ns)
+
+
+def _stream(spec: Stream, cdr_at: Pattern, seconds: float, start_ns: int, phase: float) -> Iterator[Outgoing]:
+    for index in itertools.count():
+        due_ns = round((index + phase) * 1e9 / spec.rate_hz)
+        if due_ns >= seconds * 1e9:
+            return
+        yield Outgoing(due_ns, spec.topic, with_stamp(cdr_at(due_ns * 1e-9), start_ns + due_ns))
+
+
+def pattern(contract: Contract, name: str, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> Pattern:
+    """The pattern of one stream."""
+    spec = contract.streams[name]
+    match spec:
+        case CameraStream():
+            hue = 37 * list(contract.streams).index(name) % 180
+            return _images(spec, [camera_image(i / IMAGE_FRAMES, hue, size_px) for i in range(IMAGE_FRAMES)])
+        case TactileStream():
+            return _images(spec, [tactile_image(i / IMAGE_FRAMES) for i in range(IMAGE_FRAMES)])
+        case ArmJointsStream():
+            return _loop(spec, lambda t: _joint_state(spec, _swinging_rad(t)))
+        case GripperStream():
+            return _loop(spec, lambda t: _joint_state(spec, _fingers_m(contract, spec, t)))
+        case PoseStream():
+            frame_id = spec.frame_id or contract.robot.base_frame
+            return _loop(spec, lambda t: _pose(frame_id, t))
+
+
+def _loop(spec: Stream, cdr_at: Pattern) -> Pattern:
+    """The messages of one loop, serialised beforehand: at 1 kHz that would be most of the source's work."""
+    count = max(1, round(LOOP_S * spec.rate_hz))
+    serialised = [cdr_at(LOOP_S * index / count) for index in range(count)]
+    return lambda t: serialised[int(t / LOOP_S * count) % count]
+
+
+def _images(spec: CameraStream | TactileStream, drawn: list[np.ndarray]) -> Pattern:
+    encode = _compressed if spec.type == 'sensor_msgs/msg/CompressedImage' else _image
+    serialised = [serialize_message(encode(spec, image)) for image in drawn]
+    return lambda t: serialised[int(t / LOOP_S * len(serialised)) % len(serialised)]
+
+
+def _image(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Image:
+    encoding = spec.encoding or 'rgb8'
+    wanted = 'bgr8' if encoding in ('8UC3', 'passthrough') and spec.channel_order == 'bgr' else encoding
+    pixels = cv2.cvtColor(rgb, _FROM_RGB[wanted]) if wanted in _FROM_RGB else rgb
+    height, width = pixels.shape[:2]
+    message = Image(height=height, width=width, encoding=encoding, step=pixels.nbytes // height)
+    message.header.frame_id = 'synthetic'
+    message.data = pixels.tobytes()
+    return message
+
+
+def _compressed(spec: CameraStream | TactileStream, rgb: np.ndarray) -> CompressedImage:
+    kind = spec.encoding or 'jpeg'
+    pixels = rgb if spec.channel_order == 'bgr' else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode('.jpg' if kind == 'jpeg' else '.png', pixels)
+    message = CompressedImage(format=kind, data=content.tobytes())
+    message.header.frame_id = 'synthetic'
+    return message
+
+
+def _swinging_rad(t: float) -> np.ndarray:
+    """Seven joint positions around the ready posture."""
+    return READY_RAD + SWING_RAD * math.sin(2 * np.pi * t / LOOP_S)
+
+
+def _fingers_m(contract: Contract, spec: GripperStream, t: float) -> np.ndarray:
+    """Each finger's position: opens and closes once a loop, staying inside the declared range."""
+    closed, opened = contract.gripper.opening_m
+    opening = closed + (opened - closed) * (0.5 + 0.45 * math.cos(2 * np.pi * t / LOOP_S))
+    return np.full(len(spec.joints), opening / 2)
+
+
+def _joint_state(spec: ArmJointsStream | GripperStream, positions: np.ndarray) -> bytes:
+    zeros = [0.0] * len(positions)
+    message = JointState(name=list(spec.joints), position=positions.tolist(), velocity=zeros, effort=zeros)
+    return serialize_message(message)
+
+
+def _pose(frame_id: str, t: float) -> bytes:
+    """The tool on a circle, pointing down."""
+    angle = 2 * np.pi * t / LOOP_S
+    message = PoseStamped()
+    message.header.frame_id = frame_id
+    x, y, z = CIRCLE_CENTRE_M + CIRCLE_RADIUS_M * np.array([math.cos(angle), math.sin(angle), 0.0])
+    message.pose.position.x, message.pose.position.y, message.pose.position.z = float(x), float(y), float(z)
+    message.pose.orientation.x, message.pose.orientation.w = 1.0, 0.0
+    return serialize_message(message)

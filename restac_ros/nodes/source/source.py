@@ -1,0 +1,196 @@
+"""A node that publishes the contract's topics in a driver's place, and ends when it has said everything."""
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pydantic import Field
+from rclpy.duration import Duration
+from rclpy.publisher import Publisher
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.nodes.diagnostics import Status
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.parameters import NodeParameters
+from restac_ros.nodes.source.playback import Outgoing, Played, play
+from restac_ros.nodes.subscriptions import message_class
+
+HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
+MIN_DEPTH = 16
+LOOK_PERIOD_S = 0.2
+ACKNOWLEDGE_TIMEOUT_S = 10.0
+
+
+class SourceParameters(NodeParameters):
+    """What replay and synthetic source have in common."""
+
+    wait_subscribers: int = Field(
+        ge=0, description="subscribers that each of the contract's topics must have first"
+    )
+    wait_timeout_s: float = Field(gt=0, description='how long to wait for them, s')
+    discovery_s: float = Field(ge=0, le=60, description='how long to look for other publishers first, s')
+    share_topics: bool = Field(description='publish even where others do')
+
+
+class Topic(NamedTuple):
+    """What will be published on a topic."""
+
+    type: str
+    rate_hz: float
+
+
+class SourceError(RuntimeError):
+    """There is nothing to publish, or nobody to hear it; the text says what to do."""
+
+
+class SourceNode(ManagedNode):
+    """Publishes a timed sequence of serialised messages from a thread of its own, reliably, without drift.
+
+    Subclasses give the topics when configured, and the messages when all subscribers are there.
+    """
+
+    refusals = (SourceError,)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.contract: Contract | None = None
+        self.played = Played({})
+        self._outlets: dict[str, Publisher] = {}
+        self._thread: threading.Thread | None = None
+        self._halt = threading.Event()
+        self._complete = False
+        self._failure = ''
+        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+
+    @abstractmethod
+    def open(self) -> dict[str, Topic]:
+        """Topics by name; may raise one of `refusals`."""
+
+    @abstractmethod
+    def messages(self, start_ns: int) -> Iterator[Outgoing]:
+        """The messages; `start_ns` is the system's clock at their beginning."""
+
+    def configure(self) -> None:
+        self.contract = load_contract(self.parameters.contract_path)
+        self.played = Played({})
+        for topic, (type_name, rate_hz) in self.open().items():
+            depth = max(MIN_DEPTH, round(rate_hz * HISTORY_S))
+            qos = QoSProfile(
+                history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE
+            )
+            self._outlets[topic] = self.create_publisher(message_class(type_name), topic, qos)
+
+    def activate(self) -> None:
+        self._halt.clear()
+        self._complete, self._failure = False, ''
+        self._thread = threading.Thread(target=self._speak, name='source', daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        self._halt.set()
+        if self._thread:
+            self._thread.join()
+            self._thread = None
+
+    def cleanup(self) -> None:
+        for outlet in self._outlets.values():
+            self.destroy_publisher(outlet)
+        self._outlets.clear()
+
+    def summarise(self) -> dict[str, object]:
+        topics = (
+            {stream.topic: name for name, stream in self.contract.streams.items()} if self.contract else {}
+        )
+        return {
+            'complete': self._complete,
+            'published': {topic: self.played.counts.get(topic, 0) for topic in self._outlets},
+            'streams': {topics[topic]: n for topic, n in self.played.counts.items() if topic in topics},
+            'late_max_ms': round(self.played.late_max_ns / 1e6, 3),
+        }
+
+    def diagnose(self) -> list[Status]:
+        sent = {topic: str(count) for topic, count in self.played.counts.items()}
+        return [Status('playing', 'ok', f'{sum(self.played.counts.values())} messages published', sent)]
+
+    def _publish(self, message: Outgoing) -> None:
+        self._outlets[message.topic].publish(message.cdr)
+
+    def _look(self) -> None:
+        """End the process when the thread has ended by itself."""
+        if self._thread is None or self._thread.is_alive() or self.exit_status is not None:
+            return
+        if self._failure:
+            self.report_problem(self._failure)
+        self.exit_status = 0 if self._complete else 1
+
+    def _speak(self) -> None:
+        try:
+            self._check_alone()
+            self._await_subscribers()
+            if not self._halt.is_set():
+                self._complete = self._play()
+                self._await_acknowledgement()
+        except (*self.refusals, *self._always_refused) as error:
+            self._failure = str(error)
+        except Exception as error:  # a thread must not end silently
+            self._failure = f'unexpected {type(error).__name__}: {error}'
+            raise
+
+    def _play(self) -> bool:
+        self.get_logger().info('playing')
+        # Two clocks, read at once: stamps are of the system's, pacing is steady.
+        messages, begun_ns = self.messages(time.time_ns()), time.monotonic_ns()
+        return play(
+            messages,
+            self._publish,
+            lambda: time.monotonic_ns() - begun_ns,
+            self._halt.wait,
+            self.played,
+        )
+
+    def _check_alone(self) -> None:
+        """Nobody else publishes what we do: a robot's own streams and ours would be taken for one."""
+        if self.parameters.share_topics or self._halt.wait(self.parameters.discovery_s):
+            return
+        ours, others = self.get_fully_qualified_name(), {}
+        for topic in self._outlets:
+            infos = self.get_publishers_info_by_topic(topic)
+            names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
+            if ours in names:
+                names.remove(ours)  # once: a second source may have our name
+            others |= dict.fromkeys(names, topic)
+        if others:
+            found = ', '.join(f'{name} publishes {topic}' for name, topic in others.items())
+            raise SourceError(
+                f'not playing: {found}, too, and listeners could not tell the two apart. Stop it, set '
+                'ROS_DOMAIN_ID to a domain of its own, or share_topics to true if this is meant'
+            )
+
+    def _await_subscribers(self) -> None:
+        """Wait until every topic of the contract has its subscribers."""
+        wanted = self.parameters.wait_subscribers
+        awaited = [stream.topic for stream in self.contract.streams.values() if stream.topic in self._outlets]
+        deadline_s = time.monotonic() + self.parameters.wait_timeout_s
+        while missing := {t: n for t in awaited if (n := self._outlets[t].get_subscription_count()) < wanted}:
+            if time.monotonic() >= deadline_s:
+                found = ', '.join(f'{topic} has {count}' for topic, count in missing.items())
+                raise SourceError(
+                    f'not playing: {wanted} subscribers expected for each topic within '
+                    f'{self.parameters.wait_timeout_s:g} s, but {found}. Look at what the nodes that should '
+                    'listen say, raise wait_timeout_s, or set wait_subscribers to 0'
+                )
+            if self._halt.wait(0.05):
+                return
+
+    def _await_acknowledgement(self) -> None:
+        """Subscribers have everything before we go; who doesn't, is told."""
+        timeout = Duration(seconds=ACKNOWLEDGE_TIMEOUT_S)
+        late = [topic for topic, outlet in self._outlets.items() if not outlet.wait_for_all_acked(timeout)]
+        if late:
+            topics = ', '.join(late)
+            self._failure = f'not acknowledged within {ACKNOWLEDGE_TIMEOUT_S:g} s, so perhaps lost: {topics}'
+            self._complete = False

@@ -1,0 +1,1 @@
+"""Chunks in, set-points out."""
