@@ -40,7 +40,7 @@ test: build    ## run the tests; ARGS is handed to pytest
 	@$(env) && pytest $(ARGS)
 
 lint: setup    ## check style
-	@$(env) && ruff check .
+	@$(env) && ruff check . && ruff format --check --quiet .
 
 lock: setup    ## resolve pyproject.toml anew into requirements.lock
 	@scripts/lock.sh

@@ -1,7 +1,7 @@
 """Gate, chunk and touch in rviz: live, or from a bag that holds the policy's topics too.
 
-    ros2 launch restac_ros gate_view.launch.py
-    ros2 launch restac_ros gate_view.launch.py bag:=DIR rviz:=false
+ros2 launch restac_ros gate_view.launch.py
+ros2 launch restac_ros gate_view.launch.py bag:=DIR rviz:=false
 """
 
 from launch.actions import LogInfo, OpaqueFunction

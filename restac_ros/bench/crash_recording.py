@@ -64,12 +64,18 @@ class CrashSite:
         self._shared = {'contract': str(contract_file), 'exit_on_refusal': True}
         self._payloads: dict[str, set[bytes]] = {}
         self.deaf_starts = 0
-        self._source = started(self._process('synthetic_node', {
-            'seconds': 86_400.0,
-            'wait_subscribers': 0,
-            'camera_width_px': CAMERA_PX[0],
-            'camera_height_px': CAMERA_PX[1],
-        }), folder / 'source.log')
+        self._source = started(
+            self._process(
+                'synthetic_node',
+                {
+                    'seconds': 86_400.0,
+                    'wait_subscribers': 0,
+                    'camera_width_px': CAMERA_PX[0],
+                    'camera_height_px': CAMERA_PX[1],
+                },
+            ),
+            folder / 'source.log',
+        )
 
     def __enter__(self) -> 'CrashSite':
         self._source.__enter__()

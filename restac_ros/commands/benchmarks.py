@@ -77,9 +77,7 @@ class RuntimeBench:
         """Exit status: 1 when a target is missed."""
         from restac_ros.bench.runtime import RuntimeWish, main
 
-        wish = RuntimeWish(
-            absolute(self.bag), self.preset, self.seconds, self.replan_hz, self.gate_threshold
-        )
+        wish = RuntimeWish(absolute(self.bag), self.preset, self.seconds, self.replan_hz, self.gate_threshold)
         return main(wish, absolute(self.directory), self.json)
 
 

@@ -67,8 +67,14 @@ def convert_all(asked: Conversion) -> int:
     for refusal in refusals:
         _print_refusal(refusal)
     with _Bar(asked.dry_run) as bar:
-        outcomes = convert_many(requests, asked.dataset, asked.workers, bar.advance, engine=asked.engine,
-                                ray_address=asked.ray_address)
+        outcomes = convert_many(
+            requests,
+            asked.dataset,
+            asked.workers,
+            bar.advance,
+            engine=asked.engine,
+            ray_address=asked.ray_address,
+        )
         for outcome in outcomes:
             refused += bool(outcome.refusal)
             _print_outcome(outcome, bar.console, dry_run=asked.dry_run)

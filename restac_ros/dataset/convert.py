@@ -35,7 +35,7 @@ from restac_ros.framing.framer import frames
 REFUSALS = (BagError, ContractError, ConversionError, DatasetError)
 OnGap = Literal['refuse', 'longest_run']
 Progress = Callable[[int, int], None]
-MAX_ATTEMPTS = 4        # one more whenever decoding shows a fault that the survey could not see
+MAX_ATTEMPTS = 4  # one more whenever decoding shows a fault that the survey could not see
 
 
 class _UnusableFrame(Exception):  # noqa: N818 - answered by planning again
@@ -93,8 +93,10 @@ def convert_episode(
         plan, streams = _plan(root, contract, surveyed, faults, on_gap)
         video = video_for(root, video)
         if (false_rates := check_rates(surveyed, contract, plan)) and not allow_false_rate:
-            raise ConversionError(f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
-                                  'Correct the driver or the contract, or allow it (allow_false_rate).')
+            raise ConversionError(
+                f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
+                'Correct the driver or the contract, or allow it (allow_false_rate).'
+            )
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
         report.notes = [*notes, *report.notes, *false_rates]
         report.fingerprint = identity
@@ -122,7 +124,7 @@ def _plan(
     needed = [name for name in streams if not contract.streams[name].required]
     plan = plan_episode(surveyed, needed, faults, keep_longest=longest)
     if not is_dataset(root):
-        ticks = surveyed.statuses[plan.first:plan.first + plan.count]
+        ticks = surveyed.statuses[plan.first : plan.first + plan.count]
         streams += [name for name in optional_images(contract) if all(tick[name].valid for tick in ticks)]
         streams.sort(key=list(contract.streams).index)
     return plan, streams
@@ -155,8 +157,10 @@ def _write(
 
 def _checked(made: Iterator[Frame], streams: list[str]) -> Iterator[Frame]:
     for index, frame in enumerate(made):
-        reasons = [*frame.reasons, *(f'{name}: {frame.streams[name].reason}' for name in streams
-                                     if not frame.streams[name].valid)]
+        reasons = [
+            *frame.reasons,
+            *(f'{name}: {frame.streams[name].reason}' for name in streams if not frame.streams[name].valid),
+        ]
         if reasons:
             raise _UnusableFrame(index, reasons[0])
         yield frame
@@ -165,8 +169,10 @@ def _checked(made: Iterator[Frame], streams: list[str]) -> Iterator[Frame]:
 def embedded_contract(bag: Bag, text: str | None) -> Contract:
     """The contract that a journal holds as `text`; ConversionError when it holds none."""
     if text is None:
-        raise ConversionError(f'{bag.path} was not recorded by this package and holds no contract. Give one '
-                              'that names its topics.')
+        raise ConversionError(
+            f'{bag.path} was not recorded by this package and holds no contract. Give one '
+            'that names its topics.'
+        )
     return parse_contract(text, f'contract in {bag.path}')
 
 
@@ -190,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument('--nice', type=int, default=0, help='lower the priority by this much')
     options = parser.parse_args(arguments)
     os.nice(options.nice)
-    os.environ.setdefault('HF_HUB_OFFLINE', '1')        # nothing here is on a hub; don't wait for one
+    os.environ.setdefault('HF_HUB_OFFLINE', '1')  # nothing here is on a hub; don't wait for one
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         contract = load_contract(options.contract) if options.contract else None

@@ -60,7 +60,7 @@ def convert_many(
     with closing(made):
         for number in range(len(requests)):
             yield skipped[number] if number in skipped else next(made)
-        next(made, None)        # past its last outcome, so that it ends in order, not by being closed
+        next(made, None)  # past its last outcome, so that it ends in order, not by being closed
 
 
 def _sorted_out(requests: Sequence[Request], root: Path) -> tuple[list[int], dict[int, Outcome]]:

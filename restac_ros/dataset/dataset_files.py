@@ -17,9 +17,9 @@ from restac_ros.dataset.features import (
 )
 from restac_ros.dataset.video.video_choice import VideoChoice
 
-ABOUT = Path('meta', 'restac_ros')         # our folder in a data set
-CONVERSION = 'conversion.json'             # in it: how recordings became episodes
-CODEBASE_VERSION = 'v3.0'                  # of LeRobot's format: what is written here
+ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
+CONVERSION = 'conversion.json'  # in it: how recordings became episodes
+CODEBASE_VERSION = 'v3.0'  # of LeRobot's format: what is written here
 LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index'}
 
 
@@ -32,8 +32,10 @@ def dataset_contract(root: Path) -> Contract:
     """
     path = root / ABOUT / 'contract.yaml'
     if not path.is_file():
-        raise DatasetError(f'{root} has no {ABOUT / "contract.yaml"}: it was not made by this package, so '
-                           'that the meaning of its columns is not known. Choose another directory.')
+        raise DatasetError(
+            f'{root} has no {ABOUT / "contract.yaml"}: it was not made by this package, so '
+            'that the meaning of its columns is not known. Choose another directory.'
+        )
     return load_contract(path)
 
 
@@ -47,8 +49,11 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
     if not is_dataset(root):
         return [name for name in stored_streams(contract) if name not in optional_images(contract)]
     keys = read_info(root)['features']
-    return [name for name in stored_streams(contract)
-            if name not in optional_images(contract) or contract.streams[name].feature in keys]
+    return [
+        name
+        for name in stored_streams(contract)
+        if name not in optional_images(contract) or contract.streams[name].feature in keys
+    ]
 
 
 def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -> None:
@@ -61,16 +66,20 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
     lines = meaning_differences(dataset_contract(root), contract)
     info = read_info(root)
     if (version := info.get('codebase_version')) != CODEBASE_VERSION:
-        raise DatasetError(f'{root} is LeRobot {version}; episodes are appended to {CODEBASE_VERSION}. Use '
-                           'another directory; `restac-ros export` makes v2.1 of it.')
+        raise DatasetError(
+            f'{root} is LeRobot {version}; episodes are appended to {CODEBASE_VERSION}. Use '
+            'another directory; `restac-ros export` makes v2.1 of it.'
+        )
     if info['fps'] != contract.fps:
         lines.append(f'fps: {info["fps"]} != {contract.fps}')
     wanted = features_of(contract, streams)
     own = {key: feature for key, feature in info['features'].items() if key not in LEROBOTS_OWN}
     lines += feature_differences(own, wanted)
     if lines:
-        raise DatasetError(f'{root} cannot take this episode (data set != recording): {"; ".join(lines)}. '
-                           'Use another directory, or the contract it was made with.')
+        raise DatasetError(
+            f'{root} cannot take this episode (data set != recording): {"; ".join(lines)}. '
+            'Use another directory, or the contract it was made with.'
+        )
 
 
 def video_for(root: Path, asked: VideoChoice | None) -> VideoChoice:
@@ -85,11 +94,14 @@ def video_for(root: Path, asked: VideoChoice | None) -> VideoChoice:
     try:
         own = VideoChoice.of_settings(json.loads(path.read_text(encoding='utf-8'))['cameras'])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f'{path} does not say how videos are made ({error}). Restore it, or use another '
-                           'directory.') from error
+        raise DatasetError(
+            f'{path} does not say how videos are made ({error}). Restore it, or use another directory.'
+        ) from error
     if asked not in (None, own):
-        raise DatasetError(f'{root} holds video in {own}, asked for was {asked}. Ask for nothing to go '
-                           'on with its own, or use another directory.')
+        raise DatasetError(
+            f'{root} holds video in {own}, asked for was {asked}. Ask for nothing to go '
+            'on with its own, or use another directory.'
+        )
     return own
 
 

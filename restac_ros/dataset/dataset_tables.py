@@ -17,7 +17,7 @@ def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
     Raises:
         DatasetError: a file of it is damaged.
     """
-    if (lines := root / 'meta' / 'episodes.jsonl').is_file():       # v2.1
+    if (lines := root / 'meta' / 'episodes.jsonl').is_file():  # v2.1
         try:
             rows = [json.loads(line) for line in lines.read_text(encoding='utf-8').splitlines()]
             return {row['episode_index']: row for row in rows}

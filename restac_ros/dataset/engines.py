@@ -20,9 +20,9 @@ from restac_ros.dataset.errors import EngineError
 from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard
 
 EngineKind = Literal['processes', 'ray']
-Tell = Callable[[int, float, float], None]      # number of the recording, its share done (0..1), s of episode
+Tell = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
 POLL_S = 0.1
-AHEAD = 1               # recordings begun besides one per worker, so that none waits for an append
+AHEAD = 1  # recordings begun besides one per worker, so that none waits for an append
 
 
 class Engine(Protocol):
@@ -133,8 +133,10 @@ def _processes(workers: int, tell: Tell) -> Iterator[Engine]:
     try:
         yield _Processes(pool, events, workers, tell)
     except BrokenProcessPool as error:
-        raise EngineError('a worker died, perhaps for want of memory. What is complete is kept: start again, '
-                          'with fewer workers.') from error
+        raise EngineError(
+            'a worker died, perhaps for want of memory. What is complete is kept: start again, '
+            'with fewer workers.'
+        ) from error
     except BaseException:
         for child in set(mp.active_children()) - ours:
             child.terminate()
@@ -145,14 +147,14 @@ def _processes(workers: int, tell: Tell) -> Iterator[Engine]:
         events.join_thread()
 
 
-_events: Queue | None = None         # of a worker process
+_events: Queue | None = None  # of a worker process
 
 
 def _begin_worker(events: Queue) -> None:
-    global _events    # a pool's initialiser can leave nothing behind in another way
+    global _events  # a pool's initialiser can leave nothing behind in another way
     _events = events
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
 
 
 def _in_worker(number: int, request: Request, root: Path, shard: Path) -> Outcome:

@@ -42,13 +42,16 @@ def report_of(
 ) -> EpisodeReport:
     """All that is known of an episode before it is written."""
     start_ns = surveyed.grid.tick_ns(plan.first)
-    ticks = surveyed.statuses[plan.first:plan.first + plan.count]
+    ticks = surveyed.statuses[plan.first : plan.first + plan.count]
     for name, stream in surveyed.streams.items():
         ages = [tick[name].age_ns for tick in ticks if tick[name].age_ns is not None]
         stream.oldest_ms = round(max(ages, default=0) / 1e6, 3)
     notes = [*bag.notes, *rate_notes(surveyed)]
-    notes += [f'{name}: stamps are zero, so that its receive times count'
-              for name, stream in surveyed.streams.items() if stream.zero_stamps]
+    notes += [
+        f'{name}: stamps are zero, so that its receive times count'
+        for name, stream in surveyed.streams.items()
+        if stream.zero_stamps
+    ]
     return EpisodeReport(
         bag=str(bag.path),
         dataset=str(root),

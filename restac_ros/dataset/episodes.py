@@ -64,8 +64,10 @@ class TimeRange(NamedTuple):
         except ValueError:
             colon = ''
         if not colon or not all(math.isfinite(time_s) for time_s in made if time_s is not None):
-            raise ConversionError(f'time range {text!r}: expected START:END in seconds after the first '
-                                  'message, such as 12.5:40, or 12.5: up to the end')
+            raise ConversionError(
+                f'time range {text!r}: expected START:END in seconds after the first '
+                'message, such as 12.5:40, or 12.5: up to the end'
+            )
         return made
 
     def __str__(self) -> str:
@@ -117,14 +119,18 @@ def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
     for asked in ranges:
         end_s = length_s if asked.end_s is None else asked.end_s
         if not 0 <= asked.start_s < end_s <= length_s:
-            raise ConversionError(f'{bag.path}: time range {asked} must begin before it ends, and lie within '
-                                  f'0:{length_s:.3f}. Leave END out for the end of the recording.')
+            raise ConversionError(
+                f'{bag.path}: time range {asked} must begin before it ends, and lie within '
+                f'0:{length_s:.3f}. Leave END out for the end of the recording.'
+            )
         end_ns = last_ns + 1 if asked.end_s is None else first_ns + round(end_s * 1e9)
         spans.append(_span(bag, first_ns + round(asked.start_s * 1e9), end_ns))
     for (one, before), (other, after) in pairwise(zip(ranges, spans, strict=True)):
         if before.end_ns > after.start_ns:
-            raise ConversionError(f'{bag.path}: time ranges {one} and {other} overlap: what they share would '
-                                  'be in two episodes. Change one.')
+            raise ConversionError(
+                f'{bag.path}: time ranges {one} and {other} overlap: what they share would '
+                'be in two episodes. Change one.'
+            )
     return spans
 
 
@@ -152,11 +158,15 @@ def _check_marker_topic(bag: Bag, topic: str) -> None:
     found = bag.topics.get(topic)
     if found is None or not found.count:
         known = [name for name, (kind, count) in bag.topics.items() if kind in MARKER_TYPES and count]
-        raise ConversionError(f'{bag.path}: no marker on {topic}; among topics of {BOOL} or {STRING} '
-                              f'{did_you_mean(topic, known)}. Name the topic that is there.')
+        raise ConversionError(
+            f'{bag.path}: no marker on {topic}; among topics of {BOOL} or {STRING} '
+            f'{did_you_mean(topic, known)}. Name the topic that is there.'
+        )
     if found.type not in MARKER_TYPES:
-        raise ConversionError(f'{bag.path}: {topic} is {found.type}; markers are {BOOL} (true while an '
-                              f'episode runs) or {STRING} (its task, empty at its end).')
+        raise ConversionError(
+            f'{bag.path}: {topic} is {found.type}; markers are {BOOL} (true while an '
+            f'episode runs) or {STRING} (its task, empty at its end).'
+        )
 
 
 def _said(topic: str, kind: str, cdr: bytes) -> str | None:

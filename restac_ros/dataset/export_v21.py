@@ -31,8 +31,8 @@ NEEDED_FACTS = ('total_episodes', 'features', 'data_path', 'video_path')
 EPISODE_FACTS = ('episode_index', 'tasks', 'length')
 STATISTICS = ('min', 'max', 'mean', 'std', 'count')
 NOT_IN_V21 = ('data_files_size_in_mb', 'video_files_size_in_mb')
-ORIGIN = ABOUT / 'export.json'          # marks a directory that the next export may replace
-SEPARATE_DISKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP}      # EPERM: file systems without hard links
+ORIGIN = ABOUT / 'export.json'  # marks a directory that the next export may replace
+SEPARATE_DISKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP}  # EPERM: file systems without hard links
 
 OnEpisode = Callable[[int, int], None]
 
@@ -52,7 +52,7 @@ def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) 
     _check_target(source, target)
     with transaction(target, lambda _: False) as staging:
         if staging.exists():
-            shutil.rmtree(staging)          # links to the earlier export
+            shutil.rmtree(staging)  # links to the earlier export
         export = _Export(source, staging, info)
         for done in range(1, export.total + 1):
             export.add(done - 1)
@@ -94,7 +94,8 @@ class _Export:
         self.rows, self.statistics = episode_rows(source), episode_statistics(source, STATISTICS)
         self.videos = [key for key, feature in info['features'].items() if feature['dtype'] == 'video']
         self.sharing = Counter(
-            self._video_source(key, row) for row in self.rows.values() for key in self.videos)
+            self._video_source(key, row) for row in self.rows.values() for key in self.videos
+        )
         self._table: tuple[Path, pa.Table] | None = None
 
     def add(self, index: int) -> None:
@@ -115,8 +116,10 @@ class _Export:
                 begin_s, end_s = (row[f'videos/{key}/{end}_timestamp'] for end in ('from', 'to'))
                 frames = cut_video(origin, video, begin_s, end_s)
             if frames != row['length']:
-                raise DatasetError(f'{origin}: {frames} frames of episode {index}, which has '
-                                   f'{row["length"]} rows. `restac-ros repair` mends data sets.')
+                raise DatasetError(
+                    f'{origin}: {frames} frames of episode {index}, which has '
+                    f'{row["length"]} rows. `restac-ros repair` mends data sets.'
+                )
 
     def finish(self) -> None:
         """Write what describes the episodes."""
@@ -124,10 +127,14 @@ class _Export:
         _write_json(meta / 'info.json', self._info())
         tasks = sorted(task_rows(self.source).items())
         _write_lines(meta / 'tasks.jsonl', ({'task_index': index, 'task': task} for index, task in tasks))
-        _write_lines(meta / 'episodes.jsonl', (
-            {key: self.rows[index][key] for key in EPISODE_FACTS} for index in indices))
-        _write_lines(meta / 'episodes_stats.jsonl', (
-            {'episode_index': index, 'stats': self.statistics[index]} for index in indices))
+        _write_lines(
+            meta / 'episodes.jsonl',
+            ({key: self.rows[index][key] for key in EPISODE_FACTS} for index in indices),
+        )
+        _write_lines(
+            meta / 'episodes_stats.jsonl',
+            ({'episode_index': index, 'stats': self.statistics[index]} for index in indices),
+        )
         reports = (f'episodes/episode_{index:06d}.json' for index in indices)
         for name in ('contract.yaml', CONVERSION, *reports):
             if (file := self.source / ABOUT / name).is_file():
@@ -135,8 +142,10 @@ class _Export:
         _write_json(self.target / ORIGIN, {'source': str(self.source), 'version': VERSION})
 
     def _info(self) -> dict[str, Any]:
-        features = {key: {name: value for name, value in feature.items() if name != 'fps'}
-                    for key, feature in self.info['features'].items()}
+        features = {
+            key: {name: value for name, value in feature.items() if name != 'fps'}
+            for key, feature in self.info['features'].items()
+        }
         kept = {key: value for key, value in self.info.items() if key not in NOT_IN_V21}
         return kept | {
             'codebase_version': VERSION,
@@ -153,14 +162,16 @@ class _Export:
     def _rows_of(self, row: dict[str, Any]) -> pa.Table:
         """An episode's rows, in the words of the `datasets` library that readers of v2.1 use."""
         path = self.source / self.info['data_path'].format(
-            chunk_index=row['data/chunk_index'], file_index=row['data/file_index'])
+            chunk_index=row['data/chunk_index'], file_index=row['data/file_index']
+        )
         if self._table is None or self._table[0] != path:
             self._table = path, _read_table(path)
         table = self._table[1]
         rows = table.filter(pc.equal(table['episode_index'], row['episode_index']))
         if rows.num_rows != row['length']:
-            raise DatasetError(f'{path}: {rows.num_rows} rows of episode {row["episode_index"]}, which has '
-                               f'{row["length"]}.')
+            raise DatasetError(
+                f'{path}: {rows.num_rows} rows of episode {row["episode_index"]}, which has {row["length"]}.'
+            )
         about = json.loads((table.schema.metadata or {}).get(b'huggingface', b'{}'))
         return rows.replace_schema_metadata({b'huggingface': json.dumps(_as_sequences(about)).encode()})
 
@@ -182,8 +193,10 @@ def _as_sequences(about: Any) -> Any:
         return [_as_sequences(value) for value in about]
     if not isinstance(about, dict):
         return about
-    return {key: 'Sequence' if key == '_type' and value == 'List' else _as_sequences(value)
-            for key, value in about.items()}
+    return {
+        key: 'Sequence' if key == '_type' and value == 'List' else _as_sequences(value)
+        for key, value in about.items()
+    }
 
 
 def _made(path: Path) -> Path:

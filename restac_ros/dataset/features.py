@@ -11,14 +11,26 @@ from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 
 STATE_NAMES = ['ee_x', 'ee_y', 'ee_z', 'ee_rot_x', 'ee_rot_y', 'ee_rot_z', 'gripper']
 IMAGE_NAMES = ['height', 'width', 'channels']
-NO_SAMPLE_NS = -1        # stamp and age where nothing had been received yet
+NO_SAMPLE_NS = -1  # stamp and age where nothing had been received yet
 # Columns about the samples, not from them: `stamp_ns.main`, ... and their types.
 BOOKKEEPING = {'stamp_ns': 'int64', 'age_ns': 'int64', 'valid': 'bool'}
 
 # What may differ between episodes of one data set: how the streams reached us, not what the columns mean.
 # The last part of a dotted path into the contract, or a whole section.
-FREE_TO_DIFFER = {'name', 'topic', 'type', 'rate_hz', 'latency_ms', 'max_age_ms', 'required', 'reliability',
-                  'encoding', 'channel_order', 'frame_id', 'max_skew_ms'}
+FREE_TO_DIFFER = {
+    'name',
+    'topic',
+    'type',
+    'rate_hz',
+    'latency_ms',
+    'max_age_ms',
+    'required',
+    'reliability',
+    'encoding',
+    'channel_order',
+    'frame_id',
+    'max_skew_ms',
+}
 FREE_SECTIONS = ('limits.',)
 
 

@@ -8,7 +8,7 @@ from restac_ros.dataset.dataset_files import ABOUT
 
 ENDINGS = ('.mcap', '.db3', '.zstd')
 BLOCK_BYTES = 64 * 1024
-BLOCKS = 64             # per file, evenly spaced from its first to its last byte: 4 MiB of any size
+BLOCKS = 64  # per file, evenly spaced from its first to its last byte: 4 MiB of any size
 
 
 def fingerprint(path: Path, start_ns: int | None = None, end_ns: int | None = None) -> str:

@@ -36,8 +36,13 @@ def read_notes(bag: Bag) -> Notes:
     notes = bag.metadata.get(NOTES, {})
     start, end = notes.get('start_ns', ''), notes.get('end_ns', '')
     end_ns = int(end) if end.isdecimal() else None
-    return Notes(notes.get('contract'), notes.get('task'), int(start) if start.isdecimal() else None,
-                 end_ns, _segments(bag, notes.get('segments', ''), end_ns))
+    return Notes(
+        notes.get('contract'),
+        notes.get('task'),
+        int(start) if start.isdecimal() else None,
+        end_ns,
+        _segments(bag, notes.get('segments', ''), end_ns),
+    )
 
 
 def _segments(bag: Bag, text: str, end_ns: int | None) -> tuple[tuple[int, int], ...]:
@@ -46,10 +51,12 @@ def _segments(bag: Bag, text: str, end_ns: int | None) -> tuple[tuple[int, int],
         return ()
     last_ns = max(end_ns or 0, bag.bounds_ns[1] + 1 if bag.bounds_ns else 0)
     try:
-        segments = tuple((start, max(start, last_ns) if end is None else end)
-                         for start, end in json.loads(text))
+        segments = tuple(
+            (start, max(start, last_ns) if end is None else end) for start, end in json.loads(text)
+        )
         ordered = all(type(time) is int for segment in segments for time in segment) and all(
-            before <= after for before, after in pairwise(time for segment in segments for time in segment))
+            before <= after for before, after in pairwise(time for segment in segments for time in segment)
+        )
     except (ValueError, TypeError) as error:
         raise BagError(f'{bag.path}: its note of pauses is unreadable: {text[:80]!r} ({error})') from error
     if not segments or not ordered:
@@ -66,8 +73,10 @@ def check_free_disk(path: Path, needed_bytes: int) -> int:
     existing = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
-        raise JournalError(f'{existing} has {free / 1e9:.2f} GB free of {needed_bytes / 1e9:.2f} GB needed. '
-                           'Free some, or record to another disk.')
+        raise JournalError(
+            f'{existing} has {free / 1e9:.2f} GB free of {needed_bytes / 1e9:.2f} GB needed. '
+            'Free some, or record to another disk.'
+        )
     return free
 
 
@@ -78,8 +87,16 @@ class Journal:
     queue. `counts` are messages written by stream.
     """
 
-    def __init__(self, path: Path | str, contract: Contract, *, start_ns: int, task: str = '',
-                 compression: Compression = 'none', sync: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        contract: Contract,
+        *,
+        start_ns: int,
+        task: str = '',
+        compression: Compression = 'none',
+        sync: bool = True,
+    ) -> None:
         """Begin to record into `path`.partial at `start_ns`, where an episode made of it begins.
 
         `sync` forces every flush to the disk itself: then a power cut, too, costs a second at most.
@@ -89,8 +106,9 @@ class Journal:
         """
         self._bag = BagWriter(path, start_ns=start_ns, compression=compression, sync=sync)
         self._bag.note(contract=dump_contract(contract), task=task, start_ns=str(start_ns))
-        self._channels = {name: self._bag.declare(stream.topic, stream.type)
-                          for name, stream in contract.streams.items()}
+        self._channels = {
+            name: self._bag.declare(stream.topic, stream.type) for name, stream in contract.streams.items()
+        }
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
         self._segments: list[list[int | None]] = [[start_ns, None]]
 

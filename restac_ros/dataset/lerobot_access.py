@@ -24,9 +24,12 @@ from restac_ros.dataset.video.video_encoder import STATISTICS_EVERY, STATISTICS_
 # Of tactile images: differences to neighbours, Huffman-coded. The noise hardly repeats: searching for
 # repetitions, as LeRobot's level 6 does, takes 18 times as long (9 ms of a core) and makes larger files.
 PNG = (
-    cv2.IMWRITE_PNG_COMPRESSION, 1,
-    cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
-    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
+    cv2.IMWRITE_PNG_COMPRESSION,
+    1,
+    cv2.IMWRITE_PNG_STRATEGY,
+    cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
+    cv2.IMWRITE_PNG_FILTER,
+    cv2.IMWRITE_PNG_FILTER_AVG,
 )
 
 
@@ -86,8 +89,10 @@ def open_dataset(root: Path, episodes: list[int] | None = None) -> LeRobotDatase
     try:
         return LeRobotDataset(repo_id(root), root, episodes=episodes, video_backend=decoder_backend())
     except Exception as error:  # pyarrow, datasets and LeRobot each raise types of their own
-        raise DatasetError(f'{root} cannot be read by LeRobot: {type(error).__name__}: {error}. What is '
-                           'broken in it, `restac-ros repair` says.') from error
+        raise DatasetError(
+            f'{root} cannot be read by LeRobot: {type(error).__name__}: {error}. What is '
+            'broken in it, `restac-ros repair` says.'
+        ) from error
 
 
 def repo_id(root: Path) -> str:
@@ -121,12 +126,15 @@ def _with_quick_png(dataset: WritableDataset) -> WritableDataset:
         _, encoded = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), PNG)
         path.write_bytes(encoded.data)
 
-    dataset.writer._save_image = save      # LeRobot offers no setting for it
+    dataset.writer._save_image = save  # LeRobot offers no setting for it
     return dataset
 
 
 def _writing(video: VideoChoice) -> dict[str, Any]:
-    av.logging.set_libav_level(av.logging.ERROR)        # x264 prints statistics of every video
-    os.environ.setdefault('SVT_LOG', '1')               # and the AV1 encoder its settings; 1: errors only
-    return {'rgb_encoder': RGBEncoderConfig(**video.settings), 'streaming_encoding': True,
-            'video_backend': decoder_backend()}
+    av.logging.set_libav_level(av.logging.ERROR)  # x264 prints statistics of every video
+    os.environ.setdefault('SVT_LOG', '1')  # and the AV1 encoder its settings; 1: errors only
+    return {
+        'rgb_encoder': RGBEncoderConfig(**video.settings),
+        'streaming_encoding': True,
+        'video_backend': decoder_backend(),
+    }

@@ -29,7 +29,7 @@ from restac_ros.dataset.table_writing import with_column, write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.writer import REWRITTEN, write_json
 
-MOVING = {'min', 'max', 'mean', 'q01', 'q10', 'q50', 'q90', 'q99'}      # statistics that an offset moves
+MOVING = {'min', 'max', 'mean', 'q01', 'q10', 'q50', 'q90', 'q99'}  # statistics that an offset moves
 
 
 class ColumnsDifferError(DatasetError):
@@ -117,8 +117,11 @@ class _Append:
         path_format = 'meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet'
         path = self._free('meta/episodes', path_format)
         rows = self.added['total_frames']
-        values = {'episode_index': self.index, 'dataset_from_index': self.row,
-                  'dataset_to_index': self.row + rows}
+        values = {
+            'episode_index': self.index,
+            'dataset_from_index': self.row,
+            'dataset_to_index': self.row + rows,
+        }
         for name in self._place_columns():
             if name.endswith('/chunk_index'):
                 kind = name.removesuffix('/chunk_index')
@@ -151,8 +154,10 @@ class _Append:
         chunk, file = self._place(kind)
         path = self.staging / path_format.format(chunk_index=chunk, file_index=file, **names)
         if path.exists():
-            raise DatasetError(f'{path} exists, but no episode names it: the data set is damaged. '
-                               'Mend it with `restac-ros repair`.')
+            raise DatasetError(
+                f'{path} exists, but no episode names it: the data set is damaged. '
+                'Mend it with `restac-ros repair`.'
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -164,7 +169,7 @@ def _move_description(root: Path, staging: Path, shard: Path, index: int) -> Non
     ours, theirs = (load_contract(folder / ABOUT / 'contract.yaml') for folder in (staging, shard))
     about |= {'dataset': str(root), 'episode_index': index, 'contract_differences': ours.differences(theirs)}
     target = staging / ABOUT / 'episodes' / f'episode_{index:06d}.json'
-    target.unlink(missing_ok=True)          # in a new data set a link to the shard's
+    target.unlink(missing_ok=True)  # in a new data set a link to the shard's
     write_json(target, about)
 
 

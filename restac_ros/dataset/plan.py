@@ -11,9 +11,9 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.survey import Survey
 
-RATE_TOLERANCE = 0.05          # a label may be this far from what was measured
-SHORT_ALLOWANCE = 2            # periods of a stream that a short episode may be off, however short
-MIN_FRAMES = 3                 # two rows and the state after them: less has no statistics
+RATE_TOLERANCE = 0.05  # a label may be this far from what was measured
+SHORT_ALLOWANCE = 2  # periods of a stream that a short episode may be off, however short
+MIN_FRAMES = 3  # two rows and the state after them: less has no statistics
 
 
 class Gap(NamedTuple):
@@ -58,8 +58,10 @@ def plan_episode(
         first, last = _longest_run(faults)
     if (count := last - first + 1) < MIN_FRAMES:
         others = next((fault for fault in faults if fault), 'the recording is that short')
-        raise ConversionError(f'only {count} of {len(faults)} frames are usable in a row, an episode needs '
-                              f'{MIN_FRAMES}: {others}')
+        raise ConversionError(
+            f'only {count} of {len(faults)} frames are usable in a row, an episode needs '
+            f'{MIN_FRAMES}: {others}'
+        )
     return Plan(first, count, first, len(faults) - 1 - last, gaps)
 
 
@@ -76,7 +78,7 @@ def _fault(result: Survey, tick: int, needed: Collection[str], extra_faults: Map
 def _gaps(faults: list[str], first: int, last: int) -> list[Gap]:
     """Unusable stretches between the first and the last usable frame."""
     gaps, tick = [], first
-    for is_fault, group in groupby(faults[first:last + 1], key=bool):
+    for is_fault, group in groupby(faults[first : last + 1], key=bool):
         members = list(group)
         if is_fault:
             gaps.append(Gap(tick, len(members), members[0]))
@@ -104,9 +106,11 @@ def _gap_text(result: Survey, gaps: list[Gap], faults: list[str]) -> str:
     more = f' and {len(gaps) - 3} more' if len(gaps) > 3 else ''
     first, last = _longest_run(faults)
     longest = f'{last - first + 1} of {len(faults)} frames'
-    return (f'{len(gaps)} gap{"s" * (len(gaps) > 1)} inside the episode: {shown}{more}. Leaving frames out '
-            f'would make the time labels false. Keep the longest run without a gap ({longest}) with on_gap '
-            'longest_run, or record again.')
+    return (
+        f'{len(gaps)} gap{"s" * (len(gaps) > 1)} inside the episode: {shown}{more}. Leaving frames out '
+        f'would make the time labels false. Keep the longest run without a gap ({longest}) with on_gap '
+        'longest_run, or record again.'
+    )
 
 
 def check_rates(result: Survey, contract: Contract, plan: Plan) -> list[str]:
@@ -116,19 +120,20 @@ def check_rates(result: Survey, contract: Contract, plan: Plan) -> list[str]:
     short episode single late samples decide neither: see `_grown_ns` and `_lacks_messages`.
     """
     faults = []
-    ticks = result.statuses[plan.first:plan.first + plan.count]
+    ticks = result.statuses[plan.first : plan.first + plan.count]
     for name in (*contract.by_role('camera'), *contract.by_role('tactile'), contract.pose_stream):
         stream, report = contract.streams[name], result.streams[name]
         if not all(tick[name].valid for tick in ticks):
-            continue        # an optional image: the episode has none of it
+            continue  # an optional image: the episode has none of it
         grown_ns, apart_ns = _grown_ns([tick[name].age_ns for tick in ticks], contract)
         # Over long episodes max_age is the stricter bound.
         if abs(grown_ns) > max(RATE_TOLERANCE * apart_ns, SHORT_ALLOWANCE * 1e9 / stream.rate_hz):
             measured = contract.fps * apart_ns / max(apart_ns - grown_ns, 1)
             faults.append(f'{name}: captured at {measured:.2f} frames/s, labelled {contract.fps}')
         if _lacks_messages(report.messages, report.rate_hz, contract.fps):
-            faults.append(f'{name}: {report.rate_hz:.2f} Hz received, labelled {contract.fps}: images would '
-                          'repeat')
+            faults.append(
+                f'{name}: {report.rate_hz:.2f} Hz received, labelled {contract.fps}: images would repeat'
+            )
     return faults
 
 
@@ -154,6 +159,8 @@ def _lacks_messages(messages: int, rate_hz: float, fps: int) -> bool:
 
 def rate_notes(result: Survey) -> list[str]:
     """Streams whose rate is more than 5 % off the contract's, although no label becomes false by it."""
-    return [f'{name}: {report.rate_hz:.2f} Hz measured, the contract declares {report.declared_rate_hz:g}'
-            for name, report in result.streams.items()
-            if report.messages and abs(report.rate_hz / report.declared_rate_hz - 1) > RATE_TOLERANCE]
+    return [
+        f'{name}: {report.rate_hz:.2f} Hz measured, the contract declares {report.declared_rate_hz:g}'
+        for name, report in result.streams.items()
+        if report.messages and abs(report.rate_hz / report.declared_rate_hz - 1) > RATE_TOLERANCE
+    ]

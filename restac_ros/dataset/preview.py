@@ -17,12 +17,21 @@ from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 
 COLUMNS = 6
 WIDTH_INCH, IMAGE_INCH, CURVE_INCH = 13.0, 1.95, 1.25
-AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')       # x red, y green, z blue, as rviz draws axes
+AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
 # title, dimensions of the state, unit shown, factor to it from m or rad
-CURVES = (('position', (0, 1, 2), 'm', 1.0), ('rotation', (3, 4, 5), 'deg', 180 / np.pi),
-          ('gripper', (6,), 'mm', 1000.0))
-STYLE = {'font.size': 8, 'axes.spines.top': False, 'axes.spines.right': False, 'axes.grid': True,
-         'grid.alpha': 0.3, 'grid.linewidth': 0.5}
+CURVES = (
+    ('position', (0, 1, 2), 'm', 1.0),
+    ('rotation', (3, 4, 5), 'deg', 180 / np.pi),
+    ('gripper', (6,), 'mm', 1000.0),
+)
+STYLE = {
+    'font.size': 8,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'grid.alpha': 0.3,
+    'grid.linewidth': 0.5,
+}
 
 
 def frame_grid_png(dataset_dir: Path | str, out_png: Path | str, episode: int = -1) -> Path:
@@ -52,8 +61,12 @@ def _draw(dataset: LeRobotDataset, episode: int) -> Figure:
     heights = [IMAGE_INCH] * len(image_keys) + [CURVE_INCH] * curve_count
     figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 1.1))
     FigureCanvasAgg(figure)
-    margins = {'left': 0.075, 'right': 0.985, 'top': 1 - 0.62 / (sum(heights) + 1.1),
-               'bottom': 0.42 / (sum(heights) + 1.1)}
+    margins = {
+        'left': 0.075,
+        'right': 0.985,
+        'top': 1 - 0.62 / (sum(heights) + 1.1),
+        'bottom': 0.42 / (sum(heights) + 1.1),
+    }
     grid = GridSpec(len(heights), COLUMNS, figure, height_ratios=heights, wspace=0.04, hspace=0.16, **margins)
     rows = np.unique(np.linspace(0, len(dataset) - 1, COLUMNS).round().astype(int))
     _images(figure, grid, dataset, image_keys, rows)
@@ -119,5 +132,7 @@ def _plain_columns(dataset: LeRobotDataset) -> list[str]:
 def _title(dataset: LeRobotDataset, episode: int) -> str:
     rate, count = dataset.meta.fps, len(dataset)
     task = dataset[0]['task']
-    return (f'{dataset.root.name}, episode {episode}: {task}\n{count} frames at {rate} fps, '
-            f'{count / rate:.2f} s. State solid, action dashed; grey lines mark the pictures.')
+    return (
+        f'{dataset.root.name}, episode {episode}: {task}\n{count} frames at {rate} fps, '
+        f'{count / rate:.2f} s. State solid, action dashed; grey lines mark the pictures.'
+    )

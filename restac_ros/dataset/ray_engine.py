@@ -23,11 +23,13 @@ try:
     from ray.exceptions import RayError, RayTaskError
     from ray.util.queue import Queue
 except ImportError as error:
-    raise EngineError("Ray is not installed here. Install it (`pip install 'restac_ros[ray]'`), or convert "
-                      'without `--engine ray`.') from error
+    raise EngineError(
+        "Ray is not installed here. Install it (`pip install 'restac_ros[ray]'`), or convert "
+        'without `--engine ray`.'
+    ) from error
 
-LOCAL_STORE_BYTES = 80 * 2**20      # Ray's least, 75 MiB, and a bit: only reports pass through it
-LOST_WORKER_RETRIES = 2             # a shard is made anew when its host went away
+LOCAL_STORE_BYTES = 80 * 2**20  # Ray's least, 75 MiB, and a bit: only reports pass through it
+LOST_WORKER_RETRIES = 2  # a shard is made anew when its host went away
 CANCEL_S = 10.0
 CONNECT_S = 5.0
 
@@ -52,20 +54,29 @@ def ray_engine(address: str | None, workers: int | None, most: int, tell: Tell) 
 def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[None]:
     """A connection to Ray; what is started on this machine leaves neither processes nor files behind."""
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
-    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')      # else a warning about GPUs
+    os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')  # else a warning about GPUs
     quiet = {'logging_level': 'ERROR', 'log_to_driver': False}
     with tempfile.TemporaryDirectory(prefix='restac_ray_', ignore_cleanup_errors=True) as folder:
         try:
             if address is None:
                 cores = min(workers or len(os.sched_getaffinity(0)), most)
-                ray.init('local', num_cpus=cores, num_gpus=0, include_dashboard=False, _temp_dir=folder,
-                         object_store_memory=LOCAL_STORE_BYTES, **quiet)
+                ray.init(
+                    'local',
+                    num_cpus=cores,
+                    num_gpus=0,
+                    include_dashboard=False,
+                    _temp_dir=folder,
+                    object_store_memory=LOCAL_STORE_BYTES,
+                    **quiet,
+                )
             else:
                 _knock(address)
                 ray.init(address, **quiet)
         except (OSError, ValueError) as error:
-            raise EngineError(f'no Ray cluster answers at {address}: {error}. Start one (`ray start --head`) '
-                              'and give its HOST:PORT, or leave the address out.') from error
+            raise EngineError(
+                f'no Ray cluster answers at {address}: {error}. Start one (`ray start --head`) '
+                'and give its HOST:PORT, or leave the address out.'
+            ) from error
         try:
             yield
         finally:
@@ -90,7 +101,7 @@ class _Ray:
         self.begun: list[ray.ObjectRef] = []
 
     def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
-        there = replace(request, bag=request.bag.absolute())        # workers have directories of their own
+        there = replace(request, bag=request.bag.absolute())  # workers have directories of their own
         reference = self.task.remote(self.events, number, there, root, shard)
         self.begun.append(reference)
         return reference.future()
@@ -104,8 +115,9 @@ class _Ray:
         except RayTaskError as error:
             raise raised_there(error.cause) from None
         except RayError as error:
-            raise EngineError(f'Ray could not finish a recording: {error}. What is complete is kept: start '
-                              'again.') from error
+            raise EngineError(
+                f'Ray could not finish a recording: {error}. What is complete is kept: start again.'
+            ) from error
 
     def cancel(self) -> None:
         """End what still runs, so that nothing writes any more."""
@@ -120,8 +132,10 @@ def raised_there(cause: Exception) -> Exception:
     """What to raise for an exception on another host; a host without this package has a remedy of its own."""
     if isinstance(cause, ImportError) or 'failed to import on the worker' in str(cause):
         reason = str(cause).strip().splitlines()[-1]
-        return EngineError('a host of the Ray cluster lacks restac_ros, or a library that it needs: install '
-                           f'the same version on all hosts ({reason}).')
+        return EngineError(
+            'a host of the Ray cluster lacks restac_ros, or a library that it needs: install '
+            f'the same version on all hosts ({reason}).'
+        )
     return cause
 
 
@@ -130,10 +144,15 @@ def _in_worker(events: Queue, number: int, request: Request, root: Path, shard: 
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     host = socket.gethostname()
     if not shard.parent.parent.is_dir():
-        raise EngineError(f'{shard.parent.parent} is not there on host {host}. Put the data set on a file '
-                          'system that every host of the Ray cluster mounts at the same path.')
+        raise EngineError(
+            f'{shard.parent.parent} is not there on host {host}. Put the data set on a file '
+            'system that every host of the Ray cluster mounts at the same path.'
+        )
     if not request.bag.exists():
-        return Outcome(request, refusal=f'{request.bag} is not there on host {host}. Put recordings on a '
-                       'file system that every host of the Ray cluster mounts at the same path.')
-    shutil.rmtree(shard.parent, ignore_errors=True)     # of an attempt whose host went away
+        return Outcome(
+            request,
+            refusal=f'{request.bag} is not there on host {host}. Put recordings on a '
+            'file system that every host of the Ray cluster mounts at the same path.',
+        )
+    shutil.rmtree(shard.parent, ignore_errors=True)  # of an attempt whose host went away
     return make_shard(request, root, shard, lambda share, seconds: events.put((number, share, seconds)))

@@ -116,8 +116,10 @@ def _complete(path: Path, file: BinaryIO, index: Index) -> None:
         keep = chunk.offset + chunk.length
     file.seek(0, 2)
     if (tail := file.tell() - keep) > MAX_TAIL_BYTES:
-        raise JournalError(f'{path}: {index.damage}; {tail} bytes follow, too many for a crash. Nothing was '
-                           'changed: convert it as it is, or fetch it again if it was copied.')
+        raise JournalError(
+            f'{path}: {index.damage}; {tail} bytes follow, too many for a crash. Nothing was '
+            'changed: convert it as it is, or fetch it again if it was copied.'
+        )
     file.truncate(keep)
     if chunk:
         file.seek(index.end)
@@ -170,7 +172,7 @@ def _message_entries(file: BinaryIO, span: Span) -> dict[int, list[tuple[int, in
     entries: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for record in walk_records(BytesIO(raw), 0, len(raw)):
         if record.opcode == Opcode.MESSAGE:
-            channel, time_ns = message_head(raw[record.offset:record.offset + record.length], record)
+            channel, time_ns = message_head(raw[record.offset : record.offset + record.length], record)
             entries[channel].append((time_ns, record.offset - RECORD_HEAD.size))
     return entries
 

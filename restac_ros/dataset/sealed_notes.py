@@ -4,8 +4,8 @@ import json
 import zlib
 from collections.abc import Mapping
 
-LIBRARY = 'restac_ros'      # how the header of a file of ours names its writer
-NOTES = 'restac_ros'        # the metadata record with what a recording of ours says about itself
+LIBRARY = 'restac_ros'  # how the header of a file of ours names its writer
+NOTES = 'restac_ros'  # the metadata record with what a recording of ours says about itself
 SEAL = 'crc32'
 
 

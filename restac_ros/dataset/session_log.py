@@ -14,7 +14,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_writer import FLUSH_PERIOD_NS, BagWriter
 from restac_ros.dataset.errors import JournalError
 
-MAX_QUEUED = 4096                      # some 30 s of a busy policy: a disk that stalls for longer is broken
+MAX_QUEUED = 4096  # some 30 s of a busy policy: a disk that stalls for longer is broken
 IDLE_S = FLUSH_PERIOD_NS * 1e-9
 
 
@@ -25,7 +25,7 @@ class _Entry(NamedTuple):
     stamp_ns: int
 
 
-_FLUSH = _Entry('', '', b'', 0)        # nothing came for a while: bring what there is to the disk
+_FLUSH = _Entry('', '', b'', 0)  # nothing came for a while: bring what there is to the disk
 
 
 class SessionLog:

@@ -70,7 +70,7 @@ def shards_folder(root: Path) -> Iterator[Path]:
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = root.with_name(f'.{root.name}.shards')
     with writing_lock(root.with_name(f'{root.name}.shards')):
-        shutil.rmtree(folder, ignore_errors=True)       # what a killed program has left
+        shutil.rmtree(folder, ignore_errors=True)  # what a killed program has left
         folder.mkdir()
         try:
             yield folder
@@ -119,10 +119,20 @@ def _attempt(
         contract = _contract_of(request)
         if target and is_dataset(target):
             check_appendable(target, contract, streams_of(target, contract))
-        report = convert_episode(request.bag, contract, place, task, progress, start_ns=span.start_ns,
-                                 end_ns=span.end_ns, on_gap=request.on_gap,
-                                 allow_false_rate=request.allow_false_rate, dry_run=request.dry_run,
-                                 video=video_for(target or place, request.video), notes=span.notes)
+        report = convert_episode(
+            request.bag,
+            contract,
+            place,
+            task,
+            progress,
+            start_ns=span.start_ns,
+            end_ns=span.end_ns,
+            on_gap=request.on_gap,
+            allow_false_rate=request.allow_false_rate,
+            dry_run=request.dry_run,
+            video=video_for(target or place, request.video),
+            notes=span.notes,
+        )
     except (BagError, ContractError, ConversionError) as error:
         return Outcome(request, refusal=f'{span.label}: {error}' if span.label else str(error))
     return Outcome(request, report)

@@ -16,7 +16,7 @@ from restac_ros.framing.framer import Framer, Selection, frames
 from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import HEADER_BYTES, Sample, make_sample
 
-MAX_EPISODE_NS = 6 * 3600 * 10**9       # no demonstration is longer; a clock set forward by years looks so
+MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
 
 
 @dataclass
@@ -54,10 +54,16 @@ class _Judge(Framer):
 
     def compose(self, selection: Selection) -> Frame:
         statuses = {name: status for name, (_, status) in selection.chosen.items()}
-        reasons = [f'{name}: {status.reason}' for name, status in statuses.items()
-                   if self.contract.streams[name].required and not status.valid]
-        reasons += [f'action_prev: {name} {status.reason} one period earlier'
-                    for name, (_, status) in selection.earlier.items() if not status.valid]
+        reasons = [
+            f'{name}: {status.reason}'
+            for name, status in statuses.items()
+            if self.contract.streams[name].required and not status.valid
+        ]
+        reasons += [
+            f'action_prev: {name} {status.reason} one period earlier'
+            for name, (_, status) in selection.earlier.items()
+            if not status.valid
+        ]
         return Frame(selection.time_ns, {}, {}, None, None, None, statuses, tuple(reasons))
 
 
@@ -94,12 +100,16 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
     _check_topics(bag, contract)
     if (length_ns := end_ns - start_ns) > MAX_EPISODE_NS:
         longest_h = MAX_EPISODE_NS / 3.6e12
-        raise ConversionError(f'{bag.path}: received over {length_ns / 3.6e12:.1f} h, an episode at most '
-                              f'{longest_h:g} h: was the clock set forward meanwhile? Give start_ns and '
-                              'end_ns of the part to take, or record it again.')
+        raise ConversionError(
+            f'{bag.path}: received over {length_ns / 3.6e12:.1f} h, an episode at most '
+            f'{longest_h:g} h: was the clock set forward meanwhile? Give start_ns and '
+            'end_ns of the part to take, or record it again.'
+        )
     if (back_ns := bag.clock_set_back_ns) > MAX_REORDER_NS:
-        raise ConversionError(f'{bag.path}: receive times jump back by {back_ns / 1e9:.3f} s: the clock was '
-                              'set while recording, and the true times are lost. Record it again.')
+        raise ConversionError(
+            f'{bag.path}: receive times jump back by {back_ns / 1e9:.3f} s: the clock was '
+            'set while recording, and the true times are lost. Record it again.'
+        )
     unreadable: Counter[str] = Counter()
     judge, rates = _Judge(contract, start_ns), _Rates(start_ns)
     result = Survey(Grid(start_ns, contract.fps))
@@ -156,9 +166,13 @@ def _check_topics(bag: Bag, contract: Contract) -> None:
         stream = contract.streams[name]
         found = bag.topics.get(stream.topic)
         if found and found.type != stream.type:
-            raise ConversionError(f'{bag.path}: {stream.topic} is {found.type}, but stream {name} of the '
-                                  f'contract declares {stream.type}. Correct the contract.')
+            raise ConversionError(
+                f'{bag.path}: {stream.topic} is {found.type}, but stream {name} of the '
+                f'contract declares {stream.type}. Correct the contract.'
+            )
         if stream.required and (found is None or not found.count):
             hint = did_you_mean(stream.topic, [topic for topic, (_, count) in bag.topics.items() if count])
-            raise ConversionError(f'{bag.path}: no message on {stream.topic}, required for stream {name}; '
-                                  f'{hint}. Correct the contract, or record again.')
+            raise ConversionError(
+                f'{bag.path}: no message on {stream.topic}, required for stream {name}; '
+                f'{hint}. Correct the contract, or record again.'
+            )

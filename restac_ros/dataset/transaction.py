@@ -18,7 +18,7 @@ from restac_ros.dataset.errors import DatasetError
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
-NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}      # old kernels, some network file systems
+NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # old kernels, some network file systems
 
 
 @contextmanager

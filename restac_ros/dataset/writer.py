@@ -89,19 +89,27 @@ class EpisodeWriter:
         if not path.exists():
             path.write_text(dump_contract(self.contract), encoding='utf-8')
             action = self.contract.action
-            settings = {'format_version': FORMAT_VERSION, 'action': action.model_dump(mode='json'),
-                        'cameras': self._video.settings, 'tactile': 'PNG in Parquet, lossless'}
+            settings = {
+                'format_version': FORMAT_VERSION,
+                'action': action.model_dump(mode='json'),
+                'cameras': self._video.settings,
+                'tactile': 'PNG in Parquet, lossless',
+            }
             write_json(folder / CONVERSION, settings)
         changed = load_contract(path).differences(self.contract)
-        write_json(folder / 'episodes' / f'episode_{self.index:06d}.json',
-                    {**self.about, 'contract_differences': changed})
+        write_json(
+            folder / 'episodes' / f'episode_{self.index:06d}.json',
+            {**self.about, 'contract_differences': changed},
+        )
 
     def _verify(self) -> None:
         """Open the finished episode as a training program would."""
         dataset = open_dataset(self._staging, [self.index])
         if len(dataset) != self.rows or dataset.meta.total_episodes != self.index + 1:
-            raise DatasetError(f'{self._staging}: {self.rows} rows of episode {self.index} were written, '
-                               f'{len(dataset)} of {dataset.meta.total_episodes} episodes are read back')
+            raise DatasetError(
+                f'{self._staging}: {self.rows} rows of episode {self.index} were written, '
+                f'{len(dataset)} of {dataset.meta.total_episodes} episodes are read back'
+            )
         for key in dataset.meta.video_keys:
             with av.open(str(self._staging / dataset.meta.get_video_file_path(self.index, key))) as video:
                 if (frames := video.streams.video[0].frames) != self.rows:
@@ -161,6 +169,7 @@ def _drop_statistics(root: Path) -> None:
 
     They are half of all columns about episodes, and opening a data set takes time that grows with the square.
     """
+
     def is_kept(key: str) -> bool:
         return key.partition('.')[0] not in BOOKKEEPING
 

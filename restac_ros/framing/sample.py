@@ -9,7 +9,7 @@ from restac_ros.framing.errors import DecodeError
 # Every message type in a contract begins with std_msgs/Header, whose stamp directly follows the four bytes of
 # the CDR encapsulation (OMG DDSI-RTPS 2.3, 10.2): reading it costs no deserialisation.
 _STAMP = {b'\x00\x00': struct.Struct('>iI'), b'\x00\x01': struct.Struct('<iI')}
-HEADER_BYTES = 12       # all that a sample's times need
+HEADER_BYTES = 12  # all that a sample's times need
 
 
 class Sample(NamedTuple):

@@ -29,9 +29,7 @@ def workshop() -> Workshop:
 
 
 @pytest.fixture(scope='module')
-def site(
-    contract_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[CrashSite]:
+def site(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashSite]:
     pytest.importorskip('rclpy')
     try:
         package_prefix()

@@ -18,8 +18,8 @@ STORE = get_typestore(Stores.ROS2_JAZZY)
 START_NS = 1_760_000_000_000_000_000
 SECONDS = 2.0
 DELAYS_S = {'camera': 0.010, 'tactile': 0.050, 'arm_joints': 0.0005, 'gripper': 0.001}
-CAMERA_SIZE = (48, 64)             # height, width
-TACTILE_SIZE = (128, 160)          # the data set's own: compared exactly
+CAMERA_SIZE = (48, 64)  # height, width
+TACTILE_SIZE = (128, 160)  # the data set's own: compared exactly
 
 
 @pytest.fixture(scope='session')
@@ -56,6 +56,7 @@ def recording_maker() -> Callable[..., list[BagMessage]]:
 @pytest.fixture
 def journal_of(tmp_path: Path, contract: Contract) -> Callable[..., Path]:
     """Records messages with a Journal: journal_of(messages, name='take', **options) -> finished bag."""
+
     def record(messages: Iterable[BagMessage], name: str = 'take', **options: str) -> Path:
         messages = list(messages)
         journal = Journal(tmp_path / name, contract, start_ns=START_NS, task='press the button', **options)
@@ -106,14 +107,21 @@ def header(stamp_ns: int) -> object:
 def image_cdr(pixels: np.ndarray, encoding: str, stamp_ns: int) -> bytes:
     height, width, channels = pixels.shape
     message = STORE.types['sensor_msgs/msg/Image'](
-        header=header(stamp_ns), height=height, width=width, encoding=encoding, is_bigendian=0,
-        step=width * channels, data=pixels.reshape(-1))
+        header=header(stamp_ns),
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=width * channels,
+        data=pixels.reshape(-1),
+    )
     return bytes(STORE.serialize_cdr(message, 'sensor_msgs/msg/Image'))
 
 
 def joints_cdr(names: list[str], positions: np.ndarray, stamp_ns: int) -> bytes:
     message = STORE.types['sensor_msgs/msg/JointState'](
-        header=header(stamp_ns), name=names, position=positions, velocity=np.zeros(0), effort=np.zeros(0))
+        header=header(stamp_ns), name=names, position=positions, velocity=np.zeros(0), effort=np.zeros(0)
+    )
     return bytes(STORE.serialize_cdr(message, 'sensor_msgs/msg/JointState'))
 
 

@@ -61,12 +61,15 @@ def test_topics_and_times_can_be_chosen(
     assert list(bag.messages(['/absent'])) == []
 
 
-@pytest.mark.parametrize('options', [
-    {'use_chunking': False},
-    {'compression': CompressionType.LZ4, 'chunk_size': 100_000},
-    {'compression': CompressionType.ZSTD, 'chunk_size': 1_000},
-    {'compression': CompressionType.NONE, 'use_statistics': False, 'repeat_channels': False},
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'use_chunking': False},
+        {'compression': CompressionType.LZ4, 'chunk_size': 100_000},
+        {'compression': CompressionType.ZSTD, 'chunk_size': 1_000},
+        {'compression': CompressionType.NONE, 'use_statistics': False, 'repeat_channels': False},
+    ],
+)
 def test_every_mcap_layout_is_read(options: dict, tmp_path: Path, recording: list[BagMessage]) -> None:
     path = tmp_path / 'a.mcap'
     path.write_bytes(mcap_bytes(recording, **options))
@@ -78,9 +81,9 @@ def test_messages_written_late_come_in_log_order(tmp_path: Path, recording: list
     shuffled = list(recording)
     rng = random.Random(3)
     for start in range(0, len(shuffled), 20):
-        block = shuffled[start:start + 20]
+        block = shuffled[start : start + 20]
         rng.shuffle(block)
-        shuffled[start:start + 20] = block
+        shuffled[start : start + 20] = block
     path = tmp_path / 'a.mcap'
     path.write_bytes(mcap_bytes(shuffled, chunk_size=50_000, compression=CompressionType.NONE))
     times = [message.log_time_ns for message in open_bag(path).messages()]
@@ -119,8 +122,10 @@ def test_bags_compressed_by_rosbag2(
     writer = RosbagsWriter(tmp_path / 'bag', version=9)
     writer.set_compression(mode, CompressionFormat.ZSTD)
     with writer:
-        connections = {topic: writer.add_connection(topic, kind, typestore=store)
-                       for topic, kind in {m.topic: m.type for m in recording}.items()}
+        connections = {
+            topic: writer.add_connection(topic, kind, typestore=store)
+            for topic, kind in {m.topic: m.type for m in recording}.items()
+        }
         for message in recording:
             writer.write(connections[message.topic], message.log_time_ns, message.cdr)
     bag = open_bag(tmp_path / 'bag')
@@ -141,7 +146,7 @@ def test_cut_off_anywhere_gives_what_came_before(tmp_path: Path, recording: list
         path.write_bytes(whole[:size])
         bag = open_bag(path)
         found = list(bag.messages())
-        assert found == recording[:len(found)]
+        assert found == recording[: len(found)]
         assert bag.notes, 'a cut file is reported as whole'
         kept = sum(len(message.cdr) for message in found)
         # At most one image, the overhead of all messages and the summary are lost.
@@ -164,8 +169,11 @@ def test_a_database_of_other_types_or_without_order_is_refused(
     tmp_path: Path, write_bag: Callable[..., Path], recording: list[BagMessage]
 ) -> None:
     file = write_bag(tmp_path / 'bag', recording, 'sqlite3') / 'bag.db3'
-    for change in ("UPDATE messages SET data = 'text' WHERE id = 7", 'UPDATE messages SET timestamp = 1.5',
-                   "UPDATE topics SET name = x'00'"):
+    for change in (
+        "UPDATE messages SET data = 'text' WHERE id = 7",
+        'UPDATE messages SET timestamp = 1.5',
+        "UPDATE topics SET name = x'00'",
+    ):
         changed = tmp_path / 'changed.db3'
         shutil.copy(file, changed)
         database = sqlite3.connect(changed)
@@ -208,11 +216,13 @@ def test_a_write_ahead_log_left_by_a_crash_is_applied(
     path = write_bag(tmp_path / 'bag', recording, 'sqlite3')
     database = sqlite3.connect(path / 'bag.db3')
     database.execute('PRAGMA journal_mode=WAL')
-    database.execute('INSERT INTO messages (topic_id, timestamp, data) VALUES (1, ?, ?)',
-                     (recording[-1].log_time_ns + 1, b'late'))
+    database.execute(
+        'INSERT INTO messages (topic_id, timestamp, data) VALUES (1, ?, ?)',
+        (recording[-1].log_time_ns + 1, b'late'),
+    )
     database.commit()
     copy = tmp_path / 'crashed'
-    shutil.copytree(path, copy)        # while the log has not been merged into the file
+    shutil.copytree(path, copy)  # while the log has not been merged into the file
     database.close()
     assert (copy / 'bag.db3-wal').stat().st_size
     assert list(open_bag(copy).messages())[-1].cdr == b'late'
@@ -226,8 +236,12 @@ def test_errors_name_file_and_remedy(
     (tmp_path / 'empty').mkdir()
     with pytest.raises(BagError, match='holds no bag'):
         open_bag(tmp_path / 'empty')
-    for name, content, text in (('a.mcap', b'', 'is empty'), ('b.mcap', b'x' * 100, 'is not an MCAP file'),
-                                ('c.bag', b'x', 'ends in'), ('d.db3', b'x' * 100, 'sqlite3 d.db3 .recover')):
+    for name, content, text in (
+        ('a.mcap', b'', 'is empty'),
+        ('b.mcap', b'x' * 100, 'is not an MCAP file'),
+        ('c.bag', b'x', 'ends in'),
+        ('d.db3', b'x' * 100, 'sqlite3 d.db3 .recover'),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BagError, match=text) as caught:
             open_bag(tmp_path / name)
@@ -242,15 +256,15 @@ def test_a_truncated_database_is_refused_with_the_remedy(
     tmp_path: Path, write_bag: Callable[..., Path], recording: list[BagMessage]
 ) -> None:
     file = write_bag(tmp_path / 'bag', recording, 'sqlite3') / 'bag.db3'
-    file.write_bytes(file.read_bytes()[:file.stat().st_size // 2])
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(BagError, match=r'\.recover'):
         list(open_bag(file).messages())
 
 
 def test_a_chunk_that_claims_gigabytes_is_not_believed(tmp_path: Path, recording: list[BagMessage]) -> None:
     data = bytearray(mcap_bytes(recording[:50], compression=CompressionType.ZSTD))
-    start = data.index(b'zstd') - 4 - 4 - 8        # uncompressed size, before CRC and the name's length
-    data[start:start + 8] = (2**50).to_bytes(8, 'little')
+    start = data.index(b'zstd') - 4 - 4 - 8  # uncompressed size, before CRC and the name's length
+    data[start : start + 8] = (2**50).to_bytes(8, 'little')
     path = tmp_path / 'a.mcap'
     path.write_bytes(data)
     bag = open_bag(path)

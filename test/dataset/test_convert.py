@@ -33,7 +33,7 @@ from restac_ros.framing.framer import frames
 
 START_NS = 1_760_000_000_000_000_000
 TASK = 'press the button'
-VIDEO_TOLERANCE = 12        # of 255: yuv420p and CRF 12 on smooth pictures
+VIDEO_TOLERANCE = 12  # of 255: yuv420p and CRF 12 on smooth pictures
 CAMERAS = ('main', 'handeye', 'side')
 GELSIGHT = 'observation.images.gelsight_left_rgb'
 
@@ -124,21 +124,26 @@ def test_rows_are_the_framers_frames(
 
 def test_tactile_is_what_the_sensor_sent(dataset: LeRobotDataset, recording: list[BagMessage]) -> None:
     """Noise, which any lossy step would change: the pixels of the message itself, BGR turned to RGB."""
-    sent = {m.cdr[-128 * 160 * 3:] for m in recording if m.topic == '/gelsight/left/image_raw'}
+    sent = {m.cdr[-128 * 160 * 3 :] for m in recording if m.topic == '/gelsight/left/image_raw'}
     for row in (0, 7, len(dataset) - 1):
         assert picture(dataset[row], GELSIGHT)[..., ::-1].tobytes() in sent
 
 
 def test_delta_timestamps_reach_back_and_forth(converted: tuple[Path, list[EpisodeReport]]) -> None:
     root, [first, _] = converted
-    delta = {'action': [0.0, 0.1, 0.2], 'observation.state': [-0.1, 0.0],
-             'observation.images.main_realsense_rgb': [-0.1, 0.0]}
+    delta = {
+        'action': [0.0, 0.1, 0.2],
+        'observation.state': [-0.1, 0.0],
+        'observation.images.main_realsense_rgb': [-0.1, 0.0],
+    }
     dataset = LeRobotDataset('local/demos', root, delta_timestamps=delta, video_backend='pyav')
     item = dataset[5]
     assert item['action'].shape == (3, 7)
     np.testing.assert_array_equal(item['action'][0], item['action'][0])
-    np.testing.assert_array_equal(item['observation.state'][1], LeRobotDataset(
-        'local/demos', root, video_backend='pyav')[5]['observation.state'])
+    np.testing.assert_array_equal(
+        item['observation.state'][1],
+        LeRobotDataset('local/demos', root, video_backend='pyav')[5]['observation.state'],
+    )
     np.testing.assert_array_equal(item['action'][0], dataset[6]['observation.state'][1])
     assert item['observation.images.main_realsense_rgb'].shape == (2, 3, 224, 224)
     assert dataset[first.rows - 1]['action_is_pad'].tolist() == [False, True, True]
@@ -164,7 +169,8 @@ def test_what_is_stored_about_it(
     assert not [key for key in dataset.meta.stats if key.startswith(('stamp_ns', 'age_ns', 'valid'))]
     features = features_of(contract, streams_of(root, contract))
     assert {key: (f['dtype'], tuple(f['shape'])) for key, f in features.items()}.items() <= {
-        key: (f['dtype'], tuple(f['shape'])) for key, f in dataset.meta.features.items()}.items()
+        key: (f['dtype'], tuple(f['shape'])) for key, f in dataset.meta.features.items()
+    }.items()
 
 
 def test_statistics_are_those_of_the_images(dataset: LeRobotDataset) -> None:
@@ -189,31 +195,41 @@ def test_the_same_recording_gives_the_same_bytes(
 
 
 def test_every_other_bag_gives_the_same_rows(
-    tmp_path: Path, bag_path: Path, recording: list[BagMessage], journal_of: Callable[..., Path],
-    write_bag: Callable[..., Path], contract: Contract, converted: tuple[Path, list[EpisodeReport]]
+    tmp_path: Path,
+    bag_path: Path,
+    recording: list[BagMessage],
+    journal_of: Callable[..., Path],
+    write_bag: Callable[..., Path],
+    contract: Contract,
+    converted: tuple[Path, list[EpisodeReport]],
 ) -> None:
     """A journal, which needs nothing to be told; SQLite; and an MCAP cut off in the middle."""
+
     def actions(root: Path) -> np.ndarray:
         return np.stack([row.numpy() for row in open_dataset(root).hf_dataset['action']])
 
     whole = actions(converted[0])
     report = convert_episode(journal_of(recording), None, tmp_path / 'journal')
     assert report.task == TASK
-    np.testing.assert_array_equal(actions(tmp_path / 'journal'), whole[:report.rows])
+    np.testing.assert_array_equal(actions(tmp_path / 'journal'), whole[: report.rows])
     sqlite = write_bag(tmp_path / 'sqlite', recording, 'sqlite3')
     report = convert_episode(sqlite, contract, tmp_path / 'from_sqlite', TASK, start_ns=START_NS)
-    np.testing.assert_array_equal(actions(tmp_path / 'from_sqlite'), whole[:report.rows])
+    np.testing.assert_array_equal(actions(tmp_path / 'from_sqlite'), whole[: report.rows])
     cut = tmp_path / 'cut.mcap'
     cut.write_bytes((bag_path / 'bag.mcap').read_bytes()[:2_000_000])
     report = convert_episode(cut, contract, tmp_path / 'from_cut', TASK, start_ns=START_NS)
     assert 5 <= report.rows < converted[1][0].rows
     assert any('cut.mcap: a record' in note for note in report.notes)
-    np.testing.assert_array_equal(actions(tmp_path / 'from_cut'), whole[:report.rows])
+    np.testing.assert_array_equal(actions(tmp_path / 'from_cut'), whole[: report.rows])
 
 
 def test_a_recording_without_truth_changes_nothing(
-    tmp_path: Path, converted: tuple[Path, list[EpisodeReport]], recording: list[BagMessage],
-    contract: Contract, write_bag: Callable[..., Path], bag_path: Path
+    tmp_path: Path,
+    converted: tuple[Path, list[EpisodeReport]],
+    recording: list[BagMessage],
+    contract: Contract,
+    write_bag: Callable[..., Path],
+    bag_path: Path,
 ) -> None:
     root, _ = converted
     before = state_of(root)
@@ -224,8 +240,10 @@ def test_a_recording_without_truth_changes_nothing(
     gap = [m for i, m in enumerate(recording) if not 200 < i < 350]
     with pytest.raises(ConversionError, match='inside the episode'):
         convert_episode(write_bag(tmp_path / 'gap', gap), contract, root, TASK)
-    wrong = [m._replace(cdr=m.cdr.replace(b'rgb8', b'mono', 1)) if m.topic.startswith('/cameras/side') else m
-             for m in recording]
+    wrong = [
+        m._replace(cdr=m.cdr.replace(b'rgb8', b'mono', 1)) if m.topic.startswith('/cameras/side') else m
+        for m in recording
+    ]
     with pytest.raises(ConversionError, match=r'cannot be decoded: side: undecodable.*mono'):
         convert_episode(write_bag(tmp_path / 'wrong', wrong), contract, root, TASK)
     assert state_of(root) == before
@@ -250,15 +268,21 @@ def test_one_undecodable_message_is_trimmed_or_cut_around(
     assert len(open_dataset(tmp_path / 'demos')) == 12
 
 
-@pytest.mark.parametrize(('change', 'named'), [
-    ({'fps': 12}, 'fps: 10 != 12'),
-    ({'rotation__convention': 'rotvec'}, "rotation.convention: 'rpy' != 'rotvec'"),
-    ({'gripper__opening_m': [0.0, 0.1]}, 'gripper.opening_m'),
-    ({'streams__side__feature': 'observation.images.other_rgb'}, 'streams.side.feature'),
-])
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [
+        ({'fps': 12}, 'fps: 10 != 12'),
+        ({'rotation__convention': 'rotvec'}, "rotation.convention: 'rpy' != 'rotvec'"),
+        ({'gripper__opening_m': [0.0, 0.1]}, 'gripper.opening_m'),
+        ({'streams__side__feature': 'observation.images.other_rgb'}, 'streams.side.feature'),
+    ],
+)
 def test_what_would_mix_meanings_is_refused_by_name(
-    change: dict, named: str, contract_values: dict, converted: tuple[Path, list[EpisodeReport]],
-    bag_path: Path
+    change: dict,
+    named: str,
+    contract_values: dict,
+    converted: tuple[Path, list[EpisodeReport]],
+    bag_path: Path,
 ) -> None:
     before = state_of(converted[0])
     with pytest.raises(DatasetError, match='cannot take this episode') as caught:
@@ -313,14 +337,20 @@ def test_commanded_poses_as_actions(
         stamp = kinds['builtin_interfaces/msg/Time'](sec=time_ns // 10**9, nanosec=time_ns % 10**9)
         pose = kinds['geometry_msgs/msg/Pose'](
             position=kinds['geometry_msgs/msg/Point'](x=0.3 + index / 1000, y=0.0, z=0.2),
-            orientation=kinds['geometry_msgs/msg/Quaternion'](x=1.0, y=0.0, z=0.0, w=0.0))
+            orientation=kinds['geometry_msgs/msg/Quaternion'](x=1.0, y=0.0, z=0.0, w=0.0),
+        )
         header = kinds['std_msgs/msg/Header'](stamp=stamp, frame_id='fr3_link0')
         cdr = bytes(store.serialize_cdr(kinds[kind](header=header, pose=pose), kind))
         poses.append(BagMessage('/target_pose', kind, cdr, time_ns + 1_000_000))
     values = yaml.safe_load(yaml.safe_dump(contract_values))
     values['action']['source'] = 'target_pose'
     values['streams']['target'] = {
-        'topic': '/target_pose', 'type': kind, 'role': 'target_pose', 'rate_hz': 50, 'max_age_ms': 200}
+        'topic': '/target_pose',
+        'type': kind,
+        'role': 'target_pose',
+        'rate_hz': 50,
+        'max_age_ms': 200,
+    }
     commanded = parse_contract(yaml.safe_dump(values))
     merged = sorted([*recording, *poses], key=lambda message: message.log_time_ns)
     path = write_bag(tmp_path / 'bag', merged)
@@ -352,12 +382,15 @@ def test_a_declared_latency_dates_the_samples_and_is_kept_with_the_episode(
     about = json.loads((tmp_path / 'demos/meta/restac_ros/episodes/episode_000000.json').read_text())
     assert about['streams']['gelsight_left']['declared_latency_ms'] == 30
     assert about['streams']['main']['declared_latency_ms'] == contract_values['streams']['main'].get(
-        'latency_ms', 0)
+        'latency_ms', 0
+    )
 
 
 def test_the_program_reports_in_lines_of_json(
-    tmp_path: Path, journal_of: Callable[..., Path], recording: list[BagMessage],
-    capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    journal_of: Callable[..., Path],
+    recording: list[BagMessage],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([str(journal_of(recording)), '--to', str(tmp_path / 'demos')]) == 0
     *progress, done, end = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -370,8 +403,13 @@ def test_the_program_reports_in_lines_of_json(
 
 
 def test_stopped_in_the_middle(
-    tmp_path: Path, converted: tuple[Path, list[EpisodeReport]], bag_path: Path, contract: Contract,
-    journal_of: Callable[..., Path], recording: list[BagMessage], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    converted: tuple[Path, list[EpisodeReport]],
+    bag_path: Path,
+    contract: Contract,
+    journal_of: Callable[..., Path],
+    recording: list[BagMessage],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ctrl-C, and the SIGTERM of the node that has started the program."""
     root, _ = converted
@@ -396,7 +434,7 @@ def test_stopped_in_the_middle(
 
 
 # Appends an episode in a child process that is killed at its n-th file operation, for some n.
-KILL_WHILE_APPENDING = '''
+KILL_WHILE_APPENDING = """
 import hashlib, json, os, signal, sys
 from pathlib import Path
 from restac_ros.dataset import writer               # loads LeRobot, once for all children
@@ -430,7 +468,7 @@ for kill_at in map(int, sys.argv[3:]):
     episodes = json.loads((root / 'meta' / 'info.json').read_text())['total_episodes']
     outcomes.append(['as before' if state() == before else 'changed', os.WIFSIGNALED(status), episodes])
 print(json.dumps(outcomes))
-'''
+"""
 
 
 def test_killed_while_appending(
@@ -440,9 +478,13 @@ def test_killed_while_appending(
     assert convert_episode(bag, None, root).episode_index == 0
     # Linking, frames, Parquet, videos, our own files, reading back; the last is beyond the end.
     moments = ['3', '45', '90', '130', '1000000']
-    run = subprocess.run([sys.executable, '-c', KILL_WHILE_APPENDING, str(bag), str(root), *moments],
-                         env={**os.environ, 'PYTHONPATH': str(repository)}, capture_output=True, text=True,
-                         check=False)
+    run = subprocess.run(
+        [sys.executable, '-c', KILL_WHILE_APPENDING, str(bag), str(root), *moments],
+        env={**os.environ, 'PYTHONPATH': str(repository)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     outcomes = json.loads(run.stdout.splitlines()[-1])
     assert [killed for _, killed, _ in outcomes] == [True] * 4 + [False]
@@ -463,7 +505,7 @@ def test_the_preview_is_a_picture_of_the_episode(
         pixels = np.asarray(image.convert('RGB'))
     assert pixels.shape[0] > 800
     assert pixels.shape[1] > 1000
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000        # pictures, not an empty page
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 1000  # pictures, not an empty page
     with pytest.raises(DatasetError, match='episodes 0 to 1'):
         frame_grid_png(converted[0], tmp_path / 'grid.png', episode=2)
 

@@ -40,8 +40,10 @@ def bags(
     """Three recordings of different lengths, and between them one without joints."""
     folder = tmp_path_factory.mktemp('bags')
     start_ns = recording[0].log_time_ns
-    made = [write_bag(folder / f'bag{number}', [m for m in recording if m.log_time_ns < start_ns + length_ns])
-            for number, length_ns in enumerate((900_000_000, 700_000_000, 1_100_000_000))]
+    made = [
+        write_bag(folder / f'bag{number}', [m for m in recording if m.log_time_ns < start_ns + length_ns])
+        for number, length_ns in enumerate((900_000_000, 700_000_000, 1_100_000_000))
+    ]
     jointless = [m for m in recording[:300] if m.topic != '/franka/joint_states']
     return [made[0], write_bag(folder / 'jointless', jointless), *made[1:]]
 
@@ -93,8 +95,10 @@ def test_shards_become_what_appending_would_have_made(
     for name in ours:
         if name.startswith('data/') or name in ('meta/info.json', 'meta/restac_ros/contract.yaml'):
             assert ours[name] == theirs[name], name
-    one, other = (pq.read_table(folder / 'meta/episodes/chunk-000/file-002.parquet').to_pydict()
-                  for folder in (by_two[0], root))
+    one, other = (
+        pq.read_table(folder / 'meta/episodes/chunk-000/file-002.parquet').to_pydict()
+        for folder in (by_two[0], root)
+    )
     assert one.keys() == other.keys()
     for name, values in one.items():
         if name == 'tasks':
@@ -149,7 +153,7 @@ def test_an_interrupted_call_goes_on_where_it_was(
     started.close()
     assert list(converted_recordings(root).values()) == [0]
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith('.lock')) == ['demos']
-    (tmp_path / '.demos.shards').mkdir()            # what a killed program leaves
+    (tmp_path / '.demos.shards').mkdir()  # what a killed program leaves
     (tmp_path / '.demos.shards' / 'shard-000000').mkdir()
     assert [o.already for o in convert_many(requests, root)] == [0, None, None, None]
     whole = files(by_one[0])
@@ -160,7 +164,10 @@ def test_an_interrupted_call_goes_on_where_it_was(
 
 @pytest.mark.parametrize('first_has_it', [True, False])
 def test_optional_images_are_the_first_episodes_choice(
-    contract_values: dict, recording: list[BagMessage], write_bag: Callable[..., Path], tmp_path: Path,
+    contract_values: dict,
+    recording: list[BagMessage],
+    write_bag: Callable[..., Path],
+    tmp_path: Path,
     first_has_it: bool,
 ) -> None:
     values = yaml.safe_load(yaml.safe_dump(contract_values))

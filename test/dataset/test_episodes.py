@@ -47,14 +47,14 @@ def marker(said: bool | str, at_s: float) -> BagMessage:
 
 
 @pytest.fixture
-def marked(
-    tmp_path: Path, write_bag: Callable[..., Path], recording: list[BagMessage]
-) -> Callable[..., Bag]:
+def marked(tmp_path: Path, write_bag: Callable[..., Path], recording: list[BagMessage]) -> Callable[..., Bag]:
     """marked((said, at_s), ...) -> the recording with these markers in it."""
+
     def make(*markers: tuple[bool | str, float]) -> Bag:
         messages = [*recording, *(marker(said, at_s) for said, at_s in markers)]
         path = tmp_path / f'marked{len(list(tmp_path.iterdir()))}'
         return open_bag(write_bag(path, sorted(messages, key=lambda message: message.log_time_ns)))
+
     return make
 
 
@@ -67,8 +67,16 @@ def test_a_recording_is_one_episode(bag: Bag) -> None:
     assert episodes_of(bag) == [WHOLE]
 
 
-@pytest.mark.parametrize(('text', 'made'), [
-    ('1:2', (1, 2)), ('0.5:1.25', (0.5, 1.25)), (':3', (0, 3)), ('1.5:', (1.5, None)), ('1e1:2e1', (10, 20))])
+@pytest.mark.parametrize(
+    ('text', 'made'),
+    [
+        ('1:2', (1, 2)),
+        ('0.5:1.25', (0.5, 1.25)),
+        (':3', (0, 3)),
+        ('1.5:', (1.5, None)),
+        ('1e1:2e1', (10, 20)),
+    ],
+)
 def test_a_range_is_read(text: str, made: tuple[float, float | None]) -> None:
     assert TimeRange.parse(text) == made
     assert TimeRange.parse(str(TimeRange.parse(text))) == made
@@ -89,30 +97,36 @@ def test_ranges_count_from_the_first_message(bag: Bag) -> None:
     assert one.share == pytest.approx(0.95e9 / (last_ns - first_ns))
 
 
-@pytest.mark.parametrize(('ranges', 'named'), [
-    ([(1, 1)], '1:1 must begin before it ends'),
-    ([(1.5, 1)], '1.5:1 must begin'),
-    ([(-1, 1)], 'lie within 0:'),
-    ([(0, 9)], r'0:9 .*lie within 0:[12]\.\d{3}\. Leave END out'),
-    ([(5, None)], '5: must begin before'),
-    ([(0.5, 1), (0, 0.6)], '0:0.6 and 0.5:1 overlap'),
-    ([(0.5, 1), (0.5, 1)], '0.5:1 and 0.5:1 overlap'),
-])
+@pytest.mark.parametrize(
+    ('ranges', 'named'),
+    [
+        ([(1, 1)], '1:1 must begin before it ends'),
+        ([(1.5, 1)], '1.5:1 must begin'),
+        ([(-1, 1)], 'lie within 0:'),
+        ([(0, 9)], r'0:9 .*lie within 0:[12]\.\d{3}\. Leave END out'),
+        ([(5, None)], '5: must begin before'),
+        ([(0.5, 1), (0, 0.6)], '0:0.6 and 0.5:1 overlap'),
+        ([(0.5, 1), (0.5, 1)], '0.5:1 and 0.5:1 overlap'),
+    ],
+)
 def test_ranges_that_make_no_sense_are_refused(bag: Bag, ranges: list[tuple], named: str) -> None:
     with pytest.raises(ConversionError, match=named):
         episodes_of(bag, ranges=[TimeRange(*each) for each in ranges])
 
 
 def test_true_begins_and_false_ends(marked: Callable[..., Bag]) -> None:
-    spans = episodes_of(marked((False, 0.1), (True, 0.3), (True, 0.5), (False, 0.9), (False, 1.0),
-                               (True, 1.2), (False, 1.9)), TOPIC)
+    spans = episodes_of(
+        marked((False, 0.1), (True, 0.3), (True, 0.5), (False, 0.9), (False, 1.0), (True, 1.2), (False, 1.9)),
+        TOPIC,
+    )
     assert seconds(spans) == [(0.3, 0.9), (1.2, 1.9)]
     assert [(span.task, span.notes) for span in spans] == [(None, ()), (None, ())]
 
 
 def test_a_text_is_the_task_until_another_or_none(marked: Callable[..., Bag]) -> None:
-    spans = episodes_of(marked(('open', 0.2), ('open', 0.4), (' close ', 0.7), ('', 1.1), ('', 1.2),
-                               ('open', 1.5)), TOPIC)
+    spans = episodes_of(
+        marked(('open', 0.2), ('open', 0.4), (' close ', 0.7), ('', 1.1), ('', 1.2), ('open', 1.5)), TOPIC
+    )
     assert seconds(spans)[:2] == [(0.2, 0.7), (0.7, 1.1)]
     assert [span.task for span in spans] == ['open', 'close', 'open']
     assert 'still running when the recording ended' in spans[2].notes[0]
@@ -161,13 +175,18 @@ def test_marked_episodes_are_converted_each_with_its_task(
 ) -> None:
     """By the command, which skips what is in, and names what cannot be an episode without stopping."""
     bag = marked(('open', 0.2), ('close', 0.9), ('', 1.05), ('wipe', 1.2))
-    asked = Convert((bag.path,), tmp_path / 'demos', marker_topic=TOPIC, workers=1,
-                    contract=as_file(contract, tmp_path / 'contract.yaml'))
+    asked = Convert(
+        (bag.path,),
+        tmp_path / 'demos',
+        marker_topic=TOPIC,
+        workers=1,
+        contract=as_file(contract, tmp_path / 'contract.yaml'),
+    )
     assert dataclasses.replace(asked, dry_run=True).run() == 1
     planned = capsys.readouterr()
     assert planned.out.count('can be an episode') == 2
     assert not (tmp_path / 'demos').exists()
-    assert asked.run() == 1                 # the second lasts 0.15 s: a frame or two
+    assert asked.run() == 1  # the second lasts 0.15 s: a frame or two
     told = capsys.readouterr()
     assert 'refused: 0.90 to 1.05 s: only' in told.err
     assert '(0.20 to 0.90 s) -> episode 0: ' in told.out
@@ -188,8 +207,14 @@ def test_marked_episodes_are_converted_each_with_its_task(
 def test_ranges_are_of_one_recording_and_each_is_an_episode(
     tmp_path: Path, bag: Bag, contract: Contract, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = Convert((bag.path,), tmp_path / 'demos', 'press', range=('0.3:0.9', '1.2:'), workers=1,
-                    contract=as_file(contract, tmp_path / 'contract.yaml'))
+    asked = Convert(
+        (bag.path,),
+        tmp_path / 'demos',
+        'press',
+        range=('0.3:0.9', '1.2:'),
+        workers=1,
+        contract=as_file(contract, tmp_path / 'contract.yaml'),
+    )
     assert asked.run() == 0
     assert [about['task'] for about in converted(tmp_path / 'demos')] == ['press', 'press']
     first, second = (about['start_ns'] for about in converted(tmp_path / 'demos'))

@@ -115,10 +115,15 @@ def test_the_layout_is_that_of_v21(source: Path, exported: Path) -> None:
     assert about['features'][GELSIGHT]['dtype'] == 'image'
     assert about['features'][MAIN]['dtype'] == 'video'
     assert lines(exported / 'meta/tasks.jsonl') == [
-        {'task_index': 0, 'task': 'press'}, {'task_index': 1, 'task': 'turn'}]
+        {'task_index': 0, 'task': 'press'},
+        {'task_index': 1, 'task': 'turn'},
+    ]
     for index, episode in enumerate(lines(exported / 'meta/episodes.jsonl')):
-        assert episode == {'episode_index': index, 'tasks': [('press', 'turn')[index]],
-                           'length': old.meta.episodes[index]['length']}
+        assert episode == {
+            'episode_index': index,
+            'tasks': [('press', 'turn')[index]],
+            'length': old.meta.episodes[index]['length'],
+        }
         place = {'episode_chunk': 0, 'episode_index': index}
         assert pq.read_table(exported / about['data_path'].format(**place)).num_rows == episode['length']
         assert (exported / about['video_path'].format(**place, video_key=MAIN)).is_file()
@@ -159,8 +164,12 @@ def test_videos_are_shared_and_copied_to_another_disk(
 
 
 def test_an_export_is_replaced_as_a_whole(
-    source: Path, bag: Path, contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str]
+    source: Path,
+    bag: Path,
+    contract: Contract,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """By the command; one that stops in the middle changes nothing."""
     grown, target = tmp_path / 'demos', tmp_path / 'old'
@@ -211,12 +220,15 @@ def test_a_video_of_another_length_is_found(source: Path, tmp_path: Path) -> Non
         export_v21(tmp_path / 'demos', tmp_path / 'old')
 
 
-@pytest.mark.parametrize(('pattern', 'named'), [
-    (f'videos/{MAIN}/*/*.mp4', 'is no video that can be read'),
-    ('data/*/*.parquet', 'cannot be read: .*repair'),
-    ('meta/tasks.parquet', 'cannot be read: '),
-    ('meta/info.json', 'lacks total_episodes, features'),
-])
+@pytest.mark.parametrize(
+    ('pattern', 'named'),
+    [
+        (f'videos/{MAIN}/*/*.mp4', 'is no video that can be read'),
+        ('data/*/*.parquet', 'cannot be read: .*repair'),
+        ('meta/tasks.parquet', 'cannot be read: '),
+        ('meta/info.json', 'lacks total_episodes, features'),
+    ],
+)
 def test_a_damaged_file_is_named(source: Path, tmp_path: Path, pattern: str, named: str) -> None:
     shutil.copytree(source, tmp_path / 'demos')
     file = max(tmp_path.glob(f'demos/{pattern}'))

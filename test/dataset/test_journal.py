@@ -51,9 +51,10 @@ def test_a_closed_journal_is_a_standard_bag(
     notes = read_notes(bag)
     assert parse_contract(notes.contract_text) == contract
     assert notes[1:] == ('press the button', START_NS, recording[-1].log_time_ns + 1, ())
-    with Reader(path) as reader:        # another reader, by metadata.yaml and the file's own index
+    with Reader(path) as reader:  # another reader, by metadata.yaml and the file's own index
         assert [(c.topic, time, data) for c, time, data in reader.messages()] == [
-            (m.topic, m.log_time_ns, m.cdr) for m in recording]
+            (m.topic, m.log_time_ns, m.cdr) for m in recording
+        ]
         store = get_typestore(Stores.ROS2_JAZZY)
         image = next(c for c in reader.connections if c.msgtype == IMAGE_TYPE)
         assert image.msgdef.data == store.generate_msgdef(IMAGE_TYPE, ros_version=2)[0]
@@ -155,10 +156,10 @@ def test_half_a_second_is_on_disk_at_most_late(
     journal = begin(tmp_path / 'take', contract)
     for count in range(1, len(recording) + 1, 37):
         newest = recording[count - 1].log_time_ns
-        fill(journal, contract, recording[sum(journal.counts.values()):count])
+        fill(journal, contract, recording[sum(journal.counts.values()) : count])
         on_disk = list(open_bag(journal.file_path).messages())
-        missing = recording[len(on_disk):count]
-        assert on_disk == recording[:len(on_disk)]
+        missing = recording[len(on_disk) : count]
+        assert on_disk == recording[: len(on_disk)]
         assert not missing or newest - missing[0].log_time_ns <= bag_writer.FLUSH_PERIOD_NS
     journal.flush_if_due(recording[-1].log_time_ns + bag_writer.FLUSH_PERIOD_NS)
     assert len(list(open_bag(journal.file_path).messages())) == sum(journal.counts.values())
@@ -179,7 +180,7 @@ def test_recovery_keeps_all_but_the_torn_end(
         (partial / f'crash_{number}_0.mcap').write_bytes(source[:size])
         assert find_unfinished(tmp_path) == [partial]
         readable = list(open_bag(partial).messages())
-        assert readable == recording[:len(readable)]
+        assert readable == recording[: len(readable)]
         recovered = recover(partial)
         bag = open_bag(recovered.path)
         assert list(bag.messages()) == readable
@@ -203,7 +204,7 @@ def test_recovery_of_a_compressed_journal_keeps_whole_chunks(
     fill(journal, contract, recording)
     journal.flush(recording[-1].log_time_ns)
     source = journal.file_path.read_bytes()
-    whole_chunks = [0]        # messages up to the end of each
+    whole_chunks = [0]  # messages up to the end of each
     for span in scan(journal.file_path).spans:
         assert span.compression == compression
         whole_chunks.append(whole_chunks[-1] + span.counts.total())
@@ -215,7 +216,7 @@ def test_recovery_of_a_compressed_journal_keeps_whole_chunks(
         (partial / f'crash_{number}_0.mcap').write_bytes(source[:size])
         readable = list(open_bag(partial).messages())
         assert len(readable) in whole_chunks
-        assert readable == recording[:len(readable)]
+        assert readable == recording[: len(readable)]
         if not readable:
             continue
         bag = open_bag(recover(partial).path)
@@ -226,14 +227,16 @@ def test_recovery_of_a_compressed_journal_keeps_whole_chunks(
 
 
 def test_recovery_can_be_interrupted(
-    tmp_path: Path, journal_of: Callable[..., Path], recording: list[BagMessage],
-    monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    journal_of: Callable[..., Path],
+    recording: list[BagMessage],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = next(journal_of(recording).glob('*.mcap')).read_bytes()
     partial = tmp_path / 'crash.partial'
     partial.mkdir()
     file = partial / 'crash_0.mcap'
-    file.write_bytes(source[:len(source) // 2])
+    file.write_bytes(source[: len(source) // 2])
     readable = list(open_bag(partial).messages())
     for step in ('_append_end', 'finish_bag', '_chunk_head'):
         with monkeypatch.context() as patch:
@@ -241,20 +244,22 @@ def test_recovery_can_be_interrupted(
             with pytest.raises(ZeroDivisionError):
                 recover(partial)
         assert list(open_bag(partial).messages()) == readable
-        if step == 'finish_bag':      # the file is complete by now: tear it again
+        if step == 'finish_bag':  # the file is complete by now: tear it again
             file.write_bytes(file.read_bytes()[:-100])
             assert list(open_bag(partial).messages()) == readable
-            file.write_bytes(source[:len(source) // 2])
+            file.write_bytes(source[: len(source) // 2])
     assert recover(partial).messages == len(readable)
 
 
 def test_recovery_refuses_what_no_crash_explains(
-    tmp_path: Path, journal_of: Callable[..., Path], recording: list[BagMessage],
-    monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    journal_of: Callable[..., Path],
+    recording: list[BagMessage],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = bytearray(next(journal_of(recording).glob('*.mcap')).read_bytes())
     place = len(source) // 3
-    source[place:place + 900_000] = bytes(900_000)        # more than a chunk
+    source[place : place + 900_000] = bytes(900_000)  # more than a chunk
     monkeypatch.setattr('restac_ros.dataset.recovery.MAX_TAIL_BYTES', 100_000)
     partial = tmp_path / 'crash.partial'
     partial.mkdir()
@@ -281,7 +286,7 @@ def test_a_killed_recorder_loses_its_last_half_second(
     tmp_path: Path, repository: Path, contract_values: dict
 ) -> None:
     (tmp_path / 'contract.yaml').write_text(yaml.safe_dump(contract_values))
-    program = '''
+    program = """
 import sys
 from pathlib import Path
 from restac_ros.contract.load import load_contract
@@ -294,10 +299,15 @@ for index in range(10**9):
     if index == 3_210:
         print('now', flush=True)
         sys.stdin.read()
-'''
+"""
     environment = {**os.environ, 'PYTHONPATH': str(repository)}
-    child = subprocess.Popen([sys.executable, '-c', program, str(tmp_path)], stdout=subprocess.PIPE,
-                             stdin=subprocess.PIPE, text=True, env=environment)
+    child = subprocess.Popen(
+        [sys.executable, '-c', program, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     assert child.stdout.readline() == 'now\n'
     child.send_signal(signal.SIGKILL)
     child.communicate()
@@ -305,7 +315,7 @@ for index in range(10**9):
     bag = open_bag(recover(partial).path)
     numbers = [int.from_bytes(message.cdr[:8], 'little') for message in bag.messages()]
     assert numbers == list(range(len(numbers)))
-    assert 3_210 - len(numbers) <= 500        # 1 kHz: half a second
+    assert 3_210 - len(numbers) <= 500  # 1 kHz: half a second
 
 
 class _FullDisk:
@@ -317,7 +327,7 @@ class _FullDisk:
         self._error = error
 
     def write(self, data: bytes) -> int:
-        written = self._file.write(data[:max(0, self._room)])
+        written = self._file.write(data[: max(0, self._room)])
         self._room -= len(data)
         if self._room < 0:
             raise OSError(self._error, os.strerror(self._error))
@@ -337,7 +347,8 @@ def test_a_full_or_failing_disk_stops_the_recording_and_keeps_what_was_written(
 ) -> None:
     usual = bag_writer.Writer
     monkeypatch.setattr(
-        bag_writer, 'Writer', lambda file, **given: usual(_FullDisk(file, 900_000, error), **given))
+        bag_writer, 'Writer', lambda file, **given: usual(_FullDisk(file, 900_000, error), **given)
+    )
     journal = begin(tmp_path / 'take', contract)
     with pytest.raises(JournalError, match=rf'{os.strerror(error)}.*kept in .*take\.partial'):
         fill(journal, contract, recording)
@@ -348,7 +359,7 @@ def test_a_full_or_failing_disk_stops_the_recording_and_keeps_what_was_written(
     journal.abandon()
     kept = list(open_bag(recover(journal.partial).path).messages())
     assert kept
-    assert kept == recording[:len(kept)]
+    assert kept == recording[: len(kept)]
 
 
 def test_faults_are_said(tmp_path: Path, contract: Contract) -> None:

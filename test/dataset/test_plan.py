@@ -26,12 +26,14 @@ def survey_of(tmp_path: Path, contract: Contract, write_bag: Callable[..., Path]
     def of(messages: list[BagMessage], given: Contract = contract, end_ns: int = END_NS) -> Survey:
         path = tmp_path / f'bag_{len(list(tmp_path.iterdir()))}'
         return survey(open_bag(write_bag(path, messages)), given, START_NS, end_ns)
+
     return of
 
 
 def without(messages: list[BagMessage], topic: str, start_s: float, stop_s: float) -> list[BagMessage]:
-    return [m for m in messages
-            if m.topic != topic or not start_s <= (m.log_time_ns - START_NS) / 1e9 < stop_s]
+    return [
+        m for m in messages if m.topic != topic or not start_s <= (m.log_time_ns - START_NS) / 1e9 < stop_s
+    ]
 
 
 def test_the_survey_judges_as_the_framer_does(
@@ -161,8 +163,11 @@ def light_recording(contract: Contract, make: Callable[..., list], seconds: floa
 
 @pytest.mark.parametrize(('factor', 'false'), [(0.94, True), (0.97, False), (1.0, False)])
 def test_a_clock_six_percent_off_over_twenty_seconds_is_a_false_label(
-    survey_of: Callable[..., Survey], contract_values: dict, make_recording: Callable[..., list],
-    factor: float, false: bool
+    survey_of: Callable[..., Survey],
+    contract_values: dict,
+    make_recording: Callable[..., list],
+    factor: float,
+    false: bool,
 ) -> None:
     patient = with_patience(contract_values, 3000)
     messages = restamped(light_recording(patient, make_recording, 20), SIDE, factor)
@@ -175,8 +180,12 @@ def test_a_clock_six_percent_off_over_twenty_seconds_is_a_false_label(
 @pytest.mark.parametrize('periods', [1, 2, 5])
 @pytest.mark.parametrize('ends', ['first', 'last', 'first and last'])
 def test_late_samples_at_the_ends_of_a_short_episode_make_no_label_false(
-    survey_of: Callable[..., Survey], contract_values: dict, make_recording: Callable[..., list],
-    seconds: float, periods: int, ends: str
+    survey_of: Callable[..., Survey],
+    contract_values: dict,
+    make_recording: Callable[..., list],
+    seconds: float,
+    periods: int,
+    ends: str,
 ) -> None:
     """What a recorder on a busy machine sees: the stamps are right, some samples come late."""
     contract = with_patience(contract_values, 250)

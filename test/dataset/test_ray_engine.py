@@ -93,7 +93,7 @@ def test_a_host_without_the_package_is_told_apart() -> None:
 def test_an_address_where_nobody_listens_is_refused(requests: list[Request], tmp_path: Path) -> None:
     pytest.importorskip('ray', reason='the extra restac_ros[ray] is not installed')
     with socket.socket() as taken:
-        taken.bind(('127.0.0.1', 0))            # not listening: connections are refused
+        taken.bind(('127.0.0.1', 0))  # not listening: connections are refused
         address = f'127.0.0.1:{taken.getsockname()[1]}'
         with pytest.raises(EngineError, match=f'no Ray cluster answers at {address}.*ray start --head'):
             list(convert_many(requests, tmp_path / 'demos', engine='ray', ray_address=address))

@@ -47,18 +47,27 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four episodes of two tasks as LeRobot records them: all in one Parquet file and one video."""
     av.logging.set_libav_level(av.logging.ERROR)
     root = tmp_path_factory.mktemp('intact') / 'demos'
-    features = {CAMERA: {'dtype': 'video', 'shape': (64, 64, 3), 'names': ['height', 'width', 'channels']},
-                'observation.state': {'dtype': 'float32', 'shape': (3,), 'names': None},
-                'action': {'dtype': 'float32', 'shape': (2,), 'names': None}}
+    features = {
+        CAMERA: {'dtype': 'video', 'shape': (64, 64, 3), 'names': ['height', 'width', 'channels']},
+        'observation.state': {'dtype': 'float32', 'shape': (3,), 'names': None},
+        'action': {'dtype': 'float32', 'shape': (2,), 'names': None},
+    }
     encoder = RGBEncoderConfig(vcodec='h264', pix_fmt='yuv420p', g=2, crf=20, preset='ultrafast')
-    made = LeRobotDataset.create('local/demos', FPS, features, root=root, rgb_encoder=encoder,
-                                 video_backend='pyav')
+    made = LeRobotDataset.create(
+        'local/demos', FPS, features, root=root, rgb_encoder=encoder, video_backend='pyav'
+    )
     rng = np.random.default_rng(3)
     for number, length in enumerate(LENGTHS):
         for row in range(length):
             image = np.full((64, 64, 3), 40 * number + 4 * row, np.uint8)
-            made.add_frame({CAMERA: image, 'observation.state': rng.random(3, np.float32),
-                            'action': rng.random(2, np.float32), 'task': f'task {number % 2}'})
+            made.add_frame(
+                {
+                    CAMERA: image,
+                    'observation.state': rng.random(3, np.float32),
+                    'action': rng.random(2, np.float32),
+                    'task': f'task {number % 2}',
+                }
+            )
         made.save_episode(parallel_encoding=False)
     made.finalize()
     return root
@@ -104,6 +113,7 @@ def in_episode(number: int, change: Callable[[np.ndarray], np.ndarray]) -> Calla
         part = slice(FIRST[number], FIRST[number + 1])
         values[part] = change(values[part])
         return values
+
     return changed
 
 
@@ -120,8 +130,12 @@ def edit_json(root: Path, file: str, **changes: object) -> None:
 def index_gap(root: Path) -> None:
     """As after rows were lost: numbers jump, and the table of episodes follows them."""
     edit(root, DATA, index=lambda v: np.where(v >= FIRST[2], v + 5, v))
-    edit(root, EPISODES, dataset_from_index=lambda v: np.where(v >= FIRST[2], v + 5, v),
-         dataset_to_index=lambda v: np.where(v > FIRST[2], v + 5, v))
+    edit(
+        root,
+        EPISODES,
+        dataset_from_index=lambda v: np.where(v >= FIRST[2], v + 5, v),
+        dataset_to_index=lambda v: np.where(v > FIRST[2], v + 5, v),
+    )
 
 
 def first_part_of_a_video(root: Path) -> None:
@@ -129,7 +143,7 @@ def first_part_of_a_video(root: Path) -> None:
     with av.open(str(root / VIDEO)) as video:
         sizes = [packet.size for packet in video.demux(video=0)]
     content = (root / VIDEO).read_bytes()
-    (root / VIDEO).write_bytes(content[:content.index(b'mdat') + 4 + sum(sizes[:FIRST[2]]) + 2])
+    (root / VIDEO).write_bytes(content[: content.index(b'mdat') + 4 + sum(sizes[: FIRST[2]]) + 2])
 
 
 def damaged_extra_file(root: Path) -> None:
@@ -165,47 +179,86 @@ def one_task_of_three(root: Path) -> None:
 
 
 MENDED: dict[str, tuple[Callable[[Path], object], str]] = {
-    'totals': (lambda r: edit_json(r, 'meta/info.json', total_episodes=3, total_frames=21),
-               'total_frames is 21, not 30'),
+    'totals': (
+        lambda r: edit_json(r, 'meta/info.json', total_episodes=3, total_frames=21),
+        'total_frames is 21, not 30',
+    ),
     'stale statistics': (statistics_of_other_rows, 'stats.json is not that of the rows: action'),
     'no statistics': (lambda r: (r / 'meta/stats.json').unlink(), 'stats.json is missing'),
-    'torn statistics': (lambda r: (r / 'meta/stats.json').write_text('{"action": {"me'),
-                        'stats.json is damaged'),
+    'torn statistics': (
+        lambda r: (r / 'meta/stats.json').write_text('{"action": {"me'),
+        'stats.json is damaged',
+    ),
     'no tasks': (lambda r: (r / 'meta/tasks.parquet').unlink(), 'tasks.parquet is missing'),
     'a task short': (first_task_only, 'lacks number 1, "task 1"'),
     'index gap': (index_gap, 'episode 2: index does not go on at 13'),
-    'places': (lambda r: edit(r, EPISODES, dataset_from_index=lambda v: v + 1),
-               'meta/episodes is wrong: dataset_from_index is not 0'),
-    'jitter': (lambda r: edit(r, DATA, timestamp=in_episode(1, lambda v: v + 0.02 * (np.arange(7) % 2))),
-               'episode 1: timestamps are up to 0.0200 s off the grid'),
-    'late clock': (lambda r: edit(r, DATA, timestamp=in_episode(3, lambda v: v + 12.5)),
-                   'episode 3: timestamps are up to 12.5'),
-    'frame numbers': (lambda r: edit(r, DATA, frame_index=in_episode(2, lambda v: v + 1)),
-                      'episode 2: frame_index does not count'),
+    'places': (
+        lambda r: edit(r, EPISODES, dataset_from_index=lambda v: v + 1),
+        'meta/episodes is wrong: dataset_from_index is not 0',
+    ),
+    'jitter': (
+        lambda r: edit(r, DATA, timestamp=in_episode(1, lambda v: v + 0.02 * (np.arange(7) % 2))),
+        'episode 1: timestamps are up to 0.0200 s off the grid',
+    ),
+    'late clock': (
+        lambda r: edit(r, DATA, timestamp=in_episode(3, lambda v: v + 12.5)),
+        'episode 3: timestamps are up to 12.5',
+    ),
+    'frame numbers': (
+        lambda r: edit(r, DATA, frame_index=in_episode(2, lambda v: v + 1)),
+        'episode 2: frame_index does not count',
+    ),
     'killed writer': (damaged_extra_file, 'file-001.parquet is damaged: Parquet magic bytes not found'),
     'temporary files': (temporary_files, 'shards'),
 }
 
 LEFT_OUT: dict[str, tuple[Callable[[Path], object], list[int], str]] = {
-    'NaN': (lambda r: edit(r, DATA, action=in_episode(1, lambda v: np.where(np.arange(14).reshape(7, 2) == 4,
-                                                                            np.nan, v))),
-            [1], 'action: NaN, infinite or empty in 1 of 7 rows'),
-    'false rate': (lambda r: edit(r, DATA, timestamp=in_episode(0, lambda v: v * 1.5)),
-                   [0], r'mean rate 6.67 Hz, label 10'),
-    'rows in the middle': (lambda r: keep_rows(r, DATA, lambda t: ~np.isin(t['index'].to_numpy(), [8, 9])),
-                           [1], 'rows are missing'),
-    'last rows': (lambda r: keep_rows(r, DATA, lambda t: t['index'].to_numpy() < 28),
-                  [3], 'it has 7 rows of 9'),
-    'all rows': (lambda r: keep_rows(r, DATA, lambda t: t['episode_index'].to_numpy() != 3),
-                 [3], 'its rows are not in data/'),
-    'unknown episode': (lambda r: keep_rows(r, EPISODES, lambda t: t['episode_index'].to_numpy() != 2),
-                        [2], 'meta/episodes does not know it'),
+    'NaN': (
+        lambda r: edit(
+            r, DATA, action=in_episode(1, lambda v: np.where(np.arange(14).reshape(7, 2) == 4, np.nan, v))
+        ),
+        [1],
+        'action: NaN, infinite or empty in 1 of 7 rows',
+    ),
+    'false rate': (
+        lambda r: edit(r, DATA, timestamp=in_episode(0, lambda v: v * 1.5)),
+        [0],
+        r'mean rate 6.67 Hz, label 10',
+    ),
+    'rows in the middle': (
+        lambda r: keep_rows(r, DATA, lambda t: ~np.isin(t['index'].to_numpy(), [8, 9])),
+        [1],
+        'rows are missing',
+    ),
+    'last rows': (
+        lambda r: keep_rows(r, DATA, lambda t: t['index'].to_numpy() < 28),
+        [3],
+        'it has 7 rows of 9',
+    ),
+    'all rows': (
+        lambda r: keep_rows(r, DATA, lambda t: t['episode_index'].to_numpy() != 3),
+        [3],
+        'its rows are not in data/',
+    ),
+    'unknown episode': (
+        lambda r: keep_rows(r, EPISODES, lambda t: t['episode_index'].to_numpy() != 2),
+        [2],
+        'meta/episodes does not know it',
+    ),
     'incomplete about': (episode_without_length, [2], 'its row in meta/episodes is incomplete'),
     'cut video': (first_part_of_a_video, [2, 3], 'is cut off'),
-    'frames of another': (lambda r: edit(r, EPISODES, **{
-        f'videos__{CAMERA}__from_timestamp': lambda v: v - np.array([0, 0, 0.3, 0]),
-        f'videos__{CAMERA}__to_timestamp': lambda v: v - np.array([0, 0, 0.3, 0])}),
-        [1, 2], 'holds another episode'),
+    'frames of another': (
+        lambda r: edit(
+            r,
+            EPISODES,
+            **{
+                f'videos__{CAMERA}__from_timestamp': lambda v: v - np.array([0, 0, 0.3, 0]),
+                f'videos__{CAMERA}__to_timestamp': lambda v: v - np.array([0, 0, 0.3, 0]),
+            },
+        ),
+        [1, 2],
+        'holds another episode',
+    ),
     'lost task': (one_task_of_three, [1], 'the text of its task 6 is lost'),
 }
 
@@ -326,8 +379,11 @@ def test_a_name_lost_in_an_interrupted_write_is_given_back(root: Path, capsys: p
 
 
 def test_lost_episodes_of_ours_name_their_bag_and_come_back(
-    tmp_path: Path, recording: list[BagMessage], contract: Contract, write_bag: Callable[..., Path],
-    capsys: pytest.CaptureFixture
+    tmp_path: Path,
+    recording: list[BagMessage],
+    contract: Contract,
+    write_bag: Callable[..., Path],
+    capsys: pytest.CaptureFixture,
 ) -> None:
     root, bags = tmp_path / 'ours', []
     for number, length_ns in enumerate((500_000_000, 600_000_000)):

@@ -14,7 +14,7 @@ from restac_ros.dataset.transaction import transaction
 
 # Changes a directory in a child process that is killed at its n-th file operation, for every n; after each
 # the state must be the old or the new one. Audit events (PEP 578) mark the operations.
-KILL_EVERYWHERE = '''
+KILL_EVERYWHERE = """
 import os, signal, sys
 from pathlib import Path
 from restac_ros.dataset import transaction as module
@@ -72,7 +72,7 @@ assert whole(state(root), number + 1)
 leftovers = [p.name for p in root.parent.iterdir() if p.name not in (root.name, f'.{root.name}.lock')]
 assert leftovers == [], leftovers
 print(kills, number, absent)
-'''
+"""
 
 
 @pytest.fixture
@@ -87,8 +87,13 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize('way', ['exchange', 'two steps'])
 def test_killed_at_any_operation(way: str, root: Path, repository: Path) -> None:
     environment = {**os.environ, 'PYTHONPATH': str(repository)}
-    run = subprocess.run([sys.executable, '-c', KILL_EVERYWHERE, str(root), way], env=environment,
-                         capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, '-c', KILL_EVERYWHERE, str(root), way],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     kills, finished, absent = map(int, run.stdout.split())
     assert kills > 25

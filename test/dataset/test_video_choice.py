@@ -24,8 +24,10 @@ def bags(
 ) -> list[Path]:
     """Two recordings of some frames."""
     folder, start_ns = tmp_path_factory.mktemp('bags'), recording[0].log_time_ns
-    return [write_bag(folder / f'bag{i}', [m for m in recording if m.log_time_ns < start_ns + length_ns])
-            for i, length_ns in enumerate((700_000_000, 800_000_000))]
+    return [
+        write_bag(folder / f'bag{i}', [m for m in recording if m.log_time_ns < start_ns + length_ns])
+        for i, length_ns in enumerate((700_000_000, 800_000_000))
+    ]
 
 
 def codecs(root: Path) -> set[str]:

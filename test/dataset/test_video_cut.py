@@ -35,8 +35,10 @@ def encode(path: Path, codec: str, options: dict[str, str], frames: np.ndarray) 
 
 def decoded(path: Path) -> tuple[list[float], list[bytes]]:
     with av.open(str(path)) as video:
-        frames = [(float(frame.pts * frame.time_base), frame.to_ndarray(format='rgb24').tobytes())
-                  for frame in video.decode(video=0)]
+        frames = [
+            (float(frame.pts * frame.time_base), frame.to_ndarray(format='rgb24').tobytes())
+            for frame in video.decode(video=0)
+        ]
     return [time_s for time_s, _ in frames], [pixels for _, pixels in frames]
 
 

@@ -78,9 +78,7 @@ class Demonstrator:
 
 
 @pytest.fixture
-def demonstrator(
-    robot, ros_domain: int, wait_until: Callable, tmp_path: Path
-) -> Iterator[Demonstrator]:
+def demonstrator(robot, ros_domain: int, wait_until: Callable, tmp_path: Path) -> Iterator[Demonstrator]:
     try:
         package_prefix()
     except GraphError as error:

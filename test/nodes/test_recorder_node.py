@@ -278,8 +278,10 @@ def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_pa
         recorder.status(lambda status: status.state == state, f'state {state}')
         publisher.publish(released)
 
-    joy = {name: Joy(buttons=[int(index == button) for index in range(4)]) for name, button in
-           (('none', -1), ('pause', 1), ('discard', 2))}
+    joy = {
+        name: Joy(buttons=[int(index == button) for index in range(4)])
+        for name, button in (('none', -1), ('pause', 1), ('discard', 2))
+    }
     press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_RECORDING)
     press(joystick, joy['pause'], joy['none'], RecorderStatus.STATE_PAUSED)
     press(joystick, joy['pause'], joy['none'], RecorderStatus.STATE_RECORDING)

@@ -59,8 +59,13 @@ class Bag:
         bounds = [file.bounds_ns for file in self.files if file.bounds_ns]
         return (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else None
 
-    def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int = 0,
+        stop_ns: int = END_OF_TIME_NS,
+        head_bytes: int | None = None,
+    ) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
 
         Whole messages, or of each the first `head_bytes` only.
@@ -89,8 +94,10 @@ def open_bag(path: Path | str) -> Bag:
     named = description.get('relative_file_paths') or []
     files = [path / Path(name).name for name in named] or _storage_files(path)
     if missing := [file.name for file in files if not file.is_file()]:
-        raise BagError(f'{path}: metadata.yaml names {", ".join(missing)}, absent there. Bring them back, '
-                       'or remove metadata.yaml to read what is there.')
+        raise BagError(
+            f'{path}: metadata.yaml names {", ".join(missing)}, absent there. Bring them back, '
+            'or remove metadata.yaml to read what is there.'
+        )
     bag = Bag(path, [_open_file(file) for file in files], notes)
     announced, found = description.get('message_count'), sum(topic.count for topic in bag.topics.values())
     is_all_cdr = not any(file.foreign_topics for file in bag.files)
@@ -118,6 +125,7 @@ def _read_description(path: Path) -> tuple[dict, list[str]]:
 
 def _storage_files(path: Path) -> list[Path]:
     """Storage files in a directory, split files in their order (bag_2 before bag_10)."""
+
     def natural(file: Path) -> list[int | str]:
         return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
 

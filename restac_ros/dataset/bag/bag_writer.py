@@ -19,8 +19,8 @@ from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.sealed_notes import LIBRARY, NOTES, sealed
 
 PARTIAL = '.partial'
-CHUNK_BYTES = 768 * 2**10              # rosbag2's own; from 1 MiB on, allocation triples the CPU time
-FLUSH_PERIOD_NS = 500_000_000          # twice a second, so that "at most the last second" holds with a margin
+CHUNK_BYTES = 768 * 2**10  # rosbag2's own; from 1 MiB on, allocation triples the CPU time
+FLUSH_PERIOD_NS = 500_000_000  # twice a second, so that "at most the last second" holds with a margin
 COMPRESSIONS = {'none': CompressionType.NONE, 'lz4': CompressionType.LZ4, 'zstd': CompressionType.ZSTD}
 MAX_TIME_NS = 2**63 - 1
 Compression = Literal['none', 'lz4', 'zstd']
@@ -33,8 +33,9 @@ class BagWriter:
     queue. `bytes_written` is the sum of the messages' sizes.
     """
 
-    def __init__(self, path: Path | str, *, start_ns: int, compression: Compression = 'none',
-                 sync: bool = True) -> None:
+    def __init__(
+        self, path: Path | str, *, start_ns: int, compression: Compression = 'none', sync: bool = True
+    ) -> None:
         """Begin to write `path`.partial. `sync` forces every flush to the disk itself, against power cuts.
 
         Raises:
@@ -56,7 +57,7 @@ class BagWriter:
         with self._guarded():
             self.partial.mkdir(parents=True)
             self._file = self.file_path.open('xb')
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)      # shows `recovery` a living recorder
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # shows `recovery` a living recorder
             self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=COMPRESSIONS[compression])
             self._writer.start(profile='ros2', library=LIBRARY)
             self._bring_to_disk()
@@ -108,7 +109,7 @@ class BagWriter:
         Raises:
             JournalError: the disk refuses.
         """
-        if abs(now_ns - self._last_flush_ns) >= FLUSH_PERIOD_NS:        # abs: the clock may be set back
+        if abs(now_ns - self._last_flush_ns) >= FLUSH_PERIOD_NS:  # abs: the clock may be set back
             self.flush(now_ns)
 
     def flush(self, now_ns: int) -> None:
@@ -144,7 +145,7 @@ class BagWriter:
 
     def abandon(self) -> None:
         """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
-        with suppress(OSError):        # a full disk is a reason to abandon
+        with suppress(OSError):  # a full disk is a reason to abandon
             if not self._failure:
                 self._writer.flush()
         with suppress(OSError):
@@ -165,5 +166,7 @@ class BagWriter:
             yield
         except OSError as error:
             self._failure = f'{self.file_path}: {error.strerror or error}'
-            raise JournalError(f'{self._failure}. What was written is kept in {self.partial}: make room '
-                               'or choose another disk, then recover it.') from error
+            raise JournalError(
+                f'{self._failure}. What was written is kept in {self.partial}: make room '
+                'or choose another disk, then recover it.'
+            ) from error

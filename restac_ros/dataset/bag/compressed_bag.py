@@ -19,18 +19,23 @@ class CompressedBag:
     """
 
     damage: None = None
-    clock_set_back_ns = 0      # not known: compressing threads write in an order of their own
+    clock_set_back_ns = 0  # not known: compressing threads write in an order of their own
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._reading(), Reader(path) as reader:
             self.counts = Counter({(c.topic, c.msgtype): c.msgcount for c in reader.connections})
             self.bounds_ns = (reader.start_time, reader.end_time - 1) if reader.message_count else None
-        self.foreign_topics: list[str] = []        # rosbags refuses bags with any
+        self.foreign_topics: list[str] = []  # rosbags refuses bags with any
         self.metadata: dict[str, dict[str, str]] = {}
 
-    def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int = 0,
+        stop_ns: int = END_OF_TIME_NS,
+        head_bytes: int | None = None,
+    ) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
 
         Whole messages, or of each the first `head_bytes` only.
@@ -49,5 +54,7 @@ class CompressedBag:
         try:
             yield
         except Exception as error:  # the libraries under rosbags raise types of their own
-            raise BagError(f'{self.path} cannot be read: {error}. Unpack it where it was recorded with '
-                           '`ros2 bag convert`, or fetch it again if it was copied.') from error
+            raise BagError(
+                f'{self.path} cannot be read: {error}. Unpack it where it was recorded with '
+                '`ros2 bag convert`, or fetch it again if it was copied.'
+            ) from error

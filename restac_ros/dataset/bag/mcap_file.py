@@ -73,8 +73,13 @@ class McapFile:
         """Topics whose messages are not CDR and therefore left out."""
         return sorted(c.topic for c in self.index.channels.values() if c.message_encoding != 'cdr')
 
-    def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int = 0,
+        stop_ns: int = END_OF_TIME_NS,
+        head_bytes: int | None = None,
+    ) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, ordered by log time.
 
         Whole messages, or of each the first `head_bytes` only.
@@ -82,8 +87,11 @@ class McapFile:
         Raises:
             BagError: a chunk is damaged; what precedes it has been yielded.
         """
-        wanted = {number: self._name(number) for number, channel in self.index.channels.items()
-                  if channel.message_encoding == 'cdr' and (topics is None or channel.topic in topics)}
+        wanted = {
+            number: self._name(number)
+            for number, channel in self.index.channels.items()
+            if channel.message_encoding == 'cdr' and (topics is None or channel.topic in topics)
+        }
         spans = [s for s in self.index.spans if s.end_ns >= start_ns and s.start_ns < stop_ns]
         waiting: list[tuple[int, int, int, bytes]] = []
         sequence = 0
@@ -124,14 +132,16 @@ def read_span(
             if record.opcode not in IN_CHUNK:
                 raise Damage(record.offset, f'a record {record.opcode:#04x} inside a chunk')
             if record.opcode == Opcode.MESSAGE:
-                head = raw[record.offset:record.offset + MESSAGE_HEAD.size]
+                head = raw[record.offset : record.offset + MESSAGE_HEAD.size]
                 channel, log_time_ns = message_head(head, record)
                 if not span.start_ns <= log_time_ns <= span.end_ns:
                     raise Damage(record.offset, 'a log time outside its chunk')
                 begin, end = record.offset + MESSAGE_HEAD.size, record.offset + record.length
-                cdr = raw[begin:end if head_bytes is None else min(end, begin + head_bytes)]
+                cdr = raw[begin : end if head_bytes is None else min(end, begin + head_bytes)]
                 messages.append((channel, log_time_ns, cdr))
     except Damage as damage:
-        raise BagError(f'{path}: the chunk at byte {span.offset} is damaged ({damage}). Convert the time '
-                       'before it, or fetch the file again if it was copied.') from damage
+        raise BagError(
+            f'{path}: the chunk at byte {span.offset} is damaged ({damage}). Convert the time '
+            'before it, or fetch the file again if it was copied.'
+        ) from damage
     return messages

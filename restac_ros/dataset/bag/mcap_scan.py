@@ -23,15 +23,15 @@ from mcap.writer import MCAP0_MAGIC
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.sealed_notes import LIBRARY, is_intact
 
-MAX_CHUNK_BYTES = 512 * 2**20      # beyond any driver's message; a corrupt length must not fill the memory
+MAX_CHUNK_BYTES = 512 * 2**20  # beyond any driver's message; a corrupt length must not fill the memory
 MAX_METADATA_BYTES = 16 * 2**20
 LOOSE_SPAN_BYTES = 4 * 2**20
 
-RECORD_HEAD = struct.Struct('<BQ')           # opcode, length
-CHUNK_HEAD = struct.Struct('<QQQII')         # start, end, uncompressed size, CRC-32, length of compression
-MESSAGE_HEAD = struct.Struct('<HIQQ')        # channel, sequence, log time, publish time
-INDEX_HEAD = struct.Struct('<HI')            # channel, bytes of the index
-STATISTICS_HEAD = struct.Struct('<QHIII')    # messages, schemas, channels, attachments, metadata records
+RECORD_HEAD = struct.Struct('<BQ')  # opcode, length
+CHUNK_HEAD = struct.Struct('<QQQII')  # start, end, uncompressed size, CRC-32, length of compression
+MESSAGE_HEAD = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
+INDEX_HEAD = struct.Struct('<HI')  # channel, bytes of the index
+STATISTICS_HEAD = struct.Struct('<QHIII')  # messages, schemas, channels, attachments, metadata records
 INDEX_ENTRY_BYTES = 16
 DATA_END_BYTES = 4
 
@@ -62,17 +62,17 @@ class Damage(Exception):  # noqa: N818 - a finding that the reader works around,
 class Span:
     """A run of whole messages in the file: one chunk, or neighbours outside chunks."""
 
-    offset: int                    # of the messages' records, still compressed
+    offset: int  # of the messages' records, still compressed
     length: int
     start_ns: int
     end_ns: int
     compression: str = ''
     uncompressed_size: int = 0
     crc: int = 0
-    record_offset: int | None = None                              # of the chunk's record; None outside chunks
-    index_offsets: dict[int, int] = field(default_factory=dict)   # channel -> its message index record
+    record_offset: int | None = None  # of the chunk's record; None outside chunks
+    index_offsets: dict[int, int] = field(default_factory=dict)  # channel -> its message index record
     index_length: int = 0
-    counts: Counter[int] = field(default_factory=Counter)         # messages by channel
+    counts: Counter[int] = field(default_factory=Counter)  # messages by channel
 
 
 @dataclass
@@ -82,10 +82,10 @@ class Index:
     schemas: dict[int, Schema] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
-    metadata: dict[str, dict[str, str]] = field(default_factory=dict)    # merged by name, the last value wins
-    metadata_records: list[tuple[str, int, int]] = field(default_factory=list)    # name, offset, length
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)  # merged by name, the last value wins
+    metadata_records: list[tuple[str, int, int]] = field(default_factory=list)  # name, offset, length
     damage: str | None = None
-    end: int = 0                   # first byte behind the last whole record
+    end: int = 0  # first byte behind the last whole record
     cut_chunk: Span | None = None  # the whole part of an uncompressed chunk that begins at `end`, cut off
 
 
@@ -156,7 +156,7 @@ class _Walker:
         self.size = path.stat().st_size
         self.index = Index(end=len(MCAP0_MAGIC))
         self._is_ours = False
-        self._doubts: list[str] = []        # damages that do not end the walk
+        self._doubts: list[str] = []  # damages that do not end the walk
 
     def walk(self) -> Index:
         with self.path.open('rb') as file:
@@ -225,8 +225,9 @@ class _Walker:
                     index.metadata.setdefault(found.name, {}).update(found.metadata)
                 else:
                     self._doubts.append(f'the notes at byte {record.offset} are not as they were written')
-                index.metadata_records.append((found.name, record.offset - RECORD_HEAD.size,
-                                               record.length + RECORD_HEAD.size))
+                index.metadata_records.append(
+                    (found.name, record.offset - RECORD_HEAD.size, record.length + RECORD_HEAD.size)
+                )
 
     def _chunk(self, file: BinaryIO, record: Record) -> Span:
         span = chunk_span(file, record)
@@ -252,8 +253,12 @@ class _Walker:
         channel, time_ns = message_head(file.read(MESSAGE_HEAD.size), record)
         begin, spans = record.offset - RECORD_HEAD.size, self.index.spans
         last = spans[-1] if spans else None
-        if (last is None or last.record_offset is not None or last.offset + last.length != begin
-                or last.length > LOOSE_SPAN_BYTES):
+        if (
+            last is None
+            or last.record_offset is not None
+            or last.offset + last.length != begin
+            or last.length > LOOSE_SPAN_BYTES
+        ):
             last = Span(offset=begin, length=0, start_ns=time_ns, end_ns=time_ns)
             spans.append(last)
         last.length += RECORD_HEAD.size + record.length
@@ -266,12 +271,13 @@ class _Walker:
         if damage.opcode != Opcode.CHUNK:
             return
         file.seek(damage.offset)
-        record = Record(Opcode.CHUNK, damage.offset + RECORD_HEAD.size,
-                        RECORD_HEAD.unpack(file.read(RECORD_HEAD.size))[1])
+        record = Record(
+            Opcode.CHUNK, damage.offset + RECORD_HEAD.size, RECORD_HEAD.unpack(file.read(RECORD_HEAD.size))[1]
+        )
         try:
             span = chunk_span(file, record)
             if span.compression or span.offset + span.length != record.offset + record.length:
-                return        # nothing to be had, or not cut off but damaged
+                return  # nothing to be had, or not cut off but damaged
             self.index.cut_chunk = span
             span.length = 0
             for record in walk_records(file, span.offset, self.size):
@@ -283,7 +289,7 @@ class _Walker:
                     return
                 span.length = record.offset + record.length - span.offset
         except Damage:
-            return        # the cut itself: all before it has been kept
+            return  # the cut itself: all before it has been kept
 
     def _learn_unindexed(self, file: BinaryIO) -> None:
         """Look inside chunks that no index describes, or that may declare a channel not seen yet."""
@@ -296,7 +302,7 @@ class _Walker:
                 raw = span_contents(file, span)
                 counts: Counter[int] = Counter()
                 for record in walk_records(BytesIO(raw), 0, len(raw)):
-                    content = raw[record.offset:record.offset + record.length]
+                    content = raw[record.offset : record.offset + record.length]
                     if record.opcode == Opcode.MESSAGE:
                         counts[message_head(content, record)[0]] += 1
                     else:

@@ -13,7 +13,7 @@ from restac_ros.dataset.bag.mcap_file import McapFile
 from restac_ros.dataset.bag.message_types import typestore
 from restac_ros.dataset.errors import JournalError
 
-METADATA_VERSION = 9           # of metadata.yaml, as ROS 2 Jazzy writes and reads it
+METADATA_VERSION = 9  # of metadata.yaml, as ROS 2 Jazzy writes and reads it
 NO_QOS = '[]'
 
 
@@ -51,8 +51,9 @@ def finish_bag(partial: Path, final: Path, expected: Counter[tuple[str, str]] | 
     counts: Counter[tuple[str, str]] = Counter()
     for file in files:
         if file.damage:
-            raise JournalError(f'{file.path}: {file.damage}, although just closed. {partial} is kept; is the '
-                               'disk failing?')
+            raise JournalError(
+                f'{file.path}: {file.damage}, although just closed. {partial} is kept; is the disk failing?'
+            )
         counts.update(file.counts)
     if expected is not None and +counts != +expected:
         written, found = dict(expected), dict(counts)
@@ -78,8 +79,10 @@ def sync_directory(path: Path) -> None:
 def _describe(files: Iterable[McapFile], counts: Counter[tuple[str, str]]) -> dict[str, Any]:
     """What metadata.yaml says of the files."""
     bounds = [file.bounds_ns for file in files if file.bounds_ns]
-    described = [{'path': file.path.name, **_duration(file.bounds_ns), 'message_count': file.counts.total()}
-                 for file in files]
+    described = [
+        {'path': file.path.name, **_duration(file.bounds_ns), 'message_count': file.counts.total()}
+        for file in files
+    ]
     return {
         'version': METADATA_VERSION,
         'storage_identifier': 'mcap',
@@ -96,8 +99,13 @@ def _describe(files: Iterable[McapFile], counts: Counter[tuple[str, str]]) -> di
 
 
 def _topic(name: str, kind: str, count: int) -> dict[str, Any]:
-    described = {'name': name, 'type': kind, 'serialization_format': 'cdr', 'offered_qos_profiles': [],
-                 'type_description_hash': describe_type(kind).hash}
+    described = {
+        'name': name,
+        'type': kind,
+        'serialization_format': 'cdr',
+        'offered_qos_profiles': [],
+        'type_description_hash': describe_type(kind).hash,
+    }
     return {'topic_metadata': described, 'message_count': count}
 
 

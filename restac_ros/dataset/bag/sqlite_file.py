@@ -21,7 +21,7 @@ class SqliteFile:
         BagError: not a rosbag2 database, or a damaged one.
     """
 
-    damage: None = None        # a damaged database is refused: unlike MCAP, it has no order to salvage by
+    damage: None = None  # a damaged database is refused: unlike MCAP, it has no order to salvage by
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,8 +43,13 @@ class SqliteFile:
         self.bounds_ns: tuple[int, int] | None = None if first is None else (first, last)
         self.metadata: dict[str, dict[str, str]] = {}
 
-    def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int = 0,
+        stop_ns: int = END_OF_TIME_NS,
+        head_bytes: int | None = None,
+    ) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
 
         Whole messages, or of each the first `head_bytes` only.
@@ -55,8 +60,10 @@ class SqliteFile:
         wanted = {n: topic for n, topic in self._topics.items() if topics is None or topic[0] in topics}
         marks = ','.join('?' * len(wanted))
         data = 'data' if head_bytes is None else f'substr(data, 1, {head_bytes:d})'
-        query = (f'SELECT topic_id, timestamp, {data} FROM messages WHERE topic_id IN ({marks}) '
-                 'AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, id')
+        query = (
+            f'SELECT topic_id, timestamp, {data} FROM messages WHERE topic_id IN ({marks}) '
+            'AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, id'
+        )
         before_ns = start_ns
         with self._reading(), closing(self._connect()) as database:
             for number, time_ns, cdr in database.execute(query, (*wanted, start_ns, stop_ns)):
@@ -76,4 +83,5 @@ class SqliteFile:
         except sqlite3.Error as error:
             raise BagError(
                 f'{self.path} cannot be read: {error}. If a crash cut it off, '
-                f'`sqlite3 {self.path.name} .recover | sqlite3 repaired.db3` saves what is whole.') from error
+                f'`sqlite3 {self.path.name} .recover | sqlite3 repaired.db3` saves what is whole.'
+            ) from error

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-END_OF_TIME_NS = 2**63 - 1        # the largest that SQLite and ROS can say
+END_OF_TIME_NS = 2**63 - 1  # the largest that SQLite and ROS can say
 
 
 class BagMessage(NamedTuple):
@@ -46,8 +46,13 @@ class Storage(Protocol):
     def foreign_topics(self) -> list[str]:
         """Topics whose messages are not CDR."""
 
-    def messages(self, topics: Collection[str] | None = None, start_ns: int = 0,
-                 stop_ns: int = END_OF_TIME_NS, head_bytes: int | None = None) -> Iterator[BagMessage]:
+    def messages(
+        self,
+        topics: Collection[str] | None = None,
+        start_ns: int = 0,
+        stop_ns: int = END_OF_TIME_NS,
+        head_bytes: int | None = None,
+    ) -> Iterator[BagMessage]:
         """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
 
         Whole messages, or of each the first `head_bytes` only.

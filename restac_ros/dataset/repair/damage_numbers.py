@@ -10,7 +10,7 @@ import numpy as np
 from restac_ros.dataset.dataset_files import ABOUT
 from restac_ros.dataset.repair.damage import STATS, Damage, Whole
 
-STATS_TOLERANCE = 1e-3      # of a column's range
+STATS_TOLERANCE = 1e-3  # of a column's range
 
 
 def number_episodes(damage: Damage) -> None:
@@ -45,10 +45,14 @@ def totals(damage: Damage) -> dict[str, Any]:
     frames = sum(whole.rows.count for whole in damage.whole)
     splits = {'train': f'0:{len(damage.whole)}'}
     if not damage.lost and len(damage.info.get('splits') or {}) > 1:
-        splits = damage.info['splits']          # the user's own, and no episode was taken away
+        splits = damage.info['splits']  # the user's own, and no episode was taken away
     tasks = len(set(damage.numbers.values()))
-    return {'total_episodes': len(damage.whole), 'total_frames': frames, 'total_tasks': tasks,
-            'splits': splits}
+    return {
+        'total_episodes': len(damage.whole),
+        'total_frames': frames,
+        'total_tasks': tasks,
+        'splits': splits,
+    }
 
 
 def check_info(damage: Damage) -> None:
@@ -79,16 +83,18 @@ def _is_stale(key: str, stats: dict[str, dict[str, list]], damage: Damage) -> bo
     """Count, minimum, maximum and mean of a column of numbers differ from those of its rows."""
     parts = [whole.rows.moments[key] for whole in damage.whole if key in whole.rows.moments]
     if len(parts) < len(damage.whole):
-        return False            # pictures, words
+        return False  # pictures, words
     rows = sum(whole.rows.count for whole in damage.whole)
     low, high = np.min([part[0] for part in parts], axis=0), np.max([part[1] for part in parts], axis=0)
     mean = np.sum([part[2] for part in parts], axis=0) / rows
-    said = {name: np.ravel(np.array(stats[key].get(name, np.nan), np.float64))
-            for name in ('min', 'max', 'mean')}
+    said = {
+        name: np.ravel(np.array(stats[key].get(name, np.nan), np.float64)) for name in ('min', 'max', 'mean')
+    }
     near = STATS_TOLERANCE * (high - low) + 1e-6 * np.maximum(np.abs(low), np.abs(high)) + 1e-6
     return stats[key].get('count') not in (rows, [rows]) or any(
         said[name].shape != value.shape or not np.all(np.abs(said[name] - value) <= near)
-        for name, value in (('min', low), ('max', high), ('mean', mean)))
+        for name, value in (('min', low), ('max', high), ('mean', mean))
+    )
 
 
 def find_strays(damage: Damage, broken: Collection[Path], videos: Collection[Path]) -> None:
@@ -96,14 +102,15 @@ def find_strays(damage: Damage, broken: Collection[Path], videos: Collection[Pat
     root = damage.root
     used = {*videos, *(whole.rows.file for whole in damage.whole)}
     files = [path for folder in ('data', 'videos') for path in sorted((root / folder).rglob('*'))]
-    damage.strays = [path.relative_to(root) for path in files
-                     if path.is_file() and path.relative_to(root) not in used]
+    damage.strays = [
+        path.relative_to(root) for path in files if path.is_file() and path.relative_to(root) not in used
+    ]
     damage.strays += [path for path in broken if path.is_relative_to('meta/episodes')]
     kept = {whole.rows.number for whole in damage.whole}
     for path in sorted((root / ABOUT / 'episodes').glob('episode_*.json')):
         if int(path.stem.rpartition('_')[2]) not in kept or not _is_json(path):
             damage.strays.append(path.relative_to(root))
-    if damage.lost:             # a report on other episodes
+    if damage.lost:  # a report on other episodes
         damage.strays += [path.relative_to(root) for path in sorted((root / ABOUT).glob('quality.*'))]
 
 

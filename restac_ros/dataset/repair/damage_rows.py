@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from restac_ros.dataset.errors import DatasetError
 
-TOLERANCE_S = 1e-4          # LeRobot's own between a row's time and the grid
-FLOAT32_STEP = 2e-7         # relative; LeRobot keeps times as float32
+TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and the grid
+FLOAT32_STEP = 2e-7  # relative; LeRobot keeps times as float32
 NUMBERS = ('float', 'int', 'uint')
 Moments = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -52,8 +52,11 @@ def rows_in(root: Path, file: Path, info: dict[str, Any]) -> Iterator[Rows]:
             cuts = np.flatnonzero(np.diff(numbers)) + 1
             for first, end in zip([0, *cuts], [*cuts, len(numbers)], strict=True):
                 if end > first:
-                    yield _examined(_rows(source, first, end), Rows(file, int(numbers[first]), int(first),
-                                                                    int(end - first)), info)
+                    yield _examined(
+                        _rows(source, first, end),
+                        Rows(file, int(numbers[first]), int(first), int(end - first)),
+                        info,
+                    )
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DatasetError(str(error).splitlines()[0]) from error
 
@@ -109,8 +112,11 @@ def numbers_of(column: pa.ChunkedArray) -> np.ndarray:
     while True:
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
-        elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type) \
-                or pa.types.is_fixed_size_list(array.type):
+        elif (
+            pa.types.is_list(array.type)
+            or pa.types.is_large_list(array.type)
+            or pa.types.is_fixed_size_list(array.type)
+        ):
             array = pc.list_flatten(array)
         else:
             return array.to_numpy(zero_copy_only=False)
@@ -138,8 +144,10 @@ def _examine_times(table: pa.Table, rows: Rows, fps: int) -> None:
     off_s = float(np.abs(times_s - times_s[0] - counts / fps).max())
     if off_s >= 0.5 / fps:
         rate_hz = (rows.count - 1) / (times_s[-1] - times_s[0]) if times_s[-1] > times_s[0] else 0.0
-        rows.broken.append(f'timestamps are up to {off_s:.3f} s off the grid (mean rate {rate_hz:.2f} Hz, '
-                           f'label {fps}): rows are missing or the label is false')
+        rows.broken.append(
+            f'timestamps are up to {off_s:.3f} s off the grid (mean rate {rate_hz:.2f} Hz, '
+            f'label {fps}): rows are missing or the label is false'
+        )
         return
     if not on_grid:
         worst_s = max(off_s, abs(times_s[0]))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-TOLERANCE_S = 1e-4          # LeRobot's own between a row's time and its frame's
+TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and its frame's
 CUT_OFF = 'is cut off'
 
 
@@ -19,7 +19,7 @@ class Video(NamedTuple):
 
 def examine_video(path: Path, fps: int) -> Video:
     """Look at every packet of a video, without decoding."""
-    av.logging.set_libav_level(av.logging.PANIC)        # what is wrong is returned
+    av.logging.set_libav_level(av.logging.PANIC)  # what is wrong is returned
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]

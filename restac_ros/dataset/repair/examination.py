@@ -16,8 +16,15 @@ from restac_ros.dataset.repair.damage_rows import Rows, rows_in
 from restac_ros.dataset.repair.damage_video import CUT_OFF, TOLERANCE_S, Video, examine_video
 from restac_ros.dataset.repair.leftovers import find_leftovers
 
-ABOUT_COLUMNS = ('episode_index', 'tasks', 'length', 'dataset_from_index', 'dataset_to_index',
-                 'data/chunk_index', 'data/file_index')
+ABOUT_COLUMNS = (
+    'episode_index',
+    'tasks',
+    'length',
+    'dataset_from_index',
+    'dataset_to_index',
+    'data/chunk_index',
+    'data/file_index',
+)
 WINDOW = ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp')
 INFO_KEYS = ('codebase_version', 'fps', 'features', 'total_episodes', 'total_frames', 'data_path')
 
@@ -39,8 +46,10 @@ class _Examination:
         if missing := [key for key in INFO_KEYS if key not in info]:
             raise DatasetError(f'{root}: meta/info.json lacks {", ".join(missing)}. Restore it from a copy.')
         if not str(info['codebase_version']).startswith('v3.'):
-            raise DatasetError(f'{root} is of format {info["codebase_version"]}, not v3.0. Convert it with '
-                               "LeRobot's own script first.")
+            raise DatasetError(
+                f'{root} is of format {info["codebase_version"]}, not v3.0. Convert it with '
+                "LeRobot's own script first."
+            )
         self.root, self.info = root, info
         if self._video_keys() and not info.get('video_path'):
             raise DatasetError(f'{root}: meta/info.json lacks video_path. Restore it from a copy.')
@@ -172,7 +181,7 @@ class _Examination:
         """What is wrong with `count` frames of a video from `first` on, as an episode's; '' when nothing."""
         video = self._video(file)
         if len(windows) == 1 and video.frames == rows:
-            return ''           # its own file: its place in it is known, whatever meta/episodes says
+            return ''  # its own file: its place in it is known, whatever meta/episodes says
         if count != rows:
             return f'has {count} frames for {rows} rows'
         if first < 0 or first + count > video.frames:
@@ -191,8 +200,7 @@ class _Examination:
 
     def _window(self, key: str, about: pa.Table) -> tuple[Path, int, int]:
         """An episode's video file, its first frame in it and the number of its frames."""
-        chunk, file, begin_s, end_s = (
-            about[f'videos/{key}/{name}'].to_pylist()[0] for name in WINDOW)
+        chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in WINDOW)
         path = self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
         first = round(begin_s * self.info['fps'])
         return Path(path), first, round(end_s * self.info['fps']) - first

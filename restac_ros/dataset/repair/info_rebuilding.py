@@ -27,14 +27,18 @@ def rebuilt_info(root: Path) -> dict[str, Any]:
     """
     contract = dataset_contract(root)
     present = {path.name for path in (root / 'videos').glob('*')} | _columns(root)
-    streams = [name for name in stored_streams(contract)
-               if name not in optional_images(contract) or contract.streams[name].feature in present]
+    streams = [
+        name
+        for name in stored_streams(contract)
+        if name not in optional_images(contract) or contract.streams[name].feature in present
+    ]
     features = {**features_of(contract, streams), **DEFAULT_FEATURES}
     for key, feature in features.items():
         if feature['dtype'] == 'video':
             features[key] = {**feature, 'info': _video_info(root, key, contract.fps)}
-    return create_empty_dataset_info(CODEBASE_VERSION, contract.fps, features, use_videos=True,
-                                     robot_type=contract.robot.arm).to_dict()
+    return create_empty_dataset_info(
+        CODEBASE_VERSION, contract.fps, features, use_videos=True, robot_type=contract.robot.arm
+    ).to_dict()
 
 
 def _video_info(root: Path, key: str, fps: int) -> dict[str, Any]:

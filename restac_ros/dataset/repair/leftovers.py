@@ -33,7 +33,7 @@ def _is_temporary(path: Path) -> bool:
     if not path.is_dir():
         return False
     suffixes = {file.suffix for file in path.rglob('*') if file.is_file()}
-    return bool(suffixes) and suffixes <= TEMPORARY         # empty ones it leaves in whole data sets too
+    return bool(suffixes) and suffixes <= TEMPORARY  # empty ones it leaves in whole data sets too
 
 
 def restore_interrupted(root: Path) -> bool:

@@ -43,8 +43,10 @@ def repair(damage: Damage) -> Path:
     """
     root = damage.root
     if not damage.whole:
-        raise DatasetError(f'{root}: no episode is whole, so nothing would be left. It stays as it is: '
-                           'restore it from a copy, or convert the recordings again.')
+        raise DatasetError(
+            f'{root}: no episode is whole, so nothing would be left. It stays as it is: '
+            'restore it from a copy, or convert the recordings again.'
+        )
     aside = _free_name(root)
     with writing_lock(root.with_name(f'{root.name}.shards')):
         _move_aside(root, damage.leftovers, aside)
@@ -133,14 +135,20 @@ class _Repair:
     def _stay(self, whole: Whole) -> bool:
         """An episode's rows are right as they are."""
         rows, numbers = whole.rows, self.damage.numbers
-        return (rows.number, rows.start_index) == (whole.number, whole.start) and not rows.renew and all(
-            numbers[task] == task for task in rows.task_numbers)
+        return (
+            (rows.number, rows.start_index) == (whole.number, whole.start)
+            and not rows.renew
+            and all(numbers[task] == task for task in rows.task_numbers)
+        )
 
     def _renewed(self, table: pa.Table, whole: Whole) -> pa.Table:
         rows = np.arange(whole.rows.count)
         tasks = [self.damage.numbers[task] for task in table['task_index'].to_pylist()]
-        columns: dict[str, Any] = {'episode_index': np.full(whole.rows.count, whole.number),
-                                   'index': whole.start + rows, 'task_index': tasks}
+        columns: dict[str, Any] = {
+            'episode_index': np.full(whole.rows.count, whole.number),
+            'index': whole.start + rows,
+            'task_index': tasks,
+        }
         if 'frame_index' in whole.rows.renew:
             columns['frame_index'] = rows
         if 'timestamp' in whole.rows.renew:
@@ -186,7 +194,7 @@ class _Repair:
         """LeRobot's aggregate; columns that only the old file knows keep what it says."""
         try:
             old = load_stats(self.staging) or {}
-        except ValueError:          # damaged
+        except ValueError:  # damaged
             old = {}
         features = self.damage.info['features']
         kept = {key: value for key, value in old.items() if key in features}
@@ -226,10 +234,16 @@ def _rows_of(column: pa.ChunkedArray, rows: int, shape: list[int]) -> np.ndarray
 def _stored_stats(about: pa.Table, key: str) -> dict[str, np.ndarray]:
     """Statistics of pictures in a row of meta/episodes; by channel [C, 1, 1]."""
     prefix = f'stats/{key}/'
-    stored = {name.removeprefix(prefix): about[name].to_pylist()[0]
-              for name in about.column_names if name.startswith(prefix)}
-    return {kind: np.array(value) if kind == 'count' else np.reshape(value, (-1, 1, 1))
-            for kind, value in stored.items() if value is not None}
+    stored = {
+        name.removeprefix(prefix): about[name].to_pylist()[0]
+        for name in about.column_names
+        if name.startswith(prefix)
+    }
+    return {
+        kind: np.array(value) if kind == 'count' else np.reshape(value, (-1, 1, 1))
+        for kind, value in stored.items()
+        if value is not None
+    }
 
 
 def _verify(staging: Path, damage: Damage) -> None:
@@ -243,12 +257,16 @@ def _verify(staging: Path, damage: Damage) -> None:
         for row in (whole.start, whole.start + whole.rows.count - 1):
             try:
                 item = dataset[row]
-            except (OSError, ValueError, RuntimeError, IndexError) as error:      # of three libraries
-                raise DatasetError(f'{damage.root} could not be mended, and is as it was: episode '
-                                   f'{whole.rows.number} cannot be decoded ({error})') from error
+            except (OSError, ValueError, RuntimeError, IndexError) as error:  # of three libraries
+                raise DatasetError(
+                    f'{damage.root} could not be mended, and is as it was: episode '
+                    f'{whole.rows.number} cannot be decoded ({error})'
+                ) from error
             if (item['episode_index'], item['index']) != (whole.number, row):
-                raise DatasetError(f'{damage.root} could not be mended, and is as it was: row {row} is read '
-                                   f'back as row {item["index"]} of episode {item["episode_index"]}')
+                raise DatasetError(
+                    f'{damage.root} could not be mended, and is as it was: row {row} is read '
+                    f'back as row {item["index"]} of episode {item["episode_index"]}'
+                )
 
 
 def _keep_originals(damage: Damage, aside: Path, touched: set[Path]) -> None:
@@ -257,10 +275,13 @@ def _keep_originals(damage: Damage, aside: Path, touched: set[Path]) -> None:
         (aside / path).parent.mkdir(parents=True, exist_ok=True)
         os.link(damage.root / path, aside / path)
     aside.mkdir(exist_ok=True)
-    write_json(aside / 'report.json', {
-        'dataset': str(damage.root),
-        'left_out': [lost._asdict() for lost in damage.lost],
-        'mended': damage.faults,
-        'new_numbers': {str(whole.rows.number): whole.number for whole in damage.whole},
-        'files': sorted(map(str, touched)),
-    })
+    write_json(
+        aside / 'report.json',
+        {
+            'dataset': str(damage.root),
+            'left_out': [lost._asdict() for lost in damage.lost],
+            'mended': damage.faults,
+            'new_numbers': {str(whole.rows.number): whole.number for whole in damage.whole},
+            'files': sorted(map(str, touched)),
+        },
+    )

@@ -26,8 +26,13 @@ Codec = Literal['h264', 'hevc', 'av1']
 _SETTINGS: dict[str, dict[str, Any]] = {
     'h264': {'vcodec': 'h264', 'g': 1, 'preset': 'ultrafast', 'fast_decode': 1},
     # x265 counts the machine's cores unless it is told how many threads to take.
-    'hevc': {'vcodec': 'hevc', 'g': 2, 'preset': 'ultrafast', 'fast_decode': 1,
-             'extra_options': {'x265-params': 'log-level=error:pools=none:frame-threads=1'}},
+    'hevc': {
+        'vcodec': 'hevc',
+        'g': 2,
+        'preset': 'ultrafast',
+        'fast_decode': 1,
+        'extra_options': {'x265-params': 'log-level=error:pools=none:frame-threads=1'},
+    },
     'av1': {'vcodec': 'libsvtav1', 'g': 2, 'preset': 10, 'fast_decode': 2},
 }
 _VISUALLY_LOSSLESS = {'h264': 12, 'hevc': 10, 'av1': 10}
@@ -53,8 +58,10 @@ class VideoChoice:
         if self.quality is None:
             object.__setattr__(self, 'quality', _VISUALLY_LOSSLESS[self.codec])
         if not 0 <= self.quality <= _WORST[self.codec]:
-            raise DatasetError(f'video quality {self.quality}; expected 0 (best) to {_WORST[self.codec]}, '
-                             f'the scale of {self.codec}')
+            raise DatasetError(
+                f'video quality {self.quality}; expected 0 (best) to {_WORST[self.codec]}, '
+                f'the scale of {self.codec}'
+            )
 
     def __str__(self) -> str:
         return f'{self.codec} at quality {self.quality}'

@@ -39,7 +39,7 @@ def _copy_packets(
     source: Path, video: InputContainer, cut: OutputContainer, begin_s: float, end_s: float
 ) -> int:
     stream = video.streams.video[0]
-    copied = cut.add_stream_from_template(stream, opaque=True)       # needs no encoder of that codec
+    copied = cut.add_stream_from_template(stream, opaque=True)  # needs no encoder of that codec
     half_frame_s = 0.5 / float(stream.average_rate)
     begin, end = (round((time_s - half_frame_s) / stream.time_base) for time_s in (begin_s, end_s))
     offset = round(begin_s / stream.time_base)
@@ -48,8 +48,10 @@ def _copy_packets(
         if packet.pts is None or not begin <= packet.pts < end:
             continue
         if not count and not packet.is_keyframe:
-            raise DatasetError(f'{source}: the frame at {begin_s:.3f} s is no key frame, so that an episode '
-                               'cannot begin there. Convert its recording again.')
+            raise DatasetError(
+                f'{source}: the frame at {begin_s:.3f} s is no key frame, so that an episode '
+                'cannot begin there. Convert its recording again.'
+            )
         packet.pts -= offset
         packet.dts = None if packet.dts is None else packet.dts - offset
         packet.stream = copied

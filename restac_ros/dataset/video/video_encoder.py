@@ -19,8 +19,8 @@ from lerobot.datasets.compute_stats import RunningQuantileStats
 from restac_ros.dataset.errors import DatasetError
 
 QUEUED_FRAMES = 30
-STATISTICS_EVERY = 5           # frames; neighbours hardly differ
-STATISTICS_STEP = 2            # px, both ways: likewise
+STATISTICS_EVERY = 5  # frames; neighbours hardly differ
+STATISTICS_STEP = 2  # px, both ways: likewise
 THREADS_PER_VIDEO = 1
 
 
@@ -71,7 +71,7 @@ class _CameraThread(Thread):
             self._encode()
         except Exception as error:  # noqa: BLE001 - whatever it is, the feeding thread must hear of it
             self.failure = error
-            while not self._ended:        # a full disk may refuse only the end of the video
+            while not self._ended:  # a full disk may refuse only the end of the video
                 self._next()
 
     def _next(self) -> np.ndarray | None:
