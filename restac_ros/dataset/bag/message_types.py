@@ -19,9 +19,9 @@ def message_files() -> list[Path]:
     Raises:
         BagError: neither place holds any.
     """
-    here = Path(__file__).resolve()
-    # <source>/restac_ros/dataset/ or <prefix>/lib/python3.12/site-packages/restac_ros/dataset/
-    places = [here.parents[2] / 'msg', *(prefix / 'share' / PACKAGE / 'msg' for prefix in here.parents[5:6])]
+    package = next(folder for folder in Path(__file__).resolve().parents if folder.name == PACKAGE)
+    # <source>/restac_ros/ or <prefix>/lib/python3.12/site-packages/restac_ros/
+    places = [package.parent / 'msg', *(prefix / 'share' / PACKAGE / 'msg' for prefix in package.parents[3:4])]
     for place in places:
         if files := sorted(place.glob('*.msg')):
             return files
