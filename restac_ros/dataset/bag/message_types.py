@@ -21,7 +21,10 @@ def message_files() -> list[Path]:
     """
     package = next(folder for folder in Path(__file__).resolve().parents if folder.name == PACKAGE)
     # <source>/restac_ros/ or <prefix>/lib/python3.12/site-packages/restac_ros/
-    places = [package.parent / 'msg', *(prefix / 'share' / PACKAGE / 'msg' for prefix in package.parents[3:4])]
+    places = [
+        package.parent / 'msg',
+        *(prefix / 'share' / PACKAGE / 'msg' for prefix in package.parents[3:4]),
+    ]
     for place in places:
         if files := sorted(place.glob('*.msg')):
             return files
