@@ -20,7 +20,7 @@ from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters, OptionalPath, ParameterError
 from restac_ros.nodes.polled_input import PolledInput
-from restac_ros.nodes.running import run_node
+from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 
 TAKE_PERIOD_S = 0.1
@@ -134,7 +134,7 @@ class SessionLogNode(ManagedNode):
 
 def main() -> None:
     """Entry point."""
-    run_node(SessionLogNode)
+    run_node(SessionLogNode, niceness=ONLOOKER_NICENESS)
 
 
 if __name__ == '__main__':

@@ -29,7 +29,7 @@ from restac_ros.nodes.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters
 from restac_ros.nodes.polled_input import PolledInput
-from restac_ros.nodes.running import run_node
+from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 from restac_ros.nodes.summary_file import latency_summary
 from restac_ros.view.errors import ViewError
@@ -235,7 +235,7 @@ class GateViewNode(ManagedNode):
 
 def main() -> None:
     """Entry point."""
-    run_node(GateViewNode)
+    run_node(GateViewNode, niceness=ONLOOKER_NICENESS)
 
 
 if __name__ == '__main__':

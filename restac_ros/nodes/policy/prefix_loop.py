@@ -6,6 +6,8 @@ from restac_ros.nodes.policy.runtime_products import ReadyPrefix, Workplace
 from restac_ros.nodes.worker import Worker
 from restac_ros.policy.errors import PolicyError
 
+TOUCH_FIRST_S = 0.1  # longest that a prefix waits for a tactile frame under way, whose gate is more urgent
+
 
 class PrefixLoop:
     """Keeps the latest prefix.
@@ -66,6 +68,7 @@ class PrefixLoop:
         frame = self._place.timed_frame('frame_cameras', [*policy.camera_streams, *state_streams])
         reasons = invalid_streams(policy.contract, frame.streams, every=policy.uses_touch)
         if not reasons:
+            self._place.touch_idle.wait(TOUCH_FIRST_S)
             try:
                 self._encode(frame, in_prompt)
             except PolicyError as error:

@@ -1,5 +1,6 @@
 """What the policy's three loops make, where it goes, and what is counted and timed on the way."""
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -161,6 +162,12 @@ class RunCounts:
         }
 
 
+def _set_event() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass(frozen=True)
 class Workplace:
     """What the loops share."""
@@ -173,6 +180,7 @@ class Workplace:
     latencies: Latencies
     counts: RunCounts
     continuity: ChunkContinuity | None = None  # None: every chunk is planned freely
+    touch_idle: threading.Event = field(default_factory=_set_event)  # no tactile frame is being worked on
 
     def timed_frame(self, stage: str, streams: list[str]) -> Frame:
         """The frame of now, of these streams."""

@@ -7,7 +7,7 @@ from restac_ros.framing.frame import Frame
 from restac_ros.nodes.complaints import Complaint
 from restac_ros.nodes.policy.holding import Reasons, invalid_streams, pending, refused, too_old
 from restac_ros.nodes.policy.prefix_loop import PrefixLoop
-from restac_ros.nodes.policy.runtime_products import TouchReading, Workplace
+from restac_ros.nodes.policy.runtime_products import ReadyPrefix, TouchReading, Workplace
 from restac_ros.nodes.policy.surprise import SurpriseTrigger
 from restac_ros.nodes.worker import Worker
 from restac_ros.policy.errors import PolicyError
@@ -50,9 +50,17 @@ class TouchLoop:
     def _step(self) -> None:
         free_ns = self._place.now_ns()
         self.worker.wait()
-        ready, contract = self._prefixes.latest, self._place.policy.contract
+        ready = self._prefixes.latest
         if self.worker.stopping or ready is None:
             return
+        self._place.touch_idle.clear()
+        try:
+            self._feel(ready, free_ns)
+        finally:
+            self._place.touch_idle.set()
+
+    def _feel(self, ready: ReadyPrefix, free_ns: int) -> None:
+        contract = self._place.policy.contract
         frame = self._place.timed_frame(
             'frame_tactile', [self._stream, contract.pose_stream, contract.gripper_stream]
         )
