@@ -4,7 +4,7 @@ import importlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -26,7 +26,10 @@ MIN_DEPTH = 16
 # taken from their queues by a timer, and by whoever makes a frame, so that frames miss nothing.
 POLL_ABOVE_HZ = 150.0
 POLL_PERIOD_S = 0.02
-OWN_POLL_PERIOD_S = 0.004  # of a thread of its own, for which a look at all queues is a tenth of a wake-up
+# A thread of its own looks for tactile frames, which are answered at once, with this period, and into all
+# queues every fifth time.
+OWN_POLL_PERIOD_S = 0.001
+ALL_EVERY = 5
 
 
 class UnknownTypeError(ValueError):
@@ -100,6 +103,8 @@ class Subscriptions:
         self._sim_time = node.get_parameter('use_sim_time').value
         self._taking = threading.Lock()
         self._polled: list[tuple[str, Subscription]] = []
+        self._urgent: list[tuple[str, Subscription]] = []
+        self._looks = 0
         self._all: list[Subscription] = []
         for name, spec in contract.streams.items():
             self._subscribe(name, spec, polled=on_failure is not None or spec.rate_hz > POLL_ABOVE_HZ)
@@ -112,8 +117,11 @@ class Subscriptions:
 
     def take_polled(self) -> None:
         """Hand over what has arrived on the fast streams; from any thread, so that frames see the latest."""
+        self._take(self._polled)
+
+    def _take(self, queues: Collection[tuple[str, Subscription]]) -> None:
         with self._taking:
-            for name, subscription in self._polled:
+            for name, subscription in queues:
                 with subscription.handle:
                     take = subscription.handle.take_message
                     while (taken := take(subscription.msg_type, True)) is not None:
@@ -150,12 +158,14 @@ class Subscriptions:
             self._poller.join()
         with self._taking:
             self._polled.clear()
+            self._urgent.clear()
         for subscription in self._all:
             self._node.destroy_subscription(subscription)
 
     def _poll(self) -> None:
         self._poller.wait(OWN_POLL_PERIOD_S)
-        self.take_polled()
+        self._looks += 1
+        self._take(self._polled if self._looks % ALL_EVERY == 0 else self._urgent)
 
     def _subscribe(self, name: str, spec: Stream, polled: bool) -> None:
         subscription = self._node.create_subscription(
@@ -172,6 +182,8 @@ class Subscriptions:
         self._all.append(subscription)
         if polled:
             self._polled.append((name, subscription))
+            if spec.role == 'tactile':
+                self._urgent.append((name, subscription))
 
     def _receive(self, name: str, cdr: bytes, info: dict) -> None:
         tally = self.tallies[name]
