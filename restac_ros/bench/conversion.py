@@ -41,7 +41,10 @@ _PART_OF = {file: part for part, files in PARTS.items() for file in files}
 
 @dataclass(frozen=True)
 class ConversionWish:
-    """What to convert: bags of our own making, or `given` ones."""
+    """What to convert: bags of our own making, or `given` ones.
+
+    Those of our own are read from the disk, unless `from_memory`, as what has just been recorded is.
+    """
 
     seconds: float
     bags: int
@@ -49,6 +52,7 @@ class ConversionWish:
     size_px: tuple[int, int]
     given: tuple[Path, ...] = ()
     contract: Path | None = None
+    from_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,14 @@ def main(wish: ConversionWish, directory: Path, json_file: Path | None = None) -
 
 
 def make_bags(wish: ConversionWish, contract: Contract, folder: Path) -> tuple[Path, ...]:
-    """Different recordings, which the system has forgotten, so that they are read from the disk."""
+    """Different recordings."""
     bags = []
     for number in range(wish.bags):
         scene = Scene(wish.size_px, seed=number)
         messages = make_messages(contract, wish.seconds, scene, START_NS + number * 10**12)
         bags.append(record(folder / f'bag-{number}', contract, messages, TASK))
-        drop_from_memory(bags[-1])
+        if not wish.from_memory:
+            drop_from_memory(bags[-1])
     return tuple(bags)
 
 

@@ -167,6 +167,8 @@ class ConvertBench:
     """Bags to convert instead; nothing is made then."""
     contract: Path | None = None
     """The bags' contract; default: the installed one."""
+    from_memory: bool = False
+    """Leave the made bags in the system's file cache, as those just recorded are."""
     directory: Path = Path('runs')
     """Where bags and data set are put."""
     json: Path | None = None
@@ -178,7 +180,15 @@ class ConvertBench:
 
         given = tuple(absolute(path) for path in self.bag)
         contract = absolute(self.contract)
-        wish = ConversionWish(self.seconds, self.bags, self.workers, size_px(self.size), given, contract)
+        wish = ConversionWish(
+            self.seconds,
+            self.bags,
+            self.workers,
+            size_px(self.size),
+            given,
+            contract,
+            self.from_memory,
+        )
         return main(wish, absolute(self.directory), self.json)
 
 
