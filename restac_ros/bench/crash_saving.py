@@ -14,6 +14,7 @@ from restac_ros.dataset.errors import DatasetError
 SECONDS = 1.2
 CAMERA_PX, TACTILE_PX = (64, 48), (64, 48)
 MAX_EPISODES = 3  # in a data set; then the next, so that reading all of it again stays quick
+APPENDED = 'had become an episode'
 BEYOND = 1.1  # of an undisturbed conversion's time: some trials are not hit at all
 WAYS: dict[str, Callable[[Path, Path], None]] = {'saving': save, 'appending': append}
 
@@ -77,7 +78,7 @@ class _Site:
         """How things stand after the kill; the recording is converted if it is no episode yet."""
         if not self._root.exists():
             return '', 'the data set is gone'
-        outcome = 'had become an episode'
+        outcome = APPENDED
         if episode_of(journal, self._root) is None:
             if (after := contents(self._root)) != before:
                 changed = sorted(name for name, _ in after.items() ^ before.items())
@@ -89,6 +90,8 @@ class _Site:
             same = sum(one == other for one, other in zip(found, self._known, strict=False))
             return '', f'episode {index} of {len(found)}; {same} of {len(self._known)} others as before'
         self._known = found
+        if outcome == APPENDED:
+            return outcome, ''  # what the swap left is removed by the next conversion, which is looked at
         left = {path.name for path in self._root.parent.iterdir() if not path.name.endswith('.lock')}
         return outcome, '' if left == {self._root.name} else f'left behind: {left - {self._root.name}}'
 
