@@ -286,7 +286,7 @@ def test_a_bag_is_shown_as_what_is_live(start: Callable, feeder: Feeder, tmp_pat
     feeder.now.gate = 0.6
     bag = feeder.record(tmp_path / 'bag', ticks=40)
     start()
-    start('replay_node', bag=bag, loop='true')
+    start('replay_node', bag=bag, loop='true', share_topics='true')  # the feeder has them, too
     feeder.until(lambda: 'gate 0.60' in feeder.label() and feeder.got.tactile is not None, feed=False)
     np.testing.assert_allclose(feeder.shapes()['ring', 0].pose[:3, 3], tool_position(), atol=1e-6)
     assert ('chunk', 0) in feeder.shapes()
