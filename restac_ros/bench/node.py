@@ -1,7 +1,8 @@
 """What receiving costs the policy node: losses, framing time, CPU share, while a bag plays at full rate.
 
-CPU shares are read from /proc: 'ingest' is the main thread, which runs the executor, and the middleware's
-threads. The network's threads, and the workers that frame and call it, are not ingest.
+CPU shares are read from /proc: 'ingest' is the main thread, which runs the executor, the thread that takes
+messages, and the middleware's threads. The network's threads, and the workers that frame and call it, are not
+ingest.
 """
 
 import json
@@ -29,6 +30,7 @@ FRAMING = ('frame_cameras', 'frame_tactile', 'frame_state')
 
 MAX_FRAMING_P99_MS = 15.0
 MAX_INGEST_SHARE = 0.40
+RECEIVER = 'receive'  # name of the thread that takes messages
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class CpuSample:
     """CPU seconds that the threads of a process have used, at `time_s`."""
 
     time_s: float
-    main: float
+    receiving: float
     middleware: float
     others: float
 
@@ -51,7 +53,7 @@ class NodeFigures:
     framing_p99_ms: float
     framing_parts_p99_ms: dict[str, float]
     ingest_share: float
-    main_thread_share: float
+    receiving_share: float
     middleware_share: float
     network_and_framing_share: float
     seconds: float
@@ -125,7 +127,7 @@ def print_figures(figures: NodeFigures) -> None:
     for stage, value in figures.framing_parts_p99_ms.items():
         table.add_row(f'  {stage}', f'{value:.1f} ms', '')
     table.add_row('ingest, share of a core', f'{figures.ingest_share:.0%}', f'< {MAX_INGEST_SHARE:.0%}')
-    table.add_row('  executor', f'{figures.main_thread_share:.0%}', '')
+    table.add_row('  executor and receiving thread', f'{figures.receiving_share:.0%}', '')
     table.add_row('  middleware', f'{figures.middleware_share:.0%}', '')
     table.add_row('framing and network, share', f'{figures.network_and_framing_share:.0%}', '')
     table.add_row('chunks', str(figures.chunks), '')
@@ -163,13 +165,14 @@ def _child(process: Process, env: Mapping[str, str]) -> subprocess.Popen:
 
 def _sample(pid: int) -> CpuSample:
     """CPU time by kind of thread. A thread may end while the list is read."""
-    used = {'main': 0.0, 'middleware': 0.0, 'others': 0.0}
+    used = {'receiving': 0.0, 'middleware': 0.0, 'others': 0.0}
     for thread in psutil.Process(pid).threads():
         try:
             name = Path(f'/proc/{pid}/task/{thread.id}/comm').read_text()
         except FileNotFoundError:
             continue
-        kind = 'main' if thread.id == pid else 'middleware' if name.startswith('dds.') else 'others'
+        receives = thread.id == pid or name.strip() == RECEIVER
+        kind = 'receiving' if receives else 'middleware' if name.startswith('dds.') else 'others'
         used[kind] += thread.user_time + thread.system_time
     return CpuSample(time.monotonic(), **used)
 
@@ -183,7 +186,7 @@ def _length_s(bag: Path | None) -> float:
 
 def _figures(listener: Mapping, source: Mapping, first: CpuSample, last: CpuSample) -> NodeFigures:
     seconds = last.time_s - first.time_s
-    main_share = (last.main - first.main) / seconds
+    receiving_share = (last.receiving - first.receiving) / seconds
     middleware_share = (last.middleware - first.middleware) / seconds
     streams, latencies = listener['streams'], listener['latency_ms']
     parts = {stage: latencies[stage]['p99_ms'] for stage in FRAMING if stage in latencies}
@@ -193,8 +196,8 @@ def _figures(listener: Mapping, source: Mapping, first: CpuSample, last: CpuSamp
         lost=sum(tally['lost'] for tally in streams.values()),
         framing_p99_ms=sum(parts.values()),
         framing_parts_p99_ms=parts,
-        ingest_share=main_share + middleware_share,
-        main_thread_share=main_share,
+        ingest_share=receiving_share + middleware_share,
+        receiving_share=receiving_share,
         middleware_share=middleware_share,
         network_and_framing_share=(last.others - first.others) / seconds,
         seconds=seconds,
