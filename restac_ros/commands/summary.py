@@ -18,6 +18,10 @@ STAGES = {
     'tactile': 'encode_tactile',
     'act': 'act',
     'touch_to_gate': 'GelSight frame received -> gate published',
+    'touch_overhead': '  of that, all but the call',
+    'act_overhead': 'chunk due -> published, all but the call',
+    'gate_rise_to_chunk': 'gate risen -> new chunk published',
+    'contact_to_chunk': 'contact received -> new chunk published',
     'camera_to_chunk': 'oldest image captured -> chunk published',
 }
 
