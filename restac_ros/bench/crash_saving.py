@@ -89,11 +89,18 @@ class _Site:
         if found[:-1] != self._known or index != len(self._known):
             same = sum(one == other for one, other in zip(found, self._known, strict=False))
             return '', f'episode {index} of {len(found)}; {same} of {len(self._known)} others as before'
+        if outcome == APPENDED and self._left():  # by a kill after the swap: the next write must remove it
+            self._convert(self._next_journal())
+            known, found = found, self._workshop.do(digests, self._root)
+            if found[:-1] != known:
+                return '', 'a write after the kill has changed finished episodes'
         self._known = found
-        if outcome == APPENDED:
-            return outcome, ''  # what the swap left is removed by the next conversion, which is looked at
-        left = {path.name for path in self._root.parent.iterdir() if not path.name.endswith('.lock')}
-        return outcome, '' if left == {self._root.name} else f'left behind: {left - {self._root.name}}'
+        return outcome, f'left behind: {left}' if (left := self._left()) else ''
+
+    def _left(self) -> set[str]:
+        """What lies beside the data set, but for locks."""
+        beside = {path.name for path in self._root.parent.iterdir() if not path.name.endswith('.lock')}
+        return beside - {self._root.name}
 
     def _convert(self, journal: Path) -> None:
         begun_s = time.monotonic()
