@@ -40,8 +40,25 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     'sim': ({'contract'}, {'mujoco', 'numpy'}),
     'view': ({'contract', 'framing', 'dataset'}, {'cv2', 'numpy'}),
+    'runtime': (
+        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
+        {'numpy'},
+    ),
+    'recording': ({'contract', 'framing', 'dataset'}, {'numpy'}),
     'nodes': (
-        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'sim', 'view', 'graph'},
+        {
+            'contract',
+            'framing',
+            'model',
+            'policy',
+            'control',
+            'dataset',
+            'sim',
+            'view',
+            'runtime',
+            'recording',
+            'graph',
+        },
         {
             'builtin_interfaces',
             'diagnostic_msgs',
@@ -178,7 +195,7 @@ def test_only_nodes_and_front_ends_read_a_clock(repository: Path) -> None:
     readers = []
     for file in sorted((repository / 'restac_ros').rglob('*.py')):
         layer = file.relative_to(repository / 'restac_ros').parts[0].removesuffix('.py')
-        if layer in {'nodes', 'bench', 'supervise', 'commands'}:
+        if layer in {'nodes', 'runtime', 'bench', 'supervise', 'commands'}:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Attribute) and ast.unparse(node) in {

@@ -7,8 +7,8 @@ from typing import Literal
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from restac_ros.nodes.latency import Latencies
-from restac_ros.nodes.tally import RateMeter, StreamTally
+from restac_ros.runtime.latency import Latencies
+from restac_ros.runtime.tally import RateMeter, StreamTally
 
 Level = Literal['ok', 'warn', 'error']
 _LEVELS = {'ok': DiagnosticStatus.OK, 'warn': DiagnosticStatus.WARN, 'error': DiagnosticStatus.ERROR}

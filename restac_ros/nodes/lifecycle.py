@@ -21,7 +21,7 @@ from restac_ros.nodes.parameters import (
     judge_changes,
     read_parameters,
 )
-from restac_ros.nodes.summary_file import write_summary
+from restac_ros.runtime.summary_file import write_summary
 
 DIAGNOSTICS_PERIOD_S = 1.0
 

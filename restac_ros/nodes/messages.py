@@ -13,10 +13,10 @@ from sensor_msgs.msg import Image
 from restac_ros.contract.schema import Contract
 from restac_ros.control import quaternion
 from restac_ros.msg import ActionChunk, GateState, RecorderStatus
-from restac_ros.nodes.recorder.recorder import RecorderReport
+from restac_ros.recording.recorder import RecorderReport
 
 if TYPE_CHECKING:  # the recorder speaks without loading JAX
-    from restac_ros.nodes.policy.runtime_products import PlannedChunk, TouchReading
+    from restac_ros.runtime.runtime_products import PlannedChunk, TouchReading
     from restac_ros.policy.products import Touch
 
 _RECORDER_STATES = {

@@ -16,9 +16,9 @@ from rclpy.timer import Timer
 from restac_ros.contract.schema import Contract, Stream
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, make_sample
-from restac_ros.nodes.complaints import Complaints
-from restac_ros.nodes.tally import StreamTally
-from restac_ros.nodes.worker import Worker
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.tally import StreamTally
+from restac_ros.runtime.worker import Worker
 
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
 MIN_DEPTH = 16

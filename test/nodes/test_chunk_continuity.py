@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from restac_ros.control.chunk import Chunk, build_chunk
 from restac_ros.control.streaming import ChunkUse
-from restac_ros.nodes.policy.chunk_continuity import ChunkContinuity, ContinuityRules
+from restac_ros.runtime.chunk_continuity import ChunkContinuity, ContinuityRules
 
 MS = 10**6
 START, STEP = 10**18, 50 * MS

@@ -7,7 +7,7 @@ import pytest
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.nodes.doctor.doctor_checks import (
+from restac_ros.runtime.doctor_checks import (
     Check,
     MachineSeen,
     Publisher,
@@ -15,7 +15,7 @@ from restac_ros.nodes.doctor.doctor_checks import (
     examine,
     is_healthy,
 )
-from restac_ros.nodes.doctor.doctor_machine import see_machine
+from restac_ros.runtime.doctor_machine import see_machine
 
 JOINTS, MAIN = '/franka/joint_states', '/cameras/main/color/image_raw'
 MACHINE = MachineSeen('/data', 500e6, 10**12, '', 32 * 10**9, 2**30)

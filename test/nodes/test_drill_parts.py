@@ -19,7 +19,7 @@ from restac_ros.nodes.drill.drill_record import SetPoint, last_motion_ns, stalls
 from restac_ros.nodes.drill.stream_faults import JUMP_NS, LATE_NS, StreamFaults
 from restac_ros.nodes.drill.virtual_arm import VirtualArm
 from restac_ros.nodes.source.patterns import pattern
-from restac_ros.nodes.source.playback import Outgoing, read_stamp_ns, with_stamp
+from restac_ros.runtime.playback import Outgoing, read_stamp_ns, with_stamp
 
 MS = 1_000_000
 NOW = 10**18

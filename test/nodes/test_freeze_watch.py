@@ -5,7 +5,7 @@ import pytest
 
 from restac_ros.contract.load import load_contract
 from restac_ros.framing.sample import Sample
-from restac_ros.nodes.freeze_watch import FreezeWatch
+from restac_ros.runtime.freeze_watch import FreezeWatch
 
 SECOND = 10**9
 

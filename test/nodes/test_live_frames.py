@@ -12,7 +12,7 @@ from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.framing.framer import frames
 from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import Sample, make_sample
-from restac_ros.nodes.live_frames import LiveFrames
+from restac_ros.runtime.live_frames import LiveFrames
 
 
 @pytest.fixture

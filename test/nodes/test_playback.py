@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from restac_ros.dataset.bag.storage import BagMessage
-from restac_ros.nodes.source.playback import (
+from restac_ros.runtime.playback import (
     Outgoing,
     Played,
     ReadAhead,

@@ -13,7 +13,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from restac_ros.graph import GraphError, package_prefix
-from restac_ros.nodes.policy.act_loop import ActLoop
+from restac_ros.runtime.act_loop import ActLoop
 from restac_ros.nodes.policy.policy_node import PolicyNode
 
 SPINS = 2000

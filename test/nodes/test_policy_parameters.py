@@ -9,7 +9,7 @@ pytest.importorskip('rclpy')
 
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
-from restac_ros.nodes.policy.surprise import SurpriseRule
+from restac_ros.runtime.surprise import SurpriseRule
 
 
 def parameters(repository: Path, **changes: object) -> PolicyParameters:

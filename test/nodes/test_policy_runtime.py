@@ -13,11 +13,11 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
-from restac_ros.nodes.latency import Latencies
-from restac_ros.nodes.live_frames import LiveFrames
-from restac_ros.nodes.policy.holding import invalid_streams, merged, too_old
-from restac_ros.nodes.policy.policy_runtime import PolicyRuntime
-from restac_ros.nodes.policy.runtime_products import (
+from restac_ros.runtime.latency import Latencies
+from restac_ros.runtime.live_frames import LiveFrames
+from restac_ros.runtime.holding import invalid_streams, merged, too_old
+from restac_ros.runtime.policy_runtime import PolicyRuntime
+from restac_ros.runtime.runtime_products import (
     STAGES,
     Outputs,
     ReplanTrigger,
@@ -25,7 +25,7 @@ from restac_ros.nodes.policy.runtime_products import (
     RuntimeSettings,
     Workplace,
 )
-from restac_ros.nodes.policy.surprise import SurpriseRule
+from restac_ros.runtime.surprise import SurpriseRule
 from restac_ros.policy.errors import PolicyError
 
 pytest.importorskip('rosbags')

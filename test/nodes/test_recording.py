@@ -13,11 +13,11 @@ from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.framing.sample import Sample
-from restac_ros.nodes.recorder.conversion import LOG_SUFFIX, Conversions, Converted, find_unconverted
-from restac_ros.nodes.recorder.guards import GuardError, Guards, available_memory_bytes
-from restac_ros.nodes.recorder.recorder import TRASH, Recorder, RecorderError, RecorderSettings
-from restac_ros.nodes.recorder.recording import HOLD_BACK_NS, Recording
-from restac_ros.nodes.recorder.saving import Voice
+from restac_ros.recording.conversion import LOG_SUFFIX, Conversions, Converted, find_unconverted
+from restac_ros.recording.guards import GuardError, Guards, available_memory_bytes
+from restac_ros.recording.recorder import TRASH, Recorder, RecorderError, RecorderSettings
+from restac_ros.recording.recording import HOLD_BACK_NS, Recording
+from restac_ros.recording.saving import Voice
 
 START_NS = 1_760_000_000 * 10**9
 JOINT_STATE = b'\0\1\0\0' + bytes(64)
@@ -226,7 +226,7 @@ def test_no_conversion_begins_while_memory_is_short(make_recorder, tmp_path: Pat
 
 def test_the_memory_guard_reads_what_the_kernel_says(tmp_path: Path, monkeypatch) -> None:
     meminfo = tmp_path / 'meminfo'
-    monkeypatch.setattr('restac_ros.nodes.recorder.guards.MEMORY_FILE', meminfo)
+    monkeypatch.setattr('restac_ros.recording.guards.MEMORY_FILE', meminfo)
     with pytest.raises(GuardError, match='set min_free_memory_gb to 0'):
         available_memory_bytes()
     meminfo.write_text('MemTotal:       24684096 kB\nMemAvailable:   22365336 kB\nBuffers:   1 kB\n')
@@ -427,7 +427,7 @@ def test_a_conversion_that_is_stopped_says_how_to_do_it_by_hand(tmp_path: Path) 
 
 
 def test_a_converter_that_dies_is_a_failure(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr('restac_ros.nodes.recorder.conversion.command', lambda *_: ['false'])
+    monkeypatch.setattr('restac_ros.recording.conversion.command', lambda *_: ['false'])
     conversions = Conversions(tmp_path / 'dataset', 'refuse')
     conversions.add(tmp_path / 'one')
     conversions.poll()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restac_ros.nodes.policy.surprise import SurpriseRule, SurpriseTrigger
+from restac_ros.runtime.surprise import SurpriseRule, SurpriseTrigger
 
 MS = 10**6
 

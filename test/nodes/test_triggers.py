@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from restac_ros.nodes.recorder.triggers import Buttons, Debounced, Trigger, parse_triggers
+from restac_ros.recording.triggers import Buttons, Debounced, Trigger, parse_triggers
 
 MS = 10**6
 

@@ -6,7 +6,7 @@ from typing import Literal
 from rclpy.serialization import deserialize_message, serialize_message
 
 from restac_ros.contract.schema import Contract
-from restac_ros.nodes.source.playback import Outgoing, read_stamp_ns, with_stamp
+from restac_ros.runtime.playback import Outgoing, read_stamp_ns, with_stamp
 from restac_ros.nodes.subscriptions import message_class
 
 StreamFault = Literal[

@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
-from restac_ros.nodes.policy.chunk_continuity import ContinuityRules
-from restac_ros.nodes.policy.runtime_products import RuntimeSettings
-from restac_ros.nodes.policy.surprise import SurpriseRule
+from restac_ros.runtime.chunk_continuity import ContinuityRules
+from restac_ros.runtime.runtime_products import RuntimeSettings
+from restac_ros.runtime.surprise import SurpriseRule
 from restac_ros.policy.continuing import ChunkingChoice
 
 

@@ -22,7 +22,7 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from restac_ros.msg import RecorderStatus
-from restac_ros.nodes.recorder.recorder import REQUESTS, State
+from restac_ros.recording.recorder import REQUESTS, State
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 LOOK_PERIOD_S = 0.1

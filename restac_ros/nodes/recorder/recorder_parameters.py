@@ -7,9 +7,9 @@ from pydantic import BeforeValidator, Field
 
 from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
-from restac_ros.nodes.recorder.conversion import OnGap
-from restac_ros.nodes.recorder.recorder import RecorderSettings
-from restac_ros.nodes.recorder.triggers import Trigger, parse_triggers
+from restac_ros.recording.conversion import OnGap
+from restac_ros.recording.recorder import RecorderSettings
+from restac_ros.recording.triggers import Trigger, parse_triggers
 
 
 def _triggers(value: object) -> object:

@@ -20,7 +20,7 @@ from restac_ros.contract.schema import (
     Stream,
     TactileStream,
 )
-from restac_ros.nodes.source.playback import Outgoing, with_stamp
+from restac_ros.runtime.playback import Outgoing, with_stamp
 
 CAMERA_SIZE_PX = (480, 640)  # height, width, as of the following
 TACTILE_SIZE_PX = (240, 320)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.patterns import Pattern, messages, patterns_of
-from restac_ros.nodes.source.playback import Outgoing
+from restac_ros.runtime.playback import Outgoing
 from restac_ros.nodes.source.source import SourceNode, SourceParameters, Topic
 
 

@@ -27,9 +27,9 @@ from restac_ros.control.streaming import ChunkUse, Streamer, StreamerConfig
 from restac_ros.control.supervisor import Fault, Phase, Supervision
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
-from restac_ros.nodes.complaints import Complaints
+from restac_ros.runtime.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, latency_statuses
-from restac_ros.nodes.latency import Latencies
+from restac_ros.runtime.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.streamer.chunk_input import chunk_of
@@ -38,8 +38,8 @@ from restac_ros.nodes.streamer.gripper_output import GripperOutput, check_grippe
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.streamer.surroundings import Surroundings, robot_state_class
 from restac_ros.nodes.subscriptions import UnknownTypeError
-from restac_ros.nodes.summary_file import latency_summary
-from restac_ros.nodes.worker import Worker
+from restac_ros.runtime.summary_file import latency_summary
+from restac_ros.runtime.worker import Worker
 
 CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 TARGET_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)

@@ -4,8 +4,8 @@ import time
 from collections import deque
 
 from restac_ros.framing.frame import Frame
-from restac_ros.nodes.complaints import Complaint
-from restac_ros.nodes.policy.holding import (
+from restac_ros.runtime.complaints import Complaint
+from restac_ros.runtime.holding import (
     NOT_YET,
     START_GRACE_NS,
     Reasons,
@@ -14,16 +14,16 @@ from restac_ros.nodes.policy.holding import (
     pending,
     refused,
 )
-from restac_ros.nodes.policy.prefix_loop import PrefixLoop
-from restac_ros.nodes.policy.runtime_products import (
+from restac_ros.runtime.prefix_loop import PrefixLoop
+from restac_ros.runtime.runtime_products import (
     PlannedChunk,
     ReadyPrefix,
     ReplanTrigger,
     TouchReading,
     Workplace,
 )
-from restac_ros.nodes.policy.touch_loop import TouchLoop
-from restac_ros.nodes.worker import Worker
+from restac_ros.runtime.touch_loop import TouchLoop
+from restac_ros.runtime.worker import Worker
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.products import Prefix
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from restac_ros.nodes.recorder.background import NICENESS, Background, is_locked, last_event, log_of
+from restac_ros.recording.background import NICENESS, Background, is_locked, last_event, log_of
 
 OnGap = Literal['refuse', 'longest_run']
 LOG_SUFFIX = '.conversion.jsonl'

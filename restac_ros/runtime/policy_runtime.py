@@ -10,10 +10,10 @@ No chunk is planned while a required stream is invalid, or while prefix or touch
 Every product carries the stamps of what it was made from.
 """
 
-from restac_ros.nodes.policy.act_loop import ActLoop
-from restac_ros.nodes.policy.prefix_loop import PrefixLoop
-from restac_ros.nodes.policy.runtime_products import Workplace
-from restac_ros.nodes.policy.touch_loop import TouchLoop
+from restac_ros.runtime.act_loop import ActLoop
+from restac_ros.runtime.prefix_loop import PrefixLoop
+from restac_ros.runtime.runtime_products import Workplace
+from restac_ros.runtime.touch_loop import TouchLoop
 
 
 class PolicyRuntime:

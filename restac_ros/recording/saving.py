@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.recovery import find_unfinished
-from restac_ros.nodes.recorder.conversion import (
+from restac_ros.recording.conversion import (
     Completed,
     Conversions,
     Converted,
@@ -15,7 +15,7 @@ from restac_ros.nodes.recorder.conversion import (
     Recoveries,
     find_unconverted,
 )
-from restac_ros.nodes.recorder.recording import Recording
+from restac_ros.recording.recording import Recording
 
 
 class Voice(NamedTuple):

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from restac_ros.framing.frame import Frame
-from restac_ros.nodes.latency import Latencies
-from restac_ros.nodes.live_frames import LiveFrames
-from restac_ros.nodes.policy.chunk_continuity import ChunkContinuity
-from restac_ros.nodes.policy.holding import Reasons
-from restac_ros.nodes.policy.surprise import SurpriseRule
+from restac_ros.runtime.latency import Latencies
+from restac_ros.runtime.live_frames import LiveFrames
+from restac_ros.runtime.chunk_continuity import ChunkContinuity
+from restac_ros.runtime.holding import Reasons
+from restac_ros.runtime.surprise import SurpriseRule
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.products import Chunk, Prefix, Touch
 

@@ -10,10 +10,10 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, read_info, streams_of
 from restac_ros.framing.sample import Sample
-from restac_ros.nodes.recorder.conversion import Converted, OnGap
-from restac_ros.nodes.recorder.guards import Guards
-from restac_ros.nodes.recorder.recording import Recording
-from restac_ros.nodes.recorder.saving import Saving, Voice, recover_command
+from restac_ros.recording.conversion import Converted, OnGap
+from restac_ros.recording.guards import Guards
+from restac_ros.recording.recording import Recording
+from restac_ros.recording.saving import Saving, Voice, recover_command
 
 TRASH = 'trash'
 REQUESTS = ('start', 'save', 'discard', 'pause', 'resume', 'recover')  # what a recorder can be asked to do

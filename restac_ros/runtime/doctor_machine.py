@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from restac_ros.nodes.doctor.doctor_checks import MachineSeen
+from restac_ros.runtime.doctor_checks import MachineSeen
 
 MEMORY = Path('/proc/meminfo')
 SHARED_MEMORY = Path('/dev/shm')

@@ -8,7 +8,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection
 from restac_ros.framing.sample import Sample
-from restac_ros.nodes.freeze_watch import FreezeWatch
+from restac_ros.runtime.freeze_watch import FreezeWatch
 
 
 class LiveFrames:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.frame import StreamStatus
-from restac_ros.nodes.complaints import Complaint
+from restac_ros.runtime.complaints import Complaint
 
 _STREAM_REMEDIES = {
     'missing': 'start the driver, or correct the topic in the contract',

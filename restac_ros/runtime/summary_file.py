@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from restac_ros.nodes.latency import Latencies
-from restac_ros.nodes.tally import StreamTally
+from restac_ros.runtime.latency import Latencies
+from restac_ros.runtime.tally import StreamTally
 
 
 def write_summary(path: Path, values: Mapping[str, object]) -> None:
