@@ -6,9 +6,10 @@ turn the same list into launch actions.
 
 import difflib
 import os
+import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGE = 'restac_ros'
@@ -68,6 +69,7 @@ class Run:
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
+        run_id: what all nodes of the run know each other by.
         directory: where the processes put their summaries.
     """
 
@@ -86,6 +88,7 @@ class Run:
     view: bool = False
     autostart_recording: bool = True
     parameter_file: Path | None = None
+    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
 
 
 def find_package(name: str) -> Path | None:
@@ -191,6 +194,7 @@ def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue]
     shared: dict[str, ParameterValue] = {
         'contract': str(run.contract or config_file('contract.yaml')),
         'summary_file': str(run.directory / f'{executable}.json'),
+        'run_id': run.run_id,
     }
     if run.source != 'none':
         shared['exit_on_refusal'] = True  # or the source would wait for a listener that never comes

@@ -406,3 +406,38 @@ def test_contradictory_parameters_are_refused(parameters: dict, words: str, star
     said = process.stderr.read()
     assert 'cannot configure' in said
     assert words in said
+
+
+def test_the_chunks_of_a_forgotten_policy_move_nothing(start: Callable, rig: Rig, tmp_path: Path) -> None:
+    summary = tmp_path / 'summary.json'
+    process = start(run_id='ours', summary_file=summary)
+    rig.change = lambda message: setattr(message.run, 'run_id', 'forgotten')
+    rig.until(lambda: int(rig.values.get('foreign', 0)) >= 3)
+    assert rig.set_points == []
+    rig.change = lambda message: setattr(message.run, 'run_id', 'ours')
+    rig.until_moved()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert 'chunks of run forgotten' in said
+    assert 'belongs to run ours' in said
+    assert json.loads(summary.read_text())['foreign'] >= 3
+
+
+def test_started_by_hand_it_halts_when_two_policies_publish_and_names_both(start: Callable, rig: Rig) -> None:
+    process = start()
+    rig.change = lambda message: setattr(message.run, 'run_id', 'first')
+    rig.until_moved()
+    runs = itertools.cycle(('first', 'second'))
+    rig.change = lambda message: setattr(message.run, 'run_id', next(runs))
+    rig.until(lambda: rig.status.startswith('halted: second policy'))
+    halted_ns = rig.set_points[-1][0]
+    rig.until_held(halted_ns)
+    rig.check_set_points()
+    rig.change = lambda message: setattr(message.run, 'run_id', 'second')
+    rig.until(lambda: rig.values['run_id'] == 'second')
+    assert rig.call('resume').success
+    rig.until_moved()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=DEADLINE_S)
+    assert 'run first' in said
+    assert 'run second' in said
