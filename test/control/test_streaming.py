@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restac_ros.control import quaternion as quat
 from restac_ros.control.chunk import ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
-from restac_ros.control.pose import Offset
 from restac_ros.control.streaming import Streamer, StreamerConfig, let_go, offer, report, resume, tick
 from restac_ros.control.supervisor import Fault, Phase, SupervisorConfig
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.pose import Offset
 
 MS = 1_000_000
 TICK = 10 * MS
