@@ -8,8 +8,9 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from restac_ros.contract.load import load_contract
 from restac_ros.control.chunk import ChunkError, ChunkRules, build_chunk
+from restac_ros.geometry.delta import DeltaRule
 
-RULES = ChunkRules('fr3_link0', 'rpy', 'elementwise', 66_666_666, 20_000_000)
+RULES = ChunkRules('fr3_link0', DeltaRule('rpy', 'elementwise'), 66_666_666, 20_000_000)
 
 
 def expected_rotations(chunk) -> Rotation:

@@ -14,6 +14,7 @@ from restac_ros.control.limits import MotionLimits
 from restac_ros.control.streaming import Streamer, StreamerConfig, let_go, offer, report, resume, tick
 from restac_ros.control.supervisor import Fault, Phase, SupervisorConfig
 from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.delta import DeltaRule
 from restac_ros.geometry.pose import Offset
 
 MS = 1_000_000
@@ -24,7 +25,7 @@ LIMITS = MotionLimits(
 )
 CONFIG = StreamerConfig(
     LIMITS,
-    ChunkRules('fr3_link0', 'rpy', 'elementwise', 66_666_666, 20 * MS),
+    ChunkRules('fr3_link0', DeltaRule('rpy', 'elementwise'), 66_666_666, 20 * MS),
     supervisor=SupervisorConfig(max_age_ns={'observation': 700 * MS}),
 )
 

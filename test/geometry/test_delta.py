@@ -1,5 +1,7 @@
 """The one delta rule: what comes back, wrapped angles, and nothing written into its input."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.transform import Rotation
 
-from restac_ros.contract.schema import Contract
+from restac_ros.contract.load import load_contract
 from restac_ros.framing.values import state_change
 from restac_ros.geometry.delta import DeltaRule
 
@@ -54,7 +56,8 @@ def test_so3_deltas_turn_the_anchor_in_the_base_frame() -> None:
     assert (Rotation.from_quat(found) * expected.inv()).magnitude() < 1e-12
 
 
-def test_elementwise_deltas_are_the_data_sets_state_change(contract: Contract) -> None:
+def test_elementwise_deltas_are_the_data_sets_state_change(repository: Path) -> None:
+    contract = load_contract(repository / 'config' / 'contract.yaml')
     new, old = np.random.default_rng(0).normal(0, 2, (2, 7))
     found = DeltaRule(contract.rotation.convention, 'elementwise').deltas(new, old)
     np.testing.assert_allclose(found[:6], state_change(contract, new, old)[:6], atol=1e-12)
