@@ -31,7 +31,7 @@ class ChunkOrigin:
         return not self._fixed and len(self._live) > 1
 
     def accepts(self, run_id: str, name: str, now_ns: int) -> bool:
-        """Return whether a chunk of run `run_id`, received at `now_ns`, is ours. `name`: its run for people."""
+        """Return whether a chunk of run `run_id`, which people know by `name`, may be executed."""
         self._live[run_id] = now_ns, name
         self._forget(now_ns)
         if not self._fixed and not self.contested:
