@@ -22,9 +22,9 @@ from restac_ros.contract.load import load_contract
 from restac_ros.control import streaming
 from restac_ros.control.chunk import ChunkError
 from restac_ros.control.limits import LimitError
-from restac_ros.control.pose import Pose
 from restac_ros.control.streaming import ChunkUse, Streamer, StreamerConfig
 from restac_ros.control.supervisor import Fault, Phase, Supervision
+from restac_ros.geometry.pose import Pose
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 from restac_ros.nodes.diagnostics import Status, latency_statuses
