@@ -80,7 +80,7 @@ class Run:
         namespace: of all nodes, such as `left`: two robots in one domain have two.
         remaps: ROS remappings of all nodes, each `from:=to`.
         use_sim_time: the nodes follow `/clock`. A played bag publishes it.
-        directory: where the processes put their summaries, in a folder named as the namespace where there is one.
+        directory: where the processes put their summaries, in a folder per namespace.
     """
 
     directory: Path

@@ -21,7 +21,7 @@ def in_root_namespace(topic: str) -> str:
 
 
 def load_contract(path: Path | str, resolve: Callable[[str], str] = in_root_namespace) -> Contract:
-    """Read a contract file; its topics are returned as `resolve` expands them, which nodes do by their namespace.
+    """Read a contract file; `resolve` expands its topics, which nodes do by namespace and remappings.
 
     Raises:
         ContractError: naming the file and everything wrong with it.

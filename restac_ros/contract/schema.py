@@ -25,7 +25,7 @@ Encoding = Literal['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', '8UC3', 'passthrou
 def _topic(name: str) -> str:
     if not re.fullmatch(r'/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*', name):
         raise ValueError(
-            'expected a ROS topic name, absolute as /camera/color/image_raw or relative as camera/color/image_raw'
+            'expected a ROS topic name, absolute as /camera/image_raw or relative as camera/image_raw'
         )
     return name
 

@@ -11,7 +11,7 @@ from restac_ros.graph import Run, processes, ros_arguments
 launch = pytest.importorskip('launch')
 launch_ros_actions = pytest.importorskip('launch_ros.actions')
 
-from restac_ros.launching import after_exit
+from restac_ros.launching import after_exit  # noqa: E402  launch is an optional dependency
 
 
 def nodes_of(file: Path, **arguments: str) -> list:
