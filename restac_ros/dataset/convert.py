@@ -146,7 +146,8 @@ def _write(
     made = _checked(frames(contract, samples, report.start_ns, report.end_ns), streams)
     with appending(Path(report.dataset), contract, streams, report.task, video) as writer:
         for frame, following in pairwise(made):
-            writer.add(row_of(contract, frame, action_of(contract, frame, following), streams))
+            action = action_of(contract, frame, following)
+            writer.add(row_of(contract, frame, action, streams, writer.action_prev))
             if progress:
                 progress(writer.rows, plan.count - 1)
         report.episode_index = writer.index

@@ -9,6 +9,7 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
+    action_prev_key,
     feature_differences,
     features_of,
     meaning_differences,
@@ -72,7 +73,7 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
         )
     if info['fps'] != contract.fps:
         lines.append(f'fps: {info["fps"]} != {contract.fps}')
-    wanted = features_of(contract, streams)
+    wanted = features_of(contract, streams, action_prev_key(info['features']))
     own = {key: feature for key, feature in info['features'].items() if key not in LEROBOTS_OWN}
     lines += feature_differences(own, wanted)
     if lines:

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats
 from lerobot.datasets.io_utils import load_stats, load_tasks, write_stats, write_tasks
@@ -25,7 +26,8 @@ from restac_ros.dataset.dataset_files import (
     video_for,
 )
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.table_writing import with_column, write_table
+from restac_ros.dataset.features import action_prev_key
+from restac_ros.dataset.table_writing import with_column, with_renamed, write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.writer import REWRITTEN, write_json
 
@@ -71,7 +73,8 @@ class _Append:
         self.info, self.added = read_info(staging), read_info(shard)
         self.index: int = self.info['total_episodes']
         self.row: int = self.info['total_frames']
-        self.about = pq.read_table(_only(shard, 'meta/episodes'))
+        self.theirs = action_prev_key(self.added['features'])
+        self.about = self._named(pq.read_table(_only(shard, 'meta/episodes')))
         last = pq.read_table(max(staging.glob('meta/episodes/*/*.parquet')), columns=self._place_columns())
         self.last = {name: values[-1] for name, values in last.to_pydict().items()}
 
@@ -85,6 +88,7 @@ class _Append:
         offsets = {'episode_index': self.index, 'index': self.row, 'task_index': task_index}
         self._append_about(offsets)
         added = load_stats(self.shard)
+        added[action_prev_key(self.info['features'])] = added.pop(self.theirs)
         for column, offset in offsets.items():
             for name in added[column].keys() & MOVING:
                 added[column][name] = added[column][name] + offset
@@ -93,6 +97,10 @@ class _Append:
         write_json(self.staging / 'meta' / 'stats.json', statistics)
         self._count()
         return self.index
+
+    def _named(self, table: pa.Table) -> pa.Table:
+        """A table of the shard with the data set's name of action_prev."""
+        return with_renamed(table, self.theirs, action_prev_key(self.info['features']))
 
     def _append_task(self) -> int:
         """The number of the shard's task in the data set, where it is added if need be."""
@@ -105,7 +113,7 @@ class _Append:
         return int(tasks.loc[task, 'task_index'])
 
     def _append_rows(self, task_index: int) -> None:
-        table = pq.read_table(_only(self.shard, 'data'))
+        table = self._named(pq.read_table(_only(self.shard, 'data')))
         rows = table.num_rows
         table = with_column(table, 'episode_index', np.full(rows, self.index))
         table = with_column(table, 'index', np.arange(self.row, self.row + rows))
