@@ -1,11 +1,10 @@
 """Appends a data set of one episode, a shard, to another as if its episode had been written there.
 
 Only numbers change: rows, episodes, tasks and files are counted on from the data set's last, statistics are
-aggregated by LeRobot's function. Videos move by hard link, so that their size takes no time.
+aggregated by LeRobot's function. Videos move by hard link where they can, so that their size takes no time.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from restac_ros.dataset.dataset_files import (
     streams_of,
     video_for,
 )
+from restac_ros.dataset.dataset_place import dataset_place, link_or_copy
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import action_prev_key
 from restac_ros.dataset.table_writing import with_column, with_renamed, write_table
@@ -47,11 +47,11 @@ def append_shard(root: Path, shard: Path) -> int:
         ColumnsDifferError: convert the recording again, with the data set's columns.
         DatasetError: the data set cannot take it, or another process writes it.
     """
-    contract = dataset_contract(shard)
+    root, contract = dataset_place(root), dataset_contract(shard)
     streams = streams_of(shard, contract)
     with transaction(root, REWRITTEN.__contains__) as staging:
         if not staging.exists():
-            shutil.copytree(shard, staging, copy_function=os.link)
+            shutil.copytree(shard, staging, copy_function=link_or_copy)
             index = 0
         elif not is_dataset(staging):
             raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
@@ -84,7 +84,7 @@ class _Append:
         for key, feature in self.added['features'].items():
             if feature['dtype'] == 'video':
                 target = self._free('videos/' + key, self.info['video_path'], video_key=key)
-                os.link(_only(self.shard, f'videos/{key}', 'mp4'), target)
+                link_or_copy(_only(self.shard, f'videos/{key}', 'mp4'), target)
         offsets = {'episode_index': self.index, 'index': self.row, 'task_index': task_index}
         self._append_about(offsets)
         added = load_stats(self.shard)

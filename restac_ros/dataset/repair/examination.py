@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restac_ros.dataset.dataset_files import ABOUT, read_info
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.repair.damage import TASKS, Damage, Lost, Whole
 from restac_ros.dataset.repair.damage_numbers import check_info, check_stats, find_strays, number_episodes
@@ -35,7 +36,7 @@ def examine(root: Path) -> Damage:
     Raises:
         DatasetError: it is not a v3.0 data set, or is being written at the moment.
     """
-    return _Examination(root.absolute()).run()
+    return _Examination(dataset_place(root)).run()
 
 
 class _Examination:
