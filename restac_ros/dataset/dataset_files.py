@@ -16,6 +16,7 @@ from restac_ros.dataset.features import (
     optional_images,
     stored_streams,
 )
+from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.video.video_choice import VideoChoice
 
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
@@ -112,7 +113,9 @@ def read_info(root: Path) -> dict[str, Any]:
     Raises:
         DatasetError: there is none, or it is damaged.
     """
+    path = root / 'meta' / 'info.json'
     try:
-        return json.loads((root / 'meta' / 'info.json').read_text(encoding='utf-8'))
+        info: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise DatasetError(f'{root / "meta" / "info.json"} cannot be read: {error}') from error
+        raise DatasetError(f'{path} {pointer_fault(path) or f"cannot be read: {error}"}') from error
+    return info

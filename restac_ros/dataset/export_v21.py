@@ -18,6 +18,7 @@ from restac_ros.dataset.dataset_files import ABOUT, CODEBASE_VERSION, CONVERSION
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.table_writing import write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video.video_cut import cut_video, frame_count
@@ -106,6 +107,8 @@ class _Export:
         for key in self.videos:
             video = _made(self.target / VIDEO_PATH.format(**place, video_key=key))
             origin = self._video_source(key, row)
+            if fault := pointer_fault(origin) or ('' if origin.is_file() else 'is missing: bring the videos'):
+                raise DatasetError(f'{origin} {fault}. What else is broken, `restac-ros repair` says.')
             if self.sharing[origin] == 1:
                 link_or_copy(origin, video)
                 frames = frame_count(origin)
@@ -181,7 +184,8 @@ def _read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except pa.ArrowException as error:
-        raise DatasetError(f'{path} cannot be read: {error}. `restac-ros repair` mends data sets.') from error
+        fault = pointer_fault(path) or f'cannot be read: {error}. `restac-ros repair` mends data sets.'
+        raise DatasetError(f'{path} {fault}') from error
 
 
 def _as_sequences(about: Any) -> Any:

@@ -20,6 +20,8 @@ def with_column(table: pa.Table, name: str, values: np.ndarray | Sequence[Any]) 
 
 def with_renamed(table: pa.Table, old: str, new: str) -> pa.Table:
     """The table with column `old` and its statistics under another name, in the notes of `datasets`, too."""
+    if old == new:
+        return table
     names = [new if name == old else name for name in table.column_names]
     names = [re.sub(f'^stats/{re.escape(old)}/', f'stats/{new}/', name) for name in names]
     about = json.loads((table.schema.metadata or {}).get(b'huggingface', b'null'))
