@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -152,7 +152,9 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         return list(STREAM_MODELS[str(location[2])].model_fields)
     model: type[BaseModel] = Contract
     for key in location:
-        model = model.model_fields[str(key)].annotation
+        annotation = model.model_fields[str(key)].annotation
+        choices = (annotation, *get_args(annotation))  # a section may be optional
+        model = next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel))
     return list(model.model_fields)
 
 

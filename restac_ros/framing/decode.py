@@ -86,9 +86,12 @@ def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview
         found = f'{len(names)} joint names but {len(positions)} positions'
         raise DecodeError(f'{spec.topic}: {found}; expected as many; does the driver publish positions here?')
     if missing := [joint for joint in spec.joints if joint not in names]:
-        exists = ', '.join(names) or 'none'
+        found = f'no joint {", ".join(missing)}; the message has {", ".join(names) or "none"}'
+        if len(missing) == len(spec.joints):
+            raise DecodeError(f'{spec.topic}: {found}; set joints')
+        some = f'only {len(spec.joints) - len(missing)} of {len(spec.joints)} joints'
         raise DecodeError(
-            f'{spec.topic}: no joint {", ".join(missing)}; the message has {exists}; set joints'
+            f'{spec.topic}: {found}: {some}; let one publisher send them together, or correct joints'
         )
     if repeated := [joint for joint in spec.joints if names.count(joint) > 1]:
         raise DecodeError(f'{spec.topic}: joint {", ".join(repeated)} is named more than once')

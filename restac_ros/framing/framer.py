@@ -52,7 +52,6 @@ class Framer:
         self._buffers = {
             name: StreamBuffer(spec, contract.max_skew_ns, kept_ns) for name, spec in contract.streams.items()
         }
-        self._state_streams = (contract.pose_stream, contract.gripper_stream)
 
     @property
     def counters(self) -> dict[str, StreamCounters]:
@@ -80,8 +79,8 @@ class Framer:
         chosen = {name: self._choose(name, time_ns) for name in names}
         before_ns = time_ns - self.contract.period_ns
         earlier = {}
-        if before_ns >= self.start_ns and all(name in chosen for name in self._state_streams):
-            earlier = {name: self._choose(name, before_ns) for name in self._state_streams}
+        if before_ns >= self.start_ns and all(name in chosen for name in self.contract.state_streams):
+            earlier = {name: self._choose(name, before_ns) for name in self.contract.state_streams}
         return Selection(time_ns, chosen, earlier)
 
     def compose(self, selection: Selection) -> Frame:
@@ -106,11 +105,6 @@ class Framer:
             streams=statuses,
             reasons=tuple(reasons),
         )
-
-    def state_at(self, time_ns: int) -> np.ndarray | None:
-        """State float64 [7] at `time_ns`, from what had been received by then; None when it isn't known."""
-        values, _ = self._decode_all({name: self._choose(name, time_ns) for name in self._state_streams})
-        return self._state(values)
 
     def _choose(self, name: str, time_ns: int) -> Choice:
         """A stream's sample at `time_ns` and what its times say about it."""
@@ -170,10 +164,11 @@ class Framer:
         return pose_vector(self.contract, poses[0]) if poses else None
 
     def _state(self, values: dict[str, np.ndarray]) -> np.ndarray | None:
-        pose, opening = (values.get(name) for name in self._state_streams)
-        if pose is None or opening is None:
+        if not all(name in values for name in self.contract.state_streams):
             return None
-        return state_vector(self.contract, pose, opening)
+        gripper = self.contract.gripper_stream
+        opening = np.float64(self.contract.gripper.opening_m[0]) if gripper is None else values[gripper]
+        return state_vector(self.contract, values[self.contract.pose_stream], opening)
 
     def _action_prev(self, state: np.ndarray, selection: Selection) -> tuple[np.ndarray | None, str]:
         """The change of the state over the last period, or why it isn't known."""
