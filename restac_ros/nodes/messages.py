@@ -16,8 +16,8 @@ from restac_ros.msg import ActionChunk, GateState, RecorderStatus
 from restac_ros.recording.recorder import RecorderReport
 
 if TYPE_CHECKING:  # the recorder speaks without loading JAX
-    from restac_ros.runtime.runtime_products import PlannedChunk, TouchReading
     from restac_ros.policy.products import Touch
+    from restac_ros.runtime.runtime_products import PlannedChunk, TouchReading
 
 _RECORDER_STATES = {
     'idle': RecorderStatus.STATE_IDLE,
