@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from restac_ros.contract.errors import Problem
 
 if TYPE_CHECKING:
-    from restac_ros.contract.schema import Contract, Stream
+    from restac_ros.contract.schema import (
+        ArmJointsStream,
+        CameraStream,
+        Contract,
+        GripperStream,
+        TactileStream,
+    )
 
 # The largest plausible magnitudes: an FR3 reaches 0.9 m and moves its tool at 3 m/s.
 LARGEST = {
@@ -26,13 +32,31 @@ ASK = {
     'rad': 'is this in degrees?',
     'rad/s': 'is this in degrees/s?',
 }
-LARGEST_POSITION = {'m': 0.3, 'mm': 300.0, 'rad': 2 * math.pi, 'deg': 360.0, 'fraction': 1.0, 'percent': 100.0}
+LARGEST_POSITION = {
+    'm': 0.3,
+    'mm': 300.0,
+    'rad': 2 * math.pi,
+    'deg': 360.0,
+    'fraction': 1.0,
+    'percent': 100.0,
+}
 FINGER_JOINTS = ('finger_joint1', 'finger_joint2')  # of a Franka hand: prismatic, in m
 
 
 def cross_check(contract: 'Contract') -> list[Problem]:
     """All disagreements between a contract's entries; empty when there are none."""
-    checks = (_ranges, _units, _roles, _unique, _shared_topics, _pose_source, _images, _gripper, _joints, _timing)
+    checks = (
+        _ranges,
+        _units,
+        _roles,
+        _unique,
+        _shared_topics,
+        _pose_source,
+        _images,
+        _gripper,
+        _joints,
+        _timing,
+    )
     return [problem for check in checks for problem in check(contract)]
 
 
@@ -69,36 +93,42 @@ def _gripper(contract: 'Contract') -> Iterator[Problem]:
     closed, opened = gripper.opening_m
     if gripper.absent and streams:
         yield Problem('gripper.absent', f'found a reason, but stream {next(iter(streams))} has role gripper')
+    elif gripper.absent and not 0 <= closed == opened:
+        expected = 'expected one constant, twice, as gripper.absent is set'
+        yield Problem('gripper.opening_m', f'found [{closed}, {opened}]; {expected}')
+    elif not gripper.absent and not 0 <= closed < opened:
+        yield Problem('gripper.opening_m', f'found [{closed}, {opened}]; expected 0 <= closed < open, in m')
     if not gripper.absent and not streams:
         remedy = 'add one; for a robot without a gripper set gripper.absent to the reason'
         yield Problem('streams', f'no stream has role gripper; expected exactly one; {remedy}')
-    if gripper.absent and not 0 <= closed == opened:
-        expected = 'expected one constant, twice, as gripper.absent is set'
-        yield Problem('gripper.opening_m', f'found [{closed}, {opened}]; {expected}')
-    if not gripper.absent and not 0 <= closed < opened:
-        yield Problem('gripper.opening_m', f'found [{closed}, {opened}]; expected 0 <= closed < open, in m')
-    if (scale := gripper.joint) is not None:
-        if scale.closed == scale.open:
-            yield Problem('gripper.joint', f'found closed = open = {scale.closed:g}; expected different positions')
-        for key, value in (('closed', scale.closed), ('open', scale.open)):
-            if abs(value) > LARGEST_POSITION[scale.unit]:
-                found = f'found {value:g}; expected at most {LARGEST_POSITION[scale.unit]:g} for unit {scale.unit}'
-                yield Problem(f'gripper.joint.{key}', f'{found}: is it in another unit?')
-        return
-    for name, stream in streams.items():
-        for joint in stream.joints:
-            if not joint.endswith(FINGER_JOINTS):
-                found = f'{joint!r} is no finger joint of a Franka hand, so the unit of its position is not known'
+    yield from _scale(contract)
+
+
+def _scale(contract: 'Contract') -> Iterator[Problem]:
+    """The unit of the gripper's joint is known: a Franka finger's, or declared."""
+    if (scale := contract.gripper.joint) is None:
+        for name, stream in contract.by_role('gripper').items():
+            if unknown := [joint for joint in stream.joints if not joint.endswith(FINGER_JOINTS)]:
+                found = f'{unknown[0]!r} is no finger joint of a Franka hand, so its unit is not known'
                 remedy = 'set gripper.joint, for example {unit: rad, closed: 0.8, open: 0.0}'
-                yield Problem(f'streams.{name}.joints', f'{found}; {remedy}')
-                break
+                yield Problem(f'streams.{name}.joints', f'found {found}; {remedy}')
+        return
+    if scale.closed == scale.open:
+        found = f'found closed = open = {scale.closed:g}'
+        yield Problem('gripper.joint', f'{found}; expected different positions')
+    for key, value in (('closed', scale.closed), ('open', scale.open)):
+        if abs(value) > LARGEST_POSITION[scale.unit]:
+            expected = f'expected at most {LARGEST_POSITION[scale.unit]:g} for unit {scale.unit}'
+            yield Problem(f'gripper.joint.{key}', f'found {value:g}; {expected}: is it in another unit?')
 
 
 def _roles(contract: 'Contract') -> Iterator[Problem]:
     if not contract.by_role('camera'):
         yield Problem('streams', 'no stream has role camera; expected at least one')
+    roles = [stream.role for stream in contract.streams.values()]
     for role in ('gripper', 'tool_pose', 'target_pose', 'arm_joints'):
-        if len(names := list(contract.by_role(role))) > 1:
+        if roles.count(role) > 1:
+            names = [name for name, stream in contract.streams.items() if stream.role == role]
             yield Problem('streams', f'{_listed(names)} role {role}; expected at most one')
     if contract.action.source == 'target_pose' and not contract.by_role('target_pose'):
         remedy = 'add one, or use next_state'
@@ -135,27 +165,46 @@ def _unique(contract: 'Contract') -> Iterator[Problem]:
 
 def _shared_topics(contract: 'Contract') -> Iterator[Problem]:
     """Joint streams may share a topic, as each message names its joints; nothing else can be told apart."""
+    jointed = _joint_streams(contract)
     for topic, (first, *others) in contract.by_topic().items():
-        one = contract.streams[first]
         for name in others:
-            other, path = contract.streams[name], f'streams.{name}'
-            if not {one.type, other.type} == {'sensor_msgs/msg/JointState'}:
+            if first in jointed and name in jointed:
+                yield from _apart(first, jointed[first], name, jointed[name])
+            else:
                 reason = 'only streams of joint positions can share a topic'
-                yield Problem(f'{path}.topic', f'found {topic!r}, which stream {first} has already: {reason}')
-            elif common := set(one.joints) & set(other.joints):
-                found = f'found {", ".join(sorted(common))}, which stream {first} reads from {topic} already'
-                yield Problem(f'{path}.joints', found)
-            elif one.reliability != other.reliability:
-                found = f'found {other.reliability!r}, but stream {first} on the same topic has {one.reliability!r}'
-                yield Problem(f'{path}.reliability', f'{found}; they are one subscription')
+                found = f'found {topic!r}, which stream {first} has already'
+                yield Problem(f'streams.{name}.topic', f'{found}: {reason}')
+
+
+def _joint_streams(contract: 'Contract') -> 'dict[str, ArmJointsStream | GripperStream]':
+    return {**contract.by_role('arm_joints'), **contract.by_role('gripper')}
+
+
+def _apart(
+    first: str,
+    one: 'ArmJointsStream | GripperStream',
+    name: str,
+    other: 'ArmJointsStream | GripperStream',
+) -> Iterator[Problem]:
+    """Two streams on one topic must have joints of their own and be one subscription."""
+    if common := set(one.joints) & set(other.joints):
+        found = f'found {", ".join(sorted(common))}, which stream {first} reads from {one.topic} already'
+        yield Problem(f'streams.{name}.joints', found)
+    if one.reliability != other.reliability:
+        found = f'found {other.reliability!r}, but stream {first} on the same topic has {one.reliability!r}'
+        yield Problem(f'streams.{name}.reliability', f'{found}; they are one subscription')
 
 
 def _images(contract: 'Contract') -> Iterator[Problem]:
-    for name, stream in (contract.by_role('camera') | contract.by_role('tactile')).items():
+    images: dict[str, CameraStream | TactileStream] = {
+        **contract.by_role('camera'),
+        **contract.by_role('tactile'),
+    }
+    for name, stream in images.items():
         yield from _encoding(f'streams.{name}', stream)
 
 
-def _encoding(path: str, stream: 'Stream') -> Iterator[Problem]:
+def _encoding(path: str, stream: 'CameraStream | TactileStream') -> Iterator[Problem]:
     encoding, order = stream.encoding, stream.channel_order
     file_formats = ('jpeg', 'png')
     compressed = stream.type == 'sensor_msgs/msg/CompressedImage'
@@ -170,14 +219,14 @@ def _encoding(path: str, stream: 'Stream') -> Iterator[Problem]:
 
 
 def _joints(contract: 'Contract') -> Iterator[Problem]:
-    for role, counts in (('arm_joints', (7,)), ('gripper', (1, 2))):
-        for name, stream in contract.by_role(role).items():
-            path, joints = f'streams.{name}.joints', list(stream.joints)
-            if len(joints) not in counts:
-                expected = ' or '.join(map(str, counts))
-                yield Problem(path, f'found {len(joints)} names; expected {expected} for {role}')
-            if len(set(joints)) != len(joints) or not all(joints):
-                yield Problem(path, f'found {joints}; expected different, non-empty names')
+    counts = {'arm_joints': (7,), 'gripper': (1, 2)}
+    for name, stream in _joint_streams(contract).items():
+        path, joints = f'streams.{name}.joints', list(stream.joints)
+        if len(joints) not in counts[stream.role]:
+            expected = ' or '.join(map(str, counts[stream.role]))
+            yield Problem(path, f'found {len(joints)} names; expected {expected} for {stream.role}')
+        if len(set(joints)) != len(joints) or not all(joints):
+            yield Problem(path, f'found {joints}; expected different, non-empty names')
 
 
 def _timing(contract: 'Contract') -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from restac_ros.contract.errors import ContractError, Problem, did_you_mean
 from restac_ros.contract.schema import STREAM_MODELS, Contract
@@ -105,7 +106,7 @@ def _key_lines(node: yaml.Node, path: str = '') -> Iterator[tuple[str, int]]:
             yield from _key_lines(value, dotted)
 
 
-def _problems(details: dict[str, Any]) -> Iterator[Problem]:
+def _problems(details: ErrorDetails) -> Iterator[Problem]:
     """Restate one pydantic error in the contract's own terms."""
     cause = details.get('ctx', {}).get('error')
     if isinstance(cause, ContractError):
@@ -154,7 +155,9 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
     for key in location:
         annotation = model.model_fields[str(key)].annotation
         choices = (annotation, *get_args(annotation))  # a section may be optional
-        model = next(choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel))
+        model = next(
+            choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)
+        )
     return list(model.model_fields)
 
 

@@ -7,8 +7,8 @@ every name; frames are ROS frame names.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Self, overload
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
@@ -251,7 +251,19 @@ class Contract(_Facts):
             raise ContractError([Problem('streams', f'unknown stream {name!r}; {hint}')])
         return self.streams[name]
 
-    def by_role(self, role: Role) -> dict[str, Stream]:
+    @overload
+    def by_role(self, role: Literal['camera']) -> dict[str, CameraStream]: ...
+    @overload
+    def by_role(self, role: Literal['tactile']) -> dict[str, TactileStream]: ...
+    @overload
+    def by_role(self, role: Literal['arm_joints']) -> dict[str, ArmJointsStream]: ...
+    @overload
+    def by_role(self, role: Literal['gripper']) -> dict[str, GripperStream]: ...
+    @overload
+    def by_role(self, role: Literal['tool_pose', 'target_pose']) -> dict[str, PoseStream]: ...
+    @overload
+    def by_role(self, role: Role) -> Mapping[str, Stream]: ...
+    def by_role(self, role: Role) -> Mapping[str, Stream]:
         """Streams of one role by name, in the file's order."""
         if role not in STREAM_MODELS:
             hint = did_you_mean(role, STREAM_MODELS)
@@ -282,7 +294,9 @@ class Contract(_Facts):
 
     def digest(self) -> str:
         """SHA-256 (hex) of the values, whatever the order and comments of the file they came from."""
-        text = json.dumps(self.model_dump(mode='json', exclude_none=True), sort_keys=True, separators=(',', ':'))
+        text = json.dumps(
+            self.model_dump(mode='json', exclude_none=True), sort_keys=True, separators=(',', ':')
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, other: 'Contract') -> list[str]:

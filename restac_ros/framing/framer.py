@@ -131,22 +131,23 @@ class Framer:
 
     def _decode_all(self, chosen: dict[str, Choice]) -> tuple[dict[str, np.ndarray], dict[str, StreamStatus]]:
         """Values of the valid choices, and all statuses, now with what decoding found."""
-        values, statuses = {}, {}
+        values: dict[str, np.ndarray] = {}
+        statuses = {}
         for name, (entry, status) in chosen.items():
-            if status.valid:
-                self._decode(name, entry)
-                if entry.error:
+            if status.valid and entry is not None:
+                value = self._decode(name, entry)
+                if value is None:
                     status = replace(status, valid=False, reason=f'undecodable: {entry.error}')
                 else:
-                    values[name] = entry.value
+                    values[name] = value
             statuses[name] = status
         return values, statuses
 
-    def _decode(self, name: str, entry: Entry) -> None:
-        """Decode an entry unless it has been; its bytes are then let go."""
+    def _decode(self, name: str, entry: Entry) -> np.ndarray | None:
+        """Return an entry's value, decoded at the first call, which drops its bytes. None: see `error`."""
         cdr = entry.cdr
         if cdr is None:
-            return
+            return entry.value
         counters = self._buffers[name].counters
         try:
             entry.value = decode_value(self.contract, name, cdr)
@@ -155,6 +156,7 @@ class Framer:
             entry.error = str(error)
             counters.undecodable += 1
         entry.cdr = None
+        return entry.value
 
     def _of_role(self, role: Role, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: values[name] for name in self.contract.by_role(role) if name in values}
@@ -167,7 +169,8 @@ class Framer:
         if not all(name in values for name in self.contract.state_streams):
             return None
         gripper = self.contract.gripper_stream
-        opening = np.float64(self.contract.gripper.opening_m[0]) if gripper is None else values[gripper]
+        constant = np.array(self.contract.gripper.opening_m[0])
+        opening = constant if gripper is None else values[gripper]
         return state_vector(self.contract, values[self.contract.pose_stream], opening)
 
     def _action_prev(self, state: np.ndarray, selection: Selection) -> tuple[np.ndarray | None, str]:

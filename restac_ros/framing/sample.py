@@ -4,7 +4,7 @@ import struct
 from functools import cache
 from typing import NamedTuple
 
-from restac_ros.contract.schema import ArmJointsStream, Contract, GripperStream
+from restac_ros.contract.schema import ArmJointsStream, Contract, GripperStream, Stream
 from restac_ros.framing.errors import DecodeError
 
 # Every message type in a contract begins with std_msgs/Header, whose stamp directly follows the four bytes of
@@ -28,9 +28,7 @@ class Sample(NamedTuple):
     zero_stamp: bool = False
 
 
-def make_sample(
-    contract: Contract, stream: str, cdr: bytes | memoryview, receive_ns: int
-) -> Sample | None:
+def make_sample(contract: Contract, stream: str, cdr: bytes | memoryview, receive_ns: int) -> Sample | None:
     """Date one serialised message: its header's stamp, or its receipt, less the stream's declared latency.
 
     None for a joint state that names none of the stream's joints: it is another stream's message, as where
@@ -49,24 +47,29 @@ def make_sample(
     if seconds < 0 or nanoseconds >= 10**9:
         found = f'{seconds} s + {nanoseconds} ns'
         raise DecodeError(f'{spec.topic}: header stamp {found} is no time; is the topic really {spec.type}?')
-    if isinstance(spec, ArmJointsStream | GripperStream) and not names_any(cdr, spec.joints):
+    if not belongs(spec, cdr):
         return None
     zero_stamp = seconds == 0 and nanoseconds == 0
     stamp_ns = receive_ns if zero_stamp else seconds * 10**9 + nanoseconds
     return Sample(stream, stamp_ns - spec.latency_ns, receive_ns, cdr, zero_stamp)
 
 
-def names_any(cdr: bytes | memoryview, joints: tuple[str, ...]) -> bool:
-    """Return whether a serialised JointState names any of `joints`; True where its bytes cannot be one.
+def belongs(spec: Stream, cdr: bytes | memoryview) -> bool:
+    """Return whether a message is of this stream; of joint states, those that name one of its joints.
 
-    The names directly follow the header, each serialised as its length, its characters and a zero: searching
-    for that costs a fraction of a microsecond, and a 1 kHz stream can bear it.
+    True also for what cannot be read, which the decoder refuses. The names directly follow the header, each
+    serialised as its length, its characters and a zero: searching for that costs a fraction of a microsecond,
+    and a 1 kHz stream can bear it.
     """
+    if not isinstance(spec, ArmJointsStream | GripperStream):
+        return True
     endianness, content = bytes(cdr[:2]), bytes(cdr[:HEAD_BYTES])
-    if len(content) < _MIN_BYTES + 4:
+    if endianness not in _LENGTH or len(content) < _MIN_BYTES + 4:
         return True
     begin = _MIN_BYTES + 4 + _LENGTH[endianness].unpack_from(content, _MIN_BYTES)[0]  # behind frame_id
-    return begin > len(content) or any(content.find(name, begin) >= 0 for name in _encoded(endianness, joints))
+    return begin > len(content) or any(
+        content.find(name, begin) >= 0 for name in _encoded(endianness, spec.joints)
+    )
 
 
 @cache

@@ -73,7 +73,7 @@ def _opening_m(contract: Contract, positions: np.ndarray) -> np.ndarray:
     if scale is None:
         return gripper_opening_m(positions)
     share = (positions.mean() - scale.closed) / (scale.open - scale.closed)
-    return np.float64(closed_m + share * (open_m - closed_m))
+    return np.array(closed_m + share * (open_m - closed_m))
 
 
 def _check_opening(contract: Contract, topic: str, opening_m: float) -> None:
