@@ -11,7 +11,7 @@ from restac_ros.framing.errors import DecodeError
 # the CDR encapsulation (OMG DDSI-RTPS 2.3, 10.2): reading it costs no deserialisation.
 _STAMP = {b'\x00\x00': struct.Struct('>iI'), b'\x00\x01': struct.Struct('<iI')}
 HEAD_BYTES = 16_384  # the times and, of joint states, the names: all that dating a sample needs
-_MIN_BYTES = 12  # encapsulation and stamp
+HEADER_BYTES = 12  # encapsulation and stamp; behind them is content, but for the name of the frame
 _LENGTH = {b'\x00\x00': struct.Struct('>I'), b'\x00\x01': struct.Struct('<I')}
 
 
@@ -40,7 +40,7 @@ def make_sample(contract: Contract, stream: str, cdr: bytes | memoryview, receiv
     """
     spec = contract.stream(stream)
     layout = _STAMP.get(bytes(cdr[:2]))
-    if layout is None or len(cdr) < _MIN_BYTES:
+    if layout is None or len(cdr) < HEADER_BYTES:
         found = f'{len(cdr)} bytes beginning {bytes(cdr[:4]).hex(" ")}'
         raise DecodeError(f'{spec.topic}: found {found}; expected a CDR-encoded {spec.type}')
     seconds, nanoseconds = layout.unpack_from(cdr, 4)
@@ -64,9 +64,9 @@ def belongs(spec: Stream, cdr: bytes | memoryview) -> bool:
     if not isinstance(spec, ArmJointsStream | GripperStream):
         return True
     endianness, content = bytes(cdr[:2]), bytes(cdr[:HEAD_BYTES])
-    if endianness not in _LENGTH or len(content) < _MIN_BYTES + 4:
+    if endianness not in _LENGTH or len(content) < HEADER_BYTES + 4:
         return True
-    begin = _MIN_BYTES + 4 + _LENGTH[endianness].unpack_from(content, _MIN_BYTES)[0]  # behind frame_id
+    begin = HEADER_BYTES + 4 + _LENGTH[endianness].unpack_from(content, HEADER_BYTES)[0]  # behind frame_id
     return begin > len(content) or any(
         content.find(name, begin) >= 0 for name in _encoded(endianness, spec.joints)
     )
