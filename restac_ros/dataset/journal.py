@@ -144,8 +144,8 @@ class Journal:
         if channel is None:
             raise JournalError(f'stream {stream!r} is not recorded; known: {", ".join(self._channels)}')
         # A message of two streams that share a topic comes once for each and is written once.
-        before = self._last.get(channel, ('', -1, b''))
-        if before[0] == stream or before[1] != receive_ns or before[2] is not cdr:
+        before = self._last.get(channel)
+        if before is None or before[0] == stream or before[1] != receive_ns or before[2] is not cdr:
             self._bag.write(channel, cdr, receive_ns)
         self._last[channel] = stream, receive_ns, cdr
         self.counts[stream] += 1
