@@ -61,9 +61,7 @@ class TouchLoop:
 
     def _feel(self, ready: ReadyPrefix, free_ns: int) -> None:
         contract = self._place.policy.contract
-        frame = self._place.timed_frame(
-            'frame_tactile', [self._stream, contract.pose_stream, contract.gripper_stream]
-        )
+        frame = self._place.timed_frame('frame_tactile', [self._stream, *contract.state_streams])
         reasons = invalid_streams(contract, frame.streams, every=True)
         if not reasons and frame.action_prev is None:
             reasons = {'action_prev': Complaint('missing', '; '.join(frame.reasons))}
