@@ -1,6 +1,7 @@
 """The `restac-ros` command."""
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -34,6 +35,7 @@ Command = (
 def main() -> None:
     """Entry point. Errors a user can mend are one message and status 2; all others are tracebacks, for us."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')  # nothing here is on a hub; lerobot shall not wait for one
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # until here the program ended at once
     command = tyro.cli(
         Command,
         prog='restac-ros',
@@ -43,7 +45,11 @@ def main() -> None:
     try:
         code = command.run()
     except KeyboardInterrupt:
+        print('restac-ros: interrupted', file=sys.stderr)
         code = 130
+    except BrokenPipeError:  # who reads our output is gone, such as a pager or tee
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Exception as error:  # sorted below: what is not a refusal is raised again
         if not _is_mendable(error):
             raise

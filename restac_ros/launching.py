@@ -11,8 +11,8 @@ from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from restac_ros.graph import MAX_RESTARTS, PACKAGE, GraphError, Process, Run, processes, ros_arguments
-from restac_ros.supervise import environment
+from restac_ros.graph import MAX_RESTARTS, PACKAGE, GraphError, Process, Run, Source, processes, ros_arguments
+from restac_ros.supervise import environment, remove_summaries
 
 RESPAWN_DELAY_S = 1.0
 TRUE, FALSE = ('true', '1', 'yes', 'on'), ('false', '0', 'no', 'off')
@@ -81,7 +81,7 @@ class LaunchArguments:
             'directory': directory,
             'contract': self.path('contract'),
             'bag': bag,
-            'source': 'bag' if bag else 'none',
+            'source': Source.BAG if bag else Source.DRIVERS,
             'rate': self.number('rate'),
             'parameter_file': self.path('params'),
             'namespace': f'{self._pushed_namespace}/{self.text("namespace")}',
@@ -106,6 +106,7 @@ def actions(run: Run) -> list[Action]:
     """
     listed = processes(run)
     run.directory.mkdir(parents=True, exist_ok=True)
+    remove_summaries(listed)
     env = environment(any(process.ends_run for process in listed))
     variables = [
         SetEnvironmentVariable(name, env[name]) for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE',) if name in env

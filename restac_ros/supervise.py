@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restac_ros.graph import MAX_RESTARTS, Process, command
+from restac_ros.stopping import STOP_SIGNALS, is_orphan, survives_terminal
 
 POLL_S = 0.1
-INTERRUPTS_TO_KILL = 3
+REQUESTS_TO_KILL = 3
+REASONS = {
+    signal.SIGINT: 'interrupted',
+    signal.SIGTERM: 'asked to stop (SIGTERM)',
+    signal.SIGHUP: 'the terminal was closed',
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,16 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
     return env
 
 
+def remove_summaries(processes: Sequence[Process]) -> None:
+    """Remove what an earlier run left in the same directory, or it would be shown as this run's."""
+    for process in processes:
+        process.summary_file.unlink(missing_ok=True)
+
+
 @dataclass
 class _Child:
     process: Process
-    running: subprocess.Popen
+    running: subprocess.Popen[bytes]
     restarts: int = 0
     left: bool = False  # it has ended, and that is that
 
@@ -51,18 +63,26 @@ class Supervisor:
         self._directory = directory
         self._children: list[_Child] = []
         self._env: dict[str, str] = {}
-        self._interrupts = 0
+        self._requests, self._reason = 0, ''
+        self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+        self._passed_on = 0
         self._wake = threading.Event()
 
     def run(self) -> Ending:
-        """Blocks until the run is over. Ctrl-C ends it in order, a third Ctrl-C kills what is left."""
+        """Blocks until the run is over.
+
+        Ctrl-C, SIGTERM, a closed terminal and the end of the process that started this one end it in order. A
+        second Ctrl-C is passed on, a third one kills what is left.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
-        previous = {
-            number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        remove_summaries(self._processes)
+        handled = [n for n in STOP_SIGNALS if n != signal.SIGHUP or not survives_terminal()]
+        previous = {number: signal.signal(number, self._asked) for number in handled}
         try:
             self._env = environment(any(p.ends_run for p in self._processes))
             for process in self._processes:
+                if self._reason:
+                    break
                 self._children.append(_Child(process, self._start(process)))
             return self._stop_all(self._watch())
         finally:
@@ -73,12 +93,15 @@ class Supervisor:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _start(self, process: Process) -> subprocess.Popen:
+    def _start(self, process: Process) -> subprocess.Popen[bytes]:
         # A session of its own: a Ctrl-C in the terminal reaches us only, and we pass it on in order.
         return subprocess.Popen(command(process), env=self._env, start_new_session=True)
 
-    def _interrupted(self, *_: object) -> None:
-        self._interrupts += 1
+    def _asked(self, number: int, _: object) -> None:
+        self._requests += 1
+        self._reason = self._reason or REASONS[signal.Signals(number)]
+        if number == signal.SIGHUP:
+            _let_go_of_terminal(self._terminals)
         self._wake.set()
 
     def _pause(self) -> None:
@@ -86,7 +109,7 @@ class Supervisor:
         self._wake.clear()
 
     def _watch(self) -> Ending:
-        while not self._interrupts:
+        while not self._reason:
             for child in self._children:
                 code = None if child.left else child.running.poll()
                 if code is None:
@@ -98,8 +121,10 @@ class Supervisor:
                 if process.vital:
                     return Ending(1, f'{what}: its messages above say why')
                 self._go_on_without(child, what, start_again=code != 0)
+            if is_orphan() and not survives_terminal():
+                self._reason = 'the process that started this run is gone'
             self._pause()
-        return Ending(130, 'interrupted')
+        return Ending(130, self._reason)
 
     def _go_on_without(self, child: _Child, what: str, start_again: bool) -> None:
         """The run needs it not: start it again unless it ended in order, or too often."""
@@ -117,10 +142,7 @@ class Supervisor:
         child.running = self._start(child.process)
 
     def _stop_all(self, ending: Ending) -> Ending:
-        # The speaker, who was started last, is told first; then all finish side by side.
-        for child in reversed(self._children):
-            if child.running.poll() is None:
-                child.running.send_signal(signal.SIGINT)
+        self._ask_to_stop()
         for child in self._children:
             self._wait(child.process, child.running)
             code = child.running.returncode
@@ -131,15 +153,32 @@ class Supervisor:
                 )
         return ending
 
-    def _wait(self, process: Process, running: subprocess.Popen) -> None:
+    def _ask_to_stop(self) -> None:
+        """Stop the source first, which was started last; then all finish side by side."""
+        self._passed_on = self._requests
+        for child in reversed(self._children):
+            if child.running.poll() is None:
+                child.running.send_signal(signal.SIGTERM)  # unlike SIGINT without a traceback at any time
+
+    def _wait(self, process: Process, running: subprocess.Popen[bytes]) -> None:
         ticks_left = process.patience_s / POLL_S
         while running.poll() is None:
             ticks_left -= 1
-            if ticks_left <= 0 or self._interrupts >= INTERRUPTS_TO_KILL:
+            if ticks_left <= 0 or self._requests >= REQUESTS_TO_KILL:
                 running.kill()
                 running.wait()
                 return
+            if self._requests > self._passed_on:
+                self._ask_to_stop()
             self._pause()
+
+
+def _let_go_of_terminal(numbers: Sequence[int]) -> None:
+    """A terminal that is gone cannot be written to: what is still to be said must not end the run."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def _describe(code: int) -> str:

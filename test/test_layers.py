@@ -64,6 +64,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'recording',
             'graph',
             'parameter_file',
+            'stopping',
         },
         {
             'builtin_interfaces',
@@ -90,9 +91,10 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     'graph': ({'contract', 'parameter_file'}, set()),
     'parameter_file': ({'contract'}, {'yaml'}),
-    'supervise': ({'graph'}, {'rich'}),
+    'stopping': (set(), set()),
+    'supervise': ({'graph', 'stopping'}, set()),
     'launching': ({'graph', 'supervise'}, {'launch', 'launch_ros'}),
-    'cli': ({'commands'}, {'tyro'}),
+    'cli': ({'commands', 'stopping'}, {'tyro'}),
     'commands': (
         {
             'contract',

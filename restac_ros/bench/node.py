@@ -20,7 +20,7 @@ from rich.table import Table
 
 from restac_ros.bench.ros_domain import own_domain
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.graph import GraphError, Process, Run, processes
+from restac_ros.graph import GraphError, Process, Run, Source, processes
 from restac_ros.supervise import command, environment
 
 SYNTHETIC_S = 10.0
@@ -99,7 +99,7 @@ def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
             directory=Path(folder),
             checkpoint=checkpoint,
             prompt='bench',
-            source='bag' if bag else 'synthetic',
+            source=Source.BAG if bag else Source.SYNTHETIC,
             bag=bag,
             seconds=SYNTHETIC_S,
         )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, processes
+from restac_ros.graph import Run, Source, processes
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Up:
             prompt=self.prompt,
             record=dataset_place(self.record) if self.record else None,
             bag=absolute(self.bag),
-            source=self.source or ('bag' if self.bag else 'none'),
+            source=Source.named(self.source or ('bag' if self.bag else 'none')),
             rate=self.rate,
             seconds=self.seconds,
             view=self.view,

@@ -35,8 +35,9 @@ class Worker:
         self.wake.set()
 
     def join(self) -> None:
-        """Wait until the thread has ended."""
-        self._thread.join()
+        """Wait until the thread has ended, if it was ever started."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         _name_thread(self.name)

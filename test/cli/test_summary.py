@@ -22,6 +22,10 @@ TALLY = {
 SUMMARIES = {
     'policy_node': {
         'problem': '',
+        'changes': ["prompt is now 'pull [it]'"],
+        'run_id': 'run7',
+        'checkpoint': 'abc123',
+        'prompt': 'pull [it]',
         'streams': {'main': TALLY},
         'prefixes': 30,
         'touches': 40,
@@ -30,6 +34,18 @@ SUMMARIES = {
         'hold_reasons': {'main stale': 3},
         'gate': {'min': 0.1, 'max': 0.75, 'saturated': 10},
         'latency_ms': {'act': {'count': 25, 'p50_ms': 8.0, 'p99_ms': 9.25, 'max_ms': 11.0}},
+    },
+    'streamer_node': {
+        'problem': '',
+        'phase': 'halted',
+        'reasons': ['halt requested: on request'],
+        'last_stop': ['halt requested: on request'],
+        'last_refusal': 'chunk 7 is not executed',
+        'accepted': 28,
+        'refused': 118,
+        'faulty': 0,
+        'foreign': 2,
+        'set_points': 900,
     },
     'recorder_node': {
         'problem': 'disk is slow',
@@ -67,6 +83,20 @@ def test_every_figure_of_a_run_is_shown() -> None:
     ):
         assert part in text
     assert 'recorder_node: disk is slow' in text
+
+
+def test_it_says_which_run_and_policy_it_was_and_which_prompts_it_followed() -> None:
+    text = printed(SUMMARIES)
+    assert 'run: run7, checkpoint abc123' in text
+    assert 'prompt at the end: pull [it]' in text
+    assert "changed: prompt is now 'pull [it]'" in text
+
+
+def test_it_says_what_the_streamer_executed_and_why_it_stands() -> None:
+    text = printed(SUMMARIES)
+    assert '900 set-points; chunks: 28 accepted, 118 refused, 0 faulty, 2 foreign' in text
+    assert 'halted: halt requested: on request' in text
+    assert 'last refusal: chunk 7 is not executed' in text
 
 
 def test_a_run_without_summaries_still_says_how_it_ended() -> None:

@@ -145,6 +145,9 @@ def test_a_prompt_changed_live_is_in_the_chunks_and_gates_that_follow_it(
     for messages in (policy.chunks, policy.gates):
         followed = {(message.run.prompt, message.run.prompt_revision) for message in messages}
         assert followed == {('push', 0), ('pull', 1)}
+    policy.node.end()
+    assert "prompt is now 'pull'" in policy.node.log
+    assert policy.node.summary['changes'] == ["prompt is now 'pull'"]
 
 
 def check_diagnostics(policy: Policy, wait_until) -> None:

@@ -55,6 +55,7 @@ class PolicyNode(ManagedNode):
     """Configure: load, compile, warm up. Activate: subscribe, run the three workers, publish."""
 
     model = PolicyParameters
+    unique = True
     refusals = (CheckpointError, PolicyError, NormStatsError, TokenizerError)
 
     def __init__(self) -> None:

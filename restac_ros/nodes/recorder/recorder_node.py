@@ -13,6 +13,7 @@ from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.awaited_node import AwaitedNode
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import recorder_message
@@ -47,6 +48,7 @@ class RecorderNode(ManagedNode):
     """
 
     model = RecorderParameters
+    unique = True
     refusals = (DatasetError, JournalError, RecorderError, GuardError)
 
     def __init__(self) -> None:
@@ -71,6 +73,13 @@ class RecorderNode(ManagedNode):
         self._task = ''
         self._lost_before: dict[str, int] = {}
         self._lost_at_pause: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Record from when the policy plans: before there is nothing to record."""
+        if self.parameters.start_after:
+            AwaitedNode(self, self.steady_clock, self.parameters.start_after, self.trigger_activate)
+        else:
+            self.trigger_activate()
 
     def configure(self) -> None:
         parameters = self.parameters

@@ -28,6 +28,7 @@ class RecorderParameters(NodeParameters):
     journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
     task: str = Field(description='what the next episode shows; may change while running')
     autostart_recording: bool = Field(description='begin an episode when activated')
+    start_after: str = Field(description='node that must be active before this one is; empty: none')
     save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')
     on_gap: OnGap = Field(description='refuse an episode with a gap, or keep its longest run without one')
     compression: Compression = Field(description='of the journal')

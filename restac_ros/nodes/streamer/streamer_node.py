@@ -54,6 +54,7 @@ class StreamerNode(ManagedNode):
     """Configure: check limits and types. Activate: become the controller's only source of targets."""
 
     model = StreamerParameters
+    unique = True
     refusals = (LimitError, UnknownTypeError)
 
     def __init__(self) -> None:
