@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from restac_ros.commands.benchmarks import Bench
+from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.record import Record
@@ -17,6 +18,8 @@ from restac_ros.commands.run import Up
 Command = (
     Annotated[Up, subcommand('up')]
     | Annotated[Record, subcommand('record')]
+    | Annotated[CallService, subcommand('call')]
+    | Annotated[SetPrompt, subcommand('prompt')]
     | Annotated[Doctor, subcommand('doctor')]
     | Annotated[Convert, subcommand('convert')]
     | Annotated[Export, subcommand('export')]

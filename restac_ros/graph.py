@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from restac_ros.parameter_file import ParameterFileError, check_parameter_file, known_parameters
 
@@ -68,6 +68,7 @@ class Process:
         parameter_file: the user's own ROS parameter file, applied before `parameters`.
         namespace: in which the node lives, such as `/left`; empty for the root.
         remaps: ROS remappings, each `from:=to`.
+        terminal: has the keyboard: '' no, 'keys' only, 'display' shows what the others print, too.
         ends_run: the run is over, and in order, when this process ends.
         vital: the run ends when this process ends by itself; otherwise it is started again, `MAX_RESTARTS`
             times at most, and the run goes on.
@@ -79,14 +80,16 @@ class Process:
     parameter_file: Path | None = None
     namespace: str = ''
     remaps: tuple[str, ...] = ()
+    terminal: Literal['', 'keys', 'display'] = ''
     ends_run: bool = False
     vital: bool = True
     patience_s: float = 15.0
 
     @property
-    def summary_file(self) -> Path:
-        """Where the node writes what it counted and timed, when it stops."""
-        return Path(str(self.parameters['summary_file']))
+    def summary_file(self) -> Path | None:
+        """Where the node writes what it counted and timed, when it stops; None if it does not."""
+        found = self.parameters.get('summary_file')
+        return Path(str(found)) if found else None
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,24 @@ def processes(run: Run) -> list[Process]:
     if run.source is not Source.DRIVERS:
         listeners.append(_source(run, wait_subscribers=complete))
     return listeners
+
+
+def console(run: Run, others: Sequence[Process], terminal: Literal['keys', 'display']) -> Process:
+    """The process that has the keyboard of a run of these others."""
+    parameters: dict[str, ParameterValue] = {
+        'nodes': [process.executable for process in others],
+        'task': run.prompt,
+        'run_id': run.run_id,
+    }
+    namespace = full_namespace(run.namespace)
+    return Process(
+        'console_node',
+        parameters,
+        namespace=namespace,
+        terminal=terminal,
+        vital=terminal == 'display',
+        patience_s=max(process.patience_s for process in others),
+    )
 
 
 def _check(run: Run) -> None:

@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restac_ros.graph import MAX_RESTARTS, Process, command
-from restac_ros.stopping import STOP_SIGNALS, is_orphan, survives_terminal
+from restac_ros.stopping import is_orphan, survives_terminal
 
 POLL_S = 0.1
 REQUESTS_TO_KILL = 3
@@ -18,6 +19,7 @@ REASONS = {
     signal.SIGINT: 'interrupted',
     signal.SIGTERM: 'asked to stop (SIGTERM)',
     signal.SIGHUP: 'the terminal was closed',
+    signal.SIGUSR1: 'ended by key',  # from the process that has the terminal
 }
 
 
@@ -40,7 +42,8 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
 def remove_summaries(processes: Sequence[Process]) -> None:
     """Remove what an earlier run left in the same directory, or it would be shown as this run's."""
     for process in processes:
-        process.summary_file.unlink(missing_ok=True)
+        if process.summary_file:
+            process.summary_file.unlink(missing_ok=True)
 
 
 @dataclass
@@ -66,6 +69,7 @@ class Supervisor:
         self._requests, self._reason = 0, ''
         self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
         self._passed_on = 0
+        self._lines: tuple[int, ...] = ()  # a pipe from the others to the one that displays what they print
         self._wake = threading.Event()
 
     def run(self) -> Ending:
@@ -76,9 +80,12 @@ class Supervisor:
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         remove_summaries(self._processes)
-        handled = [n for n in STOP_SIGNALS if n != signal.SIGHUP or not survives_terminal()]
+        handled = [n for n in REASONS if n != signal.SIGHUP or not survives_terminal()]
         previous = {number: signal.signal(number, self._asked) for number in handled}
+        modes = termios.tcgetattr(0) if os.isatty(0) else None
         try:
+            if any(process.terminal == 'display' for process in self._processes):
+                self._lines = os.pipe()
             self._env = environment(any(p.ends_run for p in self._processes))
             for process in self._processes:
                 if self._reason:
@@ -90,12 +97,27 @@ class Supervisor:
                 if child.running.poll() is None:
                     child.running.kill()
                     child.running.wait()
+            if self._lines:
+                os.close(self._lines[0])
+            if modes and os.isatty(0):  # whoever had the keyboard may have been killed
+                termios.tcsetattr(0, termios.TCSADRAIN, modes)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _start(self, process: Process) -> subprocess.Popen[bytes]:
+        if process.terminal:  # in our process group, or job control would not reach it
+            lines = {'log_descriptor': self._lines[0]} if self._lines else {}
+            shown = replace(process, parameters={**process.parameters, **lines})
+            return subprocess.Popen(command(shown), env=self._env, pass_fds=self._lines[:1])
         # A session of its own: a Ctrl-C in the terminal reaches us only, and we pass it on in order.
-        return subprocess.Popen(command(process), env=self._env, start_new_session=True)
+        return subprocess.Popen(
+            command(process),
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=self._lines[1] if self._lines else None,
+            stderr=self._lines[1] if self._lines else None,
+            start_new_session=True,
+        )
 
     def _asked(self, number: int, _: object) -> None:
         self._requests += 1
@@ -124,7 +146,7 @@ class Supervisor:
             if is_orphan() and not survives_terminal():
                 self._reason = 'the process that started this run is gone'
             self._pause()
-        return Ending(130, self._reason)
+        return Ending(0 if self._reason == REASONS[signal.SIGUSR1] else 130, self._reason)
 
     def _go_on_without(self, child: _Child, what: str, start_again: bool) -> None:
         """The run needs it not: start it again unless it ended in order, or too often."""
@@ -156,6 +178,9 @@ class Supervisor:
     def _ask_to_stop(self) -> None:
         """Stop the source first, which was started last; then all finish side by side."""
         self._passed_on = self._requests
+        if self._lines:  # the display ends with the last of those that write
+            os.close(self._lines[1])
+            self._lines = self._lines[:1]
         for child in reversed(self._children):
             if child.running.poll() is None:
                 child.running.send_signal(signal.SIGTERM)  # unlike SIGINT without a traceback at any time
@@ -183,3 +208,13 @@ def _let_go_of_terminal(numbers: Sequence[int]) -> None:
 
 def _describe(code: int) -> str:
     return f'exit status {code}' if code >= 0 else f'signal {signal.Signals(-code).name}'
+
+
+def has_keyboard() -> bool:
+    """Whether stdin is a terminal that is ours to read: we do not run in the background of a shell."""
+    if not os.isatty(0):
+        return False
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # not our controlling terminal: no shell shares it with us
+        return True

@@ -76,6 +76,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'pydantic',
             'rcl_interfaces',
             'rclpy',
+            'rich',
             'rosgraph_msgs',
             'rosidl_runtime_py',
             'sensor_msgs',

@@ -6,7 +6,7 @@ from typing import Literal
 
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, Source, processes
+from restac_ros.graph import Run, Source, console, processes
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,12 @@ class Up:
     def run(self) -> int:
         """Exit status: 0 when the run ended in order."""
         from restac_ros.commands.summary import print_summary, read_summaries, saved_dataset
-        from restac_ros.supervise import Supervisor
+        from restac_ros.supervise import Supervisor, has_keyboard
 
         run = self._described()
         listed = processes(run)
+        if has_keyboard():
+            listed.insert(0, console(run, listed, 'keys'))
         ending = Supervisor(listed, run.directory).run()
         summaries = read_summaries(listed)
         print_summary(summaries, ending)

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from restac_ros.nodes.polled_input import PolledInput
 
 POLL_S = 0.05
-DISCOVERY_S = 1.0  # nodes that are there have been discovered by then
+DISCOVERY_S = 3.0  # nodes that are there have been discovered by then: 1.3 s where a machine is busy
 GHOST_S = 25.0  # a node that was killed is known for so long after its end
 DEPTH = 100
 

@@ -88,14 +88,10 @@ def test_a_second_node_of_the_same_name_is_refused_and_named(start_node: Callabl
 
 
 def test_the_recorder_begins_when_the_policy_is_ready(
-    start_node: Callable,
-    robot,
-    wait_until: Callable,
-    tiny_checkpoint: Path,
-    compile_cache: Path,
-    tmp_path: Path,
+    start_node: Callable, robot, wait_until: Callable, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     robot.publish_streams()
+    cache = tmp_path / 'nothing compiled yet'
     recorder = start_node(
         'recorder_node',
         dataset=tmp_path / 'dataset',

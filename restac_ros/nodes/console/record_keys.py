@@ -2,38 +2,45 @@
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any, get_args
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.console.requests import Call, Request, SetText, Stop
+from restac_ros.nodes.console.run_keys import Entry
+from restac_ros.recording.recorder import State
+
 RED = 'bold red'
 COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
 KEYS = 'space: start/save   d: discard   p: pause/resume   t: task   q: quit'
 INTERRUPT = '\x03'
-ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
 RATE_PERIOD_NS = 900_000_000  # rates are measured over at least so long
 
 
-class Call(NamedTuple):
-    """Ask the recorder for something: the name of one of its services."""
-
-    name: str
+STATES = {getattr(RecorderStatus, f'STATE_{name.upper()}'): name for name in get_args(State)}
 
 
-class SetTask(NamedTuple):
-    """Tell the recorder what the next episode shows."""
-
-    text: str
-
-
-class Stop(NamedTuple):
-    """Stop the recorder in order; a second one keeps the last journal without converting it."""
-
-
-Request = Call | SetTask | Stop
+def status_values(message: RecorderStatus) -> dict[str, Any]:
+    """Return the numbers of a status by name, its streams by their names."""
+    names = ('received', 'written', 'dropped', 'lost', 'high_water')
+    columns = zip(*(getattr(message, name) for name in names), strict=True)
+    streams = {
+        stream: dict(zip(names, map(int, counts), strict=True))
+        for stream, counts in zip(message.streams, columns, strict=True)
+    }
+    return {
+        'stamp_ns': message.header.stamp.sec * 10**9 + message.header.stamp.nanosec,
+        'state': STATES[message.state],
+        'episodes': message.episode,
+        'unfinished': list(message.unfinished),
+        'streams': streams,
+        **{name: getattr(message, name) for name in ('message', 'task', 'frames', 'duration_ns')},
+        **{name: getattr(message, name) for name in ('bytes', 'disk_free')},
+    }
 
 
 class _Mode(Enum):
@@ -45,12 +52,12 @@ class _Mode(Enum):
     ENDING = auto()
 
 
-class RecordConsole:
+class RecordKeys:
     """Keys become requests, statuses become a picture."""
 
     def __init__(self, task: str) -> None:
         self._task = task  # of the next episode
-        self._typed = ''
+        self._entry = Entry()
         self._mode = _Mode.WAITING
         self._stop_when_done = False
         self._ready = False
@@ -81,8 +88,8 @@ class RecordConsole:
         self._ready = True
         self._begin()
 
-    def told(self, status: Mapping[str, Any]) -> None:
-        """How the recorder stands, as recorder_link_node tells it."""
+    def receive(self, status: Mapping[str, Any]) -> None:
+        """Show how the recorder stands, as `status_values` gives it."""
         self._measure_rates(status)
         self._status = status
         self._begin()
@@ -135,16 +142,13 @@ class RecordConsole:
         return []
 
     def _typing_key(self, key: str) -> list[Request]:
-        if key in ENTER and self._typed.strip():
-            self._task, self._typed, self._mode = self._typed.strip(), '', _Mode.RUNNING
-            return [SetTask(self._task)]
-        if key == ESCAPE or key in ENTER:
-            self._typed, self._mode = '', _Mode.RUNNING
-        elif key in ERASE:
-            self._typed = self._typed[:-1]
-        elif key.isprintable():
-            self._typed += key
-        return []
+        if (text := self._entry.key(key)) is None:
+            return []
+        self._entry, self._mode = Entry(), _Mode.RUNNING
+        if not text:
+            return []
+        self._task = text
+        return [SetText(text)]
 
     def _asking_key(self, key: str) -> list[Request]:
         if key not in ('s', 'd'):
@@ -212,7 +216,7 @@ class RecordConsole:
                 names = ', '.join(path.rpartition('/')[2] for path in self._status['unfinished'])
                 return Text(f'left unfinished by a crash: {names}. Recover and convert? y/n', style='bold')
             case _Mode.TYPING:
-                return Text(f'task: {self._typed}_   (Enter: take it, Esc: leave it)', style='bold')
+                return Text(f'task: {self._entry.text}_   (Enter: take it, Esc: leave it)', style='bold')
             case _Mode.ASKING:
                 return Text('an episode is open. s: save, d: discard, other keys: go on', style='bold')
             case _Mode.ENDING:
