@@ -25,6 +25,7 @@ from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import ACTION_PREV_DIM, CAMERA_SLOTS, prompt_bucket
+from restac_ros.model.present import present
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.stages import Stages
@@ -114,8 +115,9 @@ class Calls:
 
     def tactile(self) -> None:
         """One tactile frame on the kept prefix."""
-        inputs = (self._tactile, self._cache.view_features, self._action_prev)
-        self._code = self._stages.encode_tactile(*inputs).code
+        view_features = present(self._cache.view_features, 'view_features')
+        tactile = present(self._tactile, 'tactile')
+        self._code = self._stages.encode_tactile(tactile, view_features, self._action_prev).code
 
     def act(self) -> None:
         """One chunk on the kept prefix and touch."""
@@ -228,8 +230,9 @@ def _floor(base: VariantFigures, yardstick_s: float) -> Table:
         table.add_column(heading, justify='right')
     speed = YARDSTICK_FLOP / yardstick_s
     prefix = base.flop['SigLIP'] + base.flop['Gemma prefix']
-    rows = [(name, base.flop[name], None) for name in ('SigLIP', 'Gemma prefix')]
-    rows += [
+    rows: list[tuple[str, float, float | None]] = [
+        ('SigLIP', base.flop['SigLIP'], None),
+        ('Gemma prefix', base.flop['Gemma prefix'], None),
         ('prefix', prefix, base.calls['prefix'].seconds),
         ('act', base.flop['act'], base.calls['act'].seconds),
     ]

@@ -110,7 +110,7 @@ def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
     window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - MARGIN_S]
     if len(window) < 2:
         raise GraphError(f'{bag} is too short: expected some seconds')
-    return _figures(*summaries, window[0], window[-1])
+    return _figures(summaries[0], summaries[1], window[0], window[-1])
 
 
 def print_figures(figures: NodeFigures) -> None:

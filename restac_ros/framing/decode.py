@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from rosbags.interfaces import Typestore
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 
 from restac_ros.contract.schema import (
     ArmJointsStream,

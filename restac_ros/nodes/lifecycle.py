@@ -85,10 +85,10 @@ class ManagedNode(LifecycleNode):
         """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
 
     def load_contract(self) -> Contract:
-        """Read the contract; its topics are named as this node resolves them, by its namespace and remappings.
+        """Read the contract; its topics as this node resolves them, by namespace and remappings.
 
         Raises:
-            ContractError: the file is faulty, or remappings form a chain, which would apply to the result again.
+            ContractError: the file is faulty, or remappings form a chain, which would apply twice.
         """
         path = self.parameters.contract_path
         contract = load_contract(path, self.resolve_topic_name)
