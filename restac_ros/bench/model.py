@@ -6,7 +6,6 @@ the base pi0.5, whose full call is what openpi does per call, and the preset's o
 """
 
 import functools
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
 from restac_ros.bench.profile import Share, profile
+from restac_ros.bench.table import write_json
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.config import ModelConfig
@@ -188,13 +188,8 @@ def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = 
     console.print(f'yardstick (8 x 1024^3): {yardstick_s * 1e3:.1f} ms, {speed / 1e9:.0f} GFLOP/s')
     console.print(_floor(variants['pi0.5'], yardstick_s))
     console.print(_profiles(variants['pi0.5']))
-    if json_file is not None:
-        content = {
-            'preset': preset,
-            'yardstick_s': yardstick_s,
-            **{n: asdict(v) for n, v in variants.items()},
-        }
-        json_file.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    described = {name: asdict(variant) for name, variant in variants.items()}
+    write_json(json_file, {'preset': preset, 'yardstick_s': yardstick_s, **described})
     return _judge(variants['pi0.5'], console) if preset == 'mid' else 0
 
 

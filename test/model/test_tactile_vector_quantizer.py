@@ -134,7 +134,7 @@ def test_a_dead_code_restarts_at_a_vector_of_the_batch() -> None:
     config = dataclasses.replace(CONFIG, restart_below=1.0)
     codebook = make_codebook(5)._replace(cluster_size=jnp.asarray([9.0, 9, 0.1, 9, 9, 0.1]))
     h = jnp.asarray(np.random.default_rng(6).standard_normal((4, 3)) + 50, jnp.float32)
-    quantized = vq.quantize(h, codebook, config)._replace(index=jnp.zeros(4, jnp.int32))
+    quantized = vq.quantize(h, codebook, config)._replace(code_index=jnp.zeros(4, jnp.int32))
     updated = vq.ema_update(codebook, quantized, config, jax.random.key(7))
     plain = vq.ema_update(codebook, quantized, CONFIG, jax.random.key(7))
     for k in range(config.num_codes):
