@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-POLL_S = 0.1
+_POLL_S = 0.1
 _PARENT = os.getppid()
 
 
@@ -35,7 +35,7 @@ def watch(asked: Callable[[str], None], poll: Callable[[], None]) -> None:
     """Call `asked` with the reason for every stop signal, and once when the parent is gone.
 
     It is called in a thread, and so at once, whatever keeps the main thread busy; so is `poll`, every
-    `POLL_S`.
+    `_POLL_S`.
     """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -46,7 +46,7 @@ def watch(asked: Callable[[str], None], poll: Callable[[], None]) -> None:
     def run() -> None:
         left_alone = False
         while True:
-            if select.select([reader], [], [], POLL_S)[0]:
+            if select.select([reader], [], [], _POLL_S)[0]:
                 for number in os.read(reader, 64):
                     if number in STOP_SIGNALS:
                         asked(signal.Signals(number).name)

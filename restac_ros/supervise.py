@@ -13,7 +13,7 @@ from pathlib import Path
 from restac_ros.graph import MAX_RESTARTS, Process, command
 from restac_ros.stopping import is_orphan, survives_terminal
 
-POLL_S = 0.1
+_POLL_S = 0.1
 REQUESTS_TO_KILL = 3
 REASONS = {
     signal.SIGINT: 'interrupted',
@@ -127,7 +127,7 @@ class Supervisor:
         self._wake.set()
 
     def _pause(self) -> None:
-        self._wake.wait(POLL_S)
+        self._wake.wait(_POLL_S)
         self._wake.clear()
 
     def _watch(self) -> Ending:
@@ -186,7 +186,7 @@ class Supervisor:
                 child.running.send_signal(signal.SIGTERM)  # unlike SIGINT without a traceback at any time
 
     def _wait(self, process: Process, running: subprocess.Popen[bytes]) -> None:
-        ticks_left = process.patience_s / POLL_S
+        ticks_left = process.patience_s / _POLL_S
         while running.poll() is None:
             ticks_left -= 1
             if ticks_left <= 0 or self._requests >= REQUESTS_TO_KILL:

@@ -8,7 +8,7 @@ from rclpy.clock import Clock
 from rclpy.node import Node
 from rclpy.task import Future
 
-ASK_PERIOD_S = 0.25
+_ASK_PERIOD_S = 0.25
 
 
 class AwaitedNode:
@@ -18,7 +18,7 @@ class AwaitedNode:
         self._ready = ready
         self._answer: Future | None = None
         self._client = node.create_client(GetState, f'{name}/get_state')
-        self._timer = node.create_timer(ASK_PERIOD_S, self._ask, clock=clock)
+        self._timer = node.create_timer(_ASK_PERIOD_S, self._ask, clock=clock)
 
     def _ask(self) -> None:
         if self._answer is None:

@@ -18,7 +18,7 @@ from restac_ros.stopping import watch
 
 WAKE_S = 0.1
 ONLOOKER_NICENESS = 10
-CONFIGURING_GRACE_S = 0.5  # a configuration that takes no longer is waited for
+_CONFIGURING_GRACE_S = 0.5  # a configuration that takes no longer is waited for
 # How long a thread may keep the interpreter from others that wait. With the default of 5 ms, framing waits
 # several times as long as it works.
 SWITCH_INTERVAL_S = 0.0005
@@ -77,11 +77,11 @@ class _Stop:
 
     def poll(self) -> None:
         """End the process when its configuration has outlived the request."""
-        late = self._asked_s is not None and time.monotonic() - self._asked_s > CONFIGURING_GRACE_S
+        late = self._asked_s is not None and time.monotonic() - self._asked_s > _CONFIGURING_GRACE_S
         if late and self._node.configuring:
             self._node.get_logger().info('stopped while it was being configured')
             # Or other nodes count it as there for many seconds. It may wait for what the main thread holds.
             leaving = threading.Thread(target=self._node.destroy_node, daemon=True)
             leaving.start()
-            leaving.join(CONFIGURING_GRACE_S)
+            leaving.join(_CONFIGURING_GRACE_S)
             os._exit(0)

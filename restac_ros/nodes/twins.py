@@ -8,10 +8,10 @@ from rclpy.node import Node
 
 from restac_ros.nodes.polled_input import PolledInput
 
-POLL_S = 0.05
-DISCOVERY_S = 3.0  # nodes that are there have been discovered by then: 1.3 s where a machine is busy
-GHOST_S = 25.0  # a node that was killed is known for so long after its end
-DEPTH = 100
+_POLL_S = 0.05
+_DISCOVERY_S = 3.0  # nodes that are there have been discovered by then: 1.3 s where a machine is busy
+_GHOST_S = 25.0  # a node that was killed is known for so long after its end
+_DEPTH = 100
 
 
 class TwinError(RuntimeError):
@@ -36,16 +36,16 @@ def check_alone(node: Node, run_id: str) -> None:
                 others.update(pair.value for pair in status.values if pair.key == 'run_id')
         others.discard(run_id)
 
-    heard = PolledInput(node, DiagnosticArray, '/diagnostics', DEPTH, receive)
+    heard = PolledInput(node, DiagnosticArray, '/diagnostics', _DEPTH, receive)
     try:
-        known, end_s = False, time.monotonic() + DISCOVERY_S
+        known, end_s = False, time.monotonic() + _DISCOVERY_S
         while time.monotonic() < end_s and not others:
-            time.sleep(POLL_S)
+            time.sleep(_POLL_S)
             heard.take()
             if known and _count(node, full_name) < 2:
                 return
             if not known and _count(node, full_name) > 1:
-                known, end_s = True, time.monotonic() + GHOST_S
+                known, end_s = True, time.monotonic() + _GHOST_S
                 node.get_logger().info(f'another {full_name} is known: waiting whether it is alive')
     finally:
         heard.destroy()

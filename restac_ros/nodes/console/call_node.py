@@ -15,9 +15,9 @@ from rclpy.utilities import remove_ros_args
 
 from restac_ros.nodes.console.requests import Call, Caller, SetText
 
-DISCOVERY_S = 5.0
-ANSWER_S = 60.0
-POLL_S = 0.05
+_DISCOVERY_S = 5.0
+_ANSWER_S = 60.0
+_POLL_S = 0.05
 
 
 def main() -> None:
@@ -29,14 +29,14 @@ def main() -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     answers: list[tuple[bool, str]] = []
-    caller, end_s = Caller(node), time.monotonic() + DISCOVERY_S
+    caller, end_s = Caller(node), time.monotonic() + _DISCOVERY_S
     while not caller.is_ready(request) and time.monotonic() < end_s:
-        executor.spin_once(timeout_sec=POLL_S)
+        executor.spin_once(timeout_sec=_POLL_S)
     caller.ask(request, lambda _, success, text: answers.append((success, text)))
-    end_s = time.monotonic() + ANSWER_S
+    end_s = time.monotonic() + _ANSWER_S
     while not answers and time.monotonic() < end_s:
-        executor.spin_once(timeout_sec=POLL_S)
-    success, text = answers[0] if answers else (False, f'{name} has not answered within {ANSWER_S:g} s')
+        executor.spin_once(timeout_sec=_POLL_S)
+    success, text = answers[0] if answers else (False, f'{name} has not answered within {_ANSWER_S:g} s')
     node.destroy_node()
     rclpy.try_shutdown()
     print(text, file=sys.stdout if success else sys.stderr)

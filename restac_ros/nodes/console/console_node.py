@@ -21,9 +21,9 @@ from restac_ros.nodes.console.run_keys import RunKeys
 from restac_ros.nodes.console.terminal import LOG_LINE, Inputs, single_keys
 from restac_ros.stopping import is_orphan
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-POLL_S = 0.1
-COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_POLL_S = 0.1
+_COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
 
 
 class ConsoleNode(Node):
@@ -44,7 +44,7 @@ class ConsoleNode(Node):
         self.asked_to_stop = False
         if self._record:
             self._inputs.read_lines(self._logs, self._on_log)
-            self.create_subscription(RecorderStatus, 'recorder_node/status', self._on_status, LATCHED)
+            self.create_subscription(RecorderStatus, 'recorder_node/status', self._on_status, _LATCHED)
 
     def run(self, executor: SingleThreadedExecutor) -> None:
         """Until the run has ended: with a display, until the last line of the others has been shown."""
@@ -54,7 +54,7 @@ class ConsoleNode(Node):
             else:
                 self._say(self._run.line)
             while not (self.asked_to_stop and self._inputs.lines_ended) and not is_orphan():
-                self._inputs.poll(POLL_S)
+                self._inputs.poll(_POLL_S)
                 executor.spin_once(timeout_sec=0)
                 self._update()
             self._live.stop()
@@ -100,7 +100,7 @@ class ConsoleNode(Node):
     def _on_log(self, line: str) -> None:
         found = LOG_LINE.fullmatch(line)
         text = found['text'] if found else line
-        self._say(text, COLOURS.get(found['level'], '') if found else '')
+        self._say(text, _COLOURS.get(found['level'], '') if found else '')
 
     def _say(self, text: str, colour: str = '') -> None:
         self._screen.print(f'[{colour}]{escape(text)}[/]' if colour else escape(text), soft_wrap=True)

@@ -15,13 +15,13 @@ from restac_ros.nodes.console.run_keys import Entry
 from restac_ros.recording.recorder import State
 
 RED = 'bold red'
-COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
+_COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
 KEYS = 'space: start/save   d: discard   p: pause/resume   t: task   q: quit'
 INTERRUPT = '\x03'
 RATE_PERIOD_NS = 900_000_000  # rates are measured over at least so long
 
 
-STATES = {getattr(RecorderStatus, f'STATE_{name.upper()}'): name for name in get_args(State)}
+_STATES = {getattr(RecorderStatus, f'STATE_{name.upper()}'): name for name in get_args(State)}
 
 
 def status_values(message: RecorderStatus) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def status_values(message: RecorderStatus) -> dict[str, Any]:
     }
     return {
         'stamp_ns': message.header.stamp.sec * 10**9 + message.header.stamp.nanosec,
-        'state': STATES[message.state],
+        'state': _STATES[message.state],
         'episodes': message.episode,
         'unfinished': list(message.unfinished),
         'streams': streams,
@@ -185,7 +185,7 @@ class RecordKeys:
 
     def _state_line(self) -> RenderableType:
         status = self._status
-        state = f'[{COLOURS[status["state"]]}]{status["state"]}[/]'
+        state = f'[{_COLOURS[status["state"]]}]{status["state"]}[/]'
         task = status['task'] if self._is_open else self._task
         facts = [
             state,

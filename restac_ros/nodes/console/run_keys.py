@@ -6,13 +6,13 @@ from restac_ros.nodes.console.requests import Call, Request, SetText, Stop
 
 ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
 # key -> what it asks for, and in which words the help names it
-CALLS = {
+_CALLS = {
     ' ': (Call('halt', 'streamer_node'), 'space: halt'),
     'r': (Call('resume', 'streamer_node'), 'r: resume'),
     's': (Call('save'), 's: save'),
     'd': (Call('discard'), 'd: discard'),
 }
-PROMPT = SetText('', 'prompt', 'policy_node')
+_PROMPT = SetText('', 'prompt', 'policy_node')
 
 
 class Entry:
@@ -36,8 +36,8 @@ class RunKeys:
     """Keys become requests to the nodes that the run has."""
 
     def __init__(self, nodes: Collection[str]) -> None:
-        self._calls = {key: (call, text) for key, (call, text) in CALLS.items() if call.node in nodes}
-        self._has_prompt = PROMPT.node in nodes
+        self._calls = {key: (call, text) for key, (call, text) in _CALLS.items() if call.node in nodes}
+        self._has_prompt = _PROMPT.node in nodes
         self._entry: Entry | None = None
 
     @property
@@ -54,7 +54,7 @@ class RunKeys:
             if (text := self._entry.key(key)) is None:
                 return []
             self._entry = None
-            return [PROMPT._replace(text=text)] if text else []
+            return [_PROMPT._replace(text=text)] if text else []
         if key in self._calls:
             return [self._calls[key][0]]
         if key == 'p' and self._has_prompt:

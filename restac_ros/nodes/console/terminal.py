@@ -10,9 +10,9 @@ import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-READ_BYTES = 64 * 2**10
+_READ_BYTES = 64 * 2**10
 LOG_LINE = re.compile(r'\[(?P<level>[A-Z]+)\] \[[\d.]+\] \[[\w.]+\]: (?P<text>.*)')
-INTERRUPT_FLAG = 3  # index of the local modes in what termios gives
+_INTERRUPT_FLAG = 3  # index of the local modes in what termios gives
 
 
 class Inputs:
@@ -31,7 +31,7 @@ class Inputs:
         self.lines_ended = False
 
         def read() -> None:
-            data = os.read(descriptor, READ_BYTES)
+            data = os.read(descriptor, _READ_BYTES)
             if not data:
                 self._selector.unregister(descriptor)
                 self.lines_ended = True
@@ -50,7 +50,7 @@ class Inputs:
 
     def _read_keys(self) -> None:
         try:
-            data = os.read(sys.stdin.fileno(), READ_BYTES)
+            data = os.read(sys.stdin.fileno(), _READ_BYTES)
         except OSError:
             data = b''
         if not data:
@@ -68,7 +68,7 @@ def single_keys(with_interrupt: bool) -> Iterator[None]:
     tty.setcbreak(descriptor)
     if with_interrupt:
         now = termios.tcgetattr(descriptor)
-        now[INTERRUPT_FLAG] &= ~termios.ISIG
+        now[_INTERRUPT_FLAG] &= ~termios.ISIG
         termios.tcsetattr(descriptor, termios.TCSANOW, now)
     try:
         yield
