@@ -44,4 +44,5 @@ def test_escape_and_an_empty_line_leave_the_prompt_as_it_is() -> None:
 def test_only_keys_of_nodes_that_the_run_has_are_offered() -> None:
     keys = RunKeys(['recorder_node'])
     assert keys.line == 's: save   d: discard   q: quit'
+    assert keys.requests == [Call('save'), Call('discard')]
     assert typed(keys, ' rp') == []

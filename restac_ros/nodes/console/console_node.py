@@ -19,6 +19,7 @@ from restac_ros.nodes.console.record_keys import RecordKeys, status_values
 from restac_ros.nodes.console.requests import Call, Caller, Request, SetText, Stop
 from restac_ros.nodes.console.run_keys import RunKeys
 from restac_ros.nodes.console.terminal import LOG_LINE, Inputs, single_keys
+from restac_ros.recording.recorder import REQUESTS
 from restac_ros.stopping import is_orphan
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -40,7 +41,11 @@ class ConsoleNode(Node):
         self._screen = Console(file=sys.stdout if self._record else sys.stderr)
         self._live = Live(console=self._screen, auto_refresh=False)
         self._inputs = Inputs(self._on_key, self._on_lost)
-        self._awaited = [Call(name) for name in ('start', 'save')] if self._record else []
+        self._awaited: list[Call | SetText] = []
+        if self._record:
+            self._awaited = [*map(Call, REQUESTS), SetText('')]
+        for request in self._run.requests:
+            self._caller.is_ready(request)  # discovers who serves it, before the key is pressed
         self.asked_to_stop = False
         if self._record:
             self._inputs.read_lines(self._logs, self._on_log)

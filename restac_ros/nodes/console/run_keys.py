@@ -41,6 +41,11 @@ class RunKeys:
         self._entry: Entry | None = None
 
     @property
+    def requests(self) -> list[Call | SetText]:
+        """All that can be asked for."""
+        return [*(call for call, _ in self._calls.values()), *([_PROMPT] if self._has_prompt else [])]
+
+    @property
     def line(self) -> str:
         """What can be typed now."""
         if self._entry is not None:
