@@ -1,6 +1,6 @@
 """When a message arrived, by a simulated clock that runs at any rate."""
 
-WINDOW_NS = 100_000_000
+_WINDOW_NS = 100_000_000
 
 
 class SimulatedArrival:
@@ -18,7 +18,7 @@ class SimulatedArrival:
         """Return the arrival in simulated time, ns; `system_ns` and `simulated_ns` are both clocks now."""
         if self._since is None or simulated_ns < self._since[1]:  # a simulation that began anew
             self._rate, self._since = 0.0, (system_ns, simulated_ns)
-        elif (elapsed_ns := system_ns - self._since[0]) >= WINDOW_NS:
+        elif (elapsed_ns := system_ns - self._since[0]) >= _WINDOW_NS:
             self._rate = (simulated_ns - self._since[1]) / elapsed_ns
             self._since = (system_ns, simulated_ns)
         return simulated_ns - round(self._rate * max(0, system_ns - arrived_ns))

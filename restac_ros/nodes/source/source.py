@@ -19,10 +19,10 @@ from restac_ros.nodes.subscriptions import message_class
 from restac_ros.runtime.playback import Outgoing, Played, play
 
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
-MIN_DEPTH = 16
-LOOK_PERIOD_S = 0.2
+_MIN_DEPTH = 16
+_LOOK_PERIOD_S = 0.2
 CLOCK_TOPIC = '/clock'
-CLOCK_POLL_S = 0.002
+_CLOCK_POLL_S = 0.002
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 
 
@@ -73,7 +73,7 @@ class SourceNode(ManagedNode):
         self._halt = threading.Event()
         self._complete = False
         self._failure = ''
-        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     @abstractmethod
     def open(self) -> dict[str, Topic]:
@@ -87,7 +87,7 @@ class SourceNode(ManagedNode):
         self.contract = self.load_contract()
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
-            depth = max(MIN_DEPTH, round(rate_hz * HISTORY_S))
+            depth = max(_MIN_DEPTH, round(rate_hz * HISTORY_S))
             qos = QoSProfile(
                 history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE
             )
@@ -151,11 +151,11 @@ class SourceNode(ManagedNode):
         pace_ns, pause = time.monotonic_ns, self._halt.wait
         if self.get_parameter('use_sim_time').value:
             # Simulated time may run at any rate: it is looked at again and again.
-            pace_ns, pause = self.now_ns, lambda wait_s: self._halt.wait(min(wait_s, CLOCK_POLL_S))
+            pace_ns, pause = self.now_ns, lambda wait_s: self._halt.wait(min(wait_s, _CLOCK_POLL_S))
             if not self.now_ns():
                 self.get_logger().info(f'waiting for {CLOCK_TOPIC}, as use_sim_time is true')
             while not self.now_ns():
-                if pause(CLOCK_POLL_S):
+                if pause(_CLOCK_POLL_S):
                     return False
         self.get_logger().info('playing')
         # Two clocks, read at once: stamps are of the node's, pacing is steady unless time is simulated.
