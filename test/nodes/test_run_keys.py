@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from restac_ros.nodes.console.requests import Call, SetText, Stop
+from restac_ros.nodes.console.requests import ConsoleCall, SetText, Stop
 from restac_ros.nodes.console.run_keys import RunKeys
 
 ALL = ('policy_node', 'recorder_node', 'streamer_node')
@@ -17,10 +17,10 @@ def typed(keys: RunKeys, text: str) -> list:
 @pytest.mark.parametrize(
     ('key', 'asked'),
     [
-        (' ', Call('halt', 'streamer_node')),
-        ('r', Call('resume', 'streamer_node')),
-        ('s', Call('save')),
-        ('d', Call('discard')),
+        (' ', ConsoleCall('halt', 'streamer_node')),
+        ('r', ConsoleCall('resume', 'streamer_node')),
+        ('s', ConsoleCall('save')),
+        ('d', ConsoleCall('discard')),
         ('q', Stop()),
     ],
 )
@@ -44,5 +44,5 @@ def test_escape_and_an_empty_line_leave_the_prompt_as_it_is() -> None:
 def test_only_keys_of_nodes_that_the_run_has_are_offered() -> None:
     keys = RunKeys(['recorder_node'])
     assert keys.line == 's: save   d: discard   q: quit'
-    assert keys.requests == [Call('save'), Call('discard')]
+    assert keys.requests == [ConsoleCall('save'), ConsoleCall('discard')]
     assert typed(keys, ' rp') == []

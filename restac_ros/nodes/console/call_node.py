@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
-from restac_ros.nodes.console.requests import Call, Caller, SetText
+from restac_ros.nodes.console.requests import Caller, ConsoleCall, SetText
 
 _DISCOVERY_S = 5.0
 _ANSWER_S = 60.0
@@ -23,7 +23,7 @@ _POLL_S = 0.05
 def main() -> None:
     """Entry point. Exit status: 0 when it was done, 1 when it was refused or nobody answered."""
     name, *rest = remove_ros_args(sys.argv)[1:]
-    request = SetText(rest[1], rest[0], name) if len(rest) > 1 else Call(rest[0], name)
+    request = SetText(rest[1], rest[0], name) if len(rest) > 1 else ConsoleCall(rest[0], name)
     rclpy.init()
     node = Node(f'call_{secrets.token_hex(4)}')
     executor = SingleThreadedExecutor()

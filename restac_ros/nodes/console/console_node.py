@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from restac_ros.msg import RecorderStatus
 from restac_ros.nodes.console.record_keys import RecordKeys, status_values
-from restac_ros.nodes.console.requests import Call, Caller, Request, SetText, Stop
+from restac_ros.nodes.console.requests import Caller, ConsoleCall, ConsoleRequest, SetText, Stop
 from restac_ros.nodes.console.run_keys import RunKeys
 from restac_ros.nodes.console.terminal import LOG_LINE, Inputs, single_keys
 from restac_ros.recording.recorder import REQUESTS
@@ -41,9 +41,9 @@ class ConsoleNode(Node):
         self._screen = Console(file=sys.stdout if self._record else sys.stderr)
         self._live = Live(console=self._screen, auto_refresh=False)
         self._inputs = Inputs(self._on_key, self._on_lost)
-        self._awaited: list[Call | SetText] = []
+        self._awaited: list[ConsoleCall | SetText] = []
         if self._record:
-            self._awaited = [*map(Call, REQUESTS), SetText('')]
+            self._awaited = [*map(ConsoleCall, REQUESTS), SetText('')]
         for request in self._run.requests:
             self._caller.is_ready(request)  # discovers who serves it, before the key is pressed
         self.asked_to_stop = False
@@ -85,14 +85,14 @@ class ConsoleNode(Node):
         if self._record:
             self._do(self._record.lost())
 
-    def _do(self, requests: list[Request]) -> None:
+    def _do(self, requests: list[ConsoleRequest]) -> None:
         for request in requests:
             if isinstance(request, Stop) and not is_orphan():
                 os.kill(os.getppid(), signal.SIGUSR1)  # the supervisor ends the run
             elif not isinstance(request, Stop):
                 self._caller.ask(request, self._on_answer)
 
-    def _on_answer(self, request: Call | SetText, success: bool, text: str) -> None:
+    def _on_answer(self, request: ConsoleCall | SetText, success: bool, text: str) -> None:
         if self._record:
             self._do(self._record.answered(request, success))
         if not self._record or not success:

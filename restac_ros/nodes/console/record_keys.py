@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from restac_ros.msg import RecorderStatus
-from restac_ros.nodes.console.requests import Call, Request, SetText, Stop
-from restac_ros.nodes.console.run_keys import Entry
+from restac_ros.nodes.console.requests import ConsoleCall, ConsoleRequest, SetText, Stop
+from restac_ros.nodes.console.run_keys import TextEntry
 from restac_ros.recording.recorder import State
 
 RED = 'bold red'
@@ -57,7 +57,7 @@ class RecordKeys:
 
     def __init__(self, task: str) -> None:
         self._task = task  # of the next episode
-        self._entry = Entry()
+        self._entry = TextEntry()
         self._mode = _Mode.WAITING
         self._stop_when_done = False
         self._ready = False
@@ -65,14 +65,14 @@ class RecordKeys:
         self._before: Mapping[str, Any] = {}
         self._rates_hz: dict[str, float] = {}
 
-    def key(self, key: str) -> list[Request]:
+    def key(self, key: str) -> list[ConsoleRequest]:
         """One character that was typed, or INTERRUPT for Ctrl-C."""
         if key == INTERRUPT:
             return self._interrupted()
         match self._mode:
             case _Mode.OFFERING if key in ('y', 'n'):
                 self._mode = _Mode.RUNNING
-                return [Call('recover')] if key == 'y' else []
+                return [ConsoleCall('recover')] if key == 'y' else []
             case _Mode.RUNNING:
                 return self._running_key(key)
             case _Mode.TYPING:
@@ -94,13 +94,13 @@ class RecordKeys:
         self._status = status
         self._begin()
 
-    def lost(self) -> list[Request]:
+    def lost(self) -> list[ConsoleRequest]:
         """Nobody can type any more, or the recorder cannot be reached: it is stopped, once."""
         return [] if self._mode is _Mode.ENDING else self._stop()
 
-    def answered(self, request: Request, success: bool) -> list[Request]:
+    def answered(self, request: ConsoleRequest, success: bool) -> list[ConsoleRequest]:
         """The recorder has answered a request."""
-        if not self._stop_when_done or request not in (Call('save'), Call('discard')):
+        if not self._stop_when_done or request not in (ConsoleCall('save'), ConsoleCall('discard')):
             return []
         self._stop_when_done = False
         if success:
@@ -123,16 +123,16 @@ class RecordKeys:
             return
         self._mode = _Mode.OFFERING if self._status['unfinished'] else _Mode.RUNNING
 
-    def _running_key(self, key: str) -> list[Request]:
+    def _running_key(self, key: str) -> list[ConsoleRequest]:
         match key:
             case ' ' if not self._is_open and not self._task:
                 self._mode = _Mode.TYPING
             case ' ':
-                return [Call('save' if self._is_open else 'start')]
+                return [ConsoleCall('save' if self._is_open else 'start')]
             case 'd':
-                return [Call('discard')]
+                return [ConsoleCall('discard')]
             case 'p':
-                return [Call('resume' if self._status['state'] == 'paused' else 'pause')]
+                return [ConsoleCall('resume' if self._status['state'] == 'paused' else 'pause')]
             case 't':
                 self._mode = _Mode.TYPING
             case 'q' if self._is_open:
@@ -141,30 +141,30 @@ class RecordKeys:
                 return self._stop()
         return []
 
-    def _typing_key(self, key: str) -> list[Request]:
+    def _typing_key(self, key: str) -> list[ConsoleRequest]:
         if (text := self._entry.key(key)) is None:
             return []
-        self._entry, self._mode = Entry(), _Mode.RUNNING
+        self._entry, self._mode = TextEntry(), _Mode.RUNNING
         if not text:
             return []
         self._task = text
         return [SetText(text)]
 
-    def _asking_key(self, key: str) -> list[Request]:
+    def _asking_key(self, key: str) -> list[ConsoleRequest]:
         if key not in ('s', 'd'):
             self._mode = _Mode.RUNNING
             return []
         self._stop_when_done = True
-        return [Call('save' if key == 's' else 'discard')]
+        return [ConsoleCall('save' if key == 's' else 'discard')]
 
-    def _interrupted(self) -> list[Request]:
+    def _interrupted(self) -> list[ConsoleRequest]:
         """First as q; a second one stops without asking."""
         if self._mode is _Mode.RUNNING and self._is_open:
             self._mode = _Mode.ASKING
             return []
         return self._stop()
 
-    def _stop(self) -> list[Request]:
+    def _stop(self) -> list[ConsoleRequest]:
         self._mode = _Mode.ENDING
         return [Stop()]
 

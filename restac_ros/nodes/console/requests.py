@@ -11,7 +11,7 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 
-class Call(NamedTuple):
+class ConsoleCall(NamedTuple):
     """Call a service of a node, such as `save` of the recorder."""
 
     service: str
@@ -30,8 +30,8 @@ class Stop(NamedTuple):
     """End the run in order; a second one ends it without waiting for the last conversion."""
 
 
-Request = Call | SetText | Stop
-Answered = Callable[[Call | SetText, bool, str], None]
+ConsoleRequest = ConsoleCall | SetText | Stop
+Answered = Callable[[ConsoleCall | SetText, bool, str], None]
 
 
 class Caller:
@@ -41,11 +41,11 @@ class Caller:
         self._node = node
         self._clients: dict[str, Any] = {}
 
-    def is_ready(self, request: Call | SetText) -> bool:
+    def is_ready(self, request: ConsoleCall | SetText) -> bool:
         """Whether somebody serves the request."""
         return bool(self._client(request).service_is_ready())
 
-    def ask(self, request: Call | SetText, answered: Answered) -> None:
+    def ask(self, request: ConsoleCall | SetText, answered: Answered) -> None:
         """Ask, and call `answered` with whether it was done and a sentence.
 
         A service of two nodes is not called: nobody knows whose robot would answer.
@@ -63,9 +63,11 @@ class Caller:
             message = SetParameters.Request(parameters=[parameter])
         client.call_async(message).add_done_callback(partial(_on_answer, request, answered))
 
-    def _client(self, request: Call | SetText) -> Any:
+    def _client(self, request: ConsoleCall | SetText) -> Any:
         kind, service = (
-            (Trigger, request.service) if isinstance(request, Call) else (SetParameters, 'set_parameters')
+            (Trigger, request.service)
+            if isinstance(request, ConsoleCall)
+            else (SetParameters, 'set_parameters')
         )
         name = f'{request.node}/{service}'
         if name not in self._clients:
@@ -73,7 +75,7 @@ class Caller:
         return self._clients[name]
 
 
-def _on_answer(request: Call | SetText, answered: Answered, future: Future) -> None:
+def _on_answer(request: ConsoleCall | SetText, answered: Answered, future: Future) -> None:
     answer = future.result()
     if isinstance(answer, SetParameters.Response):
         [result] = answer.results

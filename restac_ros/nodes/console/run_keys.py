@@ -2,20 +2,20 @@
 
 from collections.abc import Collection
 
-from restac_ros.nodes.console.requests import Call, Request, SetText, Stop
+from restac_ros.nodes.console.requests import ConsoleCall, ConsoleRequest, SetText, Stop
 
 ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
 # key -> what it asks for, and in which words the help names it
 _CALLS = {
-    ' ': (Call('halt', 'streamer_node'), 'space: halt'),
-    'r': (Call('resume', 'streamer_node'), 'r: resume'),
-    's': (Call('save'), 's: save'),
-    'd': (Call('discard'), 'd: discard'),
+    ' ': (ConsoleCall('halt', 'streamer_node'), 'space: halt'),
+    'r': (ConsoleCall('resume', 'streamer_node'), 'r: resume'),
+    's': (ConsoleCall('save'), 's: save'),
+    'd': (ConsoleCall('discard'), 'd: discard'),
 }
 _PROMPT = SetText('', 'prompt', 'policy_node')
 
 
-class Entry:
+class TextEntry:
     """A line of text, typed key by key."""
 
     def __init__(self) -> None:
@@ -38,10 +38,10 @@ class RunKeys:
     def __init__(self, nodes: Collection[str]) -> None:
         self._calls = {key: (call, text) for key, (call, text) in _CALLS.items() if call.node in nodes}
         self._has_prompt = _PROMPT.node in nodes
-        self._entry: Entry | None = None
+        self._entry: TextEntry | None = None
 
     @property
-    def requests(self) -> list[Call | SetText]:
+    def requests(self) -> list[ConsoleCall | SetText]:
         """All that can be asked for."""
         return [*(call for call, _ in self._calls.values()), *([_PROMPT] if self._has_prompt else [])]
 
@@ -53,7 +53,7 @@ class RunKeys:
         words = [text for _, text in self._calls.values()]
         return '   '.join([*words, *(['p: prompt'] if self._has_prompt else []), 'q: quit'])
 
-    def key(self, key: str) -> list[Request]:
+    def key(self, key: str) -> list[ConsoleRequest]:
         """One character that was typed."""
         if self._entry is not None:
             if (text := self._entry.key(key)) is None:
@@ -63,5 +63,5 @@ class RunKeys:
         if key in self._calls:
             return [self._calls[key][0]]
         if key == 'p' and self._has_prompt:
-            self._entry = Entry()
+            self._entry = TextEntry()
         return [Stop()] if key == 'q' else []
