@@ -16,6 +16,7 @@ from rclpy.utilities import remove_ros_args
 from restac_ros.nodes.console.requests import Caller, ConsoleCall, SetText
 
 _DISCOVERY_S = 5.0
+_RIVALS_S = 1.0  # in which a second node that serves the same is discovered
 _ANSWER_S = 60.0
 _POLL_S = 0.05
 
@@ -32,6 +33,10 @@ def main() -> None:
     caller, end_s = Caller(node), time.monotonic() + _DISCOVERY_S
     while not caller.is_ready(request) and time.monotonic() < end_s:
         executor.spin_once(timeout_sec=_POLL_S)
+    if request != ConsoleCall('halt', name):  # halting is urgent, and does no harm to a second robot
+        end_s = time.monotonic() + _RIVALS_S
+        while time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=_POLL_S)
     caller.ask(request, lambda _, success, text: answers.append((success, text)))
     end_s = time.monotonic() + _ANSWER_S
     while not answers and time.monotonic() < end_s:

@@ -108,7 +108,9 @@ class ConsoleNode(Node):
         self._say(text, _COLOURS.get(found['level'], '') if found else '')
 
     def _say(self, text: str, colour: str = '') -> None:
-        self._screen.print(f'[{colour}]{escape(text)}[/]' if colour else escape(text), soft_wrap=True)
+        self._screen.print(
+            f'[{colour}]{escape(text)}[/]' if colour else escape(text), soft_wrap=True, highlight=False
+        )
 
 
 def main() -> None:

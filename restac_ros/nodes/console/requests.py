@@ -51,9 +51,10 @@ class Caller:
         A service of two nodes is not called: nobody knows whose robot would answer.
         """
         client = self._client(request)
-        servers = self._node.count_services(client.srv_name)
+        service = self._node.resolve_service_name(client.srv_name)
+        servers = self._node.count_services(service)
         if servers != 1:
-            found = f'{servers} nodes serve {client.srv_name}, expected one'
+            found = f'{servers} nodes serve {service}, expected one'
             remedy = 'is the run in this ROS_DOMAIN_ID and namespace?' if not servers else 'end the others'
             answered(request, False, f'{found}: {remedy}')
             return
