@@ -35,7 +35,7 @@ class Record:
 
     def run(self) -> int:
         """Exit status: 0 when all went well."""
-        from restac_ros.commands.summary import print_summary, read_summaries
+        from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries
         from restac_ros.supervise import Supervisor, has_keyboard
 
         if not has_keyboard():
@@ -58,5 +58,8 @@ class Record:
         recorder = replace(listed, parameters={**listed.parameters, 'save_on_shutdown': True})
         started = [console(run, [recorder], 'display'), recorder]
         ending = Supervisor(started, run.directory).run()
-        print_summary(read_summaries(started), ending)
+        summaries = read_summaries(started)
+        print_summary(summaries, ending)
+        for text in left_unfinished(started, summaries):
+            print(text)
         return ending.code

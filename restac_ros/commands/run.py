@@ -48,7 +48,7 @@ class Up:
 
     def run(self) -> int:
         """Exit status: 0 when the run ended in order."""
-        from restac_ros.commands.summary import print_summary, read_summaries, saved_dataset
+        from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries, saved_dataset
         from restac_ros.supervise import Supervisor, has_keyboard
 
         run = self._described()
@@ -58,6 +58,8 @@ class Up:
         ending = Supervisor(listed, run.directory).run()
         summaries = read_summaries(listed)
         print_summary(summaries, ending)
+        for text in left_unfinished(listed, summaries):
+            print(text)
         if dataset := saved_dataset(summaries):
             _draw_episode(dataset, run.directory / 'episode.png')
         return ending.code

@@ -1,6 +1,7 @@
 """What a run came to, as tables: read from the summaries that its processes leave behind."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def print_summary(summaries: Summaries, ending: Ending, console: Console | None 
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f'ended: {ending.reason}', soft_wrap=True, highlight=False)
+
+
+def left_unfinished(processes: Sequence[Process], summaries: Summaries) -> list[str]:
+    """Return what a recorder that was killed has left, each with the command that completes it."""
+    killed = [p for p in processes if p.executable == 'recorder_node' and p.executable not in summaries]
+    journals = [Path(str(process.parameters['journal_dir'])) for process in killed]
+    return [
+        f'left unfinished: {partial}\n  to complete it: restac-ros recover {shlex.quote(str(partial))}'
+        for journal in journals
+        for partial in sorted(journal.glob('*.partial'))
+    ]
 
 
 def saved_dataset(summaries: Summaries) -> Path | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from restac_ros.commands.summary import print_summary, read_summaries, saved_dataset
+from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries, saved_dataset
 from restac_ros.graph import Process
 from restac_ros.supervise import Ending
 
@@ -110,3 +110,11 @@ def test_only_a_run_that_saved_an_episode_names_its_dataset(tmp_path: Path) -> N
     file.write_text(json.dumps(SUMMARIES['policy_node']))
     listed = [Process(name, {'summary_file': str(tmp_path / f'{name}.json')}) for name in SUMMARIES]
     assert list(read_summaries(listed)) == ['policy_node']
+
+
+def test_what_a_killed_recorder_left_is_named_with_the_command_that_completes_it(tmp_path: Path) -> None:
+    (tmp_path / 'my take.partial').mkdir()
+    recorder = Process('recorder_node', {'journal_dir': str(tmp_path)})
+    [text] = left_unfinished([recorder], {})
+    assert f"restac-ros recover '{tmp_path}/my take.partial'" in text
+    assert left_unfinished([recorder], SUMMARIES) == [], 'one that ended in order has told what it left'
