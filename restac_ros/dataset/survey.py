@@ -128,8 +128,8 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
         longest_h = MAX_EPISODE_NS / 3.6e12
         raise ConversionError(
             f'{bag.path}: received over {length_ns / 3.6e12:.1f} h, an episode at most '
-            f'{longest_h:g} h: was the clock set forward meanwhile? Give start_ns and '
-            'end_ns of the part to take, or record it again.'
+            f'{longest_h:g} h: was the clock set forward meanwhile? Give the part to '
+            'take (--range START:END), or record it again.'
         )
     if (back_ns := bag.clock_set_back_ns) > MAX_REORDER_NS:
         raise ConversionError(
@@ -210,6 +210,11 @@ def _check_topics(bag: Bag, contract: Contract) -> None:
     for name in stored_streams(contract):
         stream = contract.streams[name]
         found = bag.topics.get(stream.topic)
+        if stream.topic in bag.mixed:
+            raise ConversionError(
+                f'{bag.path}: {stream.topic} of stream {name} has messages of two types. '
+                'Write one of them to a bag of its own with `ros2 bag convert`.'
+            )
         if found and found.type != stream.type:
             raise ConversionError(
                 f'{bag.path}: {stream.topic} is {found.type}, but stream {name} of the '
