@@ -119,6 +119,8 @@ class ActLoop:
         planned = PlannedChunk(
             chunk=chunk,
             chunk_id=place.counts.chunks,
+            prompt=prefix.prompt,
+            prompt_revision=prefix.prompt_revision,
             trigger=trigger,
             stamp_ns=frame.time_ns,
             valid_until_ns=frame.time_ns + place.settings.chunk_validity_ns,

@@ -79,7 +79,14 @@ class TouchLoop:
                 frame.tactile[self._stream], prefix, frame.action_prev, status.stamp_ns
             )
         known_ns = place.now_ns()
-        reading = TouchReading(touch, status.receive_ns, known_ns, timing.duration_ns)
+        reading = TouchReading(
+            touch,
+            prefix.prompt,
+            prefix.prompt_revision,
+            status.receive_ns,
+            known_ns,
+            timing.duration_ns,
+        )
         self.latest, self.reasons = reading, {}
         if self._trigger.rises(touch.gate, monotonic_ns()):
             place.counts.surprises += 1
