@@ -20,6 +20,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.journal import Notes, read_notes
 from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.model.checkpoint.store import MANIFEST, load_info
+from restac_ros.model.device import describe_device
 
 COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
 SHOWN_EPISODES = 20
@@ -180,6 +181,7 @@ def _checkpoint(path: Path) -> Iterator[RenderableType]:
     for key, value in about.origin.items():
         table.add_row(f'origin: {escape(key)}', escape(str(value)))
     table.add_row('calibration', escape(json.dumps(dict(about.calibration))) or 'none')
+    table.add_row('here', escape(describe_device()))
     table.add_row('written with', ', '.join(f'{key} {value}' for key, value in about.versions.items()))
     yield table
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.huggingface_names import (
     EMBEDDING,
@@ -223,5 +224,6 @@ def _tensor_names(file: Path) -> list[str]:
             return list(tensors.keys())
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f'{file}: not a complete safetensors file: {error}. Download or copy it again'
+            f'{file}: not a complete safetensors file: {error} ({what_it_is(file)}). '
+            'Download or copy it again'
         ) from error
