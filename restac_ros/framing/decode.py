@@ -53,6 +53,7 @@ _TO_RGB = {
     'bgra': cv2.COLOR_BGRA2RGB,
     'mono': cv2.COLOR_GRAY2RGB,
 }
+SIGNATURES = (b'\xff\xd8\xff', b'\x89PN')  # the first bytes of JPEG and PNG
 DEPTH_ENCODINGS = ('16UC1', '32FC1')
 _MODES = {
     'CMYK': 'print colours',
@@ -203,7 +204,11 @@ def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
             problem = _picture_problem(spec, picture)
             pixels = np.empty(0, np.uint8) if problem else np.asarray(picture.convert('RGB'))
     except UnidentifiedImageError:  # its own text holds an address, so that no two would be equal
-        problem = f'no JPEG or PNG: it begins with {bytes(message.data[:4]).hex(" ") or "nothing"}'
+        head = bytes(message.data[:3])
+        if any(signature.startswith(head) for signature in SIGNATURES):
+            problem, kind = 'not a whole JPEG or PNG: its header is damaged or cut off', DecodeError
+        else:
+            problem = f'no JPEG or PNG: it begins with {head.hex(" ")}'
     except _PILLOW_ERRORS as error:
         problem, kind = f'not a whole JPEG or PNG: {error}', DecodeError
     if problem:

@@ -158,7 +158,7 @@ def test_images_of_another_kind_are_refused_at_the_first_ones(
     bag.messages = messages_of
     with pytest.raises(ConversionError, match=r'main: .*a WebP image; expected JPEG or PNG'):
         survey(bag, compressed(contract_values), START_NS, END_NS)
-    assert asked == [None], 'the recording was read through'
+    assert set(asked) == {None}, 'the recording was surveyed'
 
 
 def test_a_depth_image_is_named(contract: Contract, recording: list[BagMessage]) -> None:
