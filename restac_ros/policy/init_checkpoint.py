@@ -161,19 +161,14 @@ def import_checkpoint(
         config, params, seed, draw_codebook=_CODEBOOK in leaves.names('kept')
     )
     stats = norm_stats or stats_from_limits(contract, config)
+    origin = {'made_by': 'import-checkpoint', 'seed': seed, 'weights': str(source), 'step': 0}
     info = CheckpointInfo(
         config=config,
         contract_text=dump_contract(contract),
         norm_stats=stats.to_dict(),
         calibration=calibration,
         tokenizer=find_tokenizer(tokenizer)[0] if tokenizer else None,
-        origin={
-            'made_by': 'import-checkpoint',
-            'seed': seed,
-            'weights': str(source),
-            'unit_align': str(unit_align) if unit_align else None,
-            'step': 0,
-        },
+        origin=origin | {'unit_align': str(unit_align) if unit_align else None},
     )
     progress(f'writing {out_dir}')
     save_checkpoint(out_dir, params, info)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import tensorstore as ts
@@ -48,15 +49,17 @@ class StoredArray:
         return int(np.prod(self.chunks, dtype=np.int64)) * self.dtype.itemsize
 
     @property
-    def streamable(self) -> bool:
-        """Whether the array is one zstd-compressed chunk in row-major order."""
-        return (
-            self.header is not None
+    def stream_header(self) -> dict | None:
+        """The header of an array that is one zstd-compressed chunk in row-major order; None for others."""
+        header = self.header
+        is_one = (
+            header is not None
             and self.chunks == self.shape
-            and self.header['order'] == 'C'
-            and not self.header.get('filters')
-            and (self.header.get('compressor') or {}).get('id') == 'zstd'
+            and header['order'] == 'C'
+            and not header.get('filters')
+            and (header.get('compressor') or {}).get('id') == 'zstd'
         )
+        return header if is_one else None
 
     def read(self, dtype: np.dtype) -> np.ndarray:
         """Return the array in `dtype`.
@@ -66,8 +69,8 @@ class StoredArray:
         """
         out = np.empty(self.shape, dtype)
         try:
-            if self.streamable and self.chunk_bytes > STREAM_ABOVE_BYTES:
-                _stream_into(self, out)
+            if (header := self.stream_header) and self.chunk_bytes > STREAM_ABOVE_BYTES:
+                _stream_into(self, header, out)
             else:
                 _check_chunk_sizes(self)
                 _copy_into(self, out)
@@ -117,7 +120,8 @@ def open_array(store: ts.KvStore, directory: Path, key: str, name: str, *, zarr3
     except (ValueError, OSError, TypeError) as error:
         raise CheckpointError(f'{source}: leaf {name!r} has no readable header: {error}') from error
     check_leaf_size(source, name, handle.shape, dtype.itemsize)
-    chunks = tuple(side or 1 for side in handle.chunk_layout.read_chunk.shape or ())  # None for a scalar
+    sides = handle.chunk_layout.read_chunk.shape or ()  # none of a scalar; None is a side that is not divided
+    chunks = tuple(whole if side is None else side for side, whole in zip(sides, handle.shape, strict=True))
     return StoredArray(source, name, tuple(handle.shape), chunks, dtype, handle, header)
 
 
@@ -174,7 +178,8 @@ def _chunk_keys(array: StoredArray) -> list[str]:
 
 
 def _unpacking(store: ts.KvStore, key: str) -> zstandard.ZstdDecompressionReader:
-    return zstandard.ZstdDecompressor().stream_reader(_StoredValue(store, key))  # type: ignore[arg-type]
+    value = cast(IO[bytes], _StoredValue(store, key))  # the reader only calls `read`
+    return zstandard.ZstdDecompressor().stream_reader(value)
 
 
 def _regions(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
@@ -184,10 +189,9 @@ def _regions(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[
         yield tuple(slice(a, b) for a, b in zip(corner, ends, strict=True))
 
 
-def _stream_into(array: StoredArray, out: np.ndarray) -> None:
+def _stream_into(array: StoredArray, header: dict, out: np.ndarray) -> None:
     """Decompress the array's only chunk piece by piece into `out`."""
-    header = array.header or {}
-    store, [key] = _chunk_store(array), _chunk_keys(array)
+    store, key = _chunk_store(array), header.get('dimension_separator', '.').join('0' for _ in array.shape)
     endian = array.dtype.newbyteorder('>') if header['dtype'].startswith('>') else array.dtype
     reader = _unpacking(store, key)
     flat, piece, filled = out.reshape(-1), _PIECE_BYTES // endian.itemsize, 0

@@ -100,6 +100,8 @@ class HuggingFaceParams:
                 if out.shape != shape:
                     out = np.empty(shape, cast(leaf, value.dtype))
                 out[index] = tensor.to_jax(value, shape)
+        if out is None:
+            raise CheckpointError(f'{self.path}: leaf {leaf!r} has no tensor of its own')
         return out
 
     def _read_tensor(self, name: str) -> np.ndarray:
