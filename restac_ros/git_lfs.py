@@ -1,18 +1,25 @@
-"""Pointers that `git clone` leaves in place of files where Git LFS is absent."""
+"""Recognises what a clone without Git LFS holds in place of large files: recordings, data sets, checkpoints."""
 
 from pathlib import Path
 
-SIGNATURE = b'version https://git-lfs'
-POINTER = 'it is a Git LFS pointer'
+POINTER = b'version https://git-lfs'
+
+
+def pointer_fault(path: Path) -> str:
+    """What to do when a file is a Git LFS pointer, as the end of a sentence on it; '' when it is none."""
+    if _head(path) != POINTER:
+        return ''
+    return 'is a Git LFS pointer, not the file itself: bring it with `git lfs pull`'
 
 
 def what_it_is(path: Path) -> str:
-    """Return what a file that cannot be read begins with, or that it is a pointer, with the remedy."""
+    """What a file that cannot be read is, in a clause on 'it': a pointer, or what it begins with."""
+    return f'it {pointer_fault(path) or f"begins with {_head(path)[:8]!r}"}'
+
+
+def _head(path: Path) -> bytes:
     try:
         with path.open('rb') as file:
-            head = file.read(len(SIGNATURE))
-    except OSError as error:
-        return f'it cannot be opened ({error.strerror})'
-    if head == SIGNATURE:
-        return f'{POINTER}, not the content: run `git lfs pull` in {path.parent}'
-    return f'it begins with {head[:8]!r}'
+            return file.read(len(POINTER))
+    except OSError:
+        return b''

@@ -244,8 +244,8 @@ def test_errors_name_file_and_remedy(
         ('b.mcap', b'x' * 100, 'is not an MCAP file'),
         ('c.bag', b'x', r'a bag of ROS 1. Convert it with `rosbags-convert --src .*c.bag --dst .*/c`'),
         ('c.txt', b'x', 'ends in'),
-        ('e.mcap', POINTER, 'Git LFS pointer, not the content: run `git lfs pull`'),
-        ('f.db3', POINTER, 'Git LFS pointer, not the content: run `git lfs pull`'),
+        ('e.mcap', POINTER, 'Git LFS pointer, not the file itself: bring it with `git lfs pull`'),
+        ('f.db3', POINTER, 'Git LFS pointer, not the file itself: bring it with `git lfs pull`'),
         ('d.db3', b'x' * 100, 'sqlite3 d.db3 .recover'),
     ):
         (tmp_path / name).write_bytes(content)

@@ -110,7 +110,9 @@ def test_position_embeddings_keep_their_values_where_the_size_stays() -> None:
 def test_a_pointer_of_git_lfs_is_named(golden_dir: Path, tmp_path: Path) -> None:
     pointer = tmp_path / 'model.safetensors'
     pointer.write_bytes(b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n')
-    with pytest.raises(CheckpointError, match='Git LFS pointer, not the content: run `git lfs pull`'):
+    with pytest.raises(
+        CheckpointError, match='Git LFS pointer, not the file itself: bring it with `git lfs pull`'
+    ):
         ImportCheckpoint(pointer, to=tmp_path / 'policy').run()
 
 

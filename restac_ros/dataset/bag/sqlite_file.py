@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, full_type
 from restac_ros.dataset.errors import BagError
-from restac_ros.git_lfs import POINTER, what_it_is
+from restac_ros.git_lfs import pointer_fault
 
 SET_BACK = """SELECT max(latest - timestamp) FROM (
     SELECT timestamp, max(timestamp) OVER (ORDER BY id) AS latest FROM messages)"""
@@ -88,8 +88,8 @@ class SqliteFile:
         try:
             yield
         except sqlite3.Error as error:
-            if (pointer := what_it_is(self.path)).startswith(POINTER):
-                raise BagError(f'{self.path} cannot be read: {pointer}.') from error
+            if pointer := pointer_fault(self.path):
+                raise BagError(f'{self.path} {pointer}.') from error
             raise BagError(
                 f'{self.path} cannot be read: {error}. If a crash cut it off, '
                 f'`sqlite3 {self.path.name} .recover | sqlite3 repaired.db3` saves what is whole.'
