@@ -1,4 +1,4 @@
-"""Recognises what a clone without Git LFS holds in place of large files: recordings, data sets, checkpoints."""
+"""Recognises what a clone without Git LFS holds in place of large files."""
 
 from pathlib import Path
 
