@@ -6,7 +6,7 @@ Neither is a trained ResTac policy. What was not measured is marked so, and a po
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, n
 from restac_ros.model.checkpoint.report import LoadReport
 from restac_ros.model.checkpoint.sizes import POSITIONS, resampled_positions, with_sizes_of
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
-from restac_ros.model.config import ModelConfig
+from restac_ros.model.config import Dtype, ModelConfig
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.compatibility import check_model
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
@@ -34,8 +34,6 @@ from restac_ros.policy.provisional import (
     stats_from_limits,
 )
 from restac_ros.policy.tokenizer import TokenizerError, find_tokenizer
-
-Dtype = Literal['float32', 'bfloat16']
 
 _CODEBOOK = 'tactile/quantizer/embed'
 

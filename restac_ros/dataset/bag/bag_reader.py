@@ -23,7 +23,7 @@ ENDINGS = (*STORAGES, *(ending + PACKED for ending in STORAGES))
 _MAX_METADATA_BYTES = 16 * 2**20
 
 
-class Topic(NamedTuple):
+class BagTopic(NamedTuple):
     """A topic's type and how many of its messages the bag holds."""
 
     type: str
@@ -210,16 +210,16 @@ def _ros1(path: Path) -> str:
     )
 
 
-def _topics(files: list[Storage]) -> tuple[dict[str, Topic], list[str]]:
+def _topics(files: list[Storage]) -> tuple[dict[str, BagTopic], list[str]]:
     """Topics by name, each with its (more frequent) type, and the names of those with two types."""
     totals: Counter[tuple[str, str]] = Counter()
     for file in files:
         totals.update(file.counts)
-    topics: dict[str, Topic] = {}
+    topics: dict[str, BagTopic] = {}
     mixed = set()
     for (name, kind), count in sorted(totals.items()):
         if (before := topics.get(name)) is not None and before.count and count:
             mixed.add(name)
         if before is None or count > before.count:
-            topics[name] = Topic(kind, count)
+            topics[name] = BagTopic(kind, count)
     return topics, sorted(mixed)
