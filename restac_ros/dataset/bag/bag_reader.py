@@ -27,7 +27,7 @@ class BagTopic(NamedTuple):
     """A topic's type and how many of its messages the bag holds."""
 
     type: str
-    count: int  # type: ignore[assignment]  # not the tuple's method: the field's name is read everywhere
+    count: int  # type: ignore[assignment]  # not the method of tuple
 
 
 class Bag:
