@@ -87,10 +87,9 @@ class Process:
     patience_s: float = 15.0
 
     @property
-    def summary_file(self) -> Path | None:
-        """Where the node writes what it counted and timed, when it stops; None if it does not."""
-        found = self.parameters.get('summary_file')
-        return Path(str(found)) if found else None
+    def summary_file(self) -> Path:
+        """Where the node writes what it counted and timed, when it stops; nothing is there for a console."""
+        return Path(str(self.parameters.get('summary_file', os.devnull)))
 
 
 @dataclass(frozen=True)

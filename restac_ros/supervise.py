@@ -42,7 +42,7 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
 def remove_summaries(processes: Sequence[Process]) -> None:
     """Remove what an earlier run left in the same directory, or it would be shown as this run's."""
     for process in processes:
-        if process.summary_file:
+        if process.summary_file.is_file():
             process.summary_file.unlink(missing_ok=True)
 
 

@@ -34,8 +34,8 @@ def read_summaries(processes: Sequence[Process]) -> dict[str, dict]:
     """Summary of every process that left one, by executable."""
     found = {}
     for process in processes:
-        if (file := process.summary_file) and file.is_file():
-            found[process.executable] = json.loads(file.read_text(encoding='utf-8'))
+        if process.summary_file.is_file():
+            found[process.executable] = json.loads(process.summary_file.read_text(encoding='utf-8'))
     return found
 
 
