@@ -7,13 +7,14 @@ every name; frames are ROS frame names.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
 from restac_ros.contract.checks import cross_check
 from restac_ros.contract.errors import ContractError, Problem, did_you_mean
+from restac_ros.geometry.conventions import Composition, Convention
 
 Role = Literal['camera', 'tactile', 'arm_joints', 'gripper', 'tool_pose', 'target_pose']
 CameraSlot = Literal['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb']
@@ -22,8 +23,10 @@ Encoding = Literal['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', '8UC3', 'passthrou
 
 
 def _topic(name: str) -> str:
-    if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', name):
-        raise ValueError('expected an absolute ROS topic name such as /camera/camera/color/image_raw')
+    if not re.fullmatch(r'/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*', name):
+        raise ValueError(
+            'expected a ROS topic name, absolute as /camera/image_raw or relative as camera/image_raw'
+        )
     return name
 
 
@@ -71,7 +74,7 @@ class Robot(_Facts):
 class Rotation(_Facts):
     """How three numbers stand for the tool's orientation, and around which values they are unwrapped."""
 
-    convention: Literal['rpy', 'rotvec']
+    convention: Convention
     branch_centre_rad: Vector3
 
 
@@ -89,7 +92,7 @@ class Action(_Facts):
     """
 
     space: Literal['absolute_pose'] = 'absolute_pose'
-    delta: Literal['elementwise', 'so3'] = 'elementwise'
+    delta: Composition = 'elementwise'
     source: Literal['next_state', 'target_pose'] = 'next_state'
 
 
@@ -250,6 +253,14 @@ class Contract(_Facts):
     def gripper_stream(self) -> str:
         """Name of the one stream that tells how far the gripper is open."""
         return next(iter(self.by_role('gripper')))
+
+    def with_topics(self, resolve: Callable[[str], str]) -> 'Contract':
+        """The same robot with every topic as `resolve` returns it: expanded by a namespace, or remapped."""
+        streams = {
+            name: stream.model_copy(update={'topic': resolve(stream.topic)})
+            for name, stream in self.streams.items()
+        }
+        return self.model_copy(update={'streams': streams})
 
     def digest(self) -> str:
         """SHA-256 (hex) of the values, whatever the order and comments of the file they came from."""

@@ -13,7 +13,6 @@ from restac_ros.control.chunk import Chunk, ChunkError, ChunkRules
 from restac_ros.control.continuity import ContinuityConfig, Plan
 from restac_ros.control.gripper import GripperRequest, gripper_request
 from restac_ros.control.limits import LimitError, Motion, MotionLimits, advance, start_motion
-from restac_ros.control.pose import Offset, Pose
 from restac_ros.control.supervisor import (
     Fault,
     Health,
@@ -25,6 +24,7 @@ from restac_ros.control.supervisor import (
     supervise,
 )
 from restac_ros.control.trail import FollowingConfig, Trail
+from restac_ros.geometry.pose import Offset, Pose
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ class Streamer:
         self._fresh_from_ns = now_ns
 
     def _note_stop(self, now_ns: int) -> None:
-        """After a fault only what was observed since may end the hold; a merely late chunk may come as it is."""
+        """After a fault only what was observed since may end the hold; a late chunk may come as it is."""
         if not {reason.fault for reason in self.supervision.cause} <= {Fault.NO_CHUNK, Fault.EXHAUSTED}:
             self._fresh_from_ns = now_ns
 

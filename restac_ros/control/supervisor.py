@@ -1,9 +1,9 @@
 """When the arm may move: one pure state machine over everything that can go wrong.
 
-Every fault drops the plan, and the set-point ramps to a hold within the limits, in the limiter's stop time; it
-is then published unchanged. Never zeros, never a jump. Where the robot's mode is watched and is not 'move',
-nothing is published at all. A hold ends with a new chunk once its cause is gone, or, where a person must check
-the robot first (`LATCHED`), with `resume`.
+Every fault drops the plan, and the set-point ramps to a hold within the limits, in the limiter's stop time;
+it is then published unchanged. Never zeros, never a jump. Where the robot's mode is watched and is not 'move',
+nothing is published at all. A hold ends with a new chunk once its cause is gone, or, where a person must
+check the robot first (`LATCHED`), with `resume`.
 """
 
 from collections.abc import Mapping

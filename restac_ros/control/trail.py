@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restac_ros.control.pose import Offset, Pose
+from restac_ros.geometry.pose import Offset, Pose
 
 LENGTH_NS = 2_000_000_000
 MOTIONLESS_NS = 500_000_000  # a slow stream may well give two chunks the same measurement
@@ -84,6 +84,7 @@ class Trail:
         if far_m <= self._config.motionless_m and far_rad <= self._config.motionless_rad:
             return None
         return (
-            f'the measured pose has been the same to the bit for {same_ns / 1e6:.0f} ms while set-points went '
-            f'{far_m:.3f} m and {far_rad:.2f} rad; check that the robot runs and its state is alive, then resume'
+            f'the measured pose has been the same to the bit for {same_ns / 1e6:.0f} ms while set-points '
+            f'went {far_m:.3f} m and {far_rad:.2f} rad; check that the robot runs and its state is alive, '
+            'then resume'
         )

@@ -1,4 +1,4 @@
-"""What the gripper is asked for, and its goals: one at a time, the whole close as one, sent again when failed."""
+"""What the gripper is asked for, and its goals: one at a time, a close as a whole, sent again when failed."""
 
 import numpy as np
 import pytest

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restac_ros.control import quaternion as quat
 from restac_ros.control.chunk import ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
-from restac_ros.control.pose import Offset, Pose
 from restac_ros.control.streaming import Measured, Streamer, StreamerConfig
 from restac_ros.control.supervisor import Fault, Health, Phase, SupervisorConfig
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.delta import DeltaRule
+from restac_ros.geometry.pose import Offset, Pose
 
 MS = 1_000_000
 TICK = 10 * MS
@@ -24,7 +25,7 @@ LIMITS = MotionLimits(
 )
 CONFIG = StreamerConfig(
     LIMITS,
-    ChunkRules('fr3_link0', 'rpy', 'elementwise', 66_666_666, 20 * MS),
+    ChunkRules('fr3_link0', DeltaRule('rpy', 'elementwise'), 66_666_666, 20 * MS),
     supervisor=SupervisorConfig(max_age_ns={'observation': 700 * MS}),
 )
 
@@ -579,7 +580,7 @@ def test_a_chunk_observed_before_the_arm_moved_stays_halted_and_names_the_distan
     assert watched.resume() is None
     count = len(watched.commanded)
     watched.offer(SLOW)
-    watched.arm = tuple(watched.pose.position_m + (0.03, 0.0, 0.0))
+    watched.arm = tuple(np.add(watched.pose.position_m, (0.03, 0.0, 0.0)))
     watched.tick(5, **IN_MOVE)
     assert len(watched.commanded) == count
     assert watched.phase is Phase.HALTED
@@ -630,7 +631,7 @@ def test_a_halt_on_request_restarts_at_the_measured_pose_too(watched: Run) -> No
     watched.tick(2, **IN_MOVE)
     assert 'not at a hold yet, which takes up to 140 ms' in watched.resume()
     watched.tick(LIMITS.stop_ns // TICK + 1, **IN_MOVE)
-    watched.arm = tuple(watched.pose.position_m + (0.0, 0.0, 0.05))  # the controller is soft
+    watched.arm = tuple(np.add(watched.pose.position_m, (0.0, 0.0, 0.05)))  # the controller is soft
     watched.tick(50, **IN_MOVE)
     assert watched.resume() is None
     watched.offer(SLOW)

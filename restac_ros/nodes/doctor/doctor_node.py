@@ -9,18 +9,17 @@ from pydantic import Field
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample
 from restac_ros.framing.values import decode_value
-from restac_ros.runtime.complaints import Complaints
-from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine, is_healthy
-from restac_ros.runtime.doctor_machine import see_machine
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters, OptionalPath
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions, UnknownTypeError
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine, is_healthy
+from restac_ros.runtime.doctor_machine import see_machine
 from restac_ros.runtime.tally import StreamTally
 
 LOOK_PERIOD_S = 0.1
@@ -71,7 +70,7 @@ class DoctorNode(ManagedNode):
         self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     def configure(self) -> None:
-        self.contract = load_contract(self.parameters.contract_path)
+        self.contract = self.load_contract()
 
     def activate(self) -> None:
         self._heard = {name: Heard() for name in self.contract.streams}

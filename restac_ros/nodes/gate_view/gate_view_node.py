@@ -17,20 +17,19 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.values import decode_value
 from restac_ros.msg import ActionChunk, GateState
-from restac_ros.runtime.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, latency_statuses
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
-from restac_ros.runtime.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.summary_file import latency_summary
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import tactile_stream
@@ -89,7 +88,7 @@ class GateViewNode(ManagedNode):
 
     def configure(self) -> None:
         parameters = self.parameters
-        contract = load_contract(parameters.contract_path)
+        contract = self.load_contract()
         options = SceneOptions(
             parameters.span_s,
             parameters.stale_s,

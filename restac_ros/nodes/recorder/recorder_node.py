@@ -8,26 +8,25 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
-from restac_ros.runtime.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.nodes.messages import recorder_message
-from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
-from restac_ros.recording.guards import GuardError
-from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
-from restac_ros.recording.saving import Voice
 from restac_ros.nodes.recorder.trigger_inputs import TriggerInputs
-from restac_ros.recording.triggers import Action
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions
+from restac_ros.recording.guards import GuardError
+from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
+from restac_ros.recording.saving import Voice
+from restac_ros.recording.triggers import Action
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
+from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.summary_file import streams_summary
 
 LATCHED = QoSProfile(
@@ -75,7 +74,7 @@ class RecorderNode(ManagedNode):
 
     def configure(self) -> None:
         parameters = self.parameters
-        self._contract, self._task = load_contract(parameters.contract_path), parameters.task
+        self._contract, self._task = self.load_contract(), parameters.task
         logger = self.get_logger()
         voice = Voice(
             inform=lambda text: logger.info(text),

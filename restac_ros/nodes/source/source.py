@@ -11,13 +11,12 @@ from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters
-from restac_ros.runtime.playback import Outgoing, Played, play
 from restac_ros.nodes.subscriptions import message_class
+from restac_ros.runtime.playback import Outgoing, Played, play
 
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
 MIN_DEPTH = 16
@@ -75,7 +74,7 @@ class SourceNode(ManagedNode):
         """The messages; `start_ns` is the system's clock at their beginning."""
 
     def configure(self) -> None:
-        self.contract = load_contract(self.parameters.contract_path)
+        self.contract = self.load_contract()
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
             depth = max(MIN_DEPTH, round(rate_hz * HISTORY_S))
