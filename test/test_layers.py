@@ -42,7 +42,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'contract', 'dataset', 'model', 'policy'},
         {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
     ),
-    'sim': ({'contract', 'geometry'}, {'mujoco', 'numpy'}),
+    'sim': ({'contract', 'control', 'framing', 'geometry'}, {'mujoco', 'numpy'}),
     'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy'}),
     'runtime': (
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},

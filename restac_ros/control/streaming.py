@@ -33,6 +33,7 @@ class StreamerConfig:
 
     Attributes:
         max_measured_age_ns: of the measured pose at which motion starts.
+        measures_gripper: motion starts only where the gripper's opening is known, too.
         start_m, start_rad: after any silence, how far the measured tool may be from the anchor of the chunk
             that starts the motion, and the gripper from its opening there (m).
     """
@@ -43,6 +44,7 @@ class StreamerConfig:
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
     following: FollowingConfig = field(default_factory=FollowingConfig)
     max_measured_age_ns: int = 100_000_000
+    measures_gripper: bool = False
     start_m: float = 0.01
     start_rad: float = 0.05
 
@@ -197,8 +199,8 @@ class Streamer:
         """
         now_ns = health.now_ns
         self._check_clock(now_ns)
-        if self.starting:
-            self._no_start = tuple(self._start_faults(measured, now_ns))
+        if self.motion is None and self.plan is not None:
+            self._no_start = tuple(self._start_faults(self.plan.newest, measured, now_ns))
         health = replace(
             health,
             plan_end_ns=self.plan.end_ns if self.plan else None,
@@ -219,7 +221,7 @@ class Streamer:
 
     def _set_point(self, measured: Measured | None, now_ns: int) -> SetPoint | None:
         limits = self.config.limits
-        if self.starting and measured is not None:
+        if self.motion is None and self.plan is not None and measured is not None:
             self.motion = start_motion(limits, measured.pose, now_ns)
             self.plan = self._started(self.plan.newest, now_ns, self.motion.reference)
         if self.motion is None:
@@ -235,9 +237,9 @@ class Streamer:
         self.trail.add(now_ns, self.motion.set_point)
         return SetPoint(self.motion.set_point, gripper)
 
-    def _start_faults(self, measured: Measured | None, now_ns: int) -> Sequence[Reason]:
+    def _start_faults(self, chunk: Chunk, measured: Measured | None, now_ns: int) -> Sequence[Reason]:
         """Why motion cannot start: where the tool is, is unknown or not where the chunk begins."""
-        config, chunk = self.config, self.plan.newest
+        config = self.config
         if measured is None:
             return [Reason(Fault.STALE, 'the measured pose is unknown')]
         age_ns = now_ns - measured.stamp_ns
@@ -256,6 +258,8 @@ class Streamer:
             expected = f'at most {config.start_m:g} m and {config.start_rad:g} rad are allowed'
             reasons.append(Reason(Fault.ARM_MOVED, f'{found}, {expected}; keep it still, then start again'))
         opening_m = measured.opening_m
+        if opening_m is None and config.measures_gripper:
+            reasons.append(Reason(Fault.STALE, 'the measured opening of the gripper is unknown or too old'))
         if opening_m is not None and abs(opening_m - chunk.anchor_opening_m) > config.start_m:
             found = f'the gripper is {abs(opening_m - chunk.anchor_opening_m):.3f} m from where {name} begins'
             reasons.append(Reason(Fault.ARM_MOVED, f'{found}, at most {config.start_m:g} m are allowed'))

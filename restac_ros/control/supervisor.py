@@ -1,9 +1,9 @@
 """When the arm may move: one pure state machine over everything that can go wrong.
 
 Every fault drops the plan, and the set-point ramps to a hold within the limits, in the limiter's stop time;
-it is then published unchanged. Never zeros, never a jump. Where the robot's mode is watched and is not 'move',
-nothing is published at all. A hold ends with a new chunk once its cause is gone, or, where a person must
-check the robot first (`LATCHED`), with `resume`.
+it is then published unchanged. Never zeros, never a jump. Where the robot's mode is watched and is not
+'move', nothing is published at all. A hold ends with a new chunk once its cause is gone, or, where a person
+must check the robot first (`LATCHED`), with `resume`.
 """
 
 from collections.abc import Mapping
@@ -234,8 +234,10 @@ def _robot(config: SupervisorConfig, health: Health) -> list[Reason]:
         detail = f'set-points come from {", ".join(health.rivals)}, too; stop it'
         reasons.append(Reason(Fault.SECOND_PUBLISHER, detail))
     if config.watch_robot_mode and health.robot_mode != ROBOT_MODE_MOVE:
-        known = health.robot_mode is not None and 0 <= health.robot_mode < len(ROBOT_MODES)
-        mode = ROBOT_MODES[health.robot_mode] if known else f'unknown ({health.robot_mode})'
+        number = health.robot_mode
+        mode = f'unknown ({number})'
+        if number is not None and 0 <= number < len(ROBOT_MODES):
+            mode = ROBOT_MODES[number]
         reasons.append(Reason(Fault.ROBOT_MODE, f'{mode}, expected move'))
     return reasons
 

@@ -14,7 +14,8 @@ from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection, frames
 from restac_ros.framing.grid import Grid
-from restac_ros.framing.sample import HEADER_BYTES, Sample, make_sample
+from restac_ros.framing.sample import Sample, make_sample
+from restac_ros.framing.stamp import HEADER_BYTES
 
 MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
 

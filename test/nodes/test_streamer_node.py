@@ -1,10 +1,10 @@
-"""streamer_node as a process, with a robot that follows perfectly: whatever happens, set-points keep the
-limits.
+"""streamer_node as a process, with a compliant virtual arm: whatever happens, set-points keep the limits.
 
 Nothing here waits for a fixed time: the rig feeds until what is expected has come, or a generous deadline
 passed.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -33,12 +33,16 @@ from std_srvs.srv import Trigger
 
 from restac_ros.contract.load import load_contract
 from restac_ros.control.limits import MotionLimits
+from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.rotation import rotation_from_matrix
 from restac_ros.graph import PACKAGE, GraphError, package_prefix
+from restac_ros.nodes.drill.drill_stage import pose_of, set_point_of
+from restac_ros.nodes.drill.stage_arm import StageArm
+from restac_ros.nodes.subscriptions import message_class
 
 DEADLINE_S = 60.0
 DOMAIN = 60 + os.getpid() % 20
-ROTATION = (3.1, 0.0, -0.4)
 HORIZON, STEP_NS = 16, 66_666_666
 
 
@@ -46,7 +50,8 @@ class Rig:
     """Policy and robot in one: sends chunks from where the tool is, and the tool is where it was sent."""
 
     def __init__(self, contract_file: Path) -> None:
-        self.limits = MotionLimits.from_contract(load_contract(contract_file))
+        self.contract = load_contract(contract_file)
+        self.limits = MotionLimits.from_contract(self.contract)
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=DOMAIN)
         self.node = rclpy.create_node('rig', context=self.context)
@@ -58,17 +63,36 @@ class Rig:
         self.node.create_subscription(PoseStamped, '/target_pose', self._follow, QoSProfile(depth=100))
         self.node.create_subscription(Float32, '/gripper/command', self._close, 10)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 10)
+        self.arm = StageArm(self.contract, self.system_ns)
+        self.measured = {
+            name: self.node.create_publisher(message_class(spec.type), spec.topic, 10)
+            for name, spec in self.contract.streams.items()
+            if spec.role in ('arm_joints', 'gripper')
+        }
+        self.silent: set[str] = set()  # of the measured streams
         self.set_points: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self.apart_m: list[float] = []  # how far the arm was from each set-point on its receipt
         self.openings: list[float] = []
         self.status = ''
+        self.notes = ''
         self.values: dict[str, str] = {}
-        self.position = np.array([0.5, 0.0, 0.3])
         self.velocity = np.array([0.05, 0.0, 0.0])
         self.sending, self.pressed, self.robot_mode = True, True, 2
         self.change: Callable[[ActionChunk], None] = lambda message: None
         self.clock = self.node.create_publisher(Clock, '/clock', 10)
         self.clock_ahead_ns: int | None = None  # of a simulated clock; None for the system's
         self._next_ns, self._id = 0, 0
+
+    @property
+    def position(self) -> np.ndarray:
+        """Where the arm is."""
+        return self.arm.pose().position_m
+
+    def set_mode(self, mode: int) -> None:
+        """The robot changes its mode, and publishes it."""
+        self.arm.set_mode(mode)
+        self.robot_mode = mode
+        self.mode.publish(UInt8(data=mode))
 
     def now_ns(self) -> int:
         """By the clock that the streamer has."""
@@ -85,6 +109,9 @@ class Rig:
             assert waited_s < DEADLINE_S, f'not within {DEADLINE_S:g} s; the streamer says: {self.status}'
             if self.clock_ahead_ns is not None:
                 self.clock.publish(Clock(clock=Time(nanoseconds=self.now_ns()).to_msg()))
+            for name, publisher in self.measured.items():
+                if name not in self.silent:
+                    publisher.publish(with_stamp(self.arm.cdr(name), self.now_ns()))
             if self.system_ns() >= self._next_ns:
                 self._next_ns = self.system_ns() + STEP_NS
                 self._feed()
@@ -116,9 +143,11 @@ class Rig:
         message.header.frame_id = 'fr3_link0'
         message.valid_until = Time(nanoseconds=now_ns + 500_000_000).to_msg()
         position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
-        position.x, position.y, position.z = self.position.tolist()
-        orientation.x, orientation.y, orientation.z, orientation.w = quat.from_rpy(ROTATION).tolist()
-        message.anchor_state = [*self.position.tolist(), *ROTATION]
+        pose = self.arm.pose()
+        position.x, position.y, position.z = pose.position_m.tolist()
+        orientation.x, orientation.y, orientation.z, orientation.w = pose.quaternion_xyzw.tolist()
+        rotation = rotation_from_matrix('rpy', quat.to_matrix(pose.quaternion_xyzw), np.array([np.pi, 0, 0]))
+        message.anchor_state = [*pose.position_m.tolist(), *rotation.tolist()]
         message.anchor_gripper = 0.08
         message.rotation_convention, message.delta_composition = 'rpy', 'elementwise'
         delta = np.zeros((HORIZON, 6))
@@ -136,8 +165,11 @@ class Rig:
         assert len(positions) > 10
         assert np.isfinite(positions).all()
         assert np.all((positions >= limits.workspace_min_m) & (positions <= limits.workspace_max_m))
-        for (t0, p0, q0), (t1, p1, q1) in itertools.pairwise(self.set_points):
+        pairs = itertools.pairwise(self.set_points)
+        for ((t0, p0, q0), (t1, p1, q1)), apart_m in zip(pairs, self.apart_m[1:], strict=True):
             gap_s = max(t1 - t0, 0) * 1e-9
+            if gap_s > 0.06 and apart_m < 0.01:
+                continue  # a start where the arm is
             far, turned = np.linalg.norm(p1 - p0), np.linalg.norm(quat.difference(q1, q0))
             assert far <= min(limits.step_m, limits.speed_m_s * gap_s) + 1e-9
             assert turned <= min(limits.step_rad, limits.speed_rad_s * gap_s) + 1e-6
@@ -154,10 +186,11 @@ class Rig:
             self.send()
 
     def _follow(self, message: PoseStamped) -> None:
-        p, q = message.pose.position, message.pose.orientation
-        self.position = np.array([p.x, p.y, p.z])
-        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        self.set_points.append((stamp_ns, self.position, np.array([q.x, q.y, q.z, q.w])))
+        if message.header.frame_id == 'rival':
+            return
+        point = set_point_of(message, self.arm.follow(pose_of(message)))
+        self.set_points.append((point.stamp_ns, point.position_m, point.quaternion_xyzw))
+        self.apart_m.append(point.apart_m)
 
     def _close(self, message: Float32) -> None:
         self.openings.append(message.data)
@@ -167,6 +200,8 @@ class Rig:
             if status.name == 'streamer_node: streaming':
                 self.status = status.message
                 self.values = {pair.key: pair.value for pair in status.values}
+            elif status.name == 'streamer_node: notes':
+                self.notes = status.message
 
 
 @pytest.fixture(scope='module')
@@ -184,12 +219,12 @@ def program() -> Path:
 def start(program: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     started: list[subprocess.Popen] = []
 
-    def run(**parameters: object) -> subprocess.Popen:
+    def run(stderr: int = subprocess.PIPE, **parameters: object) -> subprocess.Popen:
         line = [sys.executable, str(program), '--ros-args']
         for name, value in {'contract': repository / 'config' / 'contract.yaml', **parameters}.items():
             line += ['-p', f'{name}:={value}']
         env = {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-        started.append(subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True))
+        started.append(subprocess.Popen(line, env=env, stderr=stderr, text=True))
         return started[-1]
 
     yield run
@@ -210,7 +245,7 @@ def test_moves_holds_at_the_end_of_chunks_and_goes_on(start: Callable, rig: Rig,
     summary = tmp_path / 'summary.json'
     process = start(summary_file=summary, gripper_type='std_msgs/msg/Float32', gripper_scale=0.5)
     rig.until_moved(0.02)
-    assert rig.set_points[0][1] == pytest.approx([0.5, 0.0, 0.3], abs=1e-3)
+    assert rig.set_points[0][1] == pytest.approx([0.5, 0.0, 0.4], abs=1e-3)
     rig.sending = False
     rig.until(lambda: 'chunk exhausted' in rig.values.get('last_stop', ''))
     rig.until(lambda: rig.status == 'holding: no chunk: waiting for one')
@@ -305,17 +340,46 @@ def test_old_and_future_chunks_are_left_alone(start: Callable, rig: Rig) -> None
     rig.check_set_points()
 
 
-def test_second_publisher_halts_and_is_named(start: Callable, rig: Rig) -> None:
-    start()
+def test_a_second_publisher_halts_and_is_named_and_once_silent_it_only_warns(
+    start: Callable, rig: Rig
+) -> None:
+    process = start()
     rig.until_moved()
     rival = rig.node.create_publisher(PoseStamped, '/target_pose', 1)
+    rig.until(lambda: 'other publishers' not in rig.notes and 'rig may publish' in rig.notes)
+    assert rig.status == 'moving', 'who has sent nothing is a warning'
+    foreign = PoseStamped()
+    foreign.header.frame_id = 'rival'
+    rival.publish(foreign)
     rig.until(lambda: rig.status == 'halted: second publisher: set-points come from /rig, too; stop it')
-    rig.until_held(rig.set_points[-1][0])
-    assert 'still wrong: second publisher' in rig.call('resume').message
-    rig.node.destroy_publisher(rival)
-    rig.until(lambda: rig.call('resume').success)
+    rival.publish(foreign)
+    rig.until(lambda: rig.call('resume').success)  # though it is still in the graph, as a ghost may be
     rig.until_moved()
     rig.check_set_points()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_S) == 0
+    said = process.stderr.read()
+    assert '/rig may publish /target_pose, too, but has sent nothing for 1 s' in said
+    assert 'right again' not in said.split('halted')[1].split('moving')[0]
+
+
+def test_what_delays_the_start_stands_on_the_console(start: Callable, rig: Rig) -> None:
+    process = start()
+    rival = rig.node.create_publisher(PoseStamped, '/target_pose', 1)
+    foreign = PoseStamped()
+    foreign.header.frame_id = 'rival'
+
+    def refused() -> bool:
+        rival.publish(foreign)
+        return rig.status.startswith('idle') and 'second publisher' in rig.status
+
+    rig.until(refused)
+    assert rig.set_points == []
+    rig.node.destroy_publisher(rival)
+    rig.until_moved()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_S) == 0
+    assert 'not moving: second publisher: set-points come from /rig, too; stop it' in process.stderr.read()
 
 
 def test_deadman(start: Callable, rig: Rig) -> None:
@@ -333,24 +397,81 @@ def test_deadman(start: Callable, rig: Rig) -> None:
     rig.check_set_points()
 
 
-def test_robot_mode(start: Callable, rig: Rig) -> None:
-    start(
-        robot_state_topic='/robot_mode',
-        robot_state_type='std_msgs/msg/UInt8',
-        robot_mode_field='data',
-        robot_state_max_age_ms=5000.0,
-    )
-    rig.robot_mode = 1
+WATCHED = {
+    'robot_state_topic': '/robot_mode',
+    'robot_state_type': 'std_msgs/msg/UInt8',
+    'robot_mode_field': 'data',
+    'robot_state_max_age_ms': 5000.0,
+}
+
+
+def test_before_the_first_motion_the_robots_mode_only_delays(start: Callable, rig: Rig) -> None:
+    start(**WATCHED)
+    rig.set_mode(1)
     rig.until(lambda: 'robot mode: idle, expected move' in rig.status)
-    assert rig.status.startswith('idle'), 'before the first motion it only delays'
-    rig.robot_mode = 2
+    assert rig.status.startswith('idle')
+    assert rig.set_points == []
+    rig.set_mode(2)
     rig.until_moved()
-    rig.robot_mode = 4
-    rig.until(lambda: rig.status.startswith('halted: robot mode: reflex, expected move'))
-    rig.robot_mode = 2
+    rig.check_set_points()
+
+
+def test_an_arm_guided_by_hand_is_never_led_back(start: Callable, rig: Rig) -> None:
+    """Guided by 9 cm, back in mode move, resumed: nothing is published before, and then from where it is."""
+    process = start(**WATCHED)
+    rig.until_moved()
+    rig.set_mode(3)
+    rig.until(lambda: rig.status.startswith('halted: robot mode: guiding, expected move'))
+    count, start_m = len(rig.set_points), rig.position
+    rig.arm.push(20.0)
+    rig.until(lambda: np.linalg.norm(rig.position - start_m) > 0.09)
+    rig.arm.push(0.0)
+    rig.set_mode(2)
+    still_ns = rig.now_ns() + 1_500_000_000  # longer than 'right again' takes
+    rig.until(lambda: rig.now_ns() > still_ns)
+    assert len(rig.set_points) == count, 'silent until resumed'
+    rig.until(lambda: rig.call('resume').success)
+    rig.until(lambda: len(rig.set_points) > count)
+    assert rig.apart_m[count] < 0.01
+    rig.until_moved()
+    rig.check_set_points()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_S) == 0
+    assert 'right again' not in process.stderr.read().split('halted')[1]
+
+
+def test_without_a_measured_pose_nothing_moves(start: Callable, rig: Rig) -> None:
+    start()
+    rig.silent = {'joints'}
+    rig.until(lambda: 'the measured pose is unknown' in rig.status)
+    rig.silent = {'gripper'}
+    rig.until(lambda: 'the measured opening of the gripper is unknown' in rig.status)
+    assert rig.set_points == []
+    rig.silent = set()
+    rig.until_moved()
+
+
+def test_a_console_that_is_not_read_stops_no_set_point(start: Callable, rig: Rig) -> None:
+    """stderr is a full pipe: a halt, which is logged, ramps down all the same."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    process = start(stderr=writer)
+    rig.until_moved()
+    assert rig.call('halt').success
+    asked_ns = rig.now_ns()
+    rig.until_held(asked_ns)
+    rig.until(lambda: rig.status.startswith('halted: halt requested'))
     rig.until(lambda: rig.call('resume').success)
     rig.until_moved()
     rig.check_set_points()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_S) == 0
+    for end in (reader, writer):
+        os.close(end)
 
 
 @pytest.mark.parametrize(('jump_s', 'words'), [(-100, 'clock jump'), (100, 'chunk exhausted')])
@@ -383,7 +504,7 @@ def test_killed_and_started_again_it_goes_on_from_the_tool(start: Callable, rig:
 def test_targets_outside_the_workspace_are_not_sent(start: Callable, rig: Rig) -> None:
     start()
     rig.velocity = np.array([0.0, 0.0, -2.0])
-    rig.until(lambda: rig.position[2] <= 0.0)
+    rig.until(lambda: rig.set_points and rig.set_points[-1][1][2] <= 0.0)
     rig.until(lambda: int(rig.values.get('clipped', '0')) > 10)
     rig.check_set_points()
 

@@ -2,22 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from rclpy.time import Time
 
 from restac_ros.contract.schema import Contract
+from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_stage import Stage, restamp
-from restac_ros.nodes.drill.stream_faults import StreamFault
+from restac_ros.sim.stream_faults import StreamFault
+from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
 
 # hold: stands until the fault is over. halt: stands until resumed. go on: nothing happens to the motion.
-# silent: no set-points until the streamer is back.
-Expectation = Literal['hold', 'halt', 'go on', 'silent']
+# gone: no set-points until the streamer is back.
+Expectation = Literal['hold', 'halt', 'go on', 'gone']
 MS = 1_000_000
 # From publishing to a tick that knows of it, on a machine that is not overloaded.
 DELIVERY_NS = 300 * MS
 DISCOVERY_NS = 2000 * MS  # until a new publisher is known to others
+ROBOT_MODE_REFLEX = 4
+PUSH_N = 12.0  # of a hand on an arm that moves: 30 mm
+GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
+GUIDED_M = 0.09
+SETTLE_S = 0.3
+
+Action = Callable[[Stage], object]
 
 
 @dataclass(frozen=True)
@@ -29,15 +39,19 @@ class Case:
         speaker: beginning of the name of the status that says so.
         noticed_ns: from the fault until no chunk that it has spoilt is begun, or the streamer knows.
         runs_out: the chunk under way is played to its end before the hold.
+        silent: nothing may be published from then on, until the streamer starts again where the arm is.
+        heals: the cause goes away by itself; the streamer must be resumable before `end`.
     """
 
     name: str
     expectation: Expectation
     reason: str
-    begin: Callable[[Stage], None]
-    end: Callable[[Stage], None]
+    begin: Action
+    end: Action
     noticed_ns: int = 0
     runs_out: bool = False
+    silent: bool = False
+    heals: bool = False
     speaker: str = ''
 
 
@@ -103,7 +117,9 @@ def _chunk_cases() -> list[Case]:
         restamp(chunk, stage.newest_chunk_ns - MS)  # observed before one that is known already ...
         chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * MS).to_msg()  # ... and not too old
 
-    def case(name: str, change: Callable, expectation: Expectation, reason: str) -> Case:
+    def case(
+        name: str, change: Callable[[Stage, ActionChunk], None], expectation: Expectation, reason: str
+    ) -> Case:
         return Case(
             name=name,
             expectation=expectation,
@@ -124,13 +140,10 @@ def _chunk_cases() -> list[Case]:
 
 
 def _person_cases() -> list[Case]:
-    def mode(value: int) -> Callable[[Stage], None]:
-        return lambda stage: setattr(stage, 'robot_mode', value)
-
     def press(pressed: bool) -> Callable[[Stage], None]:
         return lambda stage: setattr(stage, 'pressed', pressed)
 
-    def case(name: str, reason: str, begin: Callable, end: Callable, **options) -> Case:
+    def case(name: str, reason: str, begin: Action, end: Action, **options: Any) -> Case:
         return Case(
             name=name,
             reason=reason,
@@ -140,22 +153,58 @@ def _person_cases() -> list[Case]:
             **{'expectation': 'halt', 'noticed_ns': DELIVERY_NS, **options},
         )
 
+    def push(stage: Stage) -> None:
+        stage.push(PUSH_N)
+
+    def release(stage: Stage) -> None:
+        stage.push(0.0)
+
+    def guide(stage: Stage) -> None:
+        """A hand leads the arm away, lets go, and the robot is in move again, before anybody resumes."""
+        stage.set_mode(ROBOT_MODE_GUIDING)
+        stage.push(GUIDE_N)
+        start_m = stage.arm.pose().position_m
+        stage.until(
+            lambda: np.linalg.norm(stage.arm.pose().position_m - start_m) > GUIDED_M, 'the arm is led by hand'
+        )
+        stage.push(0.0)
+        stage.set_mode(ROBOT_MODE_MOVE)
+
+    def reflex(stage: Stage) -> None:
+        """The arm stops by itself; while it is in guiding mode, before it is recovered, it is moved."""
+        stage.set_mode(ROBOT_MODE_REFLEX)
+        stage.pause(SETTLE_S)
+        guide(stage)
+
+    def nothing(stage: Stage) -> None:
+        """The cause has gone by itself."""
+
+    rival = {'noticed_ns': DISCOVERY_NS, 'heals': True}
     return [
-        case('halt on request', 'halt requested', lambda stage: stage.call('halt'), lambda stage: None),
+        case('halt on request', 'halt requested', lambda stage: stage.call('halt'), nothing),
         case(
             'second publisher of set-points',
             'second publisher.*drill_node',
-            lambda stage: stage.open_rival(),
+            lambda stage: stage.open_rival(sending=True),
             lambda stage: stage.close_rival(),
-            noticed_ns=DISCOVERY_NS,
+            **rival,
         ),
-        case('robot in reflex', 'robot mode: reflex', mode(4), mode(2)),
+        case(
+            'second publisher that sends nothing',
+            'drill_node may publish .*has sent nothing',
+            lambda stage: stage.open_rival(sending=False),
+            lambda stage: stage.close_rival(),
+            expectation='go on',
+        ),
+        case('robot in reflex, then moved', 'robot mode: reflex', reflex, nothing, silent=True),
+        case('arm guided by hand', 'robot mode: guiding', guide, nothing, silent=True),
+        case('arm pushed by hand', '', push, release, expectation='go on'),
         case('enabling switch released', 'not pressed', press(False), press(True), expectation='hold'),
     ]
 
 
 def _death_cases() -> list[Case]:
-    def case(node: str, expectation: Expectation, reason: str, **options) -> Case:
+    def case(node: str, expectation: Expectation, reason: str, **options: Any) -> Case:
         return Case(
             name=f'kill -9 {node}',
             expectation=expectation,
@@ -170,5 +219,5 @@ def _death_cases() -> list[Case]:
         case('session_log_node', 'go on', ''),
         case('gate_view_node', 'go on', ''),
         case('policy_node', 'hold', 'chunk exhausted|stale observation', runs_out=True),
-        case('streamer_node', 'silent', ''),
+        case('streamer_node', 'gone', '', silent=True),
     ]
