@@ -65,6 +65,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'graph',
         },
         {
+            'action_msgs',
             'builtin_interfaces',
             'diagnostic_msgs',
             'geometry_msgs',

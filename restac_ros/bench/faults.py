@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.graph import GraphError, Process, command, config_file
+from restac_ros.graph import GraphError, ParameterValue, Process, command, config_file
 from restac_ros.supervise import environment
 
 
@@ -68,7 +68,7 @@ def rehearse(
         GraphError: it ended before it was through.
     """
     summary_file = directory / 'drill.json'
-    parameters = {
+    parameters: dict[str, ParameterValue] = {
         'contract': str(contract or config_file('contract.yaml')),
         'checkpoint': str(checkpoint),
         'bag': str(bag or ''),

@@ -31,7 +31,7 @@ def make_sample(contract: Contract, stream: str, cdr: bytes | memoryview, receiv
     try:
         seconds, nanoseconds = split_stamp(cdr)
     except ValueError as error:
-        raise DecodeError(f'{spec.topic}: {error} of a {spec.type}') from error
+        raise DecodeError(f'{spec.topic}: {error}, as of {spec.type}') from error
     if seconds < 0 or nanoseconds >= 10**9:
         found = f'{seconds} s + {nanoseconds} ns'
         raise DecodeError(f'{spec.topic}: header stamp {found} is no time; is the topic really {spec.type}?')

@@ -43,8 +43,6 @@ class VirtualArm:
     is until the next set-point, as controllers do when they are activated. Not thread-safe.
 
     Attributes:
-        mode: as in FrankaRobotState.
-        hand_n: [3], force of a hand on the tool in the base frame.
         opening_m: of the gripper.
     """
 
@@ -52,7 +50,7 @@ class VirtualArm:
         self, contract: Contract, now_ns: int, impedance: Impedance | None = None, seed: int = 0
     ) -> None:
         self.impedance = impedance or Impedance()
-        self.hand_n = np.zeros(3)
+        self._hand_n = np.zeros(3)
         self.opening_m = contract.gripper.opening_m[1]
         offset = contract.robot.pose_tool_in_hand
         self._tool_in_hand = transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
@@ -67,14 +65,15 @@ class VirtualArm:
         for _ in range(APPROACH_STEPS):
             self._joints_rad = self._nearer(self._joints_rad)
 
-    @property
-    def mode(self) -> int:
-        return self._mode
-
     def set_mode(self, mode: int, now_ns: int) -> None:
-        """Stop, or begin to follow again, from where the arm is."""
+        """Stop, or begin to follow again, from where the arm is; modes as in FrankaRobotState."""
         self.advance(now_ns)
         self._mode, self._target, self._speed = mode, self._pose, np.zeros(6)
+
+    def push(self, hand_n: np.ndarray, now_ns: int) -> None:
+        """A hand on the tool from now on: its force [3] in N in the base frame, zero when it has let go."""
+        self.advance(now_ns)
+        self._hand_n = hand_n
 
     def follow(self, set_point: Pose, now_ns: int) -> None:
         """Go to a set-point, in mode move."""
@@ -108,14 +107,15 @@ class VirtualArm:
         if self._mode == ROBOT_MODE_MOVE:
             self._spring(elapsed_s)
         elif self._mode == ROBOT_MODE_GUIDING:
-            moved_m = self.hand_n / self.impedance.guided_n_s_m * elapsed_s
+            moved_m = self._hand_n / self.impedance.guided_n_s_m * elapsed_s
             self._pose = Pose(self._pose.position_m + moved_m, self._pose.quaternion_xyzw)
 
     def _spring(self, elapsed_s: float) -> None:
         """x'' = w^2 (rest - x) - 2 w x': the arm goes to where spring and hand are in balance."""
         rate = self.impedance.rate_rad_s
         rest = Pose(
-            self._target.position_m + self.hand_n / self.impedance.stiffness_n_m, self._target.quaternion_xyzw
+            self._target.position_m + self._hand_n / self.impedance.stiffness_n_m,
+            self._target.quaternion_xyzw,
         )
         gap = np.concatenate(Offset.between(rest, self._pose))
         fall = np.exp(-rate * elapsed_s)

@@ -153,7 +153,7 @@ class DrillNode(SourceNode):
         return iter(ReadAhead(self._passes(bag, start_ns)))
 
     def _passes(self, bag: Bag, start_ns: int) -> Iterator[Outgoing]:
-        begin_ns, end_ns = bag.bounds_ns
+        begin_ns, end_ns = bag.bounds_ns or (0, 0)
         for repetition in count():
             time_map = TimeMap(begin_ns, start_ns, 1.0, repetition * (end_ns - begin_ns + PASS_GAP_NS))
             yield from scheduled(bag.messages(set(self._outlets)), time_map, frozenset(MESSAGE_TYPES))

@@ -59,7 +59,7 @@ class StageArm:
         with self._lock:
             now_ns, box = self._now_ns(), self._contract.limits.workspace_m
             side_m = self._arm.pose(now_ns).position_m[1] - (box.min[1] + box.max[1]) / 2
-            self._arm.hand_n = np.array([0.0, -force_n if side_m > 0 else force_n, 0.0])
+            self._arm.push(np.array([0.0, -force_n if side_m > 0 else force_n, 0.0]), now_ns)
 
     def cdr(self, stream: str) -> bytes | None:
         """What a driver of `stream` publishes now, its stamp unset; None where it isn't the arm's."""

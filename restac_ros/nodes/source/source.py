@@ -4,7 +4,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 from rclpy.duration import Duration
@@ -52,7 +52,7 @@ class SourceNode(ManagedNode):
     Subclasses give the topics when configured, and the messages when all subscribers are there.
     """
 
-    refusals = (SourceError,)
+    refusals: ClassVar[tuple[type[Exception], ...]] = (SourceError,)
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
