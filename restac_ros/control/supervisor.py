@@ -39,6 +39,7 @@ class Fault(StrEnum):
     ROBOT_MODE = 'robot mode'
     MODEL = 'faulty chunk'
     SECOND_PUBLISHER = 'second publisher'
+    SECOND_POLICY = 'second policy'
     NOT_FOLLOWING = 'robot not following'
     ARM_MOVED = 'arm moved'
 
@@ -49,11 +50,12 @@ LATCHED = frozenset({
     Fault.ROBOT_MODE,
     Fault.MODEL,
     Fault.SECOND_PUBLISHER,
+    Fault.SECOND_POLICY,
     Fault.NOT_FOLLOWING,
     Fault.ARM_MOVED,
 })  # fmt: skip
 # Of these, the ones that are harmless while nothing has been commanded: they delay the start.
-_STARTUP = frozenset({Fault.ROBOT_MODE, Fault.SECOND_PUBLISHER, Fault.ARM_MOVED})
+_STARTUP = frozenset({Fault.ROBOT_MODE, Fault.SECOND_PUBLISHER, Fault.SECOND_POLICY, Fault.ARM_MOVED})
 
 
 class Reason(NamedTuple):

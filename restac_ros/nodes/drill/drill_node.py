@@ -24,6 +24,7 @@ from restac_ros.dataset.bag.message_types import deserialize
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.framing.decode import MESSAGE_TYPES
+from restac_ros.framing.sample import belongs
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.graph import Process, config_file
 from restac_ros.msg import ActionChunk
@@ -46,7 +47,7 @@ from restac_ros.nodes.drill.stage_arm import StageArm, re_encoded
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.patterns import messages, patterns_of
-from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic
+from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic, contract_topics
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 from restac_ros.sim.stream_faults import StreamFaults
 
@@ -88,11 +89,6 @@ class Drill:
     stage: Stage
     cases: list[Case]
 
-    @property
-    def streams(self) -> dict[str, str]:
-        """Stream names by topic."""
-        return {spec.topic: name for name, spec in self.contract.streams.items()}
-
 
 class DrillNode(SourceNode):
     """Plays the streams from one thread, goes through the cases in another, ends when all are done."""
@@ -125,7 +121,7 @@ class DrillNode(SourceNode):
         faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
         stage = Stage(self, self._processes(), parameters.directory, faults, arm)
         self._drill = Drill(contract, bag, arm, faults, stage, self._chosen(contract))
-        return {spec.topic: Topic(spec.type, spec.rate_hz) for spec in contract.streams.values()}
+        return contract_topics(contract)
 
     def activate(self) -> None:
         self._take_priority()
@@ -163,11 +159,12 @@ class DrillNode(SourceNode):
 
         What comes late on a busy machine counts as captured now: that isn't among the faults rehearsed.
         """
-        stream = self.drill.streams[message.topic]
-        content = self.drill.arm.cdr(stream) or message.cdr
-        cdr = self.drill.faults.apply(stream, with_stamp(content, self.now_ns()))
-        if cdr is not None:
-            super()._publish(message._replace(cdr=cdr))
+        drill = self.drill
+        for name in drill.contract.by_topic()[message.topic]:
+            if belongs(drill.contract.streams[name], message.cdr):
+                content = with_stamp(drill.arm.cdr(name) or message.cdr, self.now_ns())
+                if (cdr := drill.faults.apply(name, content)) is not None:
+                    super()._publish(message._replace(cdr=cdr))
 
     def _take_priority(self) -> None:
         """For the streams and all that is started: what else the machine does is not what is rehearsed."""

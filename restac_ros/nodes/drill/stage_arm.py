@@ -15,6 +15,7 @@ from restac_ros.contract.schema import (
     PoseStream,
     TactileStream,
 )
+from restac_ros.framing.values import gripper_positions
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.nodes.source.patterns import joint_state, tool_pose
 from restac_ros.nodes.subscriptions import message_class
@@ -70,7 +71,7 @@ class StageArm:
                 case ArmJointsStream():
                     return joint_state(spec, self._arm.joints_rad(now_ns))
                 case GripperStream():
-                    return joint_state(spec, np.full(len(spec.joints), self._arm.opening_m / 2))
+                    return joint_state(spec, gripper_positions(self._contract, spec, self._arm.opening_m))
                 case PoseStream():
                     frame_id = spec.frame_id or self._contract.robot.base_frame
                     return tool_pose(frame_id, self._arm.noisy_pose(now_ns))

@@ -14,12 +14,13 @@ from rclpy.time import Time
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
+from restac_ros.control.chunk_origin import ChunkOrigin
 from restac_ros.control.streaming import ChunkUse, SetPoint, StreamerConfig
 from restac_ros.control.supervisor import Fault, Phase, Supervision
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.streamer.chunk_input import chunk_of
+from restac_ros.nodes.streamer.chunk_input import chunk_of, named_run
 from restac_ros.nodes.streamer.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.streamer.gripper_output import make_gripper
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
@@ -46,6 +47,7 @@ class ActiveStreamer:
         config: StreamerConfig,
     ) -> None:
         self.failure = ''
+        self.origin = ChunkOrigin(parameters.run_id)
         logger = node.get_logger()
         self.complaints = Complaints(logger.warning, logger.info)
         self._node, self._frame_id = node, contract.robot.base_frame
@@ -107,6 +109,8 @@ class ActiveStreamer:
             self._complain_of_hold(supervision, silent=motion is None)
             problem = self._gripper.problem if self._gripper else ''
             self.complaints.set('gripper', problem and 'gripper', problem)
+            foreign = self.origin.problem(self._node.now_ns())
+            self.complaints.set('run', foreign and 'foreign', foreign)
         others = self._surroundings.others
         sending = any(reason.fault is Fault.SECOND_PUBLISHER for reason in supervision.active)
         if others and not sending:
@@ -143,6 +147,11 @@ class ActiveStreamer:
         return self._node.get_clock().create_jump_callback(threshold, post_callback=lambda _: wake())
 
     def _take_chunk(self, message: ActionChunk) -> None:
+        now_ns, run = self._node.now_ns(), message.run
+        if not self.origin.accepts(run.run_id, named_run(run), now_ns):
+            if self.origin.contested:
+                self.loop.report(Fault.SECOND_POLICY, self.origin.problem(now_ns))
+            return
         try:
             chunk = chunk_of(message)
         except ChunkError as error:
@@ -171,7 +180,7 @@ class ActiveStreamer:
         while self.loop.events:
             match self.loop.events.popleft():
                 case ChunkUse() as use:
-                    self._uses.publish(chunk_use_message(use, self._frame_id))
+                    self._uses.publish(chunk_use_message(use, self._frame_id, self.origin.run_id))
                 case SupervisionChange(before, after):
                     self._log_change(before, after)
                     changed = True

@@ -23,7 +23,6 @@ from restac_ros.nodes.streamer.gripper_output import check_gripper_type
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.streamer.surroundings import robot_state_class
 from restac_ros.nodes.subscriptions import UnknownTypeError
-from restac_ros.runtime.set_point_loop import SetPointLoop
 from restac_ros.runtime.summary_file import latency_summary
 
 FAILURE_PERIOD_S = 0.1
@@ -65,16 +64,16 @@ class StreamerNode(ManagedNode):
     def deactivate(self) -> None:
         if self._active:
             self._active.close()
-            self._summary = summary_of(self._active.loop)
+            self._summary = summary_of(self._active)
             self._active = None
 
     def summarise(self) -> dict[str, object]:
-        return summary_of(self._active.loop) if self._active else self._summary
+        return summary_of(self._active) if self._active else self._summary
 
     def diagnose(self) -> list[Status]:
         if self._active is None:
             return []
-        loop, complaints = self._active.loop, self._active.complaints.texts
+        loop, origin, complaints = self._active.loop, self._active.origin, self._active.complaints.texts
         with loop.lock:
             state, counts = loop.streamer, asdict(loop.streamer.counts)
             supervision, plan, refusal = state.supervision, state.plan, state.refusal
@@ -87,6 +86,8 @@ class StreamerNode(ManagedNode):
             'last_stop': '; '.join(map(str, supervision.cause)) or 'none',
             'chunk_age_ms': f'{(now_ns - plan.newest.stamp_ns) / 1e6:.0f}' if plan else 'none',
             **{name: str(count) for name, count in counts.items()},
+            'run_id': origin.run_id or 'none',
+            'foreign': str(origin.foreign),
         }
         text = f'{supervision.phase}: {reasons}' if reasons else str(supervision.phase)
         level = _LEVELS.get(supervision.phase, 'warn')
@@ -129,16 +130,18 @@ class StreamerNode(ManagedNode):
         return response
 
 
-def summary_of(loop: SetPointLoop) -> dict[str, object]:
+def summary_of(active: ActiveStreamer) -> dict[str, object]:
     """What the set-points have been, for the summary file."""
-    state = loop.streamer
+    state, origin = active.loop.streamer, active.origin
     return {
         'phase': str(state.phase),
         'reasons': [str(reason) for reason in state.supervision.reasons],
         'last_refusal': state.refusal or 'none',
         'last_stop': [str(reason) for reason in state.supervision.cause],
         **asdict(state.counts),
-        'latency_ms': latency_summary(loop.latencies),
+        'foreign': origin.foreign,
+        'run_id': origin.run_id,
+        'latency_ms': latency_summary(active.loop.latencies),
     }
 
 

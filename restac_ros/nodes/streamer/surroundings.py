@@ -14,7 +14,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.streaming import Measured
 from restac_ros.control.supervisor import ROBOT_STATE, Health
 from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.sample import make_sample
+from restac_ros.framing.sample import belongs, make_sample
 from restac_ros.framing.values import decode_value
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Pose
@@ -25,6 +25,7 @@ from restac_ros.nodes.subscriptions import message_class
 
 RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for so long is no rival
 ECHO_DEPTH = 64
+SHARED_DEPTH = 64  # where arm and gripper publish on one topic, at different rates
 OWN_KEPT = 512  # a second of set-points at the highest rate
 
 
@@ -72,7 +73,7 @@ class Surroundings:
         self._own: deque[bytes] = deque(maxlen=OWN_KEPT)
         self._newest: dict[str, tuple[bytes, int]] = {}  # message and time of receipt of the measured streams
         self._pose_stream = contract.pose_stream
-        self._gripper_stream = next(iter(contract.by_role('gripper')), None)
+        self._gripper_stream = contract.gripper_stream
         echo = PolledInput(node, PoseStamped, target.topic_name, ECHO_DEPTH, self._receive_target, raw=True)
         self._inputs = [echo]
         for name in filter(None, (self._pose_stream, self._gripper_stream)):
@@ -136,10 +137,13 @@ class Surroundings:
 
     def _stream_input(self, name: str) -> PolledInput:
         def receive(cdr: Any, info: dict) -> None:
-            self._newest[name] = bytes(cdr), self._node.get_clock().now().nanoseconds
+            if belongs(spec, cdr):
+                self._newest[name] = bytes(cdr), self._node.get_clock().now().nanoseconds
 
         spec = self._contract.streams[name]
-        return PolledInput(self._node, message_class(spec.type), spec.topic, 1, receive, raw=True)
+        kind = message_class(spec.type)
+        depth = SHARED_DEPTH if len(self._contract.by_topic()[spec.topic]) > 1 else 1
+        return PolledInput(self._node, kind, spec.topic, depth, receive, raw=True)
 
     def _decoded(self, name: str) -> tuple[int, np.ndarray] | None:
         """Capture time and value of a stream's newest message; None before the first, or if it has none."""
@@ -148,7 +152,7 @@ class Surroundings:
         cdr, receive_ns = self._newest[name]
         try:
             sample = make_sample(self._contract, name, cdr, receive_ns)
-            return sample.stamp_ns, decode_value(self._contract, name, cdr)
+            return (sample.stamp_ns, decode_value(self._contract, name, cdr)) if sample else None
         except DecodeError:
             return None  # the policy, which needs the stream too, says what is wrong with it
 
