@@ -58,6 +58,7 @@ CASES = [
     'chunk with NaN',
     'chunk from the future',
     'chunk out of order',
+    'chunks of a forgotten policy',
     'halt on request',
     'second publisher of set-points',
     'second publisher that sends nothing',

@@ -7,7 +7,10 @@ passed.
 import contextlib
 import itertools
 import os
+import select
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -34,12 +37,14 @@ from restac_ros.control.limits import MotionLimits
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.rotation import rotation_from_matrix
+from restac_ros.nodes.drill.drill_record import SetPoint, last_motion_ns, stalls_ns
 from restac_ros.nodes.drill.drill_stage import pose_of, set_point_of
 from restac_ros.nodes.drill.stage_arm import StageArm
 from restac_ros.nodes.subscriptions import message_class
 from ros_rig import RosRig
 
 HORIZON, STEP_NS = 16, 66_666_666
+BACKLOG = 10
 
 
 class Rig(RosRig):
@@ -92,6 +97,8 @@ class Rig(RosRig):
 
     def act(self) -> None:
         """Be policy and robot, at the policy's period."""
+        for _ in range(BACKLOG):  # a robot acts on a set-point when it comes, however busy the machine is
+            self.executor.spin_once(timeout_sec=0)
         if self.clock_ahead_ns is not None:
             self.clock.publish(Clock(clock=Time(nanoseconds=self.now_ns()).to_msg()))
         for name, publisher in self.measured.items():
@@ -112,10 +119,18 @@ class Rig(RosRig):
         self.until(lambda: np.linalg.norm(self.position - start) > metres)
 
     def until_held(self, since_ns: int) -> None:
-        """Two set-points more than the stop time after `since_ns`, which have to be the same."""
-        still_ns = since_ns + self.limits.stop_ns + 50_000_000
-        self.until(lambda: len(self.set_points) > 1 and self.set_points[-2][0] > still_ns)
-        np.testing.assert_allclose(self.set_points[-1][1], self.set_points[-2][1], atol=1e-9)
+        """Until the set-points stand still: the stop time after `since_ns`, and what stalls add."""
+
+        def points() -> list[SetPoint]:
+            return [SetPoint(*point) for point in self.set_points if point[0] >= since_ns]
+
+        def still_ns() -> int:
+            return last_motion_ns(points()) or since_ns
+
+        self.until(lambda: self.set_points and self.set_points[-1][0] > still_ns() + 200_000_000)
+        moving = [point for point in points() if point.stamp_ns <= still_ns()]
+        stalled_ns = stalls_ns(moving, 10_000_000)
+        assert still_ns() - since_ns <= self.limits.stop_ns + 50_000_000 + stalled_ns
 
     def call(self, service: str) -> Trigger.Response:
         return self.request(f'/streamer_node/{service}', Trigger)
@@ -147,7 +162,7 @@ class Rig(RosRig):
         """In the workspace; no step beyond the step limit, nor beyond the speed limit over its own time."""
         limits = self.limits
         positions = np.array([position for _, position, _ in self.set_points])
-        assert len(positions) > 10
+        assert len(positions) > 3
         assert np.isfinite(positions).all()
         assert np.all((positions >= limits.workspace_min_m) & (positions <= limits.workspace_max_m))
         pairs = itertools.pairwise(self.set_points)
@@ -252,7 +267,7 @@ def test_a_chunk_with_nan_halts(start: Callable, rig: Rig) -> None:
 @pytest.mark.parametrize(
     ('field', 'value', 'words'),
     [
-        ('rotation_convention', 'rotvec', 'anchor_state'),
+        ('rotation_convention', 'rotvec', "convention is 'rotvec', the contract says 'rpy'"),
         ('horizon', 15, 'delta_pose has 96 numbers, expected 90'),
         ('delta_composition', 'so3', "the contract says 'elementwise'"),
     ],
@@ -313,6 +328,8 @@ def test_what_delays_the_start_stands_on_the_console(start: Callable, rig: Rig) 
     foreign = PoseStamped()
     foreign.header.frame_id = 'rival'
 
+    rig.until(lambda: 'rig may publish' in rig.notes)
+
     def refused() -> bool:
         rival.publish(foreign)
         return rig.status.startswith('idle') and 'second publisher' in rig.status
@@ -365,17 +382,21 @@ def test_an_arm_guided_by_hand_is_never_led_back(start: Callable, rig: Rig) -> N
     rig.until_moved()
     rig.set_mode(3)
     rig.until(lambda: rig.status.startswith('halted: robot mode: guiding, expected move'))
-    count, start_m = len(rig.set_points), rig.position
+    halted_ns, start_m = rig.now_ns(), rig.position
+
+    def later() -> list[int]:
+        return [index for index, point in enumerate(rig.set_points) if point[0] > halted_ns]
+
     rig.arm.push(20.0)
     rig.until(lambda: np.linalg.norm(rig.position - start_m) > 0.09)
     rig.arm.push(0.0)
     rig.set_mode(2)
     still_ns = rig.now_ns() + 1_500_000_000  # longer than 'right again' takes
     rig.until(lambda: rig.now_ns() > still_ns)
-    assert len(rig.set_points) == count, 'silent until resumed'
+    assert later() == [], 'silent until resumed'
     rig.until(lambda: rig.call('resume').success)
-    rig.until(lambda: len(rig.set_points) > count)
-    assert rig.apart_m[count] < 0.01
+    rig.until(later)
+    assert rig.apart_m[later()[0]] < 0.01
     rig.until_moved()
     rig.check_set_points()
     assert process.end(signal.SIGTERM) == 0
@@ -384,7 +405,7 @@ def test_an_arm_guided_by_hand_is_never_led_back(start: Callable, rig: Rig) -> N
 
 def test_without_a_measured_pose_nothing_moves(start: Callable, rig: Rig) -> None:
     start()
-    rig.silent = {'joints'}
+    rig.silent = {'joints', 'gripper'}
     rig.until(lambda: 'the measured pose is unknown' in rig.status)
     rig.silent = {'gripper'}
     rig.until(lambda: 'the measured opening of the gripper is unknown' in rig.status)
@@ -393,8 +414,37 @@ def test_without_a_measured_pose_nothing_moves(start: Callable, rig: Rig) -> Non
     rig.until_moved()
 
 
-def test_a_console_that_is_not_read_stops_no_set_point(start: Callable, rig: Rig) -> None:
-    """stderr is a full pipe: a halt, which is logged, ramps down all the same."""
+SLOW_SUBSCRIBER = """
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+rclpy.init()
+node = rclpy.create_node('slow')
+node.create_subscription(PoseStamped, '/target_pose', lambda _: print('received', flush=True), 1)
+node.create_subscription(DiagnosticArray, '/diagnostics', lambda _: None, 10)
+rclpy.spin(node)
+"""
+
+
+@pytest.fixture
+def stopped_subscriber(ros_domain: int, rig: Rig) -> Iterator[Callable[[], None]]:
+    """Subscribes reliably to what the streamer publishes, and stops reading after the first message."""
+    env = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain)}
+    process = subprocess.Popen([sys.executable, '-c', SLOW_SUBSCRIBER], env=env, stdout=subprocess.PIPE)
+
+    def stop() -> None:
+        rig.until(lambda: select.select([process.stdout], [], [], 0)[0])
+        process.send_signal(signal.SIGSTOP)
+
+    yield stop
+    process.kill()
+    process.wait()
+
+
+def test_a_console_and_a_subscriber_that_do_not_read_stop_no_set_point(
+    start: Callable, rig: Rig, stopped_subscriber: Callable[[], None]
+) -> None:
+    """stderr is a full pipe, a subscriber has stopped: a halt, which is logged, ramps down all the same."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):
@@ -402,6 +452,7 @@ def test_a_console_that_is_not_read_stops_no_set_point(start: Callable, rig: Rig
             os.write(writer, bytes(4096))
     os.set_blocking(writer, True)
     process = start(console=writer)
+    stopped_subscriber()
     rig.until_moved()
     assert rig.call('halt').success
     asked_ns = rig.now_ns()

@@ -25,6 +25,7 @@ ROBOT_MODE_REFLEX = 4
 PUSH_N = 12.0  # of a hand on an arm that moves: 30 mm
 GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
 GUIDED_M = 0.09
+FOREIGN_CHUNKS = 20  # 2 s: they are named in /diagnostics while they come
 SETTLE_S = 0.3
 
 Action = Callable[[Stage], object]
@@ -103,6 +104,10 @@ def _stream_cases(contract: Contract, max_frozen_ns: int) -> list[Case]:
     ]
 
 
+def _nothing(stage: Stage) -> None:
+    """The cause goes away by itself."""
+
+
 def _chunk_cases() -> list[Case]:
     def nan(stage: Stage, chunk: ActionChunk) -> None:
         chunk.delta_pose[3] = float('nan')
@@ -116,6 +121,16 @@ def _chunk_cases() -> list[Case]:
     def backwards(stage: Stage, chunk: ActionChunk) -> None:
         restamp(chunk, stage.newest_chunk_ns - MS)  # observed before one that is known already ...
         chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * MS).to_msg()  # ... and not too old
+
+    def foreign(stage: Stage, chunk: ActionChunk) -> None:
+        """Executed it would halt the streamer."""
+        chunk.run.run_id = 'forgotten'
+        nan(stage, chunk)
+
+    def send_foreign(stage: Stage) -> None:
+        for _ in range(FOREIGN_CHUNKS):
+            stage.send_chunk(foreign)
+            stage.pause(0.1)
 
     def case(
         name: str, change: Callable[[Stage, ActionChunk], None], expectation: Expectation, reason: str
@@ -136,6 +151,14 @@ def _chunk_cases() -> list[Case]:
         case('chunk from the future', shifted(2000 * MS), 'go on', 'from the future'),
         case('old chunk', shifted(-3000 * MS), 'go on', 'too old'),
         case('chunk out of order', backwards, 'go on', 'out of order'),
+        Case(
+            name='chunks of a forgotten policy',
+            expectation='go on',
+            reason='chunks of run forgotten .* are not executed',
+            begin=send_foreign,
+            end=_nothing,
+            speaker='streamer_node',
+        ),
     ]
 
 
@@ -176,12 +199,9 @@ def _person_cases() -> list[Case]:
         stage.pause(SETTLE_S)
         guide(stage)
 
-    def nothing(stage: Stage) -> None:
-        """The cause has gone by itself."""
-
     rival = {'noticed_ns': DISCOVERY_NS, 'heals': True}
     return [
-        case('halt on request', 'halt requested', lambda stage: stage.call('halt'), nothing),
+        case('halt on request', 'halt requested', lambda stage: stage.call('halt'), _nothing),
         case(
             'second publisher of set-points',
             'second publisher.*drill_node',
@@ -196,8 +216,8 @@ def _person_cases() -> list[Case]:
             lambda stage: stage.close_rival(),
             expectation='go on',
         ),
-        case('robot in reflex, then moved', 'robot mode: reflex', reflex, nothing, silent=True),
-        case('arm guided by hand', 'robot mode: guiding', guide, nothing, silent=True),
+        case('robot in reflex, then moved', 'robot mode: reflex', reflex, _nothing, silent=True),
+        case('arm guided by hand', 'robot mode: guiding', guide, _nothing, silent=True),
         case('arm pushed by hand', '', push, release, expectation='go on'),
         case('enabling switch released', 'not pressed', press(False), press(True), expectation='hold'),
     ]

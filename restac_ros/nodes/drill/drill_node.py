@@ -219,6 +219,7 @@ class DrillNode(SourceNode):
                 name,
                 {
                     'contract': contract,
+                    'run_id': 'drill',
                     'exit_on_refusal': True,
                     'summary_file': str(parameters.directory / f'{name}.json'),
                     **given,

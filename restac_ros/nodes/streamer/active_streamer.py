@@ -16,7 +16,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
 from restac_ros.control.chunk_origin import ChunkOrigin
 from restac_ros.control.streaming import ChunkUse, SetPoint, StreamerConfig
-from restac_ros.control.supervisor import Fault, Phase, Supervision
+from restac_ros.control.supervisor import LATCHED, Fault, Phase, Supervision
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 from restac_ros.nodes.lifecycle import ManagedNode
@@ -202,10 +202,11 @@ class ActiveStreamer:
         """One message per hold, however it flickers; and one for what delays a start."""
         kind = text = ''
         delays = [reason for reason in supervision.active if reason.fault in _DELAYS]
-        if supervision.phase is Phase.HOLDING and supervision.cause and not (silent and delays):
-            kind = ', '.join(reason.fault for reason in supervision.cause)
-            text = f'holding: {"; ".join(map(str, supervision.cause))}'
+        cause = [reason for reason in supervision.cause if reason.fault not in LATCHED]  # else: was resumed
+        if supervision.phase is Phase.HOLDING and cause and not (silent and delays):
+            kind = ', '.join(reason.fault for reason in cause)
+            text = f'holding: {"; ".join(map(str, cause))}'
         elif delays and supervision.phase is not Phase.MOVING:
-            kind = ', '.join(reason.fault for reason in delays)
+            kind = ', '.join(str(r) if r.fault is Fault.SECOND_PUBLISHER else r.fault for r in delays)
             text = f'not moving: {"; ".join(map(str, delays))}'
         self.complaints.set('motion', kind, text)
