@@ -159,7 +159,7 @@ class Rig(RosRig):
         self._id += 1
 
     def check_set_points(self) -> None:
-        """In the workspace; no step beyond the step limit, nor beyond the speed limit over its own time."""
+        """In the workspace; no step beyond the speed limits over its own time."""
         limits = self.limits
         positions = np.array([position for _, position, _ in self.set_points])
         assert len(positions) > 3
@@ -171,8 +171,8 @@ class Rig(RosRig):
             if gap_s > 0.06 and apart_m < 0.01:
                 continue  # a start where the arm is
             far, turned = np.linalg.norm(p1 - p0), np.linalg.norm(quat.difference(q1, q0))
-            assert far <= min(limits.step_m, limits.speed_m_s * gap_s) + 1e-9
-            assert turned <= min(limits.step_rad, limits.speed_rad_s * gap_s) + 1e-6
+            assert far <= limits.speed_m_s * gap_s + 1e-9
+            assert turned <= limits.speed_rad_s * gap_s + 1e-6
 
     def _follow(self, message: PoseStamped) -> None:
         if message.header.frame_id == 'rival':

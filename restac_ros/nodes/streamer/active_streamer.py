@@ -116,7 +116,7 @@ class ActiveStreamer:
         if others and not sending:
             topic, names = self._target.topic_name, ', '.join(others)
             text = f'{names} may publish {topic}, too, but has sent nothing for {RIVAL_SILENT_NS * 1e-9:g} s'
-            self.complaints.set('other publishers', 'silent', f'{text}; stop it')
+            self.complaints.set('other publishers', names, f'{text}; stop it')
         elif not others and supervision.phase is not Phase.HALTED:
             self.complaints.clear('other publishers')
 

@@ -25,6 +25,7 @@ from restac_ros.nodes.subscriptions import message_class
 
 RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for so long is no rival
 ECHO_DEPTH = 64
+NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rmw's, of a publisher that has just been discovered
 SHARED_DEPTH = 64  # where arm and gripper publish on one topic, at different rates
 OWN_KEPT = 512  # a second of set-points at the highest rate
 
@@ -124,7 +125,11 @@ class Surroundings:
     def find_publishers(self) -> None:
         """Ask the graph, which is slow, who else publishes set-points."""
         infos = self._node.get_publishers_info_by_topic(self._target.topic_name)
-        names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
+        names = [
+            f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+            for info in infos
+            if info.node_name != NAME_UNKNOWN
+        ]
         ours = self._node.get_fully_qualified_name()
         if ours in names:
             names.remove(ours)  # once: a second streamer may have our name
