@@ -327,7 +327,7 @@ def test_what_delays_the_start_stands_on_the_console(start: Callable, rig: Rig) 
     rival = rig.node.create_publisher(PoseStamped, '/target_pose', 1)
     foreign = PoseStamped()
     foreign.header.frame_id = 'rival'
-
+    rig.sending = False
     rig.until(lambda: 'rig may publish' in rig.notes)
 
     def refused() -> bool:
@@ -335,6 +335,7 @@ def test_what_delays_the_start_stands_on_the_console(start: Callable, rig: Rig) 
         return rig.status.startswith('idle') and 'second publisher' in rig.status
 
     rig.until(refused)
+    rig.sending = True
     assert rig.set_points == []
     rig.node.destroy_publisher(rival)
     rig.until_moved()
@@ -350,7 +351,7 @@ def test_deadman(start: Callable, rig: Rig) -> None:
     rig.pressed = True
     rig.until_moved()
     rig.pressed = False
-    rig.until(lambda: rig.status.startswith('holding: deadman released'))
+    rig.until(lambda: rig.status.startswith('holding: deadman released: not pressed'))
     rig.until_held(rig.set_points[-1][0])
     rig.pressed = True
     rig.until_moved()
