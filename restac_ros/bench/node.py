@@ -23,9 +23,9 @@ from restac_ros.graph import GraphError, Process, Run, processes
 from restac_ros.supervise import command, environment
 
 SYNTHETIC_S = 10.0
-SAMPLE_PERIOD_S = 0.2
-STOP_TIMEOUT_S = 30.0
-MARGIN_S = 0.5  # left out at either end of the playing time
+_SAMPLE_PERIOD_S = 0.2
+_STOP_TIMEOUT_S = 30.0
+_MARGIN_S = 0.5  # left out at either end of the playing time
 FRAMING = ('frame_cameras', 'frame_tactile', 'frame_state')
 
 MAX_FRAMING_P99_MS = 15.0
@@ -104,8 +104,8 @@ def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
         listener, source = processes(run)
         samples, ended_s = _play(listener, source)
         left = summary_of(listener), summary_of(source)
-    begin_s = ended_s - _length_s(bag) + MARGIN_S
-    window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - MARGIN_S]
+    begin_s = ended_s - _length_s(bag) + _MARGIN_S
+    window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - _MARGIN_S]
     if len(window) < 2:
         raise GraphError(f'{bag} is too short: expected some seconds')
     return _figures(*left, window[0], window[-1])
@@ -140,13 +140,13 @@ def _play(listener: Process, source: Process) -> tuple[list[CpuSample], float]:
             with _child(source, env) as speaking:
                 while speaking.poll() is None:
                     samples.append(_sample(listening.pid))
-                    time.sleep(SAMPLE_PERIOD_S)
+                    time.sleep(_SAMPLE_PERIOD_S)
                 ended_s = time.monotonic()
             if speaking.returncode != 0:
                 raise GraphError(f'{source.executable} ended with status {speaking.returncode}: see above')
         finally:
             listening.terminate()
-            listening.wait(STOP_TIMEOUT_S)
+            listening.wait(_STOP_TIMEOUT_S)
     return samples, ended_s
 
 

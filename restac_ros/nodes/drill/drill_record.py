@@ -12,9 +12,9 @@ import numpy as np
 from restac_ros.control.limits import MotionLimits
 from restac_ros.geometry import quaternion as quat
 
-STILL_M, STILL_RAD = 1e-9, 1e-7
-START_M, START_RAD = 0.010, 0.05  # how far the first set-point after a silence may be from the arm
-SILENCE_NS = 60_000_000
+_STILL_M, _STILL_RAD = 1e-9, 1e-7
+_START_M, _START_RAD = 0.010, 0.05  # how far the first set-point after a silence may be from the arm
+_SILENCE_NS = 60_000_000
 SLACK = 1 + 1e-6
 
 
@@ -30,7 +30,7 @@ class SetPoint(NamedTuple):
     @property
     def at_arm(self) -> bool:
         """Whether a streamer may start here."""
-        return self.apart_m <= START_M and self.apart_rad <= START_RAD
+        return self.apart_m <= _START_M and self.apart_rad <= _START_RAD
 
 
 class Saying(NamedTuple):
@@ -111,7 +111,7 @@ def first_match(sayings: Sequence[Saying], pattern: str, of: str = '') -> str:
 def moved(before: SetPoint, after: SetPoint) -> bool:
     """Whether two set-points differ."""
     far = float(np.linalg.norm(after.position_m - before.position_m))
-    return far > STILL_M or _turned_rad(before, after) > STILL_RAD
+    return far > _STILL_M or _turned_rad(before, after) > _STILL_RAD
 
 
 def last_motion_ns(points: Sequence[SetPoint]) -> int | None:
@@ -159,13 +159,13 @@ def violations(points: Sequence[SetPoint], limits: MotionLimits) -> list[str]:
             found.setdefault('unit', f'quaternion {point.quaternion_xyzw} is no unit quaternion')
     for before, after in itertools.pairwise(points):
         gap_s = max(after.stamp_ns - before.stamp_ns, 0) * 1e-9
-        if gap_s * 1e9 >= SILENCE_NS and after.at_arm:
+        if gap_s * 1e9 >= _SILENCE_NS and after.at_arm:
             continue
         far_m = float(np.linalg.norm(after.position_m - before.position_m))
         turned_rad = _turned_rad(before, after)
-        if far_m > limits.speed_m_s * gap_s * SLACK + STILL_M:
+        if far_m > limits.speed_m_s * gap_s * SLACK + _STILL_M:
             found.setdefault('step', f'a step of {far_m * 1e3:.2f} mm in {gap_s * 1e3:.1f} ms')
-        if turned_rad > limits.speed_rad_s * gap_s * SLACK + STILL_RAD:
+        if turned_rad > limits.speed_rad_s * gap_s * SLACK + _STILL_RAD:
             found.setdefault('turn', f'a turn of {turned_rad:.4f} rad in {gap_s * 1e3:.1f} ms')
     return list(found.values())
 

@@ -25,7 +25,7 @@ from restac_ros.nodes.streamer.surroundings import robot_state_class
 from restac_ros.nodes.subscriptions import UnknownTypeError
 from restac_ros.runtime.summary_file import latency_summary
 
-FAILURE_PERIOD_S = 0.1
+_FAILURE_PERIOD_S = 0.1
 _LEVELS: dict[Phase, Level] = {Phase.MOVING: 'ok', Phase.HALTED: 'error'}
 
 
@@ -41,7 +41,7 @@ class StreamerNode(ManagedNode):
         self._summary: dict[str, object] = {}  # of the last activation
         self.create_service(Trigger, '~/halt', self._halt)
         self.create_service(Trigger, '~/resume', self._resume)
-        self.create_timer(FAILURE_PERIOD_S, self._check_thread, clock=self.steady_clock)
+        self.create_timer(_FAILURE_PERIOD_S, self._check_thread, clock=self.steady_clock)
 
     def configure(self) -> None:
         parameters: StreamerParameters = self.parameters
