@@ -212,7 +212,7 @@ def test_moves_holds_at_the_end_of_chunks_and_goes_on(start: Callable, rig: Rig)
     rig.sending = False
     rig.until(lambda: 'chunk exhausted' in rig.values.get('last_stop', ''))
     rig.until(lambda: rig.status == 'holding: no chunk: waiting for one')
-    rig.until_held(rig.set_points[-1][0])
+    rig.until_held(rig.now_ns())
     rig.sending = True
     rig.until_moved()
     rig.check_set_points()
@@ -250,12 +250,11 @@ def test_a_chunk_with_nan_halts(start: Callable, rig: Rig) -> None:
     rig.until_moved()
     rig.change = lambda message: message.delta_pose.__setitem__(5, float('nan'))
     rig.send()
-    sent_ns = rig.now_ns()
     rig.change = lambda message: None
     rig.until(lambda: rig.status.startswith('halted'))
     assert 'faulty chunk: chunk ' in rig.status
     assert 'delta_pose[5] is nan' in rig.status
-    rig.until_held(max(sent_ns, rig.set_points[-1][0]))
+    rig.until_held(rig.now_ns())
     assert rig.call('resume').success
     rig.until_moved()
     rig.check_set_points()
@@ -352,7 +351,7 @@ def test_deadman(start: Callable, rig: Rig) -> None:
     rig.until_moved()
     rig.pressed = False
     rig.until(lambda: rig.status.startswith('holding: deadman released: not pressed'))
-    rig.until_held(rig.set_points[-1][0])
+    rig.until_held(rig.now_ns())
     rig.pressed = True
     rig.until_moved()
     rig.check_set_points()
@@ -540,7 +539,7 @@ def test_started_by_hand_it_halts_when_two_policies_publish_and_names_both(start
     runs = itertools.cycle(('first', 'second'))
     rig.change = lambda message: setattr(message.run, 'run_id', next(runs))
     rig.until(lambda: rig.status.startswith('halted: second policy'))
-    halted_ns = rig.set_points[-1][0]
+    halted_ns = rig.now_ns()
     rig.until_held(halted_ns)
     rig.check_set_points()
     rig.change = lambda message: setattr(message.run, 'run_id', 'second')
