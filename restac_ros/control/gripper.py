@@ -45,7 +45,7 @@ class Goal(NamedTuple):
 
 
 # refused: not accepted. failed: aborted, or its result says so. blocked: an object was met and is held.
-Outcome = Literal['done', 'blocked', 'refused', 'failed']
+GoalOutcome = Literal['done', 'blocked', 'refused', 'failed']
 
 
 class GoalSequence:
@@ -95,7 +95,7 @@ class GoalSequence:
         self._give_up_ns, self._reached_m = now_ns + self._timeout_ns, None
         return self._running
 
-    def ended(self, goal: Goal, outcome: Outcome, detail: str, now_ns: int) -> None:
+    def ended(self, goal: Goal, outcome: GoalOutcome, detail: str, now_ns: int) -> None:
         """Note the answer to a goal; one that was given up is not the present one's."""
         if self._running is None or goal.number != self._running.number:
             return

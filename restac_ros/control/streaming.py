@@ -23,7 +23,7 @@ from restac_ros.control.supervisor import (
     commandable,
     supervise,
 )
-from restac_ros.control.trail import FollowingConfig, Trail
+from restac_ros.control.trail import CommandedTrail, FollowingConfig
 from restac_ros.geometry.pose import Offset, Pose
 
 
@@ -120,7 +120,7 @@ class Streamer:
         self.plan: Plan | None = None
         self.refusal = ''
         self.counts = Counts()
-        self.trail = Trail(config.following)
+        self.trail = CommandedTrail(config.following)
         self._last: Chunk | None = None  # the newest chunk received in order, executed or not
         self._fresh_from_ns = 0  # chunks observed earlier do not end the present hold
         self._reported: list[Reason] = []  # since the last tick

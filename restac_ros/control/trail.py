@@ -28,7 +28,7 @@ class FollowingConfig:
     motionless_rad: float = 0.1
 
 
-class Trail:
+class CommandedTrail:
     """The set-points of the last two seconds, and the last measured pose."""
 
     def __init__(self, config: FollowingConfig) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 STDERR = 2
 CAPACITY_BYTES = 1 << 20  # of the pipe in between; what comes when it is full is lost
-CHUNK_BYTES = 65_536
+_READ_BYTES = 65_536
 PATIENCE_S = 1.0  # for the last lines, at the end of the process
 
 
@@ -40,6 +40,6 @@ def unblocked_stderr() -> Iterator[None]:
 
 def _copy(reader: int, console: int) -> None:
     with suppress(OSError):  # the terminal has been closed: nobody reads any more
-        while content := os.read(reader, CHUNK_BYTES):
+        while content := os.read(reader, _READ_BYTES):
             while content:
                 content = content[os.write(console, content) :]

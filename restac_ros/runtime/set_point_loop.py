@@ -19,7 +19,7 @@ from restac_ros.runtime.pacer import Pacer
 from restac_ros.runtime.worker import Worker
 
 # jitter: how far from one period two ticks are apart. tick: the work of one. chunk: observation to receipt.
-STAGES = ('jitter', 'tick', 'chunk')
+_STAGES = ('jitter', 'tick', 'chunk')
 MAX_WAIT_S = 0.1  # a simulated clock may stand still
 MAX_EVENTS = 256
 
@@ -62,7 +62,7 @@ class SetPointLoop:
     ) -> None:
         self.streamer = Streamer(config)
         self.lock = threading.Lock()
-        self.latencies = Latencies(*STAGES)
+        self.latencies = Latencies(*_STAGES)
         self.events: deque[SupervisionChange | ChunkUse] = deque(maxlen=MAX_EVENTS)
         self.gripper: GripperRequest | None = None
         self._inputs, self._publish, self._notify = inputs, publish, notify

@@ -15,7 +15,7 @@ from restac_ros.framing.values import decode_value
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.nodes.drill.drill_record import (
-    SetPoint,
+    ReceivedSetPoint,
     last_motion_ns,
     restart_fault,
     stalls_ns,
@@ -59,9 +59,9 @@ def test_the_arm_grips_and_has_no_eyes(contract: Contract) -> None:
     assert arm.cdr('main') is None
 
 
-def points(*positions: tuple[int, float]) -> list[SetPoint]:
+def points(*positions: tuple[int, float]) -> list[ReceivedSetPoint]:
     """(ms, x in m)."""
-    return [SetPoint(ms * MS, np.array([x, 0.0, 0.3]), DOWN) for ms, x in positions]
+    return [ReceivedSetPoint(ms * MS, np.array([x, 0.0, 0.3]), DOWN) for ms, x in positions]
 
 
 def test_the_judge_sees_the_end_of_motion() -> None:
@@ -84,7 +84,7 @@ def test_the_judge_adds_up_what_a_busy_machine_took() -> None:
         (points((0, float('nan'))), ['not finite']),
     ],
 )  # fmt: skip
-def test_the_judge_sees_what_must_not_be(contract, found: list[SetPoint], words: list[str]) -> None:
+def test_the_judge_sees_what_must_not_be(contract, found: list[ReceivedSetPoint], words: list[str]) -> None:
     said = violations(found, MotionLimits.from_contract(contract))
     assert len(said) == len(words)
     assert all(word in text for word, text in zip(words, said, strict=True))

@@ -37,7 +37,7 @@ from restac_ros.control.limits import MotionLimits
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.rotation import rotation_from_matrix
-from restac_ros.nodes.drill.drill_record import SetPoint, last_motion_ns, stalls_ns
+from restac_ros.nodes.drill.drill_record import ReceivedSetPoint, last_motion_ns, stalls_ns
 from restac_ros.nodes.drill.drill_stage import pose_of, set_point_of
 from restac_ros.nodes.drill.stage_arm import StageArm
 from restac_ros.nodes.subscriptions import message_class
@@ -121,8 +121,8 @@ class Rig(RosRig):
     def until_held(self, since_ns: int) -> None:
         """Until the set-points stand still: the stop time after `since_ns`, and what stalls add."""
 
-        def points() -> list[SetPoint]:
-            return [SetPoint(*point) for point in self.set_points if point[0] >= since_ns]
+        def points() -> list[ReceivedSetPoint]:
+            return [ReceivedSetPoint(*point) for point in self.set_points if point[0] >= since_ns]
 
         def still_ns() -> int:
             return last_motion_ns(points()) or since_ns

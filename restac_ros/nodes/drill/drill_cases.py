@@ -26,9 +26,9 @@ PUSH_N = 12.0  # of a hand on an arm that moves: 30 mm
 GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
 GUIDED_M = 0.09
 FOREIGN_CHUNKS = 20  # 2 s: they are named in /diagnostics while they come
-SETTLE_S = 0.3
+_SETTLE_S = 0.3
 
-Action = Callable[[Stage], object]
+StageAction = Callable[[Stage], object]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Case:
     name: str
     expectation: Expectation
     reason: str
-    begin: Action
-    end: Action
+    begin: StageAction
+    end: StageAction
     noticed_ns: int = 0
     runs_out: bool = False
     silent: bool = False
@@ -167,7 +167,7 @@ def _person_cases() -> list[Case]:
     def press(pressed: bool) -> Callable[[Stage], None]:
         return lambda stage: setattr(stage, 'pressed', pressed)
 
-    def case(name: str, reason: str, begin: Action, end: Action, **options: Any) -> Case:
+    def case(name: str, reason: str, begin: StageAction, end: StageAction, **options: Any) -> Case:
         return Case(
             name=name,
             reason=reason,
@@ -197,7 +197,7 @@ def _person_cases() -> list[Case]:
     def reflex(stage: Stage) -> None:
         """The arm stops by itself; while it is in guiding mode, before it is recovered, it is moved."""
         stage.set_mode(ROBOT_MODE_REFLEX)
-        stage.pause(SETTLE_S)
+        stage.pause(_SETTLE_S)
         guide(stage)
 
     rival = {'noticed_ns': DISCOVERY_NS, 'heals': True}

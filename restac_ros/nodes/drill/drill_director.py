@@ -23,7 +23,7 @@ GO_ON_NS = 1_500_000_000  # so long with motion is going on
 
 
 @dataclass
-class Outcome:
+class CaseOutcome:
     """What came of one fault. Times are of the messages' stamps.
 
     Attributes:
@@ -64,10 +64,10 @@ class Director:
         self._stage = stage
         self._bounds = bounds
 
-    def rehearse(self, cases: Iterable[Case]) -> Iterator[Outcome]:
+    def rehearse(self, cases: Iterable[Case]) -> Iterator[CaseOutcome]:
         """All of them, or as many as the arm moves for; one that fails says so in its outcome."""
         for case in cases:
-            outcome = Outcome(case.name, case.expectation)
+            outcome = CaseOutcome(case.name, case.expectation)
             yield outcome
             self._stage.node.get_logger().info(f'drill: {case.name}')
             try:
@@ -83,7 +83,7 @@ class Director:
                 case.end(self._stage)
                 self._stage.call('resume')
 
-    def _rehearse(self, case: Case, outcome: Outcome) -> None:
+    def _rehearse(self, case: Case, outcome: CaseOutcome) -> None:
         stage = self._stage
         outcome.onset_ns = stage.now_ns()
         case.begin(stage)
@@ -120,7 +120,7 @@ class Director:
 
         stage.until(moving, 'the arm moves')
 
-    def _see_hold(self, case: Case, outcome: Outcome) -> None:
+    def _see_hold(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def standing() -> bool:
@@ -143,7 +143,7 @@ class Director:
             still_ns = last_motion_ns(points) or onset_ns
         self._judge_hold(case, outcome, still_ns)
 
-    def _judge_hold(self, case: Case, outcome: Outcome, still_ns: int) -> None:
+    def _judge_hold(self, case: Case, outcome: CaseOutcome, still_ns: int) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
         points = [point for point in stage.record.set_points(onset_ns) if point.stamp_ns <= still_ns]
         stalled_ns = stalls_ns(points, self._bounds.period_ns)
@@ -165,7 +165,7 @@ class Director:
         longest_ms = [stage_ms(self._stage.record.newest(f'{LATENCY}{name}')) for name in stages]
         return round(sum(longest_ms) * 1e6)
 
-    def _see_going_on(self, case: Case, outcome: Outcome) -> None:
+    def _see_going_on(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def going_on() -> bool:
@@ -188,7 +188,7 @@ class Director:
             'set-points have ended',
         )
 
-    def _see_reason(self, case: Case, outcome: Outcome) -> None:
+    def _see_reason(self, case: Case, outcome: CaseOutcome) -> None:
         if not case.reason:
             return
         record = self._stage.record
@@ -206,7 +206,7 @@ def stage_ms(text: str) -> float:
     return float(values.get('max_ms', 0))
 
 
-def judge_log(cases: Sequence[Case], outcomes: Sequence[Outcome], sayings: Sequence[Saying]) -> None:
+def judge_log(cases: Sequence[Case], outcomes: Sequence[CaseOutcome], sayings: Sequence[Saying]) -> None:
     """Whether the session log says the reasons, too."""
     by_name = {case.name: case for case in cases}
     for outcome in outcomes:

@@ -29,7 +29,7 @@ from restac_ros.framing.stamp import with_stamp
 from restac_ros.graph import Process, config_file
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
-from restac_ros.nodes.drill.drill_director import Bounds, Director, Outcome, judge_log
+from restac_ros.nodes.drill.drill_director import Bounds, CaseOutcome, Director, judge_log
 from restac_ros.nodes.drill.drill_record import Saying
 from restac_ros.nodes.drill.drill_stage import (
     CHUNK_TOPIC,
@@ -99,7 +99,7 @@ class DrillNode(SourceNode):
     def __init__(self) -> None:
         super().__init__('drill_node')
         self._drill: Drill | None = None
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[CaseOutcome] = []
 
     @property
     def drill(self) -> Drill:

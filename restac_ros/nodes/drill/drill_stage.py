@@ -22,7 +22,7 @@ from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.graph import Process, command
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_record import Record, Saying, SetPoint
+from restac_ros.nodes.drill.drill_record import DrillRecord, ReceivedSetPoint, Saying
 from restac_ros.nodes.drill.stage_arm import StageArm
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.active_streamer import CHUNK_QOS, TARGET_QOS
@@ -59,7 +59,7 @@ class Stage:
         arm: StageArm,
     ) -> None:
         self.node = node
-        self.record = Record()
+        self.record = DrillRecord()
         self.faults = faults
         self.arm = arm
         self.pressed = True
@@ -209,9 +209,9 @@ def pose_of(message: PoseStamped) -> Pose:
     return Pose(np.array([position.x, position.y, position.z]), np.array([turn.x, turn.y, turn.z, turn.w]))
 
 
-def set_point_of(message: PoseStamped, apart: Offset | None = None) -> SetPoint:
+def set_point_of(message: PoseStamped, apart: Offset | None = None) -> ReceivedSetPoint:
     """A set-point as published, and how far the arm was from it."""
-    point = SetPoint(nanoseconds(message.header.stamp), *pose_of(message))
+    point = ReceivedSetPoint(nanoseconds(message.header.stamp), *pose_of(message))
     return point._replace(apart_m=apart.distance_m, apart_rad=apart.angle_rad) if apart else point
 
 

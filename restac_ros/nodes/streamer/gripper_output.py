@@ -11,7 +11,7 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 
 from restac_ros.contract.schema import Contract
-from restac_ros.control.gripper import Goal, GoalSequence, GripperRequest, Outcome
+from restac_ros.control.gripper import Goal, GoalOutcome, GoalSequence, GripperRequest
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
@@ -111,7 +111,7 @@ class ActionGripper:
         self.goals.ended(goal, *outcome_of(future.result()), self._now_ns)
 
 
-def outcome_of(response: Any) -> tuple[Outcome, str]:
+def outcome_of(response: Any) -> tuple[GoalOutcome, str]:
     """Read a result of GripperCommand (stalled, reached_goal), or of Move and Grasp (success, error)."""
     result = response.result
     if getattr(result, 'stalled', False):

@@ -15,7 +15,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.limits import LimitError
 from restac_ros.control.supervisor import Phase
 from restac_ros.nodes.console import unblocked_stderr
-from restac_ros.nodes.diagnostics import Level, Status, latency_statuses
+from restac_ros.nodes.diagnostics import Status, StatusLevel, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.streamer.active_streamer import ActiveStreamer
@@ -26,7 +26,7 @@ from restac_ros.nodes.subscriptions import UnknownTypeError
 from restac_ros.runtime.summary_file import latency_summary
 
 _FAILURE_PERIOD_S = 0.1
-_LEVELS: dict[Phase, Level] = {Phase.MOVING: 'ok', Phase.HALTED: 'error'}
+_LEVELS: dict[Phase, StatusLevel] = {Phase.MOVING: 'ok', Phase.HALTED: 'error'}
 
 
 class StreamerNode(ManagedNode):
@@ -64,11 +64,11 @@ class StreamerNode(ManagedNode):
     def deactivate(self) -> None:
         if self._active:
             self._active.close()
-            self._summary = summary_of(self._active)
+            self._summary = streamer_summary(self._active)
             self._active = None
 
     def summarise(self) -> dict[str, object]:
-        return summary_of(self._active) if self._active else self._summary
+        return streamer_summary(self._active) if self._active else self._summary
 
     def diagnose(self) -> list[Status]:
         if self._active is None:
@@ -130,7 +130,7 @@ class StreamerNode(ManagedNode):
         return response
 
 
-def summary_of(active: ActiveStreamer) -> dict[str, object]:
+def streamer_summary(active: ActiveStreamer) -> dict[str, object]:
     """What the set-points have been, for the summary file."""
     state, origin = active.loop.streamer, active.origin
     return {

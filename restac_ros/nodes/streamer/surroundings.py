@@ -26,7 +26,7 @@ from restac_ros.nodes.subscriptions import message_class
 RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for so long is no rival
 ECHO_DEPTH = 64
 NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rmw's, of a publisher that has just been discovered
-SHARED_DEPTH = 64  # where arm and gripper publish on one topic, at different rates
+_SHARED_DEPTH = 64  # where arm and gripper publish on one topic, at different rates
 OWN_KEPT = 512  # a second of set-points at the highest rate
 
 
@@ -147,7 +147,7 @@ class Surroundings:
 
         spec = self._contract.streams[name]
         kind = message_class(spec.type)
-        depth = SHARED_DEPTH if len(self._contract.by_topic()[spec.topic]) > 1 else 1
+        depth = _SHARED_DEPTH if len(self._contract.by_topic()[spec.topic]) > 1 else 1
         return PolledInput(self._node, kind, spec.topic, depth, receive, raw=True)
 
     def _decoded(self, name: str) -> tuple[int, np.ndarray] | None:
