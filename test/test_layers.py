@@ -48,7 +48,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
         {'numpy'},
     ),
-    'recording': ({'contract', 'framing', 'dataset'}, {'numpy'}),
+    'recording': ({'contract', 'framing', 'dataset', 'runtime'}, set()),
     'nodes': (
         {
             'contract',

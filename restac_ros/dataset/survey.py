@@ -49,7 +49,7 @@ class Survey:
     streams: dict[str, StreamReport] = field(default_factory=dict)
 
 
-class _Judge(Framer):
+class Judge(Framer):
     """A framer whose frames carry statuses and reasons only, as far as these are known without decoding."""
 
     def compose(self, selection: Selection) -> Frame:
@@ -111,7 +111,7 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
             'set while recording, and the true times are lost. Record it again.'
         )
     unreadable: Counter[str] = Counter()
-    judge, rates = _Judge(contract, start_ns), _Rates(start_ns)
+    judge, rates = Judge(contract, start_ns), _Rates(start_ns)
     result = Survey(Grid(start_ns, contract.fps))
     samples = recorded_samples(bag, contract, start_ns, end_ns, unreadable, head_bytes=HEADER_BYTES)
     for frame in frames(contract, rates.counted(samples), start_ns, end_ns, judge):
