@@ -377,7 +377,7 @@ def test_a_clean_up_during_a_conversion_says_why_there_is_no_episode(make_record
         change = ChangeState.Request(transition=Transition(id=transition))
         assert robot.call('/recorder_node/change_state', ChangeState, change).success
     recorder.node.wait_for(
-        r'is not converted, as the recorder was cleaned up while it was under way; to do it: restac-ros convert'
+        r'not converted, as the recorder was cleaned up while it was under way; to do it: restac-ros'
     )
 
 
