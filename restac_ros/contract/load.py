@@ -1,12 +1,13 @@
 """YAML text -> Contract: strictly, with every fault's line, value, expectation and nearest known name."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from restac_ros.contract.errors import ContractError, Problem, did_you_mean
 from restac_ros.contract.schema import STREAM_MODELS, Contract
@@ -15,8 +16,17 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
 
 
-def load_contract(path: Path | str) -> Contract:
-    """Read a contract file; ContractError names the file and everything wrong with it."""
+def in_root_namespace(topic: str) -> str:
+    """A topic's full name in a graph without namespaces, to which relative names are expanded."""
+    return topic if topic.startswith('/') else f'/{topic}'
+
+
+def load_contract(path: Path | str, resolve: Callable[[str], str] = in_root_namespace) -> Contract:
+    """Read a contract file; `resolve` expands its topics, which nodes do by namespace and remappings.
+
+    Raises:
+        ContractError: naming the file and everything wrong with it.
+    """
     path = Path(path)
     if not path.is_file():
         beside = sorted(str(p) for p in path.parent.glob('*.yaml')) if path.parent.is_dir() else []
@@ -28,7 +38,7 @@ def load_contract(path: Path | str) -> Contract:
         text = path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
         raise ContractError([Problem('', f'not UTF-8 text: {error}')], str(path)) from error
-    return parse_contract(text, str(path))
+    return parse_contract(text, str(path)).with_topics(resolve)
 
 
 def parse_contract(text: str, source: str = '<text>') -> Contract:
@@ -105,7 +115,7 @@ def _key_lines(node: yaml.Node, path: str = '') -> Iterator[tuple[str, int]]:
             yield from _key_lines(value, dotted)
 
 
-def _problems(details: dict[str, Any]) -> Iterator[Problem]:
+def _problems(details: ErrorDetails) -> Iterator[Problem]:
     """Restate one pydantic error in the contract's own terms."""
     cause = details.get('ctx', {}).get('error')
     if isinstance(cause, ContractError):
@@ -152,7 +162,11 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         return list(STREAM_MODELS[str(location[2])].model_fields)
     model: type[BaseModel] = Contract
     for key in location:
-        model = model.model_fields[str(key)].annotation
+        annotation = model.model_fields[str(key)].annotation
+        choices = (annotation, *get_args(annotation))  # a section may be optional
+        model = next(
+            choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)
+        )
     return list(model.model_fields)
 
 

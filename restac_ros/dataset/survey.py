@@ -5,16 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from restac_ros.contract.errors import did_you_mean
-from restac_ros.contract.schema import Contract
+from restac_ros.contract.schema import Contract, Stream
 from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.features import stored_streams
 from restac_ros.framing.buffer import MAX_REORDER_NS
+from restac_ros.framing.decode import named_in
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection, frames
 from restac_ros.framing.grid import Grid
-from restac_ros.framing.sample import HEADER_BYTES, Sample, make_sample
+from restac_ros.framing.sample import HEAD_BYTES, Sample, make_sample
 
 MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
 
@@ -24,7 +25,8 @@ class StreamReport:
     """One stream over an episode; rates in Hz, `oldest_ms` is the greatest age of a sample in a frame.
 
     `declared_latency_ms` was taken off every stamp, as it is live. `unreadable` messages have no possible
-    header; the counters after it are the framer's.
+    header, `others` name no joint of the stream (`left_out`: of the first of either, why); the counters after
+    them are the framer's.
     """
 
     messages: int = 0
@@ -33,10 +35,34 @@ class StreamReport:
     declared_latency_ms: float = 0.0
     oldest_ms: float = 0.0
     unreadable: int = 0
+    others: int = 0
+    left_out: str = ''
     zero_stamps: int = 0
     duplicates: int = 0
     out_of_order: int = 0
     future: int = 0
+
+
+@dataclass
+class LeftOut:
+    """Messages that are no samples, by stream: unreadable ones, other streams', and why the first was."""
+
+    unreadable: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    why: dict[str, str] = field(default_factory=dict)
+
+    def add_unreadable(self, stream: str, reason: str) -> None:
+        """Count a message that has no possible header."""
+        self.unreadable[stream] += 1
+        self.why.setdefault(stream, reason)
+
+    def add_other(self, stream: str, spec: Stream, cdr: bytes) -> None:
+        """Count a joint state that names none of the stream's joints."""
+        self.others[stream] += 1
+        if stream not in self.why:
+            self.why[stream] = (
+                f'{spec.topic}: no joint of stream {stream}; the message names {named_in(spec, cdr)}'
+            )
 
 
 @dataclass
@@ -110,10 +136,10 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
             f'{bag.path}: receive times jump back by {back_ns / 1e9:.3f} s: the clock was '
             'set while recording, and the true times are lost. Record it again.'
         )
-    unreadable: Counter[str] = Counter()
+    left_out = LeftOut()
     judge, rates = Judge(contract, start_ns), _Rates(start_ns)
     result = Survey(Grid(start_ns, contract.fps))
-    samples = recorded_samples(bag, contract, start_ns, end_ns, unreadable, head_bytes=HEADER_BYTES)
+    samples = recorded_samples(bag, contract, start_ns, end_ns, left_out, head_bytes=HEAD_BYTES)
     for frame in frames(contract, rates.counted(samples), start_ns, end_ns, judge):
         result.statuses.append(frame.streams)
         result.reasons.append(frame.reasons)
@@ -123,12 +149,15 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
             rate_hz=round(rates.rate_hz(name), 3),
             declared_rate_hz=contract.streams[name].rate_hz,
             declared_latency_ms=contract.streams[name].latency_ms,
-            unreadable=unreadable[name],
+            unreadable=left_out.unreadable[name],
+            others=left_out.others[name],
+            left_out=left_out.why.get(name, ''),
             zero_stamps=counters.zero_stamps,
             duplicates=counters.duplicates,
             out_of_order=counters.out_of_order,
             future=counters.future,
         )
+    _check_read(bag, contract, result.streams)
     return result
 
 
@@ -137,27 +166,43 @@ def recorded_samples(
     contract: Contract,
     start_ns: int,
     end_ns: int,
-    unreadable: Counter[str] | None = None,
+    left_out: LeftOut | None = None,
     *,
     head_bytes: int | None = None,
 ) -> Iterator[Sample]:
     """The contract's samples received before `end_ns`, from early enough to be in a frame at `start_ns`.
 
-    Messages that cannot be stamped are left out and counted in `unreadable`. With `head_bytes` each has only
-    its beginning, which is enough where nothing is decoded.
+    Messages that cannot be stamped, and other streams' on a shared topic, are counted in `left_out`. With
+    `head_bytes` each has only its beginning, which is enough where nothing is decoded.
 
     Raises:
         BagError: the bag is damaged inside.
     """
-    by_topic = {stream.topic: name for name, stream in contract.streams.items()}
+    by_topic, left_out = contract.by_topic(), left_out or LeftOut()
     history_ns = max(stream.max_age_ns for stream in contract.streams.values()) + contract.period_ns
     for message in bag.messages(by_topic, max(0, start_ns - history_ns), end_ns, head_bytes):
-        name = by_topic[message.topic]
-        try:
-            yield make_sample(contract, name, message.cdr, message.log_time_ns)
-        except DecodeError:
-            if unreadable is not None:
-                unreadable[name] += 1
+        for name in by_topic[message.topic]:
+            try:
+                sample = make_sample(contract, name, message.cdr, message.log_time_ns)
+            except DecodeError as error:
+                left_out.add_unreadable(name, str(error))
+                continue
+            if sample is None:
+                left_out.add_other(name, contract.streams[name], message.cdr)
+            else:
+                yield sample
+
+
+def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport]) -> None:
+    """A stream whose messages are all left out is not one on which nothing came."""
+    for name, report in streams.items():
+        count = report.unreadable + report.others
+        if contract.streams[name].required and count and not report.messages:
+            notes = ''.join(f'; {note}' for note in bag.notes)
+            raise ConversionError(
+                f'{bag.path}: {count} messages on {contract.streams[name].topic}, none of stream {name}: '
+                f'{report.left_out}. Correct topic, type or joints in the contract{notes}'
+            )
 
 
 def _check_topics(bag: Bag, contract: Contract) -> None:

@@ -1,5 +1,6 @@
 """What all nodes here share: a lifecycle, checked parameters, /diagnostics, and a summary at the end."""
 
+import secrets
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from restac_ros.contract.errors import ContractError
+from restac_ros.contract.errors import ContractError, Problem
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
 from restac_ros.graph import GraphError, config_file
 from restac_ros.nodes.diagnostics import Status, diagnostic_array
 from restac_ros.nodes.parameters import (
@@ -20,6 +23,7 @@ from restac_ros.nodes.parameters import (
     declare_parameters,
     judge_changes,
     read_parameters,
+    without_unchanged,
 )
 from restac_ros.runtime.summary_file import write_summary
 
@@ -45,6 +49,7 @@ class ManagedNode(LifecycleNode):
         self.problem = ''
         self.exit_status: int | None = None
         self.stop_requests = 0
+        self._own_run_id = secrets.token_hex(4)
         # Diagnostics and pacing go on while a simulated clock stands still.
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.add_on_set_parameters_callback(self._check_changes)
@@ -82,6 +87,30 @@ class ManagedNode(LifecycleNode):
     def parameters_changed(self) -> None:
         """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
 
+    @property
+    def run_id(self) -> str:
+        """Which run the node belongs to: the one given, or its own where it was started by hand."""
+        return self._raw('run_id', '') or self._own_run_id
+
+    def load_contract(self) -> Contract:
+        """Read the contract, its topics expanded by this node's namespace and remappings.
+
+        Raises:
+            ContractError: the file is faulty, or remappings form a chain: the result would be remapped again.
+        """
+        path = self.parameters.contract_path
+        contract = load_contract(path, self.resolve_topic_name)
+        for name, stream in contract.streams.items():
+            if (again := self.resolve_topic_name(stream.topic)) != stream.topic:
+                found = f'remapped to {stream.topic}, which is itself remapped to {again}'
+                raise ContractError([Problem(f'streams.{name}.topic', found)], str(path))
+        return contract
+
+    @property
+    def qualified_name(self) -> str:
+        """Namespace and name without the leading slash: `left/policy_node`, or `policy_node`."""
+        return self.get_fully_qualified_name().removeprefix('/')
+
     def now_ns(self) -> int:
         """The node's clock: the system's, or a simulated one."""
         return self.get_clock().now().nanoseconds
@@ -98,7 +127,7 @@ class ManagedNode(LifecycleNode):
         if self.phase == 'active':
             self.trigger_deactivate()
         self.finish()
-        summary = {'node': self.get_name(), 'problem': self.problem, **self.summarise()}
+        summary = {'node': self.qualified_name, 'problem': self.problem, **self.summarise()}
         if self.phase == 'inactive':
             self.trigger_cleanup()
         elif self.phase == 'finalized':
@@ -119,7 +148,7 @@ class ManagedNode(LifecycleNode):
             'state', 'error' if self.problem else 'ok', self.problem or self.phase, {'phase': self.phase}
         )
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_array(self.get_name(), stamp, [own, *self.diagnose()]))
+        self._diagnostics.publish(diagnostic_array(self.qualified_name, stamp, [own, *self.diagnose()]))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: unconfigured -> inactive."""
@@ -194,9 +223,15 @@ class ManagedNode(LifecycleNode):
         return value if isinstance(value, type(default)) else default
 
     def _check_changes(self, changes: list[Parameter]) -> SetParametersResult:
-        if self.phase == 'unconfigured':
-            return SetParametersResult(successful=True)
-        return judge_changes(self, self.model, changes)
+        return judge_changes(self, self.model, changes, configured=self.phase != 'unconfigured')
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters; one that has the value already is no error, not even where it cannot be changed.
+
+        So a node reads its own `ros2 param dump`.
+        """
+        changes = without_unchanged(self, parameter_list)
+        return super().set_parameters_atomically(changes) if changes else SetParametersResult(successful=True)
 
     def _note_changes(self, changes: list[Parameter]) -> None:
         if self.phase != 'unconfigured' and any(change.name in self.model.changeable for change in changes):

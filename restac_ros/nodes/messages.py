@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from rclpy.time import Time
@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image
 
 from restac_ros.contract.schema import Contract
 from restac_ros.geometry.rotation import quaternion_from_rotation
-from restac_ros.msg import ActionChunk, GateState, RecorderStatus
+from restac_ros.msg import ActionChunk, GateState, RecorderStatus, RunIdentity
 from restac_ros.recording.recorder import RecorderReport
 
 if TYPE_CHECKING:  # the recorder speaks without loading JAX
@@ -31,12 +31,29 @@ _CHUNKINGS = {
 }
 
 
-def chunk_message(contract: Contract, planned: 'PlannedChunk') -> ActionChunk:
-    """A planned chunk, anchored at the state it was planned from."""
+class PolicyOrigin(NamedTuple):
+    """Run and checkpoint of a policy, as in RunIdentity.msg."""
+
+    run_id: str
+    checkpoint: str
+
+    def message(self, product: 'PlannedChunk | TouchReading') -> RunIdentity:
+        """Return whose product it is, and which prompt it followed."""
+        return RunIdentity(
+            run_id=self.run_id,
+            checkpoint=self.checkpoint,
+            prompt=product.prompt,
+            prompt_revision=product.prompt_revision,
+        )
+
+
+def chunk_message(contract: Contract, planned: 'PlannedChunk', origin: PolicyOrigin) -> ActionChunk:
+    """Return a planned chunk as a message, anchored at the state it was planned from."""
     chunk, message = planned.chunk, ActionChunk()
     state = np.asarray(chunk.state, dtype=np.float64)
     message.header.stamp = Time(nanoseconds=planned.stamp_ns).to_msg()
     message.header.frame_id = contract.robot.base_frame
+    message.run = origin.message(planned)
     message.chunk_id = planned.chunk_id
     message.trigger = int(planned.trigger)
     position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
@@ -62,11 +79,12 @@ def chunk_message(contract: Contract, planned: 'PlannedChunk') -> ActionChunk:
     return message
 
 
-def gate_message(reading: 'TouchReading', frame_id: str) -> GateState:
+def gate_message(reading: 'TouchReading', frame_id: str, origin: PolicyOrigin) -> GateState:
     """What touch said about one tactile frame."""
     touch, message = reading.touch, GateState()
     message.header.stamp = Time(nanoseconds=touch.stamp_ns).to_msg()
     message.header.frame_id = frame_id
+    message.run = origin.message(reading)
     message.gate = touch.gate
     message.logvar = touch.logvar
     message.logvar_standardised = touch.logvar_standardised

@@ -198,7 +198,7 @@ class Policy:
         task = self._prompting.task(text)
         if self._warm:
             self._prepare(task)
-        self._task = task
+        self._task = task._replace(revision=self._task.revision + 1) if self._task else task
 
     def warm_up(self) -> tuple[int, ...]:
         """Compile everything that calls with the current prompt can need, and run each stage once.
@@ -241,7 +241,7 @@ class Policy:
         if not result.finite:
             raise NonFiniteError(f'encode_prefix: the prefix holds NaN or infinity; {_REMEDY}')
         state_used = np.asarray(state) if self._prompting.holds_state else None
-        return Prefix(stamp_ns, task.text, length, hidden, state_used, result.cache)
+        return Prefix(stamp_ns, task.text, task.revision, length, hidden, state_used, result.cache)
 
     def encode_tactile(
         self,

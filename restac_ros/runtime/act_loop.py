@@ -34,7 +34,7 @@ class ActLoop:
     def __init__(self, place: Workplace, prefixes: PrefixLoop, touches: TouchLoop | None) -> None:
         self._place, self._prefixes, self._touches = place, prefixes, touches
         contract = place.policy.contract
-        self._state_streams = (contract.pose_stream, contract.gripper_stream)
+        self._state_streams = contract.state_streams
         self._surprises: deque[TouchReading] = deque(maxlen=1)  # of several the last; its ends are atomic
         self._begun_ns = self._due_ns = time.monotonic_ns()
         self.worker = Worker('act', self._step, place.outputs.failed)
@@ -119,6 +119,8 @@ class ActLoop:
         planned = PlannedChunk(
             chunk=chunk,
             chunk_id=place.counts.chunks,
+            prompt=prefix.prompt,
+            prompt_revision=prefix.prompt_revision,
             trigger=trigger,
             stamp_ns=frame.time_ns,
             valid_until_ns=frame.time_ns + place.settings.chunk_validity_ns,

@@ -62,9 +62,14 @@ class ReadyPrefix(NamedTuple):
 
 
 class TouchReading(NamedTuple):
-    """A touch, when its frame was received and when its gate was known, by the node's clock."""
+    """A touch, when its frame was received and when its gate was known, by the node's clock.
+
+    `prompt` and `prompt_revision` are those of the prefix behind it.
+    """
 
     touch: Touch
+    prompt: str
+    prompt_revision: int
     received_ns: int
     known_ns: int
     inference_ns: int
@@ -75,6 +80,8 @@ class PlannedChunk(NamedTuple):
 
     chunk: Chunk
     chunk_id: int
+    prompt: str
+    prompt_revision: int
     trigger: ReplanTrigger
     stamp_ns: int
     valid_until_ns: int

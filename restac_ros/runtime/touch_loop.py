@@ -61,9 +61,7 @@ class TouchLoop:
 
     def _feel(self, ready: ReadyPrefix, free_ns: int) -> None:
         contract = self._place.policy.contract
-        frame = self._place.timed_frame(
-            'frame_tactile', [self._stream, contract.pose_stream, contract.gripper_stream]
-        )
+        frame = self._place.timed_frame('frame_tactile', [self._stream, *contract.state_streams])
         reasons = invalid_streams(contract, frame.streams, every=True)
         if not reasons and frame.action_prev is None:
             reasons = {'action_prev': Complaint('missing', '; '.join(frame.reasons))}
@@ -81,7 +79,14 @@ class TouchLoop:
                 frame.tactile[self._stream], prefix, frame.action_prev, status.stamp_ns
             )
         known_ns = place.now_ns()
-        reading = TouchReading(touch, status.receive_ns, known_ns, timing.duration_ns)
+        reading = TouchReading(
+            touch,
+            prefix.prompt,
+            prefix.prompt_revision,
+            status.receive_ns,
+            known_ns,
+            timing.duration_ns,
+        )
         self.latest, self.reasons = reading, {}
         if self._trigger.rises(touch.gate, monotonic_ns()):
             place.counts.surprises += 1

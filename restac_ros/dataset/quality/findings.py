@@ -127,13 +127,14 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     spec, report = trace.contract.streams[name], trace.survey.streams[name]
     if not report.messages:
         severity: Severity = 'bad' if spec.required else 'note'
-        yield Finding(
-            'missing-stream',
-            severity,
+        found, remedy = (
             f'{name}: no message on {spec.topic}',
             'Start its driver, or correct topic in the contract.',
-            name,
         )
+        if count := report.unreadable + report.others:
+            found = f'{name}: {count} messages on {spec.topic}, none of this stream: {report.left_out}'
+            remedy = 'Correct topic, type or joints in the contract.'
+        yield Finding('missing-stream', severity, found, remedy, name)
         return
     off = report.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_TOLERANCE:

@@ -9,6 +9,7 @@
 - `checkpoint.json`: format, versions, origin, and size and checksum of every other file
 """
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
@@ -130,6 +131,16 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
         origin=manifest['origin'],
         versions=manifest['versions'],
     )
+
+
+def checkpoint_fingerprint(path: Path) -> str:
+    """First 12 hex digits of the manifest's SHA-256; the manifest holds the checksums of all other files.
+
+    Raises:
+        CheckpointError: no checkpoint of ours.
+    """
+    _read_manifest(path)
+    return hashlib.sha256(read_small(path / MANIFEST, _MAX_JSON_BYTES)).hexdigest()[:12]
 
 
 def load_checkpoint(

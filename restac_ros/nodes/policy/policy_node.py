@@ -8,14 +8,14 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.store import checkpoint_fingerprint
 from restac_ros.msg import ActionChunk, ChunkUse, GateState
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import chunk_message, gate_message, residual_message
+from restac_ros.nodes.messages import PolicyOrigin, chunk_message, gate_message, residual_message
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
 from restac_ros.nodes.priority import call_niced
@@ -76,16 +76,18 @@ class PolicyNode(ManagedNode):
         self._uses: Subscription | None = None
         self._stream_diagnostics: StreamDiagnostics | None = None
         self._timer: Timer | None = None
+        self._origin = PolicyOrigin(self.run_id, '')
         self._failure = ''
         self._reasons: Reasons = {}
 
     def configure(self) -> None:
         parameters, logger, begun_s = self.parameters, self.get_logger(), time.monotonic()
         self._settings = parameters.settings()
-        contract = load_contract(parameters.contract_path)
+        contract = self.load_contract()
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
         self._policy = call_niced(parameters.niceness, lambda: self._load(contract))
+        self._origin = PolicyOrigin(self.run_id, checkpoint_fingerprint(parameters.checkpoint))
         for note in self._policy.notes:
             logger.warning(note)
         logger.info(f'{parameters.checkpoint} is loaded; compiling, which takes long the first time')
@@ -142,6 +144,8 @@ class PolicyNode(ManagedNode):
 
     def summarise(self) -> dict[str, object]:
         return {
+            **self._origin._asdict(),
+            'prompt': self._policy.prompt if self._policy else '',
             'streams': streams_summary(self._streams.tallies) if self._streams else {},
             **self._counts.summary(),
             **(self._continuity.summary() if self._continuity else {}),
@@ -187,12 +191,12 @@ class PolicyNode(ManagedNode):
         if parameters.chunking == 'receding_horizon':
             return None
         continuity = ChunkContinuity(self._policy.continuing, parameters.continuity_rules())
-        self._uses = self.create_subscription(
-            ChunkUse,
-            parameters.rtc_use_topic,
-            lambda message: continuity.taken_up(chunk_use_of(message)),
-            CHUNK_USE_QOS,
-        )
+
+        def take(message: ChunkUse) -> None:
+            if message.run_id in ('', self.run_id):  # another run's streamer executes other chunks
+                continuity.taken_up(chunk_use_of(message))
+
+        self._uses = self.create_subscription(ChunkUse, parameters.rtc_use_topic, take, CHUNK_USE_QOS)
         return continuity
 
     def _take_polled(self) -> None:
@@ -202,7 +206,7 @@ class PolicyNode(ManagedNode):
     # Called from the workers' threads.
 
     def _publish_chunk(self, planned: PlannedChunk) -> None:
-        message = chunk_message(self._policy.contract, planned)
+        message = chunk_message(self._policy.contract, planned, self._origin)
         if self._continuity:
             try:
                 self._continuity.published(chunk_of(message))
@@ -214,7 +218,7 @@ class PolicyNode(ManagedNode):
 
     def _publish_touch(self, reading: TouchReading) -> None:
         frame_id, touch = self._policy.tactile_stream, reading.touch
-        self._gates.publish(gate_message(reading, frame_id))
+        self._gates.publish(gate_message(reading, frame_id, self._origin))
         if touch.residual_map is not None and self._residuals.get_subscription_count():
             self._residuals.publish(residual_message(touch, frame_id))
 

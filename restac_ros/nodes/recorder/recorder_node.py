@@ -12,7 +12,6 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.framing.frame import StreamStatus
@@ -105,7 +104,7 @@ class RecorderNode(ManagedNode):
 
     def configure(self) -> None:
         parameters, logger = self.parameters, self.get_logger()
-        contract, self._task = load_contract(parameters.contract_path), parameters.task
+        contract, self._task = self.load_contract(), parameters.task
         announce = Announcer(
             inform=lambda text: logger.info(text),
             warn=lambda text: logger.warning(text),
@@ -361,6 +360,7 @@ class RecorderNode(ManagedNode):
             return
         active, report = self._active, self._configured.recorder.report()
         message = recorder_message(report, str(self.parameters.dataset or ''))
+        message.run_id = self.run_id
         message.header.stamp = self.get_clock().now().to_msg()
         if active:
             statuses, tallies = active.statuses, active.streams.tallies

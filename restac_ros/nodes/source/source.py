@@ -11,7 +11,6 @@ from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
@@ -41,6 +40,14 @@ class Topic(NamedTuple):
 
     type: str
     rate_hz: float
+
+
+def contract_topics(contract: Contract) -> dict[str, Topic]:
+    """The topics of a contract; where streams share one, it has the sum of their rates."""
+    return {
+        topic: Topic(contract.streams[names[0]].type, sum(contract.streams[name].rate_hz for name in names))
+        for topic, names in contract.by_topic().items()
+    }
 
 
 class SourceError(RuntimeError):
@@ -75,7 +82,7 @@ class SourceNode(ManagedNode):
         """The messages; `start_ns` is the system's clock at their beginning."""
 
     def configure(self) -> None:
-        self.contract = load_contract(self.parameters.contract_path)
+        self.contract = self.load_contract()
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
             depth = max(MIN_DEPTH, round(rate_hz * HISTORY_S))
@@ -102,13 +109,11 @@ class SourceNode(ManagedNode):
         self._outlets.clear()
 
     def summarise(self) -> dict[str, object]:
-        topics = (
-            {stream.topic: name for name, stream in self.contract.streams.items()} if self.contract else {}
-        )
+        streams, counts = self.contract.streams if self.contract else {}, self.played.counts
         return {
             'complete': self._complete,
             'published': {topic: self.played.counts.get(topic, 0) for topic in self._outlets},
-            'streams': {topics[topic]: n for topic, n in self.played.counts.items() if topic in topics},
+            'streams': {name: counts[spec.topic] for name, spec in streams.items() if spec.topic in counts},
             'late_max_ms': round(self.played.late_max_ns / 1e6, 3),
         }
 

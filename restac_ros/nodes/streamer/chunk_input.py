@@ -3,7 +3,7 @@
 from builtin_interfaces.msg import Time
 
 from restac_ros.control.chunk import Chunk, build_chunk
-from restac_ros.msg import ActionChunk
+from restac_ros.msg import ActionChunk, RunIdentity
 
 
 def chunk_of(message: ActionChunk) -> Chunk:
@@ -32,6 +32,11 @@ def chunk_of(message: ActionChunk) -> Chunk:
         tactile_age_ns=message.tactile_age_ns,
         continues_others=message.chunking != ActionChunk.CHUNKING_RECEDING_HORIZON,
     )
+
+
+def named_run(run: RunIdentity) -> str:
+    """Return what an operator knows a run by."""
+    return f"run {run.run_id} (checkpoint {run.checkpoint or 'unknown'}, prompt '{run.prompt}')"
 
 
 def _nanoseconds(time: Time) -> int:
