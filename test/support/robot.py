@@ -13,9 +13,9 @@ from node_process import poll_until
 class Robot:
     """Small images, moving joints. Faults are attributes that may be changed at any time.
 
-    silent: streams that are not published; zero_stamps: streams whose stamps stay unset; frozen: image streams
-    that repeat; encodings: what the messages of an image stream claim; joint_names: of the arm; lag_s: how
-    much too old a stream's stamps are.
+    silent: streams that are not published; zero_stamps: streams whose stamps stay unset; frozen: image
+    streams that repeat; encodings: what the messages of an image stream claim; joint_names: of the arm;
+    lag_s: how much too old a stream's stamps are.
     """
 
     def __init__(self, contract_file: Path, domain: int) -> None:
