@@ -43,7 +43,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
     ),
     'sim': ({'contract', 'geometry'}, {'mujoco', 'numpy'}),
-    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy'}),
+    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL'}),
     'runtime': (
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
         {'numpy'},

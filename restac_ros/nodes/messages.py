@@ -36,6 +36,8 @@ class PolicyOrigin(NamedTuple):
 
     run_id: str
     checkpoint: str
+    replan_threshold: float = math.nan
+    replan_release: float = math.nan
 
     def message(self, product: 'PlannedChunk | TouchReading') -> RunIdentity:
         """Return whose product it is, and which prompt it followed."""
@@ -93,6 +95,7 @@ def gate_message(reading: 'TouchReading', frame_id: str, origin: PolicyOrigin) -
     message.tactile_age_ns = max(0, reading.known_ns - touch.stamp_ns)
     message.inference_ns = reading.inference_ns
     message.saturated = touch.saturated
+    message.replan_threshold, message.replan_release = origin.replan_threshold, origin.replan_release
     return message
 
 
