@@ -97,25 +97,25 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
         )
     gaps = measures.plan.gaps
     if gaps:
-        kept = measures.plan.count / total
-        lost = sum(gap.count for gap in gaps)
+        kept = measures.plan.length / total
+        lost = sum(gap.length for gap in gaps)
         first = gaps[0]
         yield Finding(
             'invalid-frames',
             'warning' if kept >= KEPT_SHARE else 'bad',
             f'{lost} of {total} frames inside the episode are not usable, first at '
             f'{trace.time_s[first.first]:.2f} s ({first.reason}); the longest run without is '
-            f'{measures.plan.count} frames',
+            f'{measures.plan.length} frames',
             'Record it again, or convert its longest run (--on-gap longest_run).',
             None,
             float(trace.time_s[first.first]),
-            float(trace.time_s[min(total - 1, first.first + first.count)]),
+            float(trace.time_s[min(total - 1, first.first + first.length)]),
         )
-    elif measures.plan.count < KEPT_SHARE * total:
+    elif measures.plan.length < KEPT_SHARE * total:
         yield Finding(
             'invalid-frames',
             'warning',
-            f'only {measures.plan.count} of {total} frames are usable; '
+            f'only {measures.plan.length} of {total} frames are usable; '
             f'{measures.plan.trimmed_head} at the beginning and {measures.plan.trimmed_tail} at the end '
             'are not',
             'Start the drivers before, and stop them after recording.',
