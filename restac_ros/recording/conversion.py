@@ -36,11 +36,6 @@ class Completed(NamedTuple):
     failure: str
 
 
-def by_hand_command(journal: Path, dataset: Path, on_gap: OnGap) -> str:
-    """What a user can type to convert a journal."""
-    return shlex.join(['restac-ros', 'convert', str(journal), '--to', str(dataset), '--on-gap', on_gap])
-
-
 def _command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
     """The command that converts a journal in the background."""
     module = [sys.executable, '-P', '-m', 'restac_ros.dataset.convert']
@@ -102,7 +97,8 @@ class Conversions:
 
     def by_hand(self, journal: Path) -> str:
         """What a user can type to convert a journal."""
-        return by_hand_command(journal, self._dataset, self._on_gap)
+        line = ['restac-ros', 'convert', str(journal), '--to', str(self._dataset), '--on-gap', self._on_gap]
+        return shlex.join(line)
 
 
 class Recoveries:

@@ -8,10 +8,10 @@ from typing import Literal
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_writer import Compression
-from restac_ros.dataset.convert import OnGap
+from restac_ros.dataset.convert import OnGap, longest_run_command
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
 from restac_ros.framing.sample import Sample
-from restac_ros.recording.conversion import Converted, by_hand_command
+from restac_ros.recording.conversion import Converted
 from restac_ros.recording.guards import Guards
 from restac_ros.recording.recording import Clocks, Recording
 from restac_ros.recording.saving import Announcer, Saving, recover_command
@@ -287,7 +287,7 @@ class Recorder:
         """What becomes of a take in which a frame is lost, and what to do."""
         if self._settings.on_gap == 'longest_run' or self._settings.dataset is None:
             return 'Only the longest run without a gap can become an episode: discard it and record again?'
-        by_hand = by_hand_command(recording.path, self._settings.dataset, 'longest_run')
+        by_hand = longest_run_command(recording.path, self._settings.dataset)
         return f'Saving will refuse this take: discard it and record again, or save it and then: {by_hand}'
 
     def _fail(self, text: str) -> None:

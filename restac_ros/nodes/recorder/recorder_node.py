@@ -28,7 +28,7 @@ from restac_ros.recording.guards import GuardError
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.recording.recording import Clocks
 from restac_ros.recording.saving import Announcer
-from restac_ros.recording.triggers import Action
+from restac_ros.recording.triggers import PressAction
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.holding import START_GRACE_NS, Reasons, invalid_streams
 from restac_ros.runtime.live_frames import LiveFrames
@@ -293,7 +293,7 @@ class RecorderNode(ManagedNode):
 
         self.create_service(Trigger, f'~/{name}', answer)
 
-    def _on_trigger(self, action: Action, source: str) -> None:
+    def _on_trigger(self, action: PressAction, source: str) -> None:
         self.get_logger().info(f'{source} pressed: {action}')
         self._do(getattr(self, f'_{action}'))
 
