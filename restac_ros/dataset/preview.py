@@ -21,14 +21,14 @@ from restac_ros.dataset.quality.quality_figure import ABOVE, AXIS_COLOURS, plot_
 from restac_ros.dataset.quality.trace import Trace
 
 COLUMNS = 6
-WIDTH_INCH, IMAGE_INCH, CURVE_INCH = 13.0, 1.95, 1.25
+_WIDTH_INCH, IMAGE_INCH, CURVE_INCH = 13.0, 1.95, 1.25
 # title, dimensions of the state, unit shown, factor to it from m or rad
 CURVES = (
     ('position', (0, 1, 2), 'm', 1.0),
     ('rotation', (3, 4, 5), 'deg', 180 / np.pi),
     ('gripper', (6,), 'mm', 1000.0),
 )
-STYLE: Any = {
+_STYLE: Any = {
     'font.size': 8,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -54,7 +54,7 @@ def frame_grid_png(dataset_dir: Path | str, out_png: Path | str, episode: int = 
     if not 0 <= index < total:
         raise DatasetError(f'{root} has episodes 0 to {total - 1}; found {episode}')
     [trace] = dataset_traces(root, index)
-    with private_cache(), mpl.rc_context(STYLE):
+    with private_cache(), mpl.rc_context(_STYLE):
         figure = _draw(open_dataset(root, [index]), index, trace, judge_episode(trace))
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
@@ -65,7 +65,7 @@ def _draw(dataset: LeRobotDataset, episode: int, trace: Trace, quality: EpisodeQ
     image_keys = [*dataset.meta.video_keys, *dataset.meta.image_keys]
     curve_count = len(CURVES) + 1
     heights = [IMAGE_INCH] * len(image_keys) + [CURVE_INCH] * curve_count
-    figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 1.1))
+    figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 1.1))
     FigureCanvasAgg(figure)
     margins = {
         'left': 0.075,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 NICENESS = 10  # recording and control come first
-STOP_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 10.0
 TAIL_BYTES = 64 * 2**10
 
 
@@ -101,7 +101,7 @@ class Background:
             process = self._running.process
             process.terminate()
             try:
-                process.wait(STOP_TIMEOUT_S)
+                process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

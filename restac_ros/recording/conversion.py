@@ -36,7 +36,7 @@ class Completed(NamedTuple):
     failure: str
 
 
-def _command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
+def conversion_command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
     """The command that converts a journal in the background."""
     module = [sys.executable, '-P', '-m', 'restac_ros.dataset.convert']
     return [*module, str(journal), '--to', str(dataset), '--on-gap', on_gap, '--nice', str(NICENESS)]
@@ -51,7 +51,9 @@ class Conversions:
 
     def __init__(self, dataset: Path, on_gap: OnGap) -> None:
         self._dataset, self._on_gap = dataset, on_gap
-        self._background = Background(lambda journal: _command(journal, dataset, on_gap), LOG_SUFFIX)
+        self._background = Background(
+            lambda journal: conversion_command(journal, dataset, on_gap), LOG_SUFFIX
+        )
 
     @property
     def pending(self) -> list[Path]:

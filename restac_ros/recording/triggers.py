@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, get_args
 
 from restac_ros.contract.errors import did_you_mean
 
-PressAction = Literal['start', 'save', 'discard', 'pause_resume', 'toggle']
-PRESS_ACTIONS: tuple[PressAction, ...] = get_args(PressAction)
+TriggerAction = Literal['start', 'save', 'discard', 'pause_resume', 'toggle']
+ACTIONS: tuple[TriggerAction, ...] = get_args(TriggerAction)
 _NAME = r'[A-Za-z_]\w*'
 _TRIGGER = re.compile(rf'(?P<topic>(?:~/|/)?{_NAME}(?:/{_NAME})*)(?:\[(?P<button>\d+)\])?\s+(?P<action>\S+)')
 EXAMPLES = "'/pedal toggle' (std_msgs/Bool) or '/joy[3] discard' (button 3 of a sensor_msgs/Joy)"
@@ -18,7 +18,7 @@ class Trigger(NamedTuple):
 
     topic: str
     button: int | None
-    action: PressAction
+    action: TriggerAction
 
     @property
     def source(self) -> str:
@@ -49,8 +49,8 @@ def _parse(line: str) -> Trigger:
     if not found:
         raise ValueError(f'{line!r} is no trigger; expected {EXAMPLES}')
     action, button = found['action'], found['button']
-    if action not in PRESS_ACTIONS:
-        raise ValueError(f'{line!r}: unknown action {action!r}; {did_you_mean(action, PRESS_ACTIONS)}')
+    if action not in ACTIONS:
+        raise ValueError(f'{line!r}: unknown action {action!r}; {did_you_mean(action, ACTIONS)}')
     return Trigger(found['topic'], None if button is None else int(button), action)
 
 

@@ -14,10 +14,10 @@ from restac_ros.view.colours import INVALID, TEXT
 from restac_ros.view.history import History, Timeline
 from restac_ros.view.samples import ChunkSample, GateSample, Origin
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
-from restac_ros.view.tactile import HeatScale, Reference, contact_level, tactile_image
+from restac_ros.view.tactile import HeatScale, Reference, contact_level, tactile_picture
 from restac_ros.view.trail import Trail
 
-MS = 1e-6  # ms in a ns
+_MS = 1e-6  # ms in a ns
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class GateScene:
             gate.stamp_ns,
             gate.gate,
             gate.logvar_standardised,
-            gate.inference_ns * MS,
-            gate.tactile_age_ns * MS,
+            gate.inference_ns * _MS,
+            gate.tactile_age_ns * _MS,
         )
 
     def see_chunk(self, chunk: ChunkSample, seen_ns: int) -> None:
@@ -95,7 +95,7 @@ class GateScene:
         self._observe(chunk.stamp_ns, seen_ns)
         self._chunk.put(chunk, seen_ns)
         self._chunks.append(
-            chunk.stamp_ns, chunk.gate, chunk.inference_ns * MS, chunk.prefix_age_ns * MS, chunk.triggered
+            chunk.stamp_ns, chunk.gate, chunk.inference_ns * _MS, chunk.prefix_age_ns * _MS, chunk.triggered
         )
 
     def see_pose(self, pose_tool_in_base: np.ndarray, seen_ns: int) -> None:
@@ -156,7 +156,7 @@ class GateScene:
         title, problem = self._tactile_stream, self._tactile.problem('tactile frame', seen_ns, stale_s)
         if self._gate.value is not None and not self._gate_problem(seen_ns):
             title += f'   gate {self._gate.value.gate:.2f}'
-        return tactile_image(
+        return tactile_picture(
             self._tactile.value, self.reference, self._options.heat, title, residual, problem
         )
 

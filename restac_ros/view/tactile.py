@@ -65,7 +65,7 @@ class HeatScale:
             raise ViewError(f'heat scale: {found}; expected 0 <= threshold < full <= 255 grey levels')
 
 
-def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def pixel_change(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """|image - reference| of two uint8 [H, W, 3], in grey levels uint8 [H, W]: the channel that changed most.
 
     Channels are not averaged: three lamps of three colours light a GelSight from three sides, so that a
@@ -107,7 +107,7 @@ def contact_level(image: np.ndarray, reference: np.ndarray) -> float:
     return float(np.partition(change, change.size - count)[-count:].mean())
 
 
-def tactile_image(
+def tactile_picture(
     image: np.ndarray | None,
     reference: Reference,
     scale: HeatScale,
@@ -148,7 +148,7 @@ def tactile_image(
 def _compare(image: np.ndarray, reference: Reference, scale: HeatScale) -> tuple[np.ndarray, str]:
     if reference.image is None:
         return image, f'reference without contact: {reference.collected} of {reference.needed}'
-    change = difference(image, reference.image)
+    change = pixel_change(image, reference.image)
     share, peak = contact_share(change, scale), float(change.max())
     caption = f'change up to {peak:.0f} of 255, contact on {100 * share:.1f} % of the gel'
     return heat_overlay(image, change, scale), caption

@@ -18,17 +18,17 @@ from restac_ros.dataset.quality.findings import angle_jumps
 from restac_ros.dataset.quality.quality import EpisodeQuality, StreamQuality
 from restac_ros.dataset.quality.trace import Still, Trace
 
-WIDTH_INCH = 11.5
-DPI = 96
+_WIDTH_INCH = 11.5
+_DPI = 96
 SHOWN_STILL_S = 0.3
 SHORTEST_SPAN_S = 0.05  # thinner ones would not be seen
-GOOD, STALE, MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
+GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
 # Told apart by colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
 STREAM_COLOURS = ('#0072b2', '#56b4e9', '#009e73', '#d55e00', '#444444', '#cc79a7', '#e69f00', '#8a6d00')
 CONTACT = '#f3d9b1'
 ABOVE = {'loc': 'lower right', 'bbox_to_anchor': (1.0, 1.0), 'fontsize': 7, 'borderpad': 0.1}  # of legends
 AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
-STYLE: Any = {
+_STYLE: Any = {
     'font.size': 8.5,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -41,7 +41,7 @@ STYLE: Any = {
 LEGEND = (
     (GOOD, 'valid in the frame'),
     (STALE, 'too old or unusable'),
-    (MISSING, 'nothing came'),
+    (_MISSING, 'nothing came'),
     (FROZEN, 'identical images'),
 )
 
@@ -51,8 +51,8 @@ def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
     panels = _panels(trace)
     bars_inch = 0.42 + 0.27 * len(trace.messages)
     heights = [bars_inch, *[1.15] * (len(panels) - 1)]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
         FigureCanvasAgg(figure)
         axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True, height_ratios=heights))
         for panel, target in zip(panels, axes, strict=True):
@@ -68,12 +68,12 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
         return None
     streams = list(dict.fromkeys(still.stream for still in stills))
     times = sorted({round(still.time_s, 3) for still in stills})
-    cell = (WIDTH_INCH - 0.9) / len(times)
+    cell = (_WIDTH_INCH - 0.9) / len(times)
     rows = [next(still.image.shape for still in stills if still.stream == name) for name in streams]
     heights = [cell * shape[0] / shape[1] for shape in rows]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(_STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout=layout)
+        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout=layout)
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(streams), len(times), squeeze=False, height_ratios=heights)
         for axes in grid.flat:
@@ -99,8 +99,8 @@ def touch_png(trace: Trace) -> bytes | None:
     ]
     if not shown:
         return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(shown), 3, squeeze=False)
         for row, (name, reference, strongest) in enumerate(shown):
@@ -144,7 +144,7 @@ def _presence_bar(axes: Axes, row: int, trace: Trace, name: str, stream: StreamQ
             _stretches(trace.time_s, chosen, period_s), (row - 0.36, 0.72), color=colour, linewidth=0
         )
     holes = [(gap.start_s, gap.end_s - gap.start_s) for gap in stream.gaps]
-    axes.broken_barh(holes, (row - 0.36, 0.72), color=MISSING, linewidth=0)
+    axes.broken_barh(holes, (row - 0.36, 0.72), color=_MISSING, linewidth=0)
     frozen = [(run.start_s, run.end_s - run.start_s) for run in stream.frozen]
     axes.broken_barh(frozen, (row - 0.36, 0.3), color=FROZEN, linewidth=0)
 
@@ -205,7 +205,7 @@ def _rotation_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for dim in range(3):
         axes.plot(trace.time_s, np.rad2deg(trace.state[:, 3 + dim]), color=AXIS_COLOURS[dim], linewidth=1.1)
     for row in np.unique(angle_jumps(trace.state)[0]).tolist():
-        axes.axvline(trace.time_s[row + 1], color=MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
+        axes.axvline(trace.time_s[row + 1], color=_MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
     shade_contacts(axes, quality.contacts)
     axes.set(ylabel='rotation\n[deg]')
 
@@ -234,5 +234,5 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=DPI)
+    figure.savefig(buffer, format='png', dpi=_DPI)
     return buffer.getvalue()

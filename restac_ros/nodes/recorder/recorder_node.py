@@ -28,7 +28,7 @@ from restac_ros.recording.guards import GuardError
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.recording.recording import Clocks
 from restac_ros.recording.saving import Announcer
-from restac_ros.recording.triggers import PressAction
+from restac_ros.recording.triggers import TriggerAction
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.holding import START_GRACE_NS, Reasons, invalid_streams
 from restac_ros.runtime.live_frames import LiveFrames
@@ -36,13 +36,13 @@ from restac_ros.runtime.summary_file import streams_summary
 from restac_ros.runtime.tally import RateMeter, StreamTally
 from restac_ros.view.contact_sheet import contact_sheet
 
-LATCHED = QoSProfile(
+_LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-POLL_PERIOD_S = 0.25
+_POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
 NO_CLOCK = (
     'use_sim_time is set and nothing has been received on /clock: start the simulator or the replay that '
@@ -92,7 +92,7 @@ class RecorderNode(ManagedNode):
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info)
         self._invalid = Complaints(lambda text: logger.warning(f'no good recording: {text}'), logger.info)
-        self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
+        self._status = self.create_publisher(RecorderStatus, '~/status', _LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
         for name in (*REQUESTS, 'thumbnails'):
             self._serve(name, getattr(self, f'_{name}'))
@@ -112,7 +112,7 @@ class RecorderNode(ManagedNode):
         )
         clocks = Clocks(self.now_ns, time.monotonic_ns, time.time_ns)
         recorder = Recorder(contract, parameters.settings(), clocks, announce)
-        timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self.steady_clock)
+        timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=self.steady_clock)
         self._configured = _Configured(contract, recorder, timer)
 
     def activate(self) -> None:
@@ -293,7 +293,7 @@ class RecorderNode(ManagedNode):
 
         self.create_service(Trigger, f'~/{name}', answer)
 
-    def _on_trigger(self, action: PressAction, source: str) -> None:
+    def _on_trigger(self, action: TriggerAction, source: str) -> None:
         self.get_logger().info(f'{source} pressed: {action}')
         self._do(getattr(self, f'_{action}'))
 
