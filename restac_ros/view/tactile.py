@@ -102,7 +102,7 @@ def contact_share(change: np.ndarray, scale: HeatScale) -> float:
 
 def contact_level(image: np.ndarray, reference: np.ndarray) -> float:
     """Change of an image in grey levels: the mean over the part of it that changed most."""
-    change = difference(image, reference).ravel()
+    change = pixel_change(image, reference).ravel()
     count = max(1, round(STRONGEST_SHARE * change.size))
     return float(np.partition(change, change.size - count)[-count:].mean())
 

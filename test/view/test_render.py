@@ -63,11 +63,6 @@ def joints(stamp_ns: int, contract: Contract, q_rad: np.ndarray) -> bytes:
     return cdr('sensor_msgs/msg/JointState', header=header(stamp_ns, ''), **values)
 
 
-def run() -> object:
-    kind = typestore().types['restac_ros/msg/RunIdentity']
-    return kind(run_id='r1', checkpoint='0123456789ab', prompt='press', prompt_revision=0)
-
-
 def gate(stamp_ns: int, value: float) -> bytes:
     values = {'logvar': -9.5, 'logvar_standardised': 1.5, 'code_index': 12, 'residual_norm': 0.5}
     times = {'tactile_age_ns': 50_000_000, 'inference_ns': 8_000_000}
