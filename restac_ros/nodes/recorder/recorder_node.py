@@ -17,7 +17,7 @@ from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
-from restac_ros.nodes.diagnostics import Level, Status, StreamDiagnostics
+from restac_ros.nodes.diagnostics import Status, StatusLevel, StreamDiagnostics
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import recorder_message
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
@@ -199,7 +199,7 @@ class RecorderNode(ManagedNode):
             'disk_free_gb': f'{report.disk_free / 1e9:.1f}',
         }
         flawed = sum(report.dropped.values()) or report.lost_frames
-        level: Level = 'error' if report.state == 'error' else 'warn' if flawed else 'ok'
+        level: StatusLevel = 'error' if report.state == 'error' else 'warn' if flawed else 'ok'
         statuses = [Status('recording', level, report.message or report.state, values)]
         if active := self._active:
             ages = {name: status.age_ns for name, status in active.statuses.items()}
