@@ -11,6 +11,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
     action_prev_key,
     feature_differences,
+    feature_of,
     features_of,
     meaning_differences,
     optional_images,
@@ -54,7 +55,7 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
     return [
         name
         for name in stored_streams(contract)
-        if name not in optional_images(contract) or contract.streams[name].feature in keys
+        if name not in optional_images(contract) or feature_of(contract, name) in keys
     ]
 
 

@@ -24,7 +24,7 @@ class BagTopic(NamedTuple):
     """A topic's type and how many of its messages the bag holds."""
 
     type: str
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
 
 
 class Bag:

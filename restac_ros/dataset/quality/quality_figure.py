@@ -26,7 +26,12 @@ GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
 # Told apart by colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
 STREAM_COLOURS = ('#0072b2', '#56b4e9', '#009e73', '#d55e00', '#444444', '#cc79a7', '#e69f00', '#8a6d00')
 CONTACT = '#f3d9b1'
-ABOVE = {'loc': 'lower right', 'bbox_to_anchor': (1.0, 1.0), 'fontsize': 7, 'borderpad': 0.1}  # of legends
+ABOVE: dict[str, Any] = {
+    'loc': 'lower right',
+    'bbox_to_anchor': (1.0, 1.0),
+    'fontsize': 7,
+    'borderpad': 0.1,
+}  # of legends
 AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
 _STYLE: Any = {
     'font.size': 8.5,
