@@ -17,8 +17,8 @@ from restac_ros.dataset.features import (
     optional_images,
     stored_streams,
 )
-from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.video.video_choice import VideoChoice
+from restac_ros.git_lfs import pointer_fault
 
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes

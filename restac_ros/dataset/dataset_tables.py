@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.git_lfs import pointer_fault
+from restac_ros.git_lfs import pointer_fault
 
 
 def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
