@@ -46,12 +46,12 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
     ),
     'sim': ({'contract', 'control', 'framing', 'geometry'}, {'mujoco', 'numpy'}),
-    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy'}),
+    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL'}),
     'runtime': (
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
         {'numpy'},
     ),
-    'recording': ({'contract', 'framing', 'dataset'}, {'numpy'}),
+    'recording': ({'contract', 'framing', 'dataset', 'runtime'}, set()),
     'nodes': (
         {
             'contract',

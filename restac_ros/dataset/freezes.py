@@ -32,7 +32,7 @@ class ContentWatch:
     def add(self, content: np.ndarray, stamp_ns: int) -> None:
         """Compare an image's bytes uint8 [B] with those before."""
         before, self._content = self._content, content
-        if before is not None and _same(before, content):
+        if before is not None and same_content(before, content):
             self._run = self._run._replace(end_ns=max(self._run.end_ns, stamp_ns), count=self._run.count + 1)
             return
         if self._run.count > 1:
@@ -84,7 +84,7 @@ class FrozenImages:
         return found
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
+def same_content(one: np.ndarray, other: np.ndarray) -> bool:
     """Byte for byte; exact, and faster than any hash as different images part early."""
     return (
         one.size == other.size
