@@ -350,8 +350,9 @@ def _recorder(run: Run, dataset: Path) -> Process:
 
 
 def _source(run: Run, wait_subscribers: int) -> Process:
+    parameters: dict[str, ParameterValue]
     if run.source is Source.BAG:
-        parameters: dict[str, ParameterValue] = {
+        parameters = {
             'bag': str(run.bag),
             'rate': run.rate,
             'wait_subscribers': wait_subscribers,

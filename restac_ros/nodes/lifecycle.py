@@ -16,7 +16,7 @@ from restac_ros.contract.errors import ContractError, Problem
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.graph import GraphError, config_file
-from restac_ros.nodes.diagnostics import Status, diagnostic_array
+from restac_ros.nodes.diagnostics import Status, StatusLevel, diagnostic_array
 from restac_ros.nodes.parameters import (
     NodeParameters,
     ParameterError,
@@ -165,7 +165,7 @@ class ManagedNode(LifecycleNode):
 
     def publish_diagnostics(self) -> None:
         """Say now how things are; also done once a second."""
-        level = 'error' if self.problem else 'ok'
+        level: StatusLevel = 'error' if self.problem else 'ok'
         values = {'phase': self.phase, 'run_id': self.run_id}
         own = Status('state', level, self.problem or self.phase, values)
         stamp = self.get_clock().now().to_msg()
