@@ -88,7 +88,12 @@ class PolicyNode(ManagedNode):
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
         self._policy = call_niced(parameters.niceness, lambda: self._load(contract))
-        self._origin = PolicyOrigin(self.run_id, checkpoint_fingerprint(parameters.checkpoint))
+        self._origin = PolicyOrigin(
+            self.run_id,
+            checkpoint_fingerprint(parameters.checkpoint),
+            parameters.replan_gate_threshold,
+            parameters.replan_gate_release,
+        )
         for note in self._policy.notes:
             logger.warning(note)
         logger.info(f'{parameters.checkpoint} is loaded, {describe_device()}; compiling, slow the first time')
