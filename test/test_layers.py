@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'contract', 'dataset', 'model', 'policy'},
         {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
     ),
-    'sim': ({'contract', 'geometry'}, {'mujoco', 'numpy'}),
+    'sim': ({'contract', 'control', 'framing', 'geometry'}, {'mujoco', 'numpy'}),
     'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL'}),
     'runtime': (
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
@@ -69,6 +69,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'parameter_file',
         },
         {
+            'action_msgs',
             'builtin_interfaces',
             'diagnostic_msgs',
             'geometry_msgs',

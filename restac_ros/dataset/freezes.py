@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.framing.sample import HEADER_BYTES, Sample
+from restac_ros.framing.sample import Sample
+from restac_ros.framing.stamp import HEADER_BYTES
 
 PROBE_BYTES = 4096  # two different images nearly always differ within these: no need to compare the rest
 FROZEN_REMEDY = 'A living sensor has noise: restart its driver, check its cable.'
