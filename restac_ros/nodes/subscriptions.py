@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
@@ -17,6 +16,7 @@ from restac_ros.framing.decode import named_in
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, make_sample
 from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.polled_input import PolledGroup
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.simulated_arrival import SimulatedArrival
 from restac_ros.runtime.tally import StreamTally
@@ -60,22 +60,6 @@ def stream_qos(spec: Stream, rate_hz: float) -> QoSProfile:
     )
     depth = max(_MIN_DEPTH, math.ceil(rate_hz * STALL_S))
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
-
-
-class PolledGroup(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them.
-
-    Their events, too: to wait for a subscription's events is to be woken by its messages.
-    """
-
-    def can_execute(self, entity: object) -> bool:
-        return False
-
-    def beginning_execution(self, entity: object) -> bool:
-        return False
-
-    def ending_execution(self, entity: object) -> None:
-        """Nothing is ever executed."""
 
 
 class Subscriptions:
