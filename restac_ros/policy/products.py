@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from restac_ros.model.pi05 import PrefixCache
-from restac_ros.model.real_time_chunking import Chunking
+from restac_ros.model.real_time_chunking import ChunkingKind
 from restac_ros.model.tactile.interface import TactileCode
 
 
@@ -79,7 +79,7 @@ class Chunk:
     touch: Touch | None
     noise_seed: int | None
     noise_index: int | None
-    chunking: Chunking = 'receding_horizon'
+    chunking: ChunkingKind = 'receding_horizon'
     continued_delay_steps: int | None = None
 
     @property

@@ -4,7 +4,7 @@ import time
 from collections import deque
 
 from restac_ros.framing.frame import Frame
-from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.errors import CALL_REFUSED
 from restac_ros.policy.products import Prefix
 from restac_ros.runtime.complaints import Complaint
 from restac_ros.runtime.holding import (
@@ -67,7 +67,7 @@ class ActLoop:
             trigger = ReplanTrigger.GATE if surprise else ReplanTrigger.PERIOD
             try:
                 self._plan(frame, ready.prefix, reading, trigger, begun_ns)
-            except PolicyError as error:
+            except CALL_REFUSED as error:
                 reasons = refused('act', error)
         if reasons:
             self._place.counts.count_hold(reasons)

@@ -13,7 +13,7 @@ import numpy as np
 from restac_ros.control.chunk import Chunk
 from restac_ros.control.rtc import DelayEstimate, MaskKind, executed_steps, inpainting
 from restac_ros.control.streaming import ChunkUse
-from restac_ros.policy.continuing import Continuing
+from restac_ros.policy.chunking import ContinuationEncoder
 from restac_ros.policy.products import Continuation
 
 # The streamer may be so many chunks behind the newest: one is on its way, one is being taken up.
@@ -36,8 +36,8 @@ class ContinuityRules:
 class ChunkContinuity:
     """Made for one activation. `taken_up` is called by the executor, the rest by the act loop's thread."""
 
-    def __init__(self, continuing: Continuing, rules: ContinuityRules) -> None:
-        self._continuing, self._rules = continuing, rules
+    def __init__(self, encoder: ContinuationEncoder, rules: ContinuityRules) -> None:
+        self._encoder, self._rules = encoder, rules
         self._published: tuple[Chunk, ...] = ()  # replaced as a whole: the other thread reads it
         self._use = ChunkUse()
         self._delay = DelayEstimate(initial=rules.initial_delay_steps)
@@ -86,11 +86,11 @@ class ChunkContinuity:
     def _continuation(self, observed_ns: int, state: np.ndarray, kind: MaskKind) -> Continuation | None:
         if self._executed() is None:
             return None
-        delay, most = self._delay.steps, self._continuing.max_delay
+        delay, most = self._delay.steps, self._encoder.max_delay
         self._beyond += delay > most
         delay = min(delay, most)
         # The newest is executed next, if it isn't yet: it continues those before it.
-        running, horizon = self._published[-1], self._continuing.horizon
+        running, horizon = self._published[-1], self._encoder.horizon
         found = inpainting(
             running, observed_ns, state[:6], horizon, delay, kind, max_overlap=self._rules.overlap_steps
         )

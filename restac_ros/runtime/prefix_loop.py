@@ -1,7 +1,7 @@
 """Cameras and prompt, encoded again and again, as fast as it finishes."""
 
 from restac_ros.framing.frame import Frame
-from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.errors import CALL_REFUSED
 from restac_ros.runtime.holding import Reasons, invalid_streams, refused, too_old
 from restac_ros.runtime.runtime_products import ReadyPrefix, Workplace
 from restac_ros.runtime.worker import Worker
@@ -71,7 +71,7 @@ class PrefixLoop:
             self._place.touch_idle.wait(TOUCH_FIRST_S)
             try:
                 self._encode(frame, in_prompt)
-            except PolicyError as error:
+            except CALL_REFUSED as error:
                 self.latest, reasons = None, refused('prefix', error)
         self.reasons = reasons
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from restac_ros.framing.frame import Frame
-from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.errors import CALL_REFUSED
 from restac_ros.policy.products import Prefix
 from restac_ros.runtime.complaints import Complaint
 from restac_ros.runtime.holding import Reasons, invalid_streams, pending, refused, too_old
@@ -70,7 +70,7 @@ class TouchLoop:
         if not reasons:
             try:
                 self._encode(frame, ready.prefix, free_ns)
-            except PolicyError as error:
+            except CALL_REFUSED as error:
                 self.latest, reasons = None, refused('touch', error)
         self.reasons = reasons
 

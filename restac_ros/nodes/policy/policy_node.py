@@ -186,7 +186,7 @@ class PolicyNode(ManagedNode):
         parameters = self.parameters
         if parameters.chunking == 'receding_horizon':
             return None
-        continuity = ChunkContinuity(self._policy.continuing, parameters.continuity_rules())
+        continuity = ChunkContinuity(self._policy.continuations, parameters.continuity_rules())
         self._uses = self.create_subscription(
             ChunkUse,
             parameters.rtc_use_topic,
