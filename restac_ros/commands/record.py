@@ -25,6 +25,10 @@ class Record:
     """Where raw recordings go; default: beside the data set."""
     params: Path | None = None
     """ROS parameter file for the recorder (pedals, joystick, guards); the defaults are in config/."""
+    namespace: str = ''
+    """Namespace of the recorder, such as left: two robots in one domain have two."""
+    remap: tuple[str, ...] = ()
+    """ROS remappings of the recorder, each FROM:=TO."""
     run_dir: Path = field(default_factory=new_run_directory)
     """Where the recorder puts its summary."""
 
@@ -40,5 +44,7 @@ class Record:
             journals=absolute(self.journals),
             autostart_recording=False,
             parameter_file=absolute(self.params),
+            namespace=self.namespace,
+            remaps=self.remap,
         )
         return record(described)

@@ -36,6 +36,12 @@ class Up:
     """Directory for a log of every chunk, gate and diagnosis (a rosbag2 bag per run)."""
     params: Path | None = None
     """ROS parameter file for tuning the nodes; the defaults are in config/."""
+    namespace: str = ''
+    """Namespace of all nodes, such as left: two robots in one domain have two."""
+    remap: tuple[str, ...] = ()
+    """ROS remappings of all nodes, each FROM:=TO."""
+    use_sim_time: bool = False
+    """Follow /clock instead of the system's time; a played bag publishes it."""
     run_dir: Path = field(default_factory=new_run_directory)
     """Where the nodes put their summaries, and the picture of the episode."""
 
@@ -68,6 +74,9 @@ class Up:
             execute=self.execute,
             sessions=absolute(self.log),
             parameter_file=absolute(self.params),
+            namespace=self.namespace,
+            remaps=self.remap,
+            use_sim_time=self.use_sim_time,
         )
 
 

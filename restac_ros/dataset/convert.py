@@ -25,6 +25,7 @@ from restac_ros.dataset.episodes import EpisodeSpan, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, optional_images, row_of
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import Plan, check_rates, plan_episode
 from restac_ros.dataset.survey import Survey, recorded_samples, survey
@@ -142,7 +143,8 @@ def _write(
     """Second pass: decode the planned frames into the data set."""
     from restac_ros.dataset.writer import appending  # loads torch: seconds that a refusal shall not take
 
-    samples = recorded_samples(bag, contract, report.start_ns, report.end_ns)
+    images = FrozenImages(contract)
+    samples = images.watched(recorded_samples(bag, contract, report.start_ns, report.end_ns))
     made = _checked(frames(contract, samples, report.start_ns, report.end_ns), streams)
     with appending(Path(report.dataset), contract, streams, report.task, video) as writer:
         for frame, following in pairwise(made):
@@ -151,6 +153,7 @@ def _write(
                 progress(writer.rows, plan.count - 1)
         report.episode_index = writer.index
         report.rows = writer.rows
+        report.notes += images.notes(report.start_ns)
         writer.about = asdict(report)
     return report
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,32 +16,8 @@ import numpy as np
 import pytest
 
 DEADLINE_S = 90.0  # generous: the machine may be busy; nothing waits for it when all is well
-FIRST_DOMAIN, DOMAINS = 20, 60
-LOCK_PORT = 21_000
 POLL_S = 0.02
 PAUSE = threading.Event()  # never set: waiting on it is how a condition is polled
-
-
-@pytest.fixture(scope='session')
-def ros_domain() -> Iterator[int]:
-    """A ROS domain that no other test run on this machine uses at the time."""
-    for domain in range(FIRST_DOMAIN, FIRST_DOMAIN + DOMAINS):
-        lock = socket.socket()
-        try:
-            lock.bind(('127.0.0.1', LOCK_PORT + domain))
-        except OSError:
-            lock.close()
-            continue
-        before = os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE')
-        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-        yield domain
-        lock.close()
-        if before is None:
-            del os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE']
-        else:
-            os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = before
-        return
-    pytest.fail('every ROS domain for tests is taken')
 
 
 def poll_until(
