@@ -34,7 +34,7 @@ from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.preprocessing import Preprocessor
-from restac_ros.policy.products import Chunk, Continuation, Prefix, Touch
+from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
 from restac_ros.policy.prompting import Task
 from restac_ros.policy.stages import Stages
 from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, find_tokenizer
@@ -175,9 +175,25 @@ class Policy:
         return notes
 
     def set_prompt(self, text: str) -> None:
-        """Change the task, from the next `encode_prefix` on.
+        """Change the task, from the next `encode_prefix` on: `prepare_task`, then `adopt_task`.
 
-        After `warm_up`, what the new prompt needs is compiled here first; calls go on with the old one.
+        Raises:
+            TokenizerError: an empty text, or one that is too long for the network.
+        """
+        self.adopt_task(self.prepare_task(text))
+
+    def check_prompt(self, text: str) -> None:
+        """Refuse a task that cannot be adopted, in milliseconds.
+
+        Raises:
+            TokenizerError: an empty text, or one that is too long for the network.
+        """
+        self._prompting.task(text)
+
+    def prepare_task(self, text: str) -> Task:
+        """Return a task that is ready to be adopted; after `warm_up`, what it needs is compiled here.
+
+        Other threads' calls go on with the current task meanwhile.
 
         Raises:
             TokenizerError: an empty text, or one that is too long for the network.
@@ -185,7 +201,12 @@ class Policy:
         task = self._prompting.task(text)
         if self._warm:
             self._prepare(task)
-        self._task = task
+        return task
+
+    def adopt_task(self, task: Task) -> Task:
+        """Follow a prepared task from the next `encode_prefix` on; return it with its revision."""
+        self._task = task._replace(revision=self._task.revision + 1) if self._task else task
+        return self._task
 
     def warm_up(self) -> tuple[int, ...]:
         """Compile everything that calls with the current prompt can need, and run each stage once.
@@ -283,7 +304,7 @@ class Policy:
         seed: int | None = None,
         index: int | None = None,
         continuation: Continuation | None = None,
-    ) -> Chunk:
+    ) -> PlannedActions:
         """Plan a chunk of actions.
 
         Args:
@@ -318,7 +339,7 @@ class Policy:
         if not np.isfinite(actions).all():
             raise NonFiniteError(f'act: the chunk holds NaN or infinity; {_REMEDY}')
         deltas = self._inputs.deltas_from_actions(actions)
-        return Chunk(
+        return PlannedActions(
             delta_pose=deltas[:, :POSE_DIM],
             gripper_opening_m=deltas[:, POSE_DIM],
             state=np.asarray(state),

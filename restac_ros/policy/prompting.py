@@ -17,6 +17,7 @@ class Task(NamedTuple):
 
     text: str
     prompt: Prompt | None  # None where the state enters the prompt, which is then made per call
+    revision: int = 0  # changes before this one
 
 
 class Prompting:
