@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restac_ros.commands.paths import absolute, new_run_directory
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.graph import Run
 
 
@@ -40,7 +41,7 @@ class Record:
             directory=absolute(self.run_dir),
             contract=absolute(self.contract),
             prompt=self.task,
-            record=absolute(self.to),
+            record=dataset_place(self.to),
             journals=absolute(self.journals),
             autostart_recording=False,
             parameter_file=absolute(self.params),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from restac_ros.commands.paths import absolute, new_run_directory
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.graph import Run, processes
 
 
@@ -65,7 +66,7 @@ class Up:
             contract=absolute(self.contract),
             checkpoint=absolute(self.checkpoint),
             prompt=self.prompt,
-            record=absolute(self.record),
+            record=dataset_place(self.record) if self.record else None,
             bag=absolute(self.bag),
             source=self.source or ('bag' if self.bag else 'none'),
             rate=self.rate,
