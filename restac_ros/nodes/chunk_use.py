@@ -10,9 +10,9 @@ from restac_ros.msg import ChunkUse as ChunkUseMessage
 CHUNK_USE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=8, reliability=ReliabilityPolicy.RELIABLE)
 
 
-def chunk_use_message(use: ChunkUse, frame_id: str) -> ChunkUseMessage:
+def chunk_use_message(use: ChunkUse, frame_id: str, run_id: str) -> ChunkUseMessage:
     """To tell the policy."""
-    message = ChunkUseMessage(moving=use.moving)
+    message = ChunkUseMessage(run_id=run_id, moving=use.moving)
     message.header.stamp = Time(nanoseconds=use.since_ns).to_msg()
     message.header.frame_id = frame_id
     message.chunk_stamp = Time(nanoseconds=use.chunk_stamp_ns).to_msg()
