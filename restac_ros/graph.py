@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from restac_ros.parameter_file import ParameterFileError, check_parameter_file, known_parameters
+
 PACKAGE = 'restac_ros'
 SOURCES = ('none', 'bag', 'synthetic')
 MAX_RESTARTS = 3
@@ -233,8 +235,18 @@ def _check(run: Run) -> None:
         raise GraphError(
             'execute sends set-points to a robot: it needs a checkpoint, and live drivers (source none)'
         )
+    if run.parameter_file is not None:
+        _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
     if run.rate <= 0:
         raise GraphError(f'rate is {run.rate:g}, expected a number above 0 (1 is real time)')
+
+
+def _check_parameter_file(path: Path, namespace: str) -> None:
+    known = known_parameters(config_file(''))
+    try:
+        check_parameter_file(path, [f'{namespace}/{node}' for node in known], known)
+    except ParameterFileError as error:
+        raise GraphError(str(error)) from error
 
 
 def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options) -> Process:

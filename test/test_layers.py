@@ -63,6 +63,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'runtime',
             'recording',
             'graph',
+            'parameter_file',
         },
         {
             'builtin_interfaces',
@@ -87,7 +88,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph', 'supervise'},
         {'flax', 'jax', 'numpy', 'psutil', 'rich', 'yaml'},
     ),
-    'graph': ({'contract'}, set()),
+    'graph': ({'contract', 'parameter_file'}, set()),
+    'parameter_file': ({'contract'}, {'yaml'}),
     'supervise': ({'graph'}, {'rich'}),
     'launching': ({'graph', 'supervise'}, {'launch', 'launch_ros'}),
     'cli': ({'commands'}, {'tyro'}),

@@ -22,6 +22,7 @@ from restac_ros.nodes.parameters import (
     declare_parameters,
     judge_changes,
     read_parameters,
+    without_unchanged,
 )
 from restac_ros.runtime.summary_file import write_summary
 
@@ -85,18 +86,16 @@ class ManagedNode(LifecycleNode):
         """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
 
     def load_contract(self) -> Contract:
-        """Read the contract; its topics are named as this node resolves them, by its namespace and remappings.
+        """Read the contract, its topics expanded by this node's namespace and remappings.
 
         Raises:
-            ContractError: the file is faulty, or remappings form a chain, which would apply to the result again.
+            ContractError: the file is faulty, or remappings form a chain: the result would be remapped again.
         """
         path = self.parameters.contract_path
         contract = load_contract(path, self.resolve_topic_name)
         for name, stream in contract.streams.items():
             if (again := self.resolve_topic_name(stream.topic)) != stream.topic:
-                found = (
-                    f'remapped to {stream.topic}, which is itself remapped to {again}; expected one remapping'
-                )
+                found = f'remapped to {stream.topic}, which is itself remapped to {again}'
                 raise ContractError([Problem(f'streams.{name}.topic', found)], str(path))
         return contract
 
@@ -217,9 +216,15 @@ class ManagedNode(LifecycleNode):
         return value if isinstance(value, type(default)) else default
 
     def _check_changes(self, changes: list[Parameter]) -> SetParametersResult:
-        if self.phase == 'unconfigured':
-            return SetParametersResult(successful=True)
-        return judge_changes(self, self.model, changes)
+        return judge_changes(self, self.model, changes, configured=self.phase != 'unconfigured')
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters; one that has the value already is no error, not even where it cannot be changed.
+
+        So a node reads its own `ros2 param dump`.
+        """
+        changes = without_unchanged(self, parameter_list)
+        return super().set_parameters_atomically(changes) if changes else SetParametersResult(successful=True)
 
     def _note_changes(self, changes: list[Parameter]) -> None:
         if self.phase != 'unconfigured' and any(change.name in self.model.changeable for change in changes):
