@@ -7,7 +7,7 @@ LAST_UNSIGNED = 2**64 - 1
 
 
 def stamp(time_ns: int) -> Time:
-    """Return a stamp in ns since 1970 as a message; what lies outside its range becomes the nearest inside."""
+    """Return a stamp in ns since 1970 as a message, the nearest one that a message can hold."""
     seconds, nanoseconds = divmod(min(max(time_ns, 0), LAST_NS), 10**9)
     return Time(sec=seconds, nanosec=nanoseconds)
 
@@ -18,5 +18,5 @@ def stamp_ns(time: Time) -> int:
 
 
 def unsigned(value: int) -> int:
-    """Return a count, an age or a duration for a uint64 field; what lies outside becomes the nearest inside."""
+    """Return the nearest number that a uint64 field can hold: for counts, ages and durations."""
     return min(max(int(value), 0), LAST_UNSIGNED)

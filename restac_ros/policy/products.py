@@ -50,7 +50,7 @@ class Touch:
 
 @dataclass(frozen=True, eq=False)
 class Continuation:
-    """What the running chunk says about the steps of the next one; rows as in `PlannedActions`, from its state.
+    """What the running chunk says about the steps of the next one, from that one's state.
 
     weights: [T], how strongly each step is held to: 1 decided, 0 free; rows with weight 0 may hold anything.
     delay_steps: so many of the first steps will have been executed from the running chunk; their weight is 1.
@@ -64,7 +64,7 @@ class Continuation:
 
 @dataclass(frozen=True, eq=False)
 class PlannedActions:
-    """A chunk as the network gave it, step i due one period after step i - 1, the first one period after the state.
+    """A chunk as the network gave it: step i is due i + 1 periods after the state.
 
     delta_pose: [T, 6] m and rad, from the state given to `act`, composed as the contract's action.delta
     says. gripper_opening_m: [T], absolute. noise_seed and noise_index say which noise was drawn; both are

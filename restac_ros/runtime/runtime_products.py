@@ -74,8 +74,8 @@ class TouchReading(NamedTuple):
 class Outputs:
     """Where results go; called from the workers' threads.
 
-    `holding` gets all present reasons at every replan (none: a chunk was published). `prompt` gets a task that
-    was swapped in. `failed` gets a sentence when a worker has died: nothing follows then.
+    `holding` gets all present reasons at every replan (none: a chunk was published). `prompt` gets a task
+    that was swapped in. `failed` gets a sentence when a worker has died: nothing follows then.
     """
 
     chunk: Callable[[Chunk], None]

@@ -76,9 +76,7 @@ class TouchLoop:
         context = self._context
         stamp_ns, receive_ns = frame.streams[self._stream].times_ns()
         with context.latencies.timed('tactile') as timing:
-            touch = context.policy.encode_tactile(
-                frame.tactile[self._stream], prefix, action_prev, stamp_ns
-            )
+            touch = context.policy.encode_tactile(frame.tactile[self._stream], prefix, action_prev, stamp_ns)
         known_ns = context.clocks.now_ns()
         reading = TouchReading(
             touch, prefix.prompt, prefix.prompt_revision, receive_ns, known_ns, timing.duration_ns

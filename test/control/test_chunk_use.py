@@ -56,7 +56,7 @@ def test_a_hold_executes_no_chunk(make_chunk, fault: Fault | None) -> None:
 
 def test_chunks_that_continue_each_other_are_not_averaged(make_chunk) -> None:
     """Refused before anything moves, and until a person has looked."""
-    chunk = make_chunk(**fields(START, continues_others=True))
+    chunk = make_chunk(**fields(START, report=ChunkReport(chunking='rtc_guided')))
     assert offer(CONFIG, Streamer(), chunk, START)[1] is None
     state, refusal = offer(ENSEMBLING, Streamer(), chunk, START)
     assert "set the streamer's continuity to receding_horizon, or the policy's chunking" in refusal

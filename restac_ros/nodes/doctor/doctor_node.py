@@ -98,7 +98,9 @@ class DoctorNode(ManagedNode):
     def _listen(self) -> None:
         self._begun_s = time.monotonic()
         self.get_logger().info(f'listening for {self.parameters.seconds:g} s')
-        quiet = Complaints(lambda text: None, lambda text: None)  # all of it is said once, at the end
+        quiet = Complaints(
+            lambda text: None, lambda text: None, time.monotonic_ns
+        )  # all of it is said once, at the end
         heard_by_all = self._audible_contract()
         self._hearing = Subscriptions(self, heard_by_all, self._on_sample, quiet)
 

@@ -2,7 +2,7 @@
 
 import gc
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -16,7 +16,7 @@ from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
-from restac_ros.nodes.policy.policy_session import PolicySession, Publishers
+from restac_ros.nodes.policy.policy_session import PolicySession, Products
 from restac_ros.nodes.priority import call_niced
 from restac_ros.nodes.running import run_node
 from restac_ros.policy.errors import PolicyError
@@ -47,7 +47,7 @@ class PolicyNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__('policy_node')
-        self._publishers = Publishers(
+        self._products = Products(
             self.create_publisher(ActionChunk, '~/action_chunk', CHUNK_QOS),
             self.create_publisher(GateState, '~/gate_state', GATE_QOS),
             self.create_publisher(Image, '~/tactile_residual', GATE_QOS),
@@ -64,7 +64,9 @@ class PolicyNode(ManagedNode):
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
         policy = call_niced(parameters.niceness, lambda: self._load(contract))
-        self._loaded = _Loaded(policy, PolicyOrigin(self.run_id, checkpoint_fingerprint(parameters.checkpoint)))
+        self._loaded = _Loaded(
+            policy, PolicyOrigin(self.run_id, checkpoint_fingerprint(parameters.checkpoint))
+        )
         for note in policy.notes:
             logger.warning(note)
         logger.info(f'{parameters.checkpoint} is loaded; compiling, which takes long the first time')
@@ -78,7 +80,7 @@ class PolicyNode(ManagedNode):
         if self._loaded is None:
             raise PolicyError('no policy is loaded: configure first')
         self._session = PolicySession(
-            self, self.parameters, self._loaded.policy, self._loaded.origin, self._publishers
+            self, self.parameters, self._loaded.policy, self._loaded.origin, self._products
         )
         # A prompt may have been set while the node was inactive.
         self._session.request_prompt(self.parameters.prompt)
@@ -99,12 +101,12 @@ class PolicyNode(ManagedNode):
     def diagnose(self) -> list[Status]:
         return self._session.diagnose() if self._session else []
 
-    def check_changes(self, parameters: PolicyParameters) -> None:
-        if self._loaded:
+    def check_change(self, name: str, value: Any) -> None:
+        if name == 'prompt' and self._loaded:
             try:
-                self._loaded.policy.check_prompt(parameters.prompt)
+                self._loaded.policy.check_prompt(value)
             except TokenizerError as error:
-                raise ParameterError(f"parameter 'prompt' is {parameters.prompt!r}: {error}") from error
+                raise ParameterError(f"parameter 'prompt' is {value!r}: {error}") from error
 
     def parameters_changed(self) -> None:
         if self._session:

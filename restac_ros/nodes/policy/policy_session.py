@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import Image
 
 from restac_ros.control.chunk import Chunk
-from restac_ros.msg import ActionChunk, ChunkUse, GateState
+from restac_ros.msg import ChunkUse
 from restac_ros.nodes.chunk_messages import PolicyOrigin, chunk_message
 from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_of
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
@@ -29,12 +28,12 @@ from restac_ros.runtime.runtime_products import STAGES, LoopContext, Outputs, Ru
 from restac_ros.runtime.summary_file import latency_summary, streams_summary
 
 
-class Publishers(NamedTuple):
-    """Where a session's products go."""
+class Products(NamedTuple):
+    """Publishers of ActionChunk, GateState and Image, which outlive a session."""
 
-    chunks: 'Publisher[ActionChunk]'
-    gates: 'Publisher[GateState]'
-    residuals: 'Publisher[Image]'
+    chunks: Publisher
+    gates: Publisher
+    residuals: Publisher
 
 
 class PolicySession:
@@ -50,11 +49,11 @@ class PolicySession:
         parameters: PolicyParameters,
         policy: Policy,
         origin: PolicyOrigin,
-        publishers: Publishers,
+        products: Products,
     ) -> None:
         logger, contract = node.get_logger(), policy.contract
         self.failure = ''
-        self._node, self._policy, self._origin, self._publishers = node, policy, origin, publishers
+        self._node, self._policy, self._origin, self._products = node, policy, origin, products
         self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
         self._holding = Complaints(
             lambda text: logger.error(f'no chunk: {text}'), logger.info, time.monotonic_ns
@@ -133,7 +132,7 @@ class PolicySession:
             self._policy.continuations, parameters.rtc_overlap_steps, parameters.rtc_initial_delay_steps
         )
 
-    def _subscribe_to_uses(self, topic: str) -> 'Subscription[ChunkUse] | None':
+    def _subscribe_to_uses(self, topic: str) -> Subscription | None:
         tracker = self._tracker
         if tracker is None:
             return None
@@ -150,13 +149,13 @@ class PolicySession:
     # Called from the workers' threads.
 
     def _publish_chunk(self, chunk: Chunk) -> None:
-        self._publishers.chunks.publish(chunk_message(chunk, self._origin))
+        self._products.chunks.publish(chunk_message(chunk, self._origin))
 
     def _publish_touch(self, reading: TouchReading) -> None:
         touch, frame_id = reading.touch, self._policy.tactile_stream or ''
-        self._publishers.gates.publish(gate_message(reading, frame_id, self._origin))
-        if touch.residual_map is not None and self._publishers.residuals.get_subscription_count():
-            self._publishers.residuals.publish(residual_message(touch.stamp_ns, touch.residual_map, frame_id))
+        self._products.gates.publish(gate_message(reading, frame_id, self._origin))
+        if touch.residual_map is not None and self._products.residuals.get_subscription_count():
+            self._products.residuals.publish(residual_message(touch.stamp_ns, touch.residual_map, frame_id))
 
     def _log_prompt(self, task: Task) -> None:
         self._node.get_logger().info(f"the prompt is now '{task.text}' (revision {task.revision})")

@@ -26,11 +26,11 @@ from restac_ros.control.supervisor import Fault, Phase, Supervision
 from restac_ros.geometry.pose import Pose
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
+from restac_ros.nodes.chunk_messages import chunk_of
+from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.diagnostics import Status, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.running import run_node
-from restac_ros.nodes.streamer.chunk_input import chunk_of
-from restac_ros.nodes.streamer.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.streamer.gripper_output import GripperOutput, check_gripper_type, make_gripper
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.streamer.surroundings import Surroundings, robot_state_class
@@ -58,8 +58,8 @@ class StreamerNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('streamer_node')
         logger = self.get_logger()
-        self._complaints = Complaints(logger.warning, logger.info)
-        self._latencies = Latencies(*STAGES)
+        self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
+        self._latencies = Latencies(time.perf_counter_ns, *STAGES)
         self._config: StreamerConfig | None = None
         self._streamer, self._use = Streamer(), ChunkUse()
         self._frame_id = ''
@@ -94,7 +94,11 @@ class StreamerNode(ManagedNode):
         parameters = self.parameters
         self._complaints.forget()
         # The state starts anew, too: at the measured pose, as the arm may have been moved.
-        self._latencies, self._streamer, self._last_tick_ns = Latencies(*STAGES), Streamer(), None
+        self._latencies, self._streamer, self._last_tick_ns = (
+            Latencies(time.perf_counter_ns, *STAGES),
+            Streamer(),
+            None,
+        )
         self._use = ChunkUse()
         self._target = self.create_publisher(PoseStamped, parameters.target_topic, TARGET_QOS)
         self._surroundings = Surroundings(self, parameters, self._target)
