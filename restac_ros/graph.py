@@ -7,9 +7,10 @@ turn the same list into launch actions.
 import difflib
 import os
 import re
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from restac_ros.parameter_file import ParameterFileError, check_parameter_file, known_parameters
@@ -79,6 +80,7 @@ class Run:
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
+        run_id: what all nodes of the run know each other by.
         namespace: of all nodes, such as `left`: two robots in one domain have two.
         remaps: ROS remappings of all nodes, each `from:=to`.
         use_sim_time: the nodes follow `/clock`. A played bag publishes it.
@@ -100,6 +102,7 @@ class Run:
     view: bool = False
     autostart_recording: bool = True
     parameter_file: Path | None = None
+    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     namespace: str = ''
     remaps: tuple[str, ...] = ()
     use_sim_time: bool = False
@@ -254,6 +257,7 @@ def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue]
     shared: dict[str, ParameterValue] = {
         'contract': str(run.contract or config_file('contract.yaml')),
         'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
+        'run_id': run.run_id,
     }
     if run.use_sim_time:
         shared['use_sim_time'] = True

@@ -39,13 +39,23 @@ class Fault(StrEnum):
     ROBOT_MODE = 'robot mode'
     MODEL = 'faulty chunk'
     SECOND_PUBLISHER = 'second publisher'
+    SECOND_POLICY = 'second policy'
     NOT_FOLLOWING = 'robot not following'
 
 
 # A person must look before the arm moves again.
-LATCHED = frozenset({Fault.HALT, Fault.ROBOT_MODE, Fault.MODEL, Fault.SECOND_PUBLISHER, Fault.NOT_FOLLOWING})
+LATCHED = frozenset(
+    {
+        Fault.HALT,
+        Fault.ROBOT_MODE,
+        Fault.MODEL,
+        Fault.SECOND_PUBLISHER,
+        Fault.SECOND_POLICY,
+        Fault.NOT_FOLLOWING,
+    }
+)
 # Of these, the ones that are harmless while nothing has been commanded: they delay the start.
-_STARTUP = frozenset({Fault.ROBOT_MODE, Fault.SECOND_PUBLISHER})
+_STARTUP = frozenset({Fault.ROBOT_MODE, Fault.SECOND_PUBLISHER, Fault.SECOND_POLICY})
 
 
 class Reason(NamedTuple):

@@ -1,5 +1,6 @@
 """What all nodes here share: a lifecycle, checked parameters, /diagnostics, and a summary at the end."""
 
+import secrets
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ class ManagedNode(LifecycleNode):
         self.problem = ''
         self.exit_status: int | None = None
         self.stop_requests = 0
+        self._own_run_id = secrets.token_hex(4)
         # Diagnostics and pacing go on while a simulated clock stands still.
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.add_on_set_parameters_callback(self._check_changes)
@@ -91,6 +93,11 @@ class ManagedNode(LifecycleNode):
 
     def parameters_changed(self) -> None:
         """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
+
+    @property
+    def run_id(self) -> str:
+        """Which run the node belongs to: the one given, or its own where it was started by hand."""
+        return self._raw('run_id', '') or self._own_run_id
 
     def load_contract(self) -> Contract:
         """Read the contract, its topics expanded by this node's namespace and remappings.

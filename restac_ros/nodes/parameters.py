@@ -48,6 +48,7 @@ class NodeParameters(BaseModel):
     summary_file: OptionalPath = Field(
         description='JSON with counts and latencies, written at the end; empty: none'
     )
+    run_id: str = Field(description='run that the node belongs to; empty: one of its own')
 
     @property
     def contract_path(self) -> Path:

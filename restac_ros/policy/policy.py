@@ -244,7 +244,7 @@ class Policy:
         if not result.finite:
             raise NonFiniteError(f'encode_prefix: the prefix holds NaN or infinity; {_REMEDY}')
         state_used = np.asarray(state) if self._prompting.holds_state else None
-        return Prefix(stamp_ns, task.text, length, hidden, state_used, result.cache)
+        return Prefix(stamp_ns, task.text, task.revision, length, hidden, state_used, result.cache)
 
     def encode_tactile(
         self,

@@ -14,12 +14,14 @@ from restac_ros.model.tactile.interface import TactileCode
 class Prefix:
     """Cameras and prompt, encoded; reusable until newer images are.
 
-    `hidden` names camera streams whose image was missing. `state_used` is set where the prompt holds the
-    state: the prefix is then only as true as that state.
+    `prompt_revision` counts the changes of the prompt before this one. `hidden` names camera streams whose
+    image was missing. `state_used` is set where the prompt holds the state: the prefix is then only as true
+    as that state.
     """
 
     stamp_ns: int
     prompt: str
+    prompt_revision: int
     num_tokens: int
     hidden: tuple[str, ...]
     state_used: Float[np.ndarray, '7'] | None

@@ -62,9 +62,14 @@ class ReadyPrefix(NamedTuple):
 
 
 class TouchReading(NamedTuple):
-    """A touch, when its frame was received and when its gate was known, by the node's clock."""
+    """A touch, when its frame was received and when its gate was known, by the node's clock.
+
+    `prompt` and `prompt_revision` are those of the prefix behind it.
+    """
 
     touch: Touch
+    prompt: str
+    prompt_revision: int
     received_ns: int
     known_ns: int
     inference_ns: int

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from restac_ros.control.chunk import ChunkRules
+from restac_ros.control.chunk import ChunkReport, ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
 from restac_ros.control.rtc import executed_steps

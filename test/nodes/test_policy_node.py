@@ -18,6 +18,7 @@ from restac_ros.msg import ActionChunk, GateState
 from sensor_msgs.msg import Image
 
 from restac_ros.geometry import quaternion
+from restac_ros.model.checkpoint.store import checkpoint_fingerprint
 from restac_ros.view.samples import residual_map
 
 
@@ -71,7 +72,12 @@ class Policy:
 def policy(robot, start_node, wait_until, tiny_checkpoint: Path, compile_cache: Path) -> Policy:
     """A policy that plans, on a robot without faults."""
     node = start_node(
-        'policy_node', checkpoint=tiny_checkpoint, prompt='push', compile_cache=compile_cache, replan_hz=20.0
+        'policy_node',
+        checkpoint=tiny_checkpoint,
+        prompt='push',
+        compile_cache=compile_cache,
+        replan_hz=20.0,
+        run_id='run7',
     )
     robot.publish_streams()
     running = Policy(robot, node, wait_until)
@@ -122,6 +128,23 @@ def check_messages(policy: Policy) -> None:
     of_the_same = next(g for g in reversed(policy.gates) if g.header == policy.residuals[-1].header)
     assert np.linalg.norm(residual) == pytest.approx(of_the_same.residual_norm, rel=1e-4)
     assert chunk.trigger in (ActionChunk.TRIGGER_PERIOD, ActionChunk.TRIGGER_GATE)
+
+
+def test_a_prompt_changed_live_is_in_the_chunks_and_gates_that_follow_it(
+    policy: Policy, wait_until, tiny_checkpoint: Path
+) -> None:
+    identity = policy.chunks[-1].run
+    assert (identity.run_id, identity.prompt, identity.prompt_revision) == ('run7', 'push', 0)
+    assert identity.checkpoint == checkpoint_fingerprint(tiny_checkpoint)
+    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value='pull')
+    request = SetParameters.Request(parameters=[Parameter(name='prompt', value=value)])
+    answer = policy.robot.call('/policy_node/set_parameters', SetParameters, request)
+    assert answer.results[0].successful
+    wait_until(lambda: policy.chunks[-1].run.prompt == 'pull', 'a chunk of the new prompt')
+    wait_until(lambda: policy.gates[-1].run.prompt == 'pull', 'a gate of the new prompt')
+    for messages in (policy.chunks, policy.gates):
+        followed = {(message.run.prompt, message.run.prompt_revision) for message in messages}
+        assert followed == {('push', 0), ('pull', 1)}
 
 
 def check_diagnostics(policy: Policy, wait_until) -> None:

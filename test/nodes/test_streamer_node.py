@@ -348,3 +348,35 @@ def test_contradictory_parameters_are_refused(parameters: dict, words: str, star
     assert streamer.wait() == 1
     assert 'cannot configure' in streamer.log
     assert words in streamer.log
+
+
+def test_the_chunks_of_a_forgotten_policy_move_nothing(start: Callable, rig: Rig) -> None:
+    streamer = start(run_id='ours')
+    rig.change = lambda message: setattr(message.run, 'run_id', 'forgotten')
+    rig.until(lambda: int(rig.values.get('foreign', 0)) >= 3)
+    assert rig.set_points == []
+    rig.change = lambda message: setattr(message.run, 'run_id', 'ours')
+    rig.until_moved()
+    streamer.end()
+    assert 'chunks of run forgotten' in streamer.log
+    assert 'belongs to run ours' in streamer.log
+    assert streamer.summary['foreign'] >= 3
+
+
+def test_started_by_hand_it_halts_when_two_policies_publish_and_names_both(start: Callable, rig: Rig) -> None:
+    streamer = start()
+    rig.change = lambda message: setattr(message.run, 'run_id', 'first')
+    rig.until_moved()
+    runs = itertools.cycle(('first', 'second'))
+    rig.change = lambda message: setattr(message.run, 'run_id', next(runs))
+    rig.until(lambda: rig.status.startswith('halted: second policy'))
+    halted_ns = rig.set_points[-1][0]
+    rig.until_held(halted_ns)
+    rig.check_set_points()
+    rig.change = lambda message: setattr(message.run, 'run_id', 'second')
+    rig.until(lambda: rig.values['run_id'] == 'second')
+    assert rig.call('resume').success
+    rig.until_moved()
+    streamer.end()
+    assert 'run first' in streamer.log
+    assert 'run second' in streamer.log

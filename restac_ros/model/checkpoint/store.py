@@ -9,6 +9,7 @@
 - `checkpoint.json`: format, versions, origin, and size and checksum of every other file
 """
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
@@ -141,6 +142,16 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
         tokenizer=read_small(path / TOKENIZER, _MAX_TOKENIZER_BYTES) if has_tokenizer else None,
         versions=manifest['versions'],
     )
+
+
+def checkpoint_fingerprint(path: Path) -> str:
+    """First 12 hex digits of the manifest's SHA-256; the manifest holds the checksums of all other files.
+
+    Raises:
+        CheckpointError: no checkpoint of ours.
+    """
+    _read_manifest(path)
+    return hashlib.sha256(read_small(path / MANIFEST, _MAX_JSON_BYTES)).hexdigest()[:12]
 
 
 def load_checkpoint(

@@ -269,7 +269,7 @@ class RecorderNode(ManagedNode):
         lost = {name: tally.lost - self._lost_before.get(name, 0) for name, tally in tallies.items()}
         dataset = str(self.parameters.dataset or '')
         stamp = self.get_clock().now().to_msg()
-        self._status.publish(recorder_message(stamp, self._recorder.report(), dataset, lost))
+        self._status.publish(recorder_message(stamp, self.run_id, self._recorder.report(), dataset, lost))
 
 
 def main() -> None:

@@ -20,13 +20,14 @@ from std_srvs.srv import Trigger
 
 from restac_ros.control import streaming
 from restac_ros.control.chunk import ChunkError
+from restac_ros.control.chunk_origin import ChunkOrigin
 from restac_ros.control.limits import LimitError
 from restac_ros.control.streaming import ChunkUse, Streamer, StreamerConfig
 from restac_ros.control.supervisor import Fault, Phase, Supervision
 from restac_ros.geometry.pose import Pose
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
-from restac_ros.nodes.chunk_messages import chunk_of
+from restac_ros.nodes.chunk_messages import chunk_of, named_run
 from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.diagnostics import Status, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
@@ -63,6 +64,7 @@ class StreamerNode(ManagedNode):
         self._config: StreamerConfig | None = None
         self._streamer, self._use = Streamer(), ChunkUse()
         self._frame_id = ''
+        self._origin = ChunkOrigin()
         self._target: Publisher | None = None
         self._chunks: Subscription | None = None
         self._uses = self.create_publisher(ChunkUseMessage, '~/chunk_use', CHUNK_USE_QOS)
@@ -100,6 +102,7 @@ class StreamerNode(ManagedNode):
             None,
         )
         self._use = ChunkUse()
+        self._origin = ChunkOrigin(parameters.run_id)
         self._target = self.create_publisher(PoseStamped, parameters.target_topic, TARGET_QOS)
         self._surroundings = Surroundings(self, parameters, self._target)
         self._gripper = make_gripper(self, parameters)
@@ -143,6 +146,8 @@ class StreamerNode(ManagedNode):
             'last_refusal': state.refusal or 'none',
             'last_stop': [str(reason) for reason in state.supervision.cause],
             **asdict(state.counts),
+            'foreign': self._origin.foreign,
+            'run_id': self._origin.run_id,
             'latency_ms': latency_summary(self._latencies),
         }
 
@@ -159,6 +164,8 @@ class StreamerNode(ManagedNode):
             'last_refusal': state.refusal or 'none',
             'last_stop': '; '.join(map(str, state.supervision.cause)) or 'none',
             'chunk_age_ms': f'{(now_ns - state.plan.newest.stamp_ns) / 1e6:.0f}' if state.plan else 'none',
+            'run_id': self._origin.run_id or 'none',
+            'foreign': str(self._origin.foreign),
             **{name: str(count) for name, count in asdict(state.counts).items()},
         }
         text = f'{state.phase}: {reasons}' if reasons else str(state.phase)
@@ -167,7 +174,13 @@ class StreamerNode(ManagedNode):
         return [streaming_status, *notes, *latency_statuses(self._latencies)]
 
     def _take_chunk(self, message: ActionChunk) -> None:
-        now_ns = self.now_ns()
+        now_ns, run = self.now_ns(), message.run
+        if not self._origin.accepts(run.run_id, named_run(run), now_ns):
+            if self._origin.contested:
+                found = self._origin.problem(now_ns)
+                with self._lock:
+                    self._streamer = streaming.report(self._streamer, Fault.SECOND_POLICY, found)
+            return
         try:
             chunk = chunk_of(message)
         except ChunkError as error:
@@ -202,7 +215,7 @@ class StreamerNode(ManagedNode):
         use = self._streamer.use
         if use[1:] != self._use[1:]:  # all but the time
             self._use = use
-            self._uses.publish(chunk_use_message(use, self._frame_id))
+            self._uses.publish(chunk_use_message(use, self._frame_id, self._origin.run_id))
         if self._last_tick_ns is not None:
             period_ns = round(1e9 / self.parameters.rate_hz)
             self._latencies.add('jitter', abs(begun_ns - self._last_tick_ns - period_ns))
@@ -239,6 +252,8 @@ class StreamerNode(ManagedNode):
             return
         self._surroundings.look()
         with self._lock:
+            foreign = self._origin.problem(self.now_ns())
+            self._complaints.set('run', 'foreign' if foreign else '', foreign)
             self._tell_hold()
             if self._gripper:
                 self._complaints.set('gripper', self._gripper.problem, self._gripper.problem)
