@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'sim': ({'contract', 'geometry'}, {'mujoco', 'numpy'}),
     'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy'}),
     'runtime': (
-        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
+        {'contract', 'geometry', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
         {'numpy'},
     ),
     'recording': ({'contract', 'framing', 'dataset'}, {'numpy'}),

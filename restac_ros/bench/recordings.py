@@ -17,6 +17,7 @@ from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.journal import Journal
 from restac_ros.framing.decode import load_types
+from restac_ros.framing.values import gripper_positions
 from restac_ros.graph import GraphError
 
 START_NS = 1_760_000_000_000_000_000
@@ -129,10 +130,12 @@ def _maker(contract: Contract, name: str, scene: Scene) -> Callable[[float], byt
     if isinstance(spec, GripperStream):
         closed, opened = contract.gripper.opening_m
         middle, swing = 0.25 * (closed + opened), 0.2 * (opened - closed)
-        fingers = len(spec.joints)
-        return lambda phase: _joints(
-            spec.joints, np.full(fingers, middle + swing * np.cos(2 * np.pi * phase))
-        )
+
+        def message(phase: float) -> bytes:
+            opening_m = 2 * (middle + swing * np.cos(2 * np.pi * phase))
+            return _joints(spec.joints, gripper_positions(contract, spec, opening_m))
+
+        return message
     raise GraphError(f'stream {name} is a {spec.type}: benchmarks make raw images and joint states only')
 
 

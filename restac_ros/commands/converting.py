@@ -13,7 +13,7 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
-from restac_ros.dataset.convert import OnGap
+from restac_ros.dataset.convert import OnGap, longest_run_command
 from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.engines import EngineKind
 from restac_ros.dataset.episodes import TimeRange, episodes_of
@@ -37,6 +37,7 @@ class Conversion:
     contract: Path | None
     workers: int | None
     on_gap: OnGap
+    bridge_frames: int
     allow_false_rate: bool
     dry_run: bool
     video: VideoChoice | None
@@ -78,6 +79,9 @@ def convert_all(asked: Conversion) -> int:
         for outcome in outcomes:
             refused += bool(outcome.refusal)
             _print_outcome(outcome, bar.console, dry_run=asked.dry_run)
+            if outcome.has_gap:
+                again = longest_run_command(outcome.bag, asked.dataset, *_options(asked))
+                print_line(f'  to keep its longest run: {again}', Console(stderr=True))
     return int(bool(refused))
 
 
@@ -90,6 +94,7 @@ def _requests(asked: Conversion) -> tuple[list[Request], list[str]]:
         contract=given,
         fallback=None if given else _installed_contract(),
         on_gap=asked.on_gap,
+        bridge_frames=asked.bridge_frames,
         allow_false_rate=asked.allow_false_rate,
         dry_run=asked.dry_run,
         video=asked.video,
@@ -103,6 +108,13 @@ def _requests(asked: Conversion) -> tuple[list[Request], list[str]]:
         else:
             requests += [replace(whole, bag=bag, span=span) for span in spans]
     return requests, refusals
+
+
+def _options(asked: Conversion) -> list[str]:
+    """The options that say what the episodes of one recording are."""
+    given = {'--task': asked.task, '--contract': asked.contract, '--marker-topic': asked.marker_topic}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return options + (['--range', *map(str, asked.ranges)] if asked.ranges else [])
 
 
 def _installed_contract() -> Contract | None:
@@ -147,33 +159,35 @@ class _Bar:
 
 
 def _print_outcome(outcome: Outcome, console: Console, *, dry_run: bool) -> None:
-    def say(text: str) -> None:
-        console.print(escape(text), soft_wrap=True, highlight=False)
-
     report = outcome.report
     if outcome.refusal:
         _print_refusal(outcome.refusal)
         return
     if report is None:
-        say(f'{outcome.request.name}: is episode {outcome.already} already')
+        print_line(f'{outcome.request.name}: is episode {outcome.already} already', console)
         return
     cut = report.trimmed_head + report.trimmed_tail
     trimmed = f', {cut} unusable at the ends left out' if cut else ''
     becomes = 'can be an episode' if dry_run else f'episode {report.episode_index}'
     length = f'{report.rows} frames, {report.rows / report.fps:.1f} s{trimmed}'
-    say(f'{outcome.request.name} -> {becomes}: {length}; task: {report.task}')
+    print_line(f'{outcome.request.name} -> {becomes}: {length}; task: {report.task}', console)
     for gap in report.gaps:
-        say(f'  gap of {gap.count} frames at {gap.first / report.fps:.2f} s: {gap.reason}')
+        print_line(f'  gap of {gap.length} frames at {gap.first / report.fps:.2f} s: {gap.reason}', console)
     if dry_run:
         for name, stream in report.streams.items():
             rates = f'{stream.rate_hz:.2f} Hz of {stream.declared_rate_hz:g}'
-            say(f'  {name}: {rates}, {stream.messages} messages')
+            print_line(f'  {name}: {rates}, {stream.messages} messages', console)
     for note in report.notes:
-        say(f'  {note}')
+        print_line(f'  {note}', console)
 
 
 def _print_refusal(text: str) -> None:
-    Console(stderr=True).print(f'refused: {escape(text)}', soft_wrap=True, highlight=False)
+    print_line(f'refused: {text}', Console(stderr=True))
+
+
+def print_line(text: str, console: Console) -> None:
+    """Print text as it is, on one line however long."""
+    console.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def recover_all(place: Path) -> int:
@@ -193,9 +207,7 @@ def recover_all(place: Path) -> int:
             recovered = recover(partial)
         except (BagError, JournalError) as error:
             failed += 1
-            Console(stderr=True).print(
-                f'not recovered: {escape(str(error))}', soft_wrap=True, highlight=False
-            )
+            print_line(f'not recovered: {error}', Console(stderr=True))
         else:
             lost = f'; cut off: {recovered.damage}' if recovered.damage else ''
             print(f'{recovered.path}: {recovered.messages} messages{lost}')

@@ -32,6 +32,9 @@ class Convert:
     """Robot facts (YAML), for bags that hold none; default: the installed config/contract.yaml."""
     on_gap: Literal['refuse', 'longest_run'] = 'refuse'
     """A recording with unusable frames inside: refuse it, or keep its longest run without."""
+    bridge_frames: int = 0
+    """Close gaps of at most so many frames in which only images are missing, by repeating the last ones; such
+    frames are marked: `valid.<stream>` is false."""
     allow_false_rate: bool = False
     """Accept recordings whose measured rate is more than 5 % off the fps label."""
     workers: int | None = None
@@ -53,7 +56,7 @@ class Convert:
         from restac_ros.dataset.episodes import TimeRange
 
         asked = Conversion(
-            bags=self.bags,
+            bags=tuple(map(absolute, self.bags)),
             dataset=absolute(self.to),
             task=self.task,
             contract=absolute(self.contract),
@@ -61,6 +64,7 @@ class Convert:
             engine=self.engine,
             ray_address=self.ray_address,
             on_gap=self.on_gap,
+            bridge_frames=self.bridge_frames,
             allow_false_rate=self.allow_false_rate,
             dry_run=self.dry_run,
             video=asked_video(self.video_codec, self.video_quality),

@@ -95,7 +95,12 @@ def _noted_contract(notes: Notes, path: Path) -> Contract | None:
 def _topics(bag: Bag, contract: Contract | None) -> Table:
     """Messages and mean rate of every topic, beside what the contract declares."""
     declared = (
-        {spec.topic: (name, spec.rate_hz) for name, spec in contract.streams.items()} if contract else {}
+        {
+            topic: (', '.join(names), max(contract.streams[name].rate_hz for name in names))
+            for topic, names in contract.by_topic().items()
+        }
+        if contract
+        else {}
     )
     first, last = bag.bounds_ns or (0, 0)
     table = Table()

@@ -10,6 +10,7 @@ from restac_ros.framing.frame import Frame
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 
 STATE_NAMES = ['ee_x', 'ee_y', 'ee_z', 'ee_rot_x', 'ee_rot_y', 'ee_rot_z', 'gripper']
+NO_GRIPPER = 'no_gripper_constant'  # in place of 'gripper' where the contract states that there is none
 IMAGE_NAMES = ['height', 'width', 'channels']
 # LeRobot takes every column whose name begins with "action" for an output of a policy, so the measured motion
 # of the last period is an observation. Data sets published before call it the other way.
@@ -35,7 +36,7 @@ FREE_TO_DIFFER = {
     'frame_id',
     'max_skew_ms',
 }
-FREE_SECTIONS = ('limits.',)
+FREE_SECTIONS = ('limits.', 'gripper.joint', 'gripper.absent')  # the columns' names tell whether there is one
 
 
 def stored_streams(contract: Contract) -> list[str]:
@@ -72,8 +73,9 @@ def features_of(
             features[stream.feature] = {'dtype': 'video', 'shape': shape, 'names': IMAGE_NAMES}
         elif stream.role == 'tactile':
             features[stream.feature] = {'dtype': 'image', 'shape': (*TACTILE_SHAPE, 3), 'names': IMAGE_NAMES}
+    state_names = [*STATE_NAMES[:6], NO_GRIPPER] if contract.gripper.absent else STATE_NAMES
     for key in ('observation.state', 'action', action_prev):
-        features[key] = {'dtype': 'float32', 'shape': (7,), 'names': STATE_NAMES}
+        features[key] = {'dtype': 'float32', 'shape': (7,), 'names': state_names}
     for name in streams:
         for column, dtype in BOOKKEEPING.items():
             features[f'{column}.{name}'] = {'dtype': dtype, 'shape': (1,), 'names': None}

@@ -106,9 +106,11 @@ class Journal:
         """
         self._bag = BagWriter(path, start_ns=start_ns, compression=compression, sync=sync)
         self._bag.note(contract=dump_contract(contract), task=task, start_ns=str(start_ns))
-        self._channels = {
-            name: self._bag.declare(stream.topic, stream.type) for name, stream in contract.streams.items()
-        }
+        self._channels: dict[str, int] = {}
+        for names in contract.by_topic().values():
+            stream = contract.streams[names[0]]
+            self._channels |= dict.fromkeys(names, self._bag.declare(stream.topic, stream.type))
+        self._last: dict[int, tuple[str, int, bytes | memoryview]] = {}  # by channel: stream, receipt, bytes
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
         self._segments: list[list[int | None]] = [[start_ns, None]]
 
@@ -141,7 +143,11 @@ class Journal:
         channel = self._channels.get(stream)
         if channel is None:
             raise JournalError(f'stream {stream!r} is not recorded; known: {", ".join(self._channels)}')
-        self._bag.write(channel, cdr, receive_ns)
+        # A message of two streams that share a topic comes once for each and is written once.
+        before = self._last.get(channel)
+        if before is None or before[0] == stream or before[1] != receive_ns or before[2] is not cdr:
+            self._bag.write(channel, cdr, receive_ns)
+        self._last[channel] = stream, receive_ns, cdr
         self.counts[stream] += 1
 
     def flush_if_due(self, now_ns: int) -> None:

@@ -10,12 +10,12 @@ from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.convert import OnGap, convert_episode, embedded_contract
-from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.dataset_place import dataset_place, remove_directory
 from restac_ros.dataset.episode_report import EpisodeReport
 from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.plan import GapError
 from restac_ros.dataset.transaction import writing_lock
 from restac_ros.dataset.video.video_choice import VideoChoice
 
@@ -34,6 +34,7 @@ class Request:
     contract: Contract | None = None
     fallback: Contract | None = None
     on_gap: OnGap = 'refuse'
+    bridge_frames: int = 0
     allow_false_rate: bool = False
     dry_run: bool = False
     video: VideoChoice | None = None
@@ -47,17 +48,27 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: a report, the number of the episode that it is already, or a refusal."""
+    """What became of a request: a report, the number of the episode that it is already, or a refusal.
+
+    With `has_gap` the longest run without a gap can be kept.
+    """
 
     request: Request
     report: EpisodeReport | None = None
     already: int | None = None
     refusal: str = ''
+    has_gap: bool = False
 
     @property
     def bag(self) -> Path:
         """The recording."""
         return self.request.bag
+
+
+def refusal_text(request: Request, error: Exception) -> str:
+    """Why a recording is refused; the text names it, and its part."""
+    said = str(error).removeprefix(f'{request.bag}: ')
+    return str(error) if not request.span.label and str(request.bag) in said else f'{request.name}: {said}'
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -119,8 +130,6 @@ def _attempt(
 
     try:
         contract = _contract_of(request)
-        if target and is_dataset(target):
-            check_appendable(target, contract, streams_of(target, contract))
         report = convert_episode(
             request.bag,
             contract,
@@ -130,11 +139,13 @@ def _attempt(
             start_ns=span.start_ns,
             end_ns=span.end_ns,
             on_gap=request.on_gap,
+            bridge_frames=request.bridge_frames,
             allow_false_rate=request.allow_false_rate,
             dry_run=request.dry_run,
-            video=video_for(target or place, request.video),
+            video=request.video,
             notes=span.notes,
+            target=target,
         )
     except (BagError, ContractError, ConversionError) as error:
-        return Outcome(request, refusal=f'{span.label}: {error}' if span.label else str(error))
+        return Outcome(request, refusal=refusal_text(request, error), has_gap=isinstance(error, GapError))
     return Outcome(request, report)

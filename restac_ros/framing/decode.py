@@ -13,9 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from rosbags.interfaces import Typestore
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 
 from restac_ros.contract.schema import (
     ArmJointsStream,
@@ -86,9 +86,12 @@ def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview
         found = f'{len(names)} joint names but {len(positions)} positions'
         raise DecodeError(f'{spec.topic}: {found}; expected as many; does the driver publish positions here?')
     if missing := [joint for joint in spec.joints if joint not in names]:
-        exists = ', '.join(names) or 'none'
+        found = f'no joint {", ".join(missing)}; the message has {", ".join(names) or "none"}'
+        if len(missing) == len(spec.joints):
+            raise DecodeError(f'{spec.topic}: {found}; set joints')
+        some = f'only {len(spec.joints) - len(missing)} of {len(spec.joints)} joints'
         raise DecodeError(
-            f'{spec.topic}: no joint {", ".join(missing)}; the message has {exists}; set joints'
+            f'{spec.topic}: {found}: {some}; let one publisher send them together, or correct joints'
         )
     if repeated := [joint for joint in spec.joints if names.count(joint) > 1]:
         raise DecodeError(f'{spec.topic}: joint {", ".join(repeated)} is named more than once')
@@ -96,6 +99,14 @@ def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview
     if not np.isfinite(values).all():
         raise DecodeError(f'{spec.topic}: positions {values.tolist()}; expected finite numbers')
     return values
+
+
+def named_in(spec: Stream, cdr: bytes | memoryview) -> str:
+    """Return the joint names in a JointState, for messages."""
+    try:
+        return ', '.join(_deserialize(spec, cdr).name) or 'none'
+    except DecodeError:
+        return 'none that can be read'
 
 
 def decode_pose(spec: PoseStream, cdr: bytes | memoryview) -> np.ndarray:
@@ -164,10 +175,12 @@ def _layout(spec: CameraStream | TactileStream, encoding: str) -> tuple[int, str
             f'{spec.topic}: encoding {encoding!r}; expected one of {known}; set the driver to one'
         )
     channels, order = _LAYOUTS[encoding]
-    if order is None and spec.channel_order is None:
+    if (order := order or spec.channel_order) is None:
         remedy = 'declare channel_order: rgb or bgr'
-        raise DecodeError(f"{spec.topic}: encoding {encoding!r} doesn't tell red from blue; {remedy}")
-    return channels, order or spec.channel_order
+        raise DecodeError(
+            f'{spec.topic}: encoding {encoding!r} does not define the order of red and blue; {remedy}'
+        )
+    return channels, order
 
 
 def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
@@ -175,7 +188,7 @@ def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(message.data), formats=('JPEG', 'PNG')) as picture:
             problem = _picture_problem(spec, picture)
-            pixels = None if problem else np.asarray(picture.convert('RGB'))
+            pixels = np.empty(0, np.uint8) if problem else np.asarray(picture.convert('RGB'))
     except _PILLOW_ERRORS as error:
         problem = f'not a whole JPEG or PNG: {error}'
     if problem:
@@ -185,7 +198,7 @@ def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
 
 def _picture_problem(spec: CameraStream | TactileStream, picture: Image.Image) -> str:
     found = f'{picture.format} of {picture.width}x{picture.height} px, mode {picture.mode}'
-    if spec.encoding is not None and picture.format.lower() != spec.encoding:
+    if spec.encoding is not None and str(picture.format).lower() != spec.encoding:
         return f'{found}; the contract expects {spec.encoding}'
     if max(picture.size) > MAX_SIDE_PX or picture.mode not in ('RGB', 'RGBA', 'L'):
         return f'{found}; expected 8-bit colour or grey, at most {MAX_SIDE_PX} px a side'

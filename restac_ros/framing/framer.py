@@ -52,7 +52,6 @@ class Framer:
         self._buffers = {
             name: StreamBuffer(spec, contract.max_skew_ns, kept_ns) for name, spec in contract.streams.items()
         }
-        self._state_streams = (contract.pose_stream, contract.gripper_stream)
 
     @property
     def counters(self) -> dict[str, StreamCounters]:
@@ -80,8 +79,8 @@ class Framer:
         chosen = {name: self._choose(name, time_ns) for name in names}
         before_ns = time_ns - self.contract.period_ns
         earlier = {}
-        if before_ns >= self.start_ns and all(name in chosen for name in self._state_streams):
-            earlier = {name: self._choose(name, before_ns) for name in self._state_streams}
+        if before_ns >= self.start_ns and all(name in chosen for name in self.contract.state_streams):
+            earlier = {name: self._choose(name, before_ns) for name in self.contract.state_streams}
         return Selection(time_ns, chosen, earlier)
 
     def compose(self, selection: Selection) -> Frame:
@@ -106,11 +105,6 @@ class Framer:
             streams=statuses,
             reasons=tuple(reasons),
         )
-
-    def state_at(self, time_ns: int) -> np.ndarray | None:
-        """State float64 [7] at `time_ns`, from what had been received by then; None when it isn't known."""
-        values, _ = self._decode_all({name: self._choose(name, time_ns) for name in self._state_streams})
-        return self._state(values)
 
     def _choose(self, name: str, time_ns: int) -> Choice:
         """A stream's sample at `time_ns` and what its times say about it."""
@@ -137,22 +131,23 @@ class Framer:
 
     def _decode_all(self, chosen: dict[str, Choice]) -> tuple[dict[str, np.ndarray], dict[str, StreamStatus]]:
         """Values of the valid choices, and all statuses, now with what decoding found."""
-        values, statuses = {}, {}
+        values: dict[str, np.ndarray] = {}
+        statuses = {}
         for name, (entry, status) in chosen.items():
-            if status.valid:
-                self._decode(name, entry)
-                if entry.error:
+            if status.valid and entry is not None:
+                value = self._decode(name, entry)
+                if value is None:
                     status = replace(status, valid=False, reason=f'undecodable: {entry.error}')
                 else:
-                    values[name] = entry.value
+                    values[name] = value
             statuses[name] = status
         return values, statuses
 
-    def _decode(self, name: str, entry: Entry) -> None:
-        """Decode an entry unless it has been; its bytes are then let go."""
+    def _decode(self, name: str, entry: Entry) -> np.ndarray | None:
+        """Return an entry's value, decoded at the first call, which drops its bytes. None: see `error`."""
         cdr = entry.cdr
         if cdr is None:
-            return
+            return entry.value
         counters = self._buffers[name].counters
         try:
             entry.value = decode_value(self.contract, name, cdr)
@@ -161,6 +156,7 @@ class Framer:
             entry.error = str(error)
             counters.undecodable += 1
         entry.cdr = None
+        return entry.value
 
     def _of_role(self, role: Role, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: values[name] for name in self.contract.by_role(role) if name in values}
@@ -170,10 +166,12 @@ class Framer:
         return pose_vector(self.contract, poses[0]) if poses else None
 
     def _state(self, values: dict[str, np.ndarray]) -> np.ndarray | None:
-        pose, opening = (values.get(name) for name in self._state_streams)
-        if pose is None or opening is None:
+        if not all(name in values for name in self.contract.state_streams):
             return None
-        return state_vector(self.contract, pose, opening)
+        gripper = self.contract.gripper_stream
+        constant = np.array(self.contract.gripper.opening_m[0])
+        opening = constant if gripper is None else values[gripper]
+        return state_vector(self.contract, values[self.contract.pose_stream], opening)
 
     def _action_prev(self, state: np.ndarray, selection: Selection) -> tuple[np.ndarray | None, str]:
         """The change of the state over the last period, or why it isn't known."""

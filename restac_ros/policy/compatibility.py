@@ -116,6 +116,7 @@ def _meaning(contract: Contract) -> Iterator[tuple[str, object]]:
     yield 'rotation.convention', contract.rotation.convention
     yield 'rotation.branch_centre_rad', contract.rotation.branch_centre_rad
     yield 'gripper.opening_m', contract.gripper.opening_m
+    yield 'gripper.absent', contract.gripper.absent is not None
     for part in ('space', 'delta', 'source'):
         yield f'action.{part}', getattr(contract.action, part)
     for stream in contract.by_role('camera').values():

@@ -34,6 +34,7 @@ class StreamSeen:
 
     rate_hz: by receive times, lost messages included; None with fewer than two messages
     delay_ms: median from capture (latency subtracted) to receipt; None when all stamps were zero
+    others: joint states on its topic that name none of its joints
     problem: why its last message cannot be decoded; '' when it can
     """
 
@@ -42,6 +43,7 @@ class StreamSeen:
     lost: int = 0
     zero_stamps: int = 0
     refused: int = 0
+    others: int = 0
     bytes_per_s: float = 0.0
     rate_hz: float | None = None
     delay_ms: float | None = None
@@ -109,6 +111,12 @@ def _of_stream(
     contract: Contract, name: str, spec: Stream, seen: StreamSeen, topics: Mapping[str, Collection[str]]
 ) -> Iterator[Check]:
     yield from _of_publishers(name, spec, seen, topics)
+    if not seen.received and seen.others:
+        found = (
+            f'{seen.others} messages on {spec.topic}, none of them names a joint of {name}: {seen.problem}'
+        )
+        yield Check(name, _severity(spec), 'joints', found, 'Correct joints or topic in the contract.')
+        return
     if not seen.received:
         if any(publisher.type == spec.type for publisher in seen.publishers):
             yield Check(
@@ -146,7 +154,7 @@ def _of_publishers(
     if wrong := sorted({publisher.type for publisher in seen.publishers} - {spec.type}):
         found = f'{spec.topic} is published as {", ".join(wrong)}, the contract expects {spec.type}'
         yield Check(name, 'error', 'type', found, 'Correct topic or type in the contract.')
-    if len(seen.publishers) > 1:
+    if len(seen.publishers) > 1 and not seen.others:  # several may share a topic for joints of their own
         nodes = ', '.join(publisher.node for publisher in seen.publishers)
         found = f'{spec.topic} has {len(seen.publishers)} publishers: {nodes}'
         yield Check(name, 'error', 'publishers', found, 'Stop all but one, or remap: their messages mix.')

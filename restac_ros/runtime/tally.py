@@ -12,6 +12,7 @@ class StreamTally:
     bytes:     of all messages taken
     zero_stamps: messages whose header stamp was left unset
     refused:   messages too damaged to be dated
+    others:    joint states on this topic that name no joint of the stream; in no other count
     restarts:  how often the numbers began anew: the publisher was restarted, or there are two
     numbered:  False when the middleware numbers no messages, so that losses cannot be counted
     """
@@ -21,6 +22,7 @@ class StreamTally:
     bytes: int = 0
     zero_stamps: int = 0
     refused: int = 0
+    others: int = 0
     restarts: int = 0
     numbered: bool = True
     last_receive_ns: int | None = None

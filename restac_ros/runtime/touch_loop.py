@@ -59,9 +59,7 @@ class TouchLoop:
 
     def _read(self, ready: ReadyPrefix, free_ns: int) -> None:
         contract = self._context.policy.contract
-        frame = self._context.timed_frame(
-            'frame_tactile', [self._stream, contract.pose_stream, contract.gripper_stream]
-        )
+        frame = self._context.timed_frame('frame_tactile', [self._stream, *contract.state_streams])
         reasons = invalid_streams(contract, frame.streams, every=True)
         if not reasons and frame.action_prev is None:
             reasons = {'action_prev': Complaint('missing', '; '.join(frame.reasons))}

@@ -9,6 +9,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.bag.message_types import deserialize
 from restac_ros.dataset.bag.storage import BagMessage
+from restac_ros.framing.sample import belongs
 from restac_ros.framing.values import decode_value
 from restac_ros.view.errors import ViewError
 from restac_ros.view.samples import chunk_sample, gate_sample, residual_map
@@ -100,6 +101,8 @@ class _Reader:
             self._see_pose(self._pose)
 
     def _keep_pose(self, message: BagMessage) -> None:
+        if not belongs(self._contract.streams[self._contract.pose_stream], message.cdr):
+            return
         self._pose = message
         if message.log_time_ns >= self._pose_due_ns:
             self._see_pose(message)

@@ -90,6 +90,27 @@ def test_another_type_of_message(contract: Contract, healthy: dict[str, StreamSe
     assert 'CompressedImage' in checks[0].found
 
 
+def test_two_publishers_of_joints_of_their_own_are_no_fault(
+    contract: Contract, healthy: dict[str, StreamSeen]
+) -> None:
+    both = (publisher('sensor_msgs/msg/JointState'), publisher('sensor_msgs/msg/JointState', node='/b'))
+    shared = healthy | {'joints': replace(healthy['joints'], publishers=both, others=75)}
+    assert troubles(examine(contract, shared, {}, MACHINE)) == []
+    found = healthy | {'joints': replace(healthy['joints'], publishers=both)}
+    assert troubles(examine(contract, found, {}, MACHINE)) == [('joints', 'error', 'publishers')]
+
+
+def test_messages_without_any_of_the_joints_are_named(
+    contract: Contract, healthy: dict[str, StreamSeen]
+) -> None:
+    wrong = StreamSeen(healthy['joints'].publishers, others=500, problem='they name panda_joint1')
+    checks = examine(contract, healthy | {'joints': wrong}, {}, MACHINE)
+    assert troubles(checks) == [('joints', 'error', 'joints')]
+    [text] = [check.found for check in checks if check.kind == 'joints']
+    assert text.startswith('500 messages on /franka/joint_states, none of them names a joint of joints')
+    assert 'panda_joint1' in text
+
+
 def test_the_merged_joint_states_of_thirty_hertz(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
     checks = examine(contract, {**healthy, 'joints': replace(healthy['joints'], rate_hz=30.0)}, {}, MACHINE)
     assert troubles(checks) == [('joints', 'error', 'rate')]

@@ -16,7 +16,7 @@ def parameters(repository: Path, **changes: object) -> PolicyParameters:
     """The defaults, with some changed."""
     text = (repository / 'config' / 'policy.yaml').read_text()
     return PolicyParameters.from_values(
-        yaml.safe_load(text)['/**']['ros__parameters'] | {'prompt': 'push'} | changes
+        yaml.safe_load(text)['/**/policy_node']['ros__parameters'] | {'prompt': 'push'} | changes
     )
 
 

@@ -22,7 +22,7 @@ from restac_ros.dataset.quality.contact import ContactMeter
 from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, Touch, Trace
 from restac_ros.dataset.session_log import is_session_log
 from restac_ros.dataset.stream_watch import StreamWatch
-from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples
+from restac_ros.dataset.survey import LeftOut, StreamReport, Survey, recorded_samples
 from restac_ros.framing.buffer import StreamCounters
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import Framer, Selection, frames
@@ -136,7 +136,7 @@ class _Tracing:
         self._bag, self._contract, self._label = bag, contract, label
         self._start_ns, self._end_ns = start_ns, end_ns
         self._watches = {name: StreamWatch(name, contract) for name in contract.streams}
-        self._unreadable: Counter[str] = Counter()
+        self._left_out = LeftOut()
         self._counters: list[dict[str, StreamCounters]] = []
         self._survey = Survey(Grid(start_ns, contract.fps))
         self._times: list[int] = []
@@ -149,7 +149,7 @@ class _Tracing:
 
     def run(self, task: str) -> Trace:
         """Read it all."""
-        samples = recorded_samples(self._bag, self._contract, self._start_ns, self._end_ns, self._unreadable)
+        samples = recorded_samples(self._bag, self._contract, self._start_ns, self._end_ns, self._left_out)
         feed = _Feed(self._watched(samples), self._start_ns)
         silences = []
         start_ns = self._start_ns
@@ -206,6 +206,8 @@ class _Tracing:
                 rate_hz=_rate_hz(seen.receives_ns),
                 declared_rate_hz=self._contract.streams[name].rate_hz,
                 unreadable=seen.unreadable,
+                others=self._left_out.others[name],
+                left_out=self._left_out.why.get(name, ''),
                 zero_stamps=seen.zero_stamps,
                 duplicates=seen.duplicates,
                 out_of_order=seen.out_of_order,
@@ -241,7 +243,7 @@ class _Tracing:
             receives_ns=np.array(watch.receives_ns, np.int64),
             complete=True,
             zero_stamps=watch.zero_stamps,
-            unreadable=self._unreadable[name],
+            unreadable=self._left_out.unreadable[name],
             layouts=dict(watch.layouts),
             refusals=dict(watch.refusals),
             freezes=tuple(watch.freezes()),

@@ -97,25 +97,25 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
         )
     gaps = measures.plan.gaps
     if gaps:
-        kept = measures.plan.count / total
-        lost = sum(gap.count for gap in gaps)
+        kept = measures.plan.length / total
+        lost = sum(gap.length for gap in gaps)
         first = gaps[0]
         yield Finding(
             'invalid-frames',
             'warning' if kept >= KEPT_SHARE else 'bad',
             f'{lost} of {total} frames inside the episode are not usable, first at '
             f'{trace.time_s[first.first]:.2f} s ({first.reason}); the longest run without is '
-            f'{measures.plan.count} frames',
+            f'{measures.plan.length} frames',
             'Record it again, or convert its longest run (--on-gap longest_run).',
             None,
             float(trace.time_s[first.first]),
-            float(trace.time_s[min(total - 1, first.first + first.count)]),
+            float(trace.time_s[min(total - 1, first.first + first.length)]),
         )
-    elif measures.plan.count < KEPT_SHARE * total:
+    elif measures.plan.length < KEPT_SHARE * total:
         yield Finding(
             'invalid-frames',
             'warning',
-            f'only {measures.plan.count} of {total} frames are usable; '
+            f'only {measures.plan.length} of {total} frames are usable; '
             f'{measures.plan.trimmed_head} at the beginning and {measures.plan.trimmed_tail} at the end '
             'are not',
             'Start the drivers before, and stop them after recording.',
@@ -127,13 +127,14 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     spec, report = trace.contract.streams[name], trace.survey.streams[name]
     if not report.messages:
         severity: Severity = 'bad' if spec.required else 'note'
-        yield Finding(
-            'missing-stream',
-            severity,
+        found, remedy = (
             f'{name}: no message on {spec.topic}',
             'Start its driver, or correct topic in the contract.',
-            name,
         )
+        if count := report.unreadable + report.others:
+            found = f'{name}: {count} messages on {spec.topic}, none of this stream: {report.left_out}'
+            remedy = 'Correct topic, type or joints in the contract.'
+        yield Finding('missing-stream', severity, found, remedy, name)
         return
     off = report.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_TOLERANCE:

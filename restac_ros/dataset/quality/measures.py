@@ -8,7 +8,7 @@ import numpy as np
 
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.freezes import frozen_runs
-from restac_ros.dataset.plan import Plan, check_rates, plan_episode
+from restac_ros.dataset.plan import EpisodePlan, check_rates, plan_episode
 from restac_ros.dataset.quality.trace import StreamMessages, Trace
 
 LOST_FACTOR = 1.8  # an interval of so many usual ones hides a lost message
@@ -79,14 +79,14 @@ class Measures:
     static_tail_s: float
     moves: bool
     jumps: list[Gap]
-    plan: Plan | None
+    plan: EpisodePlan | None
     no_plan: str
     false_rates: list[str]
 
     @property
     def longest_run(self) -> int:
         """Frames usable in a row."""
-        return self.plan.count if self.plan else 0
+        return self.plan.length if self.plan else 0
 
 
 def measure(trace: Trace) -> Measures:
@@ -115,10 +115,10 @@ def spread(values: np.ndarray) -> Spread | None:
     return Spread(*(round(float(value), 3) for value in (*np.percentile(values, [50, 95]), values.max())))
 
 
-def _plan(trace: Trace) -> tuple[Plan | None, str]:
+def _plan(trace: Trace) -> tuple[EpisodePlan | None, str]:
     """The frames that the converter could keep, or why there are none."""
     try:
-        return plan_episode(trace.survey, (), {}, keep_longest=True), ''
+        return plan_episode(trace.survey, (), keep_longest=True), ''
     except ConversionError as error:
         return None, str(error)
 

@@ -147,10 +147,11 @@ class DoctorNode(ManagedNode):
             lost=tally.lost,
             zero_stamps=tally.zero_stamps,
             refused=tally.refused,
+            others=tally.others,
             bytes_per_s=tally.bytes / seconds,
             rate_hz=rate_hz,
             delay_ms=float(np.median(heard.delays_ns)) * 1e-6 if heard.delays_ns else None,
-            problem=self._problem(name, heard.newest),
+            problem=self._problem(name, heard.newest) or self._hearing.foreign.get(name, ''),
         )
 
     def _problem(self, name: str, sample: Sample | None) -> str:

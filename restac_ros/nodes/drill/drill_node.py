@@ -23,6 +23,7 @@ from restac_ros.dataset.bag.message_types import deserialize
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.framing.decode import MESSAGE_TYPES
+from restac_ros.framing.sample import belongs
 from restac_ros.graph import Process, config_file
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
@@ -43,9 +44,10 @@ from restac_ros.nodes.drill.virtual_arm import VirtualArm
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.patterns import messages, patterns_of
-from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic
+from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic, contract_topics
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled, with_stamp
 
+ARM_ROLES = ('arm_joints', 'tool_pose', 'gripper')
 GRIPPER_TOPIC = '/drill_node/gripper'
 DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
 LOGGED = [
@@ -88,7 +90,7 @@ class DrillNode(SourceNode):
         self._cases: list[Case] = []
         self._outcomes: list[Outcome] = []
         self._drill: threading.Thread | None = None
-        self._arms_topics: dict[str, str] = {}
+        self._arms_streams: dict[str, list[str]] = {}  # by topic
 
     def open(self) -> dict[str, Topic]:
         parameters = self.parameters
@@ -100,12 +102,11 @@ class DrillNode(SourceNode):
         if self._bag and not any(spec.topic in self._bag.topics for spec in self.contract.streams.values()):
             raise SourceError(f'{self._bag.path} holds none of the topics of contract {self.contract.name!r}')
         self._arm, self._faults = VirtualArm(self.contract), StreamFaults(self.contract)
-        self._arms_topics = {
-            spec.topic: name
-            for name, spec in self.contract.streams.items()
-            if spec.role in ('arm_joints', 'tool_pose', 'gripper')
+        self._arms_streams = {
+            topic: [name for name in names if self.contract.streams[name].role in ARM_ROLES]
+            for topic, names in self.contract.by_topic().items()
         }
-        return {spec.topic: Topic(spec.type, spec.rate_hz) for spec in self.contract.streams.values()}
+        return contract_topics(self.contract)
 
     def activate(self) -> None:
         self._take_priority()
@@ -144,11 +145,12 @@ class DrillNode(SourceNode):
 
         What comes late on a busy machine counts as captured now: that isn't among the faults rehearsed.
         """
-        stream = self._arms_topics.get(message.topic)
-        content = self._arm.cdr(stream) if stream else message.cdr
-        cdr = self._faults.apply(message._replace(cdr=with_stamp(content, self.now_ns())))
-        if cdr is not None:
-            super()._publish(message._replace(cdr=cdr))
+        arms = self._arms_streams.get(message.topic, [])
+        streams = [name for name in arms if belongs(self.contract.streams[name], message.cdr)]
+        for content in [self._arm.cdr(name) for name in streams] or [message.cdr]:
+            cdr = self._faults.apply(message._replace(cdr=with_stamp(content, self.now_ns())))
+            if cdr is not None:
+                super()._publish(message._replace(cdr=cdr))
 
     def _take_priority(self) -> None:
         """For the streams and all that is started: what else the machine does is not what is rehearsed."""

@@ -9,6 +9,7 @@ from sensor_msgs.msg import JointState
 
 from restac_ros.contract.schema import ArmJointsStream, Contract, GripperStream, PoseStream
 from restac_ros.framing.kinematics import fk_hand_tcp, transform
+from restac_ros.framing.values import gripper_positions
 from restac_ros.geometry import quaternion as quat
 from restac_ros.nodes.source.patterns import READY_RAD
 
@@ -70,7 +71,7 @@ class VirtualArm:
                     joints_rad = self._joints_rad + NOISE_RAD * self._noise.standard_normal(7)
                     return _joint_state(spec, joints_rad)
                 case GripperStream():
-                    return _joint_state(spec, np.full(len(spec.joints), self._opening_m / 2))
+                    return _joint_state(spec, gripper_positions(self._contract, spec, self._opening_m))
                 case PoseStream():
                     return self._tool_pose(spec)
         return None

@@ -19,6 +19,7 @@ from visualization_msgs.msg import MarkerArray
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.sample import belongs
 from restac_ros.framing.values import decode_value
 from restac_ros.msg import ActionChunk, GateState
 from restac_ros.nodes.diagnostics import Status, latency_statuses
@@ -42,6 +43,7 @@ MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
 OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 CHART_EVERY = 3  # looks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
 RESIDUAL = 'residual'  # the one input that need not come: some policies have no prior
+SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
 POLICY_DEPTH = 64  # gates and chunks between two looks, with room for a stall
 
 
@@ -159,7 +161,15 @@ class GateViewNode(ManagedNode):
         """Show the newest message of a stream of the contract."""
         spec = self._contract.streams[name]
         receive = self._receiver(name, lambda cdr: decode_value(self._contract, name, cdr), show)
-        self._inputs[name] = PolledInput(self, message_class(spec.type), spec.topic, 1, receive, raw=True)
+
+        def receive_own(cdr: bytes, info: dict) -> None:
+            if belongs(spec, cdr):
+                receive(cdr, info)
+
+        depth = 1 if len(self._contract.by_topic()[spec.topic]) == 1 else SHARED_DEPTH
+        self._inputs[name] = PolledInput(
+            self, message_class(spec.type), spec.topic, depth, receive_own, raw=True
+        )
 
     def _receiver(
         self, name: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]

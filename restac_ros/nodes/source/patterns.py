@@ -20,6 +20,7 @@ from restac_ros.contract.schema import (
     Stream,
     TactileStream,
 )
+from restac_ros.framing.values import gripper_positions
 from restac_ros.runtime.playback import Outgoing, with_stamp
 
 CAMERA_SIZE_PX = (480, 640)  # height, width, as of the following
@@ -155,7 +156,7 @@ def _fingers_m(contract: Contract, spec: GripperStream, t: float) -> np.ndarray:
     """Each finger's position: opens and closes once a loop, staying inside the declared range."""
     closed, opened = contract.gripper.opening_m
     opening = closed + (opened - closed) * (0.5 + 0.45 * math.cos(2 * np.pi * t / LOOP_S))
-    return np.full(len(spec.joints), opening / 2)
+    return gripper_positions(contract, spec, opening)
 
 
 def _joint_state(spec: ArmJointsStream | GripperStream, positions: np.ndarray) -> bytes:

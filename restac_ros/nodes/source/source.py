@@ -42,6 +42,14 @@ class Topic(NamedTuple):
     rate_hz: float
 
 
+def contract_topics(contract: Contract) -> dict[str, Topic]:
+    """The topics of a contract; where streams share one, it has the sum of their rates."""
+    return {
+        topic: Topic(contract.streams[names[0]].type, sum(contract.streams[name].rate_hz for name in names))
+        for topic, names in contract.by_topic().items()
+    }
+
+
 class SourceError(RuntimeError):
     """There is nothing to publish, or nobody to hear it; the text says what to do."""
 
@@ -101,13 +109,11 @@ class SourceNode(ManagedNode):
         self._outlets.clear()
 
     def summarise(self) -> dict[str, object]:
-        topics = (
-            {stream.topic: name for name, stream in self.contract.streams.items()} if self.contract else {}
-        )
+        streams, counts = self.contract.streams if self.contract else {}, self.played.counts
         return {
             'complete': self._complete,
             'published': {topic: self.played.counts.get(topic, 0) for topic in self._outlets},
-            'streams': {topics[topic]: n for topic, n in self.played.counts.items() if topic in topics},
+            'streams': {name: counts[spec.topic] for name, spec in streams.items() if spec.topic in counts},
             'late_max_ms': round(self.played.late_max_ns / 1e6, 3),
         }
 
