@@ -326,7 +326,7 @@ class Policy:
             found, expected = ('None', 'a Touch') if self.uses_touch else ('a Touch', 'None')
             raise PolicyError(f'touch: found {found}, expected {expected}: fusion = {self.config.fusion!r}')
         state_vector = self._inputs.state(state)
-        drawn = (None, None)
+        drawn: tuple[int, int] | None = None
         if noise is None:
             drawn = (self._seed if seed is None else seed, next(self._calls) if index is None else index)
             noise = self._draw(*drawn)
@@ -345,8 +345,8 @@ class Policy:
             state=np.asarray(state),
             prefix_stamp_ns=prefix.stamp_ns,
             touch=touch,
-            noise_seed=drawn[0],
-            noise_index=drawn[1],
+            noise_seed=drawn[0] if drawn else None,
+            noise_index=drawn[1] if drawn else None,
             chunking=self._continuations.chunking.kind,
             continued_delay_steps=continuation.delay_steps if continuation else None,
         )
