@@ -182,7 +182,10 @@ def _profiled(bag: Path, contract: Path) -> dict[str, float]:
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     with tempfile.TemporaryDirectory(dir=bag.parent) as folder, CpuProfile(part_of) as profile:
         convert_episode(bag, load_contract(contract), Path(folder) / 'data', TASK)
-    return {part: round(seconds, 3) for part, seconds in profile.seconds.most_common()}
+    return {
+        part: round(seconds, 3)
+        for part, seconds in sorted(profile.seconds.items(), key=lambda item: -item[1])
+    }
 
 
 def part_of(stack: list[Call]) -> str:

@@ -28,7 +28,7 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import Compression
-from restac_ros.graph import GraphError, Process, config_file
+from restac_ros.graph import GraphError, ParameterValue, Process, config_file
 
 MAX_CPU_SHARE = 0.50
 MAX_GROWTH_MB = 24.0  # after the warm-up; the file's own index takes about 1 kB per chunk of 768 kB
@@ -177,15 +177,15 @@ def measure(wish: RecorderWish, folder: Path) -> RecorderFigures:
 
 
 def _processes(wish: RecorderWish, folder: Path) -> tuple[Process, Process]:
-    shared = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
-    recorder = {
+    shared: dict[str, ParameterValue] = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
+    recorder: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'recorder.json'),
         'journal_dir': str(folder / 'journals'),
         'task': 'bench',
         'autostart_recording': True,
         'compression': wish.compression,
     }
-    source = {
+    source: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'source.json'),
         'seconds': float(wish.seconds),
         'wait_subscribers': 1,

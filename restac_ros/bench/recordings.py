@@ -6,9 +6,10 @@ stream has its declared rate and stamps; the same seed gives the same bytes.
 
 import heapq
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,9 +72,9 @@ def record(
     journal, end_ns = None, 0
     for message in messages:
         if journal is None:
-            begin_ns = message.log_time_ns
-            options = {'start_ns': begin_ns, 'task': task, 'compression': compression, 'sync': False}
-            journal = Journal(path, contract, **options)
+            journal = Journal(
+                path, contract, start_ns=message.log_time_ns, task=task, compression=compression, sync=False
+            )
         journal.write(names[message.topic], message.cdr, message.log_time_ns)
         end_ns = message.log_time_ns + 1
     if journal is None:
@@ -129,10 +130,10 @@ def _maker(contract: Contract, name: str, scene: Scene) -> Callable[[float], byt
         return lambda phase: _joints(spec.joints, READY_RAD + offset + swing * np.sin(2 * np.pi * phase))
     if isinstance(spec, GripperStream):
         closed, opened = contract.gripper.opening_m
-        middle, swing = 0.25 * (closed + opened), 0.2 * (opened - closed)
+        middle, width = 0.25 * (closed + opened), 0.2 * (opened - closed)
 
         def message(phase: float) -> bytes:
-            opening_m = 2 * (middle + swing * np.cos(2 * np.pi * phase))
+            opening_m = 2 * (middle + width * np.cos(2 * np.pi * phase))
             return _joints(spec.joints, gripper_positions(contract, spec, opening_m))
 
         return message
@@ -183,7 +184,7 @@ def _interpolated(coarse: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> 
     return coarse
 
 
-def _header() -> Mapping[str, object]:
+def _header() -> dict[str, Any]:
     types = load_types().types
     stamp = types['builtin_interfaces/msg/Time'](sec=0, nanosec=0)
     return {'header': types['std_msgs/msg/Header'](stamp=stamp, frame_id='bench')}

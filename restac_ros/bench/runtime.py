@@ -20,7 +20,7 @@ from restac_ros.bench.processes import Watch, cpu_share, ended_in_order, scratch
 from restac_ros.bench.runtime_figures import RuntimeFigures
 from restac_ros.bench.table import show, write_json
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import GraphError, Process, Run, config_file, processes
+from restac_ros.graph import GraphError, ParameterValue, Process, Run, config_file, processes
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 CALIBRATION_S = 8.0  # longest first pass
@@ -156,7 +156,7 @@ def _whole_graph(run: Run, policy: Mapping[str, float]) -> list[Process]:
         else process
         for process in listeners
     ]
-    dry = {
+    dry: dict[str, ParameterValue] = {
         'summary_file': str(run.directory / 'streamer_node.json'),
         'exit_on_refusal': True,
         'target_topic': DRY_TARGET,

@@ -96,8 +96,9 @@ class GateScene:
     def see_pose(self, pose_tool_in_base: np.ndarray, seen_ns: int) -> None:
         """The tool is at [4, 4] in the base frame."""
         self._pose.put(pose_tool_in_base, seen_ns)
-        holds = self._gate.value and not self._gate_problem(seen_ns)
-        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], self._gate.value.gate if holds else np.nan)
+        gate = self._gate.value
+        holds = gate is not None and not self._gate_problem(seen_ns)
+        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], gate.gate if gate and holds else np.nan)
 
     def see_tactile(self, image: np.ndarray, seen_ns: int) -> None:
         """A tactile frame uint8 [H, W, 3] RGB has come; the first ones become the reference."""
