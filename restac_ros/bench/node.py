@@ -17,15 +17,15 @@ import psutil
 
 from restac_ros.bench.processes import summary_of
 from restac_ros.bench.ros_domain import own_domain
-from restac_ros.bench.table import Row, show, write_json
+from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.graph import GraphError, Process, Run, processes
 from restac_ros.supervise import command, environment
 
 SYNTHETIC_S = 10.0
-SAMPLE_PERIOD_S = 0.2
-STOP_TIMEOUT_S = 30.0
-MARGIN_S = 0.5  # left out at either end of the playing time
+_SAMPLE_PERIOD_S = 0.2
+_STOP_TIMEOUT_S = 30.0
+_MARGIN_S = 0.5  # left out at either end of the playing time
 FRAMING = ('frame_cameras', 'frame_tactile', 'frame_state')
 
 MAX_FRAMING_P99_MS = 15.0
@@ -84,13 +84,13 @@ def main(bag: Path | None, checkpoint: Path, json_file: Path | None = None) -> i
         raise GraphError(
             f'no checkpoint at {checkpoint}: `restac-ros init-checkpoint --to {checkpoint}` makes one'
         )
-    figures = measure(bag, checkpoint)
+    figures = _measure(bag, checkpoint)
     show('policy node, ingest', _rows(figures), figures.missed)
-    write_json(json_file, asdict(figures))
+    write_figures(json_file, asdict(figures))
     return 1 if figures.missed else 0
 
 
-def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
+def _measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
     """Play the bag (or the synthetic source) to a policy node, and read what both leave behind."""
     with tempfile.TemporaryDirectory(prefix='restac-bench-') as folder:
         run = Run(
@@ -104,8 +104,8 @@ def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
         listener, source = processes(run)
         samples, ended_s = _play(listener, source)
         left = summary_of(listener), summary_of(source)
-    begin_s = ended_s - _length_s(bag) + MARGIN_S
-    window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - MARGIN_S]
+    begin_s = ended_s - _length_s(bag) + _MARGIN_S
+    window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - _MARGIN_S]
     if len(window) < 2:
         raise GraphError(f'{bag} is too short: expected some seconds')
     return _figures(*left, window[0], window[-1])
@@ -140,13 +140,13 @@ def _play(listener: Process, source: Process) -> tuple[list[CpuSample], float]:
             with _child(source, env) as speaking:
                 while speaking.poll() is None:
                     samples.append(_sample(listening.pid))
-                    time.sleep(SAMPLE_PERIOD_S)
+                    time.sleep(_SAMPLE_PERIOD_S)
                 ended_s = time.monotonic()
             if speaking.returncode != 0:
                 raise GraphError(f'{source.executable} ended with status {speaking.returncode}: see above')
         finally:
             listening.terminate()
-            listening.wait(STOP_TIMEOUT_S)
+            listening.wait(_STOP_TIMEOUT_S)
     return samples, ended_s
 
 

@@ -22,12 +22,12 @@ from restac_ros.framing.values import gripper_positions
 from restac_ros.graph import GraphError
 
 START_NS = 1_760_000_000_000_000_000
-LOOP_S = 2.0  # images repeat after this, with new stamps
+_LOOP_S = 2.0  # images repeat after this, with new stamps
 DELAY_NS = 5_000_000  # from stamp to receipt
 NOISE = 2.0  # standard deviation of a camera's noise, of 255
 TEXTURE_PX = 48  # size of the coarsest patches
 CHANNELS = {'rgb8': 3, 'bgr8': 3, '8UC3': 3, 'passthrough': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
-READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
+_READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
 STAMP = slice(4, 12)  # of a header, in CDR
 
 
@@ -56,7 +56,7 @@ def make_messages(
     return heapq.merge(*streams, key=lambda message: message.log_time_ns)
 
 
-def record(
+def write_recording(
     path: Path,
     contract: Contract,
     messages: Iterable[BagMessage],
@@ -112,7 +112,7 @@ def _stamp(stamp_ns: int) -> bytes:
 def _loop(contract: Contract, name: str, scene: Scene) -> list[bytes]:
     """The serialised messages of one loop, not dated."""
     spec = contract.streams[name]
-    count = max(2, round(LOOP_S * spec.rate_hz))
+    count = max(2, round(_LOOP_S * spec.rate_hz))
     make = _maker(contract, name, scene)
     return [make(index / count) for index in range(count)]
 
@@ -127,7 +127,7 @@ def _maker(contract: Contract, name: str, scene: Scene) -> Callable[[float], byt
     if spec.role == 'arm_joints':
         offset = np.random.default_rng(seed).uniform(-0.05, 0.05, 7)
         swing = 0.1 * (1 + np.arange(7) / 7)
-        return lambda phase: _joints(spec.joints, READY_RAD + offset + swing * np.sin(2 * np.pi * phase))
+        return lambda phase: _joints(spec.joints, _READY_RAD + offset + swing * np.sin(2 * np.pi * phase))
     if isinstance(spec, GripperStream):
         closed, opened = contract.gripper.opening_m
         middle, width = 0.25 * (closed + opened), 0.2 * (opened - closed)

@@ -21,7 +21,7 @@ from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard
 
 EngineKind = Literal['processes', 'ray']
 Tell = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
-POLL_S = 0.1
+_POLL_S = 0.1
 AHEAD = 1  # recordings begun besides one per worker, so that none waits for an append
 
 
@@ -99,7 +99,7 @@ def wait_telling(future: Future[Outcome], events: 'Queue', tell: Tell) -> Outcom
     """The result; meanwhile what workers put into a queue, in Python's or Ray's kind, is told."""
     while not future.done():
         try:
-            tell(*events.get(timeout=POLL_S))
+            tell(*events.get(timeout=_POLL_S))
         except queue.Empty:
             continue
     return future.result()

@@ -97,7 +97,7 @@ def episodes_of(
     return [_span(bag, start_ns, end_ns) for start_ns, end_ns in segments]
 
 
-class Bounds(NamedTuple):
+class EpisodeBounds(NamedTuple):
     """When the first and the last message of a recording were received; `notes` on what is left out."""
 
     first_ns: int
@@ -105,7 +105,7 @@ class Bounds(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def bounds_of(bag: Bag) -> Bounds:
+def bounds_of(bag: Bag) -> EpisodeBounds:
     """When a recording begins and ends; messages received at time 0, before the first /clock, do not count.
 
     Raises:
@@ -115,10 +115,10 @@ def bounds_of(bag: Bag) -> Bounds:
         raise ConversionError(f'{bag.path} holds no message.')
     first_ns, last_ns = bag.bounds_ns
     if first_ns > 0 or last_ns == 0:
-        return Bounds(first_ns, last_ns)
+        return EpisodeBounds(first_ns, last_ns)
     first = next(iter(bag.messages(list(bag.topics), 1)))
     note = 'messages received at time 0, before the first /clock, are left out'
-    return Bounds(first.log_time_ns, last_ns, (note,))
+    return EpisodeBounds(first.log_time_ns, last_ns, (note,))
 
 
 def _span(

@@ -27,7 +27,7 @@ from restac_ros.dataset.video.video_choice import VideoChoice
 
 # LeRobot changes these in place; everything else that it writes is a new file.
 REWRITTEN = {'meta/info.json', 'meta/stats.json', 'meta/tasks.parquet'}
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 
 
 class EpisodeWriter:
@@ -94,7 +94,7 @@ class EpisodeWriter:
             path.write_text(dump_contract(self.contract), encoding='utf-8')
             action = self.contract.action
             settings = {
-                'format_version': FORMAT_VERSION,
+                'format_version': _FORMAT_VERSION,
                 'action': action.model_dump(mode='json'),
                 'cameras': self._video.settings,
                 'tactile': 'PNG in Parquet, lossless',

@@ -5,7 +5,6 @@ Neither is a trained ResTac policy. What was not measured is marked so, and a po
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, n
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.checkpoint.report import LoadReport
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
-from restac_ros.model.config import LogvarCalibration, ModelConfig
+from restac_ros.model.config import Dtype, LogvarCalibration, ModelConfig
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.compatibility import check_model
@@ -33,8 +32,6 @@ from restac_ros.policy.provisional import (
     stats_from_limits,
 )
 from restac_ros.policy.tokenizer import find_tokenizer
-
-Dtype = Literal['float32', 'bfloat16']
 
 _CODEBOOK = 'tactile/quantizer/embed'
 

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 from restac_ros.geometry import quaternion as quat
 from restac_ros.view.colours import BACKGROUND, FAINT, TEXT
-from restac_ros.view.shapes import Kind, Shape
+from restac_ros.view.shapes import Shape, ShapeKind
 
-SIZE_IN, DPI = (15.0, 7.6), 100
+SIZE_IN, _DPI = (15.0, 7.6), 100
 VIEW_DEG = {'elev': 24, 'azim': -38}
 # visualization_msgs/Marker: the action and the types we send, and the axis of scale that each is sized by.
 ADD = 0
-KINDS: dict[int, tuple[Kind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
+_KINDS: dict[int, tuple[ShapeKind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
 NEAR_M = 0.32  # half the side of the cube shown around the tool; the executed path goes on beyond it
 
 
@@ -29,7 +29,7 @@ def save_preview(
     title: str = '',
 ) -> Path:
     """Draw shapes (in `base_frame`, m) and two images uint8 [H, W, 3] RGB into a PNG."""
-    figure = Figure(figsize=SIZE_IN, dpi=DPI, facecolor=_rgb(BACKGROUND))
+    figure = Figure(figsize=SIZE_IN, dpi=_DPI, facecolor=_rgb(BACKGROUND))
     FigureCanvasAgg(figure)
     space = figure.add_axes((0.01, 0.03, 0.54, 0.93), projection='3d')
     _draw_space(space, shapes, base_frame)
@@ -49,7 +49,7 @@ def shapes_of(markers: Sequence[Any]) -> list[Shape]:
 
 
 def _shape_of(marker: Any) -> Shape:
-    kind, axis = KINDS[marker.type]
+    kind, axis = _KINDS[marker.type]
     position, orientation = marker.pose.position, marker.pose.orientation
     pose = np.eye(4)
     pose[:3, :3] = quat.to_matrix(np.array([orientation.x, orientation.y, orientation.z, orientation.w]))

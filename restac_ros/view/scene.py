@@ -13,10 +13,10 @@ from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, strip_chart
 from restac_ros.view.history import History, Timeline
 from restac_ros.view.samples import ChunkSample, GateSample
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
-from restac_ros.view.tactile import HeatScale, Reference, tactile_image
+from restac_ros.view.tactile import HeatScale, Reference, tactile_picture
 from restac_ros.view.trail import Trail
 
-MS = 1e-6  # ms in a ns
+_MS = 1e-6  # ms in a ns
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ class GateScene:
             gate.stamp_ns,
             gate.gate,
             gate.logvar_standardised,
-            gate.inference_ns * MS,
-            gate.tactile_age_ns * MS,
+            gate.inference_ns * _MS,
+            gate.tactile_age_ns * _MS,
         )
 
     def see_chunk(self, chunk: ChunkSample, seen_ns: int) -> None:
         """An ActionChunk has come."""
         self._observe(chunk.stamp_ns, seen_ns)
         self._chunk.put(chunk, seen_ns)
-        self._chunks.append(chunk.stamp_ns, chunk.gate, chunk.inference_ns * MS, chunk.prefix_age_ns * MS)
+        self._chunks.append(chunk.stamp_ns, chunk.gate, chunk.inference_ns * _MS, chunk.prefix_age_ns * _MS)
 
     def see_pose(self, pose_tool_in_base: np.ndarray, seen_ns: int) -> None:
         """The tool is at [4, 4] in the base frame."""
@@ -134,7 +134,7 @@ class GateScene:
             title += f'   gate {gate.gate:.2f}' + (
                 f'   code {gate.code_index}' if gate.code_index >= 0 else ''
             )
-        return tactile_image(
+        return tactile_picture(
             self._tactile.value, self.reference, self._options.heat, title, residual, problem
         )
 

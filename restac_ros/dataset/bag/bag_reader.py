@@ -17,10 +17,10 @@ from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, Storage
 from restac_ros.dataset.errors import BagError
 
 STORAGES: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.db3': SqliteFile}
-MAX_METADATA_BYTES = 16 * 2**20
+_MAX_METADATA_BYTES = 16 * 2**20
 
 
-class Topic(NamedTuple):
+class BagTopic(NamedTuple):
     """A topic's type and how many of its messages the bag holds."""
 
     type: str
@@ -110,8 +110,8 @@ def _read_description(path: Path) -> tuple[dict, list[str]]:
     """The content of metadata.yaml, and a note where there is none to trust: a crash leaves none."""
     file = path / 'metadata.yaml'
     try:
-        if file.stat().st_size > MAX_METADATA_BYTES:
-            raise ValueError(f'larger than {MAX_METADATA_BYTES} bytes')
+        if file.stat().st_size > _MAX_METADATA_BYTES:
+            raise ValueError(f'larger than {_MAX_METADATA_BYTES} bytes')
         content = yaml.safe_load(file.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
         names = content.get('relative_file_paths', [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -142,14 +142,14 @@ def _open_file(path: Path) -> Storage:
     return STORAGES[path.suffix](path)
 
 
-def _topics(path: Path, files: list[Storage]) -> dict[str, Topic]:
+def _topics(path: Path, files: list[Storage]) -> dict[str, BagTopic]:
     totals: Counter[tuple[str, str]] = Counter()
     for file in files:
         totals.update(file.counts)
-    topics: dict[str, Topic] = {}
+    topics: dict[str, BagTopic] = {}
     for (name, kind), count in sorted(totals.items()):
         if name in topics and topics[name].type != kind:
             types = f'{topics[name].type} and {kind}'
             raise BagError(f'{path}: topic {name} has two types, {types}. Filter it with `ros2 bag convert`.')
-        topics[name] = Topic(kind, count)
+        topics[name] = BagTopic(kind, count)
     return topics

@@ -23,14 +23,14 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import NO_SAMPLE_NS
 from restac_ros.dataset.freezes import ContentWatch, Freeze
 from restac_ros.dataset.quality.contact import ContactMeter
-from restac_ros.dataset.quality.trace import Still, StreamMessages, Touch, Trace
+from restac_ros.dataset.quality.trace import Still, StreamMessages, TouchTrace, Trace
 from restac_ros.dataset.quality.video_freezes import frozen_rows
 from restac_ros.dataset.survey import StreamReport, Survey
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.grid import Grid
 
 BATCH_ROWS = 256
-STILLS = 8
+_STILLS = 8
 
 
 @dataclass
@@ -94,7 +94,7 @@ def _read(
 
 
 def _still_rows(rows: int) -> frozenset[int]:
-    return frozenset(np.linspace(0, rows - 1, STILLS).round().astype(int).tolist()) if rows else frozenset()
+    return frozenset(np.linspace(0, rows - 1, _STILLS).round().astype(int).tolist()) if rows else frozenset()
 
 
 def _batches(root: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -168,7 +168,7 @@ def _trace(
             _, row, image = episode.strongest[name]
             strongest = Still(name, (time_ns[row] - time_ns[0]) * 1e-9, image)
         reference = None if meter.reference is None else meter.reference.astype(np.uint8)
-        touch[name] = Touch(np.array(episode.levels[name]), meter.threshold, reference, strongest)
+        touch[name] = TouchTrace(np.array(episode.levels[name]), meter.threshold, reference, strongest)
     return Trace(
         contract=contract,
         source=f'{root}, episode {episode.index}',

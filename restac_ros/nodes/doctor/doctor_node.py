@@ -18,11 +18,11 @@ from restac_ros.nodes.parameters import NodeParameters, OptionalPath
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions, UnknownTypeError
 from restac_ros.runtime.complaints import Complaints
-from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine, is_healthy
+from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine_streams, is_healthy
 from restac_ros.runtime.doctor_machine import see_machine
 from restac_ros.runtime.tally import StreamTally
 
-LOOK_PERIOD_S = 0.1
+_LOOK_PERIOD_S = 0.1
 
 
 class DoctorParameters(NodeParameters):
@@ -67,7 +67,7 @@ class DoctorNode(ManagedNode):
         self._hearing: Subscriptions | None = None
         self._begun_s = 0.0
         self._summary: dict[str, object] = {}
-        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     def configure(self) -> None:
         self.contract = self.load_contract()
@@ -123,8 +123,10 @@ class DoctorNode(ManagedNode):
         streams = {name: self._seen(name, tallies[name], seconds) for name in self.contract.streams}
         offered = self.get_topic_names_and_types()
         topics = {topic: types for topic, types in offered if self.count_publishers(topic)}
-        machine = see_machine(self.parameters.journal_dir, self.parameters.write_mb * 10**6)
-        checks = examine(self.contract, streams, topics, machine)
+        machine = see_machine(
+            self.parameters.journal_dir, self.parameters.write_mb * 10**6, time.monotonic_ns
+        )
+        checks = examine_streams(self.contract, streams, topics, machine)
         self._summary = {
             'contract': self.contract.name,
             'seconds': round(seconds, 3),

@@ -27,7 +27,7 @@ from restac_ros.framing.sample import belongs
 from restac_ros.graph import Process, config_file
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
-from restac_ros.nodes.drill.drill_director import Bounds, Director, Outcome, judge_log
+from restac_ros.nodes.drill.drill_director import Bounds, CaseOutcome, Director, judge_log
 from restac_ros.nodes.drill.drill_record import Saying
 from restac_ros.nodes.drill.drill_stage import (
     CHUNK_TOPIC,
@@ -55,7 +55,7 @@ LOGGED = [
     f'{TARGET_TOPIC} geometry_msgs/msg/PoseStamped',
     f'/diagnostics {DIAGNOSTICS_TYPE}',
 ]
-NICENESS = -10
+_NICENESS = -10
 FOREVER_S = 86_400.0
 PASS_GAP_NS = 30_000_000  # between the end of a bag and its next beginning
 
@@ -88,7 +88,7 @@ class DrillNode(SourceNode):
         self._faults: StreamFaults | None = None
         self._stage: Stage | None = None
         self._cases: list[Case] = []
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[CaseOutcome] = []
         self._drill: threading.Thread | None = None
         self._arms_streams: dict[str, list[str]] = {}  # by topic
 
@@ -155,10 +155,10 @@ class DrillNode(SourceNode):
     def _take_priority(self) -> None:
         """For the streams and all that is started: what else the machine does is not what is rehearsed."""
         try:
-            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+            os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
         except PermissionError:
             self.get_logger().warning(
-                f'streams may come late on a busy machine: niceness {NICENESS} is not permitted'
+                f'streams may come late on a busy machine: niceness {_NICENESS} is not permitted'
             )
 
     def _chosen(self) -> list[Case]:

@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.graph import Process, command
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_record import Record, Saying, SetPoint
+from restac_ros.nodes.drill.drill_record import DrillRecord, ReceivedSetPoint, Saying
 from restac_ros.nodes.drill.stream_faults import StreamFaults
 from restac_ros.nodes.streamer.streamer_node import CHUNK_QOS, TARGET_QOS
 
@@ -31,7 +31,7 @@ TARGET_TOPIC = '/drill_node/target_pose'  # no controller listens there
 DEADMAN_TOPIC = '/drill_node/deadman'
 MODE_TOPIC = '/drill_node/robot_mode'
 REPEAT_S = 0.05
-POLL_S = 0.02
+_POLL_S = 0.02
 DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
 STOP_PATIENCE_S = 20.0
 
@@ -50,7 +50,7 @@ class Stage:
         self, node: Node, processes: Mapping[str, Process], directory: Path, faults: StreamFaults
     ) -> None:
         self.node = node
-        self.record = Record()
+        self.record = DrillRecord()
         self.faults = faults
         self.pressed = True
         self.robot_mode = ROBOT_MODE_MOVE
@@ -83,7 +83,7 @@ class Stage:
         while not condition():
             if refused := [name for name, child in self._running.items() if child.poll() == 1]:
                 raise LateError(f'{", ".join(refused)} ended by itself; its messages say why')
-            if time.monotonic() > end_s or self.stopping.wait(POLL_S):
+            if time.monotonic() > end_s or self.stopping.wait(_POLL_S):
                 raise LateError(f'not within {deadline_s:g} s: {what}; streamer: {self.streamer_says}')
 
     @property
@@ -162,10 +162,10 @@ def restamp(chunk: ActionChunk, stamp_ns: int) -> None:
     chunk.valid_until = Time(nanoseconds=stamp_ns + lasts_ns).to_msg()
 
 
-def set_point_of(message: PoseStamped) -> SetPoint:
+def set_point_of(message: PoseStamped) -> ReceivedSetPoint:
     """A set-point as published."""
     position, turn = message.pose.position, message.pose.orientation
-    return SetPoint(
+    return ReceivedSetPoint(
         nanoseconds(message.header.stamp),
         np.array([position.x, position.y, position.z]),
         np.array([turn.x, turn.y, turn.z, turn.w]),

@@ -26,9 +26,9 @@ from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.runtime.runtime_products import RunCounts
 
 # One chunk replaces the other; a gate is a reading of which none should be missed.
-CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
+_CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 GATE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=32, reliability=ReliabilityPolicy.RELIABLE)
-WATCH_PERIOD_S = 0.5
+_WATCH_PERIOD_S = 0.5
 MAKE_ONE = '`restac-ros init-checkpoint` makes one with random weights'
 
 
@@ -48,14 +48,14 @@ class PolicyNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('policy_node')
         self._products = Products(
-            self.create_publisher(ActionChunk, '~/action_chunk', CHUNK_QOS),
+            self.create_publisher(ActionChunk, '~/action_chunk', _CHUNK_QOS),
             self.create_publisher(GateState, '~/gate_state', GATE_QOS),
             self.create_publisher(Image, '~/tactile_residual', GATE_QOS),
         )
         self._loaded: _Loaded | None = None  # while configured
         self._session: PolicySession | None = None  # while active
         self._last_summary: dict[str, object] = {'streams': {}, **RunCounts().summary(), 'latency_ms': {}}
-        self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
+        self.create_timer(_WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
 
     def configure(self) -> None:
         parameters, logger, begun_s = self.parameters, self.get_logger(), time.monotonic()

@@ -23,19 +23,19 @@ from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.recording.guards import GuardError
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.recording.saving import Voice
-from restac_ros.recording.triggers import Action
+from restac_ros.recording.triggers import TriggerAction
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
 from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.summary_file import streams_summary
 
-LATCHED = QoSProfile(
+_LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-POLL_PERIOD_S = 0.25
+_POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
 
 
@@ -56,7 +56,7 @@ class RecorderNode(ManagedNode):
         self._invalid = Complaints(
             lambda text: logger.warning(f'no good recording: {text}'), logger.info, time.monotonic_ns
         )
-        self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
+        self._status = self.create_publisher(RecorderStatus, '~/status', _LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
         for name in REQUESTS:
             self._serve(name, getattr(self, f'_{name}'))
@@ -84,7 +84,7 @@ class RecorderNode(ManagedNode):
             fail=self.report_problem,
         )
         self._recorder = Recorder(self._contract, parameters.settings(), self.now_ns, voice)
-        self._timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self.steady_clock)
+        self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=self.steady_clock)
 
     def activate(self) -> None:
         self._complaints.forget()
@@ -222,7 +222,7 @@ class RecorderNode(ManagedNode):
 
         self.create_service(Trigger, f'~/{name}', answer)
 
-    def _on_trigger(self, action: Action, source: str) -> None:
+    def _on_trigger(self, action: TriggerAction, source: str) -> None:
         self.get_logger().info(f'{source} pressed: {action}')
         self._do(getattr(self, f'_{action}'))
 

@@ -43,10 +43,10 @@ from restac_ros.runtime.worker import Worker
 
 CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 TARGET_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
-WATCH_PERIOD_S = 0.1
+_WATCH_PERIOD_S = 0.1
 # jitter: how far from one period two ticks are apart. tick: the work of one. chunk: from observation to
 # taking up.
-STAGES = ('jitter', 'tick', 'chunk')
+_STAGES = ('jitter', 'tick', 'chunk')
 _LEVELS = {Phase.MOVING: 'ok', Phase.HALTED: 'error'}
 
 
@@ -60,7 +60,7 @@ class StreamerNode(ManagedNode):
         super().__init__('streamer_node')
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
-        self._latencies = Latencies(time.perf_counter_ns, *STAGES)
+        self._latencies = Latencies(time.perf_counter_ns, *_STAGES)
         self._config: StreamerConfig | None = None
         self._streamer, self._use = Streamer(), ChunkUse()
         self._frame_id = ''
@@ -97,7 +97,7 @@ class StreamerNode(ManagedNode):
         self._complaints.forget()
         # The state starts anew, too: at the measured pose, as the arm may have been moved.
         self._latencies, self._streamer, self._last_tick_ns = (
-            Latencies(time.perf_counter_ns, *STAGES),
+            Latencies(time.perf_counter_ns, *_STAGES),
             Streamer(),
             None,
         )
@@ -110,7 +110,7 @@ class StreamerNode(ManagedNode):
             ActionChunk, parameters.chunk_topic, self._take_chunk, CHUNK_QOS
         )
         self._surroundings.look()
-        self._watching = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
+        self._watching = self.create_timer(_WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
         self._failure, self._due_ns = '', time.monotonic_ns()
         # A full garbage collection of all that has been imported would take several ticks.
         gc.collect()
