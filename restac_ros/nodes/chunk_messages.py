@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from restac_ros.control.chunk import Chunk, ChunkError, ChunkReport, ReplanTrigger, build_chunk
 from restac_ros.msg import ActionChunk, RunIdentity
-from restac_ros.nodes.fields import stamp, stamp_ns, unsigned
+from restac_ros.nodes.fields import stamp, stamp_as_ns, unsigned
 
 _CHUNKINGS = {
     'receding_horizon': ActionChunk.CHUNKING_RECEDING_HORIZON,
@@ -74,7 +74,7 @@ def chunk_of(message: ActionChunk) -> Chunk:
     position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
     return build_chunk(
         chunk_id=message.chunk_id,
-        stamp_ns=stamp_ns(message.header.stamp),
+        stamp_ns=stamp_as_ns(message.header.stamp),
         frame_id=message.header.frame_id,
         anchor_position_m=(position.x, position.y, position.z),
         anchor_quaternion_xyzw=(orientation.x, orientation.y, orientation.z, orientation.w),
@@ -86,7 +86,7 @@ def chunk_of(message: ActionChunk) -> Chunk:
         horizon=message.horizon,
         delta_pose=message.delta_pose,
         opening_m=message.gripper,
-        valid_until_ns=stamp_ns(message.valid_until),
+        valid_until_ns=stamp_as_ns(message.valid_until),
         camera_age_ns=message.prefix_age_ns,
         tactile_age_ns=message.tactile_age_ns,
         report=_report(message),

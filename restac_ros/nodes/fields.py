@@ -12,7 +12,7 @@ def stamp(time_ns: int) -> Time:
     return Time(sec=seconds, nanosec=nanoseconds)
 
 
-def stamp_ns(time: Time) -> int:
+def stamp_as_ns(time: Time) -> int:
     """Return a message's stamp in ns since 1970."""
     return time.sec * 10**9 + time.nanosec
 

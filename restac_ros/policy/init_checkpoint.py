@@ -193,7 +193,7 @@ def _merged(
     params |= initial_params(config, fresh, seed, cast=cast, consume=_on_host_device)
     params |= {name: _on_host_device(leaf) for name, leaf in encoder.items()}
     origins = dict.fromkeys(plan.load, str(source)) | dict.fromkeys(encoder, encoder_origin)
-    dropped = {name: base.shapes[name] for name in plan.drop} | base.unused
+    dropped = {name: base.shapes[name] for name in plan.drop} | dict(base.unused)
     ordered = {name: params[name] for name in shapes}
     return ordered, LoadReport.of(ordered, origins, dropped)
 
@@ -220,7 +220,7 @@ def _calibrated(
     if draw_codebook and _CODEBOOK in params:
         embed = codebook_around(code, np.asarray(params[_CODEBOOK])).astype(np.float32)
         params = params | {name: _on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
-    calibration = calibrate_gate(code.logvar[:, 0], f'{NOT_MEASURED}; random images')
+    calibration = calibrate_gate(np.asarray(code.logvar[:, 0]), f'{NOT_MEASURED}; random images')
     standardise = LogvarCalibration(calibration.mean, calibration.std)
     return replace(config, logvar_calibration=standardise), params, calibration
 

@@ -14,7 +14,7 @@ _BLOCK_BYTES = 2**20
 
 
 def see_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Callable[[], int]) -> MachineSeen:
-    """Measure with a steady clock; the disk only where a journal directory is given. Nothing is left behind."""
+    """Measure; the disk only where a journal directory is given. Nothing is left behind."""
     speed, free, problem = None, None, ''
     if journal_dir is not None:
         folder = next(each for each in [journal_dir, *journal_dir.absolute().parents] if each.is_dir())

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +11,8 @@ _WINDOW = 16_384  # at 100 Hz nearly three minutes
 LATEST = 32
 
 
-class Percentiles(NamedTuple):
+@dataclass(frozen=True)
+class Percentiles:
     """Of the last `_WINDOW` durations, in ms; `count` is of all."""
 
     count: int

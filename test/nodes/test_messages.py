@@ -15,7 +15,7 @@ from restac_ros.msg import ActionChunk, GateState, RecorderStatus
 
 from restac_ros.control.chunk import ChunkError, ChunkReport, ReplanTrigger, build_chunk
 from restac_ros.nodes.chunk_messages import PolicyOrigin, chunk_message, chunk_of
-from restac_ros.nodes.fields import LAST_NS, LAST_UNSIGNED, stamp, stamp_ns, unsigned
+from restac_ros.nodes.fields import LAST_NS, LAST_UNSIGNED, stamp, stamp_as_ns, unsigned
 from restac_ros.nodes.messages import gate_message, recorder_message, residual_message
 from restac_ros.recording.recorder import RecorderReport
 from restac_ros.runtime.runtime_products import TouchReading
@@ -134,7 +134,7 @@ def test_a_recorder_status_of_any_counts_can_be_sent(now: int, counts: list[int]
 
 @given(time_ns=st.integers(-(2**70), 2**70))
 def test_a_stamp_becomes_the_nearest_that_a_message_can_hold(time_ns: int) -> None:
-    assert stamp_ns(stamp(time_ns)) == min(max(time_ns, 0), LAST_NS)
+    assert stamp_as_ns(stamp(time_ns)) == min(max(time_ns, 0), LAST_NS)
 
 
 @pytest.mark.parametrize('chunking', ['receding_horizon', 'rtc_guided', 'rtc_trained'])
