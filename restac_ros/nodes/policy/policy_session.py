@@ -152,7 +152,7 @@ class PolicySession:
         self._products.chunks.publish(chunk_message(chunk, self._origin))
 
     def _publish_touch(self, reading: TouchReading) -> None:
-        touch, frame_id = reading.touch, self._policy.tactile_stream or ''
+        touch, frame_id = reading.touch, self._policy.contract.robot.tool_frame
         self._products.gates.publish(gate_message(reading, frame_id, self._origin))
         if touch.residual_map is not None and self._products.residuals.get_subscription_count():
             self._products.residuals.publish(residual_message(touch.stamp_ns, touch.residual_map, frame_id))
