@@ -13,7 +13,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'contract': ({'geometry'}, {'numpy', 'pydantic', 'pydantic_core', 'yaml'}),
     'framing': ({'contract', 'geometry'}, {'cv2', 'numpy', 'PIL', 'rosbags'}),
     'model': (
-        set(),
+        {'git_lfs'},
         {'einops', 'flax', 'jax', 'jaxtyping', 'ml_dtypes', 'numpy', 'optax', 'orbax', 'safetensors'},
     ),
     'policy': (
@@ -21,13 +21,15 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'flax', 'jax', 'jaxtyping', 'numpy', 'sentencepiece'},
     ),
     'control': ({'contract', 'geometry'}, {'numpy'}),
+    'git_lfs': (set(), set()),
     'dataset': (
-        {'contract', 'framing'},
+        {'contract', 'framing', 'git_lfs'},
         {
             'av',
             'cv2',
             'datasets',
             'lerobot',
+            'lz4',
             'matplotlib',
             'mcap',
             'numpy',
@@ -36,6 +38,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'rosbags',
             'torch',
             'yaml',
+            'zstandard',
         },
     ),
     'training': (

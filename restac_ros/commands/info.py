@@ -12,7 +12,7 @@ from rich.table import Table
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag.bag_reader import STORAGES, Bag, open_bag
+from restac_ros.dataset.bag.bag_reader import ENDINGS, Bag, open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, is_dataset, read_info
 from restac_ros.dataset.dataset_tables import episode_rows
@@ -20,6 +20,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.journal import Notes, read_notes
 from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.model.checkpoint.store import MANIFEST, load_info
+from restac_ros.model.device import describe_device
 
 _COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
 SHOWN_EPISODES = 20
@@ -49,17 +50,17 @@ def describe(path: Path) -> Iterator[RenderableType]:
         return _checkpoint(path)
     if is_dataset(path):
         return _dataset(path)
-    if path.suffix in STORAGES or (path.is_dir() and _holds_bag(path)):
+    if path.name.endswith(ENDINGS) or path.suffix == '.bag' or (path.is_dir() and _holds_bag(path)):
         return _recording(path)
     inside = (
-        f'{MANIFEST} (a checkpoint), meta/info.json (a data set), or {" or ".join(STORAGES)} files (a bag)'
+        f'{MANIFEST} (a checkpoint), meta/info.json (a data set), or {" or ".join(ENDINGS)} files (a bag)'
     )
     found = 'a directory without any of' if path.is_dir() else 'a file that is none of'
     raise InfoError(f'{path} is {found} {inside}. Give the directory that holds one directly.')
 
 
 def _holds_bag(path: Path) -> bool:
-    return (path / 'metadata.yaml').is_file() or any(file.suffix in STORAGES for file in path.iterdir())
+    return (path / 'metadata.yaml').is_file() or any(file.name.endswith(ENDINGS) for file in path.iterdir())
 
 
 def _recording(path: Path) -> Iterator[RenderableType]:
@@ -182,6 +183,7 @@ def _checkpoint(path: Path) -> Iterator[RenderableType]:
     table.add_row(
         'calibration', escape(json.dumps(about.calibration.to_dict())) if about.calibration else 'none'
     )
+    table.add_row('here', escape(describe_device()))
     table.add_row('written with', ', '.join(f'{key} {value}' for key, value in about.versions.items()))
     yield table
     try:

@@ -5,7 +5,7 @@ one by one. A recording that the data set holds already is skipped: what was int
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -118,7 +118,7 @@ class _Meter:
 
 def _in_order(
     requests: list[Request], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Shards are begun in order, a few ahead, and appended in order; the disk holds only those few."""
     with shards_folder(root) as folder, starting as engine:
         waiting: deque[Future[Outcome]] = deque()

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from restac_ros.dataset.errors import EngineError
 from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard
@@ -95,7 +95,7 @@ def done(outcome: Outcome) -> Future[Outcome]:
     return future
 
 
-def wait_telling(future: Future[Outcome], events: 'Queue', tell: Tell) -> Outcome:
+def wait_telling(future: Future[Outcome], events: Any, tell: Tell) -> Outcome:
     """The result; meanwhile what workers put into a queue, in Python's or Ray's kind, is told."""
     while not future.done():
         try:

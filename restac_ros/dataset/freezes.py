@@ -17,7 +17,7 @@ class Freeze(NamedTuple):
 
     start_ns: int
     end_ns: int
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
 
 
 class ContentWatch:

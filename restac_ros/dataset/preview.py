@@ -1,6 +1,7 @@
 """One picture of an episode, read back through LeRobot: its images over time above its state and actions."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +25,7 @@ CURVES = (
     ('rotation', (3, 4, 5), 'deg', 180 / np.pi),
     ('gripper', (6,), 'mm', 1000.0),
 )
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     'font.size': 8,
     'axes.spines.top': False,
     'axes.spines.right': False,

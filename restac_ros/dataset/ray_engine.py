@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from restac_ros.dataset.engines import AHEAD, Engine, Tell, done, wait_telling
 from restac_ros.dataset.errors import EngineError
@@ -55,7 +56,7 @@ def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[No
     """A connection to Ray; what is started on this machine leaves neither processes nor files behind."""
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')  # else a warning about GPUs
-    quiet = {'logging_level': 'ERROR', 'log_to_driver': False}
+    quiet: dict[str, Any] = {'logging_level': 'ERROR', 'log_to_driver': False}
     with tempfile.TemporaryDirectory(prefix='restac_ray_', ignore_cleanup_errors=True) as folder:
         try:
             if address is None:

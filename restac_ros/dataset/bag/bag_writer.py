@@ -98,7 +98,8 @@ class BagWriter:
         if not 0 <= log_time_ns <= MAX_TIME_NS:
             raise JournalError(f'{self._declared[channel][0]}: {log_time_ns} ns is no time since the epoch')
         with self._guarded():
-            self._writer.add_message(channel, log_time_ns, cdr, log_time_ns, self._counts[channel] % 2**32)
+            sequence = self._counts[channel] % 2**32
+            self._writer.add_message(channel, log_time_ns, cdr, log_time_ns, sequence)  # type: ignore[arg-type]  # any buffer
         self._counts[channel] += 1
         self.bytes_written += len(cdr)
         self.flush_if_due(log_time_ns)

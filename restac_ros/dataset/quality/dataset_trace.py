@@ -20,7 +20,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, read_info, streams_of
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import NO_SAMPLE_NS
+from restac_ros.dataset.features import NO_SAMPLE_NS, feature_of
 from restac_ros.dataset.freezes import ContentWatch, Freeze
 from restac_ros.dataset.quality.contact import ContactMeter
 from restac_ros.dataset.quality.trace import Still, StreamMessages, TouchTrace, Trace
@@ -74,7 +74,7 @@ def _read(
     wanted = ['episode_index', 'observation.state', 'action']
     wanted += [f'{kind}.{name}' for name in streams for kind in ('stamp_ns', 'age_ns', 'valid')]
     tactile = {
-        name: contract.streams[name].feature for name in streams if contract.streams[name].role == 'tactile'
+        name: feature_of(contract, name) for name in streams if contract.streams[name].role == 'tactile'
     }
     current: _Episode | None = None
     for batch in _batches(root, [*wanted, *tactile.values()]):
@@ -268,7 +268,7 @@ def _videos(
 ) -> Iterator[tuple[str, tuple[Path, float]]]:
     """Each camera's video file, and where in it the episode begins, s."""
     for name in (name for name in streams if contract.streams[name].role == 'camera'):
-        key = contract.streams[name].feature
+        key = feature_of(contract, name)
         if f'videos/{key}/from_timestamp' not in described:
             continue
         place = {part: described[f'videos/{key}/{part}_index'] for part in ('chunk', 'file')}

@@ -12,6 +12,7 @@ from restac_ros.dataset.quality.contact import REFERENCE_FRAMES
 from restac_ros.dataset.quality.measures import Measures, StreamMeasures
 from restac_ros.dataset.quality.trace import StreamMessages, Trace
 from restac_ros.framing.buffer import MAX_REORDER_NS
+from restac_ros.framing.framer import OTHER_CLOCK_NS, other_clock
 
 # 'bad': what is stored is false, or too little is left; 'warning': flawed, check it; 'note': no harm.
 Severity = Literal['bad', 'warning', 'note']
@@ -136,6 +137,9 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
             remedy = 'Correct topic, type or joints in the contract.'
         yield Finding('missing-stream', severity, found, remedy, name)
         return
+    if fault := _of_clock(name, seen):
+        yield fault
+        return  # its times mean nothing
     off = report.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_TOLERANCE:
         yield Finding(
@@ -202,6 +206,20 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
             'Is the topic really of the declared type?',
             name,
         )
+
+
+def _of_clock(name: str, seen: StreamMessages) -> Finding | None:
+    """Stamps that are of another clock than the receipts, or of none."""
+    stamps, receives = seen.stamps_ns, seen.receives_ns
+    if stamps.size > 2 and not seen.zero_stamps and stamps.min() == stamps.max():
+        found = f'{name}: {stamps.size} messages, one stamp: the driver does not set it'
+        return Finding(
+            'one-stamp', 'bad', found, 'Let the driver stamp at capture, or leave stamps at zero.', name
+        )
+    if stamps.size and stamps.size == receives.size and abs(np.median(receives - stamps)) > OTHER_CLOCK_NS:
+        found, _, remedy = other_clock(int(stamps[0]), int(receives[0])).partition('; ')
+        return Finding('another-clock', 'bad', f'{name}: {found}', f'{remedy[0].upper()}{remedy[1:]}.', name)
+    return None
 
 
 def _rate_remedy(role: str, found_hz: float, declared_hz: float) -> str:

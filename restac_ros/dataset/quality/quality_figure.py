@@ -2,12 +2,14 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from restac_ros.dataset.quality.quality import EpisodeQuality, StreamQuality
 from restac_ros.dataset.quality.trace import Still, Trace
@@ -17,7 +19,7 @@ _DPI = 96
 SHOWN_STILL_S = 0.3
 GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
 _AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     'font.size': 8.5,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -61,9 +63,9 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
     rows = [next(still.image.shape for still in stills if still.stream == name) for name in streams]
     heights = [cell * shape[0] / shape[1] for shape in rows]
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout='constrained')
+        layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout=layout)
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
         grid = figure.subplots(len(streams), len(times), squeeze=False, height_ratios=heights)
         for axes in grid.flat:
             axes.set(xticks=[], yticks=[])
