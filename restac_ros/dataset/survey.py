@@ -102,7 +102,7 @@ def _count(report: StreamReport, receives_ns: Sequence[int]) -> None:
     report.rate_hz = round((len(receives_ns) - 1) * NANOSECONDS / elapsed_ns, 3) if elapsed_ns > 0 else 0.0
 
 
-class _Judge(Framer):
+class Judge(Framer):
     """A framer whose frames carry statuses and reasons only, as far as these are known without decoding."""
 
     def compose(self, selection: Selection) -> Frame:
@@ -142,7 +142,7 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
         )
     _check_first_images(bag, contract, start_ns, end_ns)
     left_out, receives_ns = LeftOut(), {name: array('q') for name in contract.streams}
-    judge = _Judge(contract, start_ns)
+    judge = Judge(contract, start_ns)
     result = Survey(Grid(start_ns, contract.fps), receives_ns=receives_ns)
     samples = recorded_samples(bag, contract, start_ns, end_ns, left_out, head_bytes=HEAD_BYTES)
     for frame in frames(contract, _noted(samples, receives_ns, start_ns), start_ns, end_ns, judge):

@@ -1,5 +1,6 @@
 """Chunks <-> ActionChunk messages: the policy sends what the streamer reads, and both are one type."""
 
+import math
 from typing import NamedTuple
 
 from restac_ros.control.chunk import Chunk, ChunkError, ChunkReport, ReplanTrigger, build_chunk
@@ -19,6 +20,8 @@ class PolicyOrigin(NamedTuple):
 
     run_id: str
     checkpoint: str
+    replan_threshold: float = math.nan
+    replan_release: float = math.nan
 
     def message(self, prompt: str, prompt_revision: int) -> RunIdentity:
         """Return whose product it is, and which prompt it followed."""

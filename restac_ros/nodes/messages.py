@@ -1,11 +1,10 @@
 """Plain values -> this package's messages."""
 
+import math
 from array import array
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
 from restac_ros.msg import GateState, RecorderStatus
@@ -39,6 +38,7 @@ def gate_message(reading: 'TouchReading', frame_id: str, origin: PolicyOrigin) -
     message.tactile_age_ns = unsigned(reading.known_ns - touch.stamp_ns)
     message.inference_ns = unsigned(reading.inference_ns)
     message.saturated = touch.saturated
+    message.replan_threshold, message.replan_release = origin.replan_threshold, origin.replan_release
     return message
 
 
@@ -53,18 +53,16 @@ def residual_message(stamp_ns: int, residual_map: np.ndarray, frame_id: str) -> 
     return message
 
 
-def recorder_message(
-    now: Time, run_id: str, report: RecorderReport, dataset: str, lost: Mapping[str, int]
-) -> RecorderStatus:
-    """Return the recorder's state; `lost` counts messages that never reached it, by stream."""
+def recorder_message(report: RecorderReport, dataset: str) -> RecorderStatus:
+    """Return the recorder's state; what it cannot know of the streams stays unknown."""
     message = RecorderStatus()
-    message.header.stamp, message.run_id = now, run_id
     message.state = _RECORDER_STATES[report.state]
     message.message, message.task = report.message, report.task
     message.episode = report.episodes
     message.journal, message.dataset = report.journal, dataset
     message.frames, message.bytes = unsigned(report.rows), unsigned(report.bytes_written)
     message.duration_ns, message.disk_free = unsigned(report.duration_ns), unsigned(report.disk_free)
+    message.lost_frames = report.lost_frames
     message.streams = list(report.received)
     for field, counts in (
         ('received', report.received),
@@ -73,6 +71,8 @@ def recorder_message(
         ('high_water', report.high_water),
     ):
         setattr(message, field, [unsigned(counts[name]) for name in report.received])
-    message.lost = [unsigned(lost.get(name, 0)) for name in report.received]
+    message.lost = [0] * len(report.received)
+    message.rate_hz = [math.nan] * len(report.received)
+    message.age_ns = [-1] * len(report.received)
     message.unfinished = [str(path) for path in report.unfinished]
     return message

@@ -52,8 +52,8 @@ class _Episode:
         return np.concatenate(self.columns[key])
 
 
-def dataset_traces(root: Path | str) -> Iterator[Trace]:
-    """One trace per episode, in order.
+def dataset_traces(root: Path | str, only: int | None = None) -> Iterator[Trace]:
+    """One trace per episode, in order; or that of the episode `only`.
 
     Raises:
         DatasetError: no data set of this package, or its files are damaged.
@@ -63,12 +63,16 @@ def dataset_traces(root: Path | str) -> Iterator[Trace]:
     contract, info = dataset_contract(root), read_info(root)
     streams = streams_of(root, contract)
     described = episode_rows(root)
-    for episode in _read(root, contract, streams, described):
+    for episode in _read(root, contract, streams, described, only):
         yield _trace(root, contract, info, streams, episode, described.get(episode.index, {}))
 
 
 def _read(
-    root: Path, contract: Contract, streams: list[str], described: Mapping[int, dict[str, Any]]
+    root: Path,
+    contract: Contract,
+    streams: list[str],
+    described: Mapping[int, dict[str, Any]],
+    only: int | None,
 ) -> Iterator[_Episode]:
     """Rows by episode, from all files in order."""
     wanted = ['episode_index', 'observation.state', 'action']
@@ -79,7 +83,7 @@ def _read(
     current: _Episode | None = None
     for batch in _batches(root, [*wanted, *tactile.values()]):
         indices = batch.column('episode_index').to_numpy()
-        for index in np.unique(indices):
+        for index in np.unique(indices) if only is None else [only] if only in indices else []:
             rows = batch.filter(pa.array(indices == index))
             if current is None or current.index != index:
                 if current is not None:

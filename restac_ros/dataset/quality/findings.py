@@ -41,6 +41,7 @@ def find_faults(trace: Trace, measures: Measures) -> list[Finding]:
     found = [*_of_recording(trace, measures), *_of_frames(trace, measures), *_of_state(trace, measures)]
     for name, seen in trace.messages.items():
         found += _of_times(trace, name, seen, measures.streams[name])
+        found += _of_stamps(trace, name, measures.streams[name])
         found += _of_content(name, seen, measures.streams[name])
     found += _of_touch(trace)
     return sorted(found, key=lambda finding: ('bad', 'warning', 'note').index(finding.severity))
@@ -124,7 +125,7 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
 
 
 def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMeasures) -> Iterator[Finding]:
-    """Presence, rate, holes and stamps of a stream."""
+    """Presence, rate and holes of a stream."""
     spec, report = trace.contract.streams[name], trace.survey.streams[name]
     if not report.messages:
         severity: Severity = 'bad' if spec.required else 'note'
@@ -171,6 +172,11 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
             'A busy CPU or a full USB hub drops images: lower the load or the rate.',
             name,
         )
+
+
+def _of_stamps(trace: Trace, name: str, measured: StreamMeasures) -> Iterator[Finding]:
+    """The stamps of a stream, and messages without a readable one."""
+    report = trace.survey.streams[name]
     if report.zero_stamps:
         yield Finding(
             'zero-stamp',
@@ -301,10 +307,15 @@ def _of_state(trace: Trace, measures: Measures) -> Iterator[Finding]:
             )
 
 
+def angle_jumps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows before, and dimensions of, angles that jump by more than half a turn between two frames [N, 7]."""
+    rows, dims = np.nonzero(np.abs(np.diff(values[:, 3:6], axis=0)) > np.pi)
+    return rows, dims
+
+
 def _wrapped(trace: Trace, label: str, values: np.ndarray) -> Iterator[Finding]:
-    """Angles that jump by more than half a turn between two frames; of several the first is shown."""
-    jumps = np.abs(np.diff(values[:, 3:6], axis=0)) > np.pi
-    rows, dims = np.nonzero(jumps)
+    """Angles that jump; of several the first is described, and each is marked in the picture."""
+    rows, dims = angle_jumps(values)
     if rows.size:
         axis, row = 'xyz'[dims[0]], int(rows[0])
         yield Finding(

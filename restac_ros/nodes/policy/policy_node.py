@@ -65,9 +65,13 @@ class PolicyNode(ManagedNode):
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
         policy = call_niced(parameters.niceness, lambda: self._load(contract))
-        self._loaded = _Loaded(
-            policy, PolicyOrigin(self.run_id, checkpoint_fingerprint(parameters.checkpoint))
+        origin = PolicyOrigin(
+            self.run_id,
+            checkpoint_fingerprint(parameters.checkpoint),
+            parameters.replan_gate_threshold,
+            parameters.replan_gate_release,
         )
+        self._loaded = _Loaded(policy, origin)
         for note in policy.notes:
             logger.warning(note)
         logger.info(f'{parameters.checkpoint} is loaded, {describe_device()}; compiling, slow the first time')
