@@ -8,8 +8,8 @@ pytest.importorskip('rclpy')
 
 from rich.console import Console
 
-from restac_ros.nodes.console.record_keys import INTERRUPT, RecordKeys
-from restac_ros.nodes.console.requests import ConsoleCall, SetText, Stop
+from restac_ros.nodes.keyboard.record_keys import INTERRUPT, RecordKeys
+from restac_ros.nodes.keyboard.requests import ConsoleCall, SetText, Stop
 
 
 def status(state: str, second: float = 0.0, received: int = 0, **changes: Any) -> dict[str, Any]:

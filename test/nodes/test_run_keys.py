@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from restac_ros.nodes.console.requests import ConsoleCall, SetText, Stop
-from restac_ros.nodes.console.run_keys import RunKeys
+from restac_ros.nodes.keyboard.requests import ConsoleCall, SetText, Stop
+from restac_ros.nodes.keyboard.run_keys import RunKeys
 
 ALL = ('policy_node', 'recorder_node', 'streamer_node')
 

@@ -13,7 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
-from restac_ros.nodes.console.requests import Caller, ConsoleCall, SetText
+from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, SetText
 
 _DISCOVERY_S = 5.0
 _RIVALS_S = 1.0  # in which a second node that serves the same is discovered

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from restac_ros.msg import RecorderStatus
-from restac_ros.nodes.console.requests import ConsoleCall, ConsoleRequest, SetText, Stop
-from restac_ros.nodes.console.run_keys import TextEntry
+from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
+from restac_ros.nodes.keyboard.run_keys import TextEntry
 from restac_ros.recording.recorder import State
 
 RED = 'bold red'

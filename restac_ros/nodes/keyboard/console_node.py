@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.markup import escape
 
 from restac_ros.msg import RecorderStatus
-from restac_ros.nodes.console.record_keys import RecordKeys, status_values
-from restac_ros.nodes.console.requests import Caller, ConsoleCall, ConsoleRequest, SetText, Stop
-from restac_ros.nodes.console.run_keys import RunKeys
-from restac_ros.nodes.console.terminal import LOG_LINE, Inputs, single_keys
+from restac_ros.nodes.keyboard.record_keys import RecordKeys, status_values
+from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, ConsoleRequest, SetText, Stop
+from restac_ros.nodes.keyboard.run_keys import RunKeys
+from restac_ros.nodes.keyboard.terminal import LOG_LINE, Inputs, single_keys
 from restac_ros.recording.recorder import REQUESTS
 from restac_ros.stopping import is_orphan
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from restac_ros.nodes.console.requests import ConsoleCall, ConsoleRequest, SetText, Stop
+from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
 
 ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
 # key -> what it asks for, and in which words the help names it
