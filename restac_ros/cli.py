@@ -10,6 +10,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
+from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 
@@ -21,6 +22,10 @@ Command = (
     | Annotated[Export, subcommand('export')]
     | Annotated[Recover, subcommand('recover')]
     | Annotated[Repair, subcommand('repair')]
+    | Annotated[Delete, subcommand('delete')]
+    | Annotated[Merge, subcommand('merge')]
+    | Annotated[Adopt, subcommand('adopt')]
+    | Annotated[List, subcommand('list')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
     | Annotated[View, subcommand('view')]
@@ -43,6 +48,7 @@ def main() -> None:
     try:
         code = command.run()
     except KeyboardInterrupt:
+        print('restac-ros: interrupted', file=sys.stderr)
         code = 130
     except Exception as error:  # sorted below: what is not a refusal is raised again
         if not _is_mendable(error):

@@ -18,10 +18,14 @@ from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.engines import EngineKind
 from restac_ros.dataset.episodes import TimeRange, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, JournalError
+from restac_ros.dataset.recording_kind import holds_bag
 from restac_ros.dataset.recovery import find_unfinished, recover
+from restac_ros.dataset.session_log import is_session_log
 from restac_ros.dataset.shards import Outcome, Request
 from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.graph import GraphError, config_file
+
+INTERRUPTED = 130  # exit status, as of a shell
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Conversion:
     ranges: tuple[TimeRange, ...] = ()
     engine: EngineKind = 'processes'
     ray_address: str | None = None
+    again: bool = False
 
 
 def convert_all(asked: Conversion) -> int:
@@ -67,6 +72,19 @@ def convert_all(asked: Conversion) -> int:
     refused = len(refusals)
     for refusal in refusals:
         _print_refusal(refusal)
+    try:
+        refused += _convert(asked, requests)
+    except KeyboardInterrupt:
+        print_line(
+            'interrupted: complete episodes are in; the same call goes on from here', Console(stderr=True)
+        )
+        return INTERRUPTED
+    return int(bool(refused))
+
+
+def _convert(asked: Conversion, requests: list[Request]) -> int:
+    """Convert and say what came of it; how many were refused."""
+    refused = 0
     with _Bar(asked.dry_run) as bar:
         outcomes = convert_many(
             requests,
@@ -82,7 +100,7 @@ def convert_all(asked: Conversion) -> int:
             if outcome.has_gap:
                 again = longest_run_command(outcome.bag, asked.dataset, *_options(asked))
                 print_line(f'  to keep its longest run: {again}', Console(stderr=True))
-    return int(bool(refused))
+    return refused
 
 
 def _requests(asked: Conversion) -> tuple[list[Request], list[str]]:
@@ -97,17 +115,33 @@ def _requests(asked: Conversion) -> tuple[list[Request], list[str]]:
         bridge_frames=asked.bridge_frames,
         allow_false_rate=asked.allow_false_rate,
         dry_run=asked.dry_run,
+        again=asked.again,
         video=asked.video,
     )
     requests, refusals = [], []
-    for bag in asked.bags:
+    for path in asked.bags:
+        reason = _no_recording(path) if len(asked.bags) > 1 else ''
         try:
-            spans = episodes_of(open_bag(bag), asked.marker_topic, asked.ranges)
+            bag = None if reason else open_bag(path)
+            if bag and is_session_log(bag):
+                reason = 'a session log, without sensor streams'
+            if bag and not reason:
+                spans = episodes_of(bag, asked.marker_topic, asked.ranges)
+                requests += [replace(whole, bag=path, span=span) for span in spans]
         except (BagError, ConversionError) as error:
             refusals.append(str(error))
-        else:
-            requests += [replace(whole, bag=bag, span=span) for span in spans]
+        if reason and len(asked.bags) == 1:
+            refusals.append(f'{path} is {reason}')
+        elif reason:
+            print_line(f'skipped: {path} is {reason}', Console())
     return requests, refusals
+
+
+def _no_recording(path: Path) -> str:
+    """What one of several paths, as a shell's pattern gives them, is instead of a recording; else ''."""
+    if path.name.endswith(PARTIAL):
+        return 'unfinished: being recorded, or left by a crash (then `restac-ros recover`)'
+    return 'no recording' if path.exists() and not holds_bag(path) else ''
 
 
 def _options(asked: Conversion) -> list[str]:
@@ -138,7 +172,8 @@ class _Bar:
             TimeRemainingColumn(),
         )
         self._bars = Bars(*columns, transient=True)
-        self._task = self._bars.add_task('surveying' if dry_run else 'converting', total=None, speed='')
+        self._verb = 'surveying' if dry_run else 'converting'
+        self._task = self._bars.add_task('looking through the recordings', total=None, speed='')
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -155,13 +190,21 @@ class _Bar:
     def advance(self, progress: Progress) -> None:
         elapsed_s = self._bars.tasks[0].elapsed or 0.0
         speed = f'{progress.seconds / elapsed_s:.1f} x real time' if elapsed_s and progress.seconds else ''
-        self._bars.update(self._task, completed=progress.bytes, total=progress.total_bytes, speed=speed)
+        named = {'description': self._verb} if progress.bytes else {}
+        self._bars.update(
+            self._task, completed=progress.bytes, total=progress.total_bytes, speed=speed, **named
+        )
 
 
 def _print_outcome(outcome: Outcome, console: Console, *, dry_run: bool) -> None:
     report = outcome.report
     if outcome.refusal:
         _print_refusal(outcome.refusal)
+        return
+    if outcome.deleted:
+        print_line(
+            f'{outcome.request.name}: skipped, its episode was deleted; --again brings it back', console
+        )
         return
     if report is None:
         print_line(f'{outcome.request.name}: is episode {outcome.already} already', console)

@@ -15,7 +15,7 @@ from restac_ros.dataset.dataset_files import is_dataset
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.fingerprint import bag_files, converted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import bag_files, converted_recordings, deleted_recordings, fingerprint
 from restac_ros.dataset.shards import Outcome, Request, shard_path, shards_folder
 
 
@@ -66,7 +66,7 @@ def convert_many(
 
 def _sorted_out(requests: Sequence[Request], root: Path) -> tuple[list[int], dict[int, Outcome]]:
     """Numbers of the requests to work on, and the outcomes of those that need no work."""
-    held = converted_recordings(root) if is_dataset(root) else {}
+    held, deleted = converted_recordings(root), deleted_recordings(root)
     first_of: dict[str, int] = {}
     todo, skipped = [], {}
     for number, request in enumerate(requests):
@@ -77,6 +77,8 @@ def _sorted_out(requests: Sequence[Request], root: Path) -> tuple[list[int], dic
             continue
         if identity in held:
             skipped[number] = Outcome(request, already=held[identity])
+        elif identity in deleted and not request.again:
+            skipped[number] = Outcome(request, deleted=True)
         elif identity in first_of:
             other = requests[first_of[identity]].name
             skipped[number] = Outcome(request, refusal=f'{request.name} is the same recording as {other}')
@@ -102,6 +104,8 @@ class _Meter:
         self.sizes, self.listener = sizes, listener
         self.shares = [0.0] * len(sizes)
         self.seconds = [0.0] * len(sizes)
+        if listener:
+            listener(Progress(0, sum(sizes), 0.0))
 
     def tell(self, number: int, share: float, seconds: float) -> None:
         """Recording `number` is done to this share (0..1)."""

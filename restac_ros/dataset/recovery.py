@@ -61,7 +61,9 @@ class Recovered(NamedTuple):
 
 def find_unfinished(directory: Path) -> list[Path]:
     """Journals in `directory` that no living recorder is writing."""
-    return [path for path in sorted(directory.glob(f'*{PARTIAL}')) if _files(path) and not _in_use(path)]
+    return [
+        path for path in sorted(directory.glob(f'*{PARTIAL}')) if _files(path) and not is_being_written(path)
+    ]
 
 
 def recover(partial: Path) -> Recovered:
@@ -88,7 +90,8 @@ def _files(partial: Path) -> list[Path]:
     return sorted(partial.glob('*.mcap')) if partial.is_dir() else []
 
 
-def _in_use(partial: Path) -> bool:
+def is_being_written(partial: Path) -> bool:
+    """Whether a recorder lives that writes an unfinished journal."""
     try:
         with _owned(_files(partial)[-1], 'rb'):
             return False

@@ -26,7 +26,8 @@ REPORT_EVERY_ROWS = 15
 class Request:
     """A recording to convert, or a part of it.
 
-    `task` and `contract` override its own; the contract `fallback` stands in where it has none.
+    `task` and `contract` override its own; the contract `fallback` stands in where it has none. `again`
+    converts it although its episode was deleted.
     """
 
     bag: Path
@@ -37,6 +38,7 @@ class Request:
     bridge_frames: int = 0
     allow_false_rate: bool = False
     dry_run: bool = False
+    again: bool = False
     video: VideoChoice | None = None
     span: EpisodeSpan = WHOLE
 
@@ -50,7 +52,7 @@ class Request:
 class Outcome:
     """What became of a request: a report, the number of the episode that it is already, or a refusal.
 
-    With `has_gap` the longest run without a gap can be kept.
+    With `has_gap` the longest run without a gap can be kept; a `deleted` episode is not made again.
     """
 
     request: Request
@@ -58,6 +60,7 @@ class Outcome:
     already: int | None = None
     refusal: str = ''
     has_gap: bool = False
+    deleted: bool = False
 
     @property
     def bag(self) -> Path:

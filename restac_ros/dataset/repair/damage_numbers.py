@@ -10,6 +10,7 @@ import numpy as np
 from restac_ros.dataset.dataset_files import ABOUT
 from restac_ros.dataset.repair.damage import STATS, Damage, Whole
 
+COUNTERS = {'index', 'episode_index', 'task_index'}  # LeRobot's delete leaves their statistics as they were
 STATS_TOLERANCE = 1e-3  # of a column's range
 # LeRobot adds up an episode's float32 values one after the other in float32: each of n steps is off by up to
 # half a unit in the last place of the sum, so the mean by n times that of the largest value.
@@ -76,7 +77,8 @@ def check_stats(damage: Damage) -> None:
         damage.faults.append(f'{STATS} {"is missing" if missing else f"is damaged: {error}"}')
         damage.stale_stats = True
         return
-    wrong = [] if damage.lost or not damage.whole else [key for key in stats if _is_stale(key, stats, damage)]
+    compared = [] if damage.lost or not damage.whole else [key for key in stats if key not in COUNTERS]
+    wrong = [key for key in compared if _is_stale(key, stats, damage)]
     if wrong:
         damage.faults.append(f'{STATS} is not that of the rows: {", ".join(wrong)}')
         damage.stale_stats = True

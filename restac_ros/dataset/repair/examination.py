@@ -213,11 +213,7 @@ class _Examination:
         return [key for key, feature in self.info['features'].items() if feature['dtype'] == 'video']
 
     def _window(self, key: str, about: pa.Table) -> tuple[Path, int, int]:
-        """An episode's video file, its first frame in it and the number of its frames."""
-        chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in WINDOW)
-        path = self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
-        first = round(begin_s * self.info['fps'])
-        return Path(path), first, round(end_s * self.info['fps']) - first
+        return window_of(self.info, key, about)
 
     def _window_changes(self, about: pa.Table, rows: int) -> dict[str, float]:
         """The times of an episode in its videos, where meta/episodes has them wrong."""
@@ -261,6 +257,14 @@ class _Examination:
         except (OSError, ValueError):
             described = {}
         return Lost(number, self.reasons[number], task or described.get('task', ''), described.get('bag', ''))
+
+
+def window_of(info: Mapping[str, Any], key: str, about: pa.Table) -> tuple[Path, int, int]:
+    """An episode's video file (relative), its first frame in it and the number of its frames."""
+    chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in WINDOW)
+    path = info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
+    first = round(begin_s * info['fps'])
+    return Path(path), first, round(end_s * info['fps']) - first
 
 
 def _info(root: Path) -> tuple[dict[str, Any], str]:
