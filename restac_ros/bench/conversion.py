@@ -14,7 +14,7 @@ from pathlib import Path
 from restac_ros.bench.cpu_profile import Call, CpuProfile
 from restac_ros.bench.processes import Watch, end_family, scratch
 from restac_ros.bench.recordings import START_NS, Scene, drop_from_memory, make_messages, record
-from restac_ros.bench.table import Row, show, write_json
+from restac_ros.bench.table import Row, show, write_description
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.convert import convert_episode
@@ -121,7 +121,7 @@ def main(wish: ConversionWish, directory: Path, json_file: Path | None = None) -
         figures = measure(bags, wish.contract or config_file('contract.yaml'), wish.workers, folder)
     show(f'converter, {figures.bags} bags, {figures.workers} workers', _rows(figures), figures.missed)
     derived = {'speed': figures.speed, 'mb_per_s': figures.mb_per_s, 'bound': figures.bound}
-    write_json(json_file, asdict(figures) | derived | {'missed': figures.missed})
+    write_description(json_file, asdict(figures) | derived | {'missed': figures.missed})
     return 1 if figures.missed else 0
 
 

@@ -21,7 +21,7 @@ from restac_ros.dataset.errors import BagError, ConversionError, JournalError
 from restac_ros.dataset.recording_kind import holds_bag
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.session_log import is_session_log
-from restac_ros.dataset.shards import Outcome, Request
+from restac_ros.dataset.shards import Answer, Request
 from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.graph import GraphError, config_file
 
@@ -190,13 +190,13 @@ class _Bar:
     def advance(self, progress: Progress) -> None:
         elapsed_s = self._bars.tasks[0].elapsed or 0.0
         speed = f'{progress.seconds / elapsed_s:.1f} x real time' if elapsed_s and progress.seconds else ''
-        named = {'description': self._verb} if progress.bytes else {}
+        verb = self._verb if progress.bytes else 'looking through the recordings'
         self._bars.update(
-            self._task, completed=progress.bytes, total=progress.total_bytes, speed=speed, **named
+            self._task, completed=progress.bytes, total=progress.total_bytes, speed=speed, description=verb
         )
 
 
-def _print_outcome(outcome: Outcome, console: Console, *, dry_run: bool) -> None:
+def _print_outcome(outcome: Answer, console: Console, *, dry_run: bool) -> None:
     report = outcome.report
     if outcome.refusal:
         _print_refusal(outcome.refusal)

@@ -12,6 +12,7 @@ from restac_ros.dataset.features import (
     action_prev_key,
     feature_differences,
     features_of,
+    image_columns,
     meaning_differences,
     optional_images,
     stored_streams,
@@ -56,7 +57,7 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
     return [
         name
         for name in stored_streams(contract)
-        if name not in optional_images(contract) or contract.streams[name].feature in keys
+        if name not in optional_images(contract) or image_columns(contract)[name] in keys
     ]
 
 
@@ -105,10 +106,10 @@ def describe_dataset(root: Path, contract: Contract, video: VideoChoice) -> None
         'cameras': video.settings,
         'tactile': 'PNG in Parquet, lossless',
     }
-    write_json(root / ABOUT / CONVERSION, settings)
+    write_description(root / ABOUT / CONVERSION, settings)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_description(path: Path, content: dict[str, Any]) -> None:
     """Write a file of ours in a data set."""
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n', encoding='utf-8')
 

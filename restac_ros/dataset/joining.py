@@ -17,14 +17,14 @@ from restac_ros.dataset.dataset_files import (
     check_appendable,
     dataset_contract,
     streams_of,
-    write_json,
+    write_description,
 )
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.merge import MOVING, append_to_staging
-from restac_ros.dataset.repair.damage import Damage, Whole
-from restac_ros.dataset.repair.examination import examine, window_of
+from restac_ros.dataset.repair.damage import DatasetDamage, Whole
+from restac_ros.dataset.repair.examination import examine_dataset, window_of
 from restac_ros.dataset.repair.repair import stored_stats
 from restac_ros.dataset.shards import shards_folder
 from restac_ros.dataset.table_writing import with_column, write_table
@@ -62,9 +62,9 @@ def join_datasets(sources: Sequence[Path], target: Path, on_episode: OnEpisode |
     return index + 1
 
 
-def _examined(source: Path) -> Damage:
+def _examined(source: Path) -> DatasetDamage:
     contract = dataset_contract(source)
-    damage = examine(source)
+    damage = examine_dataset(source)
     if not damage.is_fine:
         raise DatasetError(f'{source} is broken. First mend it: `restac-ros repair {source}`')
     check_appendable(source, contract, streams_of(source, contract))
@@ -84,7 +84,7 @@ def _check_recordings(roots: Sequence[Path]) -> None:
             seen[identity] = here
 
 
-def _make_shard(damage: Damage, whole: Whole, shard: Path) -> None:
+def _make_shard(damage: DatasetDamage, whole: Whole, shard: Path) -> None:
     """One episode as a data set of its own, numbered from 0."""
     about, rows, features = whole.about, whole.rows, damage.info['features']
     said = about.to_pylist()[0]
@@ -130,10 +130,10 @@ def _make_shard(damage: Damage, whole: Whole, shard: Path) -> None:
         if described.is_file()
         else {'task': said['tasks'][0]}
     )
-    write_json(_made(shard / ABOUT / 'episodes/episode_000000.json'), known)
+    write_description(_made(shard / ABOUT / 'episodes/episode_000000.json'), known)
 
 
-def _take_video(damage: Damage, about: pa.Table, key: str, rows: int, target: Path) -> None:
+def _take_video(damage: DatasetDamage, about: pa.Table, key: str, rows: int, target: Path) -> None:
     """An episode's video: the same file where it has one of its own, else its part of the shared one."""
     file, first, _ = window_of(damage.info, key, about)
     shared = sum(window_of(damage.info, key, other.about)[0] == file for other in damage.whole) > 1

@@ -23,7 +23,7 @@ from restac_ros.dataset.dataset_files import (
     read_info,
     streams_of,
     video_for,
-    write_json,
+    write_description,
 )
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy
 from restac_ros.dataset.errors import DatasetError
@@ -101,7 +101,7 @@ class _Append:
                 added[column][name] = added[column][name] + offset
         write_stats(aggregate_stats([load_stats(self.staging), added]), self.staging)
         statistics = json.loads((self.staging / 'meta' / 'stats.json').read_text(encoding='utf-8'))
-        write_json(self.staging / 'meta' / 'stats.json', statistics)
+        write_description(self.staging / 'meta' / 'stats.json', statistics)
         self._count()
         return self.index
 
@@ -192,7 +192,7 @@ def _move_description(root: Path, staging: Path, shard: Path, index: int) -> Non
     about |= {'dataset': str(root), 'episode_index': index, 'contract_differences': ours.differences(theirs)}
     target = staging / ABOUT / 'episodes' / f'episode_{index:06d}.json'
     target.unlink(missing_ok=True)  # in a new data set a link to the shard's
-    write_json(target, about)
+    write_description(target, about)
 
 
 def _only(shard: Path, folder: str, ending: str = 'parquet') -> Path:

@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Answer:
     """What became of a request: a report, the number of the episode that it is already, or a refusal.
 
     With `has_gap` the longest run without a gap can be kept; a `deleted` episode is not made again.
@@ -94,12 +94,12 @@ def shards_folder(root: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
 
 
-def make_shard(request: Request, root: Path, shard: Path, tell: Callable[[float, float], None]) -> Outcome:
+def make_shard(request: Request, root: Path, shard: Path, tell: Callable[[float, float], None]) -> Answer:
     """Convert into the data set `shard`, which the one at `root` can take; `tell(share, seconds)` of it."""
     return _attempt(request, root if request.dry_run else shard, tell, target=root)
 
 
-def append_made(request: Request, outcome: Outcome, root: Path, shard: Path) -> Outcome:
+def append_made(request: Request, outcome: Answer, root: Path, shard: Path) -> Answer:
     """What `make_shard` made becomes part of the data set."""
     from restac_ros.dataset.merge import ColumnsDifferError, append_shard  # loads torch
 
@@ -109,6 +109,8 @@ def append_made(request: Request, outcome: Outcome, root: Path, shard: Path) -> 
         return _attempt(request, root, lambda share, seconds: None)
     finally:
         shutil.rmtree(shard.parent)
+    if outcome.report is None:
+        return outcome
     return replace(outcome, report=replace(outcome.report, episode_index=index, dataset=str(root)))
 
 
@@ -122,7 +124,7 @@ def _contract_of(request: Request) -> Contract:
 
 def _attempt(
     request: Request, place: Path, tell: Callable[[float, float], None], target: Path | None = None
-) -> Outcome:
+) -> Answer:
     """Convert into the data set at `place`, a shard for `target`; a bad recording becomes a refusal."""
     span = request.span
     task = span.task if request.task is None else request.task
@@ -150,5 +152,5 @@ def _attempt(
             target=target,
         )
     except (BagError, ContractError, ConversionError) as error:
-        return Outcome(request, refusal=refusal_text(request, error), has_gap=isinstance(error, GapError))
-    return Outcome(request, report)
+        return Answer(request, refusal=refusal_text(request, error), has_gap=isinstance(error, GapError))
+    return Answer(request, report)

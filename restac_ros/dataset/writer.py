@@ -19,7 +19,7 @@ from restac_ros.dataset.dataset_files import (
     describe_dataset,
     is_dataset,
     video_for,
-    write_json,
+    write_description,
 )
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import BOOKKEEPING, action_prev_key, features_of
@@ -98,7 +98,7 @@ class EpisodeWriter:
         if not path.exists():
             describe_dataset(self._staging, self.contract, self._video)
         changed = load_contract(path).differences(self.contract)
-        write_json(
+        write_description(
             folder / 'episodes' / f'episode_{self.index:06d}.json',
             {**self.about, 'contract_differences': changed},
         )
@@ -180,7 +180,7 @@ def _drop_statistics(root: Path) -> None:
     pq.write_table(table.select(kept), path, compression='snappy', use_dictionary=True)
     file = root / 'meta' / 'stats.json'
     statistics = json.loads(file.read_text(encoding='utf-8'))
-    write_json(file, {key: value for key, value in statistics.items() if is_kept(key)})
+    write_description(file, {key: value for key, value in statistics.items() if is_kept(key)})
 
 
 def _remove_empty(folder: Path) -> None:

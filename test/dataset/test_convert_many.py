@@ -21,7 +21,7 @@ from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.errors import DatasetError, EngineError
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.shards import Outcome, Request
+from restac_ros.dataset.shards import Answer, Request
 
 TASKS = ('press the button', 'turn the key', 'press the button')
 EPISODES = 'meta/restac_ros/episodes'
@@ -55,13 +55,13 @@ def requests(bags: list[Path], contract: Contract) -> list[Request]:
 
 
 @pytest.fixture(scope='module')
-def by_two(tmp_path_factory: pytest.TempPathFactory, requests: list[Request]) -> tuple[Path, list[Outcome]]:
+def by_two(tmp_path_factory: pytest.TempPathFactory, requests: list[Request]) -> tuple[Path, list[Answer]]:
     root = tmp_path_factory.mktemp('by_two') / 'demos'
     return root, list(convert_many(requests, root, workers=2))
 
 
 @pytest.fixture(scope='module')
-def by_one(tmp_path_factory: pytest.TempPathFactory, requests: list[Request]) -> tuple[Path, list[Outcome]]:
+def by_one(tmp_path_factory: pytest.TempPathFactory, requests: list[Request]) -> tuple[Path, list[Answer]]:
     root = tmp_path_factory.mktemp('by_one') / 'demos'
     return root, list(convert_many(requests, root, workers=1))
 
@@ -71,7 +71,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def test_the_number_of_workers_changes_nothing(
-    by_one: tuple[Path, list[Outcome]], by_two: tuple[Path, list[Outcome]]
+    by_one: tuple[Path, list[Answer]], by_two: tuple[Path, list[Answer]]
 ) -> None:
     ours, theirs = files(by_one[0]), files(by_two[0])
     assert ours.keys() == theirs.keys()
@@ -84,7 +84,7 @@ def test_the_number_of_workers_changes_nothing(
 
 
 def test_shards_become_what_appending_would_have_made(
-    by_two: tuple[Path, list[Outcome]], requests: list[Request], tmp_path: Path
+    by_two: tuple[Path, list[Answer]], requests: list[Request], tmp_path: Path
 ) -> None:
     """Byte by byte where LeRobot writes rows, for statistics within rounding."""
     root = tmp_path / 'appended'
@@ -112,7 +112,7 @@ def test_shards_become_what_appending_would_have_made(
             np.testing.assert_allclose(value, other[key][name], rtol=1e-5, atol=1e-7, err_msg=f'{key} {name}')
 
 
-def test_lerobot_reads_the_episodes_in_the_order_given(by_two: tuple[Path, list[Outcome]]) -> None:
+def test_lerobot_reads_the_episodes_in_the_order_given(by_two: tuple[Path, list[Answer]]) -> None:
     root, outcomes = by_two
     assert [o.report.episode_index if o.report else None for o in outcomes] == [0, None, 1, 2]
     assert 'no message on /franka/joint_states' in outcomes[1].refusal
@@ -133,7 +133,7 @@ def test_lerobot_reads_the_episodes_in_the_order_given(by_two: tuple[Path, list[
 
 
 def test_what_is_in_is_skipped(
-    by_two: tuple[Path, list[Outcome]], requests: list[Request], tmp_path: Path
+    by_two: tuple[Path, list[Answer]], requests: list[Request], tmp_path: Path
 ) -> None:
     root, _ = by_two
     before = files(root)
@@ -145,7 +145,7 @@ def test_what_is_in_is_skipped(
 
 
 def test_an_interrupted_call_goes_on_where_it_was(
-    requests: list[Request], by_one: tuple[Path, list[Outcome]], tmp_path: Path
+    requests: list[Request], by_one: tuple[Path, list[Answer]], tmp_path: Path
 ) -> None:
     root = tmp_path / 'demos'
     started = convert_many(requests, root, workers=2)
@@ -224,7 +224,7 @@ def test_an_append_that_fails_changes_nothing(
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_a_dry_run_writes_nothing_and_says_what_would_be(
-    requests: list[Request], by_one: tuple[Path, list[Outcome]], tmp_path: Path, workers: int
+    requests: list[Request], by_one: tuple[Path, list[Answer]], tmp_path: Path, workers: int
 ) -> None:
     dry = [Request(r.bag, r.task, r.contract, dry_run=True) for r in requests]
     outcomes = list(convert_many(dry, tmp_path / 'demos', workers))
@@ -244,7 +244,7 @@ def test_progress_ends_at_the_whole(requests: list[Request], tmp_path: Path) -> 
     assert [p.bytes for p in told] == sorted(p.bytes for p in told)
 
 
-def test_refusals(requests: list[Request], by_one: tuple[Path, list[Outcome]], tmp_path: Path) -> None:
+def test_refusals(requests: list[Request], by_one: tuple[Path, list[Answer]], tmp_path: Path) -> None:
     twice = list(convert_many([Request(requests[0].bag, dry_run=True)] * 2, tmp_path / 'a'))
     assert 'holds no contract' in twice[0].refusal
     assert 'is the same recording as' in twice[1].refusal

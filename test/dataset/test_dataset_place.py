@@ -20,7 +20,7 @@ from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.lerobot_access import private_cache
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
 from restac_ros.dataset.shards import Request
 
@@ -122,8 +122,8 @@ def test_export_and_repair_follow_links(one_episode: Path, disk: Path, link: Pat
     assert exported.is_symlink()
     assert (disk / 'v21' / 'meta' / 'info.json').is_file()
     (disk / 'plug' / 'meta' / 'stats.json').unlink()
-    aside = repair(examine(link))
-    assert examine(link).is_fine
+    aside = repair(examine_dataset(link))
+    assert examine_dataset(link).is_fine
     assert aside.parent == disk
     assert link.is_symlink()
 
@@ -149,8 +149,8 @@ def test_files_are_copied_where_there_are_no_hard_links(
     assert (root / 'data/chunk-000/file-000.parquet').read_bytes() == before
     assert export_v21(root, disk / 'v21') == 2
     (root / 'meta' / 'stats.json').unlink()
-    repair(examine(root))
-    assert examine(root).is_fine
+    repair(examine_dataset(root))
+    assert examine_dataset(root).is_fine
 
 
 def test_a_full_disk_is_not_answered_by_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_link_leads_to_another_file_system(
         convert_episode(bag, contract, link, 'plug in')
     assert episodes(other_file_system / 'plug') == 2
     assert export_v21(link, link.with_name('v21')) == 2
-    assert examine(link).is_fine
+    assert examine_dataset(link).is_fine
 
 
 def test_what_an_earlier_version_left_as_links_is_unlinked_not_followed(

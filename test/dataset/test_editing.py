@@ -22,7 +22,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.journal import Journal
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.examination import examine_dataset
 
 NUMBERS = {'index', 'episode_index', 'task_index'}
 TASKS = ('press', 'turn', 'press', 'wipe')
@@ -102,7 +102,7 @@ def test_deleted_episodes_are_gone_aside_and_the_data_set_goes_on(
     assert 'deleted episode 1' in told
     assert f'convert {bags[1]} --to {root} --task turn --again' in told
     assert_same(read(root), [items[0], items[2]])
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine
     now, kept = state_of(root), state_of(root.with_name('demos.deleted-1'))
     assert all(content in (now.get(name), kept.get(name)) for name, content in before.items())
     assert dataset_contract(root) == contract
@@ -136,7 +136,7 @@ def test_merged_data_sets_hold_all_episodes_in_order(
     assert Merge((other, root), to=tmp_path / 'all').run() == 0
     assert (state_of(root), state_of(other)) == before
     assert_same(read(tmp_path / 'all'), [*read(other), *items])
-    assert examine(tmp_path / 'all').is_fine
+    assert examine_dataset(tmp_path / 'all').is_fine
     assert sorted(converted_recordings(tmp_path / 'all').values()) == [0, 1, 2, 3]
     stats = open_dataset(tmp_path / 'all').meta.stats
     rows = np.stack([item['action'] for episode in read(tmp_path / 'all') for item in episode])
@@ -192,7 +192,7 @@ def test_a_data_set_that_lerobots_own_tool_has_edited_is_adopted_and_goes_on(
     assert convert_episode(bags[3], contract, edited, TASKS[3]).episode_index == 2
     found = read(edited)
     assert_same(found[:2], [items[0], items[2]])
-    assert examine(edited).is_fine
+    assert examine_dataset(edited).is_fine
     with pytest.raises(DatasetError, match='has a contract'):
         Adopt(edited, contract_file).run()
     assert Merge((edited, root), to=tmp_path / 'all').run() == 0

@@ -9,7 +9,7 @@ from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import DELETED, deleted_recordings
 from restac_ros.dataset.repair.damage import Lost
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
 
 
@@ -23,7 +23,7 @@ def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lo
         DatasetError: it is broken, lacks such an episode, or would be empty. It is as before.
     """
     root = dataset_place(root)
-    whole = examine(root)
+    whole = examine_dataset(root)
     if not whole.is_fine:
         raise DatasetError(f'{root} is broken. First mend it: `restac-ros repair {root}`')
     known = {episode.rows.number for episode in whole.whole}
@@ -32,7 +32,7 @@ def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lo
         raise DatasetError(f'{root} has no episode {shown}: its episodes are 0 to {max(known)}')
     if known <= set(numbers):
         raise DatasetError(f'{root} would be empty. Remove the directory itself.')
-    damage = examine(root, dict.fromkeys(numbers, 'deleted on request'))
+    damage = examine_dataset(root, dict.fromkeys(numbers, 'deleted on request'))
     gone = sorted(deleted_recordings(root) | {_fingerprint(root, number) for number in numbers} - {''})
     return repair(damage, 'deleted', {ABOUT / DELETED: {'fingerprints': gone}}), damage.lost
 

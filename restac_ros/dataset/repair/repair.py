@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
 from lerobot.datasets.io_utils import load_stats, write_stats, write_tasks
 
-from restac_ros.dataset.dataset_files import ABOUT, write_json
+from restac_ros.dataset.dataset_files import ABOUT, write_description
 from restac_ros.dataset.dataset_place import link_or_copy
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair.damage import STATS, TASKS, Damage, Whole
+from restac_ros.dataset.repair.damage import STATS, TASKS, DatasetDamage, Whole
 from restac_ros.dataset.repair.damage_numbers import totals
 from restac_ros.dataset.repair.damage_rows import NUMBERS, numbers_of
 from restac_ros.dataset.repair.damage_video import copy_whole_part
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.table_writing import with_column, write_table
 from restac_ros.dataset.transaction import transaction, writing_lock
 
@@ -34,9 +34,9 @@ Stats = dict[str, dict[str, np.ndarray]]
 
 
 def repair(
-    damage: Damage, purpose: str = 'repair', notes: Mapping[Path, dict[str, Any]] | None = None
+    damage: DatasetDamage, purpose: str = 'repair', notes: Mapping[Path, dict[str, Any]] | None = None
 ) -> Path:
-    """Put right what `examine` has found, in one step; the folder with all that was replaced or left out.
+    """Put right what was found, in one step; the folder with all that was replaced or left out.
 
     The folder lies beside the data set as DATASET.`purpose`-N, holds these files under their old names, and a
     report.json. `notes` are JSON files (relative) to be written by the way.
@@ -78,7 +78,7 @@ def _move_aside(root: Path, leftovers: list[Path], aside: Path) -> None:
 class _Repair:
     """The steps, in a staging copy whose files are links to the originals: replaced, never written to."""
 
-    def __init__(self, damage: Damage, staging: Path) -> None:
+    def __init__(self, damage: DatasetDamage, staging: Path) -> None:
         self.damage, self.staging = damage, staging
         self.touched: set[Path] = set()
         self.in_file: dict[Path, list[Whole]] = defaultdict(list)
@@ -108,7 +108,7 @@ class _Repair:
         self._renumber_descriptions()
         self._rewrite_info()
         for path, content in notes.items():
-            write_json(self._take(path), content)
+            write_description(self._take(path), content)
         self._remove_empty()
         return self.touched
 
@@ -218,7 +218,7 @@ class _Repair:
                 described[whole.number] = {**about, 'episode_index': whole.number}
                 self._take(path)
         for number, about in described.items():
-            write_json(self._take(folder / f'episode_{number:06d}.json'), about)
+            write_description(self._take(folder / f'episode_{number:06d}.json'), about)
 
     def _rewrite_info(self) -> None:
         wanted = {**self.damage.info, **totals(self.damage)}
@@ -251,9 +251,9 @@ def stored_stats(about: pa.Table, key: str, feature: Mapping[str, Any]) -> dict[
     return found
 
 
-def _verify(staging: Path, damage: Damage) -> None:
+def _verify(staging: Path, damage: DatasetDamage) -> None:
     """Nothing is wrong any more, and LeRobot reads both ends of every episode."""
-    again = examine(staging)
+    again = examine_dataset(staging)
     if not again.is_fine:
         found = [*again.faults, *(f'episode {lost.number}: {lost.reasons[0]}' for lost in again.lost)]
         raise DatasetError(f'{damage.root} could not be mended, and is as it was: {"; ".join(found)}')
@@ -274,13 +274,13 @@ def _verify(staging: Path, damage: Damage) -> None:
                 )
 
 
-def _keep_originals(damage: Damage, aside: Path, touched: set[Path]) -> None:
+def _keep_originals(damage: DatasetDamage, aside: Path, touched: set[Path]) -> None:
     """Links to the files that will be gone, and what was done, beside the data set."""
     for path in touched:
         (aside / path).parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(damage.root / path, aside / path)
     aside.mkdir(exist_ok=True)
-    write_json(
+    write_description(
         aside / 'report.json',
         {
             'dataset': str(damage.root),
