@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restac_ros.parameter_file import ParameterFileError, check_parameter_file, known_parameters
+from restac_ros.program import EnvironmentRefused, check_environment
 
 PACKAGE = 'restac_ros'
 SOURCES = ('none', 'bag', 'synthetic')
@@ -137,6 +138,10 @@ def config_file(name: str) -> Path:
 
 def command(process: Process) -> list[str]:
     """Command line of one node, as `ros2 run` would build it."""
+    try:
+        check_environment()
+    except EnvironmentRefused as error:
+        raise GraphError(str(error)) from error
     program = package_prefix() / 'lib' / PACKAGE / process.executable
     return [sys.executable, str(program), '--ros-args', *ros_arguments(process)]
 
