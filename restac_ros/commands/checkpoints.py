@@ -55,15 +55,16 @@ class ImportCheckpoint:
         """Exit status."""
         from restac_ros.contract.load import load_contract
         from restac_ros.policy.init_checkpoint import import_checkpoint
-        from restac_ros.policy.normalization import read_norm_stats
+        from restac_ros.policy.normalization import read_norm_stats_for
 
+        contract = load_contract(self.contract)
         report = import_checkpoint(
             self.source,
             self.preset,
-            load_contract(self.contract),
+            contract,
             self.to,
             unit_align=self.unit_align,
-            norm_stats=None if self.norm_stats is None else read_norm_stats(self.norm_stats),
+            norm_stats=None if self.norm_stats is None else read_norm_stats_for(self.norm_stats, contract),
             tokenizer=self.tokenizer,
             dtype=self.dtype,
         )

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
+from restac_ros.commands.info import coloured
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -18,6 +19,7 @@ from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.engines import EngineKind
 from restac_ros.dataset.episodes import TimeRange, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, JournalError
+from restac_ros.dataset.quality.quality import assess_episode
 from restac_ros.dataset.recording_kind import holds_bag
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.session_log import is_session_log
@@ -97,6 +99,8 @@ def _convert(asked: Conversion, requests: list[Request]) -> int:
         for outcome in outcomes:
             refused += bool(outcome.refusal)
             _print_outcome(outcome, bar.console, dry_run=asked.dry_run)
+            if outcome.report and not asked.dry_run:
+                _print_verdict(asked.dataset, outcome.report.episode_index, bar.console)
             if outcome.has_gap:
                 again = longest_run_command(outcome.bag, asked.dataset, *_options(asked))
                 print_line(f'  to keep its longest run: {again}', Console(stderr=True))
@@ -222,6 +226,19 @@ def _print_outcome(outcome: Answer, console: Console, *, dry_run: bool) -> None:
             print_line(f'  {name}: {rates}, {stream.messages} messages', console)
     for note in report.notes:
         print_line(f'  {note}', console)
+
+
+def _print_verdict(dataset: Path, index: int, console: Console) -> None:
+    """What the quality report of the data set would say of an episode."""
+    quality = assess_episode(dataset, index)
+    console.print(f'  quality: {coloured(quality.verdict)}', highlight=False)
+    for finding in quality.findings:
+        if finding.severity != 'note':
+            print_line(f'    {finding.text}. {finding.remedy}', console)
+    unknown = [name for name, stream in quality.streams.items() if stream.repeated_images is None]
+    images = [name for name in unknown if quality.streams[name].role in ('camera', 'tactile')]
+    if images:
+        print_line(f'    not examined for frozen images: {", ".join(images)}', console)
 
 
 def _print_refusal(text: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from restac_ros.commands import converting
 from restac_ros.commands.data import Convert
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.contract.load import dump_contract
@@ -229,3 +230,41 @@ def test_the_list_names_task_length_state_and_the_converter_skips_what_is_no_rec
     assert 'data set' in capsys.readouterr().out
     assert List(tmp_path / 'demos').run() == 0
     assert 'converted' in capsys.readouterr().out
+
+
+def test_convert_prints_the_verdict_and_names_a_frozen_camera(
+    tmp_path: Path,
+    recording: list[BagMessage],
+    contract: Contract,
+    contract_file: Path,
+    write_bag: Callable[..., Path],
+    capsys: pytest.CaptureFixture,
+) -> None:
+    side = [m for m in recording if m.topic == '/cameras/side/color/image_raw']
+    pixels = side[20].cdr[-200:]
+    stuck = [
+        m._replace(cdr=m.cdr[:200] + side[20].cdr[200:-200] + pixels) if m in side[20:50] else m
+        for m in recording
+    ]
+    bags = write_bag(tmp_path / 'whole', recording), write_bag(tmp_path / 'stuck', stuck)
+    assert Convert(bags, tmp_path / 'demos', task='press', contract=contract_file, workers=1).run() == 0
+    whole, _, frozen = capsys.readouterr().out.partition('stuck -> episode 1')
+    assert 'quality: ' in whole
+    assert 'identical images' not in whole
+    assert 'quality: bad' in frozen
+    assert 'side: ' in frozen
+    assert 'identical images' in frozen
+
+
+def test_an_interrupted_conversion_says_that_the_same_call_goes_on(
+    tmp_path: Path, bags: list[Path], contract_file: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    asked = Convert((bags[0],), tmp_path / 'demos', task='press', contract=contract_file, workers=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(converting, 'convert_many', interrupted)
+        assert asked.run() == 130
+    assert 'the same call goes on from here' in capsys.readouterr().err
+    assert asked.run() == 0
