@@ -17,7 +17,7 @@ PARAMETERS = 'ros__parameters'
 # Every node has these from rcl and rclpy; they are none of ours.
 RCL_PARAMETERS = ('use_sim_time', 'start_type_description_service')
 RCL_PREFIXES = ('qos_overrides.',)
-MAX_BYTES = 1_000_000
+_MAX_BYTES = 1_000_000
 
 
 class ParameterFileError(ValueError):
@@ -57,8 +57,8 @@ def read_sections(path: Path) -> list[Section]:
         ParameterFileError: the file cannot be read, or is no ROS parameter file.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ParameterFileError(f'{path} is larger than {MAX_BYTES} bytes: no parameter file')
+        if path.stat().st_size > _MAX_BYTES:
+            raise ParameterFileError(f'{path} is larger than {_MAX_BYTES} bytes: no parameter file')
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise ParameterFileError(

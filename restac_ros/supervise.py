@@ -11,7 +11,7 @@ from pathlib import Path
 
 from restac_ros.graph import MAX_RESTARTS, Process, command
 
-POLL_S = 0.1
+_POLL_S = 0.1
 INTERRUPTS_TO_KILL = 3
 
 
@@ -82,7 +82,7 @@ class Supervisor:
         self._wake.set()
 
     def _pause(self) -> None:
-        self._wake.wait(POLL_S)
+        self._wake.wait(_POLL_S)
         self._wake.clear()
 
     def _watch(self) -> Ending:
@@ -132,7 +132,7 @@ class Supervisor:
         return ending
 
     def _wait(self, process: Process, running: subprocess.Popen) -> None:
-        ticks_left = process.patience_s / POLL_S
+        ticks_left = process.patience_s / _POLL_S
         while running.poll() is None:
             ticks_left -= 1
             if ticks_left <= 0 or self._interrupts >= INTERRUPTS_TO_KILL:

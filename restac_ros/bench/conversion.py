@@ -24,7 +24,7 @@ from restac_ros.graph import GraphError, config_file
 
 MIN_SPEED = 5.0  # x real time, from raw 640x480 bags
 BUSY_SHARE = 0.85  # of the cores in use: above this, the CPU bounds
-SPARE_BYTES = 2 * 10**9
+_SPARE_BYTES = 2 * 10**9
 TASK = 'bench'
 LOADING = 'load libraries'
 # By the innermost file on the stack that is listed.
@@ -182,7 +182,10 @@ def _profiled(bag: Path, contract: Path) -> dict[str, float]:
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     with tempfile.TemporaryDirectory(dir=bag.parent) as folder, CpuProfile(part_of) as profile:
         convert_episode(bag, load_contract(contract), Path(folder) / 'data', TASK)
-    return {part: round(seconds, 3) for part, seconds in profile.seconds.most_common()}
+    return {
+        part: round(seconds, 3)
+        for part, seconds in sorted(profile.seconds.items(), key=lambda item: -item[1])
+    }
 
 
 def part_of(stack: list[Call]) -> str:
@@ -199,10 +202,10 @@ def part_of(stack: list[Call]) -> str:
 def _needed_bytes(wish: ConversionWish, contract: Contract) -> int:
     """Bags, and a fifth of that for data sets."""
     if wish.given:
-        return SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in wish.given))
+        return _SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in wish.given))
     pixels = {'camera': wish.size_px[0] * wish.size_px[1] * 3, 'tactile': 240 * 320 * 3}
     rate = sum(spec.rate_hz * pixels.get(spec.role, 600) for spec in contract.streams.values())
-    return SPARE_BYTES + round(1.2 * rate * wish.seconds * wish.bags)
+    return _SPARE_BYTES + round(1.2 * rate * wish.seconds * wish.bags)
 
 
 def _rows(figures: ConversionFigures) -> list[Row]:

@@ -23,7 +23,7 @@ from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.dataset.recording_kind import holds_bag, kind_of
 from restac_ros.model.checkpoint.store import MANIFEST, load_info
 
-COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
+_COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
 SHOWN_EPISODES = 20
 
 
@@ -205,7 +205,7 @@ def _verdict_lines(path: Path) -> Iterator[str]:
 
 def coloured(verdict: str) -> str:
     """A verdict as rich prints it."""
-    return f'[{COLOURS[verdict]}]{verdict}[/]' if verdict in COLOURS else escape(verdict)
+    return f'[{_COLOURS[verdict]}]{verdict}[/]' if verdict in _COLOURS else escape(verdict)
 
 
 def _title(path: Path, kind: str) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 RED = 'bold red'
-COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
+_COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
 KEYS = 'space: start/save   d: discard   p: pause/resume   t: task   q: quit'
 INTERRUPT = '\x03'
 ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
@@ -181,7 +181,7 @@ class RecordConsole:
 
     def _state_line(self) -> RenderableType:
         status = self._status
-        state = f'[{COLOURS[status["state"]]}]{status["state"]}[/]'
+        state = f'[{_COLOURS[status["state"]]}]{status["state"]}[/]'
         task = status['task'] if self._is_open else self._task
         facts = [
             state,

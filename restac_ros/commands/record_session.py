@@ -25,7 +25,7 @@ from restac_ros.supervise import Ending, command
 READ_BYTES = 64 * 2**10
 REFRESH_S = 0.2
 LOG_LINE = re.compile(r'\[(?P<level>[A-Z]+)\] \[[\d.]+\] \[\w+\]: (?P<text>.*)')
-COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
+_COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
 
 
 class TerminalError(RuntimeError):
@@ -160,7 +160,7 @@ class _Session:
     def _on_log(self, line: str) -> None:
         found = LOG_LINE.fullmatch(line)
         text = escape(found['text'] if found else line)
-        colour = COLOURS.get(found['level'], '') if found else ''
+        colour = _COLOURS.get(found['level'], '') if found else ''
         self._print(f'[{colour}]{text}[/]' if colour else text)
 
     def _print(self, markup: str) -> None:

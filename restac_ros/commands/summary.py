@@ -10,7 +10,7 @@ from rich.table import Table
 from restac_ros.graph import Process
 from restac_ros.supervise import Ending
 
-STAGES = {
+_STAGES = {
     'frame_cameras': 'framing and decoding, cameras',
     'frame_tactile': 'framing and decoding, GelSight',
     'frame_state': 'framing, state',
@@ -95,7 +95,7 @@ def _latencies(latencies: Mapping[str, Mapping]) -> Table:
         table.add_column(heading, justify='right')
     for stage, values in latencies.items():
         figures = [f'{values[key]:.1f}' for key in ('p50_ms', 'p99_ms', 'max_ms')]
-        table.add_row(STAGES.get(stage, stage), str(int(values['count'])), *figures)
+        table.add_row(_STAGES.get(stage, stage), str(int(values['count'])), *figures)
     return table
 
 

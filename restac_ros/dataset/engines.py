@@ -21,7 +21,7 @@ from restac_ros.dataset.shards import Answer, Request, append_made, make_shard
 
 EngineKind = Literal['processes', 'ray']
 Tell = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
-POLL_S = 0.1
+_POLL_S = 0.1
 AHEAD = 1  # recordings begun besides one per worker, so that none waits for an append
 
 
@@ -106,7 +106,7 @@ def wait_telling(future: Future[Answer], events: Events, tell: Tell) -> Answer:
     """The result; meanwhile what workers put into a queue is told."""
     while not future.done():
         try:
-            tell(*events.get(timeout=POLL_S))
+            tell(*events.get(timeout=_POLL_S))
         except queue.Empty:
             continue
     return future.result()

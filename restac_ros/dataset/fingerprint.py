@@ -8,7 +8,7 @@ from restac_ros.dataset.dataset_files import ABOUT
 
 DELETED = 'deleted.json'  # in our folder of a data set
 ENDINGS = ('.mcap', '.db3', '.zstd')
-BLOCK_BYTES = 64 * 1024
+_BLOCK_BYTES = 64 * 1024
 BLOCKS = 64  # per file, evenly spaced from its first to its last byte: 4 MiB of any size
 
 
@@ -22,11 +22,11 @@ def fingerprint(path: Path, start_ns: int | None = None, end_ns: int | None = No
     for file in bag_files(path):
         size = file.stat().st_size
         total.update(f'{size}\n'.encode())
-        last = max(0, size - BLOCK_BYTES)
+        last = max(0, size - _BLOCK_BYTES)
         with file.open('rb') as stream:
             for offset in sorted({last * block // (BLOCKS - 1) for block in range(BLOCKS)}):
                 stream.seek(offset)
-                total.update(stream.read(BLOCK_BYTES))
+                total.update(stream.read(_BLOCK_BYTES))
     part = '' if start_ns is None and end_ns is None else f':{start_ns}-{end_ns}'
     return total.hexdigest() + part
 

@@ -16,15 +16,15 @@ from restac_ros.dataset.features import STATE_NAMES
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 
 COLUMNS = 6
-WIDTH_INCH, IMAGE_INCH, CURVE_INCH = 13.0, 1.95, 1.25
-AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
+_WIDTH_INCH, IMAGE_INCH, CURVE_INCH = 13.0, 1.95, 1.25
+_AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
 # title, dimensions of the state, unit shown, factor to it from m or rad
 CURVES = (
     ('position', (0, 1, 2), 'm', 1.0),
     ('rotation', (3, 4, 5), 'deg', 180 / np.pi),
     ('gripper', (6,), 'mm', 1000.0),
 )
-STYLE = {
+_STYLE = {
     'font.size': 8,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -48,7 +48,7 @@ def frame_grid_png(dataset_dir: Path | str, out_png: Path | str, episode: int = 
     index = episode if episode >= 0 else total + episode
     if not 0 <= index < total:
         raise DatasetError(f'{root} has episodes 0 to {total - 1}; found {episode}')
-    with private_cache(), mpl.rc_context(STYLE):
+    with private_cache(), mpl.rc_context(_STYLE):
         figure = _draw(open_dataset(root, [index]), index)
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
@@ -59,7 +59,7 @@ def _draw(dataset: LeRobotDataset, episode: int) -> Figure:
     image_keys = [*dataset.meta.video_keys, *dataset.meta.image_keys]
     curve_count = len(CURVES) + 1
     heights = [IMAGE_INCH] * len(image_keys) + [CURVE_INCH] * curve_count
-    figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 1.1))
+    figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 1.1))
     FigureCanvasAgg(figure)
     margins = {
         'left': 0.075,
@@ -107,7 +107,7 @@ def _images(
 def _state_curves(
     axes: Axes, time_s: np.ndarray, state: np.ndarray, action: np.ndarray, dims: tuple[int, ...]
 ) -> None:
-    for colour, dim in zip(AXIS_COLOURS, dims, strict=False):
+    for colour, dim in zip(_AXIS_COLOURS, dims, strict=False):
         label = STATE_NAMES[dim].removeprefix('ee_')
         axes.plot(time_s, state[:, dim], color=colour, linewidth=1.2, label=label)
         axes.plot(time_s, action[:, dim], color=colour, linewidth=0.9, linestyle=(0, (3, 2)))

@@ -16,7 +16,7 @@ from restac_ros.dataset.bag.bag_writer import FLUSH_PERIOD_NS, BagWriter
 from restac_ros.dataset.errors import JournalError
 
 MAX_QUEUED = 4096  # some 30 s of a busy policy: a disk that stalls for longer is broken
-IDLE_S = FLUSH_PERIOD_NS * 1e-9
+_IDLE_S = FLUSH_PERIOD_NS * 1e-9
 POLICY_TYPES = {'restac_ros/msg/ActionChunk', 'restac_ros/msg/GateState'}
 
 
@@ -86,7 +86,7 @@ class SessionLog:
         """The writer thread: until None is queued, and on after a failure, so that the queue gets empty."""
         while True:
             try:
-                entry = self._queue.get(timeout=IDLE_S)
+                entry = self._queue.get(timeout=_IDLE_S)
             except queue.Empty:
                 entry = _FLUSH
             if entry is None:

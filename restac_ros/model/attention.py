@@ -85,11 +85,12 @@ def grouped_query_attention(
     logits = [_masked_logits(rows, segment, num_queries) for segment in segments]
     peak = functools.reduce(jnp.maximum, [part.max(axis=-1, keepdims=True) for part in logits])
     weights = [jnp.exp(part - peak) for part in logits]
-    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
-    read = sum(
+    total = functools.reduce(jnp.add, [part.sum(axis=-1, keepdims=True) for part in weights])
+    parts = [
         jnp.matmul((part / total).astype(q.dtype), segment.values, preferred_element_type=jnp.float32)
         for part, segment in zip(weights, segments, strict=True)
-    )
+    ]
+    read = functools.reduce(jnp.add, parts)
     return rearrange(read.astype(q.dtype), 'B K (T G) H -> B T (K G) H', T=num_queries)
 
 

@@ -22,11 +22,11 @@ from restac_ros.runtime.tally import StreamTally
 from restac_ros.runtime.worker import Worker
 
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
-MIN_DEPTH = 16
+_MIN_DEPTH = 16
 # Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
 # taken from their queues by a timer, and by whoever makes a frame, so that frames miss nothing.
 POLL_ABOVE_HZ = 150.0
-POLL_PERIOD_S = 0.02
+_POLL_PERIOD_S = 0.02
 # A thread of its own looks for tactile frames, which are answered at once, with this period, and into all
 # queues every fifth time.
 OWN_POLL_PERIOD_S = 0.001
@@ -57,7 +57,7 @@ def stream_qos(spec: Stream, rate_hz: float) -> QoSProfile:
     reliability = (
         ReliabilityPolicy.RELIABLE if spec.reliability == 'reliable' else ReliabilityPolicy.BEST_EFFORT
     )
-    depth = max(MIN_DEPTH, math.ceil(rate_hz * STALL_S))
+    depth = max(_MIN_DEPTH, math.ceil(rate_hz * STALL_S))
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
 
 
@@ -117,7 +117,7 @@ class Subscriptions:
         if self._poller:
             self._poller.start()
         elif self._polled:
-            self._timer = node.create_timer(POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
+            self._timer = node.create_timer(_POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
 
     def take_polled(self) -> None:
         """Hand over what has arrived on the fast streams; from any thread, so that frames see the latest."""

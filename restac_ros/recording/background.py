@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 NICENESS = 10  # recording and control come first
-STOP_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 10.0
 TAIL_BYTES = 64 * 2**10
 
 
@@ -91,7 +91,7 @@ class Background:
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(STOP_TIMEOUT_S)
+                self._process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

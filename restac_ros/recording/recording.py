@@ -15,7 +15,7 @@ from restac_ros.dataset.journal import Journal
 # Streams are taken from the middleware one by one: messages come to us a little out of order. They are
 # held back so long to be sorted; what comes later still is dated by when it came.
 HOLD_BACK_NS = 250_000_000
-IDLE_S = 0.25  # how long the writer waits before it looks whether a flush is due
+_IDLE_S = 0.25  # how long the writer waits before it looks whether a flush is due
 PAUSE, RESUME = '/pause', '/resume'  # no stream has such a name
 
 
@@ -197,7 +197,7 @@ class Recording:
     def _next_batch(self) -> list[_Entry] | None:
         """What is queued (nothing after a while); None when the end was asked for and all is taken."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queued or self._ending, IDLE_S)
+            self._changed.wait_for(lambda: self._queued or self._ending, _IDLE_S)
             if self._ending and not (self._queued and self._saving):
                 return None
             batch, self._queued = self._queued, []

@@ -9,8 +9,8 @@ from pathlib import Path
 from restac_ros.runtime.doctor_checks import MachineSeen
 
 MEMORY = Path('/proc/meminfo')
-SHARED_MEMORY = Path('/dev/shm')
-BLOCK_BYTES = 2**20
+_SHARED_MEMORY = Path('/dev/shm')
+_BLOCK_BYTES = 2**20
 
 
 def see_machine(journal_dir: Path | None, write_bytes: int) -> MachineSeen:
@@ -29,21 +29,21 @@ def see_machine(journal_dir: Path | None, write_bytes: int) -> MachineSeen:
         disk_free=free,
         disk_problem=problem,
         ram_available=_available_ram(),
-        shared_memory_free=shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None,
+        shared_memory_free=shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None,
     )
 
 
 def _write_speed(folder: Path, size: int) -> float:
     """Bytes/s of a file written and brought to the disk, which is removed again."""
-    block = os.urandom(BLOCK_BYTES)  # a compressing file system would flatter itself with zeros
-    count = max(1, size // BLOCK_BYTES)
+    block = os.urandom(_BLOCK_BYTES)  # a compressing file system would flatter itself with zeros
+    count = max(1, size // _BLOCK_BYTES)
     with tempfile.TemporaryFile(dir=folder) as file:
         begun_s = time.monotonic()
         for _ in range(count):
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
-        return count * BLOCK_BYTES / max(time.monotonic() - begun_s, 1e-9)
+        return count * _BLOCK_BYTES / max(time.monotonic() - begun_s, 1e-9)
 
 
 def _available_ram() -> int | None:

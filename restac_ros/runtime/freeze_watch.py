@@ -5,7 +5,7 @@ import numpy as np
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.sample import Sample
 
-HEADER_BYTES = 12  # encapsulation and stamp; everything behind is content, but for the frame's name
+_HEADER_BYTES = 12  # encapsulation and stamp; everything behind is content, but for the frame's name
 PROBE_STEP = 61  # every 61st byte is compared first: two images of a real camera part here
 
 
@@ -27,7 +27,7 @@ class FreezeWatch:
         """Compare a sample with the one before, of the same stream."""
         if sample.stream not in self._watched:
             return
-        content = np.frombuffer(sample.cdr, np.uint8)[HEADER_BYTES:]
+        content = np.frombuffer(sample.cdr, np.uint8)[_HEADER_BYTES:]
         before = self._content.get(sample.stream)
         self._content[sample.stream] = content
         if before is None or not _same(before, content):

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-WINDOW = 16_384  # at 100 Hz nearly three minutes
+_WINDOW = 16_384  # at 100 Hz nearly three minutes
 LATEST = 32
 
 
 class Percentiles(NamedTuple):
-    """Of the last `WINDOW` durations, in ms; `count` is of all."""
+    """Of the last `_WINDOW` durations, in ms; `count` is of all."""
 
     count: int
     p50_ms: float
@@ -32,7 +32,7 @@ class Timing:
 class LatencyTracker:
     """Durations of one stage. Appending is atomic; reading copies first."""
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = _WINDOW) -> None:
         self._recent_ns: deque[int] = deque(maxlen=window)
         self._latest_ns: deque[int] = deque(maxlen=LATEST)
         self._count = 0

@@ -38,11 +38,11 @@ class Axis:
 
     def rows(self, values: np.ndarray | float) -> np.ndarray:
         """Rows (float) of values, kept within the panel; NaN stays NaN."""
-        values = np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
+        shown = np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
         low, high = self.low, self.high
         if self.logarithmic:
-            values, low, high = np.log10(values), np.log10(low), np.log10(high)
-        return self.bottom - (values - low) / (high - low) * (self.bottom - self.top)
+            shown, low, high = np.log10(shown), np.log10(low), np.log10(high)
+        return self.bottom - (shown - low) / (high - low) * (self.bottom - self.top)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 
 from restac_ros.view.errors import ViewError
 
-POSE_DIM = 6
-MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
+_POSE_DIM = 6
+_MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
 MAX_RESIDUAL = 1 << 16  # positions of a residual map
 
 
@@ -71,12 +71,12 @@ def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
         raise ViewError(
             f'{name}: {found}; the contract has base_frame {base_frame!r}: use one contract for both'
         )
-    if not 0 < horizon <= MAX_HORIZON or len(message.delta_pose) != horizon * POSE_DIM:
+    if not 0 < horizon <= _MAX_HORIZON or len(message.delta_pose) != horizon * _POSE_DIM:
         found = f'horizon {horizon} and {len(message.delta_pose)} numbers in delta_pose'
-        raise ViewError(f'{name}: {found}; expected 1 to {MAX_HORIZON} steps of {POSE_DIM} numbers each')
+        raise ViewError(f'{name}: {found}; expected 1 to {_MAX_HORIZON} steps of {_POSE_DIM} numbers each')
     position = message.anchor_pose.position
     anchor = np.array([[position.x, position.y, position.z]])
-    steps = np.asarray(message.delta_pose, dtype=np.float64).reshape(horizon, POSE_DIM)[:, :3]
+    steps = np.asarray(message.delta_pose, dtype=np.float64).reshape(horizon, _POSE_DIM)[:, :3]
     points = np.concatenate([anchor, anchor + steps])
     if not np.isfinite(points).all():
         step = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])

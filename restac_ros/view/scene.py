@@ -16,7 +16,7 @@ from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shap
 from restac_ros.view.tactile import HeatScale, Reference, tactile_image
 from restac_ros.view.trail import Trail
 
-MS = 1e-6  # ms in a ns
+_MS = 1e-6  # ms in a ns
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,22 @@ class GateScene:
             gate.stamp_ns,
             gate.gate,
             gate.logvar_standardised,
-            gate.inference_ns * MS,
-            gate.tactile_age_ns * MS,
+            gate.inference_ns * _MS,
+            gate.tactile_age_ns * _MS,
         )
 
     def see_chunk(self, chunk: ChunkSample, seen_ns: int) -> None:
         """An ActionChunk has come."""
         self._observe(chunk.stamp_ns, seen_ns)
         self._chunk.put(chunk, seen_ns)
-        self._chunks.append(chunk.stamp_ns, chunk.gate, chunk.inference_ns * MS, chunk.prefix_age_ns * MS)
+        self._chunks.append(chunk.stamp_ns, chunk.gate, chunk.inference_ns * _MS, chunk.prefix_age_ns * _MS)
 
     def see_pose(self, pose_tool_in_base: np.ndarray, seen_ns: int) -> None:
         """The tool is at [4, 4] in the base frame."""
         self._pose.put(pose_tool_in_base, seen_ns)
-        holds = self._gate.value and not self._gate_problem(seen_ns)
-        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], self._gate.value.gate if holds else np.nan)
+        gate = self._gate.value
+        holds = gate is not None and not self._gate_problem(seen_ns)
+        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], gate.gate if gate and holds else np.nan)
 
     def see_tactile(self, image: np.ndarray, seen_ns: int) -> None:
         """A tactile frame uint8 [H, W, 3] RGB has come; the first ones become the reference."""

@@ -84,8 +84,9 @@ def _blending(scale: HeatScale) -> tuple[np.ndarray, np.ndarray]:
     """For each change 0 .. 255: the share kept of the image, of 255, and what is added; uint8 [256, 1, 3]."""
     heat = np.clip((np.arange(256) - scale.threshold) / (scale.full - scale.threshold), 0.0, 1.0)
     alpha = np.sqrt(heat)[:, None]  # lets faint contact show early
-    tables = np.tile(255 * DARKENED * (1 - alpha), (1, 3)), alpha * HEAT_MAP[(heat * 255).astype(np.uint8)]
-    return tuple(table.round().astype(np.uint8)[:, None] for table in tables)
+    kept = np.tile(255 * DARKENED * (1 - alpha), (1, 3))
+    added = alpha * HEAT_MAP[(heat * 255).astype(np.uint8)]
+    return kept.round().astype(np.uint8)[:, None], added.round().astype(np.uint8)[:, None]
 
 
 def contact_share(change: np.ndarray, scale: HeatScale) -> float:

@@ -241,7 +241,6 @@ def test_convert_prints_the_verdict_and_names_a_frozen_camera(
     capsys: pytest.CaptureFixture,
 ) -> None:
     side = [m for m in recording if m.topic == '/cameras/side/color/image_raw']
-    pixels = side[20].cdr[-200:]
     stuck = [
         m._replace(cdr=m.cdr[:200] + side[20].cdr[200:-200] + pixels) if m in side[20:50] else m
         for m in recording

@@ -17,7 +17,7 @@ from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, Storage
 from restac_ros.dataset.errors import BagError
 
 STORAGES: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.db3': SqliteFile}
-MAX_METADATA_BYTES = 16 * 2**20
+_MAX_METADATA_BYTES = 16 * 2**20
 
 
 class Topic(NamedTuple):
@@ -110,8 +110,8 @@ def _read_description(path: Path) -> tuple[dict, list[str]]:
     """The content of metadata.yaml, and a note where there is none to trust: a crash leaves none."""
     file = path / 'metadata.yaml'
     try:
-        if file.stat().st_size > MAX_METADATA_BYTES:
-            raise ValueError(f'larger than {MAX_METADATA_BYTES} bytes')
+        if file.stat().st_size > _MAX_METADATA_BYTES:
+            raise ValueError(f'larger than {_MAX_METADATA_BYTES} bytes')
         content = yaml.safe_load(file.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
         names = content.get('relative_file_paths', [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

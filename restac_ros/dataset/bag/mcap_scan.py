@@ -24,7 +24,7 @@ from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.sealed_notes import LIBRARY, is_intact
 
 MAX_CHUNK_BYTES = 512 * 2**20  # beyond any driver's message; a corrupt length must not fill the memory
-MAX_METADATA_BYTES = 16 * 2**20
+_MAX_METADATA_BYTES = 16 * 2**20
 LOOSE_SPAN_BYTES = 4 * 2**20
 
 RECORD_HEAD = struct.Struct('<BQ')  # opcode, length
@@ -208,7 +208,7 @@ class _Walker:
         index = self.index
         match record.opcode:
             case Opcode.HEADER:
-                self._is_ours = LIBRARY.encode() in _read(file, record, MAX_METADATA_BYTES)
+                self._is_ours = LIBRARY.encode() in _read(file, record, _MAX_METADATA_BYTES)
             case Opcode.CHUNK:
                 index.spans.append(self._chunk(file, record))
             case Opcode.MESSAGE_INDEX:
@@ -218,9 +218,9 @@ class _Walker:
                     raise Damage(record.offset, 'a message between chunks')
                 self._loose(file, record)
             case Opcode.SCHEMA | Opcode.CHANNEL:
-                _declare(index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
+                _declare(index, record.opcode, _read(file, record, _MAX_METADATA_BYTES))
             case Opcode.METADATA:
-                found = _parse(Metadata, _read(file, record, MAX_METADATA_BYTES), record.offset)
+                found = _parse(Metadata, _read(file, record, _MAX_METADATA_BYTES), record.offset)
                 if is_intact(found.name, found.metadata, self._is_ours):
                     index.metadata.setdefault(found.name, {}).update(found.metadata)
                 else:
@@ -284,7 +284,7 @@ class _Walker:
                 if record.opcode == Opcode.MESSAGE:
                     self._loose(file, record)
                 elif record.opcode in IN_CHUNK:
-                    _declare(self.index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
+                    _declare(self.index, record.opcode, _read(file, record, _MAX_METADATA_BYTES))
                 else:
                     return
                 span.length = record.offset + record.length - span.offset

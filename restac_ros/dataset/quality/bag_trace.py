@@ -30,7 +30,7 @@ from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import Sample
 
 SILENCE_NS = 10_000_000_000  # no frames are made of longer silence: a clock set by years would never end
-STILLS = 8
+_STILLS = 8
 
 
 def bag_traces(path: Path | str, contract: Contract | None = None) -> Iterator[Trace]:
@@ -179,7 +179,7 @@ class _Tracing:
     def _still_due(self, next_ns: int) -> bool:
         taken = len({still.time_s for still in self._stills})
         span_ns = max(1, self._end_ns - self._start_ns)
-        return taken < STILLS and next_ns - self._start_ns >= taken * span_ns // STILLS
+        return taken < _STILLS and next_ns - self._start_ns >= taken * span_ns // _STILLS
 
     def _collect(self, frame: Frame, *, is_still: bool) -> None:
         self._times.append(frame.time_ns)

@@ -30,7 +30,7 @@ from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.grid import Grid
 
 BATCH_ROWS = 256
-STILLS = 8
+_STILLS = 8
 
 
 @dataclass
@@ -101,7 +101,7 @@ def _read(
 
 
 def _still_rows(rows: int) -> frozenset[int]:
-    return frozenset(np.linspace(0, rows - 1, STILLS).round().astype(int).tolist()) if rows else frozenset()
+    return frozenset(np.linspace(0, rows - 1, _STILLS).round().astype(int).tolist()) if rows else frozenset()
 
 
 def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:

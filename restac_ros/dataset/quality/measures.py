@@ -17,7 +17,7 @@ GAP_FLOOR_NS = 100_000_000  # shorter holes are counted as lost messages, not li
 STEP_NS = 50_000_000  # a lasting change of a stream's delay by more is no jitter
 STEP_WINDOW = 8
 UNDECODABLE = 'undecodable: '  # what the framer's reasons begin with then
-STILL_M, STILL_RAD, STILL_OPENING_M = 0.002, 0.01, 0.001
+_STILL_M, _STILL_RAD, STILL_OPENING_M = 0.002, 0.01, 0.001
 
 
 class Spread(NamedTuple):
@@ -270,7 +270,7 @@ def _moved(change: np.ndarray) -> np.ndarray:
     """bool [N]: the tool or the gripper is elsewhere; whole turns of an angle are no motion."""
     angles = np.abs((change[:, 3:6] + np.pi) % (2 * np.pi) - np.pi)
     return (
-        (np.linalg.norm(change[:, :3], axis=1) > STILL_M)
-        | (angles.max(axis=1) > STILL_RAD)
+        (np.linalg.norm(change[:, :3], axis=1) > _STILL_M)
+        | (angles.max(axis=1) > _STILL_RAD)
         | (np.abs(change[:, 6]) > STILL_OPENING_M)
     )

@@ -24,7 +24,7 @@ from restac_ros.dataset.quality.trace import Trace
 
 Verdict = Literal['good', 'usable', 'bad']
 Kind = Literal['recording', 'data set']
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class QualityReport:
     def to_json(self) -> str:
         """As text, with the format's version."""
         return (
-            json.dumps({'format_version': FORMAT_VERSION, **asdict(self)}, indent=1, allow_nan=False) + '\n'
+            json.dumps({'format_version': _FORMAT_VERSION, **asdict(self)}, indent=1, allow_nan=False) + '\n'
         )
 
 

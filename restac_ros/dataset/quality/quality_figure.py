@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from restac_ros.dataset.quality.quality import EpisodeQuality, StreamQuality
 from restac_ros.dataset.quality.trace import Still, Trace
 
-WIDTH_INCH = 11.5
-DPI = 96
+_WIDTH_INCH = 11.5
+_DPI = 96
 SHOWN_STILL_S = 0.3
-GOOD, STALE, MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
-AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
-STYLE = {
+GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
+_AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
+_STYLE = {
     'font.size': 8.5,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -30,7 +30,7 @@ STYLE = {
 LEGEND = (
     (GOOD, 'valid in the frame'),
     (STALE, 'too old or unusable'),
-    (MISSING, 'nothing came'),
+    (_MISSING, 'nothing came'),
     (FROZEN, 'identical images'),
 )
 
@@ -40,8 +40,8 @@ def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
     panels = _panels(trace)
     bars_inch = 0.42 + 0.27 * len(trace.messages)
     heights = [bars_inch, *[1.15] * (len(panels) - 1)]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
         FigureCanvasAgg(figure)
         axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True, height_ratios=heights))
         for panel, target in zip(panels, axes, strict=True):
@@ -57,11 +57,11 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
         return None
     streams = list(dict.fromkeys(still.stream for still in stills))
     times = sorted({round(still.time_s, 3) for still in stills})
-    cell = (WIDTH_INCH - 0.9) / len(times)
+    cell = (_WIDTH_INCH - 0.9) / len(times)
     rows = [next(still.image.shape for still in stills if still.stream == name) for name in streams]
     heights = [cell * shape[0] / shape[1] for shape in rows]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout='constrained')
         FigureCanvasAgg(figure)
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
         grid = figure.subplots(len(streams), len(times), squeeze=False, height_ratios=heights)
@@ -88,8 +88,8 @@ def touch_png(trace: Trace) -> bytes | None:
     ]
     if not shown:
         return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(shown), 3, squeeze=False)
         for row, (name, touch) in enumerate(shown):
@@ -135,7 +135,7 @@ def _presence_bar(axes: Axes, row: int, trace: Trace, name: str, stream: StreamQ
             _stretches(trace.time_s, chosen, period_s), (row - 0.36, 0.72), color=colour, linewidth=0
         )
     holes = [(gap.start_s, gap.end_s - gap.start_s) for gap in stream.gaps]
-    axes.broken_barh(holes, (row - 0.36, 0.72), color=MISSING, linewidth=0)
+    axes.broken_barh(holes, (row - 0.36, 0.72), color=_MISSING, linewidth=0)
     frozen = [(run.start_s, run.end_s - run.start_s) for run in stream.frozen]
     axes.broken_barh(frozen, (row - 0.36, 0.3), color=FROZEN, linewidth=0)
 
@@ -176,7 +176,7 @@ def _contact_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
 
 def _position_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for dim, label in enumerate('xyz'):
-        axes.plot(trace.time_s, trace.state[:, dim], color=AXIS_COLOURS[dim], linewidth=1.1, label=label)
+        axes.plot(trace.time_s, trace.state[:, dim], color=_AXIS_COLOURS[dim], linewidth=1.1, label=label)
     axes.set(ylabel='position\n[m]')
     axes.legend(ncols=3, loc='lower right', bbox_to_anchor=(1.0, 0.97), fontsize=7, borderpad=0.1)
     _shade_still(axes, trace, quality)
@@ -184,10 +184,10 @@ def _position_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
 
 def _rotation_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for dim in range(3):
-        axes.plot(trace.time_s, np.rad2deg(trace.state[:, 3 + dim]), color=AXIS_COLOURS[dim], linewidth=1.1)
+        axes.plot(trace.time_s, np.rad2deg(trace.state[:, 3 + dim]), color=_AXIS_COLOURS[dim], linewidth=1.1)
     for finding in quality.findings:
         if finding.kind == 'wrapped-angle' and finding.start_s is not None:
-            axes.axvline(finding.start_s, color=MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
+            axes.axvline(finding.start_s, color=_MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
     axes.set(ylabel='rotation\n[deg]')
 
 
@@ -206,5 +206,5 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=DPI)
+    figure.savefig(buffer, format='png', dpi=_DPI)
     return buffer.getvalue()

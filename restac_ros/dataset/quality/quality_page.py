@@ -17,7 +17,7 @@ from restac_ros.dataset.quality.trace import Trace
 
 OPEN_EPISODES = 3  # more are folded, so that the overview stays at hand
 MAX_PICTURED = 20  # a megabyte each
-STYLE = """
+_STYLE = """
 :root { color-scheme: light; --line: #e3e1dc; --soft: #6b6a66; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #23221f; background: #faf9f6; margin: 0 auto;
        max-width: 1160px; padding: 28px 24px 60px; }
@@ -65,7 +65,7 @@ class Page:
         head = (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
             f'<title>{name}: {report.verdict}</title>'
-            f'<style>{STYLE}</style></head><body><h1>{_badge(report.verdict)}{name}</h1>'
+            f'<style>{_STYLE}</style></head><body><h1>{_badge(report.verdict)}{name}</h1>'
             f'<div class="soft path">{escape(report.kind)} {escape(report.path)}</div>'
         )
         return ''.join([head, *_overview(report), *self._sections, '</body></html>\n'])

@@ -27,7 +27,7 @@ ABOUT_COLUMNS = (
     'data/chunk_index',
     'data/file_index',
 )
-WINDOW = ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp')
+_WINDOW = ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp')
 INFO_KEYS = ('codebase_version', 'fps', 'features', 'total_episodes', 'total_frames', 'data_path')
 
 
@@ -79,7 +79,7 @@ class _Examination:
 
     def _read_abouts(self) -> dict[int, pa.Table]:
         """Rows of meta/episodes by the number of the episode."""
-        needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self._video_keys() for name in WINDOW)]
+        needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self._video_keys() for name in _WINDOW)]
         found: dict[int, pa.Table] = {}
         for path in sorted((self.root / 'meta' / 'episodes').glob('*/*.parquet')):
             try:
@@ -261,7 +261,7 @@ class _Examination:
 
 def window_of(info: Mapping[str, Any], key: str, about: pa.Table) -> tuple[Path, int, int]:
     """An episode's video file (relative), its first frame in it and the number of its frames."""
-    chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in WINDOW)
+    chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in _WINDOW)
     path = info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
     first = round(begin_s * info['fps'])
     return Path(path), first, round(end_s * info['fps']) - first

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import tensorstore as ts
@@ -47,15 +48,17 @@ class StoredArray:
         return int(np.prod(self.chunks, dtype=np.int64)) * self.dtype.itemsize
 
     @property
-    def streamable(self) -> bool:
-        """Whether the array is one zstd-compressed chunk in row-major order."""
-        return (
-            self.header is not None
+    def stream_header(self) -> dict | None:
+        """The header of an array that is one zstd-compressed chunk in row-major order; None for others."""
+        header = self.header
+        is_one = (
+            header is not None
             and self.chunks == self.shape
-            and self.header['order'] == 'C'
-            and not self.header.get('filters')
-            and (self.header.get('compressor') or {}).get('id') == 'zstd'
+            and header['order'] == 'C'
+            and not header.get('filters')
+            and (header.get('compressor') or {}).get('id') == 'zstd'
         )
+        return header if is_one else None
 
     def read(self, dtype: np.dtype) -> np.ndarray:
         """Return the array in `dtype`.
@@ -65,8 +68,8 @@ class StoredArray:
         """
         out = np.empty(self.shape, dtype)
         try:
-            if self.streamable and self.chunk_bytes > STREAM_ABOVE_BYTES:
-                _stream_into(self, out)
+            if (header := self.stream_header) and self.chunk_bytes > STREAM_ABOVE_BYTES:
+                _stream_into(self, header, out)
             else:
                 _copy_into(self, out)
         except (ValueError, OSError, zstandard.ZstdError) as error:
@@ -115,7 +118,8 @@ def open_array(store: ts.KvStore, directory: Path, key: str, name: str, *, zarr3
     except (ValueError, OSError, TypeError) as error:
         raise CheckpointError(f'{source}: leaf {name!r} has no readable header: {error}') from error
     check_leaf_size(source, name, handle.shape, dtype.itemsize)
-    chunks = tuple(handle.chunk_layout.read_chunk.shape or ())  # None for a scalar
+    sides = handle.chunk_layout.read_chunk.shape or ()  # none of a scalar; None is a side that is not divided
+    chunks = tuple(whole if side is None else side for side, whole in zip(sides, handle.shape, strict=True))
     return StoredArray(source, name, tuple(handle.shape), chunks, dtype, handle, header)
 
 
@@ -147,12 +151,12 @@ def _regions(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[
         yield tuple(slice(a, b) for a, b in zip(corner, ends, strict=True))
 
 
-def _stream_into(array: StoredArray, out: np.ndarray) -> None:
+def _stream_into(array: StoredArray, header: dict, out: np.ndarray) -> None:
     """Decompress the array's only chunk piece by piece into `out`."""
-    store = ts.KvStore.open(array.handle.kvstore.spec()).result()
-    key = array.header.get('dimension_separator', '.').join('0' for _ in array.shape)
-    endian = array.dtype.newbyteorder('>') if array.header['dtype'].startswith('>') else array.dtype
-    reader = zstandard.ZstdDecompressor().stream_reader(_StoredValue(store, key))
+    key = header.get('dimension_separator', '.').join('0' for _ in array.shape)
+    endian = array.dtype.newbyteorder('>') if header['dtype'].startswith('>') else array.dtype
+    value = _StoredValue(array.handle, key)
+    reader = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], value))  # it only calls `read`
     flat, piece, filled = out.reshape(-1), _PIECE_BYTES // endian.itemsize, 0
     while filled < flat.size:
         wanted = min(piece, flat.size - filled)
@@ -178,8 +182,11 @@ def _read_exactly(reader: zstandard.ZstdDecompressionReader, size: int) -> bytes
 class _StoredValue:
     """One value of a key-value store as a readable stream, fetched by byte ranges."""
 
-    def __init__(self, store: ts.KvStore, key: str) -> None:
-        self._store, self._key, self._offset = store, key, 0
+    def __init__(self, handle: ts.TensorStore, key: str) -> None:
+        if handle.kvstore is None:
+            raise ValueError('the array lies in no key-value store')
+        self._store = ts.KvStore.open(handle.kvstore.spec()).result()
+        self._key, self._offset = key, 0
 
     def read(self, size: int) -> bytes:
         try:

@@ -34,7 +34,11 @@ WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 
 _MAX_INDEX_BYTES = 16 << 20
-_DTYPES = {'F32': np.dtype(np.float32), 'F16': np.dtype(np.float16), 'BF16': np.dtype('bfloat16')}
+_DTYPES: dict[str, np.dtype] = {
+    'F32': np.dtype(np.float32),
+    'F16': np.dtype(np.float16),
+    'BF16': np.dtype('bfloat16'),
+}
 
 
 class HuggingFaceParams:
@@ -97,6 +101,8 @@ class HuggingFaceParams:
                 if out is None:
                     out = np.empty(shape, cast(leaf, value.dtype))
                 out[index] = tensor.to_jax(value, shape)
+        if out is None:
+            raise CheckpointError(f'{self.path}: leaf {leaf!r} has no tensor of its own')
         return out
 
     def _read_tensor(self, name: str) -> np.ndarray:

@@ -27,7 +27,7 @@ from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
 from restac_ros.model.config import ModelConfig
 
 FORMAT = 'restac_ros checkpoint'
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 MANIFEST = 'checkpoint.json'
 CONFIG = 'model_config.json'
 CONTRACT = 'contract.yaml'
@@ -95,7 +95,7 @@ def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
             (partial / TOKENIZER).write_bytes(info.tokenizer)
         manifest = {
             'format': FORMAT,
-            'format_version': FORMAT_VERSION,
+            'format_version': _FORMAT_VERSION,
             'versions': dict(info.versions) or current_versions(),
             'origin': dict(info.origin),
             'files': inventory(partial, skip=MANIFEST),
@@ -206,10 +206,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     manifest = _read_json(path / MANIFEST)
     found = (manifest.get('format'), manifest.get('format_version'))
-    if found != (FORMAT, FORMAT_VERSION):
+    if found != (FORMAT, _FORMAT_VERSION):
         raise CheckpointError(
             f'{path / MANIFEST}: format {found[0]!r} version {found[1]!r}; expected {FORMAT!r} version '
-            f'{FORMAT_VERSION}. Update restac_ros to read newer checkpoints'
+            f'{_FORMAT_VERSION}. Update restac_ros to read newer checkpoints'
         )
     well_formed = all(isinstance(manifest.get(key), dict) for key in ('files', 'versions', 'origin')) and all(
         isinstance(entry, dict) and {'size', 'crc32'} <= entry.keys() for entry in manifest['files'].values()

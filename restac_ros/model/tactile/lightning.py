@@ -19,7 +19,7 @@ import torch
 
 from restac_ros.model.tactile.errors import TactileFileError
 
-MAX_FILE_BYTES = 8 * 2**30
+_MAX_FILE_BYTES = 8 * 2**30
 MAX_UNPACKED_BYTES = 64 * 2**20  # of the code in a TorchScript file, all that PyTorch compresses
 
 _RESAVE = (
@@ -96,8 +96,8 @@ def open_torchscript(path: Path, sha256: str) -> Callable[..., list[np.ndarray]]
 def _check_archive(path: Path) -> None:
     """Refuse what is not a whole zip archive, or unpacks to much more than it is, before torch opens it."""
     size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise TactileFileError(f'{path}: found {size} bytes, expected at most {MAX_FILE_BYTES}')
+    if size > _MAX_FILE_BYTES:
+        raise TactileFileError(f'{path}: found {size} bytes, expected at most {_MAX_FILE_BYTES}')
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(i.file_size for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED)

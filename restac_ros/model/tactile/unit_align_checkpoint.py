@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -108,7 +108,7 @@ def unit_align_from_tensors(config: TactileConfig, tensors: Mapping[str, np.ndar
     """
     table = tensor_table(config)
     graph, abstract = nnx.split(nnx.eval_shape(lambda: UnitAlign(config, nnx.Rngs(0))))
-    leaves = dict(nnx.to_flat_state(abstract))
+    leaves: dict[Any, Any] = dict(nnx.to_flat_state(abstract))
     _check_tensors(tensors, table, leaves)
     for name, target in table.items():
         if target.path is not None:
@@ -147,9 +147,9 @@ def _prophet_entries(config: TactileConfig) -> _Entries:
             yield from _batch_norm(f'{name}.downsample.1', (*path, 'shortcut_norm'))
     yield from _weights('prophet_encoder.action_mlp.0', ('prophet', 'action_in'), Layout.LINEAR)
     for i in range(config.prophet.num_fusion_layers):
-        name, path = 'prophet_encoder.fusion_body', ('prophet', 'fusion', i)
-        yield from _weights(f'{name}.{4 * i}', (*path, 'linear'), Layout.LINEAR)
-        yield from _norm(f'{name}.{4 * i + 1}', (*path, 'norm'))
+        name, layer = 'prophet_encoder.fusion_body', ('prophet', 'fusion', i)
+        yield from _weights(f'{name}.{4 * i}', (*layer, 'linear'), Layout.LINEAR)
+        yield from _norm(f'{name}.{4 * i + 1}', (*layer, 'norm'))
     for head in ('head_mu', 'head_logvar'):
         yield from _weights(f'prophet_encoder.{head}', ('prophet', head), Layout.LINEAR)
 

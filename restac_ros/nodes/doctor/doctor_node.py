@@ -22,7 +22,7 @@ from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, exami
 from restac_ros.runtime.doctor_machine import see_machine
 from restac_ros.runtime.tally import StreamTally
 
-LOOK_PERIOD_S = 0.1
+_LOOK_PERIOD_S = 0.1
 
 
 class DoctorParameters(NodeParameters):
@@ -67,7 +67,7 @@ class DoctorNode(ManagedNode):
         self._hearing: Subscriptions | None = None
         self._begun_s = 0.0
         self._summary: dict[str, object] = {}
-        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     def configure(self) -> None:
         self.contract = self.load_contract()

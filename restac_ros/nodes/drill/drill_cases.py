@@ -14,10 +14,10 @@ from restac_ros.nodes.drill.stream_faults import StreamFault
 # hold: stands until the fault is over. halt: stands until resumed. go on: nothing happens to the motion.
 # silent: no set-points until the streamer is back.
 Expectation = Literal['hold', 'halt', 'go on', 'silent']
-MS = 1_000_000
+_MS = 1_000_000
 # From publishing to a tick that knows of it, on a machine that is not overloaded.
-DELIVERY_NS = 300 * MS
-DISCOVERY_NS = 2000 * MS  # until a new publisher is known to others
+DELIVERY_NS = 300 * _MS
+DISCOVERY_NS = 2000 * _MS  # until a new publisher is known to others
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def _chunk_cases() -> list[Case]:
         return lambda stage, chunk: restamp(chunk, stage.now_ns() + by_ns)
 
     def backwards(stage: Stage, chunk: ActionChunk) -> None:
-        restamp(chunk, stage.newest_chunk_ns - MS)  # observed before one that is known already ...
-        chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * MS).to_msg()  # ... and not too old
+        restamp(chunk, stage.newest_chunk_ns - _MS)  # observed before one that is known already ...
+        chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * _MS).to_msg()  # ... and not too old
 
     def case(name: str, change: Callable, expectation: Expectation, reason: str) -> Case:
         return Case(
@@ -117,8 +117,8 @@ def _chunk_cases() -> list[Case]:
     return [
         case('chunk with NaN', nan, 'halt', 'faulty chunk.* is nan'),
         case('chunk with an absurd number', far, 'halt', 'faulty chunk.* is 1e'),
-        case('chunk from the future', shifted(2000 * MS), 'go on', 'from the future'),
-        case('old chunk', shifted(-3000 * MS), 'go on', 'too old'),
+        case('chunk from the future', shifted(2000 * _MS), 'go on', 'from the future'),
+        case('old chunk', shifted(-3000 * _MS), 'go on', 'too old'),
         case('chunk out of order', backwards, 'go on', 'out of order'),
     ]
 

@@ -55,7 +55,7 @@ LOGGED = [
     f'{TARGET_TOPIC} geometry_msgs/msg/PoseStamped',
     f'/diagnostics {DIAGNOSTICS_TYPE}',
 ]
-NICENESS = -10
+_NICENESS = -10
 FOREVER_S = 86_400.0
 PASS_GAP_NS = 30_000_000  # between the end of a bag and its next beginning
 
@@ -155,10 +155,10 @@ class DrillNode(SourceNode):
     def _take_priority(self) -> None:
         """For the streams and all that is started: what else the machine does is not what is rehearsed."""
         try:
-            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+            os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
         except PermissionError:
             self.get_logger().warning(
-                f'streams may come late on a busy machine: niceness {NICENESS} is not permitted'
+                f'streams may come late on a busy machine: niceness {_NICENESS} is not permitted'
             )
 
     def _chosen(self) -> list[Case]:

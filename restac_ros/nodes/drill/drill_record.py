@@ -11,7 +11,7 @@ import numpy as np
 from restac_ros.control.limits import MotionLimits
 from restac_ros.geometry import quaternion as quat
 
-STILL_M, STILL_RAD = 1e-9, 1e-7
+_STILL_M, _STILL_RAD = 1e-9, 1e-7
 SLACK = 1 + 1e-6
 
 
@@ -101,7 +101,7 @@ def first_match(sayings: Sequence[Saying], pattern: str, of: str = '') -> str:
 def moved(before: SetPoint, after: SetPoint) -> bool:
     """Whether two set-points differ."""
     far = float(np.linalg.norm(after.position_m - before.position_m))
-    return far > STILL_M or _turned_rad(before, after) > STILL_RAD
+    return far > _STILL_M or _turned_rad(before, after) > _STILL_RAD
 
 
 def last_motion_ns(points: Sequence[SetPoint]) -> int | None:
@@ -139,9 +139,9 @@ def violations(points: Sequence[SetPoint], limits: MotionLimits) -> list[str]:
         gap_s = max(after.stamp_ns - before.stamp_ns, 0) * 1e-9
         far_m = float(np.linalg.norm(after.position_m - before.position_m))
         turned_rad = _turned_rad(before, after)
-        if far_m > limits.speed_m_s * gap_s * SLACK + STILL_M:
+        if far_m > limits.speed_m_s * gap_s * SLACK + _STILL_M:
             found.setdefault('step', f'a step of {far_m * 1e3:.2f} mm in {gap_s * 1e3:.1f} ms')
-        if turned_rad > limits.speed_rad_s * gap_s * SLACK + STILL_RAD:
+        if turned_rad > limits.speed_rad_s * gap_s * SLACK + _STILL_RAD:
             found.setdefault('turn', f'a turn of {turned_rad:.4f} rad in {gap_s * 1e3:.1f} ms')
     return list(found.values())
 

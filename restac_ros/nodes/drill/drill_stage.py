@@ -31,7 +31,7 @@ TARGET_TOPIC = '/drill_node/target_pose'  # no controller listens there
 DEADMAN_TOPIC = '/drill_node/deadman'
 MODE_TOPIC = '/drill_node/robot_mode'
 REPEAT_S = 0.05
-POLL_S = 0.02
+_POLL_S = 0.02
 DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
 STOP_PATIENCE_S = 20.0
 
@@ -83,7 +83,7 @@ class Stage:
         while not condition():
             if refused := [name for name, child in self._running.items() if child.poll() == 1]:
                 raise LateError(f'{", ".join(refused)} ended by itself; its messages say why')
-            if time.monotonic() > end_s or self.stopping.wait(POLL_S):
+            if time.monotonic() > end_s or self.stopping.wait(_POLL_S):
                 raise LateError(f'not within {deadline_s:g} s: {what}; streamer: {self.streamer_says}')
 
     @property

@@ -45,9 +45,9 @@ from restac_ros.runtime.runtime_products import (
 from restac_ros.runtime.summary_file import latency_summary, streams_summary
 
 # One chunk replaces the other; a gate is a reading of which none should be missed.
-CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
+_CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 GATE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=32, reliability=ReliabilityPolicy.RELIABLE)
-WATCH_PERIOD_S = 0.5
+_WATCH_PERIOD_S = 0.5
 MAKE_ONE = '`restac-ros init-checkpoint` makes one with random weights'
 
 
@@ -62,7 +62,7 @@ class PolicyNode(ManagedNode):
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info)
         self._holding = Complaints(lambda text: logger.error(f'no chunk: {text}'), logger.info)
-        self._chunks = self.create_publisher(ActionChunk, '~/action_chunk', CHUNK_QOS)
+        self._chunks = self.create_publisher(ActionChunk, '~/action_chunk', _CHUNK_QOS)
         self._gates = self.create_publisher(GateState, '~/gate_state', GATE_QOS)
         self._residuals = self.create_publisher(Image, '~/tactile_residual', GATE_QOS)
         self._latencies = Latencies(*STAGES)
@@ -124,7 +124,7 @@ class PolicyNode(ManagedNode):
             self, contract, self._frames.push, self._complaints, on_failure=self._note_failure
         )
         self._runtime.start()
-        self._timer = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
+        self._timer = self.create_timer(_WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
 
     def deactivate(self) -> None:
         if self._timer:

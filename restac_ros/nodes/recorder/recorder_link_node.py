@@ -24,8 +24,8 @@ from std_srvs.srv import Trigger
 from restac_ros.msg import RecorderStatus
 from restac_ros.recording.recorder import REQUESTS, State
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-LOOK_PERIOD_S = 0.1
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LOOK_PERIOD_S = 0.1
 RECORDER = 'recorder_node'  # in the namespace of this node
 STATES = {getattr(RecorderStatus, f'STATE_{name.upper()}'): name for name in get_args(State)}
 
@@ -40,8 +40,8 @@ class RecorderLink(Node):
         self._wake = self.create_guard_condition(self._take_requests)
         self._triggers = {name: self.create_client(Trigger, f'{RECORDER}/{name}') for name in REQUESTS}
         self._parameters = self.create_client(SetParameters, f'{RECORDER}/set_parameters')
-        self.create_subscription(RecorderStatus, f'{RECORDER}/status', self._on_status, LATCHED)
-        self._look = self.create_timer(LOOK_PERIOD_S, self._tell_when_ready)
+        self.create_subscription(RecorderStatus, f'{RECORDER}/status', self._on_status, _LATCHED)
+        self._look = self.create_timer(_LOOK_PERIOD_S, self._tell_when_ready)
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:

@@ -29,13 +29,13 @@ from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
 from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.summary_file import streams_summary
 
-LATCHED = QoSProfile(
+_LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-POLL_PERIOD_S = 0.25
+_POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
 
 
@@ -54,7 +54,7 @@ class RecorderNode(ManagedNode):
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info)
         self._invalid = Complaints(lambda text: logger.warning(f'no good recording: {text}'), logger.info)
-        self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
+        self._status = self.create_publisher(RecorderStatus, '~/status', _LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
         for name in REQUESTS:
             self._serve(name, getattr(self, f'_{name}'))
@@ -82,7 +82,7 @@ class RecorderNode(ManagedNode):
             fail=self.report_problem,
         )
         self._recorder = Recorder(self._contract, parameters.settings(), self.now_ns, voice)
-        self._timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self.steady_clock)
+        self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=self.steady_clock)
 
     def activate(self) -> None:
         self._complaints.forget()

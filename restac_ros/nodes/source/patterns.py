@@ -28,7 +28,7 @@ TACTILE_SIZE_PX = (240, 320)
 # A stream's serialised message, its stamp unset, as a function of time in s.
 Pattern = Callable[[float], bytes]
 
-LOOP_S = 2.0  # every pattern repeats after this
+_LOOP_S = 2.0  # every pattern repeats after this
 IMAGE_FRAMES = 24  # a loop's distinct images: 22 MB a camera
 READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
 SWING_RAD = np.array([0.10, 0.06, 0.08, 0.06, 0.10, 0.08, 0.12])
@@ -116,15 +116,15 @@ def pattern(contract: Contract, name: str, size_px: tuple[int, int] = CAMERA_SIZ
 
 def _loop(spec: Stream, cdr_at: Pattern) -> Pattern:
     """The messages of one loop, serialised beforehand: at 1 kHz that would be most of the source's work."""
-    count = max(1, round(LOOP_S * spec.rate_hz))
-    serialised = [cdr_at(LOOP_S * index / count) for index in range(count)]
-    return lambda t: serialised[int(t / LOOP_S * count) % count]
+    count = max(1, round(_LOOP_S * spec.rate_hz))
+    serialised = [cdr_at(_LOOP_S * index / count) for index in range(count)]
+    return lambda t: serialised[int(t / _LOOP_S * count) % count]
 
 
 def _images(spec: CameraStream | TactileStream, drawn: list[np.ndarray]) -> Pattern:
     encode = _compressed if spec.type == 'sensor_msgs/msg/CompressedImage' else _image
     serialised = [serialize_message(encode(spec, image)) for image in drawn]
-    return lambda t: serialised[int(t / LOOP_S * len(serialised)) % len(serialised)]
+    return lambda t: serialised[int(t / _LOOP_S * len(serialised)) % len(serialised)]
 
 
 def _image(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Image:
@@ -149,13 +149,13 @@ def _compressed(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Compress
 
 def _swinging_rad(t: float) -> np.ndarray:
     """Seven joint positions around the ready posture."""
-    return READY_RAD + SWING_RAD * math.sin(2 * np.pi * t / LOOP_S)
+    return READY_RAD + SWING_RAD * math.sin(2 * np.pi * t / _LOOP_S)
 
 
 def _fingers_m(contract: Contract, spec: GripperStream, t: float) -> np.ndarray:
     """Each finger's position: opens and closes once a loop, staying inside the declared range."""
     closed, opened = contract.gripper.opening_m
-    opening = closed + (opened - closed) * (0.5 + 0.45 * math.cos(2 * np.pi * t / LOOP_S))
+    opening = closed + (opened - closed) * (0.5 + 0.45 * math.cos(2 * np.pi * t / _LOOP_S))
     return gripper_positions(contract, spec, opening)
 
 
@@ -167,7 +167,7 @@ def _joint_state(spec: ArmJointsStream | GripperStream, positions: np.ndarray) -
 
 def _pose(frame_id: str, t: float) -> bytes:
     """The tool on a circle, pointing down."""
-    angle = 2 * np.pi * t / LOOP_S
+    angle = 2 * np.pi * t / _LOOP_S
     message = PoseStamped()
     message.header.frame_id = frame_id
     x, y, z = CIRCLE_CENTRE_M + CIRCLE_RADIUS_M * np.array([math.cos(angle), math.sin(angle), 0.0])

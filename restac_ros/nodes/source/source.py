@@ -19,8 +19,8 @@ from restac_ros.nodes.subscriptions import message_class
 from restac_ros.runtime.playback import Outgoing, Played, play
 
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
-MIN_DEPTH = 16
-LOOK_PERIOD_S = 0.2
+_MIN_DEPTH = 16
+_LOOK_PERIOD_S = 0.2
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 
 
@@ -71,7 +71,7 @@ class SourceNode(ManagedNode):
         self._halt = threading.Event()
         self._complete = False
         self._failure = ''
-        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     @abstractmethod
     def open(self) -> dict[str, Topic]:
@@ -85,7 +85,7 @@ class SourceNode(ManagedNode):
         self.contract = self.load_contract()
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
-            depth = max(MIN_DEPTH, round(rate_hz * HISTORY_S))
+            depth = max(_MIN_DEPTH, round(rate_hz * HISTORY_S))
             qos = QoSProfile(
                 history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE
             )

@@ -43,10 +43,10 @@ from restac_ros.runtime.worker import Worker
 
 CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 TARGET_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
-WATCH_PERIOD_S = 0.1
+_WATCH_PERIOD_S = 0.1
 # jitter: how far from one period two ticks are apart. tick: the work of one. chunk: from observation to
 # taking up.
-STAGES = ('jitter', 'tick', 'chunk')
+_STAGES = ('jitter', 'tick', 'chunk')
 _LEVELS = {Phase.MOVING: 'ok', Phase.HALTED: 'error'}
 
 
@@ -60,7 +60,7 @@ class StreamerNode(ManagedNode):
         super().__init__('streamer_node')
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info)
-        self._latencies = Latencies(*STAGES)
+        self._latencies = Latencies(*_STAGES)
         self._config: StreamerConfig | None = None
         self._streamer, self._use = Streamer(), ChunkUse()
         self._frame_id = ''
@@ -96,7 +96,7 @@ class StreamerNode(ManagedNode):
         parameters = self.parameters
         self._complaints.forget()
         # The state starts anew, too: at the measured pose, as the arm may have been moved.
-        self._latencies, self._streamer, self._last_tick_ns = Latencies(*STAGES), Streamer(), None
+        self._latencies, self._streamer, self._last_tick_ns = Latencies(*_STAGES), Streamer(), None
         self._use = ChunkUse()
         self._origin = ChunkOrigin(parameters.run_id)
         self._target = self.create_publisher(PoseStamped, parameters.target_topic, TARGET_QOS)
@@ -106,7 +106,7 @@ class StreamerNode(ManagedNode):
             ActionChunk, parameters.chunk_topic, self._take_chunk, CHUNK_QOS
         )
         self._surroundings.look()
-        self._watching = self.create_timer(WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
+        self._watching = self.create_timer(_WATCH_PERIOD_S, self._watch, clock=self.steady_clock)
         self._failure, self._due_ns = '', time.monotonic_ns()
         # A full garbage collection of all that has been imported would take several ticks.
         gc.collect()
