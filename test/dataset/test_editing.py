@@ -241,10 +241,8 @@ def test_convert_prints_the_verdict_and_names_a_frozen_camera(
     capsys: pytest.CaptureFixture,
 ) -> None:
     side = [m for m in recording if m.topic == '/cameras/side/color/image_raw']
-    stuck = [
-        m._replace(cdr=m.cdr[:200] + side[20].cdr[200:-200] + pixels) if m in side[20:50] else m
-        for m in recording
-    ]
+    still = side[20].cdr[200:]
+    stuck = [m._replace(cdr=m.cdr[:200] + still) if m in side[20:50] else m for m in recording]
     bags = write_bag(tmp_path / 'whole', recording), write_bag(tmp_path / 'stuck', stuck)
     assert Convert(bags, tmp_path / 'demos', task='press', contract=contract_file, workers=1).run() == 0
     whole, _, frozen = capsys.readouterr().out.partition('stuck -> episode 1')
