@@ -16,7 +16,7 @@ from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import bag_files, converted_recordings, deleted_recordings, fingerprint
-from restac_ros.dataset.shards import Answer, Request, shard_path, shards_folder
+from restac_ros.dataset.shards import Answer, EpisodeWish, shard_path, shards_folder
 
 
 class Progress(NamedTuple):
@@ -31,7 +31,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def convert_many(
-    requests: Sequence[Request],
+    requests: Sequence[EpisodeWish],
     root: Path,
     workers: int | None = 1,
     on_progress: OnProgress | None = None,
@@ -64,7 +64,7 @@ def convert_many(
         next(made, None)  # past its last outcome, so that it ends in order, not by being closed
 
 
-def _sorted_out(requests: Sequence[Request], root: Path) -> tuple[list[int], dict[int, Answer]]:
+def _sorted_out(requests: Sequence[EpisodeWish], root: Path) -> tuple[list[int], dict[int, Answer]]:
     """Numbers of the requests to work on, and the outcomes of those that need no work."""
     held, deleted = converted_recordings(root), deleted_recordings(root)
     first_of: dict[str, int] = {}
@@ -93,7 +93,7 @@ def bag_bytes(bag: Path) -> int:
     return sum(file.stat().st_size for file in bag_files(bag))
 
 
-def _bytes_of(request: Request) -> int:
+def _bytes_of(request: EpisodeWish) -> int:
     return round(bag_bytes(request.bag) * request.span.share)
 
 
@@ -121,7 +121,7 @@ class _Meter:
 
 
 def _in_order(
-    requests: list[Request], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
+    requests: list[EpisodeWish], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
 ) -> Generator[Answer]:
     """Shards are begun in order, a few ahead, and appended in order; the disk holds only those few."""
     with shards_folder(root) as folder, starting as engine:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.shards import Answer, Request, append_made, make_shard
+from restac_ros.dataset.shards import Answer, EpisodeWish, append_made, make_shard
 
 EngineKind = Literal['processes', 'ray']
 Tell = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
@@ -30,10 +30,10 @@ class Engine(Protocol):
 
     ahead: int
 
-    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Answer]:
+    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
         """Begin `make_shard` for the recording of this number."""
 
-    def append(self, request: Request, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
+    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         """Begin `append_made`."""
 
     def wait(self, future: Future[Answer]) -> Answer:
@@ -73,10 +73,10 @@ class _Here:
     def __init__(self, tell: Tell) -> None:
         self.tell = tell
 
-    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Answer]:
+    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
         return done(make_shard(request, root, shard, partial(self.tell, number)))
 
-    def append(self, request: Request, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
+    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return done(append_made(request, outcome, root, shard))
 
     def wait(self, future: Future[Answer]) -> Answer:
@@ -119,10 +119,10 @@ class _Processes:
         self.pool, self.events, self.tell = pool, events, tell
         self.ahead = workers + AHEAD
 
-    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Answer]:
+    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(_in_worker, number, request, root, shard)
 
-    def append(self, request: Request, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
+    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(append_made, request, outcome, root, shard)
 
     def wait(self, future: Future[Answer]) -> Answer:
@@ -164,7 +164,7 @@ def _begin_worker(events: Queue) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
 
 
-def _in_worker(number: int, request: Request, root: Path, shard: Path) -> Answer:
+def _in_worker(number: int, request: EpisodeWish, root: Path, shard: Path) -> Answer:
     def tell(share: float, seconds: float) -> None:
         if _events is not None:
             _events.put((number, share, seconds))

@@ -1,7 +1,7 @@
 """Several data sets become one: every episode is appended as a conversion would, no video is encoded anew."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from restac_ros.dataset.dataset_files import (
 )
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.export_v21 import OnEpisode
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.merge import MOVING, append_to_staging
 from restac_ros.dataset.repair.damage import DatasetDamage, Whole
@@ -31,8 +32,6 @@ from restac_ros.dataset.table_writing import with_column, write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video.video_cut import cut_video
 from restac_ros.dataset.writer import REWRITTEN
-
-OnEpisode = Callable[[int, int], None]
 
 
 def join_datasets(sources: Sequence[Path], target: Path, on_episode: OnEpisode | None = None) -> int:

@@ -3,11 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from restac_ros.dataset.convert import OnGap
 from restac_ros.recording.background import NICENESS, Background, is_locked, last_event, log_of
 
-OnGap = Literal['refuse', 'longest_run']
 LOG_SUFFIX = '.conversion.jsonl'
 RECOVERY_LOG_SUFFIX = '.recovery.jsonl'
 OUTCOMES = ('done', 'already', 'failed')  # of an episode
