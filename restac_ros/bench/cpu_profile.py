@@ -17,14 +17,14 @@ PERIOD_S = 0.005
 OUTSIDE_PYTHON = "libraries' own threads"
 
 
-class Call(NamedTuple):
+class StackCall(NamedTuple):
     """A function on a thread's stack: the path of its file, and its name."""
 
     file: str
     function: str
 
 
-Classify = Callable[[list[Call]], str]
+Classify = Callable[[list[StackCall]], str]
 
 
 class CpuProfile:
@@ -79,9 +79,9 @@ def _run_time_ns(native_id: int) -> int:
         return 0
 
 
-def _stack(frame: FrameType | None) -> list[Call]:
+def _stack(frame: FrameType | None) -> list[StackCall]:
     calls = []
     while frame is not None:
-        calls.append(Call(frame.f_code.co_filename, frame.f_code.co_name))
+        calls.append(StackCall(frame.f_code.co_filename, frame.f_code.co_name))
         frame = frame.f_back
     return calls

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.bench.table import write_json
+from restac_ros.bench.table import write_figures
 from restac_ros.graph import GraphError, ParameterValue, Process, command, config_file
 from restac_ros.supervise import environment
 
@@ -40,7 +40,7 @@ def main(
         place = directory or Path(folder)
         summary = rehearse(checkpoint, place, contract=contract, bag=bag, cases=cases, params=params)
     print_outcomes(summary['outcomes'])
-    write_json(json_file, summary)
+    write_figures(json_file, summary)
     return int(any(outcome['faults'] for outcome in summary['outcomes']))
 
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
 from restac_ros.bench.profile import Share, profile
-from restac_ros.bench.table import write_json
+from restac_ros.bench.table import write_figures
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.config import ModelConfig
@@ -132,7 +132,7 @@ class Calls:
         self.act()
 
 
-def measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int) -> VariantFigures:
+def _measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int) -> VariantFigures:
     """Time all calls of a policy, each between two yardsticks."""
     calls = Calls(config)
 
@@ -179,9 +179,9 @@ def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = 
     own = PRESETS[preset]
     base = replace(own, fusion='none', tactile=None, state_input='prompt')
     yardstick, console = Yardstick(), Console()
-    variants = {'pi0.5': measure(base, yardstick, runs, warmups)}
+    variants = {'pi0.5': _measure(base, yardstick, runs, warmups)}
     if own.uses_touch:
-        variants[own.fusion] = measure(own, yardstick, runs, warmups)
+        variants[own.fusion] = _measure(own, yardstick, runs, warmups)
     yardstick_s = statistics.median(yardstick.times_s)
     speed = YARDSTICK_FLOP / yardstick_s
     console.print(_table(preset, variants))
@@ -189,7 +189,7 @@ def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = 
     console.print(_floor(variants['pi0.5'], yardstick_s))
     console.print(_profiles(variants['pi0.5']))
     described = {name: asdict(variant) for name, variant in variants.items()}
-    write_json(json_file, {'preset': preset, 'yardstick_s': yardstick_s, **described})
+    write_figures(json_file, {'preset': preset, 'yardstick_s': yardstick_s, **described})
     return _judge(variants['pi0.5'], console) if preset == 'mid' else 0
 
 

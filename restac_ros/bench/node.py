@@ -17,7 +17,7 @@ import psutil
 
 from restac_ros.bench.processes import summary_of
 from restac_ros.bench.ros_domain import own_domain
-from restac_ros.bench.table import Row, show, write_json
+from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.graph import GraphError, Process, Run, processes
 from restac_ros.supervise import command, environment
@@ -84,13 +84,13 @@ def main(bag: Path | None, checkpoint: Path, json_file: Path | None = None) -> i
         raise GraphError(
             f'no checkpoint at {checkpoint}: `restac-ros init-checkpoint --to {checkpoint}` makes one'
         )
-    figures = measure(bag, checkpoint)
+    figures = _measure(bag, checkpoint)
     show('policy node, ingest', _rows(figures), figures.missed)
-    write_json(json_file, asdict(figures))
+    write_figures(json_file, asdict(figures))
     return 1 if figures.missed else 0
 
 
-def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
+def _measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
     """Play the bag (or the synthetic source) to a policy node, and read what both leave behind."""
     with tempfile.TemporaryDirectory(prefix='restac-bench-') as folder:
         run = Run(

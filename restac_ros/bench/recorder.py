@@ -23,7 +23,7 @@ from restac_ros.bench.processes import (
     started,
     summary_of,
 )
-from restac_ros.bench.table import Row, show, write_json
+from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -128,13 +128,13 @@ def main(wish: RecorderWish, directory: Path, json_file: Path | None = None) -> 
     """
     expected = wish.expected_bytes(load_contract(wish.contract_file))
     with scratch(directory, expected + _SPARE_BYTES) as folder:
-        figures = measure(wish, folder)
+        figures = measure_recorder(wish, folder)
     show(_title(wish), _rows(figures), figures.missed)
-    write_json(json_file, asdict(figures) | {'missed': figures.missed})
+    write_figures(json_file, asdict(figures) | {'missed': figures.missed})
     return 1 if figures.missed else 0
 
 
-def measure(wish: RecorderWish, folder: Path) -> RecorderFigures:
+def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
     """Record into `folder` what a source publishes, and look at what both leave behind.
 
     Raises:

@@ -56,7 +56,7 @@ def make_messages(
     return heapq.merge(*streams, key=lambda message: message.log_time_ns)
 
 
-def record(
+def write_recording(
     path: Path,
     contract: Contract,
     messages: Iterable[BagMessage],

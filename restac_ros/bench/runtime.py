@@ -18,7 +18,7 @@ import yaml
 
 from restac_ros.bench.processes import Watch, cpu_share, ended_in_order, scratch, started, summary_of
 from restac_ros.bench.runtime_figures import RuntimeFigures
-from restac_ros.bench.table import show, write_json
+from restac_ros.bench.table import show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import GraphError, ParameterValue, Process, Run, config_file, processes
 from restac_ros.policy.init_checkpoint import init_checkpoint
@@ -76,15 +76,15 @@ def main(wish: RuntimeWish, directory: Path, json_file: Path | None = None) -> i
     Raises:
         GraphError: a node that did not do its part, or a gate that is the same all the time.
     """
-    figures = measure(wish, directory)
+    figures = _measure(wish, directory)
     load = f'preset {figures.preset}, {figures.seconds:.0f} s, {os.cpu_count()} cores'
     title = f'whole graph, {load}; triggers: the gate above {figures.gate_threshold:.4f}'
     show(title, figures.rows, figures.missed)
-    write_json(json_file, asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz})
+    write_figures(json_file, asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz})
     return 1 if figures.missed else 0
 
 
-def measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
+def _measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
     """Both passes, in a folder under `directory` that is removed afterwards; checkpoints there are kept."""
     checkpoint = directory / 'checkpoints' / wish.preset
     if not checkpoint.is_dir():

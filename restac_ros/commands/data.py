@@ -205,9 +205,9 @@ class Doctor:
 
     def run(self) -> int:
         """Exit status: 1 when something is wrong."""
-        from restac_ros.commands.doctor import examine
+        from restac_ros.commands.doctor import run_doctor
 
-        return examine(
+        return run_doctor(
             contract=absolute(self.contract),
             seconds=self.seconds,
             journals=absolute(self.journals or Path('runs')),

@@ -16,7 +16,7 @@ from restac_ros.supervise import command
 _COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
 
 
-def examine(
+def run_doctor(
     contract: Path | None,
     seconds: float,
     journals: Path,

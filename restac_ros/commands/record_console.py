@@ -17,7 +17,7 @@ ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
 RATE_PERIOD_NS = 900_000_000  # rates are measured over at least so long
 
 
-class Call(NamedTuple):
+class ConsoleCall(NamedTuple):
     """Ask the recorder for something: the name of one of its services."""
 
     name: str
@@ -33,7 +33,7 @@ class Stop(NamedTuple):
     """Stop the recorder in order; a second one keeps the last journal without converting it."""
 
 
-Request = Call | SetTask | Stop
+ConsoleRequest = ConsoleCall | SetTask | Stop
 
 
 class _Mode(Enum):
@@ -58,14 +58,14 @@ class RecordConsole:
         self._before: Mapping[str, Any] = {}
         self._rates_hz: dict[str, float] = {}
 
-    def key(self, key: str) -> list[Request]:
+    def key(self, key: str) -> list[ConsoleRequest]:
         """One character that was typed, or INTERRUPT for Ctrl-C."""
         if key == INTERRUPT:
             return self._interrupted()
         match self._mode:
             case _Mode.OFFERING if key in ('y', 'n'):
                 self._mode = _Mode.RUNNING
-                return [Call('recover')] if key == 'y' else []
+                return [ConsoleCall('recover')] if key == 'y' else []
             case _Mode.RUNNING:
                 return self._running_key(key)
             case _Mode.TYPING:
@@ -87,13 +87,13 @@ class RecordConsole:
         self._status = status
         self._begin()
 
-    def lost(self) -> list[Request]:
+    def lost(self) -> list[ConsoleRequest]:
         """Nobody can type any more, or the recorder cannot be reached: it is stopped, once."""
         return [] if self._mode is _Mode.ENDING else self._stop()
 
-    def answered(self, request: Request, success: bool) -> list[Request]:
+    def answered(self, request: ConsoleRequest, success: bool) -> list[ConsoleRequest]:
         """The recorder has answered a request."""
-        if not self._stop_when_done or request not in (Call('save'), Call('discard')):
+        if not self._stop_when_done or request not in (ConsoleCall('save'), ConsoleCall('discard')):
             return []
         self._stop_when_done = False
         if success:
@@ -116,16 +116,16 @@ class RecordConsole:
             return
         self._mode = _Mode.OFFERING if self._status['unfinished'] else _Mode.RUNNING
 
-    def _running_key(self, key: str) -> list[Request]:
+    def _running_key(self, key: str) -> list[ConsoleRequest]:
         match key:
             case ' ' if not self._is_open and not self._task:
                 self._mode = _Mode.TYPING
             case ' ':
-                return [Call('save' if self._is_open else 'start')]
+                return [ConsoleCall('save' if self._is_open else 'start')]
             case 'd':
-                return [Call('discard')]
+                return [ConsoleCall('discard')]
             case 'p':
-                return [Call('resume' if self._status['state'] == 'paused' else 'pause')]
+                return [ConsoleCall('resume' if self._status['state'] == 'paused' else 'pause')]
             case 't':
                 self._mode = _Mode.TYPING
             case 'q' if self._is_open:
@@ -134,7 +134,7 @@ class RecordConsole:
                 return self._stop()
         return []
 
-    def _typing_key(self, key: str) -> list[Request]:
+    def _typing_key(self, key: str) -> list[ConsoleRequest]:
         if key in ENTER and self._typed.strip():
             self._task, self._typed, self._mode = self._typed.strip(), '', _Mode.RUNNING
             return [SetTask(self._task)]
@@ -146,21 +146,21 @@ class RecordConsole:
             self._typed += key
         return []
 
-    def _asking_key(self, key: str) -> list[Request]:
+    def _asking_key(self, key: str) -> list[ConsoleRequest]:
         if key not in ('s', 'd'):
             self._mode = _Mode.RUNNING
             return []
         self._stop_when_done = True
-        return [Call('save' if key == 's' else 'discard')]
+        return [ConsoleCall('save' if key == 's' else 'discard')]
 
-    def _interrupted(self) -> list[Request]:
+    def _interrupted(self) -> list[ConsoleRequest]:
         """First as q; a second one stops without asking."""
         if self._mode is _Mode.RUNNING and self._is_open:
             self._mode = _Mode.ASKING
             return []
         return self._stop()
 
-    def _stop(self) -> list[Request]:
+    def _stop(self) -> list[ConsoleRequest]:
         self._mode = _Mode.ENDING
         return [Stop()]
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from rich.live import Live
 from rich.markup import escape
 
-from restac_ros.commands.record_console import INTERRUPT, Call, RecordConsole, Request, SetTask
+from restac_ros.commands.record_console import INTERRUPT, ConsoleCall, ConsoleRequest, RecordConsole, SetTask
 from restac_ros.commands.summary import print_summary, read_summaries
 from restac_ros.graph import Process, Run, processes
 from restac_ros.supervise import Ending, command
@@ -66,7 +66,7 @@ class _Session:
         )
         self._decoder = codecs.getincrementaldecoder('utf-8')(errors='ignore')
         self._selector = selectors.DefaultSelector()
-        self._requests: list[Request] = []
+        self._requests: list[ConsoleRequest] = []
         self._interrupts, self._stopped = 0, False
         self._lost = self._told_to_end = False  # without a keyboard; by another process
         self._live = Live(self._console.render(), auto_refresh=False)
@@ -166,10 +166,10 @@ class _Session:
     def _print(self, markup: str) -> None:
         self._live.console.print(markup, soft_wrap=True, highlight=False)
 
-    def _do(self, requests: list[Request]) -> None:
+    def _do(self, requests: list[ConsoleRequest]) -> None:
         for request in requests:
             match request:
-                case Call(name):
+                case ConsoleCall(name):
                     self._send(request, call=name)
                 case SetTask(text):
                     self._send(request, task=text)
@@ -177,7 +177,7 @@ class _Session:
                     self._stopped = True
                     self._recorder.send_signal(signal.SIGINT)
 
-    def _send(self, request: Request, **content: str) -> None:
+    def _send(self, request: ConsoleRequest, **content: str) -> None:
         self._link.stdin.write(json.dumps({'id': len(self._requests), **content}).encode() + b'\n')
         self._link.stdin.flush()
         self._requests.append(request)

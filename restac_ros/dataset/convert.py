@@ -37,7 +37,7 @@ from restac_ros.framing.framer import frames
 
 REFUSALS = (BagError, ContractError, ConversionError, DatasetError)
 OnGap = Literal['refuse', 'longest_run']
-OnRow = Callable[[int, int], None]
+FrameProgress = Callable[[int, int], None]
 
 
 def convert_episode(
@@ -45,7 +45,7 @@ def convert_episode(
     contract: Contract | None,
     dataset_dir: Path | str,
     task: str | None = None,
-    progress: OnRow | None = None,
+    progress: FrameProgress | None = None,
     *,
     start_ns: int | None = None,
     end_ns: int | None = None,
@@ -145,7 +145,7 @@ def _write(
     streams: list[str],
     report: EpisodeReport,
     video: VideoChoice,
-    progress: OnRow | None,
+    progress: FrameProgress | None,
 ) -> EpisodeReport:
     """Second pass: decode the planned frames into the data set."""
     from restac_ros.dataset.writer import appending  # loads torch: seconds that a refusal shall not take

@@ -96,7 +96,7 @@ def episodes_of(
     return [_span(bag, start_ns, end_ns) for start_ns, end_ns in segments]
 
 
-class RecordingBounds(NamedTuple):
+class EpisodeBounds(NamedTuple):
     """When the first and the last message of a recording were received; `notes` on what is left out."""
 
     first_ns: int
@@ -104,7 +104,7 @@ class RecordingBounds(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def bounds_of(bag: Bag) -> RecordingBounds:
+def bounds_of(bag: Bag) -> EpisodeBounds:
     """When a recording begins and ends; messages received at time 0, before the first /clock, do not count.
 
     Raises:
@@ -114,10 +114,10 @@ def bounds_of(bag: Bag) -> RecordingBounds:
         raise ConversionError(f'{bag.path} holds no message.')
     first_ns, last_ns = bag.bounds_ns
     if first_ns > 0 or last_ns == 0:
-        return RecordingBounds(first_ns, last_ns)
+        return EpisodeBounds(first_ns, last_ns)
     first = next(iter(bag.messages(list(bag.topics), 1)))
     note = 'messages received at time 0, before the first /clock, are left out'
-    return RecordingBounds(first.log_time_ns, last_ns, (note,))
+    return EpisodeBounds(first.log_time_ns, last_ns, (note,))
 
 
 def _span(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from restac_ros.model.attention import Rotation, grouped_query_attention, rotate, rotation_of, segment_of
+from restac_ros.model.attention import RotaryAngles, grouped_query_attention, rotate, rotation_of, segment_of
 from restac_ros.model.config import Dtype, GemmaConfig
 from restac_ros.model.layers import layer_at, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
@@ -92,7 +92,7 @@ class Attention(nnx.Module):
     def __call__(
         self,
         xs: PerExpert,
-        rotation: Rotation,
+        rotation: RotaryAngles,
         mask: Bool[Array, 'B _ T'],
     ) -> tuple[PerExpert, KeysValues]:
         """Return each expert's output, and the keys and values."""
@@ -100,7 +100,7 @@ class Attention(nnx.Module):
         encoded = grouped_query_attention(queries, [segment_of(*keys_values, mask)])
         return self._project_out(encoded, xs), keys_values
 
-    def project(self, xs: PerExpert, rotation: Rotation) -> tuple[Float[Array, 'B T N H'], KeysValues]:
+    def project(self, xs: PerExpert, rotation: RotaryAngles) -> tuple[Float[Array, 'B T N H'], KeysValues]:
         """Scaled queries, keys and values of all tokens, the first two rotated to their positions."""
         parts = []
         for suffix, x in zip(_SUFFIXES, xs, strict=True):
@@ -144,7 +144,7 @@ class Block(nnx.Module):
     def __call__(
         self,
         xs: PerExpert,
-        rotation: Rotation,
+        rotation: RotaryAngles,
         mask: Bool[Array, 'B _ T'],
         modulation: LayerModulation | None,
     ) -> tuple[PerExpert, KeysValues]:
@@ -157,7 +157,7 @@ class Block(nnx.Module):
         fed = (None if prefix is None else self.mlp(prefix), None if suffix is None else self.mlp_1(suffix))
         return _add(xs, fed, gates), keys_values
 
-    def keys_values(self, xs: PerExpert, rotation: Rotation) -> KeysValues:
+    def keys_values(self, xs: PerExpert, rotation: RotaryAngles) -> KeysValues:
         """The keys and values alone, for a layer whose output nobody reads."""
         normed, _ = _normalise(self, 'pre_attention_norm', xs, None)
         return self.attn.project(normed, rotation)[1]

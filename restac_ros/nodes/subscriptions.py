@@ -18,6 +18,7 @@ from restac_ros.framing.decode import named_in
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, make_sample
 from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.simulated_arrival import SimulatedArrival
 from restac_ros.runtime.tally import StreamTally
 from restac_ros.runtime.worker import Worker
 
@@ -103,7 +104,7 @@ class Subscriptions:
         self._contract = contract
         self._on_sample = on_sample
         self._complaints = complaints
-        self._sim_time = node.get_parameter('use_sim_time').value
+        self._simulated = SimulatedArrival() if node.get_parameter('use_sim_time').value else None
         self._taking = threading.Lock()
         self._polled: list[tuple[tuple[str, ...], Subscription]] = []
         self._urgent: list[tuple[tuple[str, ...], Subscription]] = []
@@ -237,8 +238,8 @@ class Subscriptions:
         arrival_ns = info['received_timestamp']
         if not arrival_ns:
             return self._node.now_ns()
-        if self._sim_time:
-            return self._node.now_ns() - max(0, time.time_ns() - arrival_ns)
+        if self._simulated:
+            return self._simulated.arrival_ns(arrival_ns, time.time_ns(), self._node.now_ns())
         return arrival_ns
 
     def _warn_of_zero_stamps(self, name: str) -> None:

@@ -6,7 +6,7 @@ Neither is a trained ResTac policy. What was not measured is marked so, and a po
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, num_bytes
 from restac_ros.model.checkpoint.report import LoadReport
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
-from restac_ros.model.config import ModelConfig
+from restac_ros.model.config import Dtype, ModelConfig
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.compatibility import check_model
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
@@ -33,8 +33,6 @@ from restac_ros.policy.provisional import (
     stats_from_limits,
 )
 from restac_ros.policy.tokenizer import find_tokenizer
-
-Dtype = Literal['float32', 'bfloat16']
 
 _CODEBOOK = 'tactile/quantizer/embed'
 

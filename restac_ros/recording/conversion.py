@@ -36,7 +36,7 @@ class Completed(NamedTuple):
     failure: str
 
 
-def command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
+def conversion_command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
     """The command that converts a journal."""
     module = [sys.executable, '-P', '-m', 'restac_ros.dataset.convert']
     return [*module, str(journal), '--to', str(dataset), '--on-gap', on_gap, '--nice', str(NICENESS)]
@@ -51,7 +51,9 @@ class Conversions:
 
     def __init__(self, dataset: Path, on_gap: OnGap) -> None:
         self._dataset, self._on_gap = dataset, on_gap
-        self._background = Background(lambda journal: command(journal, dataset, on_gap), LOG_SUFFIX)
+        self._background = Background(
+            lambda journal: conversion_command(journal, dataset, on_gap), LOG_SUFFIX
+        )
 
     @property
     def pending(self) -> list[Path]:
@@ -97,7 +99,7 @@ class Conversions:
 
     def by_hand(self, journal: Path) -> str:
         """What a user can type to convert a journal."""
-        return shlex.join(command(journal, self._dataset, self._on_gap))
+        return shlex.join(conversion_command(journal, self._dataset, self._on_gap))
 
 
 class Recoveries:

@@ -7,7 +7,7 @@ from typing import Literal
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract, Stream
 
-Level = Literal['error', 'warning', 'ok']
+CheckLevel = Literal['error', 'warning', 'ok']
 Reliability = Literal['reliable', 'best_effort']
 
 RATE_WARNING, RATE_ERROR = 0.05, 0.20  # off the declared rate
@@ -67,7 +67,7 @@ class Check:
     """What was found about a subject (a stream, or part of the machine), and what to do about it."""
 
     subject: str
-    level: Level
+    level: CheckLevel
     kind: str
     found: str
     remedy: str = ''
@@ -82,7 +82,7 @@ NOBODY = Check(
 )
 
 
-def examine(
+def examine_streams(
     contract: Contract,
     streams: Mapping[str, StreamSeen],
     topics: Mapping[str, Collection[str]],
@@ -170,7 +170,7 @@ def _of_rate(name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
         return
     off = seen.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_WARNING:
-        level: Level = 'error' if abs(off) > RATE_ERROR else 'warning'
+        level: CheckLevel = 'error' if abs(off) > RATE_ERROR else 'warning'
         found = f'{seen.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
         yield Check(name, level, 'rate', found, _rate_remedy(spec, seen))
     total = seen.received + seen.lost
@@ -210,7 +210,7 @@ def _of_stamps(contract: Contract, name: str, spec: Stream, seen: StreamSeen) ->
         yield Check(name, 'error', 'late', found, remedy)
 
 
-def _severity(spec: Stream) -> Level:
+def _severity(spec: Stream) -> CheckLevel:
     return 'error' if spec.required else 'warning'
 
 

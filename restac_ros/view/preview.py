@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 from restac_ros.geometry import quaternion as quat
 from restac_ros.view.colours import BACKGROUND, FAINT, TEXT
-from restac_ros.view.shapes import Kind, Shape
+from restac_ros.view.shapes import Shape, ShapeKind
 
 SIZE_IN, _DPI = (15.0, 7.6), 100
 VIEW_DEG = {'elev': 24, 'azim': -38}
 # visualization_msgs/Marker: the action and the types we send, and the axis of scale that each is sized by.
 ADD = 0
-_KINDS: dict[int, tuple[Kind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
+_KINDS: dict[int, tuple[ShapeKind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
 NEAR_M = 0.32  # half the side of the cube shown around the tool; the executed path goes on beyond it
 
 

@@ -13,7 +13,7 @@ from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, strip_chart
 from restac_ros.view.history import History, Timeline
 from restac_ros.view.samples import ChunkSample, GateSample
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
-from restac_ros.view.tactile import HeatScale, Reference, tactile_image
+from restac_ros.view.tactile import HeatScale, Reference, tactile_picture
 from restac_ros.view.trail import Trail
 
 _MS = 1e-6  # ms in a ns
@@ -134,7 +134,7 @@ class GateScene:
             title += f'   gate {gate.gate:.2f}' + (
                 f'   code {gate.code_index}' if gate.code_index >= 0 else ''
             )
-        return tactile_image(
+        return tactile_picture(
             self._tactile.value, self.reference, self._options.heat, title, residual, problem
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 from restac_ros.view.colours import FAINT, INVALID, TEXT, gate_colours, gate_rgba, rgba
 from restac_ros.view.samples import ChunkSample, GateSample
 
-Kind = Literal['line_strip', 'points', 'text']
+ShapeKind = Literal['line_strip', 'points', 'text']
 
 RING_RADIUS_M = 0.06
 RING_SEGMENTS = 36
@@ -54,7 +54,7 @@ class Shape:
     """
 
     name: str
-    kind: Kind
+    kind: ShapeKind
     pose: np.ndarray
     size_m: float
     points: np.ndarray

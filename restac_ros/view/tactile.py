@@ -59,7 +59,7 @@ class HeatScale:
             raise ViewError(f'heat scale: {found}; expected 0 <= threshold < full <= 255 grey levels')
 
 
-def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def pixel_change(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """|image - reference| of two uint8 [H, W, 3], in grey levels uint8 [H, W]: the channel that changed most.
 
     Channels are not averaged: three lamps of three colours light a GelSight from three sides, so that a
@@ -94,7 +94,7 @@ def contact_share(change: np.ndarray, scale: HeatScale) -> float:
     return float(np.mean(change > scale.threshold))
 
 
-def tactile_image(
+def tactile_picture(
     image: np.ndarray | None,
     reference: Reference,
     scale: HeatScale,
@@ -132,7 +132,7 @@ def tactile_image(
 def _compare(image: np.ndarray, reference: Reference, scale: HeatScale) -> tuple[np.ndarray, str]:
     if reference.image is None:
         return image, f'reference without contact: {reference.collected} of {reference.needed}'
-    change = difference(image, reference.image)
+    change = pixel_change(image, reference.image)
     share, peak = contact_share(change, scale), float(change.max())
     caption = f'change {peak:.0f} / 255   contact {100 * share:.1f} %'
     return heat_overlay(image, change, scale), caption

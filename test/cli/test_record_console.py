@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from restac_ros.commands.record_console import INTERRUPT, Call, RecordConsole, SetTask, Stop
+from restac_ros.commands.record_console import INTERRUPT, ConsoleCall, RecordConsole, SetTask, Stop
 
 
 def status(state: str, second: float = 0.0, received: int = 0, **changes: Any) -> dict[str, Any]:
@@ -46,14 +46,14 @@ def typed(made: RecordConsole, keys: str) -> list:
 @pytest.mark.parametrize(
     ('state', 'key', 'asked'),
     [
-        ('idle', ' ', Call('start')),
-        ('saving', ' ', Call('start')),
-        ('error', ' ', Call('start')),
-        ('recording', ' ', Call('save')),
-        ('paused', ' ', Call('save')),
-        ('recording', 'd', Call('discard')),
-        ('recording', 'p', Call('pause')),
-        ('paused', 'p', Call('resume')),
+        ('idle', ' ', ConsoleCall('start')),
+        ('saving', ' ', ConsoleCall('start')),
+        ('error', ' ', ConsoleCall('start')),
+        ('recording', ' ', ConsoleCall('save')),
+        ('paused', ' ', ConsoleCall('save')),
+        ('recording', 'd', ConsoleCall('discard')),
+        ('recording', 'p', ConsoleCall('pause')),
+        ('paused', 'p', ConsoleCall('resume')),
         ('idle', 'q', Stop()),
         ('saving', 'q', Stop()),
         ('idle', INTERRUPT, Stop()),
@@ -74,7 +74,7 @@ def test_nothing_is_asked_before_the_recorder_can_be_called() -> None:
     made.told(status('idle'))
     assert typed(made, ' ') == []
     made.ready()
-    assert typed(made, ' ') == [Call('start')]
+    assert typed(made, ' ') == [ConsoleCall('start')]
 
 
 def test_an_open_episode_is_asked_for_before_quitting() -> None:
@@ -82,11 +82,11 @@ def test_an_open_episode_is_asked_for_before_quitting() -> None:
     assert made.key('q') == []
     assert 's: save, d: discard' in shown(made)
     assert made.key('x') == []
-    assert made.key('p') == [Call('pause')]
+    assert made.key('p') == [ConsoleCall('pause')]
     assert typed(made, 'q') == []
-    assert made.key('s') == [Call('save')]
+    assert made.key('s') == [ConsoleCall('save')]
     assert made.answered(SetTask('an earlier request'), success=True) == []
-    assert made.answered(Call('save'), success=True) == [Stop()]
+    assert made.answered(ConsoleCall('save'), success=True) == [Stop()]
     assert made.key(' ') == []
     assert made.key(INTERRUPT) == [Stop()]  # a second one: without waiting
     assert made.lost() == []
@@ -94,10 +94,10 @@ def test_an_open_episode_is_asked_for_before_quitting() -> None:
 
 def test_a_save_that_fails_does_not_quit() -> None:
     made = console('paused')
-    assert typed(made, 'qs') == [Call('save')]
-    assert made.answered(Call('save'), success=False) == []
-    assert made.key('d') == [Call('discard')]
-    assert made.answered(Call('discard'), success=True) == []
+    assert typed(made, 'qs') == [ConsoleCall('save')]
+    assert made.answered(ConsoleCall('save'), success=False) == []
+    assert made.key('d') == [ConsoleCall('discard')]
+    assert made.answered(ConsoleCall('discard'), success=True) == []
 
 
 def test_two_interrupts_stop_an_open_episode_without_asking() -> None:
@@ -119,24 +119,24 @@ def test_the_task_text_is_typed() -> None:
     assert made.key('\n') == [SetTask('pull the lévér')]
     assert 'pull the lévér' in shown(made)
     assert typed(made, 'tnothing\x1b') == []
-    assert typed(made, 't  \n ') == [Call('start')]
+    assert typed(made, 't  \n ') == [ConsoleCall('start')]
     assert 'pull the lévér' in shown(made)
 
 
 def test_without_a_task_text_it_is_asked_for_first() -> None:
     made = console('idle', task='')
     assert typed(made, ' push\n') == [SetTask('push')]
-    assert made.key(' ') == [Call('start')]
+    assert made.key(' ') == [ConsoleCall('start')]
 
 
-@pytest.mark.parametrize(('key', 'asked'), [('y', [Call('recover')]), ('n', [])])
+@pytest.mark.parametrize(('key', 'asked'), [('y', [ConsoleCall('recover')]), ('n', [])])
 def test_what_a_crash_left_is_offered_at_the_start(key: str, asked: list) -> None:
     made = console('idle', unfinished=['/data/a.partial', '/data/b'])
     assert 'a.partial, b. Recover and convert? y/n' in shown(made)
     assert typed(made, ' dq') == []
     assert made.key(key) == asked
     made.told(status('idle', unfinished=['/data/c.partial']))
-    assert made.key(' ') == [Call('start')]  # offered once
+    assert made.key(' ') == [ConsoleCall('start')]  # offered once
 
 
 def test_everything_that_matters_is_shown() -> None:

@@ -14,7 +14,7 @@ from restac_ros.control.limits import MotionLimits
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.values import decode_value
 from restac_ros.geometry import quaternion as quat
-from restac_ros.nodes.drill.drill_record import SetPoint, last_motion_ns, stalls_ns, violations
+from restac_ros.nodes.drill.drill_record import ReceivedSetPoint, last_motion_ns, stalls_ns, violations
 from restac_ros.nodes.drill.stream_faults import JUMP_NS, LATE_NS, StreamFaults
 from restac_ros.nodes.drill.virtual_arm import VirtualArm
 from restac_ros.nodes.source.patterns import pattern
@@ -109,9 +109,9 @@ def test_the_arm_grips_and_has_no_eyes(contract) -> None:
     assert arm.cdr('main') is None
 
 
-def points(*positions: tuple[int, float]) -> list[SetPoint]:
+def points(*positions: tuple[int, float]) -> list[ReceivedSetPoint]:
     """(ms, x in m)."""
-    return [SetPoint(ms * MS, np.array([x, 0.0, 0.3]), DOWN) for ms, x in positions]
+    return [ReceivedSetPoint(ms * MS, np.array([x, 0.0, 0.3]), DOWN) for ms, x in positions]
 
 
 def test_the_judge_sees_the_end_of_motion() -> None:
@@ -134,7 +134,7 @@ def test_the_judge_adds_up_what_a_busy_machine_took() -> None:
         (points((0, float('nan'))), ['not finite']),
     ],
 )  # fmt: skip
-def test_the_judge_sees_what_must_not_be(contract, found: list[SetPoint], words: list[str]) -> None:
+def test_the_judge_sees_what_must_not_be(contract, found: list[ReceivedSetPoint], words: list[str]) -> None:
     said = violations(found, MotionLimits.from_contract(contract))
     assert len(said) == len(words)
     assert all(word in text for word, text in zip(words, said, strict=True))

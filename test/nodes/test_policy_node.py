@@ -123,7 +123,7 @@ def check_messages(policy: Policy) -> None:
     gate = policy.gates[-1]
     assert 0 <= gate.gate <= 1
     assert np.isfinite([gate.logvar, gate.logvar_standardised, gate.residual_norm]).all()
-    assert gate.header.frame_id == 'gelsight_left'
+    assert gate.header.frame_id == contract.robot.tool_frame
     residual = residual_map(policy.residuals[-1])
     of_the_same = next(g for g in reversed(policy.gates) if g.header == policy.residuals[-1].header)
     assert np.linalg.norm(residual) == pytest.approx(of_the_same.residual_norm, rel=1e-4)

@@ -427,7 +427,7 @@ def test_a_conversion_that_is_stopped_says_how_to_do_it_by_hand(tmp_path: Path) 
 
 
 def test_a_converter_that_dies_is_a_failure(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr('restac_ros.recording.conversion.command', lambda *_: ['false'])
+    monkeypatch.setattr('restac_ros.recording.conversion.conversion_command', lambda *_: ['false'])
     conversions = Conversions(tmp_path / 'dataset', 'refuse')
     conversions.add(tmp_path / 'one')
     conversions.poll()

@@ -43,6 +43,11 @@ def header(stamp_ns: int, frame_id: str):
     return types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id)
 
 
+def run_identity() -> object:
+    kind = typestore().types['restac_ros/msg/RunIdentity']
+    return kind(run_id='run', checkpoint='0' * 12, prompt='insert the plug', prompt_revision=0)
+
+
 def tactile(stamp_ns: int, pressed: bool) -> bytes:
     image = np.full((240, 320, 3), 90, np.uint8)
     if pressed:
@@ -62,7 +67,10 @@ def gate(stamp_ns: int, value: float) -> bytes:
     values = {'logvar': -9.5, 'logvar_standardised': 1.5, 'code_index': 12, 'residual_norm': 0.5}
     times = {'tactile_age_ns': 50_000_000, 'inference_ns': 8_000_000}
     head = header(stamp_ns, 'gel')
-    return cdr('restac_ros/msg/GateState', header=head, gate=value, saturated=False, **values, **times)
+    run = run_identity()
+    return cdr(
+        'restac_ros/msg/GateState', header=head, run=run, gate=value, saturated=False, **values, **times
+    )
 
 
 def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> bytes:
@@ -77,6 +85,7 @@ def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> b
     return cdr(
         'restac_ros/msg/ActionChunk',
         header=header(stamp_ns, 'fr3_link0'),
+        run=run_identity(),
         chunk_id=number,
         trigger=0,
         anchor_pose=anchor,

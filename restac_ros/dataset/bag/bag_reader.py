@@ -20,7 +20,7 @@ STORAGES: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.d
 _MAX_METADATA_BYTES = 16 * 2**20
 
 
-class Topic(NamedTuple):
+class BagTopic(NamedTuple):
     """A topic's type and how many of its messages the bag holds."""
 
     type: str
@@ -142,14 +142,14 @@ def _open_file(path: Path) -> Storage:
     return STORAGES[path.suffix](path)
 
 
-def _topics(path: Path, files: list[Storage]) -> dict[str, Topic]:
+def _topics(path: Path, files: list[Storage]) -> dict[str, BagTopic]:
     totals: Counter[tuple[str, str]] = Counter()
     for file in files:
         totals.update(file.counts)
-    topics: dict[str, Topic] = {}
+    topics: dict[str, BagTopic] = {}
     for (name, kind), count in sorted(totals.items()):
         if name in topics and topics[name].type != kind:
             types = f'{topics[name].type} and {kind}'
             raise BagError(f'{path}: topic {name} has two types, {types}. Filter it with `ros2 bag convert`.')
-        topics[name] = Topic(kind, count)
+        topics[name] = BagTopic(kind, count)
     return topics

@@ -19,7 +19,7 @@ from restac_ros.dataset.episodes import episodes_of
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.contact import ContactMeter
-from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, Touch, Trace
+from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, TouchTrace, Trace
 from restac_ros.dataset.session_log import is_session_log
 from restac_ros.dataset.stream_watch import StreamWatch
 from restac_ros.dataset.survey import LeftOut, StreamReport, Survey, recorded_samples
@@ -250,13 +250,13 @@ class _Tracing:
             **total,
         )
 
-    def _touch(self, name: str) -> Touch:
+    def _touch(self, name: str) -> TouchTrace:
         meter, strongest = self._meters[name], None
         if name in self._strongest:
             _, time_ns, image = self._strongest[name]
             strongest = Still(name, (time_ns - self._times[0]) * 1e-9, image)
         reference = None if meter.reference is None else meter.reference.astype(np.uint8)
-        return Touch(np.array(self._levels[name]), meter.threshold, reference, strongest)
+        return TouchTrace(np.array(self._levels[name]), meter.threshold, reference, strongest)
 
 
 def _rate_hz(receives_ns: np.ndarray) -> float:

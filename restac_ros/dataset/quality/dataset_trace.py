@@ -23,7 +23,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import NO_SAMPLE_NS
 from restac_ros.dataset.freezes import ContentWatch, Freeze
 from restac_ros.dataset.quality.contact import ContactMeter
-from restac_ros.dataset.quality.trace import Still, StreamMessages, Touch, Trace
+from restac_ros.dataset.quality.trace import Still, StreamMessages, TouchTrace, Trace
 from restac_ros.dataset.quality.video_freezes import frozen_rows
 from restac_ros.dataset.survey import StreamReport, Survey
 from restac_ros.framing.frame import StreamStatus
@@ -175,7 +175,7 @@ def _trace(
             _, row, image = episode.strongest[name]
             strongest = Still(name, (time_ns[row] - time_ns[0]) * 1e-9, image)
         reference = None if meter.reference is None else meter.reference.astype(np.uint8)
-        touch[name] = Touch(np.array(episode.levels[name]), meter.threshold, reference, strongest)
+        touch[name] = TouchTrace(np.array(episode.levels[name]), meter.threshold, reference, strongest)
     return Trace(
         contract=contract,
         source=f'{root}, episode {episode.index}',

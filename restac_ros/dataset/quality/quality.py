@@ -23,7 +23,7 @@ from restac_ros.dataset.quality.measures import Frozen, Gap, Measures, Spread, m
 from restac_ros.dataset.quality.trace import Trace
 
 Verdict = Literal['good', 'usable', 'bad']
-Kind = Literal['recording', 'data set']
+FindingKind = Literal['recording', 'data set']
 _FORMAT_VERSION = 1
 
 
@@ -88,7 +88,7 @@ class QualityReport:
     """A recording by its stretches, or a data set by its episodes; `findings` are about all of them."""
 
     path: str
-    kind: Kind
+    kind: FindingKind
     verdict: Verdict
     verdicts: dict[str, int]
     findings: list[Finding]
@@ -144,7 +144,7 @@ def assess(
         ContractError: its contract is not valid.
     """
     path = Path(path)
-    kind: Kind = 'data set' if is_dataset(path) else 'recording'
+    kind: FindingKind = 'data set' if is_dataset(path) else 'recording'
     episodes = []
     for trace in dataset_traces(path) if kind == 'data set' else bag_traces(path, contract):
         episodes.append(judge_episode(trace))

@@ -53,7 +53,7 @@ class StreamMessages:
     freezes: tuple[Freeze, ...] | None = ()
 
 
-class Touch(NamedTuple):
+class TouchTrace(NamedTuple):
     """One tactile stream over the frames: change against its reference [N] in grey levels (NaN: unknown)."""
 
     levels: np.ndarray
@@ -83,7 +83,7 @@ class Trace:
     messages: Mapping[str, StreamMessages]
     state: np.ndarray
     action: np.ndarray | None
-    touch: Mapping[str, Touch]
+    touch: Mapping[str, TouchTrace]
     stills: tuple[Still, ...] = ()
     damage: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ class AttentionBlock(nnx.Module):
         return x + self.out(mixed.reshape(x.shape))
 
 
-class Level(nnx.Module):
+class EncoderLevel(nnx.Module):
     """Residual blocks of one width, attention after each where asked for, then halving of the resolution."""
 
     def __init__(
@@ -90,7 +90,7 @@ class TactileImageEncoder(nnx.Module):
         self.conv_in = _conv3x3(config.in_channels, config.ch, rngs)
         self.levels = nnx.List(
             [
-                Level(
+                EncoderLevel(
                     in_width=widths[i - 1] if i else config.ch,
                     width=width,
                     attention=config.resolution // 2**i in config.attn_resolutions,

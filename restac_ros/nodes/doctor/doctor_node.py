@@ -18,7 +18,7 @@ from restac_ros.nodes.parameters import NodeParameters, OptionalPath
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions, UnknownTypeError
 from restac_ros.runtime.complaints import Complaints
-from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine, is_healthy
+from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine_streams, is_healthy
 from restac_ros.runtime.doctor_machine import see_machine
 from restac_ros.runtime.tally import StreamTally
 
@@ -122,7 +122,7 @@ class DoctorNode(ManagedNode):
         offered = self.get_topic_names_and_types()
         topics = {topic: types for topic, types in offered if self.count_publishers(topic)}
         machine = see_machine(self.parameters.journal_dir, self.parameters.write_mb * 10**6)
-        checks = examine(self.contract, streams, topics, machine)
+        checks = examine_streams(self.contract, streams, topics, machine)
         self._summary = {
             'contract': self.contract.name,
             'seconds': round(seconds, 3),

@@ -8,8 +8,8 @@ from itertools import pairwise
 from restac_ros.control.limits import MotionLimits
 from restac_ros.nodes.drill.drill_cases import Case
 from restac_ros.nodes.drill.drill_record import (
+    ReceivedSetPoint,
     Saying,
-    SetPoint,
     first_match,
     last_motion_ns,
     stalls_ns,
@@ -25,7 +25,7 @@ REJOIN_M = 0.02  # a streamer that was restarted begins where the tool is
 
 
 @dataclass
-class Outcome:
+class CaseOutcome:
     """What came of one fault. Times are of the messages' stamps.
 
     Attributes:
@@ -66,10 +66,10 @@ class Director:
         self._stage = stage
         self._bounds = bounds
 
-    def rehearse(self, cases: Iterable[Case]) -> Iterator[Outcome]:
+    def rehearse(self, cases: Iterable[Case]) -> Iterator[CaseOutcome]:
         """All of them, or as many as the arm moves for; one that fails says so in its outcome."""
         for case in cases:
-            outcome = Outcome(case.name, case.expectation)
+            outcome = CaseOutcome(case.name, case.expectation)
             yield outcome
             self._stage.node.get_logger().info(f'drill: {case.name}')
             try:
@@ -85,7 +85,7 @@ class Director:
                 case.end(self._stage)
                 self._stage.call('resume')
 
-    def _rehearse(self, case: Case, outcome: Outcome) -> None:
+    def _rehearse(self, case: Case, outcome: CaseOutcome) -> None:
         stage = self._stage
         outcome.onset_ns = stage.now_ns()
         case.begin(stage)
@@ -120,7 +120,7 @@ class Director:
 
         stage.until(moving, 'the arm moves')
 
-    def _see_hold(self, case: Case, outcome: Outcome) -> None:
+    def _see_hold(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def standing() -> bool:
@@ -137,7 +137,7 @@ class Director:
         points = stage.record.set_points(onset_ns)
         self._judge_hold(case, outcome, last_motion_ns(points) or onset_ns)
 
-    def _judge_hold(self, case: Case, outcome: Outcome, still_ns: int) -> None:
+    def _judge_hold(self, case: Case, outcome: CaseOutcome, still_ns: int) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
         points = [point for point in stage.record.set_points(onset_ns) if point.stamp_ns <= still_ns]
         stalled_ns = stalls_ns(points, self._bounds.period_ns)
@@ -159,7 +159,7 @@ class Director:
         longest_ms = [stage_ms(self._stage.record.newest(f'{LATENCY}{name}')) for name in stages]
         return round(sum(longest_ms) * 1e6)
 
-    def _see_going_on(self, case: Case, outcome: Outcome) -> None:
+    def _see_going_on(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def going_on() -> bool:
@@ -183,7 +183,7 @@ class Director:
             'set-points have ended',
         )
 
-    def _see_return(self, last: SetPoint, outcome: Outcome) -> None:
+    def _see_return(self, last: ReceivedSetPoint, outcome: CaseOutcome) -> None:
         stage = self._stage
         stage.until(lambda: stage.record.newest_set_point.stamp_ns > last.stamp_ns, 'set-points are back')
         first = stage.record.set_points(last.stamp_ns + 1)[0]
@@ -191,7 +191,7 @@ class Director:
         if gap_m > REJOIN_M:
             outcome.faults.append(f'came back {gap_m:.3f} m from where it was')
 
-    def _see_reason(self, case: Case, outcome: Outcome) -> None:
+    def _see_reason(self, case: Case, outcome: CaseOutcome) -> None:
         if not case.reason:
             return
         record = self._stage.record
@@ -202,7 +202,7 @@ class Director:
         parts = record.heard(case.reason, outcome.onset_ns, case.speaker).split('; ')
         outcome.reason = next((part for part in parts if re.search(case.reason, part)), parts[0])
 
-    def _points_of(self, case: Case, outcome: Outcome) -> list[SetPoint]:
+    def _points_of(self, case: Case, outcome: CaseOutcome) -> list[ReceivedSetPoint]:
         points = self._stage.record.set_points(outcome.onset_ns)
         if case.expectation != 'silent':
             return points
@@ -216,7 +216,7 @@ def stage_ms(text: str) -> float:
     return float(values.get('max_ms', 0))
 
 
-def judge_log(cases: Sequence[Case], outcomes: Sequence[Outcome], sayings: Sequence[Saying]) -> None:
+def judge_log(cases: Sequence[Case], outcomes: Sequence[CaseOutcome], sayings: Sequence[Saying]) -> None:
     """Whether the session log says the reasons, too."""
     by_name = {case.name: case for case in cases}
     for outcome in outcomes:

@@ -27,7 +27,7 @@ from restac_ros.framing.sample import belongs
 from restac_ros.graph import Process, config_file
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
-from restac_ros.nodes.drill.drill_director import Bounds, Director, Outcome, judge_log
+from restac_ros.nodes.drill.drill_director import Bounds, CaseOutcome, Director, judge_log
 from restac_ros.nodes.drill.drill_record import Saying
 from restac_ros.nodes.drill.drill_stage import (
     CHUNK_TOPIC,
@@ -88,7 +88,7 @@ class DrillNode(SourceNode):
         self._faults: StreamFaults | None = None
         self._stage: Stage | None = None
         self._cases: list[Case] = []
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[CaseOutcome] = []
         self._drill: threading.Thread | None = None
         self._arms_streams: dict[str, list[str]] = {}  # by topic
 

@@ -15,7 +15,7 @@ _STILL_M, _STILL_RAD = 1e-9, 1e-7
 SLACK = 1 + 1e-6
 
 
-class SetPoint(NamedTuple):
+class ReceivedSetPoint(NamedTuple):
     """A commanded tool pose: [3] m, [4] x y z w."""
 
     stamp_ns: int
@@ -31,15 +31,15 @@ class Saying(NamedTuple):
     text: str
 
 
-class Record:
+class DrillRecord:
     """Set-points and diagnoses in the order of arrival; written by the executor, read by anybody."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._set_points: list[SetPoint] = []
+        self._set_points: list[ReceivedSetPoint] = []
         self._sayings: list[Saying] = []
 
-    def add_set_point(self, point: SetPoint) -> None:
+    def add_set_point(self, point: ReceivedSetPoint) -> None:
         """Note a set-point."""
         with self._lock:
             self._set_points.append(point)
@@ -49,7 +49,7 @@ class Record:
         with self._lock:
             self._sayings.append(saying)
 
-    def set_points(self, since_ns: int = 0) -> list[SetPoint]:
+    def set_points(self, since_ns: int = 0) -> list[ReceivedSetPoint]:
         """Those stamped since."""
         with self._lock:
             newest_first = itertools.takewhile(
@@ -58,7 +58,7 @@ class Record:
             return list(newest_first)[::-1]
 
     @property
-    def newest_set_point(self) -> SetPoint | None:
+    def newest_set_point(self) -> ReceivedSetPoint | None:
         """The last one that came."""
         with self._lock:
             return self._set_points[-1] if self._set_points else None
@@ -98,13 +98,13 @@ def first_match(sayings: Sequence[Saying], pattern: str, of: str = '') -> str:
     return next((text for text in texts if re.search(pattern, text)), '')
 
 
-def moved(before: SetPoint, after: SetPoint) -> bool:
+def moved(before: ReceivedSetPoint, after: ReceivedSetPoint) -> bool:
     """Whether two set-points differ."""
     far = float(np.linalg.norm(after.position_m - before.position_m))
     return far > _STILL_M or _turned_rad(before, after) > _STILL_RAD
 
 
-def last_motion_ns(points: Sequence[SetPoint]) -> int | None:
+def last_motion_ns(points: Sequence[ReceivedSetPoint]) -> int | None:
     """Stamp of the set-point that ends the last motion; None if there was none."""
     for before, after in zip(points[-2::-1], points[:0:-1], strict=True):
         if moved(before, after):
@@ -112,7 +112,7 @@ def last_motion_ns(points: Sequence[SetPoint]) -> int | None:
     return None
 
 
-def stalls_ns(points: Sequence[SetPoint], period_ns: int) -> int:
+def stalls_ns(points: Sequence[ReceivedSetPoint], period_ns: int) -> int:
     """Time for which a busy machine kept set-points waiting: what gaps exceed one and a half periods by.
 
     The limiter takes its motion up where it was after such a gap, so that a ramp takes as much longer.
@@ -121,7 +121,7 @@ def stalls_ns(points: Sequence[SetPoint], period_ns: int) -> int:
     return sum(gap - period_ns for gap in gaps if gap > 1.5 * period_ns)
 
 
-def violations(points: Sequence[SetPoint], limits: MotionLimits) -> list[str]:
+def violations(points: Sequence[ReceivedSetPoint], limits: MotionLimits) -> list[str]:
     """Set-points outside the workspace, steps beyond what their time allows: in words, each once.
 
     The publisher keeps one set-point, so that a listener may miss some: steps are held against the speed
@@ -146,5 +146,5 @@ def violations(points: Sequence[SetPoint], limits: MotionLimits) -> list[str]:
     return list(found.values())
 
 
-def _turned_rad(before: SetPoint, after: SetPoint) -> float:
+def _turned_rad(before: ReceivedSetPoint, after: ReceivedSetPoint) -> float:
     return float(np.linalg.norm(quat.difference(after.quaternion_xyzw, before.quaternion_xyzw)))

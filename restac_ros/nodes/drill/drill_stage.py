@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.graph import Process, command
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_record import Record, Saying, SetPoint
+from restac_ros.nodes.drill.drill_record import DrillRecord, ReceivedSetPoint, Saying
 from restac_ros.nodes.drill.stream_faults import StreamFaults
 from restac_ros.nodes.streamer.streamer_node import CHUNK_QOS, TARGET_QOS
 
@@ -50,7 +50,7 @@ class Stage:
         self, node: Node, processes: Mapping[str, Process], directory: Path, faults: StreamFaults
     ) -> None:
         self.node = node
-        self.record = Record()
+        self.record = DrillRecord()
         self.faults = faults
         self.pressed = True
         self.robot_mode = ROBOT_MODE_MOVE
@@ -162,10 +162,10 @@ def restamp(chunk: ActionChunk, stamp_ns: int) -> None:
     chunk.valid_until = Time(nanoseconds=stamp_ns + lasts_ns).to_msg()
 
 
-def set_point_of(message: PoseStamped) -> SetPoint:
+def set_point_of(message: PoseStamped) -> ReceivedSetPoint:
     """A set-point as published."""
     position, turn = message.pose.position, message.pose.orientation
-    return SetPoint(
+    return ReceivedSetPoint(
         nanoseconds(message.header.stamp),
         np.array([position.x, position.y, position.z]),
         np.array([turn.x, turn.y, turn.z, turn.w]),

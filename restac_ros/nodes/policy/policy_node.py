@@ -217,7 +217,7 @@ class PolicyNode(ManagedNode):
         self._chunks.publish(message)
 
     def _publish_touch(self, reading: TouchReading) -> None:
-        frame_id, touch = self._policy.tactile_stream, reading.touch
+        frame_id, touch = self._policy.contract.robot.tool_frame, reading.touch
         self._gates.publish(gate_message(reading, frame_id, self._origin))
         if touch.residual_map is not None and self._residuals.get_subscription_count():
             self._residuals.publish(residual_message(touch, frame_id))

@@ -23,7 +23,7 @@ from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.recording.guards import GuardError
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.recording.saving import Voice
-from restac_ros.recording.triggers import Action
+from restac_ros.recording.triggers import TriggerAction
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
 from restac_ros.runtime.live_frames import LiveFrames
@@ -220,7 +220,7 @@ class RecorderNode(ManagedNode):
 
         self.create_service(Trigger, f'~/{name}', answer)
 
-    def _on_trigger(self, action: Action, source: str) -> None:
+    def _on_trigger(self, action: TriggerAction, source: str) -> None:
         self.get_logger().info(f'{source} pressed: {action}')
         self._do(getattr(self, f'_{action}'))
 

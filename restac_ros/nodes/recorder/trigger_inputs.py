@@ -10,7 +10,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 
-from restac_ros.recording.triggers import Action, Buttons, Trigger
+from restac_ros.recording.triggers import Buttons, Trigger, TriggerAction
 from restac_ros.runtime.complaints import Complaints
 
 QUEUE = 10
@@ -24,7 +24,7 @@ class TriggerInputs:
         node: Node,
         triggers: Sequence[Trigger],
         debounce_ns: int,
-        act: Callable[[Action, str], None],
+        act: Callable[[TriggerAction, str], None],
         complaints: Complaints,
     ) -> None:
         """`act` is given the action and what was pressed; `complaints` hears of buttons that do not exist."""

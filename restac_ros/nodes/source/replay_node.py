@@ -14,11 +14,10 @@ from restac_ros.dataset.errors import BagError
 from restac_ros.framing.decode import MESSAGE_TYPES
 from restac_ros.nodes.parameters import OptionalPath
 from restac_ros.nodes.running import run_node
-from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic
+from restac_ros.nodes.source.source import CLOCK_TOPIC, SourceError, SourceNode, SourceParameters, Topic
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 
-CLOCK_TOPIC = '/clock'
 CLOCK_PERIOD_NS = 5_000_000
 GAP_NS = 100_000_000  # between the end of a bag and its next beginning
 
@@ -48,6 +47,11 @@ class ReplayNode(SourceNode):
     def open(self) -> dict[str, Topic]:
         if self.parameters.bag is None:
             raise SourceError('no bag: name one with -p bag:=DIRECTORY')
+        if self.parameters.publish_clock and self.get_parameter('use_sim_time').value:
+            raise SourceError(
+                f'publish_clock and use_sim_time are true: what publishes {CLOCK_TOPIC} cannot wait for it; '
+                'set use_sim_time to false for this node'
+            )
         self._bag = open_bag(self.parameters.bag)
         for note in self._bag.notes:
             self.get_logger().warning(note)

@@ -21,6 +21,8 @@ from restac_ros.runtime.playback import Outgoing, Played, play
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
 _MIN_DEPTH = 16
 _LOOK_PERIOD_S = 0.2
+CLOCK_TOPIC = '/clock'
+_CLOCK_POLL_S = 0.002
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 
 
@@ -79,7 +81,7 @@ class SourceNode(ManagedNode):
 
     @abstractmethod
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
-        """The messages; `start_ns` is the system's clock at their beginning."""
+        """The messages; `start_ns` is the node's clock at their beginning."""
 
     def configure(self) -> None:
         self.contract = self.load_contract()
@@ -146,22 +148,26 @@ class SourceNode(ManagedNode):
             raise
 
     def _play(self) -> bool:
+        pace_ns, pause = time.monotonic_ns, self._halt.wait
+        if self.get_parameter('use_sim_time').value:
+            # Simulated time may run at any rate: it is looked at again and again.
+            pace_ns, pause = self.now_ns, lambda wait_s: self._halt.wait(min(wait_s, _CLOCK_POLL_S))
+            if not self.now_ns():
+                self.get_logger().info(f'waiting for {CLOCK_TOPIC}, as use_sim_time is true')
+            while not self.now_ns():
+                if pause(_CLOCK_POLL_S):
+                    return False
         self.get_logger().info('playing')
-        # Two clocks, read at once: stamps are of the system's, pacing is steady.
-        messages, begun_ns = self.messages(time.time_ns()), time.monotonic_ns()
-        return play(
-            messages,
-            self._publish,
-            lambda: time.monotonic_ns() - begun_ns,
-            self._halt.wait,
-            self.played,
-        )
+        # Two clocks, read at once: stamps are of the node's, pacing is steady unless time is simulated.
+        messages, begun_ns = self.messages(self.now_ns()), pace_ns()
+        return play(messages, self._publish, lambda: pace_ns() - begun_ns, pause, self.played)
 
     def _check_alone(self) -> None:
         """Nobody else publishes what we do: a robot's own streams and ours would be taken for one."""
         if self.parameters.share_topics or self._halt.wait(self.parameters.discovery_s):
             return
-        ours, others = self.get_fully_qualified_name(), {}
+        ours = self.get_fully_qualified_name()
+        others: dict[str, str] = {}
         for topic in self._outlets:
             infos = self.get_publishers_info_by_topic(topic)
             names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
