@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from restac_ros.parameter_file import ParameterFileError, check_parameter_file, known_parameters
 from restac_ros.program import EnvironmentRefused, check_environment
@@ -208,7 +209,7 @@ def processes(run: Run) -> list[Process]:
     if run.checkpoint is not None:
         listeners.append(_policy(run))
     if run.record is not None:
-        listeners.append(_recorder(run))
+        listeners.append(_recorder(run, run.record))
     complete = len(listeners)  # those that take every stream, which a source waits for
     if run.sessions is not None:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
@@ -257,7 +258,7 @@ def _check_parameter_file(path: Path, namespace: str) -> None:
         raise GraphError(str(error)) from error
 
 
-def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options) -> Process:
+def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options: Any) -> Process:
     namespace = full_namespace(run.namespace)
     shared: dict[str, ParameterValue] = {
         'contract': str(run.contract or config_file('contract.yaml')),
@@ -282,10 +283,10 @@ def _policy(run: Run) -> Process:
     return _process(run, 'policy_node', {'checkpoint': str(run.checkpoint), 'prompt': run.prompt})
 
 
-def _recorder(run: Run) -> Process:
-    journals = run.journals or run.record.with_name(run.record.name + '.journals')
-    parameters = {
-        'dataset': str(run.record),
+def _recorder(run: Run, record: Path) -> Process:
+    journals = run.journals or record.with_name(record.name + '.journals')
+    parameters: dict[str, ParameterValue] = {
+        'dataset': str(record),
         'journal_dir': str(journals),
         'task': run.prompt,
         'autostart_recording': run.autostart_recording,
@@ -298,6 +299,7 @@ def _recorder(run: Run) -> Process:
 
 
 def _source(run: Run, wait_subscribers: int) -> Process:
+    parameters: dict[str, ParameterValue]
     if run.source == 'bag':
         parameters = {
             'bag': str(run.bag),

@@ -13,7 +13,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'contract': ({'geometry'}, {'numpy', 'pydantic', 'pydantic_core', 'yaml'}),
     'framing': ({'contract', 'geometry'}, {'cv2', 'numpy', 'PIL', 'rosbags'}),
     'model': (
-        set(),
+        {'git_lfs'},
         {'einops', 'flax', 'jax', 'jaxtyping', 'ml_dtypes', 'numpy', 'optax', 'orbax', 'safetensors'},
     ),
     'policy': (
@@ -21,13 +21,15 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'flax', 'jax', 'jaxtyping', 'numpy', 'sentencepiece'},
     ),
     'control': ({'contract', 'geometry'}, {'numpy'}),
+    'git_lfs': (set(), set()),
     'dataset': (
-        {'contract', 'framing'},
+        {'contract', 'framing', 'git_lfs'},
         {
             'av',
             'cv2',
             'datasets',
             'lerobot',
+            'lz4',
             'matplotlib',
             'mcap',
             'numpy',
@@ -36,19 +38,20 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'rosbags',
             'torch',
             'yaml',
+            'zstandard',
         },
     ),
     'training': (
         {'contract', 'dataset', 'model', 'policy'},
         {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
     ),
-    'sim': ({'contract', 'geometry'}, {'mujoco', 'numpy'}),
-    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy'}),
+    'sim': ({'contract', 'control', 'framing', 'geometry'}, {'mujoco', 'numpy'}),
+    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL'}),
     'runtime': (
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
         {'numpy'},
     ),
-    'recording': ({'contract', 'framing', 'dataset'}, {'numpy'}),
+    'recording': ({'contract', 'framing', 'dataset', 'runtime'}, set()),
     'nodes': (
         {
             'contract',
@@ -66,6 +69,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'parameter_file',
         },
         {
+            'action_msgs',
             'builtin_interfaces',
             'diagnostic_msgs',
             'geometry_msgs',

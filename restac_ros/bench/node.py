@@ -184,7 +184,7 @@ def _figures(listener: Mapping, source: Mapping, first: CpuSample, last: CpuSamp
     return NodeFigures(
         published=sum(source['streams'].values()),
         received=sum(tally['received'] for tally in streams.values()),
-        lost=sum(tally['lost'] for tally in streams.values()),
+        lost=sum(tally['lost'] or 0 for tally in streams.values()),
         framing_p99_ms=sum(parts.values()),
         framing_parts_p99_ms=parts,
         ingest_share=receiving_share + middleware_share,

@@ -13,7 +13,7 @@ from rich.table import Table
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag.bag_reader import STORAGES, Bag, open_bag
+from restac_ros.dataset.bag.bag_reader import ENDINGS, Bag, open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, is_dataset, read_info
 from restac_ros.dataset.dataset_tables import episode_rows
@@ -22,6 +22,7 @@ from restac_ros.dataset.journal import Notes, read_notes
 from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.dataset.recording_kind import holds_bag, kind_of
 from restac_ros.model.checkpoint.store import MANIFEST, load_info
+from restac_ros.model.device import describe_device
 
 _COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
 SHOWN_EPISODES = 20
@@ -51,10 +52,10 @@ def describe(path: Path) -> Iterator[RenderableType]:
         return _checkpoint(path)
     if is_dataset(path):
         return _dataset(path)
-    if holds_bag(path):
+    if path.suffix == '.bag' or holds_bag(path):
         return _recording(path)
     inside = (
-        f'{MANIFEST} (a checkpoint), meta/info.json (a data set), or {" or ".join(STORAGES)} files (a bag)'
+        f'{MANIFEST} (a checkpoint), meta/info.json (a data set), or {" or ".join(ENDINGS)} files (a bag)'
     )
     found = 'a directory without any of' if path.is_dir() else 'a file that is none of'
     raise InfoError(
@@ -182,6 +183,7 @@ def _checkpoint(path: Path) -> Iterator[RenderableType]:
     for key, value in about.origin.items():
         table.add_row(f'origin: {escape(key)}', escape(str(value)))
     table.add_row('calibration', escape(json.dumps(dict(about.calibration))) or 'none')
+    table.add_row('here', escape(describe_device()))
     table.add_row('written with', ', '.join(f'{key} {value}' for key, value in about.versions.items()))
     yield table
     try:

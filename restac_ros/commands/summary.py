@@ -85,7 +85,7 @@ def _streams(summaries: Summaries) -> Table | None:
 def _counts(tally: Mapping | None) -> list[str]:
     if tally is None:
         return ['-', '-']
-    lost = str(tally['lost']) if tally['numbered'] or not tally['received'] else 'unknown'
+    lost = 'unknown' if tally['lost'] is None else str(tally['lost'])
     return [str(tally['received']), f'[bold red]{lost}[/]' if tally['lost'] else lost]
 
 

@@ -11,14 +11,14 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
     action_prev_key,
     feature_differences,
+    feature_of,
     features_of,
-    image_columns,
     meaning_differences,
     optional_images,
     stored_streams,
 )
-from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.video.video_choice import VideoChoice
+from restac_ros.git_lfs import pointer_fault
 
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes
@@ -57,7 +57,7 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
     return [
         name
         for name in stored_streams(contract)
-        if name not in optional_images(contract) or image_columns(contract)[name] in keys
+        if name not in optional_images(contract) or feature_of(contract, name) in keys
     ]
 
 

@@ -95,15 +95,8 @@ def done(outcome: Answer) -> Future[Answer]:
     return future
 
 
-class Events(Protocol):
-    """A queue of Python's or Ray's kind."""
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """The next item; queue.Empty when none comes in time."""
-
-
-def wait_telling(future: Future[Answer], events: Events, tell: Tell) -> Answer:
-    """The result; meanwhile what workers put into a queue is told."""
+def wait_telling(future: Future[Answer], events: Any, tell: Tell) -> Answer:
+    """The result; meanwhile what workers put into a queue, in Python's or Ray's kind, is told."""
     while not future.done():
         try:
             tell(*events.get(timeout=_POLL_S))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from restac_ros.contract.schema import CameraStream, Contract, TactileStream
+from restac_ros.dataset.errors import DatasetError
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 
@@ -87,6 +88,20 @@ def features_of(
     return features
 
 
+def feature_of(contract: Contract, stream: str) -> str:
+    """The column of a stream's images.
+
+    Raises:
+        DatasetError: the stream has none.
+    """
+    spec = contract.streams[stream]
+    if isinstance(spec, CameraStream | TactileStream):
+        return spec.feature
+    raise DatasetError(
+        f'stream {stream} is of role {spec.role}, which has no images: expected camera or tactile'
+    )
+
+
 def row_of(
     contract: Contract,
     frame: Frame,
@@ -97,8 +112,8 @@ def row_of(
     """The row of a usable frame; `action` float32 [7] is absolute, in the state's layout."""
     if frame.state is None or frame.action_prev is None:
         raise ValueError(f'a frame without state is no row: {"; ".join(frame.reasons)}')
-    images, columns = {**frame.images, **frame.tactile}, image_columns(contract)
-    row = {columns[name]: images[name] for name in streams if name in images}
+    images = {**frame.images, **frame.tactile}
+    row = {feature_of(contract, name): images[name] for name in streams if name in images}
     row |= {'observation.state': frame.state, 'action': action, action_prev: frame.action_prev}
     for name in streams:
         status = frame.streams[name]

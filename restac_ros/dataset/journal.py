@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -96,15 +97,19 @@ class Journal:
         task: str = '',
         compression: Compression = 'none',
         sync: bool = True,
+        steady_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         """Begin to record into `path`.partial at `start_ns`, where an episode made of it begins.
 
-        `sync` forces every flush to the disk itself: then a power cut, too, costs a second at most.
+        `sync` forces every flush to the disk itself: then a power cut, too, costs a second at most. By the
+        clock `steady_ns` the waiting for the disk is measured.
 
         Raises:
             JournalError: the directory exists already, or the disk refuses.
         """
-        self._bag = BagWriter(path, start_ns=start_ns, compression=compression, sync=sync)
+        self._bag = BagWriter(
+            path, start_ns=start_ns, compression=compression, sync=sync, steady_ns=steady_ns
+        )
         self._bag.note(contract=dump_contract(contract), task=task, start_ns=str(start_ns))
         self._channels: dict[str, int] = {}
         for names in contract.by_topic().values():
@@ -134,6 +139,11 @@ class Journal:
     def bytes_written(self) -> int:
         """Sum of the messages' sizes."""
         return self._bag.bytes_written
+
+    @property
+    def disk_ns(self) -> int:
+        """How long flushes have waited for the disk, ns."""
+        return self._bag.disk_ns
 
     def write(self, stream: str, cdr: bytes | memoryview, receive_ns: int) -> None:
         """Append one message; flushes when that is due.

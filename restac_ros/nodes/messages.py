@@ -2,11 +2,9 @@
 
 import math
 from array import array
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from builtin_interfaces.msg import Time as TimeMessage
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
@@ -38,6 +36,8 @@ class PolicyOrigin(NamedTuple):
 
     run_id: str
     checkpoint: str
+    replan_threshold: float = math.nan
+    replan_release: float = math.nan
 
     def message(self, product: 'PlannedChunk | TouchReading') -> RunIdentity:
         """Return whose product it is, and which prompt it followed."""
@@ -95,6 +95,7 @@ def gate_message(reading: 'TouchReading', frame_id: str, origin: PolicyOrigin) -
     message.tactile_age_ns = max(0, reading.known_ns - touch.stamp_ns)
     message.inference_ns = reading.inference_ns
     message.saturated = touch.saturated
+    message.replan_threshold, message.replan_release = origin.replan_threshold, origin.replan_release
     return message
 
 
@@ -109,23 +110,23 @@ def residual_message(touch: 'Touch', frame_id: str) -> Image:
     return message
 
 
-def recorder_message(
-    stamp: TimeMessage, run_id: str, report: RecorderReport, dataset: str, lost: Mapping[str, int]
-) -> RecorderStatus:
-    """How the recorder stands; `lost` counts messages that never reached it, by stream."""
+def recorder_message(report: RecorderReport, dataset: str) -> RecorderStatus:
+    """How the recorder stands; what it cannot know of the streams stays unknown."""
     message = RecorderStatus()
-    message.header.stamp, message.run_id = stamp, run_id
     message.state = _RECORDER_STATES[report.state]
     message.message, message.task = report.message, report.task
     message.episode = report.episodes
     message.journal, message.dataset = report.journal, dataset
     message.frames, message.bytes = report.rows, report.bytes_written
     message.duration_ns, message.disk_free = report.duration_ns, report.disk_free
+    message.lost_frames = report.lost_frames
     message.streams = list(report.received)
     message.received = list(report.received.values())
     message.written = [report.written[name] for name in report.received]
     message.dropped = [report.dropped[name] for name in report.received]
-    message.lost = [lost.get(name, 0) for name in report.received]
     message.high_water = [report.high_water[name] for name in report.received]
+    message.lost = [0] * len(report.received)
+    message.rate_hz = [math.nan] * len(report.received)
+    message.age_ns = [-1] * len(report.received)
     message.unfinished = [str(path) for path in report.unfinished]
     return message

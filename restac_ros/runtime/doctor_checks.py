@@ -6,6 +6,7 @@ from typing import Literal
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract, Stream
+from restac_ros.model.device import REMEDY
 
 CheckLevel = Literal['error', 'warning', 'ok']
 Reliability = Literal['reliable', 'best_effort']
@@ -60,6 +61,7 @@ class MachineSeen:
     disk_problem: str = ''
     ram_available: int | None = None
     shared_memory_free: int | None = None
+    idle_gpu: str = ''  # a GPU that JAX cannot use
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,11 @@ def _severity(spec: Stream) -> CheckLevel:
 
 
 def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
-    return [*_of_disk(machine, needed), *_of_memory(machine)]
+    checks = [*_of_disk(machine, needed), *_of_memory(machine)]
+    if machine.idle_gpu:
+        found = f'a policy runs on the CPU: {machine.idle_gpu} is here, but JAX has no plugin for it'
+        checks.append(Check('GPU', 'warning', 'gpu', found, f'{REMEDY[0].upper()}{REMEDY[1:]}.'))
+    return checks
 
 
 def _of_disk(machine: MachineSeen, needed: float) -> Iterator[Check]:

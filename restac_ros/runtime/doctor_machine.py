@@ -6,6 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from restac_ros.model.device import idle_gpu
 from restac_ros.runtime.doctor_checks import MachineSeen
 
 MEMORY = Path('/proc/meminfo')
@@ -30,6 +31,7 @@ def see_machine(journal_dir: Path | None, write_bytes: int) -> MachineSeen:
         disk_problem=problem,
         ram_available=_available_ram(),
         shared_memory_free=shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None,
+        idle_gpu=idle_gpu(),
     )
 
 

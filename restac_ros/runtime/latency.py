@@ -16,7 +16,7 @@ LATEST = 32
 class Percentiles(NamedTuple):
     """Of the last `_WINDOW` durations, in ms; `count` is of all."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
     p50_ms: float
     p99_ms: float
     max_ms: float

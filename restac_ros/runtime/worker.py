@@ -34,6 +34,11 @@ class Worker:
         self.stopping = True
         self.wake.set()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._thread.is_alive()
+
     def join(self) -> None:
         """Wait until the thread has ended."""
         self._thread.join()

@@ -31,7 +31,7 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
         pytest.skip(str(error))
     started: list[NodeProcess] = []
 
-    def start(name: str, *arguments: str, **parameters: object) -> NodeProcess:
+    def start(name: str, *arguments: str, console: int | None = None, **parameters: object) -> NodeProcess:
         directory = tmp_path / 'processes' / str(len(started))
         directory.mkdir(parents=True)
         given = {
@@ -46,7 +46,7 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
                 f'{key}:={json.dumps(value if isinstance(value, bool | int | float | list) else str(value))}',
             ]
         env = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain), 'PYTHONUNBUFFERED': '1'}
-        started.append(NodeProcess(name, line, env, directory))
+        started.append(NodeProcess(name, line, env, directory, console))
         return started[-1]
 
     yield start

@@ -51,6 +51,7 @@ def test_without_numbers_losses_are_unknown_not_zero() -> None:
     tally.count(None, 1, 0)
     assert not tally.numbered
     assert tally.summary()['numbered'] is False
+    assert tally.summary()['lost'] is None
 
 
 def test_rate_is_measured_between_two_looks() -> None:

@@ -20,7 +20,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, read_info, streams_of
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import NO_SAMPLE_NS
+from restac_ros.dataset.features import NO_SAMPLE_NS, feature_of
 from restac_ros.dataset.freezes import ContentWatch, Freeze
 from restac_ros.dataset.quality.contact import ContactMeter
 from restac_ros.dataset.quality.trace import Still, StreamMessages, TouchTrace, Trace
@@ -53,7 +53,7 @@ class _Episode:
 
 
 def dataset_traces(root: Path | str, only: int | None = None) -> Iterator[Trace]:
-    """One trace per episode, in order; or of one episode alone.
+    """One trace per episode, in order; or that of the episode `only`.
 
     Raises:
         DatasetError: no data set of this package, or its files are damaged.
@@ -65,28 +65,29 @@ def dataset_traces(root: Path | str, only: int | None = None) -> Iterator[Trace]
     described = episode_rows(root)
     files = sorted((root / 'data').glob('*/*.parquet'))
     if only is not None:
-        described = {only: described[only]}
         place = {f'{kind}_index': described[only][f'data/{kind}_index'] for kind in ('chunk', 'file')}
         files = [root / info['data_path'].format(**place)]
-    for episode in _read(files, contract, streams, described):
-        if only not in (None, episode.index):
-            continue
+    for episode in _read(files, contract, streams, described, only):
         yield _trace(root, contract, info, streams, episode, described.get(episode.index, {}))
 
 
 def _read(
-    files: list[Path], contract: Contract, streams: list[str], described: Mapping[int, dict[str, Any]]
+    files: list[Path],
+    contract: Contract,
+    streams: list[str],
+    described: Mapping[int, dict[str, Any]],
+    only: int | None,
 ) -> Iterator[_Episode]:
     """Rows by episode, from files in order."""
     wanted = ['episode_index', 'observation.state', 'action']
     wanted += [f'{kind}.{name}' for name in streams for kind in ('stamp_ns', 'age_ns', 'valid')]
     tactile = {
-        name: contract.streams[name].feature for name in streams if contract.streams[name].role == 'tactile'
+        name: feature_of(contract, name) for name in streams if contract.streams[name].role == 'tactile'
     }
     current: _Episode | None = None
     for batch in _batches(files, [*wanted, *tactile.values()]):
         indices = batch.column('episode_index').to_numpy()
-        for index in np.unique(indices):
+        for index in np.unique(indices) if only is None else [only] if only in indices else []:
             rows = batch.filter(pa.array(indices == index))
             if current is None or current.index != index:
                 if current is not None:
@@ -275,7 +276,7 @@ def _videos(
 ) -> Iterator[tuple[str, tuple[Path, float]]]:
     """Each camera's video file, and where in it the episode begins, s."""
     for name in (name for name in streams if contract.streams[name].role == 'camera'):
-        key = contract.streams[name].feature
+        key = feature_of(contract, name)
         if f'videos/{key}/from_timestamp' not in described:
             continue
         place = {part: described[f'videos/{key}/{part}_index'] for part in ('chunk', 'file')}

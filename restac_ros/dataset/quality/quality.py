@@ -152,7 +152,7 @@ def assess(
             each(episodes[-1], trace)
     findings = _across(episodes)
     severities = [*(episode.verdict for episode in episodes), *(finding.severity for finding in findings)]
-    verdicts = Counter(episode.verdict for episode in episodes)
+    verdicts: Counter[str] = Counter(episode.verdict for episode in episodes)
     return QualityReport(str(path), kind, verdict_of(severities), dict(verdicts), findings, episodes)
 
 

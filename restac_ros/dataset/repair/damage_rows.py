@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.git_lfs import pointer_fault
+from restac_ros.git_lfs import pointer_fault
 
 _TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and the grid
 FLOAT32_STEP = 2e-7  # relative; LeRobot keeps times as float32

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from restac_ros.dataset.git_lfs import pointer_fault
+from restac_ros.git_lfs import pointer_fault
 
 TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and its frame's
 CUT_OFF = 'is cut off'

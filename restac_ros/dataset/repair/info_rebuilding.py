@@ -16,8 +16,8 @@ from restac_ros.dataset.dataset_files import ABOUT, CONVERSION, dataset_contract
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
     action_prev_key,
+    feature_of,
     features_of,
-    image_columns,
     optional_images,
     stored_streams,
 )
@@ -36,7 +36,7 @@ def rebuilt_info(root: Path) -> dict[str, Any]:
     streams = [
         name
         for name in stored_streams(contract)
-        if name not in optional_images(contract) or image_columns(contract)[name] in present
+        if name not in optional_images(contract) or feature_of(contract, name) in present
     ]
     features = {**features_of(contract, streams, action_prev_key(present)), **DEFAULT_FEATURES}
     for key, feature in features.items():

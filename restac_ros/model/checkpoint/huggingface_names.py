@@ -74,12 +74,8 @@ class Tensor:
         groups = re.findall(r'\([^)]*\)|\S+', self.layout.split(' -> ')[1])
         return tuple(prod(sizes[axis] for axis in group.strip('()').split()) for group in groups)
 
-    def to_torch(self, piece: np.ndarray) -> np.ndarray:
-        """Rearrange one piece, contiguous."""
-        return np.ascontiguousarray(rearrange(piece, self.layout))
-
     def to_jax(self, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Inverse of `to_torch` for a leaf of `shape`."""
+        """Rearrange one PyTorch tensor into its piece of a leaf of `shape`."""
         jax_side, torch_side = self.layout.split(' -> ')
         sizes = {axis: size for axis, size in self._sizes(shape).items() if '(' in torch_side}
         return rearrange(tensor, f'{torch_side} -> {jax_side}', **sizes)

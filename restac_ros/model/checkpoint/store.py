@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import inventory, new_directory, read_small, verify
 from restac_ros.model.checkpoint.network import check_leaves
@@ -225,7 +226,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f'{path}: not readable JSON: {error}. Copy the checkpoint again') from error
+        raise CheckpointError(
+            f'{path}: not readable JSON: {error} ({what_it_is(path)}). Copy the checkpoint again'
+        ) from error
     if not isinstance(value, dict):
         raise CheckpointError(f'{path}: found a JSON {type(value).__name__}, expected an object')
     return value

@@ -12,6 +12,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.store import checkpoint_fingerprint
+from restac_ros.model.device import describe_device
 from restac_ros.msg import ActionChunk, ChunkUse, GateState
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
@@ -87,10 +88,15 @@ class PolicyNode(ManagedNode):
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
         self._policy = call_niced(parameters.niceness, lambda: self._load(contract))
-        self._origin = PolicyOrigin(self.run_id, checkpoint_fingerprint(parameters.checkpoint))
+        self._origin = PolicyOrigin(
+            self.run_id,
+            checkpoint_fingerprint(parameters.checkpoint),
+            parameters.replan_gate_threshold,
+            parameters.replan_gate_release,
+        )
         for note in self._policy.notes:
             logger.warning(note)
-        logger.info(f'{parameters.checkpoint} is loaded; compiling, which takes long the first time')
+        logger.info(f'{parameters.checkpoint} is loaded, {describe_device()}; compiling, slow the first time')
         call_niced(parameters.niceness, self._policy.warm_up)
         # Collecting garbage means walking through JAX's hundred thousands of objects, which stay: tens of ms.
         gc.collect()

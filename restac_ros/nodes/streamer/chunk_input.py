@@ -7,7 +7,7 @@ from restac_ros.msg import ActionChunk, RunIdentity
 
 
 def chunk_of(message: ActionChunk) -> Chunk:
-    """Read a message.
+    """Return a checked chunk.
 
     Raises:
         ChunkError: the message contradicts itself; says where.
