@@ -59,17 +59,17 @@ class ImportCheckpoint:
         from restac_ros.contract.load import load_contract
         from restac_ros.model.device import describe_device
         from restac_ros.policy.init_checkpoint import import_checkpoint
-        from restac_ros.policy.normalization import read_norm_stats_for
+        from restac_ros.policy.normalization import read_norm_stats
+        from restac_ros.policy.transforms import STATE_DIM
 
         print(describe_device(), flush=True)
-        contract = load_contract(self.contract or config_file('contract.yaml'))
         report = import_checkpoint(
             self.source,
             self.preset,
-            contract,
+            load_contract(self.contract or config_file('contract.yaml')),
             self.to,
             unit_align=self.unit_align,
-            norm_stats=None if self.norm_stats is None else read_norm_stats_for(self.norm_stats, contract),
+            norm_stats=None if self.norm_stats is None else read_norm_stats(self.norm_stats, STATE_DIM),
             tokenizer=self.tokenizer,
             dtype=self.dtype,
             progress=lambda step: print(f'{step} ...', flush=True),

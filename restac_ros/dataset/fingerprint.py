@@ -7,7 +7,7 @@ from pathlib import Path
 from restac_ros.dataset.dataset_files import ABOUT
 
 DELETED = 'deleted.json'  # in our folder of a data set
-ENDINGS = ('.mcap', '.db3', '.zstd')
+_ENDINGS = ('.mcap', '.db3', '.zstd')
 _BLOCK_BYTES = 64 * 1024
 BLOCKS = 64  # per file, evenly spaced from its first to its last byte: 4 MiB of any size
 
@@ -35,7 +35,7 @@ def bag_files(path: Path) -> list[Path]:
     """The files that hold a bag's messages, by size and then name: its name in the directory is free."""
     if path.is_file():
         return [path]
-    files = [file for file in path.iterdir() if file.name.endswith(ENDINGS) and file.is_file()]
+    files = [file for file in path.iterdir() if file.name.endswith(_ENDINGS) and file.is_file()]
     return sorted(files, key=lambda file: (file.stat().st_size, file.name))
 
 

@@ -13,8 +13,6 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
-from restac_ros.contract.schema import Contract
-
 EPSILON = 1e-6
 """Added to every range, as in openpi."""
 
@@ -23,12 +21,6 @@ NARROW_RANGE = 1e-4
 
 NOT_MEASURED = 'not measured'
 """How the source of a value begins that stands in for a measurement."""
-
-ROBOT_DIM = 7
-"""Position, rotation and gripper."""
-
-RANGE_MARGIN_M = 0.2
-"""How far measured positions and openings may lie outside the contract's limits, which bound motion only."""
 
 _MAX_BYTES = 1 << 20
 
@@ -150,28 +142,6 @@ def read_norm_stats(path: Path, dims: int | None = None) -> NormStats:
     if not isinstance(data, dict):
         raise NormStatsError(f'{path}: found a JSON {type(data).__name__}, expected an object')
     return NormStats.from_dict(data, str(path), dims)
-
-
-def read_norm_stats_for(path: Path, contract: Contract) -> NormStats:
-    """Read statistics that were measured on this robot: of its state, within what it can reach.
-
-    Raises:
-        NormStatsError: as `read_norm_stats`; or they are of another width or range.
-    """
-    stats, box = read_norm_stats(path, ROBOT_DIM), contract.limits.workspace_m
-    widest = contract.gripper.opening_m
-    ranges = {'x': 0, 'y': 1, 'z': 2, 'gripper': 6}
-    for name, dim in ranges.items():
-        low, high = (box.min[dim], box.max[dim]) if dim < 3 else widest
-        low, high = low - RANGE_MARGIN_M, high + RANGE_MARGIN_M
-        q01, q99 = stats.state.q01[dim], stats.state.q99[dim]
-        if not low <= q01 <= q99 <= high:
-            raise NormStatsError(
-                f'{path}: state {name} lies from {q01:g} to {q99:g} m, expected within {low:g} to {high:g} m '
-                'by the contract: these are statistics of another robot, of joint angles, or in other units. '
-                "Measure them on this robot's data."
-            )
-    return stats
 
 
 def _quantiles(entry: Any, where: str, dims: int | None) -> Quantiles:

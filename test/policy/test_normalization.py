@@ -9,14 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from restac_ros.contract.load import load_contract
-from restac_ros.policy.normalization import (
-    NormStats,
-    NormStatsError,
-    Quantiles,
-    read_norm_stats,
-    read_norm_stats_for,
-)
+from restac_ros.policy.normalization import NormStats, NormStatsError, Quantiles, read_norm_stats
 
 Q = Quantiles(q01=(0.2, -1.0, 5.0), q99=(0.8, 1.0, 5.0))
 
@@ -100,26 +93,3 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     path.write_text('[]')
     with pytest.raises(NormStatsError, match='found a JSON list, expected an object'):
         read_norm_stats(path)
-
-
-def measured(tmp_path: Path, low: list[float], high: list[float]) -> Path:
-    path = tmp_path / 'norm_stats.json'
-    entry = {'q01': low, 'q99': high}
-    path.write_text(json.dumps({'norm_stats': {'state': entry, 'actions': entry}}))
-    return path
-
-
-def test_statistics_of_another_robot_or_width_are_refused(tmp_path: Path, repository: Path) -> None:
-    contract = load_contract(repository / 'config' / 'contract.yaml')
-    ours = measured(tmp_path, [0.3, -0.3, 0.1, 2.8, -0.2, -0.5, 0.0], [0.6, 0.3, 0.4, 3.1, 0.2, 0.5, 0.08])
-    assert read_norm_stats_for(ours, contract).state.q01[0] == 0.3
-    with pytest.raises(NormStatsError, match='found 8 values, expected 7'):
-        read_norm_stats_for(measured(tmp_path, [0.0] * 8, [0.1] * 8), contract)
-    joints = measured(
-        tmp_path, [-2.1, -1.9, -2.7, -2.4, -1.6, 0.2, 0.0], [2.2, 1.0, 2.1, -0.4, 1.1, 3.0, 0.08]
-    )
-    with pytest.raises(NormStatsError, match=r'state x lies from -2\.1 to 2\.2 m.*joint angles'):
-        read_norm_stats_for(joints, contract)
-    share = measured(tmp_path, [0.3, -0.3, 0.1, 2.8, -0.2, -0.5, 0.0], [0.6, 0.3, 0.4, 3.1, 0.2, 0.5, 1.0])
-    with pytest.raises(NormStatsError, match='state gripper lies from 0 to 1 m'):
-        read_norm_stats_for(share, contract)
