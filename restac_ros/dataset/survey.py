@@ -172,12 +172,9 @@ def survey_decoded(bag: Bag, contract: Contract, surveyed: Survey) -> None:
         BagError: the bag is damaged inside.
     """
     start_ns, end_ns = surveyed.grid.start_ns, surveyed.end_ns
-    framer = Framer(contract, start_ns)
     samples = recorded_samples(bag, contract, start_ns, end_ns)
-    for tick, frame in enumerate(frames(contract, samples, start_ns, end_ns, framer)):
+    for tick, frame in enumerate(frames(contract, samples, start_ns, end_ns)):
         surveyed.statuses[tick], surveyed.reasons[tick] = frame.streams, frame.reasons
-        if tick == GIVE_UP_S * contract.fps:
-            _check_decodable(bag, framer, frame)
 
 
 def _noted(samples: Iterator[Sample], receives_ns: Mapping[str, array], start_ns: int) -> Iterator[Sample]:

@@ -84,6 +84,13 @@ class ManagedNode(LifecycleNode):
         """Ctrl-C or SIGTERM: `run_node` ends the process in order. A second one: without waiting."""
         self.stop_requests += 1
 
+    def check_change(self, name: str, value: Any) -> None:
+        """Refuse a new value that only the configured node can judge.
+
+        Raises:
+            ParameterError: what was found and what was expected.
+        """
+
     def parameters_changed(self) -> None:
         """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
 
@@ -223,7 +230,15 @@ class ManagedNode(LifecycleNode):
         return value if isinstance(value, type(default)) else default
 
     def _check_changes(self, changes: list[Parameter]) -> SetParametersResult:
-        return judge_changes(self, self.model, changes, configured=self.phase != 'unconfigured')
+        configured = self.phase != 'unconfigured'
+        result = judge_changes(self, self.model, changes, configured=configured)
+        if result.successful and configured:
+            try:
+                for change in changes:
+                    self.check_change(change.name, change.value)
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return result
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set parameters; one that has the value already is no error, not even where it cannot be changed.

@@ -116,5 +116,5 @@ def _meaning(contract: Contract) -> Iterator[tuple[str, object]]:
         yield f'action.{part}', getattr(contract.action, part)
     for stream in contract.by_role('camera').values():
         yield f'streams (camera).{stream.slot}.feature', stream.feature
-    for index, stream in enumerate(contract.by_role('tactile').values()):
-        yield f'streams (tactile)[{index}].feature', stream.feature
+    for index, sensor in enumerate(contract.by_role('tactile').values()):
+        yield f'streams (tactile)[{index}].feature', sensor.feature

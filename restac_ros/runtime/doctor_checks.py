@@ -174,22 +174,22 @@ def _of_rate(name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
     if abs(off) > RATE_WARNING:
         level: CheckLevel = 'error' if abs(off) > RATE_ERROR else 'warning'
         found = f'{seen.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
-        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen))
+        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen, seen.rate_hz))
     total = seen.received + seen.lost
     if seen.lost > LOSS_WARNING * total:
         found = f'{seen.lost} of {total} messages did not arrive'
         yield Check(name, 'warning', 'lost', found, 'Lower the load; enlarge shared memory (/dev/shm).')
 
 
-def _rate_remedy(spec: Stream, seen: StreamSeen) -> str:
-    if spec.role == 'arm_joints' and seen.rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
+def _rate_remedy(spec: Stream, seen: StreamSeen, rate_hz: float) -> str:
+    if spec.role == 'arm_joints' and rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
         return (
             'This looks like joint_state_publisher, 30 Hz and stamped anew: set topic to '
             '/franka/joint_states, of 1 kHz.'
         )
     if len(seen.publishers) > 1:
         return 'Stop all publishers but one.'
-    if seen.rate_hz > spec.rate_hz:
+    if rate_hz > spec.rate_hz:
         return 'Correct rate_hz in the contract, or the rate of its driver.'
     if spec.role in ('camera', 'tactile'):
         return 'Look at exposure time, USB bandwidth and CPU load, or correct rate_hz in the contract.'

@@ -62,7 +62,7 @@ class SetPointLoop:
     ) -> None:
         self.streamer = Streamer(config)
         self.lock = threading.Lock()
-        self.latencies = Latencies(*_STAGES)
+        self.latencies = Latencies(pace_ns, *_STAGES)
         self.events: deque[SupervisionChange | ChunkUse] = deque(maxlen=MAX_EVENTS)
         self.gripper: GripperRequest | None = None
         self._inputs, self._publish, self._notify = inputs, publish, notify

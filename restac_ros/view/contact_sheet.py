@@ -10,7 +10,7 @@ from restac_ros.framing.frame import StreamStatus
 from restac_ros.view.colours import INVALID, PANEL, TEXT
 from restac_ros.view.drawing import LINE_PX, canvas, put_text
 
-HEIGHT_PX, EMPTY_WIDTH_PX, BETWEEN_PX = 224, 224, 4
+_HEIGHT_PX, EMPTY_WIDTH_PX, BETWEEN_PX = 224, 224, 4
 
 
 def contact_sheet(images: Mapping[str, np.ndarray], statuses: Mapping[str, StreamStatus]) -> np.ndarray:
@@ -25,12 +25,12 @@ def contact_sheet(images: Mapping[str, np.ndarray], statuses: Mapping[str, Strea
 
 def _cell(name: str, image: np.ndarray | None, status: StreamStatus) -> np.ndarray:
     if image is None:
-        body = canvas(HEIGHT_PX, EMPTY_WIDTH_PX, PANEL)
+        body = canvas(_HEIGHT_PX, EMPTY_WIDTH_PX, PANEL)
         for number, line in enumerate(textwrap.wrap(status.reason, 30)):
             put_text(body, line, 8, 40 + number * LINE_PX, INVALID)
     else:
-        width_px = round(HEIGHT_PX * image.shape[1] / image.shape[0])
-        body = cv2.resize(image, (width_px, HEIGHT_PX), interpolation=cv2.INTER_AREA)
+        width_px = round(_HEIGHT_PX * image.shape[1] / image.shape[0])
+        body = cv2.resize(image, (width_px, _HEIGHT_PX), interpolation=cv2.INTER_AREA)
     head = canvas(LINE_PX + 6, body.shape[1], PANEL)
     age = 'nothing received' if status.age_ns is None else f'{status.age_ns / 1e6:.0f} ms old'
     put_text(head, f'{name}, {age}', 6, LINE_PX, TEXT if status.valid else INVALID)

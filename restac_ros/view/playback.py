@@ -17,8 +17,8 @@ from restac_ros.view.scene import GateScene, SceneOptions
 
 CHUNK_TYPE = 'restac_ros/msg/ActionChunk'
 GATE_TYPE = 'restac_ros/msg/GateState'
-DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
-POLICY_TYPES = (CHUNK_TYPE, GATE_TYPE, DIAGNOSTICS_TYPE)
+_DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
+_POLICY_TYPES = (CHUNK_TYPE, GATE_TYPE, _DIAGNOSTICS_TYPE)
 RESIDUAL_NAME = '/tactile_residual'  # how its topic ends, whatever the policy node is called
 
 
@@ -91,7 +91,7 @@ class _Reader:
             else:
                 chunk = chunk_sample(value, self._contract.robot.base_frame)
                 self.scene.see_chunk(chunk, message.log_time_ns)
-        elif message.type == DIAGNOSTICS_TYPE:
+        elif message.type == _DIAGNOSTICS_TYPE:
             held = held_reason(deserialize(message.cdr, message.type))
             if held is not None:
                 self.scene.see_held(held, message.log_time_ns)
@@ -136,7 +136,7 @@ def _merged(bags: Sequence[Bag], topics: set[str], time_ns: int | None) -> Itera
         ours = {
             name
             for name, topic in bag.topics.items()
-            if topic.type in POLICY_TYPES or name.endswith(RESIDUAL_NAME)
+            if topic.type in _POLICY_TYPES or name.endswith(RESIDUAL_NAME)
         }
         stop = {} if time_ns is None else {'stop_ns': time_ns + 1}
         streams.append(bag.messages((topics | ours) & set(bag.topics), **stop))

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.view.errors import ViewError
 
-_POSE_DIM = 6
 TRIGGER_GATE = 1  # of ActionChunk.trigger
 PLANNING = 'policy_node: planning'  # how the policy's own status on /diagnostics ends
 _MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
@@ -90,12 +90,12 @@ def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
         raise ViewError(
             f'{name}: {found}; the contract has base_frame {base_frame!r}: use one contract for both'
         )
-    if not 0 < horizon <= _MAX_HORIZON or len(message.delta_pose) != horizon * _POSE_DIM:
+    if not 0 < horizon <= _MAX_HORIZON or len(message.delta_pose) != horizon * POSE_DIM:
         found = f'horizon {horizon} and {len(message.delta_pose)} numbers in delta_pose'
-        raise ViewError(f'{name}: {found}; expected 1 to {_MAX_HORIZON} steps of {_POSE_DIM} numbers each')
+        raise ViewError(f'{name}: {found}; expected 1 to {_MAX_HORIZON} steps of {POSE_DIM} numbers each')
     position = message.anchor_pose.position
     anchor = np.array([[position.x, position.y, position.z]])
-    steps = np.asarray(message.delta_pose, dtype=np.float64).reshape(horizon, _POSE_DIM)[:, :3]
+    steps = np.asarray(message.delta_pose, dtype=np.float64).reshape(horizon, POSE_DIM)[:, :3]
     points = np.concatenate([anchor, anchor + steps])
     if not np.isfinite(points).all():
         step = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])

@@ -14,7 +14,7 @@ ZOOM = 2  # of what the model sees, which is small; sending images costs more th
 NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
 RESIDUAL_LABEL = 'felt minus expected'
 RESIDUAL_WIDTH_PX = 178  # at least, for its labels
-STRONGEST_SHARE = 0.01  # of the area: a small contact is not averaged away
+_STRONGEST_SHARE = 0.01  # of the area: a small contact is not averaged away
 DARKENED = 0.75  # keeps heat the brightest thing on the image
 
 
@@ -103,7 +103,7 @@ def contact_share(change: np.ndarray, scale: HeatScale) -> float:
 def contact_level(image: np.ndarray, reference: np.ndarray) -> float:
     """Change of an image in grey levels: the mean over the part of it that changed most."""
     change = pixel_change(image, reference).ravel()
-    count = max(1, round(STRONGEST_SHARE * change.size))
+    count = max(1, round(_STRONGEST_SHARE * change.size))
     return float(np.partition(change, change.size - count)[-count:].mean())
 
 

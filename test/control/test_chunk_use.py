@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from restac_ros.control.chunk import ChunkRules
+from restac_ros.control.chunk import ChunkReport, ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
 from restac_ros.control.rtc import executed_steps
@@ -64,7 +64,7 @@ def test_a_hold_executes_no_chunk(make_chunk, fault: Fault | None) -> None:
 
 def test_chunks_that_continue_each_other_are_not_averaged(make_chunk) -> None:
     """Refused before anything moves, and until a person has checked."""
-    chunk = make_chunk(**fields(START, continues_others=True))
+    chunk = make_chunk(**fields(START, report=ChunkReport(chunking='rtc_guided')))
     assert Streamer(CONFIG).offer(chunk, START) is None
     streamer = Streamer(ENSEMBLING)
     refusal = streamer.offer(chunk, START)

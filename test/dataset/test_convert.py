@@ -244,7 +244,7 @@ def test_a_recording_without_truth_changes_nothing(
         m._replace(cdr=m.cdr.replace(b'rgb8', b'mono', 1)) if m.topic.startswith('/cameras/side') else m
         for m in recording
     ]
-    with pytest.raises(ConversionError, match=r"side: .*encoding 'mono'"):
+    with pytest.raises(ConversionError, match=r"side: .*encoding 'mono'; the contract expects 'rgb8'"):
         convert_episode(write_bag(tmp_path / 'wrong', wrong), contract, root, TASK)
     assert state_of(root) == before
     assert sorted(p.name for p in root.parent.iterdir()) == ['.demos.lock', 'demos']

@@ -143,7 +143,7 @@ class Feeder(RosRig):
 def residual() -> Image:
     """As the policy publishes it: one latent position of 16 x 20 is off."""
     values = np.zeros((16, 20), np.float32)
-    values[3, 4] = 1.5
+    values[3, 4] = 9.0
     return residual_message(SimpleNamespace(residual_map=values, stamp_ns=0), 'gelsight_left')
 
 

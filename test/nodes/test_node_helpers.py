@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,7 +76,7 @@ def test_percentiles_are_numpys_over_the_window() -> None:
 
 
 def test_a_mistyped_stage_raises_and_an_unused_one_is_left_out(tmp_path) -> None:
-    latencies = Latencies('act', 'prefix')
+    latencies = Latencies(time.perf_counter_ns, 'act', 'prefix')
     latencies.add('act', 2_000_000)
     with pytest.raises(KeyError):
         latencies.add('acts', 1)

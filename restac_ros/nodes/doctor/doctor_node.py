@@ -97,7 +97,9 @@ class DoctorNode(ManagedNode):
     def _listen(self) -> None:
         self._begun_s = time.monotonic()
         self.get_logger().info(f'listening for {self.parameters.seconds:g} s')
-        quiet = Complaints(lambda text: None, lambda text: None)  # all of it is said once, at the end
+        quiet = Complaints(
+            lambda text: None, lambda text: None, time.monotonic_ns
+        )  # all of it is said once, at the end
         heard_by_all = self._audible_contract()
         self._hearing = Subscriptions(self, heard_by_all, self._on_sample, quiet)
 
@@ -119,7 +121,9 @@ class DoctorNode(ManagedNode):
         streams = {name: self._seen(name, hearing, seconds) for name in self.contract.streams}
         offered = self.get_topic_names_and_types()
         topics = {topic: types for topic, types in offered if self.count_publishers(topic)}
-        machine = see_machine(self.parameters.journal_dir, self.parameters.write_mb * 10**6)
+        machine = see_machine(
+            self.parameters.journal_dir, self.parameters.write_mb * 10**6, time.monotonic_ns
+        )
         checks = examine_streams(self.contract, streams, topics, machine)
         self._summary = {
             'contract': self.contract.name,

@@ -52,11 +52,11 @@ from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 from restac_ros.sim.stream_faults import StreamFaults
 
 GRIPPER_TOPIC = '/drill_node/gripper'
-DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
+_DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
 LOGGED = [
     f'{CHUNK_TOPIC} restac_ros/msg/ActionChunk',
     f'{TARGET_TOPIC} geometry_msgs/msg/PoseStamped',
-    f'/diagnostics {DIAGNOSTICS_TYPE}',
+    f'/diagnostics {_DIAGNOSTICS_TYPE}',
 ]
 _NICENESS = -10
 FOREVER_S = 86_400.0
@@ -266,7 +266,7 @@ class DrillNode(SourceNode):
         sayings = []
         for path in sorted(folder.iterdir()):
             for message in open_bag(path).messages({'/diagnostics'}):
-                sayings += sayings_of(deserialize(message.cdr, DIAGNOSTICS_TYPE))
+                sayings += sayings_of(deserialize(message.cdr, _DIAGNOSTICS_TYPE))
         return sayings
 
     # The executor's.

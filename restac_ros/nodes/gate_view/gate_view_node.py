@@ -73,8 +73,8 @@ class GateViewNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('gate_view_node')
         logger = self.get_logger()
-        self._complaints = Complaints(logger.warning, logger.info)
-        self._latencies = Latencies('take', 'draw')
+        self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
+        self._latencies = Latencies(time.perf_counter_ns, 'take', 'draw')
         self._inputs: dict[str, PolledInput] = {}
         self._thread: threading.Thread | None = None
         self._halt = threading.Event()

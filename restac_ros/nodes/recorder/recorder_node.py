@@ -90,8 +90,10 @@ class RecorderNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('recorder_node')
         logger = self.get_logger()
-        self._complaints = Complaints(logger.warning, logger.info)
-        self._invalid = Complaints(lambda text: logger.warning(f'no good recording: {text}'), logger.info)
+        self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
+        self._invalid = Complaints(
+            lambda text: logger.warning(f'no good recording: {text}'), logger.info, time.monotonic_ns
+        )
         self._status = self.create_publisher(RecorderStatus, '~/status', _LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
         for name in (*REQUESTS, 'thumbnails'):

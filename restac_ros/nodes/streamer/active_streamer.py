@@ -19,9 +19,9 @@ from restac_ros.control.streaming import ChunkUse, SetPoint, StreamerConfig
 from restac_ros.control.supervisor import LATCHED, Fault, Phase, Supervision
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
+from restac_ros.nodes.chunk_messages import chunk_of, named_run
+from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.streamer.chunk_input import chunk_of, named_run
-from restac_ros.nodes.streamer.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.streamer.gripper_output import make_gripper
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.streamer.surroundings import RIVAL_SILENT_NS, Surroundings
@@ -49,7 +49,7 @@ class ActiveStreamer:
         self.failure = ''
         self.origin = ChunkOrigin(parameters.run_id)
         logger = node.get_logger()
-        self.complaints = Complaints(logger.warning, logger.info)
+        self.complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
         self._node, self._frame_id = node, contract.robot.base_frame
         simulated = node.get_parameter('use_sim_time').value
         pace_ns = node.now_ns if simulated else time.monotonic_ns
