@@ -6,10 +6,7 @@ from pathlib import Path
 
 from restac_ros.dataset.dataset_files import ABOUT
 
-<<<<<<< HEAD
 DELETED = 'deleted.json'  # in our folder of a data set
-=======
->>>>>>> main
 _ENDINGS = ('.mcap', '.db3', '.zstd')
 _BLOCK_BYTES = 64 * 1024
 BLOCKS = 64  # per file, evenly spaced from its first to its last byte: 4 MiB of any size
