@@ -12,6 +12,7 @@ from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
+from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 
@@ -25,6 +26,10 @@ Command = (
     | Annotated[Export, subcommand('export')]
     | Annotated[Recover, subcommand('recover')]
     | Annotated[Repair, subcommand('repair')]
+    | Annotated[Delete, subcommand('delete')]
+    | Annotated[Merge, subcommand('merge')]
+    | Annotated[Adopt, subcommand('adopt')]
+    | Annotated[List, subcommand('list')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
     | Annotated[View, subcommand('view')]

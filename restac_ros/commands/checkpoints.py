@@ -57,10 +57,10 @@ class ImportCheckpoint:
     def run(self) -> int:
         """Exit status."""
         from restac_ros.contract.load import load_contract
+        from restac_ros.framing.values import STATE_DIM
         from restac_ros.model.device import describe_device
         from restac_ros.policy.init_checkpoint import import_checkpoint
         from restac_ros.policy.normalization import read_norm_stats
-        from restac_ros.policy.transforms import STATE_DIM
 
         print(describe_device(), flush=True)
         report = import_checkpoint(

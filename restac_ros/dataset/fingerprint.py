@@ -6,6 +6,7 @@ from pathlib import Path
 
 from restac_ros.dataset.dataset_files import ABOUT
 
+DELETED = 'deleted.json'  # in our folder of a data set
 _ENDINGS = ('.mcap', '.db3', '.zstd')
 _BLOCK_BYTES = 64 * 1024
 BLOCKS = 64  # per file, evenly spaced from its first to its last byte: 4 MiB of any size
@@ -46,3 +47,9 @@ def converted_recordings(root: Path) -> dict[str, int]:
         if about.get('fingerprint'):
             found[about['fingerprint']] = about['episode_index']
     return found
+
+
+def deleted_recordings(root: Path) -> set[str]:
+    """Fingerprints of recordings whose episodes were deleted from a data set."""
+    path = root / ABOUT / DELETED
+    return set(json.loads(path.read_text(encoding='utf-8'))['fingerprints']) if path.is_file() else set()

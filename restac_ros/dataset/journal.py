@@ -117,7 +117,8 @@ class Journal:
             self._channels |= dict.fromkeys(names, self._bag.declare(stream.topic, stream.type))
         self._last: dict[int, tuple[str, int, bytes | memoryview]] = {}  # by channel: stream, receipt, bytes
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
-        self._segments: list[list[int | None]] = [[start_ns, None]]
+        self._segments: list[tuple[int, int]] = []  # those that have ended
+        self._since_ns: int | None = start_ns  # when the one under way began; None while paused
 
     @property
     def path(self) -> Path:
@@ -182,9 +183,10 @@ class Journal:
         Raises:
             JournalError: it is paused already, or the disk refuses.
         """
-        if self._paused:
+        if self._since_ns is None:
             raise JournalError(f'{self.path} is paused already')
-        self._segments[-1][1] = max(now_ns, self._segments[-1][0])
+        self._segments.append((self._since_ns, max(now_ns, self._since_ns)))
+        self._since_ns = None
         self._bag.flush(now_ns)
         self._note_segments()
 
@@ -194,9 +196,9 @@ class Journal:
         Raises:
             JournalError: it is not paused, or the disk refuses.
         """
-        if not self._paused:
+        if self._since_ns is not None:
             raise JournalError(f'{self.path} is not paused')
-        self._segments.append([max(now_ns, self._segments[-1][1]), None])
+        self._since_ns = max(now_ns, self._segments[-1][1])
         self._note_segments()
 
     def close(self, end_ns: int, task: str | None = None) -> Path:
@@ -206,21 +208,18 @@ class Journal:
             JournalError: the disk refuses, or the file does not hold what was written; NAME.partial stays.
         """
         notes = {} if task is None else {'task': task}
-        if self._paused:
+        if self._since_ns is None:
             end_ns = self._segments[-1][1]
-        elif len(self._segments) > 1:
-            self._segments[-1][1] = end_ns = max(end_ns, self._segments[-1][0])
-            notes['segments'] = json.dumps(self._segments)
+        elif self._segments:
+            end_ns = max(end_ns, self._since_ns)
+            notes['segments'] = json.dumps([*self._segments, (self._since_ns, end_ns)])
         return self._bag.close(end_ns=str(end_ns), **notes)
 
     def abandon(self) -> None:
         """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
         self._bag.abandon()
 
-    @property
-    def _paused(self) -> bool:
-        return self._segments[-1][1] is not None
-
     def _note_segments(self) -> None:
         """All of them, as a later note replaces an earlier one; null ends the stretch under way."""
-        self._bag.note(segments=json.dumps(self._segments))
+        under_way = [] if self._since_ns is None else [(self._since_ns, None)]
+        self._bag.note(segments=json.dumps([*self._segments, *under_way]))

@@ -20,7 +20,6 @@ from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import HEAD_BYTES, Sample, make_sample
 
 NANOSECONDS = 10**9
-GIVE_UP_S = 2  # without one decodable message of a required stream
 FIRST_IMAGES = 3  # so many must be of a wrong kind: a driver may begin with another encoding
 MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
 
@@ -171,25 +170,11 @@ def survey_decoded(bag: Bag, contract: Contract, surveyed: Survey) -> None:
 
     Raises:
         BagError: the bag is damaged inside.
-        ConversionError: a needed stream cannot be decoded at all.
     """
     start_ns, end_ns = surveyed.grid.start_ns, surveyed.end_ns
-    framer = Framer(contract, start_ns)
     samples = recorded_samples(bag, contract, start_ns, end_ns)
-    for tick, frame in enumerate(frames(contract, samples, start_ns, end_ns, framer)):
+    for tick, frame in enumerate(frames(contract, samples, start_ns, end_ns)):
         surveyed.statuses[tick], surveyed.reasons[tick] = frame.streams, frame.reasons
-        if tick == GIVE_UP_S * contract.fps:
-            _check_decodable(bag, framer, frame)
-
-
-def _check_decodable(bag: Bag, framer: Framer, frame: Frame) -> None:
-    """Refuse early where nothing of a required stream could be decoded so far."""
-    for name, counters in framer.counters.items():
-        if framer.contract.streams[name].required and counters.undecodable and not counters.decoded:
-            raise ConversionError(
-                f'{bag.path}: none of the first {counters.undecodable} messages used of stream {name} can be '
-                f'decoded: {frame.streams[name].reason.removeprefix("undecodable: ")}'
-            )
 
 
 def _noted(samples: Iterator[Sample], receives_ns: Mapping[str, array], start_ns: int) -> Iterator[Sample]:

@@ -15,7 +15,7 @@ LATEST = 32
 class Percentiles:
     """Of the last `_WINDOW` durations, in ms; `count` is of all."""
 
-    count: int  # type: ignore[assignment]  # not the method of tuple
+    count: int
     p50_ms: float
     p99_ms: float
     max_ms: float

@@ -63,25 +63,29 @@ def dataset_traces(root: Path | str, only: int | None = None) -> Iterator[Trace]
     contract, info = dataset_contract(root), read_info(root)
     streams = streams_of(root, contract)
     described = episode_rows(root)
-    for episode in _read(root, contract, streams, described, only):
+    files = sorted((root / 'data').glob('*/*.parquet'))
+    if only is not None:
+        place = {f'{kind}_index': described[only][f'data/{kind}_index'] for kind in ('chunk', 'file')}
+        files = [root / info['data_path'].format(**place)]
+    for episode in _read(files, contract, streams, described, only):
         yield _trace(root, contract, info, streams, episode, described.get(episode.index, {}))
 
 
 def _read(
-    root: Path,
+    files: list[Path],
     contract: Contract,
     streams: list[str],
     described: Mapping[int, dict[str, Any]],
     only: int | None,
 ) -> Iterator[_Episode]:
-    """Rows by episode, from all files in order."""
+    """Rows by episode, from files in order."""
     wanted = ['episode_index', 'observation.state', 'action']
     wanted += [f'{kind}.{name}' for name in streams for kind in ('stamp_ns', 'age_ns', 'valid')]
     tactile = {
         name: feature_of(contract, name) for name in streams if contract.streams[name].role == 'tactile'
     }
     current: _Episode | None = None
-    for batch in _batches(root, [*wanted, *tactile.values()]):
+    for batch in _batches(files, [*wanted, *tactile.values()]):
         indices = batch.column('episode_index').to_numpy()
         for index in np.unique(indices) if only is None else [only] if only in indices else []:
             rows = batch.filter(pa.array(indices == index))
@@ -101,8 +105,8 @@ def _still_rows(rows: int) -> frozenset[int]:
     return frozenset(np.linspace(0, rows - 1, _STILLS).round().astype(int).tolist()) if rows else frozenset()
 
 
-def _batches(root: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for path in sorted((root / 'data').glob('*/*.parquet')):
+def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for path in files:
         try:
             yield from pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns)
         except (pa.ArrowException, OSError) as error:

@@ -156,6 +156,16 @@ def assess(
     return QualityReport(str(path), kind, verdict_of(severities), dict(verdicts), findings, episodes)
 
 
+def assess_episode(root: Path, index: int) -> EpisodeQuality:
+    """Assess one episode of a data set.
+
+    Raises:
+        DatasetError: the data set cannot be read.
+        ContractError: its contract is not valid.
+    """
+    return judge_episode(next(iter(dataset_traces(root, index))))
+
+
 def verdict_of(severities: Iterable[str]) -> Verdict:
     """The worst of severities or verdicts; notes do no harm."""
     found = set(severities)

@@ -64,11 +64,12 @@ def rows_in(root: Path, file: Path, info: dict[str, Any]) -> Iterator[Rows]:
 
 def _rows(source: pq.ParquetFile, first: int, end: int) -> pa.Table:
     """Rows of a file, read from the row groups that hold them."""
-    wanted, offset, base = [], 0, None
+    wanted: list[int] = []
+    offset, base = 0, 0
     for group in range(source.num_row_groups):
         rows = source.metadata.row_group(group).num_rows
         if offset < end and offset + rows > first:
-            base = offset if base is None else base
+            base = base if wanted else offset
             wanted.append(group)
         offset += rows
     return source.read_row_groups(wanted).slice(first - base, end - first)
