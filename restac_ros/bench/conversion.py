@@ -40,7 +40,7 @@ _PART_OF = {file: part for part, files in PARTS.items() for file in files}
 
 
 @dataclass(frozen=True)
-class ConversionWish:
+class ConversionTrial:
     """What to convert: bags of our own making, or `given` ones.
 
     Those of our own are read from the disk, unless `from_memory`, as what has just been recorded is.
@@ -108,18 +108,18 @@ class ConversionFigures:
         return []
 
 
-def main(wish: ConversionWish, directory: Path, json_file: Path | None = None) -> int:
+def main(trial: ConversionTrial, directory: Path, json_file: Path | None = None) -> int:
     """Run, print a table, write JSON if asked; 1 when the target is missed. What was made is removed.
 
     Raises:
         GraphError: the conversion failed.
         JournalError: too little free disk in `directory`.
     """
-    contract = load_contract(wish.contract or config_file('contract.yaml'))
-    with scratch(directory, _needed_bytes(wish, contract)) as folder:
-        bags = wish.given or make_bags(wish, contract, folder)
+    contract = load_contract(trial.contract or config_file('contract.yaml'))
+    with scratch(directory, _needed_bytes(trial, contract)) as folder:
+        bags = trial.given or make_bags(trial, contract, folder)
         figures = measure_conversion(
-            bags, wish.contract or config_file('contract.yaml'), wish.workers, folder
+            bags, trial.contract or config_file('contract.yaml'), trial.workers, folder
         )
     show(f'converter, {figures.bags} bags, {figures.workers} workers', _rows(figures), figures.missed)
     derived = {'speed': figures.speed, 'mb_per_s': figures.mb_per_s, 'bound': figures.bound}
@@ -127,14 +127,14 @@ def main(wish: ConversionWish, directory: Path, json_file: Path | None = None) -
     return 1 if figures.missed else 0
 
 
-def make_bags(wish: ConversionWish, contract: Contract, folder: Path) -> tuple[Path, ...]:
+def make_bags(trial: ConversionTrial, contract: Contract, folder: Path) -> tuple[Path, ...]:
     """Different recordings."""
     bags = []
-    for number in range(wish.bags):
-        scene = Scene(wish.size_px, seed=number)
-        messages = make_messages(contract, wish.seconds, scene, START_NS + number * 10**12)
+    for number in range(trial.bags):
+        scene = Scene(trial.size_px, seed=number)
+        messages = make_messages(contract, trial.seconds, scene, START_NS + number * 10**12)
         bags.append(write_recording(folder / f'bag-{number}', contract, messages, TASK))
-        if not wish.from_memory:
+        if not trial.from_memory:
             drop_from_memory(bags[-1])
     return tuple(bags)
 
@@ -201,13 +201,13 @@ def part_of(stack: list[StackCall]) -> str:
     return 'other'
 
 
-def _needed_bytes(wish: ConversionWish, contract: Contract) -> int:
+def _needed_bytes(trial: ConversionTrial, contract: Contract) -> int:
     """Bags, and a fifth of that for data sets."""
-    if wish.given:
-        return _SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in wish.given))
-    pixels = {'camera': wish.size_px[0] * wish.size_px[1] * 3, 'tactile': 240 * 320 * 3}
+    if trial.given:
+        return _SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in trial.given))
+    pixels = {'camera': trial.size_px[0] * trial.size_px[1] * 3, 'tactile': 240 * 320 * 3}
     rate = sum(spec.rate_hz * pixels.get(spec.role, 600) for spec in contract.streams.values())
-    return _SPARE_BYTES + round(1.2 * rate * wish.seconds * wish.bags)
+    return _SPARE_BYTES + round(1.2 * rate * trial.seconds * trial.bags)
 
 
 def _rows(figures: ConversionFigures) -> list[Row]:

@@ -41,7 +41,7 @@ SMALL_BYTES = 600  # a joint state with names, in the file
 
 
 @dataclass(frozen=True)
-class RecorderWish:
+class RecorderTrial:
     """What to record: `seconds`, of cameras with `size_px` (width, height)."""
 
     seconds: float
@@ -119,28 +119,28 @@ class RecorderFigures:
         return found
 
 
-def main(wish: RecorderWish, directory: Path, json_file: Path | None = None) -> int:
+def main(trial: RecorderTrial, directory: Path, json_file: Path | None = None) -> int:
     """Run, print a table, write JSON if asked; 1 when a target is missed. What is recorded is removed.
 
     Raises:
         GraphError: a node did not do its part.
         JournalError: too little free disk in `directory`.
     """
-    expected = wish.expected_bytes(load_contract(wish.contract_file))
+    expected = trial.expected_bytes(load_contract(trial.contract_file))
     with scratch(directory, expected + _SPARE_BYTES) as folder:
-        figures = measure_recorder(wish, folder)
-    show(_title(wish), _rows(figures), figures.missed)
+        figures = measure_recorder(trial, folder)
+    show(_title(trial), _rows(figures), figures.missed)
     write_figures(json_file, asdict(figures) | {'missed': figures.missed})
     return 1 if figures.missed else 0
 
 
-def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
+def measure_recorder(trial: RecorderTrial, folder: Path) -> RecorderFigures:
     """Record into `folder` what a source publishes, and look at what both leave behind.
 
     Raises:
         GraphError: a node did not do its part.
     """
-    recorder, source = _processes(wish, folder)
+    recorder, source = _processes(trial, folder)
     logs = [folder / f'{process.executable}.log' for process in (recorder, source)]
     with (
         started(recorder, logs[0]) as listening,
@@ -149,25 +149,25 @@ def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
         Watch(speaking.pid) as said,
         FileWatch(folder / 'journals') as file,
     ):
-        ended_in_order('the source', speaking, logs[1], wish.seconds + _STOP_TIMEOUT_S)
+        ended_in_order('the source', speaking, logs[1], trial.seconds + _STOP_TIMEOUT_S)
         ended_s = time.monotonic()
         listening.send_signal(signal.SIGINT)
         ended_in_order('the recorder', listening, logs[0], _STOP_TIMEOUT_S)
         closing_s = time.monotonic() - ended_s
-    window = (file.begun_s + _MARGIN_S, file.begun_s + wish.seconds - _MARGIN_S)
+    window = (file.begun_s + _MARGIN_S, file.begun_s + trial.seconds - _MARGIN_S)
     written = summary_of(recorder)
     published = summary_of(source)
     memory = _memory(heard.between(*window))
     return RecorderFigures(
-        seconds=wish.seconds,
-        size_px=wish.size_px,
-        compression=wish.compression,
-        streams=_streams(load_contract(wish.contract_file), published, written),
+        seconds=trial.seconds,
+        size_px=trial.size_px,
+        compression=trial.compression,
+        streams=_streams(load_contract(trial.contract_file), published, written),
         cpu_share=cpu_share(heard.between(*window)),
         source_cpu_share=cpu_share(said.between(*window)),
         **memory,
         memory_peak_mb=max(sample.rss_bytes for sample in heard.samples) / 1e6,
-        written_mb_per_s=written['bytes'] / wish.seconds / 1e6,
+        written_mb_per_s=written['bytes'] / trial.seconds / 1e6,
         file_mb=sum(path.stat().st_size for path in Path(written['journal']).iterdir()) / 1e6,
         file_still_max_ms=file.longest_still_s() * 1e3,
         source_late_max_ms=published['late_max_ms'],
@@ -176,21 +176,21 @@ def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
     )
 
 
-def _processes(wish: RecorderWish, folder: Path) -> tuple[Process, Process]:
-    shared: dict[str, ParameterValue] = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
+def _processes(trial: RecorderTrial, folder: Path) -> tuple[Process, Process]:
+    shared: dict[str, ParameterValue] = {'contract': str(trial.contract_file), 'exit_on_refusal': True}
     recorder: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'recorder.json'),
         'journal_dir': str(folder / 'journals'),
         'task': 'bench',
         'autostart_recording': True,
-        'compression': wish.compression,
+        'compression': trial.compression,
     }
     source: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'source.json'),
-        'seconds': float(wish.seconds),
+        'seconds': float(trial.seconds),
         'wait_subscribers': 1,
-        'camera_width_px': wish.size_px[0],
-        'camera_height_px': wish.size_px[1],
+        'camera_width_px': trial.size_px[0],
+        'camera_height_px': trial.size_px[1],
     }
     return Process('recorder_node', shared | recorder), Process('synthetic_node', shared | source)
 
@@ -232,9 +232,9 @@ def _most_waiting(figures: RecorderFigures) -> str:
     return f'{stream.waiting_max} of {name}'
 
 
-def _title(wish: RecorderWish) -> str:
-    width, height = wish.size_px
-    return f'recorder, {wish.seconds:g} s, cameras {width}x{height}, compression {wish.compression}'
+def _title(trial: RecorderTrial) -> str:
+    width, height = trial.size_px
+    return f'recorder, {trial.seconds:g} s, cameras {width}x{height}, compression {trial.compression}'
 
 
 def _rows(figures: RecorderFigures) -> list[Row]:

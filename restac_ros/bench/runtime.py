@@ -42,7 +42,7 @@ SHOWN = {
 
 
 @dataclass(frozen=True)
-class RuntimeWish:
+class RuntimeTrial:
     """What to measure.
 
     bag: recording to play; None takes the synthetic source.
@@ -70,13 +70,13 @@ class RuntimeWish:
         return rate_hz
 
 
-def main(wish: RuntimeWish, directory: Path, json_file: Path | None = None) -> int:
+def main(trial: RuntimeTrial, directory: Path, json_file: Path | None = None) -> int:
     """Run, print a table, write JSON if asked; 1 when a target is missed.
 
     Raises:
         GraphError: a node that did not do its part, or a gate that is the same all the time.
     """
-    figures = _measure(wish, directory)
+    figures = _measure(trial, directory)
     load = f'preset {figures.preset}, {figures.seconds:.0f} s, {os.cpu_count()} cores'
     title = f'whole graph, {load}; triggers: the gate above {figures.gate_threshold:.4f}'
     show(title, figures.rows, figures.missed)
@@ -84,35 +84,35 @@ def main(wish: RuntimeWish, directory: Path, json_file: Path | None = None) -> i
     return 1 if figures.missed else 0
 
 
-def _measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
+def _measure(trial: RuntimeTrial, directory: Path) -> RuntimeFigures:
     """Both passes, in a folder under `directory` that is removed afterwards; checkpoints there are kept."""
-    checkpoint = directory / 'checkpoints' / wish.preset
+    checkpoint = directory / 'checkpoints' / trial.preset
     if not checkpoint.is_dir():
-        init_checkpoint(wish.preset, load_contract(config_file('contract.yaml')), checkpoint)
+        init_checkpoint(trial.preset, load_contract(config_file('contract.yaml')), checkpoint)
     with scratch(directory, SCRATCH_BYTES) as folder:
         run = Run(
             directory=folder,
             checkpoint=checkpoint,
             prompt='insert the plug',
-            source=Source.BAG if wish.bag else Source.SYNTHETIC,
-            bag=wish.bag,
-            seconds=wish.seconds,
+            source=Source.BAG if trial.bag else Source.SYNTHETIC,
+            bag=trial.bag,
+            seconds=trial.seconds,
         )
-        threshold, release = _levels(wish, run)
+        threshold, release = _levels(trial, run)
         policy = {
-            'replan_hz': wish.rate_hz,
+            'replan_hz': trial.rate_hz,
             'replan_gate_threshold': threshold,
             'replan_gate_release': release,
         }
-        play = _play(_whole_graph(run, policy), wish.seconds)
+        play = _play(_whole_graph(run, policy), trial.seconds)
     policy_left = play.left['policy_node']
     counts = {name: value for name, value in policy_left.items() if isinstance(value, int | float)}
     source = play.left[play.source]['streams']
     received = {name: tally['received'] for name, tally in policy_left['streams'].items()}
     return RuntimeFigures(
-        preset=wish.preset,
+        preset=trial.preset,
         seconds=play.seconds,
-        replan_hz=wish.rate_hz,
+        replan_hz=trial.rate_hz,
         gate_threshold=threshold,
         load_average=os.getloadavg()[0],
         policy_ms=policy_left['latency_ms'],
@@ -133,11 +133,11 @@ class _Play:
     cpu_shares: Mapping[str, float]
 
 
-def _levels(wish: RuntimeWish, run: Run) -> tuple[float, float]:
+def _levels(trial: RuntimeTrial, run: Run) -> tuple[float, float]:
     """Threshold and release level: as wished, or so that the gate rises through it now and then."""
-    if wish.gate_threshold is not None:
-        return wish.gate_threshold, wish.gate_threshold / 2
-    play = _play(processes(run), min(CALIBRATION_S, wish.seconds))
+    if trial.gate_threshold is not None:
+        return trial.gate_threshold, trial.gate_threshold / 2
+    play = _play(processes(run), min(CALIBRATION_S, trial.seconds))
     gate = play.left['policy_node']['gate']
     if 'p60' not in gate or not gate['p40'] < gate['p60'] < 1:
         raise GraphError(f'this gate does not rise: {gate}; give --gate-threshold')

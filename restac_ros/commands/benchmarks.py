@@ -75,10 +75,12 @@ class RuntimeBench:
 
     def run(self) -> int:
         """Exit status: 1 when a target is missed."""
-        from restac_ros.bench.runtime import RuntimeWish, main
+        from restac_ros.bench.runtime import RuntimeTrial, main
 
-        wish = RuntimeWish(absolute(self.bag), self.preset, self.seconds, self.replan_hz, self.gate_threshold)
-        return main(wish, absolute(self.directory), self.json)
+        trial = RuntimeTrial(
+            absolute(self.bag), self.preset, self.seconds, self.replan_hz, self.gate_threshold
+        )
+        return main(trial, absolute(self.directory), self.json)
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,10 @@ class RecordBench:
 
     def run(self) -> int:
         """Exit status: 1 when a target is missed."""
-        from restac_ros.bench.recorder import RecorderWish, main
+        from restac_ros.bench.recorder import RecorderTrial, main
 
-        wish = RecorderWish(self.seconds, size_px(self.size), self.compression, absolute(self.contract))
-        return main(wish, absolute(self.directory), self.json)
+        trial = RecorderTrial(self.seconds, size_px(self.size), self.compression, absolute(self.contract))
+        return main(trial, absolute(self.directory), self.json)
 
 
 @dataclass(frozen=True)
@@ -176,11 +178,11 @@ class ConvertBench:
 
     def run(self) -> int:
         """Exit status: 1 when the target is missed."""
-        from restac_ros.bench.conversion import ConversionWish, main
+        from restac_ros.bench.conversion import ConversionTrial, main
 
         given = tuple(absolute(path) for path in self.bag)
         contract = absolute(self.contract)
-        wish = ConversionWish(
+        trial = ConversionTrial(
             self.seconds,
             self.bags,
             self.workers,
@@ -189,7 +191,7 @@ class ConvertBench:
             contract,
             self.from_memory,
         )
-        return main(wish, absolute(self.directory), self.json)
+        return main(trial, absolute(self.directory), self.json)
 
 
 def size_px(text: str) -> tuple[int, int]:

@@ -109,26 +109,24 @@ class Plan:
 
     def opening_at(self, time_ns: int) -> float:
         """Gripper opening asked for at `time_ns`, m."""
-        speaking, weights = self._speaking(time_ns)
-        return float(np.dot(weights, [chunk.opening_at(time_ns) for chunk in speaking]))
+        active, weights = self._active(time_ns)
+        return float(np.dot(weights, [chunk.opening_at(time_ns) for chunk in active]))
 
     def _bridged(self, asked: Pose) -> Self:
         offset = Offset.between(self._path_at(self.joined_ns), asked)
         return type(self)(self.config, self.chunks, self.joined_ns, offset)
 
-    def _speaking(self, time_ns: int) -> tuple[list[Chunk], np.ndarray]:
+    def _active(self, time_ns: int) -> tuple[list[Chunk], np.ndarray]:
         if len(self.chunks) == 1:
             return [self.newest], np.ones(1)
-        speaking = [chunk for chunk in self.chunks[:-1] if time_ns <= chunk.end_ns] + [self.newest]
-        return speaking, ensemble_weights(
-            len(speaking), self.config.ensemble_decay, self.config.ensemble_order
-        )
+        active = [chunk for chunk in self.chunks[:-1] if time_ns <= chunk.end_ns] + [self.newest]
+        return active, ensemble_weights(len(active), self.config.ensemble_decay, self.config.ensemble_order)
 
     def _path_at(self, time_ns: int) -> Pose:
-        speaking, weights = self._speaking(time_ns)
-        if len(speaking) == 1:
+        active, weights = self._active(time_ns)
+        if len(active) == 1:
             return self.newest.pose_at(time_ns)
-        poses = [chunk.pose_at(time_ns) for chunk in speaking]
+        poses = [chunk.pose_at(time_ns) for chunk in active]
         return Pose(
             weights @ np.array([pose.position_m for pose in poses]),
             quat.mean(np.array([pose.quaternion_xyzw for pose in poses]), weights),

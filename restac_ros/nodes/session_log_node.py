@@ -22,7 +22,7 @@ from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 
-TAKE_PERIOD_S = 0.1
+POLL_PERIOD_S = 0.1
 DEPTH = 2048  # of a topic's queue: 20 s of set-points at 100 Hz
 
 
@@ -94,13 +94,13 @@ class SessionLogNode(ManagedNode):
         self.last_log = str(path)
         self._received = Counter()
         self._inputs = [self._listen(*logged) for logged in parse_topics(self.parameters.topics)]
-        self._timer = self.create_timer(TAKE_PERIOD_S, self._take, clock=self.steady_clock)
+        self._timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self.steady_clock)
 
     def deactivate(self) -> None:
         if self._timer:
             self.destroy_timer(self._timer)
             self._timer = None
-        self._take()
+        self._poll()
         for source in self._inputs:
             source.destroy()
         self._inputs.clear()
@@ -128,9 +128,9 @@ class SessionLogNode(ManagedNode):
 
         return PolledInput(self, message_class(kind), topic, DEPTH, receive, raw=True, reliable=True)
 
-    def _take(self) -> None:
+    def _poll(self) -> None:
         for source in self._inputs:
-            source.take()
+            source.poll()
 
 
 def main() -> None:

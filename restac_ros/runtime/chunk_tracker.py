@@ -20,7 +20,7 @@ REMEMBERED = 3
 class ChunkTracker:
     """Follows the chunks of one activation.
 
-    `taken_up` is called by the executor, the rest by the act loop's thread.
+    `note_use` is called by the executor, the rest by the act loop's thread.
 
     Args:
         encoder: which continuations the policy takes.
@@ -48,7 +48,7 @@ class ChunkTracker:
         """Remember a chunk that the streamer may execute from now on."""
         self._published = (*self._published, chunk)[-REMEMBERED:]
 
-    def taken_up(self, use: ChunkUse) -> None:
+    def note_use(self, use: ChunkUse) -> None:
         """Remember what the streamer executes; a chunk that joined another one shows its delay."""
         before, self._use = self._use, use
         chunk = self._executed()

@@ -50,7 +50,7 @@ class Complaints:
     def set(self, subject: str, kind: str, text: str) -> None:
         """`subject` is wrong in the way `kind`, or right again when `kind` is empty."""
         if kind:
-            self._tell(self._news({subject: Complaint(kind, text)}))
+            self._warn_of_new(self._news({subject: Complaint(kind, text)}))
         elif subject in self._standing:
             self._settle(subject)
 
@@ -62,7 +62,7 @@ class Complaints:
         """All that is wrong at present, by subject; everything else is right. News is one message."""
         for subject in [subject for subject in self._standing if subject not in found]:
             self._settle(subject)
-        self._tell(self._news(found))
+        self._warn_of_new(self._news(found))
 
     def forget(self) -> None:
         """Start anew without a word."""
@@ -84,7 +84,7 @@ class Complaints:
             self._standing[subject] = _Standing(complaint)
         return news
 
-    def _tell(self, news: Iterable[Complaint]) -> None:
+    def _warn_of_new(self, news: Iterable[Complaint]) -> None:
         by_remedy: dict[str, list[str]] = {}
         for complaint in news:
             by_remedy.setdefault(complaint.remedy, []).append(complaint.found)

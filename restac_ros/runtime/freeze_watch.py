@@ -21,7 +21,7 @@ class FreezeWatch:
         self._content: dict[str, np.ndarray] = {}
         self._since_ns: dict[str, int] = {}
 
-    def see(self, sample: Sample) -> None:
+    def add(self, sample: Sample) -> None:
         """Compare a sample with the one before, of the same stream."""
         if sample.stream not in self._watched:
             return

@@ -22,7 +22,7 @@ from restac_ros.control.limits import MotionLimits
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.message_types import deserialize
 from restac_ros.nodes.drill.drill_record import DrillRecord, first_match, last_motion_ns, violations
-from restac_ros.nodes.drill.drill_stage import sayings_of, set_point_of
+from restac_ros.nodes.drill.drill_stage import set_point_of, statuses_of
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 STREAMING = 'streamer_node: streaming'
@@ -73,7 +73,7 @@ class Watcher:
         self.record.add_set_point(set_point_of(message))
 
     def _see_diagnoses(self, message: DiagnosticArray) -> None:
-        for saying in sayings_of(message):
+        for saying in statuses_of(message):
             self.record.add_saying(saying)
 
 
@@ -134,7 +134,7 @@ def test_streams_that_drop_freeze_and_die(
     sayings = [
         saying
         for message in session.messages({'/diagnostics'})
-        for saying in sayings_of(deserialize(message.cdr, 'diagnostic_msgs/msg/DiagnosticArray'))
+        for saying in statuses_of(deserialize(message.cdr, 'diagnostic_msgs/msg/DiagnosticArray'))
     ]
     for reason in (*reasons, 'stamps are zero', '^holding: chunk exhausted'):
         assert first_match(sayings, reason), reason

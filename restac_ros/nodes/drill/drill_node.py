@@ -40,8 +40,8 @@ from restac_ros.nodes.drill.drill_stage import (
     LateError,
     Stage,
     pose_of,
-    sayings_of,
     set_point_of,
+    statuses_of,
 )
 from restac_ros.nodes.drill.stage_arm import StageArm, re_encoded
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
@@ -124,7 +124,7 @@ class DrillNode(SourceNode):
         return contract_topics(contract)
 
     def activate(self) -> None:
-        self._take_priority()
+        self._raise_priority()
         self.create_subscription(PoseStamped, TARGET_TOPIC, self._receive_target, 200)
         self.create_subscription(Float64, GRIPPER_TOPIC, self._receive_gripper, 10)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._receive_diagnostics, 200)
@@ -166,7 +166,7 @@ class DrillNode(SourceNode):
                 if (cdr := drill.faults.apply(name, content)) is not None:
                     super()._publish(message._replace(cdr=cdr))
 
-    def _take_priority(self) -> None:
+    def _raise_priority(self) -> None:
         """For the streams and all that is started: what else the machine does is not what is rehearsed."""
         try:
             os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
@@ -266,7 +266,7 @@ class DrillNode(SourceNode):
         sayings = []
         for path in sorted(folder.iterdir()):
             for message in open_bag(path).messages({'/diagnostics'}):
-                sayings += sayings_of(deserialize(message.cdr, _DIAGNOSTICS_TYPE))
+                sayings += statuses_of(deserialize(message.cdr, _DIAGNOSTICS_TYPE))
         return sayings
 
     # The executor's.
@@ -280,7 +280,7 @@ class DrillNode(SourceNode):
         self.drill.arm.grip(message.data)
 
     def _receive_diagnostics(self, message: DiagnosticArray) -> None:
-        for saying in sayings_of(message):
+        for saying in statuses_of(message):
             self.drill.stage.record.add_saying(saying)
 
     def _receive_chunk(self, message: ActionChunk) -> None:

@@ -215,7 +215,7 @@ def set_point_of(message: PoseStamped, apart: Offset | None = None) -> ReceivedS
     return point._replace(apart_m=apart.distance_m, apart_rad=apart.angle_rad) if apart else point
 
 
-def sayings_of(array: DiagnosticArray) -> list[Saying]:
+def statuses_of(array: DiagnosticArray) -> list[Saying]:
     """All statuses, each as one text, but for `last_stop`, which is about the past.
 
     Works on messages of rclpy and of bag readers alike.

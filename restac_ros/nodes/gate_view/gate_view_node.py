@@ -74,11 +74,11 @@ class GateViewNode(ManagedNode):
         super().__init__('gate_view_node')
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
-        self._latencies = Latencies(time.perf_counter_ns, 'take', 'draw')
+        self._latencies = Latencies(time.perf_counter_ns, 'poll', 'draw')
         self._inputs: dict[str, PolledInput] = {}
         self._thread: threading.Thread | None = None
         self._halt = threading.Event()
-        self._looks = 0
+        self._ticks = 0
         self._lock = threading.Lock()  # of the scene
         self._scene: GateScene | None = None
         self._contract: Contract | None = None
@@ -103,23 +103,23 @@ class GateViewNode(ManagedNode):
         self._contract, self._scene = contract, GateScene(contract, tactile, options)
         self._markers = MarkerWriter(contract.robot.base_frame)
         scene, base_frame = self._scene, contract.robot.base_frame
-        self._listen('gate', GateState, parameters.gate_topic, gate_sample, scene.see_gate)
+        self._listen('gate', GateState, parameters.gate_topic, gate_sample, scene.add_gate)
         self._listen(
             'chunk',
             ActionChunk,
             parameters.chunk_topic,
             lambda message: chunk_sample(message, base_frame),
-            scene.see_chunk,
+            scene.add_chunk,
         )
         if parameters.residual_topic:
-            self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.see_residual)
-        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, self._see_held)
-        self._listen_to_stream(tactile, scene.see_tactile)
-        self._listen_to_stream(contract.pose_stream, scene.see_pose)
+            self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.add_residual)
+        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, self._add_hold)
+        self._listen_to_stream(tactile, scene.add_tactile)
+        self._listen_to_stream(contract.pose_stream, scene.add_pose)
 
-    def _see_held(self, reason: str | None, seen_ns: int) -> None:
+    def _add_hold(self, reason: str | None, steady_ns: int) -> None:
         if self._scene and reason is not None:
-            self._scene.see_held(reason, seen_ns)
+            self._scene.add_hold(reason, steady_ns)
 
     def activate(self) -> None:
         self._halt.clear()
@@ -209,26 +209,26 @@ class GateViewNode(ManagedNode):
     def _tick(self) -> None:
         start_ns = self._steady_ns()
         for source in self._inputs.values():
-            source.take()
-        taken_ns = self._steady_ns()
-        self._publish(taken_ns)
-        self._latencies.add('take', taken_ns - start_ns)
-        self._latencies.add('draw', self._steady_ns() - taken_ns)
+            source.poll()
+        polled_ns = self._steady_ns()
+        self._publish(polled_ns)
+        self._latencies.add('poll', polled_ns - start_ns)
+        self._latencies.add('draw', self._steady_ns() - polled_ns)
 
-    def _publish(self, seen_ns: int) -> None:
+    def _publish(self, steady_ns: int) -> None:
         """Draw and send what somebody looks at."""
         scene, stamp = self._scene, self.get_clock().now().to_msg()
         frame = self._contract.robot.tool_frame
         draw = {
-            MARKERS: lambda: self._markers.write(scene.shapes(seen_ns)),
-            TACTILE: lambda: image_message(scene.tactile_image(seen_ns), frame, stamp),
-            CHART: lambda: image_message(scene.chart_image(seen_ns), frame, stamp),
+            MARKERS: lambda: self._markers.write(scene.shapes(steady_ns)),
+            TACTILE: lambda: image_message(scene.tactile_image(steady_ns), frame, stamp),
+            CHART: lambda: image_message(scene.chart_image(steady_ns), frame, stamp),
         }
         for topic, output in self._outputs.items():
-            due = topic != CHART or self._looks % CHART_EVERY == 0
+            due = topic != CHART or self._ticks % CHART_EVERY == 0
             if due and output.get_subscription_count():
                 output.publish(draw[topic]())
-        self._looks += 1
+        self._ticks += 1
 
     def _set_reference(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._scene is not None
