@@ -63,7 +63,7 @@ class DoctorNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('doctor_node')
         self._received: dict[str, ReceivedStream] = {}
-        self._subscriptions: Subscriptions | None = None
+        self._streams: Subscriptions | None = None
         self._begun_s = 0.0
         self._summary: dict[str, object] = {}
         self.create_timer(_POLL_PERIOD_S, self._advance, clock=self.steady_clock)
@@ -76,9 +76,9 @@ class DoctorNode(ManagedNode):
         self._begun_s = time.monotonic()
 
     def deactivate(self) -> None:
-        if self._subscriptions:
-            self._subscriptions.destroy()
-            self._subscriptions = None
+        if self._streams:
+            self._streams.destroy()
+            self._streams = None
 
     def summarise(self) -> dict[str, object]:
         return self._summary
@@ -87,7 +87,7 @@ class DoctorNode(ManagedNode):
         if self.phase != 'active' or self.exit_status is not None:
             return
         elapsed_s = time.monotonic() - self._begun_s
-        if (subscriptions := self._subscriptions) is None:
+        if (subscriptions := self._streams) is None:
             everyone = all(_publishers(self, spec.topic) for spec in self.contract.streams.values())
             if everyone or elapsed_s >= self.parameters.discovery_s:
                 self._listen()
@@ -101,7 +101,7 @@ class DoctorNode(ManagedNode):
             lambda text: None, lambda text: None, time.monotonic_ns
         )  # all of it is said once, at the end
         contract = self._audible_contract()
-        self._subscriptions = Subscriptions(self, contract, self._on_sample, quiet)
+        self._streams = Subscriptions(self, contract, self._on_sample, quiet)
 
     def _audible_contract(self) -> Contract:
         """The contract with QoS that every publisher meets: only received streams can be examined."""
