@@ -192,14 +192,14 @@ class Subscriptions:
         try:
             sample = make_sample(self._contract, name, cdr, receive_ns)
         except DecodeError as error:
-            tally.count(number, len(cdr), receive_ns)
+            tally.count(number, len(cdr))
             tally.refused += 1
             self._complaints.set(f'{name} header', 'header', f'{name}: {error}')
             return
         if sample is None:
             self._leave_out(name, cdr)
             return
-        tally.count(number, len(cdr), receive_ns)
+        tally.count(number, len(cdr))
         if sample.zero_stamp:
             tally.zero_stamps += 1
             self._warn_of_zero_stamps(name)
