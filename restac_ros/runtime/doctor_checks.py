@@ -1,4 +1,4 @@
-"""What a doctor makes of what was observed: findings with remedies. No ROS here, only values."""
+"""Findings and remedies of the doctor, from what it received. No ROS here, only values."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ JOINT_STATE_PUBLISHER_HZ = 100.0  # joint_state_publisher sends at 30, Franka's 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Who publishes a topic, as what, how reliably."""
+    """Node, type and reliability of a publisher."""
 
     node: str
     type: str
@@ -53,7 +53,7 @@ class StreamReception:
 
 @dataclass(frozen=True)
 class MachineSeen:
-    """The machine that will record. Sizes in bytes; None where it was not looked at or does not exist."""
+    """The machine that will record. Sizes in bytes; None where not measured or absent."""
 
     journal_dir: str = ''
     write_bytes_per_s: float | None = None
@@ -66,7 +66,7 @@ class MachineSeen:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found about a subject (a stream, or part of the machine), and what to do about it."""
+    """A finding about a subject (a stream, or part of the machine), and its remedy."""
 
     subject: str
     level: CheckLevel
@@ -90,9 +90,9 @@ def examine_streams(
     topics: Mapping[str, Collection[str]],
     machine: MachineSeen,
 ) -> list[Check]:
-    """Every finding, subject by subject; a subject without any gets one that says it is in order.
+    """Return the findings by subject; a subject without any gets one of level 'ok'.
 
-    `topics` are all that somebody publishes, with their types.
+    `topics` are all published topics, with their types.
     """
     checks = [] if any(stream.publishers for stream in streams.values()) else [NOBODY]
     for name, stream in streams.items():
@@ -167,7 +167,9 @@ def _of_publishers(
         publisher.node for publisher in stream.publishers if publisher.reliability == 'best_effort'
     ]
     if best_effort and spec.reliability == 'reliable':
-        found = f'{", ".join(best_effort)} publishes best effort, the contract asks for reliable: not heard'
+        found = (
+            f'{", ".join(best_effort)} publishes best effort, the contract asks for reliable: no reception'
+        )
         yield Check(name, 'error', 'qos', found, f'Set reliability: best_effort for {name} in the contract.')
 
 
@@ -234,7 +236,7 @@ def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
 
 
 def _of_disk(machine: MachineSeen, needed: float) -> Iterator[Check]:
-    """Speed and room, against what the streams bring; `needed` in bytes/s."""
+    """Compare speed and free space of the disk with the streams' `needed` bytes/s."""
     if machine.disk_problem:
         yield Check(
             'disk', 'error', 'disk', machine.disk_problem, 'Record to a directory that can be written.'
