@@ -35,7 +35,7 @@ class Record:
 
     def run(self) -> int:
         """Exit status: 0 when all went well."""
-        from restac_ros.commands.summary import supervise
+        from restac_ros.commands.summary import run_processes
         from restac_ros.supervise import has_keyboard
 
         dataset = dataset_place(self.to)
@@ -57,5 +57,5 @@ class Record:
         )
         [listed] = processes(run)
         recorder = replace(listed, parameters={**listed.parameters, 'save_on_shutdown': True})
-        ending, _ = supervise([console(run, [recorder], 'display'), recorder], run.directory)
+        ending, _ = run_processes([console(run, [recorder], 'display'), recorder], run.directory)
         return ending.code

@@ -48,14 +48,14 @@ class Up:
 
     def run(self) -> int:
         """Run until it ends; exit status 0 when it ended in order."""
-        from restac_ros.commands.summary import saved_dataset, supervise
+        from restac_ros.commands.summary import run_processes, saved_dataset
         from restac_ros.supervise import has_keyboard
 
         run = self._described()
         listed = processes(run)
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
-        ending, summaries = supervise(listed, run.directory)
+        ending, summaries = run_processes(listed, run.directory)
         if dataset := saved_dataset(summaries):
             _draw_episode(dataset, run.directory / 'episode.png')
         return ending.code

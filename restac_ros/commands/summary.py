@@ -30,7 +30,7 @@ _STAGES = {
 Summaries = Mapping[str, Mapping]
 
 
-def supervise(listed: Sequence[Process], directory: Path) -> tuple[Ending, Summaries]:
+def run_processes(listed: Sequence[Process], directory: Path) -> tuple[Ending, Summaries]:
     """Run processes until they have ended, then print what they counted and what they left unfinished."""
     ending = Supervisor(listed, directory).run()
     summaries = read_summaries(listed)
