@@ -94,8 +94,8 @@ def declare_parameters(node: Node, model: type[NodeParameters], defaults_file: P
     """Declare all parameters of `model` that the command line has not set, with the defaults of a YAML file.
 
     The node must have been created with `automatically_declare_parameters_from_overrides`, which declares
-    given parameters, known to the model or not. A value of another type, or out of range, is kept until the node is
-    configured, and refused then with all others.
+    given parameters, known to the model or not. A value of another type, or out of range, is kept until the
+    node is configured, and refused then with all others.
     """
     defaults = parameter_dict_from_yaml_file(str(defaults_file))
     for name, field in model.model_fields.items():

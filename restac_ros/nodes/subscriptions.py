@@ -249,5 +249,5 @@ class Subscriptions:
             if policy == 'reliability'
             else 'correct it there'
         )
-        text = f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy}), no message arrives; {remedy}'
-        self._complaints.set(f'{name} qos', policy, text)
+        found = f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy})'
+        self._complaints.set(f'{name} qos', policy, f'{found}, no message arrives; {remedy}')

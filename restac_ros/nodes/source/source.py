@@ -198,8 +198,8 @@ class SourceNode(ManagedNode):
                 found = ', '.join(f'{topic} has {count}' for topic, count in missing.items())
                 raise SourceError(
                     f'not playing: {wanted} subscribers expected for each topic within '
-                    f'{self.parameters.wait_timeout_s:g} s, but {found}. Read the log of the nodes that should '
-                    'subscribe, raise wait_timeout_s, or set wait_subscribers to 0'
+                    f'{self.parameters.wait_timeout_s:g} s, but {found}. Read the log of the nodes that '
+                    'should subscribe, raise wait_timeout_s, or set wait_subscribers to 0'
                 )
             if self._halt.wait(0.05):
                 return
