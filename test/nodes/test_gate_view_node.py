@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from markers import shapes_of
 from node_process import NodeProcess
 
 pytest.importorskip('rclpy')
@@ -32,7 +33,7 @@ from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.nodes.gate_view.gate_view_node import OUTPUT_QOS
 from restac_ros.nodes.messages import residual_message
 from restac_ros.view.colours import gate_colours
-from restac_ros.view.preview import save_preview, shapes_of
+from restac_ros.view.preview import save_preview
 from restac_ros.view.shapes import RING_RADIUS_M, Shape
 from ros_rig import RosRig
 
