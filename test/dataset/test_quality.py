@@ -349,11 +349,14 @@ def test_the_report_lies_with_what_it_describes(dataset: Path) -> None:
     assert 'http' not in page
 
 
-def test_a_false_label_is_a_fault_of_the_data_set(tmp_path: Path, journal_of, recording, contract) -> None:
+def test_a_false_label_is_a_finding(tmp_path: Path, journal_of, recording, contract) -> None:
     count = iter(range(1000))
     slow = of(contract, 'main', lambda m: m if next(count) % 4 == 0 else None)(recording)  # 7.5 Hz under 10
     convert_episode(journal_of(slow), None, tmp_path / 'slow', allow_false_rate=True)
-    assert 'false-rate' in kinds(assess(tmp_path / 'slow'), 'main')
+    report = assess(tmp_path / 'slow')
+    assert 'false-rate' in kinds(report, 'main')
+    [text] = [f.text for f in report.episodes[0].findings if f.kind == 'false-rate' and 'main' in f.text]
+    assert re.search(r'7\.\d+ Hz', text)
 
 
 def test_a_page_escapes_what_it_quotes(recording, tmp_path: Path, contract, write_bag) -> None:

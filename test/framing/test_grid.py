@@ -1,4 +1,4 @@
-"""The grid has no drift and finds its ticks."""
+"""The grid has no drift."""
 
 import pytest
 from hypothesis import given

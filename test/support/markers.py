@@ -1,29 +1,25 @@
-"""Reads markers back as the shapes that they were made of."""
+"""Markers of gate_view_node, live or recorded, as the shapes that they were made of."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from visualization_msgs.msg import Marker
 
 from restac_ros.geometry import quaternion as quat
 from restac_ros.view.shapes import Shape, ShapeKind
 
-# The types that gate_view_node publishes, and the axis of scale that each is sized by.
-KINDS: dict[int, tuple[ShapeKind, str]] = {
-    Marker.LINE_STRIP: ('line_strip', 'x'),
-    Marker.POINTS: ('points', 'x'),
-    Marker.TEXT_VIEW_FACING: ('text', 'z'),
-}
+# visualization_msgs/Marker: the action and the types we send, and the axis of scale that each is sized by.
+ADD = 0
+_KINDS: dict[int, tuple[ShapeKind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
 
 
-def shapes_of(markers: Sequence[Marker]) -> list[Shape]:
-    """Return the shapes of markers, without the deleted ones."""
-    return [shape_of(marker) for marker in markers if marker.action == Marker.ADD]
+def shapes_of(markers: Sequence[Any]) -> list[Shape]:
+    """Markers as gate_view_node sends them, live or recorded -> shapes, without the deleted ones."""
+    return [_shape_of(marker) for marker in markers if marker.action == ADD]
 
 
-def shape_of(marker: Marker) -> Shape:
-    """Return the shape of one marker."""
-    kind, axis = KINDS[marker.type]
+def _shape_of(marker: Any) -> Shape:
+    kind, axis = _KINDS[marker.type]
     position, orientation = marker.pose.position, marker.pose.orientation
     pose = np.eye(4)
     pose[:3, :3] = quat.to_matrix(np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
