@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from restac_ros.stopping import end_at_once
+
 MAX_DOMAIN = 232  # beyond it, DDS has no ports
 ROS_PACKAGES = ('rclpy', 'rcl_interfaces', 'rosidl_runtime_py', 'restac_ros.msg')
 
@@ -36,6 +38,7 @@ def check_environment() -> None:
 
 def run(module: str) -> None:
     """Import a module of nodes and run its `main`."""
+    end_at_once(130 if module == 'restac_ros.cli' else 0)  # imports take seconds
     try:
         check_environment()
         main = importlib.import_module(module).main
@@ -43,8 +46,6 @@ def run(module: str) -> None:
         sys.exit(f'{module}: {error}')
     except ModuleNotFoundError as error:
         sys.exit(_missing(module, error.name or str(error)))
-    except KeyboardInterrupt:  # imports take seconds
-        sys.exit(130)
     main()
 
 

@@ -29,7 +29,7 @@ TASK = 'bench'
 LOADING = 'load libraries'
 # By the innermost file on the stack that is listed.
 PARTS = {
-    'read': ('mcap_file', 'mcap_scan', 'sqlite_file', 'compressed_bag', 'bag_reader'),
+    'read': ('mcap_file', 'mcap_scan', 'sqlite_file', 'unpacking', 'bag_reader'),
     'decode and letterbox': ('decode', 'resize', 'values', 'kinematics', 'rotation'),
     'encode': ('video_encoder',),
     'survey': ('survey',),

@@ -19,7 +19,7 @@ from restac_ros.bench.processes import summary_of
 from restac_ros.bench.ros_domain import own_domain
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.graph import GraphError, Process, Run, processes
+from restac_ros.graph import GraphError, Process, Run, Source, processes
 from restac_ros.supervise import command, environment
 
 SYNTHETIC_S = 10.0
@@ -97,7 +97,7 @@ def _measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
             directory=Path(folder),
             checkpoint=checkpoint,
             prompt='bench',
-            source='bag' if bag else 'synthetic',
+            source=Source.BAG if bag else Source.SYNTHETIC,
             bag=bag,
             seconds=SYNTHETIC_S,
         )
@@ -184,7 +184,7 @@ def _figures(listener: Mapping, source: Mapping, first: CpuSample, last: CpuSamp
     return NodeFigures(
         published=sum(source['streams'].values()),
         received=sum(tally['received'] for tally in streams.values()),
-        lost=sum(tally['lost'] for tally in streams.values()),
+        lost=sum(tally['lost'] or 0 for tally in streams.values()),
         framing_p99_ms=sum(parts.values()),
         framing_parts_p99_ms=parts,
         ingest_share=receiving_share + middleware_share,

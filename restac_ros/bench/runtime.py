@@ -20,7 +20,7 @@ from restac_ros.bench.processes import Watch, cpu_share, ended_in_order, scratch
 from restac_ros.bench.runtime_figures import RuntimeFigures
 from restac_ros.bench.table import show, write_figures
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import GraphError, ParameterValue, Process, Run, config_file, processes
+from restac_ros.graph import GraphError, ParameterValue, Process, Run, Source, config_file, processes
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 CALIBRATION_S = 8.0  # longest first pass
@@ -94,7 +94,7 @@ def _measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
             directory=folder,
             checkpoint=checkpoint,
             prompt='insert the plug',
-            source='bag' if wish.bag else 'synthetic',
+            source=Source.BAG if wish.bag else Source.SYNTHETIC,
             bag=wish.bag,
             seconds=wish.seconds,
         )

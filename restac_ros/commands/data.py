@@ -37,6 +37,8 @@ class Convert:
     frames are marked: `valid.<stream>` is false."""
     allow_false_rate: bool = False
     """Accept recordings whose measured rate is more than 5 % off the fps label."""
+    again: bool = False
+    """Also recordings whose episodes were deleted from the data set."""
     workers: int | None = None
     """Recordings to convert at once; default: one per core. The result is the same with any number."""
     engine: Literal['processes', 'ray'] = 'processes'
@@ -67,6 +69,7 @@ class Convert:
             bridge_frames=self.bridge_frames,
             allow_false_rate=self.allow_false_rate,
             dry_run=self.dry_run,
+            again=self.again,
             video=asked_video(self.video_codec, self.video_quality),
             marker_topic=self.marker_topic,
             ranges=tuple(TimeRange.parse(text) for text in self.range),

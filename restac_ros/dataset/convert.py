@@ -26,7 +26,7 @@ from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
 from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
-from restac_ros.dataset.features import action_of, optional_images, row_of
+from restac_ros.dataset.features import action_of, image_columns, optional_images, row_of
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
@@ -121,7 +121,7 @@ def _plan(
     if is_dataset(rules.target):
         check_appendable(rules.target, contract, streams)
     needed = [name for name in streams if not contract.streams[name].required]
-    images = {*contract.by_role('camera'), *contract.by_role('tactile')}
+    images = image_columns(contract)
     longest = rules.on_gap == 'longest_run'
     plan = plan_episode(surveyed, needed, keep_longest=longest, images=images, bridge=rules.bridge_frames)
     if not is_dataset(rules.target):

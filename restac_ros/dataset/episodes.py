@@ -12,8 +12,7 @@ episodes after it inside out.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rosbags.serde import SerdeError
 
@@ -133,7 +132,8 @@ def _span(
 def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
     first_ns, last_ns, _ = bounds_of(bag)
     length_s = (last_ns - first_ns) / 1e9
-    spans = []
+    spans: list[EpisodeSpan] = []
+    until: tuple[int, TimeRange] | None = None
     for asked in ranges:
         end_s = length_s if asked.end_s is None else asked.end_s
         if not 0 <= asked.start_s < end_s <= length_s:
@@ -142,13 +142,14 @@ def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
                 f'0:{length_s:.3f}. Leave END out for the end of the recording.'
             )
         end_ns = last_ns + 1 if asked.end_s is None else first_ns + round(end_s * 1e9)
-        spans.append(_span(bag, first_ns + round(asked.start_s * 1e9), end_ns))
-    for (one, before), (other, after) in pairwise(zip(ranges, spans, strict=True)):
-        if before.end_ns > after.start_ns:
+        start_ns = first_ns + round(asked.start_s * 1e9)
+        if until and until[0] > start_ns:
             raise ConversionError(
-                f'{bag.path}: time ranges {one} and {other} overlap: what they share would '
+                f'{bag.path}: time ranges {until[1]} and {asked} overlap: what they share would '
                 'be in two episodes. Change one.'
             )
+        until = end_ns, asked
+        spans.append(_span(bag, start_ns, end_ns))
     return spans
 
 
@@ -190,9 +191,9 @@ def _check_marker_topic(bag: Bag, topic: str) -> None:
 def _said(topic: str, kind: str, cdr: bytes) -> str | None:
     """What runs from this marker on: a task, '' where that is left open, None: nothing."""
     try:
-        value = load_types().deserialize_cdr(cdr, kind).data
+        marker: Any = load_types().deserialize_cdr(cdr, kind)
     except SerdeError as error:
         raise ConversionError(f'{topic}: a marker is no {kind}: {error}. Give time ranges.') from error
     if kind == BOOL:
-        return '' if value else None
-    return value.strip() or None
+        return '' if marker.data else None
+    return str(marker.data).strip() or None

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from restac_ros.contract.schema import Contract
+from restac_ros.contract.schema import CameraStream, Contract, TactileStream
+from restac_ros.dataset.errors import DatasetError
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 
@@ -45,10 +46,15 @@ def stored_streams(contract: Contract) -> list[str]:
     return [name for name in contract.streams if name not in unused]
 
 
+def image_columns(contract: Contract) -> dict[str, str]:
+    """Column of each camera and tactile sensor."""
+    streams = contract.streams.items()
+    return {name: spec.feature for name, spec in streams if isinstance(spec, CameraStream | TactileStream)}
+
+
 def optional_images(contract: Contract) -> list[str]:
     """Cameras and tactile sensors that a data set can do without."""
-    images = contract.by_role('camera') | contract.by_role('tactile')
-    return [name for name, stream in images.items() if not stream.required]
+    return [name for name in image_columns(contract) if not contract.streams[name].required]
 
 
 def action_prev_key(columns: Collection[str]) -> str:
@@ -82,6 +88,20 @@ def features_of(
     return features
 
 
+def feature_of(contract: Contract, stream: str) -> str:
+    """The column of a stream's images.
+
+    Raises:
+        DatasetError: the stream has none.
+    """
+    spec = contract.streams[stream]
+    if isinstance(spec, CameraStream | TactileStream):
+        return spec.feature
+    raise DatasetError(
+        f'stream {stream} is of role {spec.role}, which has no images: expected camera or tactile'
+    )
+
+
 def row_of(
     contract: Contract,
     frame: Frame,
@@ -90,8 +110,10 @@ def row_of(
     action_prev: str = ACTION_PREV,
 ) -> dict[str, np.ndarray]:
     """The row of a usable frame; `action` float32 [7] is absolute, in the state's layout."""
+    if frame.state is None or frame.action_prev is None:
+        raise ValueError(f'a frame without state is no row: {"; ".join(frame.reasons)}')
     images = {**frame.images, **frame.tactile}
-    row = {contract.streams[name].feature: images[name] for name in streams if name in images}
+    row = {feature_of(contract, name): images[name] for name in streams if name in images}
     row |= {'observation.state': frame.state, 'action': action, action_prev: frame.action_prev}
     for name in streams:
         status = frame.streams[name]
@@ -107,7 +129,9 @@ def action_of(contract: Contract, frame: Frame, following: Frame) -> np.ndarray:
 
     No stream commands the gripper, so its opening one period later stands for the command.
     """
-    if contract.action.source == 'target_pose':
+    if following.state is None or (contract.action.source == 'target_pose' and frame.target is None):
+        raise ValueError(f'a frame without state or target has no action: {"; ".join(frame.reasons)}')
+    if contract.action.source == 'target_pose' and frame.target is not None:
         return np.concatenate([frame.target, following.state[6:]]).astype(np.float32)
     return following.state
 

@@ -67,7 +67,7 @@ class StreamWatch:
 
     def _look_at_image(self, spec: CameraStream | TactileStream, sample: Sample) -> None:
         try:
-            message = load_types().deserialize_cdr(memoryview(sample.cdr), spec.type)
+            message: Any = load_types().deserialize_cdr(memoryview(sample.cdr), spec.type)
         except SerdeError as error:
             self.refusals[f'not a readable {spec.type}: {error}'] += 1
             return

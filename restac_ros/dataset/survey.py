@@ -4,22 +4,23 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from restac_ros.contract.errors import did_you_mean
-from restac_ros.contract.schema import Contract, Stream
+from restac_ros.contract.schema import CameraStream, Contract, Stream, TactileStream
 from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.features import stored_streams
-from restac_ros.framing.buffer import MAX_REORDER_NS
-from restac_ros.framing.decode import named_in
-from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.buffer import MAX_REORDER_NS, StreamCounters
+from restac_ros.framing.decode import decode_image, named_in
+from restac_ros.framing.errors import DecodeError, UnsupportedError
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection, frames
 from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import HEAD_BYTES, Sample, make_sample
 
 NANOSECONDS = 10**9
-GIVE_UP_S = 2  # without one decodable message of a required stream
+FIRST_IMAGES = 3  # so many must be of a wrong kind: a driver may begin with another encoding
 MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
 
 
@@ -100,7 +101,7 @@ def _count(report: StreamReport, receives_ns: Sequence[int]) -> None:
     report.rate_hz = round((len(receives_ns) - 1) * NANOSECONDS / elapsed_ns, 3) if elapsed_ns > 0 else 0.0
 
 
-class _Judge(Framer):
+class Judge(Framer):
     """A framer whose frames carry statuses and reasons only, as far as these are known without decoding."""
 
     def compose(self, selection: Selection) -> Frame:
@@ -138,8 +139,9 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
             f'{bag.path}: receive times jump back by {back_ns / 1e9:.3f} s: the clock was '
             'set while recording, and the true times are lost. Record it again.'
         )
+    _check_first_images(bag, contract, start_ns, end_ns)
     left_out, receives_ns = LeftOut(), {name: array('q') for name in contract.streams}
-    judge = _Judge(contract, start_ns)
+    judge = Judge(contract, start_ns)
     result = Survey(Grid(start_ns, contract.fps), receives_ns=receives_ns)
     samples = recorded_samples(bag, contract, start_ns, end_ns, left_out, head_bytes=HEAD_BYTES)
     for frame in frames(contract, _noted(samples, receives_ns, start_ns), start_ns, end_ns, judge):
@@ -159,6 +161,7 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
         )
         _count(result.streams[name], receives_ns[name])
     _check_read(bag, contract, result.streams)
+    _check_stamps(bag, contract, judge.counters)
     return result
 
 
@@ -167,25 +170,11 @@ def survey_decoded(bag: Bag, contract: Contract, surveyed: Survey) -> None:
 
     Raises:
         BagError: the bag is damaged inside.
-        ConversionError: a needed stream cannot be decoded at all.
     """
     start_ns, end_ns = surveyed.grid.start_ns, surveyed.end_ns
-    framer = Framer(contract, start_ns)
     samples = recorded_samples(bag, contract, start_ns, end_ns)
-    for tick, frame in enumerate(frames(contract, samples, start_ns, end_ns, framer)):
+    for tick, frame in enumerate(frames(contract, samples, start_ns, end_ns)):
         surveyed.statuses[tick], surveyed.reasons[tick] = frame.streams, frame.reasons
-        if tick == GIVE_UP_S * contract.fps:
-            _check_decodable(bag, framer, frame)
-
-
-def _check_decodable(bag: Bag, framer: Framer, frame: Frame) -> None:
-    """Refuse early where nothing of a required stream could be decoded so far."""
-    for name, counters in framer.counters.items():
-        if framer.contract.streams[name].required and counters.undecodable and not counters.decoded:
-            raise ConversionError(
-                f'{bag.path}: none of the first {counters.undecodable} messages used of stream {name} can be '
-                f'decoded: {frame.streams[name].reason.removeprefix("undecodable: ")}'
-            )
 
 
 def _noted(samples: Iterator[Sample], receives_ns: Mapping[str, array], start_ns: int) -> Iterator[Sample]:
@@ -228,6 +217,29 @@ def recorded_samples(
                 yield sample
 
 
+def _check_first_images(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> None:
+    """Depth, WebP or another encoding shows in the first images: no need to survey what cannot be decoded."""
+    images: dict[str, CameraStream | TactileStream] = {
+        **contract.by_role('camera'),
+        **contract.by_role('tactile'),
+    }
+    for name, spec in images.items():
+        if not spec.required:
+            continue
+        refusals = []
+        for message in islice(bag.messages({spec.topic}, start_ns, end_ns), FIRST_IMAGES):
+            try:
+                decode_image(spec, message.cdr)
+                break
+            except UnsupportedError as error:
+                refusals.append(str(error))
+            except DecodeError:
+                break  # a single damaged image is no matter of the format
+        else:
+            if refusals:
+                raise ConversionError(f'{bag.path}: {name}: {refusals[0]}')
+
+
 def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport]) -> None:
     """A stream whose messages are all left out is not one on which nothing came."""
     for name, report in streams.items():
@@ -240,11 +252,26 @@ def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport
             )
 
 
+def _check_stamps(bag: Bag, contract: Contract, counters: Mapping[str, StreamCounters]) -> None:
+    """A driver that repeats one stamp leaves no capture times."""
+    for name, counted in counters.items():
+        if contract.streams[name].required and counted.received > 2 and counted.repeats_one_stamp:
+            raise ConversionError(
+                f'{bag.path}: {name}: {counted.received} messages, one stamp: the driver does not set it. '
+                'Let it stamp at capture, or leave the stamps at zero (then the times of receipt count)'
+            )
+
+
 def _check_topics(bag: Bag, contract: Contract) -> None:
     """Every needed stream is there, with its type."""
     for name in stored_streams(contract):
         stream = contract.streams[name]
         found = bag.topics.get(stream.topic)
+        if stream.topic in bag.mixed:
+            raise ConversionError(
+                f'{bag.path}: {stream.topic} of stream {name} has messages of two types. '
+                'Write one of them to a bag of its own with `ros2 bag convert`.'
+            )
         if found and found.type != stream.type:
             raise ConversionError(
                 f'{bag.path}: {stream.topic} is {found.type}, but stream {name} of the '

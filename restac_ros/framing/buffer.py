@@ -37,6 +37,11 @@ class StreamCounters:
     last_stamp_ns: int | None = None
     last_receive_ns: int | None = None
 
+    @property
+    def repeats_one_stamp(self) -> bool:
+        """Whether every message so far has the stamp of the first one."""
+        return self.received > 1 and self.duplicates == self.received - 1 and not self.zero_stamps
+
 
 @dataclass(slots=True, eq=False)
 class Entry:

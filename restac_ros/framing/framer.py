@@ -6,6 +6,7 @@ of which each stream contributes the one captured last.
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from restac_ros.framing.sample import Sample
 from restac_ros.framing.values import decode_value, pose_vector, state_change, state_vector
 
 HISTORY_NS = 500_000_000
+OTHER_CLOCK_NS = 3600 * 10**9  # between stamp and receipt: no delay, but two different clocks
 
 Choice = tuple[Entry | None, StreamStatus]
 
@@ -123,10 +125,17 @@ class Framer:
         future = self._buffers[name].future_at(time_ns)
         if future and (entry is None or future.receive_ns > entry.receive_ns):
             ahead_ms, limit_ms = (future.stamp_ns - future.receive_ns) / 1e6, self.contract.max_skew_ms
+            if ahead_ms * 1e6 > OTHER_CLOCK_NS:
+                return f'future: {other_clock(future.stamp_ns, future.receive_ns)}'
             found = f'stamped {ahead_ms:.0f} ms after its receipt (limit {limit_ms:g} ms)'
             return f'future: {found}; synchronise the clocks'
         if entry is None:
             return f'missing: nothing received on {spec.topic}'
+        if self._buffers[name].counters.repeats_one_stamp:
+            received = self._buffers[name].counters.received
+            return f'stale: {received} messages, one stamp: the driver does not set it'
+        if entry.receive_ns - entry.stamp_ns > OTHER_CLOCK_NS:
+            return f'stale: {other_clock(entry.stamp_ns, entry.receive_ns)}'
         return f'stale: age {(time_ns - entry.stamp_ns) / 1e6:.0f} ms > {spec.max_age_ms:g} ms'
 
     def _decode_all(self, chosen: dict[str, Choice]) -> tuple[dict[str, np.ndarray], dict[str, StreamStatus]]:
@@ -217,3 +226,18 @@ def _read_only_float32(values: np.ndarray | None) -> np.ndarray | None:
     values = values.astype(np.float32)
     values.flags.writeable = False
     return values
+
+
+def other_clock(stamp_ns: int, receive_ns: int) -> str:
+    """Describe a stamp that is of another clock than its receipt, with the remedy."""
+    found = f'stamped {_clock_text(stamp_ns)}, received {_clock_text(receive_ns)}'
+    return f'another clock: {found}; set the time domain of the driver, or use_sim_time for all nodes alike'
+
+
+def _clock_text(time_ns: int) -> str:
+    """A time as a date, or as seconds where the clock began with the device or the simulation."""
+    seconds = time_ns / 1e9
+    if time_ns < 366 * 24 * OTHER_CLOCK_NS:
+        return f'{seconds:.0f} s after its zero'
+    date = datetime.fromtimestamp(seconds, UTC)
+    return f'{date:%Y-%m-%d %H:%M}'

@@ -6,12 +6,9 @@ from typing import NamedTuple
 
 from restac_ros.contract.schema import ArmJointsStream, Contract, GripperStream, Stream
 from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.stamp import HEADER_BYTES, split_stamp
 
-# Every message type in a contract begins with std_msgs/Header, whose stamp directly follows the four bytes of
-# the CDR encapsulation (OMG DDSI-RTPS 2.3, 10.2): reading it costs no deserialisation.
-_STAMP = {b'\x00\x00': struct.Struct('>iI'), b'\x00\x01': struct.Struct('<iI')}
 HEAD_BYTES = 16_384  # the times and, of joint states, the names: all that dating a sample needs
-HEADER_BYTES = 12  # encapsulation and stamp; behind them is content, but for the name of the frame
 _LENGTH = {b'\x00\x00': struct.Struct('>I'), b'\x00\x01': struct.Struct('<I')}
 
 
@@ -39,11 +36,10 @@ def make_sample(contract: Contract, stream: str, cdr: bytes | memoryview, receiv
         DecodeError: the bytes cannot be a stamped message.
     """
     spec = contract.stream(stream)
-    layout = _STAMP.get(bytes(cdr[:2]))
-    if layout is None or len(cdr) < HEADER_BYTES:
-        found = f'{len(cdr)} bytes beginning {bytes(cdr[:4]).hex(" ")}'
-        raise DecodeError(f'{spec.topic}: found {found}; expected a CDR-encoded {spec.type}')
-    seconds, nanoseconds = layout.unpack_from(cdr, 4)
+    try:
+        seconds, nanoseconds = split_stamp(cdr)
+    except ValueError as error:
+        raise DecodeError(f'{spec.topic}: {error}, as of {spec.type}') from error
     if seconds < 0 or nanoseconds >= 10**9:
         found = f'{seconds} s + {nanoseconds} ns'
         raise DecodeError(f'{spec.topic}: header stamp {found} is no time; is the topic really {spec.type}?')

@@ -220,8 +220,7 @@ def create_model(config: ModelConfig, rngs: nnx.Rngs, tactile: TactileEncoder | 
     """The policy that `config` describes, freshly initialised.
 
     A fresh pi0.5 ignores images, prompt and touch (zero-initialised heads and norms): load a checkpoint.
-    Under `nnx.eval_shape` no memory is used. `tactile` is an encoder to use instead of making one, which
-    kind 'torchscript' needs (see `make_tactile_encoder`).
+    Under `nnx.eval_shape` no memory is used. `tactile` is an encoder to use instead of making one.
     """
     if config.fusion == 'none':
         return Pi05(config, rngs=rngs)

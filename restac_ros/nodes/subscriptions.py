@@ -6,9 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
@@ -17,6 +15,8 @@ from restac_ros.contract.schema import Contract, Stream
 from restac_ros.framing.decode import named_in
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, make_sample
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.polled_input import PolledGroup
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.simulated_arrival import SimulatedArrival
 from restac_ros.runtime.tally import StreamTally
@@ -62,22 +62,6 @@ def stream_qos(spec: Stream, rate_hz: float) -> QoSProfile:
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
 
 
-class PolledGroup(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them.
-
-    Their events, too: to wait for a subscription's events is to be woken by its messages.
-    """
-
-    def can_execute(self, entity: object) -> bool:
-        return False
-
-    def beginning_execution(self, entity: object) -> bool:
-        return False
-
-    def ending_execution(self, entity: object) -> None:
-        """Nothing is ever executed."""
-
-
 class Subscriptions:
     """The streams of a contract, as Samples given to `on_sample` in the executor or by whoever polls.
 
@@ -91,7 +75,7 @@ class Subscriptions:
 
     def __init__(
         self,
-        node: Node,
+        node: ManagedNode,
         contract: Contract,
         on_sample: Callable[[Sample], None],
         complaints: Complaints,
@@ -114,9 +98,11 @@ class Subscriptions:
             fastest_hz = max(contract.streams[name].rate_hz for name in names)
             self._subscribe(names, polled=on_failure is not None or fastest_hz > POLL_ABOVE_HZ)
         self._timer: Timer | None = None
-        self._poller = Worker('receive', self._poll, on_failure) if on_failure else None
-        if self._poller:
-            self._poller.start()
+        self._poller: Worker | None = None
+        if on_failure:
+            poller = Worker('receive', lambda: self._poll(poller), on_failure)
+            self._poller = poller
+            poller.start()
         elif self._polled:
             self._timer = node.create_timer(_POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
 
@@ -167,18 +153,22 @@ class Subscriptions:
         for subscription in self._all:
             self._node.destroy_subscription(subscription)
 
-    def _poll(self) -> None:
-        self._poller.wait(OWN_POLL_PERIOD_S)
+    def _poll(self, poller: Worker) -> None:
+        poller.wait(OWN_POLL_PERIOD_S)
         self._looks += 1
         self._take(self._polled if self._looks % ALL_EVERY == 0 else self._urgent)
 
     def _subscribe(self, names: tuple[str, ...], polled: bool) -> None:
         """Subscribe to the topic that these streams share."""
         spec = self._contract.streams[names[0]]
+
+        def receive(cdr: bytes, info: dict) -> None:
+            self._receive(names, cdr, info)
+
         subscription = self._node.create_subscription(
             message_class(spec.type),
             spec.topic,
-            lambda cdr, info: self._receive(names, cdr, info),
+            receive,  # type: ignore[arg-type]  # rclpy passes what it knows of the message as well
             stream_qos(spec, sum(self._contract.streams[name].rate_hz for name in names)),
             callback_group=PolledGroup() if polled else None,
             event_callbacks=SubscriptionEventCallbacks(

@@ -3,10 +3,9 @@
 Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,20 +18,22 @@ from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, num_bytes
+from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.checkpoint.report import LoadReport
+from restac_ros.model.checkpoint.sizes import POSITIONS, resampled_positions, with_sizes_of
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
-from restac_ros.model.config import Dtype, ModelConfig
+from restac_ros.model.config import Dtype, LogvarCalibration, ModelConfig
 from restac_ros.model.presets import PRESETS
+from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.compatibility import check_model
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
-from restac_ros.policy.normalization import NormStats
+from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.provisional import (
-    calibration_from,
     codebook_around,
     encode_noise,
     stats_from_limits,
 )
-from restac_ros.policy.tokenizer import find_tokenizer
+from restac_ros.policy.tokenizer import TokenizerError, find_tokenizer
 
 _CODEBOOK = 'tactile/quantizer/embed'
 
@@ -48,6 +49,7 @@ class CheckpointReport:
     calibration_source: str
     tokenizer: str
     leaves: LoadReport | None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -55,6 +57,7 @@ class CheckpointReport:
             f'  normalisation: {self.stats_source}',
             f'  gate calibration: {self.calibration_source}',
             f'  tokenizer: {self.tokenizer}',
+            *(f'  note: {note}' for note in self.notes),
         ]
         return '\n'.join([*lines, *([self.leaves.table()] if self.leaves else [])])
 
@@ -97,7 +100,7 @@ def init_checkpoint(
         norm_stats=stats.to_dict(),
         calibration=calibration,
         tokenizer=train_demo_tokenizer(),
-        origin={'made_by': 'init-checkpoint', 'seed': seed, 'weights': 'random, untrained', 'step': 0},
+        origin=Origin('init-checkpoint', 'random, untrained', seed),
     )
     save_checkpoint(out_dir, params, info)
     return _report(out_dir, params, stats, calibration, 'built in, of a few dozen demonstration words', None)
@@ -105,7 +108,7 @@ def init_checkpoint(
 
 def import_checkpoint(
     source: Path,
-    preset: str | ModelConfig,
+    preset: str | ModelConfig | None,
     contract: Contract,
     out_dir: Path,
     *,
@@ -116,12 +119,14 @@ def import_checkpoint(
     seed: int = 0,
     new_leaves: str = NEW_LEAVES,
     keep_own: str | None = None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> CheckpointReport:
     """Write a checkpoint from pi0.5 base weights; touch and gate start as at the start of training.
 
     Args:
         source: an openpi checkpoint (orbax), or a LeRobot pi05 directory or safetensors file.
-        preset: a name in PRESETS, or a configuration, of the size of the source.
+        preset: a name in PRESETS, or a configuration, of the size of the source; None: pi05_restac with a
+            tactile encoder, else pi05, with the sizes that an openpi checkpoint shows.
         contract: of the robot it is for.
         out_dir: directory to make.
         unit_align: Lightning checkpoint of the tactile encoder, whose sizes then replace the preset's.
@@ -132,41 +137,81 @@ def import_checkpoint(
         seed: of the leaves that the source does not have.
         new_leaves: pattern of leaves that the source may lack.
         keep_own: pattern of leaves to start anew although the source has them.
+        progress: receives the name of each step that takes long.
 
     Raises:
         CheckpointError: the directory exists, the source is damaged or of another architecture or size.
         TactileCheckpointError, TactileFileError: the Unit-Align file is unusable.
         PolicyError: the contract cannot feed the model.
     """
-    config = _config_of(preset)
     _refuse_existing(out_dir)
+    config, notes = _config_for(preset, source, has_touch=unit_align is not None)
     encoder: Params = {}
     if unit_align is not None:
         config, encoder = _with_unit_align(config, unit_align)
     check_model(config, contract, str(source))
+    progress(f'reading {source}')
     params, leaves = _merged(
         config, source, encoder, str(unit_align), seed, CastRule(dtype), new_leaves, keep_own
     )
+    progress('calibrating the gate')
     config, params, calibration = _calibrated(
         config, params, seed, draw_codebook=_CODEBOOK in leaves.names('kept')
     )
     stats = norm_stats or stats_from_limits(contract, config)
+    origin = Origin('import-checkpoint', str(source), seed)
     info = CheckpointInfo(
         config=config,
         contract_text=dump_contract(contract),
         norm_stats=stats.to_dict(),
         calibration=calibration,
         tokenizer=find_tokenizer(tokenizer)[0] if tokenizer else None,
-        origin={
-            'made_by': 'import-checkpoint',
-            'seed': seed,
-            'weights': str(source),
-            'unit_align': str(unit_align) if unit_align else None,
-            'step': 0,
-        },
+        origin=replace(origin, unit_align=str(unit_align) if unit_align else None),
     )
+    progress(f'writing {out_dir}')
     save_checkpoint(out_dir, params, info)
-    return _report(out_dir, params, stats, calibration, str(tokenizer or "PaliGemma's, not included"), leaves)
+    return replace(
+        _report(out_dir, params, stats, calibration, _tokenizer_text(tokenizer), leaves),
+        notes=(*notes, *_range_notes(stats, contract)),
+    )
+
+
+def _tokenizer_text(tokenizer: Path | None) -> str:
+    if tokenizer is not None:
+        return str(tokenizer)
+    try:
+        return f"PaliGemma's, not included; read from {find_tokenizer()[1]}"
+    except TokenizerError:
+        return "PaliGemma's, not included and not in the cache: run `restac-ros download-tokenizer` once"
+
+
+def _range_notes(stats: NormStats, contract: Contract) -> list[str]:
+    """Positions in the statistics that lie outside of the contract's workspace."""
+    box, notes = contract.limits.workspace_m, []
+    for index, axis in enumerate('xyz'):
+        low, high = stats.state.q01[index], stats.state.q99[index]
+        if high < box.min[index] or low > box.max[index]:
+            notes.append(
+                f'norm_stats: state {axis} is from {low:g} to {high:g}, outside of the workspace '
+                f'({box.min[index]:g} to {box.max[index]:g} m): of another robot, or joint angles?'
+            )
+    return notes
+
+
+def _config_for(
+    preset: str | ModelConfig | None, source: Path, *, has_touch: bool
+) -> tuple[ModelConfig, list[str]]:
+    """The configuration asked for; without a preset, of the sizes that an openpi checkpoint shows."""
+    if preset is not None:
+        return _config_of(preset), []
+    config = _config_of('pi05_restac' if has_touch else 'pi05')
+    if not source.exists() or _is_safetensors(source):
+        return config, []
+    sized = with_sizes_of(config, OrbaxParams(source).shapes, str(source))
+    if sized == config:
+        return config, []
+    sizes = f'widths {sized.paligemma.width} and {sized.action_expert.width}, depth {sized.paligemma.depth}'
+    return sized, [f'sizes as in the source, of no preset: {sizes}']
 
 
 def _with_unit_align(config: ModelConfig, path: Path) -> tuple[ModelConfig, Params]:
@@ -192,13 +237,21 @@ def _merged(
     """Base weights, the tactile encoder's, and initial values for what neither has."""
     shapes = leaf_shapes(config)
     base = _open_base(source, shapes)
-    plan = plan_merge(shapes, base.shapes, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
+    stored = dict(base.shapes)
+    resample = POSITIONS in stored and stored[POSITIONS] != shapes[POSITIONS]
+    if resample:  # images of another size: the patches' positions are interpolated
+        stored[POSITIONS] = shapes[POSITIONS]
+    plan = plan_merge(shapes, stored, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
     params = base.read(plan.load, cast, _on_host_device)
+    if resample:
+        params[POSITIONS] = _on_host_device(resampled_positions(params[POSITIONS], shapes[POSITIONS]))
     fresh = [name for name in plan.keep if name not in encoder]
     params |= initial_params(config, fresh, seed, cast=cast, consume=_on_host_device)
     params |= {name: _on_host_device(leaf) for name, leaf in encoder.items()}
     origins = dict.fromkeys(plan.load, str(source)) | dict.fromkeys(encoder, encoder_origin)
-    dropped = {name: base.shapes[name] for name in plan.drop} | base.unused
+    if resample:
+        origins[POSITIONS] = f'{source}, interpolated from {base.shapes[POSITIONS][1]} patches'
+    dropped = {name: base.shapes[name] for name in plan.drop} | dict(base.unused)
     ordered = {name: params[name] for name in shapes}
     return ordered, LoadReport.of(ordered, origins, dropped)
 
@@ -208,32 +261,34 @@ def _open_base(source: Path, shapes: Shapes) -> OrbaxParams | HuggingFaceParams:
     source = Path(source).expanduser()
     if not source.exists():
         raise CheckpointError(f'{source}: no such file or directory')
-    is_safetensors = source.suffix == '.safetensors' or any(
-        (source / name).is_file() for name in (WEIGHTS, INDEX)
-    )
-    return HuggingFaceParams(source, shapes) if is_safetensors else OrbaxParams(source)
+    return HuggingFaceParams(source, shapes) if _is_safetensors(source) else OrbaxParams(source)
+
+
+def _is_safetensors(source: Path) -> bool:
+    return source.suffix == '.safetensors' or any((source / name).is_file() for name in (WEIGHTS, INDEX))
 
 
 def _calibrated(
     config: ModelConfig, params: Params, seed: int, *, draw_codebook: bool
-) -> tuple[ModelConfig, Params, Mapping[str, Any]]:
+) -> tuple[ModelConfig, Params, GateCalibration | None]:
     """Set the gate's standardisation, and a random encoder's codebook, from the encoder's own outputs."""
     if not config.uses_touch:
-        return config, params, {}
+        return config, params, None
     graph, state = assemble(config, params, source='new checkpoint')
     code = encode_noise(config, graph, state, seed)
     if draw_codebook and _CODEBOOK in params:
         embed = codebook_around(code, np.asarray(params[_CODEBOOK])).astype(np.float32)
         params = params | {name: _on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
-    calibration, record = calibration_from(code)
-    return replace(config, logvar_calibration=calibration), params, record
+    calibration = calibrate_gate(np.asarray(code.logvar[:, 0]), f'{NOT_MEASURED}; random images')
+    standardise = LogvarCalibration(calibration.mean, calibration.std)
+    return replace(config, logvar_calibration=standardise), params, calibration
 
 
 def _report(
     path: Path,
     params: Params,
     stats: NormStats,
-    calibration: Mapping[str, Any],
+    calibration: GateCalibration | None,
     tokenizer: str,
     leaves: LoadReport | None,
 ) -> CheckpointReport:
@@ -242,7 +297,7 @@ def _report(
         num_values=sum(leaf.size for leaf in params.values()),
         num_bytes=num_bytes(params),
         stats_source=stats.source,
-        calibration_source=calibration['logvar']['source'] if calibration else 'none needed',
+        calibration_source=calibration.source if calibration else 'none needed',
         tokenizer=tokenizer,
         leaves=leaves,
     )

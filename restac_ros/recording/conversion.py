@@ -3,11 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from restac_ros.dataset.convert import OnGap
 from restac_ros.recording.background import NICENESS, Background, is_locked, last_event, log_of
 
-OnGap = Literal['refuse', 'longest_run']
 LOG_SUFFIX = '.conversion.jsonl'
 RECOVERY_LOG_SUFFIX = '.recovery.jsonl'
 OUTCOMES = ('done', 'already', 'failed')  # of an episode
@@ -37,7 +37,7 @@ class Completed(NamedTuple):
 
 
 def conversion_command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
-    """The command that converts a journal."""
+    """The command that converts a journal in the background."""
     module = [sys.executable, '-P', '-m', 'restac_ros.dataset.convert']
     return [*module, str(journal), '--to', str(dataset), '--on-gap', on_gap, '--nice', str(NICENESS)]
 
@@ -99,7 +99,8 @@ class Conversions:
 
     def by_hand(self, journal: Path) -> str:
         """What a user can type to convert a journal."""
-        return shlex.join(conversion_command(journal, self._dataset, self._on_gap))
+        line = ['restac-ros', 'convert', str(journal), '--to', str(self._dataset), '--on-gap', self._on_gap]
+        return shlex.join(line)
 
 
 class Recoveries:

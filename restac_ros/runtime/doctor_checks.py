@@ -6,6 +6,7 @@ from typing import Literal
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract, Stream
+from restac_ros.model.device import REMEDY
 
 CheckLevel = Literal['error', 'warning', 'ok']
 Reliability = Literal['reliable', 'best_effort']
@@ -60,6 +61,7 @@ class MachineSeen:
     disk_problem: str = ''
     ram_available: int | None = None
     shared_memory_free: int | None = None
+    idle_gpu: str = ''  # a GPU that JAX cannot use
 
 
 @dataclass(frozen=True)
@@ -172,22 +174,22 @@ def _of_rate(name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
     if abs(off) > RATE_WARNING:
         level: CheckLevel = 'error' if abs(off) > RATE_ERROR else 'warning'
         found = f'{seen.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
-        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen))
+        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen, seen.rate_hz))
     total = seen.received + seen.lost
     if seen.lost > LOSS_WARNING * total:
         found = f'{seen.lost} of {total} messages did not arrive'
         yield Check(name, 'warning', 'lost', found, 'Lower the load; enlarge shared memory (/dev/shm).')
 
 
-def _rate_remedy(spec: Stream, seen: StreamSeen) -> str:
-    if spec.role == 'arm_joints' and seen.rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
+def _rate_remedy(spec: Stream, seen: StreamSeen, rate_hz: float) -> str:
+    if spec.role == 'arm_joints' and rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
         return (
             'This looks like joint_state_publisher, 30 Hz and stamped anew: set topic to '
             '/franka/joint_states, of 1 kHz.'
         )
     if len(seen.publishers) > 1:
         return 'Stop all publishers but one.'
-    if seen.rate_hz > spec.rate_hz:
+    if rate_hz > spec.rate_hz:
         return 'Correct rate_hz in the contract, or the rate of its driver.'
     if spec.role in ('camera', 'tactile'):
         return 'Look at exposure time, USB bandwidth and CPU load, or correct rate_hz in the contract.'
@@ -215,7 +217,11 @@ def _severity(spec: Stream) -> CheckLevel:
 
 
 def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
-    return [*_of_disk(machine, needed), *_of_memory(machine)]
+    checks = [*_of_disk(machine, needed), *_of_memory(machine)]
+    if machine.idle_gpu:
+        found = f'a policy runs on the CPU: {machine.idle_gpu} is here, but JAX has no plugin for it'
+        checks.append(Check('GPU', 'warning', 'gpu', found, f'{REMEDY[0].upper()}{REMEDY[1:]}.'))
+    return checks
 
 
 def _of_disk(machine: MachineSeen, needed: float) -> Iterator[Check]:

@@ -43,9 +43,10 @@ class StreamTally:
                 self.restarts += 1
         self._last_number = number
 
-    def summary(self) -> dict[str, int | bool]:
-        """For the summary file."""
-        return {name: value for name, value in asdict(self).items() if not name.startswith(('_', 'last_'))}
+    def summary(self) -> dict[str, int | bool | None]:
+        """For the summary file; `lost` is None where it is unknown."""
+        values = {name: value for name, value in asdict(self).items() if not name.startswith(('_', 'last_'))}
+        return values if self.numbered else values | {'lost': None}
 
 
 class RateMeter:

@@ -17,23 +17,33 @@ VIEW_DEG = {'elev': 24, 'azim': -38}
 # visualization_msgs/Marker: the action and the types we send, and the axis of scale that each is sized by.
 ADD = 0
 _KINDS: dict[int, tuple[ShapeKind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
+LABEL: dict[str, Any] = {
+    'fontsize': 10,
+    'ha': 'center',
+    'va': 'bottom',
+    'zorder': 1e6,
+    'bbox': {'facecolor': '#1e1e1ecc', 'edgecolor': 'none', 'pad': 3},
+}
 NEAR_M = 0.32  # half the side of the cube shown around the tool; the executed path goes on beyond it
 
 
 def save_preview(
     path: Path,
     shapes: Sequence[Shape],
-    tactile: np.ndarray,
+    tactile: np.ndarray | None,
     chart: np.ndarray,
     base_frame: str,
     title: str = '',
 ) -> Path:
-    """Draw shapes (in `base_frame`, m) and two images uint8 [H, W, 3] RGB into a PNG."""
+    """Draw shapes (in `base_frame`, m) and two images uint8 [H, W, 3] RGB into a PNG; no `tactile`: None."""
     figure = Figure(figsize=SIZE_IN, dpi=_DPI, facecolor=_rgb(BACKGROUND))
     FigureCanvasAgg(figure)
     space = figure.add_axes((0.01, 0.03, 0.54, 0.93), projection='3d')
     _draw_space(space, shapes, base_frame)
-    for image, box in ((tactile, (0.575, 0.475, 0.415, 0.49)), (chart, (0.575, 0.01, 0.415, 0.46))):
+    pictures = [(chart, (0.575, 0.01, 0.415, 0.96))]
+    if tactile is not None:
+        pictures = [(tactile, (0.575, 0.63, 0.415, 0.35)), (chart, (0.575, 0.01, 0.415, 0.61))]
+    for image, box in pictures:
         axes = figure.add_axes(box)
         axes.imshow(image)
         axes.axis('off')
@@ -72,7 +82,7 @@ def _draw_space(axes: Any, shapes: Sequence[Shape], base_frame: str) -> None:
     for shape in shapes:
         if shape.kind == 'text':
             position = shape.pose[:3, 3]
-            axes.text(*position, shape.text, color=shape.colours[0], fontsize=10, ha='center', va='bottom')
+            axes.text(*position, shape.text, color=shape.colours[0], **LABEL)
             continue
         points = shape.in_base()
         near = (np.abs(points - centre) <= NEAR_M).all(axis=1)

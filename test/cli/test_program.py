@@ -66,7 +66,7 @@ def programs() -> Path:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize('node', ['replay_node', 'recorder_link_node'])
+@pytest.mark.parametrize('node', ['replay_node', 'call_node'])
 def test_a_node_says_in_one_line_which_variable_to_unset(programs: Path, node: str) -> None:
     env = {**os.environ, 'RMW_IMPLEMENTATION': 'rmw_nowhere_cpp'}
     run = subprocess.run(

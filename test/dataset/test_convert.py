@@ -244,7 +244,7 @@ def test_a_recording_without_truth_changes_nothing(
         m._replace(cdr=m.cdr.replace(b'rgb8', b'mono', 1)) if m.topic.startswith('/cameras/side') else m
         for m in recording
     ]
-    with pytest.raises(ConversionError, match=r'none of 2[01] frames is usable: .*side: undecodable.*mono'):
+    with pytest.raises(ConversionError, match=r"side: .*encoding 'mono'; the contract expects 'rgb8'"):
         convert_episode(write_bag(tmp_path / 'wrong', wrong), contract, root, TASK)
     assert state_of(root) == before
     assert sorted(p.name for p in root.parent.iterdir()) == ['.demos.lock', 'demos']
@@ -549,21 +549,6 @@ def test_one_pass_finds_all_torn_images_and_the_longest_run_is_kept(
 def span_of(path: Path) -> tuple[int, int]:
     first_ns, last_ns = open_bag(path).bounds_ns
     return first_ns, last_ns + 1
-
-
-def test_a_stream_that_never_decodes_is_refused_after_two_seconds_of_it(
-    tmp_path: Path,
-    contract: Contract,
-    write_bag: Callable[..., Path],
-    make_recording: Callable[..., list[BagMessage]],
-) -> None:
-    messages = [
-        m._replace(cdr=m.cdr.replace(b'rgb8', b'16UC', 1)) if m.topic.startswith('/cameras/side') else m
-        for m in make_recording(contract, 4.0)
-    ]
-    path = write_bag(tmp_path / 'bag', messages)
-    with pytest.raises(ConversionError, match=r'first 2\d messages used of stream side can be decod'):
-        convert_episode(path, contract, tmp_path / 'demos', TASK)
 
 
 def test_a_short_gap_in_images_is_bridged_where_asked_and_marked(

@@ -93,7 +93,7 @@ def test_a_zero_stamp_counts_from_receipt_and_says_so(messages, contract, edited
         (b'', 'found 0 bytes'),
         (
             bytes(11),
-            'found 11 bytes beginning 00 00 00 00; expected a CDR-encoded sensor_msgs/msg/JointState',
+            'found 11 bytes beginning 00 00 00 00; expected CDR with a header, as of sensor_msgs',
         ),
         (b'\x00\x07\x00\x00' + bytes(20), 'beginning 00 07'),
         (b'\x00\x01\x00\x00' + b'\xff' * 20, 'header stamp -1 s'),

@@ -1,5 +1,6 @@
 """The doctor's judgement, without ROS: every fault alone gives its finding, and nothing else."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,7 +163,7 @@ def test_the_machine(
 
 
 def test_the_disk_is_left_as_it_was(tmp_path: Path) -> None:
-    seen = see_machine(tmp_path / 'not' / 'yet', 2**20)
+    seen = see_machine(tmp_path / 'not' / 'yet', 2**20, time.monotonic_ns)
     assert seen.write_bytes_per_s > 0
     assert seen.disk_free > 0
     assert not seen.disk_problem
@@ -170,4 +171,4 @@ def test_the_disk_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_refuses() -> None:
-    assert 'cannot be written' in see_machine(Path('/proc/recordings'), 2**20).disk_problem
+    assert 'cannot be written' in see_machine(Path('/proc/recordings'), 2**20, time.monotonic_ns).disk_problem

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,6 +52,7 @@ def test_without_numbers_losses_are_unknown_not_zero() -> None:
     tally.count(None, 1, 0)
     assert not tally.numbered
     assert tally.summary()['numbered'] is False
+    assert tally.summary()['lost'] is None
 
 
 def test_rate_is_measured_between_two_looks() -> None:
@@ -74,7 +76,7 @@ def test_percentiles_are_numpys_over_the_window() -> None:
 
 
 def test_a_mistyped_stage_raises_and_an_unused_one_is_left_out(tmp_path) -> None:
-    latencies = Latencies('act', 'prefix')
+    latencies = Latencies(time.perf_counter_ns, 'act', 'prefix')
     latencies.add('act', 2_000_000)
     with pytest.raises(KeyError):
         latencies.add('acts', 1)

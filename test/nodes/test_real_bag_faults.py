@@ -58,7 +58,7 @@ class Watcher:
 
     def forget(self) -> None:
         """Events are expected anew."""
-        self.since_ns = self.record.newest_set_point.stamp_ns
+        self.since_ns = self.record.newest_ns
 
     def _standing(self) -> bool:
         points = self.record.set_points(self.since_ns)
@@ -166,4 +166,4 @@ def test_without_a_sound_stream_nothing_is_commanded(
     watcher.says(STREAMING, '^idle: no chunk')
     assert policy.end() == 0, policy.log
     assert policy.summary['chunks'] == 0
-    assert watcher.record.newest_set_point is None
+    assert watcher.record.newest_ns == 0

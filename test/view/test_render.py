@@ -66,6 +66,7 @@ def joints(stamp_ns: int, contract: Contract, q_rad: np.ndarray) -> bytes:
 def gate(stamp_ns: int, value: float) -> bytes:
     values = {'logvar': -9.5, 'logvar_standardised': 1.5, 'code_index': 12, 'residual_norm': 0.5}
     times = {'tactile_age_ns': 50_000_000, 'inference_ns': 8_000_000}
+    values |= {'replan_threshold': 0.6, 'replan_release': 0.4}
     head = header(stamp_ns, 'gel')
     run = run_identity()
     return cdr(
@@ -138,7 +139,7 @@ def recording(tmp_path: Path, contract: Contract) -> Recording:
             session.write(
                 '/policy_node/tactile_residual',
                 'sensor_msgs/msg/Image',
-                residual(now_ns, 2.0 if pressed else 0.0),
+                residual(now_ns, 9.0 if pressed else 0.3),
                 now_ns,
             )
         if tick % 10 == 0:
@@ -159,7 +160,7 @@ def test_the_scene_of_a_moment_is_that_moment(recording: Recording, contract: Co
         picture = scene.tactile_image(end_ns)
         assert picture.shape[1] > 2 * 160  # the residual stands beside the frame
         beside = picture[40:-40, 2 * 160 + 10 :].astype(int)
-        assert (beside.max() > 200) == (value > 0.5)
+        assert (beside.max() > 220) == (value > 0.5)
         assert scene.reference.image is not None
 
 

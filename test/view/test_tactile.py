@@ -128,13 +128,20 @@ def test_the_residual_is_shown_beside(plain: np.ndarray) -> None:
     panel = shown[LINE_PX + 6 :][: plain.shape[0], without.shape[1] + 4 :].astype(int)
     row, column = np.unravel_index(panel.sum(axis=-1)[2:-2, 2:-2].argmax(), panel[2:-2, 2:-2].shape[:2])
     cell = panel.shape[0] / 16
-    assert (int((row + 2) // cell), int((column + 2) // (panel.shape[1] / 20))) == (4, 5)
+    assert (int((row + 2) // cell), int((column + 2) // cell)) == (4, 5)
 
 
 @pytest.mark.parametrize('residual', [np.full((16, 20), np.nan), np.zeros((16, 20))])
 def test_a_residual_that_says_nothing_is_dark(plain: np.ndarray, residual: np.ndarray) -> None:
     shown = tactile_picture(plain, reference_of(plain), SCALE, 'left', residual)
     assert shown[80, 160 * ZOOM + 80].max() < 120
+
+
+def test_the_residuals_scale_does_not_follow_its_maximum(plain: np.ndarray) -> None:
+    noise, event = np.full((16, 20), 0.3), np.full((16, 20), 9.0)
+    drawn = [tactile_picture(plain, reference_of(plain), SCALE, 'left', values) for values in (noise, event)]
+    place = drawn[0][80, 160 * ZOOM + 80].astype(int).sum(), drawn[1][80, 160 * ZOOM + 80].astype(int).sum()
+    assert place[0] + 150 < place[1]
 
 
 def test_wrong_shapes_and_scales_are_refused(plain: np.ndarray) -> None:

@@ -20,7 +20,7 @@ from restac_ros.dataset.bag.mcap_scan import (
     span_contents,
     walk_records,
 )
-from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage
+from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, full_type
 from restac_ros.dataset.errors import BagError
 
 
@@ -114,7 +114,7 @@ class McapFile:
     def _name(self, channel: int) -> tuple[str, str]:
         found = self.index.channels[channel]
         schema = self.index.schemas.get(found.schema_id)
-        return found.topic, schema.name if schema else ''
+        return found.topic, full_type(schema.name) if schema else ''
 
 
 def read_span(

@@ -6,6 +6,7 @@ anything is read.
 """
 
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from typing import BinaryIO, NamedTuple
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, Metadata, Schema
-from mcap.stream_reader import get_chunk_data_stream
+from mcap.records import Channel, Metadata, Schema
 from mcap.writer import MCAP0_MAGIC
 
+from restac_ros.dataset.bag.unpacking import UnpackError, unpack
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.sealed_notes import LIBRARY, is_intact
+from restac_ros.git_lfs import what_it_is
 
 MAX_CHUNK_BYTES = 512 * 2**20  # beyond any driver's message; a corrupt length must not fill the memory
 _MAX_METADATA_BYTES = 16 * 2**20
@@ -93,7 +95,7 @@ def walk_records(stream: BinaryIO, start: int, stop: int) -> Iterator[McapRecord
     """Headers of the records between two offsets.
 
     Raises:
-        Damage: at the first record that does not fit, or has an opcode that no record has.
+        ScanDamage: at the first record that does not fit, or has an opcode that no record has.
     """
     position = start
     while position < stop:
@@ -112,7 +114,7 @@ def walk_records(stream: BinaryIO, start: int, stop: int) -> Iterator[McapRecord
 
 
 def span_contents(file: BinaryIO, span: Span) -> bytes:
-    """A span's records, read and decompressed; raises Damage."""
+    """A span's records, read and decompressed; raises ScanDamage."""
     file.seek(span.offset)
     data = file.read(span.length)
     if len(data) != span.length:
@@ -123,14 +125,16 @@ def span_contents(file: BinaryIO, span: Span) -> bytes:
         raise ScanDamage(
             span.offset, f'a chunk of {span.uncompressed_size} bytes, more than {MAX_CHUNK_BYTES}'
         )
-    chunk = Chunk(span.compression, data, span.end_ns, span.start_ns, span.crc, span.uncompressed_size)
-    try:
-        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
-    except Exception as error:  # each codec raises a type of its own, which mcap passes on
-        raise ScanDamage(span.offset, f'{type(error).__name__}: {error}') from error
-    if length != span.uncompressed_size:
-        raise ScanDamage(span.offset, f'{span.uncompressed_size} bytes announced, {length} unpacked')
-    return stream.read(length)
+    if span.compression:
+        try:
+            data = unpack(data, span.compression, span.uncompressed_size)
+        except UnpackError as error:
+            raise ScanDamage(span.offset, str(error)) from error
+    if len(data) != span.uncompressed_size:
+        raise ScanDamage(span.offset, f'{span.uncompressed_size} bytes announced, {len(data)} unpacked')
+    if span.crc and zlib.crc32(data) != span.crc:
+        raise ScanDamage(span.offset, 'its checksum does not match')
+    return data
 
 
 def message_head(content: bytes, record: McapRecord) -> tuple[int, int]:
@@ -166,7 +170,7 @@ class _Walker:
             if not magic:
                 raise BagError(f'{self.path} is empty: the recording stopped before its first message.')
             if magic != MCAP0_MAGIC:
-                raise BagError(f'{self.path} is not an MCAP file: it begins with {magic!r}.')
+                raise BagError(f'{self.path} is not an MCAP file: {what_it_is(self.path)}.')
             announced: tuple[int, int] | None = None
             try:
                 self._data_section(file)

@@ -233,7 +233,7 @@ class _Tracing:
 
     def _messages(self, name: str) -> StreamMessages:
         watch = self._watches[name]
-        total = Counter()
+        total: Counter[str] = Counter()
         for counters in self._counters:
             total.update(
                 {key: getattr(counters[name], key) for key in ('duplicates', 'out_of_order', 'future')}

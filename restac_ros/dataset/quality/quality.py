@@ -152,8 +152,18 @@ def assess(
             each(episodes[-1], trace)
     findings = _across(episodes)
     severities = [*(episode.verdict for episode in episodes), *(finding.severity for finding in findings)]
-    verdicts = Counter(episode.verdict for episode in episodes)
+    verdicts: Counter[str] = Counter(episode.verdict for episode in episodes)
     return QualityReport(str(path), kind, verdict_of(severities), dict(verdicts), findings, episodes)
+
+
+def assess_episode(root: Path, index: int) -> EpisodeQuality:
+    """Assess one episode of a data set.
+
+    Raises:
+        DatasetError: the data set cannot be read.
+        ContractError: its contract is not valid.
+    """
+    return judge_episode(next(iter(dataset_traces(root, index))))
 
 
 def verdict_of(severities: Iterable[str]) -> Verdict:

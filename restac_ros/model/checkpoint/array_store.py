@@ -27,6 +27,7 @@ IN_FLIGHT_BYTES = 32 << 20
 """Decoded bytes of ordinary chunks that may be in memory at once."""
 
 _PIECE_BYTES = 8 << 20
+_FRAME_HEAD_BYTES = 18  # of zstd, at most
 _MAX_HEADER_BYTES = 1 << 20
 
 
@@ -71,6 +72,7 @@ class StoredArray:
             if (header := self.stream_header) and self.chunk_bytes > STREAM_ABOVE_BYTES:
                 _stream_into(self, header, out)
             else:
+                _check_chunk_sizes(self)
                 _copy_into(self, out)
         except (ValueError, OSError, zstandard.ZstdError) as error:
             raise CheckpointError(
@@ -144,6 +146,42 @@ def _copy_into(array: StoredArray, out: np.ndarray) -> None:
         write.result()
 
 
+def _check_chunk_sizes(array: StoredArray) -> None:
+    """Refuse chunks that unpack to more than they may: the reader would take that memory before it looks."""
+    if ((array.header or {}).get('compressor') or {}).get('id') != 'zstd':
+        return
+    store = _chunk_store(array)
+    for key in _chunk_keys(array):
+        if store.read(key, byte_range=slice(0, 1)).result().state != 'value':
+            continue  # absent: all of it has the fill value
+        size = zstandard.frame_content_size(_StoredValue(store, key).read(_FRAME_HEAD_BYTES))
+        if size < 0:  # the frame does not say: count
+            reader, size = _unpacking(store, key), 0
+            while size <= array.chunk_bytes and (piece := reader.read(_PIECE_BYTES)):
+                size += len(piece)
+        if size > array.chunk_bytes:
+            raise ValueError(f'chunk {key} unpacks to {size} bytes or more, {array.chunk_bytes} expected')
+
+
+def _chunk_store(array: StoredArray) -> ts.KvStore:
+    store = array.handle.kvstore
+    if store is None:
+        raise ValueError('its chunks are in no key-value store')
+    return ts.KvStore.open(store.spec()).result()
+
+
+def _chunk_keys(array: StoredArray) -> list[str]:
+    """Keys of a zarr v2 array's chunks."""
+    separator = (array.header or {}).get('dimension_separator', '.')
+    counts = [-(-side // chunk) for side, chunk in zip(array.shape, array.chunks, strict=True)]
+    return [separator.join(map(str, index)) or '0' for index in np.ndindex(*counts)]
+
+
+def _unpacking(store: ts.KvStore, key: str) -> zstandard.ZstdDecompressionReader:
+    value = cast(IO[bytes], _StoredValue(store, key))  # the reader only calls `read`
+    return zstandard.ZstdDecompressor().stream_reader(value)
+
+
 def _regions(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     starts = [range(0, side, chunk) for side, chunk in zip(shape, chunks, strict=True)]
     for corner in itertools.product(*starts):
@@ -153,10 +191,9 @@ def _regions(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[
 
 def _stream_into(array: StoredArray, header: dict, out: np.ndarray) -> None:
     """Decompress the array's only chunk piece by piece into `out`."""
-    key = header.get('dimension_separator', '.').join('0' for _ in array.shape)
+    store, key = _chunk_store(array), header.get('dimension_separator', '.').join('0' for _ in array.shape)
     endian = array.dtype.newbyteorder('>') if header['dtype'].startswith('>') else array.dtype
-    value = _StoredValue(array.handle, key)
-    reader = zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], value))  # it only calls `read`
+    reader = _unpacking(store, key)
     flat, piece, filled = out.reshape(-1), _PIECE_BYTES // endian.itemsize, 0
     while filled < flat.size:
         wanted = min(piece, flat.size - filled)
@@ -182,11 +219,8 @@ def _read_exactly(reader: zstandard.ZstdDecompressionReader, size: int) -> bytes
 class _StoredValue:
     """One value of a key-value store as a readable stream, fetched by byte ranges."""
 
-    def __init__(self, handle: ts.TensorStore, key: str) -> None:
-        if handle.kvstore is None:
-            raise ValueError('the array lies in no key-value store')
-        self._store = ts.KvStore.open(handle.kvstore.spec()).result()
-        self._key, self._offset = key, 0
+    def __init__(self, store: ts.KvStore, key: str) -> None:
+        self._store, self._key, self._offset = store, key, 0
 
     def read(self, size: int) -> bytes:
         try:

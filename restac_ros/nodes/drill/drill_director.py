@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from restac_ros.control.limits import MotionLimits
 from restac_ros.nodes.drill.drill_cases import Case
 from restac_ros.nodes.drill.drill_record import (
-    ReceivedSetPoint,
     Saying,
     first_match,
     last_motion_ns,
+    restart_fault,
     stalls_ns,
     violations,
 )
@@ -21,7 +20,6 @@ STREAMING = 'streamer_node: streaming'
 LATENCY = 'policy_node: latency '
 STILL_NS = 300_000_000  # so long without motion is a hold
 GO_ON_NS = 1_500_000_000  # so long with motion is going on
-REJOIN_M = 0.02  # a streamer that was restarted begins where the tool is
 
 
 @dataclass
@@ -92,18 +90,20 @@ class Director:
         match case.expectation:
             case 'go on':
                 self._see_going_on(case, outcome)
-            case 'silent':
+            case 'gone':
                 self._see_silence()
             case _:
                 self._see_hold(case, outcome)
-        before = stage.record.newest_set_point
+        if case.heals:
+            stage.until(lambda: stage.call('resume'), f'{case.name}: its cause is gone, resume is accepted')
         case.end(stage)
-        if case.expectation == 'silent':
-            self._see_return(before, outcome)
         self._await_motion(resuming=case.expectation == 'halt')
         outcome.recovered = True
         outcome.over_ns = stage.now_ns()
-        outcome.faults += violations(self._points_of(case, outcome), self._bounds.limits)
+        points = stage.record.set_points(outcome.onset_ns - STILL_NS)
+        outcome.faults += violations(points, self._bounds.limits)
+        if case.silent and (fault := restart_fault(points)):
+            outcome.faults.append(fault)
 
     def _await_motion(self, resuming: bool = False) -> None:
         """Until the streamer moves, and has done so for a while; a person resumes it where it is latched."""
@@ -126,6 +126,8 @@ class Director:
         def standing() -> bool:
             points = stage.record.set_points(onset_ns)
             last_ns = last_motion_ns(points) or onset_ns
+            if case.silent:
+                return stage.now_ns() - (points[-1].stamp_ns if points else onset_ns) > STILL_NS
             return bool(points) and points[-1].stamp_ns - last_ns > STILL_NS
 
         holds = 'halted' if case.expectation == 'halt' else 'holding'
@@ -135,7 +137,11 @@ class Director:
         )
         self._see_reason(case, outcome)
         points = stage.record.set_points(onset_ns)
-        self._judge_hold(case, outcome, last_motion_ns(points) or onset_ns)
+        if case.silent:
+            still_ns = points[-1].stamp_ns if points else onset_ns
+        else:
+            still_ns = last_motion_ns(points) or onset_ns
+        self._judge_hold(case, outcome, still_ns)
 
     def _judge_hold(self, case: Case, outcome: CaseOutcome, still_ns: int) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
@@ -165,7 +171,7 @@ class Director:
         def going_on() -> bool:
             """A busy machine may hold for reasons of its own, but not for ever."""
             held_ns = stage.record.last_said_ns(STREAMING, '^(holding|halted)', onset_ns)
-            return stage.record.newest_set_point.stamp_ns > held_ns + GO_ON_NS
+            return stage.record.newest_ns > held_ns + GO_ON_NS
 
         stage.until(going_on, f'{case.name}: set-points go on')
         self._see_reason(case, outcome)
@@ -177,19 +183,10 @@ class Director:
         stage, begun_ns = self._stage, self._stage.now_ns()
         stage.until(
             lambda: (
-                stage.now_ns() > begun_ns + STILL_NS
-                and stage.record.newest_set_point.stamp_ns < stage.now_ns() - STILL_NS
+                stage.now_ns() > begun_ns + STILL_NS and stage.record.newest_ns < stage.now_ns() - STILL_NS
             ),
             'set-points have ended',
         )
-
-    def _see_return(self, last: ReceivedSetPoint, outcome: CaseOutcome) -> None:
-        stage = self._stage
-        stage.until(lambda: stage.record.newest_set_point.stamp_ns > last.stamp_ns, 'set-points are back')
-        first = stage.record.set_points(last.stamp_ns + 1)[0]
-        gap_m = float(abs(first.position_m - last.position_m).max())
-        if gap_m > REJOIN_M:
-            outcome.faults.append(f'came back {gap_m:.3f} m from where it was')
 
     def _see_reason(self, case: Case, outcome: CaseOutcome) -> None:
         if not case.reason:
@@ -201,13 +198,6 @@ class Director:
         )
         parts = record.heard(case.reason, outcome.onset_ns, case.speaker).split('; ')
         outcome.reason = next((part for part in parts if re.search(case.reason, part)), parts[0])
-
-    def _points_of(self, case: Case, outcome: CaseOutcome) -> list[ReceivedSetPoint]:
-        points = self._stage.record.set_points(outcome.onset_ns)
-        if case.expectation != 'silent':
-            return points
-        gaps = [after.stamp_ns - before.stamp_ns for before, after in pairwise(points)]
-        return points[gaps.index(max(gaps)) + 1 :]  # those of the streamer that came back
 
 
 def stage_ms(text: str) -> float:

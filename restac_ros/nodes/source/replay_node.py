@@ -37,11 +37,12 @@ class ReplayNode(SourceNode):
     """Bag in, topics out."""
 
     model = ReplayParameters
+    _bag: Bag  # from configure on, as the time of its first and last message
+    _bounds_ns: tuple[int, int]
     refusals = (SourceError, BagError)
 
     def __init__(self) -> None:
         super().__init__('replay_node')
-        self._bag: Bag | None = None
         self._reader: ReadAhead | None = None
 
     def open(self) -> dict[str, Topic]:
@@ -57,6 +58,7 @@ class ReplayNode(SourceNode):
             self.get_logger().warning(note)
         if self._bag.bounds_ns is None:
             raise SourceError(f'{self._bag.path} holds no message')
+        self._bounds_ns = self._bag.bounds_ns
         topics = {
             name: Topic(topic.type, self._rate_hz(topic.count)) for name, topic in self._bag.topics.items()
         }
@@ -84,7 +86,7 @@ class ReplayNode(SourceNode):
 
     def _passes(self, start_ns: int) -> Iterator[Outgoing]:
         """The bag once, or again and again."""
-        begin_ns, end_ns = self._bag.bounds_ns
+        begin_ns, end_ns = self._bounds_ns
         parameters, topics = self.parameters, set(self._outlets) - {CLOCK_TOPIC}
         stamped = frozenset(MESSAGE_TYPES) if parameters.stamps == 'shift' else None
         length_ns = round((end_ns - begin_ns) / parameters.rate) + GAP_NS
@@ -107,7 +109,7 @@ class ReplayNode(SourceNode):
             yield message
 
     def _rate_hz(self, count: int) -> float:
-        begin_ns, end_ns = self._bag.bounds_ns
+        begin_ns, end_ns = self._bounds_ns
         return count * self.parameters.rate * 1e9 / max(end_ns - begin_ns, 10**9)
 
     def _is_installed(self, topic: str, type_name: str) -> bool:

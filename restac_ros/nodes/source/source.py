@@ -3,8 +3,8 @@
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 from rclpy.duration import Duration
@@ -62,11 +62,12 @@ class SourceNode(ManagedNode):
     Subclasses give the topics when configured, and the messages when all subscribers are there.
     """
 
-    refusals = (SourceError,)
+    refusals: ClassVar[tuple[type[Exception], ...]] = (SourceError,)
+    contract: Contract  # from configure on
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.contract: Contract | None = None
+        self._topics: dict[str, str] = {}  # of the streams, by name
         self.played = Played({})
         self._outlets: dict[str, Publisher] = {}
         self._thread: threading.Thread | None = None
@@ -85,6 +86,7 @@ class SourceNode(ManagedNode):
 
     def configure(self) -> None:
         self.contract = self.load_contract()
+        self._topics = {name: spec.topic for name, spec in self.contract.streams.items()}
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
             depth = max(_MIN_DEPTH, round(rate_hz * HISTORY_S))
@@ -111,11 +113,11 @@ class SourceNode(ManagedNode):
         self._outlets.clear()
 
     def summarise(self) -> dict[str, object]:
-        streams, counts = self.contract.streams if self.contract else {}, self.played.counts
+        counts = self.played.counts
         return {
             'complete': self._complete,
-            'published': {topic: self.played.counts.get(topic, 0) for topic in self._outlets},
-            'streams': {name: counts[spec.topic] for name, spec in streams.items() if spec.topic in counts},
+            'published': {topic: counts.get(topic, 0) for topic in self._outlets},
+            'streams': {name: counts[topic] for name, topic in self._topics.items() if topic in counts},
             'late_max_ms': round(self.played.late_max_ns / 1e6, 3),
         }
 
@@ -135,23 +137,25 @@ class SourceNode(ManagedNode):
         self.exit_status = 0 if self._complete else 1
 
     def _speak(self) -> None:
+        refused: tuple[type[Exception], ...] = (*self.refusals, *self._always_refused)
         try:
             self._check_alone()
             self._await_subscribers()
             if not self._halt.is_set():
                 self._complete = self._play()
                 self._await_acknowledgement()
-        except (*self.refusals, *self._always_refused) as error:
+        except refused as error:
             self._failure = str(error)
         except Exception as error:  # a thread must not end silently
             self._failure = f'unexpected {type(error).__name__}: {error}'
             raise
 
     def _play(self) -> bool:
-        pace_ns, pause = time.monotonic_ns, self._halt.wait
+        pace_ns: Callable[[], int] = time.monotonic_ns
+        pause: Callable[[float], bool] = self._halt.wait
         if self.get_parameter('use_sim_time').value:
             # Simulated time may run at any rate: it is looked at again and again.
-            pace_ns, pause = self.now_ns, lambda wait_s: self._halt.wait(min(wait_s, _CLOCK_POLL_S))
+            pace_ns, pause = self.now_ns, self._pause_simulated
             if not self.now_ns():
                 self.get_logger().info(f'waiting for {CLOCK_TOPIC}, as use_sim_time is true')
             while not self.now_ns():
@@ -161,6 +165,9 @@ class SourceNode(ManagedNode):
         # Two clocks, read at once: stamps are of the node's, pacing is steady unless time is simulated.
         messages, begun_ns = self.messages(self.now_ns()), pace_ns()
         return play(messages, self._publish, lambda: pace_ns() - begun_ns, pause, self.played)
+
+    def _pause_simulated(self, wait_s: float) -> bool:
+        return self._halt.wait(min(wait_s, _CLOCK_POLL_S))
 
     def _check_alone(self) -> None:
         """Nobody else publishes what we do: a robot's own streams and ours would be taken for one."""

@@ -1,0 +1,166 @@
+"""The keys of `restac-ros record`: what each asks for in which state, and what is shown."""
+
+from typing import Any
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from rich.console import Console
+
+from restac_ros.nodes.keyboard.record_keys import INTERRUPT, RecordKeys
+from restac_ros.nodes.keyboard.requests import ConsoleCall, SetText, Stop
+
+
+def status(state: str, second: float = 0.0, received: int = 0, **changes: Any) -> dict[str, Any]:
+    counts = {'received': received, 'written': received, 'dropped': 0, 'lost': 0, 'high_water': 7}
+    return {
+        'stamp_ns': round(second * 1e9),
+        'state': state,
+        'message': '',
+        'task': 'push',
+        'episodes': 3,
+        'frames': 0,
+        'duration_ns': 12_400_000_000,
+        'bytes': 5_000_000,
+        'disk_free': 90_500_000_000,
+        'unfinished': [],
+        'streams': {'main': counts, 'joints': {**counts, 'dropped': 2}},
+        **changes,
+    }
+
+
+def console(state: str, task: str = 'push', **changes: Any) -> RecordKeys:
+    made = RecordKeys(task)
+    made.ready()
+    made.receive(status(state, **changes))
+    return made
+
+
+def shown(made: RecordKeys) -> str:
+    terminal = Console(width=120, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
+    terminal.print(made.render())
+    return terminal.export_text()
+
+
+def typed(made: RecordKeys, keys: str) -> list:
+    return [request for key in keys for request in made.key(key)]
+
+
+@pytest.mark.parametrize(
+    ('state', 'key', 'asked'),
+    [
+        ('idle', ' ', ConsoleCall('start')),
+        ('saving', ' ', ConsoleCall('start')),
+        ('error', ' ', ConsoleCall('start')),
+        ('recording', ' ', ConsoleCall('save')),
+        ('paused', ' ', ConsoleCall('save')),
+        ('recording', 'd', ConsoleCall('discard')),
+        ('recording', 'p', ConsoleCall('pause')),
+        ('paused', 'p', ConsoleCall('resume')),
+        ('idle', 'q', Stop()),
+        ('saving', 'q', Stop()),
+        ('idle', INTERRUPT, Stop()),
+    ],
+)
+def test_keys_ask_for_what_the_state_allows(state: str, key: str, asked: object) -> None:
+    assert console(state).key(key) == [asked]
+
+
+def test_keys_without_a_meaning_do_nothing() -> None:
+    assert typed(console('recording'), 'xD\x1b[A\n7') == []
+
+
+def test_nothing_is_asked_before_the_recorder_can_be_called() -> None:
+    made = RecordKeys('push')
+    assert typed(made, ' dpt') == []
+    assert 'waiting for the recorder' in shown(made)
+    made.receive(status('idle'))
+    assert typed(made, ' ') == []
+    made.ready()
+    assert typed(made, ' ') == [ConsoleCall('start')]
+
+
+def test_an_open_episode_is_asked_for_before_quitting() -> None:
+    made = console('recording')
+    assert made.key('q') == []
+    assert 's: save, d: discard' in shown(made)
+    assert made.key('x') == []
+    assert made.key('p') == [ConsoleCall('pause')]
+    assert typed(made, 'q') == []
+    assert made.key('s') == [ConsoleCall('save')]
+    assert made.answered(SetText('an earlier request'), success=True) == []
+    assert made.answered(ConsoleCall('save'), success=True) == [Stop()]
+    assert made.key(' ') == []
+    assert made.key(INTERRUPT) == [Stop()]  # a second one: without waiting
+    assert made.lost() == []
+
+
+def test_a_save_that_fails_does_not_quit() -> None:
+    made = console('paused')
+    assert typed(made, 'qs') == [ConsoleCall('save')]
+    assert made.answered(ConsoleCall('save'), success=False) == []
+    assert made.key('d') == [ConsoleCall('discard')]
+    assert made.answered(ConsoleCall('discard'), success=True) == []
+
+
+def test_two_interrupts_stop_an_open_episode_without_asking() -> None:
+    made = console('recording')
+    assert made.key(INTERRUPT) == []
+    assert made.key(INTERRUPT) == [Stop()]
+
+
+def test_a_lost_keyboard_stops_the_recorder_once() -> None:
+    made = console('recording')
+    assert made.lost() == [Stop()]
+    assert made.lost() == []
+
+
+def test_the_task_text_is_typed() -> None:
+    made = console('idle')
+    assert typed(made, 'tpull q\x7fthe lévér') == []
+    assert 'task: pull the lévér_' in shown(made)
+    assert made.key('\n') == [SetText('pull the lévér')]
+    assert 'pull the lévér' in shown(made)
+    assert typed(made, 'tnothing\x1b') == []
+    assert typed(made, 't  \n ') == [ConsoleCall('start')]
+    assert 'pull the lévér' in shown(made)
+
+
+def test_without_a_task_text_it_is_asked_for_first() -> None:
+    made = console('idle', task='')
+    assert typed(made, ' push\n') == [SetText('push')]
+    assert made.key(' ') == [ConsoleCall('start')]
+
+
+@pytest.mark.parametrize(('key', 'asked'), [('y', [ConsoleCall('recover')]), ('n', [])])
+def test_what_a_crash_left_is_offered_at_the_start(key: str, asked: list) -> None:
+    made = console('idle', unfinished=['/data/a.partial', '/data/b'])
+    assert 'a.partial, b. Recover and convert? y/n' in shown(made)
+    assert typed(made, ' dq') == []
+    assert made.key(key) == asked
+    made.receive(status('idle', unfinished=['/data/c.partial']))
+    assert made.key(' ') == [ConsoleCall('start')]  # offered once
+
+
+def test_everything_that_matters_is_shown() -> None:
+    made = console('recording', second=1.0, received=100, message='saving: 5 of 90 frames')
+    made.receive(status('recording', second=1.5, received=115))  # too soon for a rate
+    made.receive(status('recording', second=3.0, received=160))
+    text = shown(made)
+    for words in ('recording', 'push', '12 s', '5 MB', '3 episodes', '90.5 GB of disk left', 'space: start'):
+        assert words in text
+    [main] = [line.split() for line in text.splitlines() if line.startswith('main')]
+    [joints] = [line.split() for line in text.splitlines() if line.startswith('joints')]
+    assert main == ['main', '30.0', '160', '0', '0', '7']
+    assert joints == ['joints', '30.0', '160', '2', '0', '7']
+    made.receive(status('saving', second=4.0, received=160, message='saving: 5 of 90 frames'))
+    assert 'saving: 5 of 90 frames' in shown(made)
+    assert '30.0' not in shown(made)
+
+
+def test_the_next_task_is_shown_beside_that_of_the_open_episode() -> None:
+    made = console('recording')
+    typed(made, 'tpull [b]\n')
+    assert 'push' in shown(made)
+    assert 'next: pull [b]' in shown(made)
