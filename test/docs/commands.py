@@ -9,7 +9,13 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-MARKS = {'': 'executed', 'robot': 'needs a robot', 'ros': 'needs an installed ROS 2', 'gpu': 'needs a GPU', 'set-up': 'set-up'}
+MARKS = {
+    '': 'executed',
+    'robot': 'needs a robot',
+    'ros': 'needs an installed ROS 2',
+    'gpu': 'needs a GPU',
+    'set-up': 'set-up',
+}
 _BLOCK = re.compile(r'^```(\w*)[ ]?([\w-]*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
@@ -24,7 +30,11 @@ class Block(NamedTuple):
 
 def pages(repository: Path) -> list[Path]:
     """README and everything in docs/."""
-    return [repository / 'README.md', repository / 'CONTRIBUTING.md', *sorted((repository / 'docs').glob('*.md'))]
+    return [
+        repository / 'README.md',
+        repository / 'CONTRIBUTING.md',
+        *sorted((repository / 'docs').glob('*.md')),
+    ]
 
 
 def blocks(page: Path) -> list[Block]:
