@@ -78,16 +78,17 @@ def convert_episode(
     task = (journal.task or '') if task is None else task
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
-    bounds = bounds_of(bag)
+    first_ns, last_ns = bounds_of(bag)
     identity = fingerprint(bag.path, start_ns, end_ns)
-    start_ns = _first(start_ns, journal.start_ns, bounds.first_ns)
-    surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, bounds.last_ns + 1))
+    start_ns = _first(start_ns, journal.start_ns, first_ns)
+    surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
     rules = _Rules(target or root, on_gap, bridge_frames, allow_false_rate)
-    for attempt in range(2):
+    is_decoded = False  # the survey knows which frames cannot be decoded
+    while True:
         plan, streams, false_rates = _plan(bag, contract, surveyed, rules)
         video = video_for(rules.target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
-        report.notes = [*notes, *bounds.notes, *report.notes, *false_rates]
+        report.notes = [*notes, *report.notes, *false_rates]
         report.fingerprint = identity
         if dry_run:
             report.rows = plan.length - 1
@@ -95,10 +96,10 @@ def convert_episode(
         try:
             return _write(bag, contract, plan, streams, report, video, progress)
         except UnusableFrameError as unusable:
-            if attempt:
+            if is_decoded:
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {unusable}') from None
             survey_decoded(bag, contract, surveyed)
-    raise AssertionError('the second attempt returns or raises')
+            is_decoded = True
 
 
 class _Rules(NamedTuple):
@@ -210,11 +211,11 @@ def main(arguments: list[str] | None = None) -> int:
         spans = episodes_of(open_bag(options.bag))
         held = converted_recordings(root) if is_dataset(root) else {}
     except (*REFUSALS, OSError) as error:
-        _say('failed', error=str(error))
-        _say('end')
+        _print('failed', error=str(error))
+        _print('end')
         return 1
     status = max([_convert_span(options, contract, span, held) for span in spans])
-    _say('end')
+    _print('end')
     return status
 
 
@@ -225,14 +226,14 @@ def _convert_span(
     try:
         identity = fingerprint(options.bag, span.start_ns, span.end_ns)
         if identity in held:
-            _say('already', episode_index=held[identity])
+            _print('already', episode_index=held[identity])
             return 0
         report = convert_episode(
             options.bag,
             contract,
             options.to,
             options.task,
-            lambda done, total: _say('progress', done=done, total=total),
+            lambda done, total: _print('progress', done=done, total=total),
             start_ns=span.start_ns,
             end_ns=span.end_ns,
             on_gap=options.on_gap,
@@ -242,13 +243,13 @@ def _convert_span(
         remedy = ''
         if isinstance(error, GapError):
             remedy = f' The command for it: {longest_run_command(options.bag, options.to)}'
-        _say('failed', error=(f'{span.label}: {error}' if span.label else str(error)) + remedy)
+        _print('failed', error=(f'{span.label}: {error}' if span.label else str(error)) + remedy)
         return 1
-    _say('done', report=asdict(report))
+    _print('done', report=asdict(report))
     return 0
 
 
-def _say(event: str, **content: Any) -> None:
+def _print(event: str, **content: Any) -> None:
     print(json.dumps({'event': event, **content}), flush=True)
 
 

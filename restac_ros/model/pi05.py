@@ -208,7 +208,7 @@ class Pi05(nnx.Module):
         del images
         return None
 
-    def observe_touch(self, observation: Observation) -> TactileCode | None:
+    def observe_touch(self, observation: Observation[Array]) -> TactileCode | None:
         """Encode the observation's tactile image; nothing here."""
         del observation
         return None
@@ -277,7 +277,7 @@ class Pi05(nnx.Module):
 
     def run_jointly(
         self,
-        observation: Observation,
+        observation: Observation[Array],
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
@@ -303,7 +303,7 @@ class Pi05(nnx.Module):
 
     def velocity_joint(
         self,
-        observation: Observation,
+        observation: Observation[Array],
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
@@ -363,7 +363,7 @@ class Pi05(nnx.Module):
 
     def compute_loss(
         self,
-        observation: Observation,
+        observation: Observation[Array],
         actions: Float[Array, 'B T D'],
         noise: Float[Array, 'B T D'],
         time: Float[Array, ' B'],

@@ -1,4 +1,4 @@
-"""A subscription outside the executor, emptied at its reader's own pace."""
+"""A subscription outside the executor, polled by its owner."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,9 @@ from rclpy.subscription import Subscription
 
 
 class PolledGroup(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them.
+    """Keeps its subscriptions, and their events, out of the executor's wait set.
 
-    Their events, too: to wait for a subscription's events is to be woken by its messages.
+    Waiting for a subscription's events would wake the executor at each of its messages, too.
     """
 
     def can_execute(self, entity: object) -> bool:
@@ -25,10 +25,14 @@ class PolledGroup(CallbackGroup):
         """Nothing is ever executed."""
 
 
-class PolledInput:
-    """Keeps the newest `depth` messages for `take`, which hands each, and what is known of it, to `receive`.
+def _never_called(_: object) -> None:
+    """Stand for the callback that rclpy requires; PolledGroup keeps the executor from it."""
 
-    Unless `reliable` it is best effort: such a reader matches every publisher and never makes one wait.
+
+class PolledInput:
+    """Queues the newest `depth` messages until `poll` passes each, with its info, to `receive`.
+
+    Best effort unless `reliable`: it matches every publisher and never blocks one.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class PolledInput:
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
         self._subscription: Subscription = node.create_subscription(
-            kind, topic, receive, qos, callback_group=PolledGroup(), raw=raw
+            kind, topic, _never_called, qos, callback_group=PolledGroup(), raw=raw
         )
 
     @property
@@ -56,16 +60,16 @@ class PolledInput:
         """Its full name."""
         return self._subscription.topic_name
 
-    def take(self) -> None:
-        """Hand over what has come, oldest first, at most one queue full."""
+    def poll(self) -> None:
+        """Receive queued messages, oldest first, at most `depth`."""
         subscription = self._subscription
         with subscription.handle:
             for _ in range(self._depth):
-                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-                if taken is None:
+                message = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                if message is None:
                     return
                 self.received += 1
-                self._receive(*taken)
+                self._receive(*message)
 
     def destroy(self) -> None:
         """Unsubscribe."""

@@ -1,4 +1,4 @@
-"""Subscribes to a contract's streams without deserialising: messages become dated Samples, counted."""
+"""Subscribes to a contract's streams and passes serialised messages on as Samples with stamps."""
 
 import importlib
 import math
@@ -25,11 +25,11 @@ from restac_ros.runtime.worker import Worker
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
 _MIN_DEPTH = 16
 # Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
-# taken from their queues by a timer, and by whoever makes a frame, so that frames miss nothing.
+# polled by a timer, and before each frame, so that frames miss nothing.
 POLL_ABOVE_HZ = 150.0
 _POLL_PERIOD_S = 0.02
-# A thread of its own looks for tactile frames, which are answered at once, with this period, and into all
-# queues every fifth time.
+# Period at which a thread of its own polls tactile streams, which need an answer at once; every fifth time it
+# polls all queues.
 OWN_POLL_PERIOD_S = 0.001
 ALL_EVERY = 5
 
@@ -63,11 +63,11 @@ def stream_qos(spec: Stream, rate_hz: float) -> QoSProfile:
 
 
 class Subscriptions:
-    """The streams of a contract, as Samples given to `on_sample` in the executor or by whoever polls.
+    """Passes the streams of a contract as Samples to `on_sample`, in the executor or in the polling thread.
 
-    Samples of one stream come in the order of arrival; those of several may come a little out of order.
-    With `on_failure`, a thread of its own polls every stream, and none wakes the executor; it is told in a
-    sentence should that thread die.
+    Samples of one stream are in order of arrival; those of different streams may be slightly out of order.
+    With `on_failure`, a thread of its own polls every stream, and none wakes the executor; `on_failure` is
+    called with a sentence if that thread dies.
 
     `tallies` counts each stream; `foreign` names the joints of a stream's first message that is not its own;
     `complaints` receives each fault once.
@@ -89,10 +89,10 @@ class Subscriptions:
         self._on_sample = on_sample
         self._complaints = complaints
         self._simulated = SimulatedArrival() if node.get_parameter('use_sim_time').value else None
-        self._taking = threading.Lock()
+        self._polling = threading.Lock()
         self._polled: list[tuple[tuple[str, ...], Subscription]] = []
         self._urgent: list[tuple[tuple[str, ...], Subscription]] = []
-        self._looks = 0
+        self._polls = 0
         self._all: list[Subscription] = []
         for names in contract.by_topic().values():
             fastest_hz = max(contract.streams[name].rate_hz for name in names)
@@ -104,29 +104,29 @@ class Subscriptions:
             self._poller = poller
             poller.start()
         elif self._polled:
-            self._timer = node.create_timer(_POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
+            self._timer = node.create_timer(_POLL_PERIOD_S, self.poll, clock=node.steady_clock)
 
-    def take_polled(self) -> None:
-        """Hand over what has arrived on the fast streams; from any thread, so that frames see the latest."""
-        self._take(self._polled)
+    def poll(self) -> None:
+        """Receive what has arrived on polled streams; from any thread, so that frames use the latest."""
+        self._drain(self._polled)
 
-    def _take(self, queues: Collection[tuple[tuple[str, ...], Subscription]]) -> None:
-        with self._taking:
+    def _drain(self, queues: Collection[tuple[tuple[str, ...], Subscription]]) -> None:
+        with self._polling:
             for names, subscription in queues:
                 with subscription.handle:
                     take = subscription.handle.take_message
-                    while (taken := take(subscription.msg_type, True)) is not None:
-                        self._receive(names, *taken)
+                    while (message := take(subscription.msg_type, True)) is not None:
+                        self._receive(names, *message)
 
     def check_publishers(self) -> None:
-        """Say which topic is published as another type, or not as reliably as the contract says.
+        """Report topics whose publishers have another type or reliability than the contract.
 
-        Only of those from which nothing has come lately.
+        Only streams that have received nothing since the call before are checked.
         """
         for name, spec in self._contract.streams.items():
             received, self._seen[name] = self._seen[name], self.tallies[name].received
             if received != self._seen[name]:
-                continue  # it is heard
+                continue
             publishers = self._node.get_publishers_info_by_topic(spec.topic)
             types = sorted({publisher.topic_type for publisher in publishers} - {spec.type})
             if types:
@@ -138,7 +138,7 @@ class Subscriptions:
                 self._complaints.clear(f'{name} type')
             unreliable = [p for p in publishers if p.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT]
             if spec.reliability == 'reliable' and unreliable:
-                self._tell_incompatible(name, spec, 'reliability')
+                self._report_incompatible(name, spec, 'reliability')
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -147,7 +147,7 @@ class Subscriptions:
         if self._poller:
             self._poller.ask_to_stop()
             self._poller.join()
-        with self._taking:
+        with self._polling:
             self._polled.clear()
             self._urgent.clear()
         for subscription in self._all:
@@ -155,8 +155,8 @@ class Subscriptions:
 
     def _poll(self, poller: Worker) -> None:
         poller.wait(OWN_POLL_PERIOD_S)
-        self._looks += 1
-        self._take(self._polled if self._looks % ALL_EVERY == 0 else self._urgent)
+        self._polls += 1
+        self._drain(self._polled if self._polls % ALL_EVERY == 0 else self._urgent)
 
     def _subscribe(self, names: tuple[str, ...], polled: bool) -> None:
         """Subscribe to the topic that these streams share."""
@@ -172,7 +172,7 @@ class Subscriptions:
             stream_qos(spec, sum(self._contract.streams[name].rate_hz for name in names)),
             callback_group=PolledGroup() if polled else None,
             event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._incompatible(names[0], spec, event)
+                incompatible_qos=lambda event: self._on_incompatible(names[0], spec, event)
             ),
             raw=True,
         )
@@ -192,14 +192,14 @@ class Subscriptions:
         try:
             sample = make_sample(self._contract, name, cdr, receive_ns)
         except DecodeError as error:
-            tally.count(number, len(cdr), receive_ns)
+            tally.count(number, len(cdr))
             tally.refused += 1
             self._complaints.set(f'{name} header', 'header', f'{name}: {error}')
             return
         if sample is None:
             self._leave_out(name, cdr)
             return
-        tally.count(number, len(cdr), receive_ns)
+        tally.count(number, len(cdr))
         if sample.zero_stamp:
             tally.zero_stamps += 1
             self._warn_of_zero_stamps(name)
@@ -221,9 +221,9 @@ class Subscriptions:
             )
 
     def _arrival_ns(self, info: dict) -> int:
-        """When the middleware had the message whole, by the node's clock.
+        """Time at which the middleware completed the message, by the node's clock.
 
-        Its own threads note that, so that it does not depend on how busy this process is.
+        Its own threads take that time, independent of the load of this process.
         """
         arrival_ns = info['received_timestamp']
         if not arrival_ns:
@@ -237,19 +237,17 @@ class Subscriptions:
             spec = self._contract.streams[name]
             self._node.get_logger().warning(
                 f'{name}: stamps on {spec.topic} are zero, so the time of receipt less latency_ms '
-                f'({spec.latency_ms:g}) counts as capture: set latency_ms to what the driver takes'
+                f'({spec.latency_ms:g}) counts as capture: set latency_ms to the latency of the driver'
             )
 
-    def _incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        self._tell_incompatible(name, spec, qos_policy_name_from_kind(event.last_policy_kind).lower())
+    def _on_incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        self._report_incompatible(name, spec, qos_policy_name_from_kind(event.last_policy_kind).lower())
 
-    def _tell_incompatible(self, name: str, spec: Stream, policy: str) -> None:
+    def _report_incompatible(self, name: str, spec: Stream, policy: str) -> None:
         remedy = (
             f'set reliability: best_effort for {name} in the contract'
             if policy == 'reliability'
             else 'correct it there'
         )
-        text = (
-            f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy}) and is not heard; {remedy}'
-        )
-        self._complaints.set(f'{name} qos', policy, text)
+        found = f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy})'
+        self._complaints.set(f'{name} qos', policy, f'{found}, no message arrives; {remedy}')

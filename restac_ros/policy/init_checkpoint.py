@@ -3,24 +3,22 @@
 Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.base_weights import is_safetensors, merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.huggingface import INDEX, WEIGHTS, HuggingFaceParams
-from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
-from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, num_bytes
+from restac_ros.model.checkpoint.params import CastRule, Params, num_bytes
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.checkpoint.report import LoadReport
-from restac_ros.model.checkpoint.sizes import POSITIONS, resampled_positions, with_sizes_of
+from restac_ros.model.checkpoint.sizes import with_sizes_of
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
 from restac_ros.model.config import Dtype, LogvarCalibration, ModelConfig
 from restac_ros.model.presets import PRESETS
@@ -90,19 +88,12 @@ def init_checkpoint(
     _refuse_existing(out_dir)
     names = leaf_shapes(config)
     params = initial_params(
-        config, names, seed, cast=CastRule(dtype), everything=True, consume=_on_host_device
+        config, names, seed, cast=CastRule(dtype), everything=True, consume=on_host_device
     )
     config, params, calibration = _calibrated(config, params, seed, draw_codebook=True)
     stats = stats_from_limits(contract, config)
-    info = CheckpointInfo(
-        config=config,
-        contract_text=dump_contract(contract),
-        norm_stats=stats.to_dict(),
-        calibration=calibration,
-        tokenizer=train_demo_tokenizer(),
-        origin=Origin('init-checkpoint', 'random, untrained', seed),
-    )
-    save_checkpoint(out_dir, params, info)
+    origin = Origin('init-checkpoint', 'random, untrained', seed)
+    _save(out_dir, params, config, contract, stats, calibration, train_demo_tokenizer(), origin)
     return _report(out_dir, params, stats, calibration, 'built in, of a few dozen demonstration words', None)
 
 
@@ -117,8 +108,6 @@ def import_checkpoint(
     tokenizer: Path | None = None,
     dtype: Dtype | None = None,
     seed: int = 0,
-    new_leaves: str = NEW_LEAVES,
-    keep_own: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> CheckpointReport:
     """Write a checkpoint from pi0.5 base weights; touch and gate start as at the start of training.
@@ -135,8 +124,6 @@ def import_checkpoint(
             looked up when the policy is loaded.
         dtype: of the stored parameters; default as in the source.
         seed: of the leaves that the source does not have.
-        new_leaves: pattern of leaves that the source may lack.
-        keep_own: pattern of leaves to start anew although the source has them.
         progress: receives the name of each step that takes long.
 
     Raises:
@@ -146,34 +133,43 @@ def import_checkpoint(
     """
     _refuse_existing(out_dir)
     config, notes = _config_for(preset, source, has_touch=unit_align is not None)
-    encoder: Params = {}
-    if unit_align is not None:
-        config, encoder = _with_unit_align(config, unit_align)
+    config, encoder = _with_unit_align(config, unit_align)
     check_model(config, contract, str(source))
     progress(f'reading {source}')
-    params, leaves = _merged(
-        config, source, encoder, str(unit_align), seed, CastRule(dtype), new_leaves, keep_own
+    params, leaves = merge_base_weights(
+        config,
+        source,
+        seed,
+        encoder=encoder,
+        encoder_origin=str(unit_align),
+        cast=CastRule(dtype),
     )
     progress('calibrating the gate')
-    config, params, calibration = _calibrated(
-        config, params, seed, draw_codebook=_CODEBOOK in leaves.names('kept')
-    )
+    is_new = _CODEBOOK in leaves.names('kept')
+    config, params, calibration = _calibrated(config, params, seed, draw_codebook=is_new)
     stats = norm_stats or stats_from_limits(contract, config)
-    origin = Origin('import-checkpoint', str(source), seed)
-    info = CheckpointInfo(
-        config=config,
-        contract_text=dump_contract(contract),
-        norm_stats=stats.to_dict(),
-        calibration=calibration,
-        tokenizer=find_tokenizer(tokenizer)[0] if tokenizer else None,
-        origin=replace(origin, unit_align=str(unit_align) if unit_align else None),
+    origin = Origin(
+        'import-checkpoint', str(source), seed, unit_align=str(unit_align) if unit_align else None
     )
+    own_tokenizer = find_tokenizer(tokenizer)[0] if tokenizer else None
     progress(f'writing {out_dir}')
+    _save(out_dir, params, config, contract, stats, calibration, own_tokenizer, origin)
+    notes += _range_notes(stats, contract)
+    return _report(out_dir, params, stats, calibration, _tokenizer_text(tokenizer), leaves, notes)
+
+
+def _save(
+    out_dir: Path,
+    params: Params,
+    config: ModelConfig,
+    contract: Contract,
+    stats: NormStats,
+    calibration: GateCalibration | None,
+    tokenizer: bytes | None,
+    origin: Origin,
+) -> None:
+    info = CheckpointInfo(config, dump_contract(contract), stats.to_dict(), origin, calibration, tokenizer)
     save_checkpoint(out_dir, params, info)
-    return replace(
-        _report(out_dir, params, stats, calibration, _tokenizer_text(tokenizer), leaves),
-        notes=(*notes, *_range_notes(stats, contract)),
-    )
 
 
 def _tokenizer_text(tokenizer: Path | None) -> str:
@@ -205,7 +201,7 @@ def _config_for(
     if preset is not None:
         return _config_of(preset), []
     config = _config_of('pi05_restac' if has_touch else 'pi05')
-    if not source.exists() or _is_safetensors(source):
+    if not source.exists() or is_safetensors(source):
         return config, []
     sized = with_sizes_of(config, OrbaxParams(source).shapes, str(source))
     if sized == config:
@@ -214,58 +210,16 @@ def _config_for(
     return sized, [f'sizes as in the source, of no preset: {sizes}']
 
 
-def _with_unit_align(config: ModelConfig, path: Path) -> tuple[ModelConfig, Params]:
-    """The configuration with the file's encoder sizes, and the encoder's leaves."""
+def _with_unit_align(config: ModelConfig, path: Path | None) -> tuple[ModelConfig, Params]:
+    """The configuration with the file's encoder sizes, and the encoder's leaves; no file changes nothing."""
+    if path is None:
+        return config, {}
     if not config.uses_touch:
         raise CheckpointError(
             f'{path}: the preset has no touch (fusion = {config.fusion!r}); choose one with it'
         )
     tactile, encoder = unit_align_params(path)
     return replace(config, tactile=tactile), encoder
-
-
-def _merged(
-    config: ModelConfig,
-    source: Path,
-    encoder: Params,
-    encoder_origin: str,
-    seed: int,
-    cast: CastRule,
-    new_leaves: str,
-    keep_own: str | None,
-) -> tuple[Params, LoadReport]:
-    """Base weights, the tactile encoder's, and initial values for what neither has."""
-    shapes = leaf_shapes(config)
-    base = _open_base(source, shapes)
-    stored = dict(base.shapes)
-    resample = POSITIONS in stored and stored[POSITIONS] != shapes[POSITIONS]
-    if resample:  # images of another size: the patches' positions are interpolated
-        stored[POSITIONS] = shapes[POSITIONS]
-    plan = plan_merge(shapes, stored, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
-    params = base.read(plan.load, cast, _on_host_device)
-    if resample:
-        params[POSITIONS] = _on_host_device(resampled_positions(params[POSITIONS], shapes[POSITIONS]))
-    fresh = [name for name in plan.keep if name not in encoder]
-    params |= initial_params(config, fresh, seed, cast=cast, consume=_on_host_device)
-    params |= {name: _on_host_device(leaf) for name, leaf in encoder.items()}
-    origins = dict.fromkeys(plan.load, str(source)) | dict.fromkeys(encoder, encoder_origin)
-    if resample:
-        origins[POSITIONS] = f'{source}, interpolated from {base.shapes[POSITIONS][1]} patches'
-    dropped = {name: base.shapes[name] for name in plan.drop} | dict(base.unused)
-    ordered = {name: params[name] for name in shapes}
-    return ordered, LoadReport.of(ordered, origins, dropped)
-
-
-def _open_base(source: Path, shapes: Shapes) -> OrbaxParams | HuggingFaceParams:
-    """The reader for what lies at `source`."""
-    source = Path(source).expanduser()
-    if not source.exists():
-        raise CheckpointError(f'{source}: no such file or directory')
-    return HuggingFaceParams(source, shapes) if _is_safetensors(source) else OrbaxParams(source)
-
-
-def _is_safetensors(source: Path) -> bool:
-    return source.suffix == '.safetensors' or any((source / name).is_file() for name in (WEIGHTS, INDEX))
 
 
 def _calibrated(
@@ -278,7 +232,7 @@ def _calibrated(
     code = encode_noise(config, graph, state, seed)
     if draw_codebook and _CODEBOOK in params:
         embed = codebook_around(code, np.asarray(params[_CODEBOOK])).astype(np.float32)
-        params = params | {name: _on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
+        params = params | {name: on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
     calibration = calibrate_gate(np.asarray(code.logvar[:, 0]), f'{NOT_MEASURED}; random images')
     standardise = LogvarCalibration(calibration.mean, calibration.std)
     return replace(config, logvar_calibration=standardise), params, calibration
@@ -291,6 +245,7 @@ def _report(
     calibration: GateCalibration | None,
     tokenizer: str,
     leaves: LoadReport | None,
+    notes: Sequence[str] = (),
 ) -> CheckpointReport:
     return CheckpointReport(
         path=path,
@@ -300,6 +255,7 @@ def _report(
         calibration_source=calibration.source if calibration else 'none needed',
         tokenizer=tokenizer,
         leaves=leaves,
+        notes=tuple(notes),
     )
 
 
@@ -315,8 +271,3 @@ def _refuse_existing(path: Path) -> None:
     """Say at once, not after minutes, that a directory is in the way."""
     if Path(path).exists():
         raise CheckpointError(f'{path}: already exists and stays as it is. Choose another path or remove it')
-
-
-def _on_host_device(leaf: Leaf) -> jax.Array:
-    """Move a leaf to JAX's CPU device, from where orbax writes with bounded memory."""
-    return jax.device_put(leaf, jax.devices('cpu')[0])

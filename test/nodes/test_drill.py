@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checkpoints import load_checkpoint
+
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
@@ -18,9 +20,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 
 from restac_ros.bench.faults import rehearse
+from restac_ros.bench.settings import FaultsBench
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import GraphError, package_prefix
-from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
+from restac_ros.model.checkpoint.store import save_checkpoint
 from restac_ros.nodes.drill.drill_cases import cases_of
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
@@ -96,11 +99,10 @@ def outcomes(ros_domain: int, contract_file: Path, compile_cache: Path) -> dict[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ROS_DOMAIN_ID', str(ros_domain))
         summary = rehearse(
-            folder / 'tiny',
+            FaultsBench(
+                folder / 'tiny', contract_file, cases=tuple(CASES), params=folder / 'parameters.yaml'
+            ),
             folder,
-            contract=contract_file,
-            cases=CASES,
-            params=folder / 'parameters.yaml',
             size_px=(160, 120),
             compile_cache=compile_cache,
         )

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from markers import shapes_of
+
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
@@ -12,7 +14,6 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from restac_ros.geometry import quaternion as quat
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
-from restac_ros.view.preview import shapes_of
 from restac_ros.view.shapes import Shape
 
 

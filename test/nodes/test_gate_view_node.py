@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from markers import shapes_of
 from node_process import NodeProcess
 
 pytest.importorskip('rclpy')
@@ -32,7 +33,7 @@ from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.nodes.gate_view.gate_view_node import OUTPUT_QOS
 from restac_ros.nodes.messages import residual_message
 from restac_ros.view.colours import gate_colours
-from restac_ros.view.preview import save_preview, shapes_of
+from restac_ros.view.preview import save_preview
 from restac_ros.view.shapes import RING_RADIUS_M, Shape
 from ros_rig import RosRig
 
@@ -144,7 +145,7 @@ def residual() -> Image:
     """As the policy publishes it: one latent position of 16 x 20 is off."""
     values = np.zeros((16, 20), np.float32)
     values[3, 4] = 9.0
-    return residual_message(SimpleNamespace(residual_map=values, stamp_ns=0), 'gelsight_left')
+    return residual_message(0, values, 'gelsight_left')
 
 
 def plain_image() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Subscribes to pedals and joysticks; what counts as a press, and what it means, is decided in `triggers`."""
+"""Subscribes to pedals and joysticks; `triggers` decides what counts as a press."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class TriggerInputs:
         act: Callable[[TriggerAction, str], None],
         complaints: Complaints,
     ) -> None:
-        """`act` is given the action and what was pressed; `complaints` hears of buttons that do not exist."""
+        """`act` receives the action and the pressed button, `complaints` buttons that do not exist."""
         self._node, self._act, self._complaints = node, act, complaints
         by_topic: dict[str, list[Trigger]] = defaultdict(list)
         for trigger in triggers:
@@ -44,22 +44,24 @@ class TriggerInputs:
 
     def _subscribe(self, topic: str, buttons: Buttons, is_pedal: bool) -> Subscription:
         def on_pedal(message: Bool) -> None:
-            self._take(topic, buttons, [message.data])
+            self._receive(topic, buttons, [message.data])
 
         def on_joystick(message: Joy) -> None:
-            self._take(topic, buttons, message.buttons)
+            self._receive(topic, buttons, message.buttons)
 
         def on_incompatible(event: QoSRequestedIncompatibleQoSInfo) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
             remedy = 'have it publish reliably, or a press may be lost'
-            text = f'trigger {topic}: a publisher has incompatible QoS ({policy}) and is not heard; {remedy}'
+            text = (
+                f'trigger {topic}: a publisher has incompatible QoS ({policy}), no message arrives; {remedy}'
+            )
             self._complaints.set(f'trigger {topic} qos', policy, text)
 
         callbacks = SubscriptionEventCallbacks(incompatible_qos=on_incompatible)
         kind, on_message = (Bool, on_pedal) if is_pedal else (Joy, on_joystick)
         return self._node.create_subscription(kind, topic, on_message, QUEUE, event_callbacks=callbacks)
 
-    def _take(self, topic: str, buttons: Buttons, states: Sequence[object]) -> None:
+    def _receive(self, topic: str, buttons: Buttons, states: Sequence[object]) -> None:
         pressed, missing = buttons.pressed(states, self._node.steady_clock.now().nanoseconds)
         if missing:
             names = ', '.join(trigger.source for trigger in missing)

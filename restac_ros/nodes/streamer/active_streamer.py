@@ -1,6 +1,6 @@
-"""Everything that exists while the streamer is active: topics, inputs, gripper, the thread of the set-points.
+"""The active state of the streamer: topics, inputs, gripper, the thread of the set-points.
 
-That thread leaves events; they are handled here, in the executor, which alone logs and publishes diagnostics.
+That thread queues events; the executor handles them here, and alone logs and publishes diagnostics.
 """
 
 import time
@@ -23,8 +23,8 @@ from restac_ros.nodes.chunk_messages import chunk_of, named_run
 from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.gripper_output import make_gripper
+from restac_ros.nodes.streamer.robot_inputs import RIVAL_SILENT_NS, RobotInputs
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
-from restac_ros.nodes.streamer.surroundings import RIVAL_SILENT_NS, Surroundings
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.set_point_loop import SetPointLoop, SupervisionChange
 
@@ -32,12 +32,12 @@ CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=Rel
 TARGET_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
 WATCH_PERIOD_S = 0.1
 GRIPPER_PERIOD_S = 0.02
-# What keeps an arm from its first motion, and is worth a line on the console.
+# Faults that delay the first motion and are logged.
 _DELAYS = frozenset({Fault.SECOND_PUBLISHER, Fault.ROBOT_MODE, Fault.ARM_MOVED, Fault.OUTSIDE, Fault.DEADMAN})
 
 
 class ActiveStreamer:
-    """Begins to stream when made; `close` ends it."""
+    """Streams from its creation until `close`."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class ActiveStreamer:
         pace_ns = node.now_ns if simulated else time.monotonic_ns
         self._target = node.create_publisher(PoseStamped, parameters.target_topic, TARGET_QOS)
         self._uses = node.create_publisher(ChunkUseMessage, '~/chunk_use', CHUNK_USE_QOS)
-        self._surroundings = Surroundings(node, contract, parameters, self._target, pace_ns)
-        self._surroundings.find_publishers()
+        self._inputs = RobotInputs(node, contract, parameters, self._target, pace_ns)
+        self._inputs.update_publishers()
         self._gripper = make_gripper(node, parameters, contract)
         self._changed = node.create_guard_condition(self._handle_events)
         self.loop = SetPointLoop(
             config,
             round(1e9 / parameters.rate_hz),
-            self._surroundings,
+            self._inputs,
             self._publish,
             self._changed.trigger,
             node.now_ns,
@@ -70,7 +70,7 @@ class ActiveStreamer:
             self._note_failure,
         )
         self._chunks = node.create_subscription(
-            ActionChunk, parameters.chunk_topic, self._take_chunk, CHUNK_QOS
+            ActionChunk, parameters.chunk_topic, self._receive_chunk, CHUNK_QOS
         )
         self._timers = [node.create_timer(WATCH_PERIOD_S, self.watch, clock=node.steady_clock)]
         if self._gripper:
@@ -81,7 +81,7 @@ class ActiveStreamer:
         self.loop.start()
 
     def close(self) -> None:
-        """Come to a hold, then be silent; leave the topic to another source of targets."""
+        """Ramp to a hold, stop publishing, and close the topics."""
         self.loop.stop(ramp=not self.failure)
         if self._jumps:
             self._jumps.unregister()
@@ -90,28 +90,28 @@ class ActiveStreamer:
         self._handle_events()
         self._node.destroy_guard_condition(self._changed)
         self._node.destroy_subscription(self._chunks)
-        self._surroundings.destroy()
+        self._inputs.destroy()
         if self._gripper:
             self._gripper.destroy()
         self._node.destroy_publisher(self._target)
         self._node.destroy_publisher(self._uses)
 
     def halt(self) -> None:
-        """Ramp to a hold, which stands until resumed."""
+        """Ramp to a hold, which lasts until resumed."""
         self.loop.report(Fault.HALT, 'on request')
 
     def watch(self) -> None:
-        """Find other publishers, and log what stands still for what."""
-        self._surroundings.find_publishers()
+        """Update the list of other publishers, and log the reasons of a hold."""
+        self._inputs.update_publishers()
         with self.loop.lock:
             supervision, motion = self.loop.streamer.supervision, self.loop.streamer.motion
-        if supervision.phase is not Phase.HALTED:  # nothing is 'right again' before somebody has resumed
+        if supervision.phase is not Phase.HALTED:  # a halt lasts until resumed
             self._complain_of_hold(supervision, silent=motion is None)
             problem = self._gripper.problem if self._gripper else ''
             self.complaints.set('gripper', problem and 'gripper', problem)
             foreign = self.origin.problem(self._node.now_ns())
             self.complaints.set('run', foreign and 'foreign', foreign)
-        others = self._surroundings.others
+        others = self._inputs.others
         sending = any(reason.fault is Fault.SECOND_PUBLISHER for reason in supervision.active)
         if others and not sending:
             topic, names = self._target.topic_name, ', '.join(others)
@@ -130,7 +130,7 @@ class ActiveStreamer:
         position.x, position.y, position.z = point.pose.position_m.tolist()
         orientation.x, orientation.y, orientation.z, orientation.w = point.pose.quaternion_xyzw.tolist()
         cdr = serialize_message(message)
-        self._surroundings.sent(cdr)
+        self._inputs.note_sent(cdr)
         self._target.publish(cdr)
 
     def _note_failure(self, text: str) -> None:
@@ -139,14 +139,14 @@ class ActiveStreamer:
     # Called by the executor.
 
     def _wake_on_clock(self) -> JumpHandle:
-        """A simulated clock may run faster than the system's: every one of its messages wakes the thread."""
+        """Wake the thread at every /clock message, as a simulated clock may run faster than the system's."""
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=1), min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
         wake = self.loop.worker.wake.set
         return self._node.get_clock().create_jump_callback(threshold, post_callback=lambda _: wake())
 
-    def _take_chunk(self, message: ActionChunk) -> None:
+    def _receive_chunk(self, message: ActionChunk) -> None:
         now_ns, run = self._node.now_ns(), message.run
         if not self.origin.accepts(run.run_id, named_run(run), now_ns):
             if self.origin.contested:
@@ -172,7 +172,7 @@ class ActiveStreamer:
         if silent:
             self._gripper.forget()
         elif request is not None:
-            opening_m = self._surroundings.opening_m(self._node.now_ns())
+            opening_m = self._inputs.opening_m(self._node.now_ns())
             self._gripper.command(request, opening_m, time.monotonic_ns())
 
     def _handle_events(self) -> None:
@@ -188,7 +188,7 @@ class ActiveStreamer:
             self._node.publish_diagnostics()
 
     def _log_change(self, before: Supervision, now: Supervision) -> None:
-        """Log at once that the phase is another, or that a further fault is latched."""
+        """Log a change of phase, and newly latched faults."""
         logger = self._node.get_logger()
         if now.latched != before.latched and now.latched:
             faults, name = '; '.join(map(str, now.latched)), self._node.get_fully_qualified_name()
@@ -199,7 +199,7 @@ class ActiveStreamer:
             self._complain_of_hold(now, silent=False)
 
     def _complain_of_hold(self, supervision: Supervision, silent: bool) -> None:
-        """One message per hold, however it flickers; and one for what delays a start."""
+        """Log one message per hold, however often it flickers, and one for a delayed start."""
         kind = text = ''
         delays = [reason for reason in supervision.active if reason.fault in _DELAYS]
         cause = [reason for reason in supervision.cause if reason.fault not in LATCHED]  # else: was resumed

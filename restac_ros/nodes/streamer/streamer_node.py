@@ -1,4 +1,4 @@
-"""Turns action chunks into set-points for a Cartesian controller: smooth, inside the limits, supervised.
+"""Converts action chunks to smooth, limited and supervised set-points for a Cartesian controller.
 
 The logic is `restac_ros.control.streaming`, its thread `restac_ros.runtime.set_point_loop`; here are
 parameters, services and diagnostics.
@@ -20,8 +20,8 @@ from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.streamer.active_streamer import ActiveStreamer
 from restac_ros.nodes.streamer.gripper_output import check_gripper_type
+from restac_ros.nodes.streamer.robot_inputs import robot_state_class
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
-from restac_ros.nodes.streamer.surroundings import robot_state_class
 from restac_ros.nodes.subscriptions import UnknownTypeError
 from restac_ros.runtime.summary_file import latency_summary
 
@@ -52,12 +52,12 @@ class StreamerNode(ManagedNode):
         stop_ms = config.limits.stop_ns / 1e6
         target = self.resolve_topic_name(parameters.target_topic)
         self.get_logger().info(f'{target} at {parameters.rate_hz:g} Hz, to a hold within {stop_ms:.0f} ms')
-        self._take_priority(parameters.realtime_priority)
+        self._raise_priority(parameters.realtime_priority)
 
     def activate(self) -> None:
         parameters: StreamerParameters = self.parameters
         contract: Contract = self.load_contract()
-        # A full garbage collection of all that has been imported would take several ticks.
+        # A full garbage collection of all imported modules would last several ticks.
         gc.collect()
         gc.freeze()
         self._active = ActiveStreamer(self, contract, parameters, parameters.control(contract))
@@ -103,8 +103,8 @@ class StreamerNode(ManagedNode):
             )
             self.trigger_deactivate()
 
-    def _take_priority(self, priority: int) -> None:
-        """Run before everything that is not real time: this thread, and those it starts."""
+    def _raise_priority(self, priority: int) -> None:
+        """Set the real-time priority of this thread and of those it starts."""
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO if priority else os.SCHED_OTHER, os.sched_param(priority))
         except PermissionError:
@@ -132,7 +132,7 @@ class StreamerNode(ManagedNode):
 
 
 def streamer_summary(active: ActiveStreamer) -> dict[str, object]:
-    """What the set-points have been, for the summary file."""
+    """Counts and reasons for the summary file."""
     state, origin = active.loop.streamer, active.origin
     return {
         'phase': str(state.phase),
