@@ -1,0 +1,20 @@
+"""A batch of samples as arrays: what travels to the device."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int
+
+from restac_ros.model.observation import Observation
+
+
+class Batch(NamedTuple):
+    """Network inputs and targets; B is the batch, T the horizon, D the network's action dimensions.
+
+    Pixels are uint8 until they are on the device.
+    """
+
+    observation: Observation
+    actions: Float[Array, 'B T D']  # normalised deltas, padded with zeros
+    step_mask: Bool[Array, 'B T']  # False past an episode's end
+    source: Int[Array, ' B']  # which data set
+    index: Int[Array, ' B']  # of the sample in the run: names it when something is wrong with it
