@@ -39,8 +39,8 @@ demo: build $(checkpoint)    ## run the main job: a source, the policy, the reco
 test: build    ## run the tests; ARGS is handed to pytest
 	@$(env) && pytest $(ARGS)
 
-lint: setup    ## check style
-	@$(env) && ruff check . && ruff format --check --quiet .
+lint: setup    ## check format, style, types and the links of the documentation
+	@$(env) && ruff format --check --quiet . && ruff check . && mypy && pytest -q test/test_docs.py
 
 lock: setup    ## resolve pyproject.toml anew into requirements.lock
 	@scripts/lock.sh

@@ -9,14 +9,18 @@ import pytest
 
 # layer -> (layers of ours, libraries) that it may import, besides the standard library
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
-    'contract': (set(), {'numpy', 'pydantic', 'pydantic_core', 'yaml'}),
-    'framing': ({'contract'}, {'cv2', 'numpy', 'PIL', 'rosbags'}),
+    'geometry': (set(), {'numpy'}),
+    'contract': ({'geometry'}, {'numpy', 'pydantic', 'pydantic_core', 'yaml'}),
+    'framing': ({'contract', 'geometry'}, {'cv2', 'numpy', 'PIL', 'rosbags'}),
     'model': (
         set(),
         {'einops', 'flax', 'jax', 'jaxtyping', 'ml_dtypes', 'numpy', 'optax', 'orbax', 'safetensors'},
     ),
-    'policy': ({'contract', 'framing', 'model'}, {'flax', 'jax', 'jaxtyping', 'numpy', 'sentencepiece'}),
-    'control': ({'contract'}, {'numpy', 'scipy'}),
+    'policy': (
+        {'contract', 'geometry', 'framing', 'model'},
+        {'flax', 'jax', 'jaxtyping', 'numpy', 'sentencepiece'},
+    ),
+    'control': ({'contract', 'geometry'}, {'numpy'}),
     'dataset': (
         {'contract', 'framing'},
         {
@@ -38,8 +42,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         {'contract', 'dataset', 'model', 'policy'},
         {'flax', 'jax', 'numpy', 'optax', 'orbax', 'tyro'},
     ),
-    'sim': ({'contract'}, {'mujoco', 'numpy'}),
-    'view': ({'contract', 'framing', 'dataset'}, {'cv2', 'numpy'}),
+    'sim': ({'contract', 'geometry'}, {'mujoco', 'numpy'}),
+    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy'}),
     'runtime': (
         {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
         {'numpy'},
@@ -48,6 +52,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'nodes': (
         {
             'contract',
+            'geometry',
             'framing',
             'model',
             'policy',

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model
 
 from restac_ros.contract.checks import cross_check
 from restac_ros.contract.errors import ContractError, Problem, did_you_mean
+from restac_ros.geometry.conventions import Composition, Convention
 
 Role = Literal['camera', 'tactile', 'arm_joints', 'gripper', 'tool_pose', 'target_pose']
 CameraSlot = Literal['base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb']
@@ -71,7 +72,7 @@ class Robot(_Facts):
 class Rotation(_Facts):
     """How three numbers stand for the tool's orientation, and around which values they are unwrapped."""
 
-    convention: Literal['rpy', 'rotvec']
+    convention: Convention
     branch_centre_rad: Vector3
 
 
@@ -89,7 +90,7 @@ class Action(_Facts):
     """
 
     space: Literal['absolute_pose'] = 'absolute_pose'
-    delta: Literal['elementwise', 'so3'] = 'elementwise'
+    delta: Composition = 'elementwise'
     source: Literal['next_state', 'target_pose'] = 'next_state'
 
 

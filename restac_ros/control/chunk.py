@@ -8,16 +8,16 @@ and turns at constant angular velocity.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Self
+from typing import Self, cast, get_args
 
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.control import quaternion as quat
-from restac_ros.control.pose import Offset, Pose
-
-Convention = Literal['rpy', 'rotvec']
-Composition = Literal['elementwise', 'so3']
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.conventions import Composition, Convention
+from restac_ros.geometry.delta import DeltaRule
+from restac_ros.geometry.pose import Offset, Pose
+from restac_ros.geometry.rotation import quaternion_from_rotation
 
 MAX_HORIZON = 1000
 MAX_DURATION_NS = 60 * 10**9
@@ -25,7 +25,6 @@ MAX_MAGNITUDE = 100.0  # no position in m, angle in rad or opening in m of a tab
 # The anchor comes twice, as a pose and as the policy's float32 state: so far may rounding take them apart.
 ANCHOR_TOLERANCE_M = 1e-3
 ANCHOR_TOLERANCE_RAD = 1e-2
-_TO_QUATERNION = {'rpy': quat.from_rpy, 'rotvec': quat.from_rotvec}
 
 
 class ChunkError(ValueError):
@@ -38,9 +37,9 @@ class Chunk:
 
     Attributes:
         anchor: tool pose at `stamp_ns`, the time of the observation.
-        anchor_state: the same as the policy saw it, [6]: x y z in m, rotation by `convention` in rad.
+        anchor_state: the same as the policy saw it, [6]: x y z in m, rotation in rad as the rule writes it.
+        rule: how rotations are written and deltas are composed.
         delta_pose: [T, 6], m and rad, relative to the anchor.
-        composition: elementwise adds deltas to `anchor_state`; so3 turns the anchor by exp(delta).
         opening_m: [T], absolute gripper opening.
         valid_until_ns: must not be started later.
         camera_age_ns, tactile_age_ns: how much older than `stamp_ns` the oldest image used is.
@@ -53,8 +52,7 @@ class Chunk:
     anchor: Pose
     anchor_state: np.ndarray
     anchor_opening_m: float
-    convention: Convention
-    composition: Composition
+    rule: DeltaRule
     step_ns: int
     delta_pose: np.ndarray
     opening_m: np.ndarray
@@ -81,10 +79,7 @@ class Chunk:
     def quaternions(self) -> np.ndarray:
         """[T + 1, 4]: the anchor, then the targets."""
         anchor = self.anchor.quaternion_xyzw
-        if self.composition == 'so3':
-            targets = quat.multiply(quat.from_rotvec(self.delta_pose[:, 3:]), anchor)
-        else:
-            targets = _TO_QUATERNION[self.convention](self.anchor_state[3:] + self.delta_pose[:, 3:])
+        targets = self.rule.orientations(self.delta_pose, self.anchor_state)
         return quat.normalise(np.concatenate([anchor[None], targets]))
 
     @cached_property
@@ -116,8 +111,7 @@ class ChunkRules:
     """What every chunk must agree with: the contract's facts, and how far clocks may differ."""
 
     frame_id: str
-    convention: Convention
-    composition: Composition
+    rule: DeltaRule
     step_ns: int
     max_skew_ns: int
 
@@ -125,8 +119,7 @@ class ChunkRules:
     def from_contract(cls, contract: Contract) -> Self:
         return cls(
             frame_id=contract.robot.base_frame,
-            convention=contract.rotation.convention,
-            composition=contract.action.delta,
+            rule=DeltaRule(contract.rotation.convention, contract.action.delta),
             step_ns=contract.period_ns,
             max_skew_ns=contract.max_skew_ns,
         )
@@ -137,8 +130,11 @@ class ChunkRules:
         Raises:
             ChunkError: what differs, found and expected.
         """
-        for name in ('frame_id', 'convention', 'composition'):
-            found, expected = getattr(chunk, name), getattr(self, name)
+        for name, found, expected in (
+            ('frame_id', chunk.frame_id, self.frame_id),
+            ('convention', chunk.rule.convention, self.rule.convention),
+            ('composition', chunk.rule.composition, self.rule.composition),
+        ):
             if found != expected:
                 raise ChunkError(
                     f'chunk {chunk.chunk_id}: {name} is {found!r}, the contract says {expected!r}; '
@@ -200,7 +196,6 @@ def build_chunk(
         ChunkError: lengths, numbers, names or times that cannot be; the message says which.
     """
     name = f'chunk {chunk_id}'
-    _check_names(name, convention, composition)
     _check_times(name, horizon, step_ns, stamp_ns, valid_until_ns)
     anchor = Pose(
         _numbers(name, 'anchor position', anchor_position_m, 3),
@@ -213,8 +208,7 @@ def build_chunk(
         anchor=anchor,
         anchor_state=_numbers(name, 'anchor_state', anchor_state, 6),
         anchor_opening_m=float(_numbers(name, 'anchor_gripper', [anchor_opening_m], 1)[0]),
-        convention=convention,
-        composition=composition,
+        rule=_rule(name, convention, composition),
         step_ns=step_ns,
         delta_pose=_numbers(name, 'delta_pose', delta_pose, 6 * horizon).reshape(horizon, 6),
         opening_m=_numbers(name, 'gripper', opening_m, horizon),
@@ -227,13 +221,14 @@ def build_chunk(
     return chunk
 
 
-def _check_names(name: str, convention: str, composition: str) -> None:
+def _rule(name: str, convention: str, composition: str) -> DeltaRule:
     for field, found, known in (
-        ('rotation_convention', convention, ('rpy', 'rotvec')),
-        ('delta_composition', composition, ('elementwise', 'so3')),
+        ('rotation_convention', convention, get_args(Convention)),
+        ('delta_composition', composition, get_args(Composition)),
     ):
         if found not in known:
             raise ChunkError(f'{name}: {field} is {found!r}, expected {" or ".join(map(repr, known))}')
+    return DeltaRule(cast(Convention, convention), cast(Composition, composition))
 
 
 def _check_times(name: str, horizon: int, step_ns: int, stamp_ns: int, valid_until_ns: int) -> None:
@@ -275,11 +270,11 @@ def _unit(name: str, quaternion: np.ndarray) -> np.ndarray:
 
 
 def _check_anchor(chunk: Chunk) -> None:
-    seen = _TO_QUATERNION[chunk.convention](chunk.anchor_state[3:])
+    seen = quaternion_from_rotation(chunk.rule.convention, chunk.anchor_state[3:])
     gap = Offset.between(chunk.anchor, Pose(chunk.anchor_state[:3], seen))
     if gap.distance_m > ANCHOR_TOLERANCE_M or gap.angle_rad > ANCHOR_TOLERANCE_RAD:
         raise ChunkError(
             f'chunk {chunk.chunk_id}: anchor_pose and anchor_state differ by '
             f'{gap.distance_m * 1e3:.3g} mm and {gap.angle_rad:.3g} rad; expected the same pose twice, '
-            f'anchor_state as {chunk.convention!r}'
+            f'anchor_state as {chunk.rule.convention!r}'
         )

@@ -11,9 +11,9 @@ from typing import Literal, Self
 
 import numpy as np
 
-from restac_ros.control import quaternion as quat
 from restac_ros.control.chunk import Chunk
-from restac_ros.control.pose import Offset, Pose
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.pose import Offset, Pose
 
 Mode = Literal['receding_horizon', 'temporal_ensembling']
 WeightOrder = Literal['oldest_first', 'newest_first']

@@ -27,8 +27,8 @@ from typing import Self
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.control import quaternion as quat
-from restac_ros.control.pose import Offset, Pose
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.pose import Offset, Pose
 
 
 class LimitError(ValueError):

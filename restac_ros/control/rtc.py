@@ -12,8 +12,7 @@ from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
-from restac_ros.control import quaternion as quat
-from restac_ros.control.chunk import MAX_HORIZON, Chunk, Convention
+from restac_ros.control.chunk import MAX_HORIZON, Chunk
 
 MaskKind = Literal['exponential', 'linear', 'hard']
 
@@ -139,12 +138,13 @@ def decided_actions(running: Chunk, observed_ns: int, anchor_state: np.ndarray, 
     path = np.concatenate([np.zeros((1, 6)), running.delta_pose])
     delta = _interpolate(place, path)
     opening = _interpolate(place, running.openings_m[:, None])[:, 0]
-    position = running.anchor.position_m + delta[:, :3] - anchor_state[:3]
-    if running.composition == 'so3':
-        rotation = _turns_from(anchor_state, running, due_ns)
+    if running.rule.composition == 'so3':
+        targets = np.array([running.pose_at(int(time_ns)).quaternion_xyzw for time_ns in due_ns])
+        position = running.anchor.position_m + delta[:, :3] - anchor_state[:3]
+        delta = np.concatenate([position, running.rule.turns(targets, anchor_state)], axis=-1)
     else:
-        rotation = _nearest(running.convention, running.anchor_state[3:] + delta[:, 3:], anchor_state[3:])
-    return Decided(np.concatenate([position, rotation], axis=-1), opening, due_ns <= running.end_ns)
+        delta = running.rule.deltas(running.anchor_state + delta, anchor_state)
+    return Decided(delta, opening, due_ns <= running.end_ns)
 
 
 def inpainting(
@@ -182,19 +182,3 @@ def _interpolate(place: np.ndarray, rows: np.ndarray) -> np.ndarray:
     before = np.minimum(place.astype(np.int64), len(rows) - 2)
     share = (place - before)[:, None]
     return (1 - share) * rows[before] + share * rows[before + 1]
-
-
-def _turns_from(anchor_state: np.ndarray, running: Chunk, due_ns: np.ndarray) -> np.ndarray:
-    convert = quat.from_rpy if running.convention == 'rpy' else quat.from_rotvec
-    targets = np.array([running.pose_at(int(time_ns)).quaternion_xyzw for time_ns in due_ns])
-    return quat.difference(targets, convert(anchor_state[3:]))
-
-
-def _nearest(convention: Convention, target_rad: np.ndarray, anchor_rad: np.ndarray) -> np.ndarray:
-    """target - anchor [T, 3] without whole turns: per angle for rpy, along the axis for rotation vectors."""
-    if convention == 'rpy':
-        return np.pi - np.mod(np.pi - (target_rad - anchor_rad), 2 * np.pi)
-    angle = np.linalg.norm(target_rad, axis=-1, keepdims=True)
-    axis = target_rad / np.where(angle > 0, angle, 1.0)
-    turns = np.round((axis @ anchor_rad[:, None] - angle) / (2 * np.pi))
-    return target_rad + axis * 2 * np.pi * turns - anchor_rad

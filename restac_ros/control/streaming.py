@@ -14,7 +14,6 @@ import numpy as np
 from restac_ros.control.chunk import Chunk, ChunkError, ChunkRules
 from restac_ros.control.continuity import ContinuityConfig, Plan
 from restac_ros.control.limits import LimitError, Motion, MotionLimits, advance, start_motion
-from restac_ros.control.pose import Offset, Pose
 from restac_ros.control.supervisor import (
     Fault,
     Health,
@@ -24,6 +23,7 @@ from restac_ros.control.supervisor import (
     SupervisorConfig,
     supervise,
 )
+from restac_ros.geometry.pose import Offset, Pose
 
 TRAIL_NS = 2_000_000_000
 MOTIONLESS_NS = 500_000_000  # a slow stream may well give two chunks the same measurement

@@ -26,7 +26,7 @@ from restac_ros.contract.schema import (
     TactileStream,
 )
 from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.rotation import matrix_from_quaternion
+from restac_ros.geometry import quaternion as quat
 
 MESSAGE_TYPES = (
     'sensor_msgs/msg/Image',
@@ -112,7 +112,7 @@ def decode_pose(spec: PoseStream, cdr: bytes | memoryview) -> np.ndarray:
         found = f'position {xyz.tolist()}, quaternion {quaternion.tolist()} of norm {norm:.4g}'
         raise DecodeError(f'{spec.topic}: {found}; expected finite numbers and norm 1 (x, y, z, w)')
     pose = np.eye(4)
-    pose[:3, :3] = matrix_from_quaternion(quaternion / norm)
+    pose[:3, :3] = quat.to_matrix(quaternion / norm)
     pose[:3, 3] = xyz
     return pose
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from restac_ros.framing.rotation import matrix_from_rpy
+from restac_ros.geometry.rotation import matrix_from_rpy
 
 # Modified Denavit-Hartenberg parameters (Craig), from the Franka Control Interface documentation: joint i's
 # frame is placed by Rx(alpha) Tx(a) Rz(q) Tz(d).

@@ -7,7 +7,7 @@ from restac_ros.framing.decode import decode_image, decode_joints, decode_pose
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.kinematics import fk_hand_tcp, gripper_opening_m, transform
 from restac_ros.framing.resize import letterbox, resize_tactile
-from restac_ros.framing.rotation import rotation_difference, rotation_from_matrix
+from restac_ros.geometry.rotation import rotation_difference, rotation_from_matrix
 
 GRIPPER_TOLERANCE_M = 0.005  # beyond the declared range: homing offsets stay below, wrong units don't
 

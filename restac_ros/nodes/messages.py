@@ -11,13 +11,13 @@ from rclpy.time import Time
 from sensor_msgs.msg import Image
 
 from restac_ros.contract.schema import Contract
-from restac_ros.control import quaternion
+from restac_ros.geometry.rotation import quaternion_from_rotation
 from restac_ros.msg import ActionChunk, GateState, RecorderStatus
 from restac_ros.recording.recorder import RecorderReport
 
 if TYPE_CHECKING:  # the recorder speaks without loading JAX
-    from restac_ros.runtime.runtime_products import PlannedChunk, TouchReading
     from restac_ros.policy.products import Touch
+    from restac_ros.runtime.runtime_products import PlannedChunk, TouchReading
 
 _RECORDER_STATES = {
     'idle': RecorderStatus.STATE_IDLE,
@@ -31,7 +31,6 @@ _CHUNKINGS = {
     'rtc_guided': ActionChunk.CHUNKING_RTC_GUIDED,
     'rtc_trained': ActionChunk.CHUNKING_RTC_TRAINED,
 }
-_TO_QUATERNION = {'rpy': quaternion.from_rpy, 'rotvec': quaternion.from_rotvec}
 
 
 def chunk_message(contract: Contract, planned: 'PlannedChunk') -> ActionChunk:
@@ -44,7 +43,7 @@ def chunk_message(contract: Contract, planned: 'PlannedChunk') -> ActionChunk:
     message.trigger = int(planned.trigger)
     position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
     position.x, position.y, position.z = state[:3].tolist()
-    xyzw = _TO_QUATERNION[contract.rotation.convention](state[3:6])
+    xyzw = quaternion_from_rotation(contract.rotation.convention, state[3:6])
     orientation.x, orientation.y, orientation.z, orientation.w = xyzw.tolist()
     message.anchor_state = state[:6]
     message.anchor_gripper = float(state[6])

@@ -1,26 +1,16 @@
 """Between a frame and the network: each step a frozen value with one verb and, where it has one, its inverse.
 
-Deployment and training use the same steps in the same order: delta from the current state, normalisation,
-padding. `action_prev` passes through unchanged.
+The delta from the current state, which comes first, is `restac_ros.geometry.delta.DeltaRule`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from restac_ros.contract.schema import Contract
-from restac_ros.framing.rotation import (
-    Convention,
-    matrix_from_rotation,
-    matrix_from_rotvec,
-    rotation_difference,
-    rotation_from_matrix,
-    rotvec_from_matrix,
-    unwrap,
-)
 from restac_ros.policy.errors import PolicyError
 
 STATE_DIM = 7
@@ -61,54 +51,6 @@ class CameraSlots:
         pixels = {slot: images.get(name, hidden)[None] for name, slot in self.slot_of.items()}
         valid = {slot: np.array([name in images]) for name, slot in self.slot_of.items()}
         return pixels, valid
-
-
-@dataclass(frozen=True)
-class DeltaActions:
-    """Absolute target poses to changes from the current state; the gripper stays absolute.
-
-    'elementwise' subtracts, angles wrapped to less than half a turn. 'so3' composes rotations: the change is
-    the rotation vector, in the base frame, that turns the current orientation into the target.
-    """
-
-    kind: Literal['elementwise', 'so3']
-    convention: Convention
-    branch_centre_rad: tuple[float, float, float]
-
-    @classmethod
-    def from_contract(cls, contract: Contract) -> Self:
-        """As the contract's action and rotation say."""
-        rotation = contract.rotation
-        return cls(contract.action.delta, rotation.convention, rotation.branch_centre_rad)
-
-    def __call__(
-        self, actions: Float[np.ndarray, '*batch 7'], state: Float[np.ndarray, '7']
-    ) -> Float[np.ndarray, '*batch 7']:
-        """Return the changes, float64."""
-        actions, state = np.asarray(actions, np.float64), np.asarray(state, np.float64)
-        position = actions[..., :3] - state[:3]
-        if self.kind == 'elementwise':
-            rotation = rotation_difference(self.convention, actions[..., 3:6], state[3:6])
-        else:
-            target = matrix_from_rotation(self.convention, actions[..., 3:6])
-            current = matrix_from_rotation(self.convention, state[3:6])
-            rotation = rotvec_from_matrix(target @ current.T)
-        return np.concatenate([position, rotation, actions[..., 6:]], axis=-1)
-
-    def inverse(
-        self, deltas: Float[np.ndarray, '*batch 7'], state: Float[np.ndarray, '7']
-    ) -> Float[np.ndarray, '*batch 7']:
-        """Return absolute poses, float64, rotations on the contract's branch."""
-        deltas, state = np.asarray(deltas, np.float64), np.asarray(state, np.float64)
-        centre = np.asarray(self.branch_centre_rad)
-        position = deltas[..., :3] + state[:3]
-        if self.kind == 'elementwise':
-            rotation = unwrap(self.convention, deltas[..., 3:6] + state[3:6], centre)
-        else:
-            current = matrix_from_rotation(self.convention, state[3:6])
-            matrix = matrix_from_rotvec(deltas[..., 3:6]) @ current
-            rotation = rotation_from_matrix(self.convention, matrix, centre)
-        return np.concatenate([position, rotation, deltas[..., 6:]], axis=-1)
 
 
 @dataclass(frozen=True)

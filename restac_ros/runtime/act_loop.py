@@ -4,6 +4,8 @@ import time
 from collections import deque
 
 from restac_ros.framing.frame import Frame
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.products import Prefix
 from restac_ros.runtime.complaints import Complaint
 from restac_ros.runtime.holding import (
     NOT_YET,
@@ -24,8 +26,6 @@ from restac_ros.runtime.runtime_products import (
 )
 from restac_ros.runtime.touch_loop import TouchLoop
 from restac_ros.runtime.worker import Worker
-from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.products import Prefix
 
 
 class ActLoop:

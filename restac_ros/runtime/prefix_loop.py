@@ -1,10 +1,10 @@
 """Cameras and prompt, encoded again and again, as fast as it finishes."""
 
 from restac_ros.framing.frame import Frame
+from restac_ros.policy.errors import PolicyError
 from restac_ros.runtime.holding import Reasons, invalid_streams, refused, too_old
 from restac_ros.runtime.runtime_products import ReadyPrefix, Workplace
 from restac_ros.runtime.worker import Worker
-from restac_ros.policy.errors import PolicyError
 
 TOUCH_FIRST_S = 0.1  # longest that a prefix waits for a tactile frame under way, whose gate is more urgent
 

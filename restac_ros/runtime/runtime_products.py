@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from restac_ros.framing.frame import Frame
-from restac_ros.runtime.latency import Latencies
-from restac_ros.runtime.live_frames import LiveFrames
-from restac_ros.runtime.chunk_continuity import ChunkContinuity
-from restac_ros.runtime.holding import Reasons
-from restac_ros.runtime.surprise import SurpriseRule
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.products import Chunk, Prefix, Touch
+from restac_ros.runtime.chunk_continuity import ChunkContinuity
+from restac_ros.runtime.holding import Reasons
+from restac_ros.runtime.latency import Latencies
+from restac_ros.runtime.live_frames import LiveFrames
+from restac_ros.runtime.surprise import SurpriseRule
 
 STAGES = (
     'frame_cameras',  # choosing, decoding and resizing, per prefix

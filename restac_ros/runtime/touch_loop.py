@@ -4,14 +4,14 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from restac_ros.framing.frame import Frame
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.products import Prefix
 from restac_ros.runtime.complaints import Complaint
 from restac_ros.runtime.holding import Reasons, invalid_streams, pending, refused, too_old
 from restac_ros.runtime.prefix_loop import PrefixLoop
 from restac_ros.runtime.runtime_products import ReadyPrefix, TouchReading, Workplace
 from restac_ros.runtime.surprise import SurpriseTrigger
 from restac_ros.runtime.worker import Worker
-from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.products import Prefix
 
 
 class TouchLoop:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from restac_ros.framing.rotation import matrix_from_quaternion
+from restac_ros.geometry import quaternion as quat
 from restac_ros.view.colours import BACKGROUND, FAINT, TEXT
 from restac_ros.view.shapes import Kind, Shape
 
@@ -52,7 +52,7 @@ def _shape_of(marker: Any) -> Shape:
     kind, axis = KINDS[marker.type]
     position, orientation = marker.pose.position, marker.pose.orientation
     pose = np.eye(4)
-    pose[:3, :3] = matrix_from_quaternion([orientation.x, orientation.y, orientation.z, orientation.w])
+    pose[:3, :3] = quat.to_matrix([orientation.x, orientation.y, orientation.z, orientation.w])
     pose[:3, 3] = position.x, position.y, position.z
     points = np.array([(point.x, point.y, point.z) for point in marker.points]).reshape(-1, 3)
     colours = marker.colors or [marker.color] * max(1, len(points))

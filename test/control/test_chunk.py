@@ -8,18 +8,21 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from restac_ros.contract.load import load_contract
 from restac_ros.control.chunk import ChunkError, ChunkRules, build_chunk
+from restac_ros.geometry.delta import DeltaRule
 
-RULES = ChunkRules('fr3_link0', 'rpy', 'elementwise', 66_666_666, 20_000_000)
+RULES = ChunkRules('fr3_link0', DeltaRule('rpy', 'elementwise'), 66_666_666, 20_000_000)
 
 
 def expected_rotations(chunk) -> Rotation:
     """The targets' rotations by the message's definition, through scipy."""
     delta = chunk.delta_pose[:, 3:]
-    if chunk.composition == 'so3':
+    if chunk.rule.composition == 'so3':
         return Rotation.from_rotvec(delta) * Rotation.from_quat(chunk.anchor.quaternion_xyzw)
     absolute = chunk.anchor_state[3:] + delta
     return (
-        Rotation.from_euler('xyz', absolute) if chunk.convention == 'rpy' else Rotation.from_rotvec(absolute)
+        Rotation.from_euler('xyz', absolute)
+        if chunk.rule.convention == 'rpy'
+        else Rotation.from_rotvec(absolute)
     )
 
 

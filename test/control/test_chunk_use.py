@@ -11,12 +11,13 @@ from restac_ros.control.limits import MotionLimits
 from restac_ros.control.rtc import executed_steps
 from restac_ros.control.streaming import ChunkUse, Streamer, StreamerConfig, let_go, offer, report, tick
 from restac_ros.control.supervisor import Fault, Phase
+from restac_ros.geometry.delta import DeltaRule
 
 MS = 10**6
 START, STEP = 10**18, 66_666_666
 CONFIG = StreamerConfig(
     MotionLimits((0.2, -0.5, 0.0), (0.8, 0.5, 0.8), speed_m_s=0.25, speed_rad_s=1.0),
-    ChunkRules('fr3_link0', 'rpy', 'elementwise', STEP, 20 * MS),
+    ChunkRules('fr3_link0', DeltaRule('rpy', 'elementwise'), STEP, 20 * MS),
 )
 ENSEMBLING = dataclasses.replace(CONFIG, continuity=ContinuityConfig('temporal_ensembling'))
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restac_ros.control.continuity import ContinuityConfig, Plan, ensemble_weights, fade
-from restac_ros.control.pose import Offset, Pose
+from restac_ros.geometry.pose import Offset, Pose
 
 MS = 1_000_000
 

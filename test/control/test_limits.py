@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restac_ros.control import quaternion as quat
 from restac_ros.control.limits import LimitError, Motion, MotionLimits, advance, start_motion
-from restac_ros.control.pose import Offset, Pose
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.pose import Offset, Pose
 
 LIMITS = MotionLimits(
     workspace_min_m=(0.2, -0.5, 0.0), workspace_max_m=(0.8, 0.5, 0.8), speed_m_s=0.25, speed_rad_s=1.0

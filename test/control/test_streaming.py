@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from restac_ros.control import quaternion as quat
 from restac_ros.control.chunk import ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
-from restac_ros.control.pose import Offset
 from restac_ros.control.streaming import Streamer, StreamerConfig, let_go, offer, report, resume, tick
 from restac_ros.control.supervisor import Fault, Phase, SupervisorConfig
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.delta import DeltaRule
+from restac_ros.geometry.pose import Offset
 
 MS = 1_000_000
 TICK = 10 * MS
@@ -24,7 +25,7 @@ LIMITS = MotionLimits(
 )
 CONFIG = StreamerConfig(
     LIMITS,
-    ChunkRules('fr3_link0', 'rpy', 'elementwise', 66_666_666, 20 * MS),
+    ChunkRules('fr3_link0', DeltaRule('rpy', 'elementwise'), 66_666_666, 20 * MS),
     supervisor=SupervisorConfig(max_age_ns={'observation': 700 * MS}),
 )
 

@@ -10,11 +10,10 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.control import quaternion as quat
 from restac_ros.control.limits import MotionLimits
 from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.rotation import quaternion_from_matrix
 from restac_ros.framing.values import decode_value
+from restac_ros.geometry import quaternion as quat
 from restac_ros.nodes.drill.drill_record import SetPoint, last_motion_ns, stalls_ns, violations
 from restac_ros.nodes.drill.stream_faults import JUMP_NS, LATE_NS, StreamFaults
 from restac_ros.nodes.drill.virtual_arm import VirtualArm
@@ -91,14 +90,14 @@ def test_the_arm_is_where_it_was_sent(contract) -> None:
     arm = VirtualArm(contract)
     start = decode_value(contract, 'joints', arm.cdr('joints'))
     np.testing.assert_allclose(start[:3, 3], [0.5, 0.0, 0.4], atol=1e-4)
-    position, turn = start[:3, 3].copy(), quaternion_from_matrix(start[:3, :3])
+    position, turn = start[:3, 3].copy(), quat.from_matrix(start[:3, :3])
     for step in range(200):
         position += [0.0008, 0.0004 * np.cos(step / 30), -0.0004]
         turn = quat.normalise(quat.multiply(quat.from_rotvec(np.array([0.0, 0.002, 0.001])), turn))
         arm.follow(position, turn)
     found = decode_value(contract, 'joints', arm.cdr('joints'))
     np.testing.assert_allclose(found[:3, 3], position, atol=1e-4)
-    gap = quat.difference(quaternion_from_matrix(found[:3, :3]), turn)
+    gap = quat.difference(quat.from_matrix(found[:3, :3]), turn)
     np.testing.assert_allclose(gap, 0, atol=1e-3)
     assert arm.cdr('joints') != arm.cdr('joints'), 'an encoder has noise'
 

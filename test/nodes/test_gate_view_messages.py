@@ -10,7 +10,7 @@ from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
-from restac_ros.framing.rotation import matrix_from_rotvec
+from restac_ros.geometry import quaternion as quat
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
 from restac_ros.view.preview import shapes_of
 from restac_ros.view.shapes import Shape
@@ -19,7 +19,7 @@ from restac_ros.view.shapes import Shape
 def line(name: str = 'ring', number: int = 0, count: int = 5, varied: bool = True) -> Shape:
     rng = np.random.default_rng(count)
     pose = np.eye(4)
-    pose[:3, :3] = matrix_from_rotvec(rng.normal(size=3))
+    pose[:3, :3] = quat.to_matrix(quat.from_rotvec(rng.normal(size=3)))
     pose[:3, 3] = rng.normal(size=3)
     colours = rng.uniform(size=(count, 4) if varied else (1, 4)).astype(np.float32)
     colours = np.broadcast_to(colours, (count, 4))

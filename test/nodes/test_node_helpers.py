@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from restac_ros.nodes import transport
+from restac_ros.nodes.priority import call_niced
 from restac_ros.runtime.complaints import SETTLE_NS, Complaint, Complaints
 from restac_ros.runtime.latency import Latencies, LatencyTracker
-from restac_ros.nodes.priority import call_niced
 from restac_ros.runtime.summary_file import latency_summary, write_summary
 from restac_ros.runtime.tally import RateMeter, StreamTally
 from restac_ros.runtime.worker import Worker

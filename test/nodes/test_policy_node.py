@@ -17,7 +17,7 @@ from rcl_interfaces.srv import SetParameters
 from restac_ros.msg import ActionChunk, GateState
 from sensor_msgs.msg import Image
 
-from restac_ros.control import quaternion
+from restac_ros.geometry import quaternion
 from restac_ros.view.samples import residual_map
 
 

@@ -13,8 +13,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from restac_ros.graph import GraphError, package_prefix
-from restac_ros.runtime.act_loop import ActLoop
 from restac_ros.nodes.policy.policy_node import PolicyNode
+from restac_ros.runtime.act_loop import ActLoop
 
 SPINS = 2000
 

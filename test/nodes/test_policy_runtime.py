@@ -13,9 +13,10 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
+from restac_ros.policy.errors import PolicyError
+from restac_ros.runtime.holding import invalid_streams, merged, too_old
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.live_frames import LiveFrames
-from restac_ros.runtime.holding import invalid_streams, merged, too_old
 from restac_ros.runtime.policy_runtime import PolicyRuntime
 from restac_ros.runtime.runtime_products import (
     STAGES,
@@ -26,7 +27,6 @@ from restac_ros.runtime.runtime_products import (
     Workplace,
 )
 from restac_ros.runtime.surprise import SurpriseRule
-from restac_ros.policy.errors import PolicyError
 
 pytest.importorskip('rosbags')
 from rosbags.typesys import Stores, get_typestore

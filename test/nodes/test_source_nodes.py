@@ -16,8 +16,8 @@ from std_msgs.msg import Float64
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.session_log import SessionLog
-from restac_ros.runtime.playback import read_stamp_ns, with_stamp
 from restac_ros.nodes.subscriptions import message_class
+from restac_ros.runtime.playback import read_stamp_ns, with_stamp
 
 DEPTH = 4000
 

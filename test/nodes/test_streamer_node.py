@@ -32,8 +32,8 @@ from std_msgs.msg import Bool, Float32, UInt8
 from std_srvs.srv import Trigger
 
 from restac_ros.contract.load import load_contract
-from restac_ros.control import quaternion as quat
 from restac_ros.control.limits import MotionLimits
+from restac_ros.geometry import quaternion as quat
 from restac_ros.graph import PACKAGE, GraphError, package_prefix
 
 DEADLINE_S = 60.0

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import build_chunk
-from restac_ros.control.quaternion import from_rpy
 from restac_ros.control.rtc import decided_actions, prefix_weights
+from restac_ros.geometry.delta import DeltaRule
+from restac_ros.geometry.quaternion import from_rpy
 from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
 from restac_ros.policy.continuing import ChunkingChoice, Continuing
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import Quantiles
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.products import Chunk, Continuation
-from restac_ros.policy.transforms import DeltaActions, PadDimensions
+from restac_ros.policy.transforms import PadDimensions
 
 HORIZON, MAX_DELAY = 5, 2
 NOISE = np.random.default_rng(3).standard_normal((HORIZON, 9)).astype(np.float32)
@@ -182,13 +184,14 @@ def test_a_dimension_that_never_moved_stays_where_the_network_knows_it() -> None
     st.integers(0, 15),
 )
 def test_re_anchoring_is_the_training_transform(composition: str, moved: list[float], shift: int) -> None:
-    """The twin: absolute targets, then `DeltaActions` from the new state, as training data are made."""
+    """The twin: absolute targets, then their deltas from the new state, as training data are made."""
     rng = np.random.default_rng(shift)
     state = np.array([0.5, 0.1, 0.4, 3.1, 0.1, -0.2, 0.04])
-    deltas = DeltaActions(composition, 'rpy', (np.pi, 0.0, 0.0))
+    rule = DeltaRule('rpy', composition)
     changes = np.cumsum(rng.uniform(-0.02, 0.02, (16, 7)), axis=0)
     changes[:, 6] = rng.uniform(0, 0.08, 16)
-    targets = deltas.inverse(changes, state)
+    rotations = Rotation.from_quat(rule.orientations(changes, state)).as_euler('xyz')
+    targets = np.concatenate([state[:3] + changes[:, :3], rotations, changes[:, 6:]], axis=1)
     now = state + np.array(moved) * np.array([0.05, 0.05, 0.05, 0.2, 0.2, 0.2, 0.01])
     running = build_chunk(
         chunk_id=0,
@@ -207,6 +210,6 @@ def test_re_anchoring_is_the_training_transform(composition: str, moved: list[fl
         valid_until_ns=10**18 + 10**9,
     )
     decided = decided_actions(running, 10**18 + shift * 10**8, now[:6], 16)
-    expected = deltas(targets[shift:], now)
+    expected = rule.deltas(targets[shift:], now)
     np.testing.assert_allclose(decided.delta_pose[: 16 - shift], expected[:, :6], atol=1e-6)
     np.testing.assert_allclose(decided.opening_m[: 16 - shift], expected[:, 6], atol=1e-9)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restac_ros.framing.rotation import matrix_from_rotvec
+from restac_ros.geometry import quaternion as quat
 from restac_ros.view.colours import INVALID, gate_colours, rgba
 from restac_ros.view.errors import ViewError
 from restac_ros.view.samples import chunk_sample
@@ -30,7 +30,7 @@ poses = st.tuples(vectors, vectors)
 
 def pose_of(parts: tuple[tuple[float, ...], tuple[float, ...]]) -> np.ndarray:
     pose = np.eye(4)
-    pose[:3, :3] = matrix_from_rotvec(np.array(parts[0]))
+    pose[:3, :3] = quat.to_matrix(quat.from_rotvec(np.array(parts[0])))
     pose[:3, 3] = parts[1]
     return pose
 

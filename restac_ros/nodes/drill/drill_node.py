@@ -43,8 +43,8 @@ from restac_ros.nodes.drill.virtual_arm import VirtualArm
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.patterns import messages, patterns_of
-from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled, with_stamp
 from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic
+from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled, with_stamp
 
 GRIPPER_TOPIC = '/drill_node/gripper'
 DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from restac_ros.control import quaternion as quat
 from restac_ros.control.limits import MotionLimits
+from restac_ros.geometry import quaternion as quat
 
 STILL_M, STILL_RAD = 1e-9, 1e-7
 SLACK = 1 + 1e-6

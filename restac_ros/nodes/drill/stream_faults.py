@@ -6,8 +6,8 @@ from typing import Literal
 from rclpy.serialization import deserialize_message, serialize_message
 
 from restac_ros.contract.schema import Contract
-from restac_ros.runtime.playback import Outgoing, read_stamp_ns, with_stamp
 from restac_ros.nodes.subscriptions import message_class
+from restac_ros.runtime.playback import Outgoing, read_stamp_ns, with_stamp
 
 StreamFault = Literal[
     'missing',  # nothing is published

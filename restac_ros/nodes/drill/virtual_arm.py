@@ -9,7 +9,7 @@ from sensor_msgs.msg import JointState
 
 from restac_ros.contract.schema import ArmJointsStream, Contract, GripperStream, PoseStream
 from restac_ros.framing.kinematics import fk_hand_tcp, transform
-from restac_ros.framing.rotation import matrix_from_quaternion, quaternion_from_matrix, rotvec_from_matrix
+from restac_ros.geometry import quaternion as quat
 from restac_ros.nodes.source.patterns import READY_RAD
 
 DAMPING = 1e-3  # of the least squares: near a singular posture it gives way instead of racing
@@ -50,7 +50,7 @@ class VirtualArm:
     def follow(self, position_m: np.ndarray, quaternion_xyzw: np.ndarray) -> None:
         """Go to a set-point [3], [4]: two Newton steps of inverse kinematics, from where the arm is."""
         goal = np.eye(4)
-        goal[:3, :3], goal[:3, 3] = matrix_from_quaternion(quaternion_xyzw), position_m
+        goal[:3, :3], goal[:3, 3] = quat.to_matrix(quaternion_xyzw), position_m
         with self._lock:
             for _ in range(2):
                 self._joints_rad = self._stepped(goal)
@@ -93,14 +93,14 @@ class VirtualArm:
         position, orientation = message.pose.position, message.pose.orientation
         noisy = self._tool[:3, 3] + NOISE_RAD * self._noise.standard_normal(3)
         position.x, position.y, position.z = noisy.tolist()
-        xyzw = quaternion_from_matrix(self._tool[:3, :3])
+        xyzw = quat.from_matrix(self._tool[:3, :3])
         orientation.x, orientation.y, orientation.z, orientation.w = xyzw.tolist()
         return serialize_message(message)
 
 
 def _difference(new: np.ndarray, old: np.ndarray) -> np.ndarray:
     """Poses [..., 4, 4] and [4, 4] -> translation and rotation vector [..., 6] in the base frame."""
-    turn = rotvec_from_matrix(new[..., :3, :3] @ old[:3, :3].T)
+    turn = quat.to_rotvec(quat.from_matrix(new[..., :3, :3] @ old[:3, :3].T))
     return np.concatenate([new[..., :3, 3] - old[:3, 3], turn], axis=-1)
 
 

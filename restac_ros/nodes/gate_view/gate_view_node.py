@@ -22,15 +22,15 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.values import decode_value
 from restac_ros.msg import ActionChunk, GateState
-from restac_ros.runtime.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, latency_statuses
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
-from restac_ros.runtime.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.summary_file import latency_summary
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import tactile_stream

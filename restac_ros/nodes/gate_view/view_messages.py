@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from restac_ros.framing.rotation import quaternion_from_matrix
+from restac_ros.geometry import quaternion as quat
 from restac_ros.view.shapes import Shape
 
 KINDS = {'line_strip': Marker.LINE_STRIP, 'points': Marker.POINTS, 'text': Marker.TEXT_VIEW_FACING}
@@ -61,7 +61,7 @@ class MarkerWriter:
 
 @lru_cache(maxsize=64)
 def _orientation(rotation: bytes) -> Quaternion:
-    x, y, z, w = quaternion_from_matrix(np.frombuffer(rotation).reshape(3, 3)).tolist()
+    x, y, z, w = quat.from_matrix(np.frombuffer(rotation).reshape(3, 3)).tolist()
     return Quaternion(x=x, y=y, z=z, w=w)
 
 

@@ -13,16 +13,25 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.msg import ActionChunk, ChunkUse, GateState
-from restac_ros.runtime.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
-from restac_ros.runtime.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.nodes.messages import chunk_message, gate_message, residual_message
 from restac_ros.nodes.parameters import ParameterError
-from restac_ros.runtime.chunk_continuity import ChunkContinuity
-from restac_ros.runtime.holding import Reasons
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
+from restac_ros.nodes.priority import call_niced
+from restac_ros.nodes.running import run_node
+from restac_ros.nodes.streamer.chunk_input import chunk_of
+from restac_ros.nodes.streamer.chunk_use import CHUNK_USE_QOS, chunk_use_of
+from restac_ros.nodes.subscriptions import Subscriptions
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.normalization import NormStatsError
+from restac_ros.policy.policy import Policy
+from restac_ros.policy.tokenizer import TokenizerError
+from restac_ros.runtime.chunk_continuity import ChunkContinuity
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.holding import Reasons
+from restac_ros.runtime.latency import Latencies
+from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.policy_runtime import PolicyRuntime
 from restac_ros.runtime.runtime_products import (
     STAGES,
@@ -33,16 +42,7 @@ from restac_ros.runtime.runtime_products import (
     TouchReading,
     Workplace,
 )
-from restac_ros.nodes.priority import call_niced
-from restac_ros.nodes.running import run_node
-from restac_ros.nodes.streamer.chunk_input import chunk_of
-from restac_ros.nodes.streamer.chunk_use import CHUNK_USE_QOS, chunk_use_of
-from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.runtime.summary_file import latency_summary, streams_summary
-from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.normalization import NormStatsError
-from restac_ros.policy.policy import Policy
-from restac_ros.policy.tokenizer import TokenizerError
 
 # One chunk replaces the other; a gate is a reading of which none should be missed.
 CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
+from restac_ros.policy.continuing import ChunkingChoice
 from restac_ros.runtime.chunk_continuity import ContinuityRules
 from restac_ros.runtime.runtime_products import RuntimeSettings
 from restac_ros.runtime.surprise import SurpriseRule
-from restac_ros.policy.continuing import ChunkingChoice
 
 
 class PolicyParameters(NodeParameters):

@@ -14,20 +14,20 @@ from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
-from restac_ros.runtime.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.nodes.messages import recorder_message
-from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
-from restac_ros.recording.guards import GuardError
-from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
-from restac_ros.recording.saving import Voice
 from restac_ros.nodes.recorder.trigger_inputs import TriggerInputs
-from restac_ros.recording.triggers import Action
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions
+from restac_ros.recording.guards import GuardError
+from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
+from restac_ros.recording.saving import Voice
+from restac_ros.recording.triggers import Action
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
+from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.summary_file import streams_summary
 
 LATCHED = QoSProfile(

@@ -10,8 +10,8 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 
-from restac_ros.runtime.complaints import Complaints
 from restac_ros.recording.triggers import Action, Buttons, Trigger
+from restac_ros.runtime.complaints import Complaints
 
 QUEUE = 10
 

@@ -14,9 +14,9 @@ from restac_ros.dataset.errors import BagError
 from restac_ros.framing.decode import MESSAGE_TYPES
 from restac_ros.nodes.parameters import OptionalPath
 from restac_ros.nodes.running import run_node
-from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 
 CLOCK_TOPIC = '/clock'
 CLOCK_PERIOD_NS = 5_000_000

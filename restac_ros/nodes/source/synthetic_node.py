@@ -6,8 +6,8 @@ from pydantic import Field
 
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.patterns import Pattern, messages, patterns_of
-from restac_ros.runtime.playback import Outgoing
 from restac_ros.nodes.source.source import SourceNode, SourceParameters, Topic
+from restac_ros.runtime.playback import Outgoing
 
 
 class SyntheticParameters(SourceParameters):

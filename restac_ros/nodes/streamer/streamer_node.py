@@ -22,14 +22,12 @@ from restac_ros.contract.load import load_contract
 from restac_ros.control import streaming
 from restac_ros.control.chunk import ChunkError
 from restac_ros.control.limits import LimitError
-from restac_ros.control.pose import Pose
 from restac_ros.control.streaming import ChunkUse, Streamer, StreamerConfig
 from restac_ros.control.supervisor import Fault, Phase, Supervision
+from restac_ros.geometry.pose import Pose
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
-from restac_ros.runtime.complaints import Complaints
 from restac_ros.nodes.diagnostics import Status, latency_statuses
-from restac_ros.runtime.latency import Latencies
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.streamer.chunk_input import chunk_of
@@ -38,6 +36,8 @@ from restac_ros.nodes.streamer.gripper_output import GripperOutput, check_grippe
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.streamer.surroundings import Surroundings, robot_state_class
 from restac_ros.nodes.subscriptions import UnknownTypeError
+from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.summary_file import latency_summary
 from restac_ros.runtime.worker import Worker
 

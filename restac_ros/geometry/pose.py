@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from restac_ros.control import quaternion as quat
+from restac_ros.geometry import quaternion as quat
 
 
 class Pose(NamedTuple):
