@@ -63,6 +63,7 @@ _TINY = ModelConfig(
 
 PRESETS: dict[str, ModelConfig] = {
     'pi05': _PI05,
+    'pi05_lora': replace(_PI05, **_LORA),
     'pi05_restac': _RESTAC,
     'pi05_restac_lora': replace(_RESTAC, **_LORA),
     'pi05_restac_token_in_ae': _TOKEN_IN_AE,
@@ -71,5 +72,6 @@ PRESETS: dict[str, ModelConfig] = {
     'mid_forcevla': replace(_MID, fusion='forcevla'),
     'tiny': _TINY,
     'tiny_forcevla': replace(_TINY, fusion='forcevla'),
+    'tiny_no_touch': replace(_TINY, fusion='none', tactile=None),
 }
 """`pi05*` are the published sizes; `mid` is for benchmarks; `tiny` runs at tens of Hz on two cores."""

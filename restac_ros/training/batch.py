@@ -17,4 +17,4 @@ class Batch(NamedTuple):
     actions: Float[Array, 'B T D']  # normalised deltas, padded with zeros
     step_mask: Bool[Array, 'B T']  # False past an episode's end
     source: Int[Array, ' B']  # which data set
-    index: Int[Array, ' B']  # of the sample in the run: names it when something is wrong with it
+    place: Int[Array, 'B 2']  # episode and frame, to name a sample that something is wrong with

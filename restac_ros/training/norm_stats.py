@@ -84,7 +84,7 @@ def measure(
     measured['actions'] = _delta_columns(sources, episodes, horizon)
     quantiles, largest, outside = {}, {}, {}
     for kind, columns in measured.items():
-        raw = Quantiles(*np.transpose([_exact(column) for column in columns]).tolist())
+        raw = Quantiles(*zip(*map(_exact, columns), strict=True))
         quantiles[kind] = _checked(kind, raw, columns, least_range, dict(widen or {}))
         largest[kind] = tuple(_largest(quantiles[kind], dim, column) for dim, column in enumerate(columns))
         outside[kind] = tuple(_outside(quantiles[kind], dim, column) for dim, column in enumerate(columns))

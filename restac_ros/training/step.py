@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from restac_ros.model import flow_matching
 from restac_ros.model import real_time_chunking as rtc
+from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.gate import is_saturated
+from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import Observation, pixels_to_float
 from restac_ros.training.augmentation import AugmentationConfig, augment
 from restac_ros.training.batch import Batch
@@ -83,41 +85,20 @@ class StepFunction:
         touch = model.observe_touch(observation) if observation.tactile is not None else None
         noise = jax.random.normal(noise_key, batch.actions.shape)
         time = flow_matching.sample_time(time_key, batch.actions.shape[0])
-        valid = batch.step_mask
         delay = None
         if self.max_delay_steps and train:
             delay = rtc.sample_delay(delay_key, batch.actions.shape[0], self.max_delay_steps)
-            valid &= ~rtc.is_decided(delay, batch.actions.shape[1])
-        squares, reading = self._squares(model, observation, batch, noise, time, touch, delay)
+        errors = flow_errors(model, observation, batch.actions, noise, time, touch, delay)
+        squares, valid = errors.squares[..., : self.dims], batch.step_mask & errors.asked
         per_step = jnp.where(valid, jnp.mean(squares, axis=-1), 0.0)
-        total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(reading)
-        return total, self._sums(batch, per_step, squares, valid, reading)
+        total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(errors.reading)
+        return total, self._sums(batch, per_step, squares, valid, errors.reading)
 
     def model(self, trained: Leaves, frozen: Leaves) -> Any:
         """The network with these leaves."""
         leaves = {**trained, **frozen}
         flat = [(path, variable.replace(leaves[name])) for name, (path, variable) in self.paths.items()]
         return nnx.merge(self.graph, nnx.from_flat_state(flat))
-
-    def _squares(
-        self,
-        model: Any,
-        observation: Observation,
-        batch: Batch,
-        noise: Array,
-        time: Array,
-        touch: Any,
-        delay: Int[Array, ' B'] | None,
-    ) -> tuple[Float[Array, 'B T d'], Any]:
-        """Squared velocity errors of the robot's own dimensions."""
-        x_t, target = flow_matching.interpolate(batch.actions, noise, time)
-        decided = None
-        if delay is not None:
-            decided = rtc.is_decided(delay, batch.actions.shape[1])
-            x_t = rtc.with_decided(x_t, batch.actions, decided)
-        velocity, reading = model.velocity_joint(observation, x_t, time, touch, decided)
-        error = velocity.astype(jnp.float32) - target
-        return jnp.square(error[..., : self.dims]), reading
 
     def _accumulated(
         self, trained: Leaves, frozen: Leaves, batch: Batch, key: PRNGKeyArray
@@ -153,7 +134,7 @@ class StepFunction:
         per_step: Float[Array, 'B T'],
         squares: Float[Array, 'B T d'],
         valid: Bool[Array, 'B T'],
-        reading: Any,
+        reading: Intermediates | None,
     ) -> dict[str, Array]:
         """Sums and counts; added over micro-batches, then divided by `means`."""
         own = jax.nn.one_hot(batch.source, self.sources)

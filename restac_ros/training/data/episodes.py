@@ -103,6 +103,8 @@ class Episodes:
             TrainingError: a picture that cannot be decoded, by its place.
         """
         span = self.tables.spans[episode]
+        if not 0 <= frame < span.length:
+            raise TrainingError(f'{self.name}: episode {episode} has {span.length} frames, none is number {frame}')
         row = span.first + frame
         steps = frame + np.arange(horizon)
         step_mask = steps < span.length
