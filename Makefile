@@ -12,7 +12,7 @@ checkpoint := runs/checkpoints/tiny
 BAG ?=
 ARGS ?=
 
-.PHONY: help setup build demo test lint lock clean
+.PHONY: help setup build demo test stress lint lock clean
 .NOTPARALLEL:
 
 help:    ## this list
@@ -25,6 +25,7 @@ build: setup $(built)    ## generate the messages and install the package into i
 
 $(built): $(sources)
 	@echo -e '\033[1m[build]\033[0m colcon build'
+	@rm -rf install/restac_ros    # else modules that are no more stay installed
 	@$(env) && colcon --log-base log build --base-paths .
 	@touch $@
 
@@ -38,6 +39,9 @@ demo: build $(checkpoint)    ## run the main job: a source, the policy, the reco
 
 test: build    ## run the tests; ARGS is handed to pytest
 	@$(env) && pytest $(ARGS)
+
+stress: build    ## kill, cut and damage at random, for 12 minutes; ARGS='crash --count 5' or 'fuzz --case 7': only that
+	@$(env) && if [ -n "$(ARGS)" ]; then python test/stress $(ARGS); else python test/stress fuzz && python test/stress crash; fi
 
 lint: setup    ## check format, style, types and the links of the documentation
 	@$(env) && ruff format --check --quiet . && ruff check . && mypy && pytest -q test/test_docs.py

@@ -9,16 +9,16 @@ from launch_ros.actions import Node
 
 from launch import LaunchDescription
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import Run, config_file, find_package
-from restac_ros.launching import actions, arguments, given, run_of
+from restac_ros.graph import Run, config_file, find_package, full_namespace
+from restac_ros.launching import LaunchArguments, actions, declared
 
 ARGUMENTS = {'rviz': ('true', 'true: also start rviz2, where it is installed')}
 
 
 def _start(context) -> list:
-    value = given(context, ARGUMENTS)
-    run = run_of(value, view=True)
-    return [*actions(run), *(_rviz(run) if value['rviz'].lower() == 'true' else [])]
+    given = LaunchArguments(context, ARGUMENTS)
+    run = given.run(view=True)
+    return [*actions(run), *(_rviz(run) if given.truth('rviz') else [])]
 
 
 def _rviz(run: Run) -> list:
@@ -26,10 +26,14 @@ def _rviz(run: Run) -> list:
     if find_package('rviz2') is None:
         return [LogInfo(msg='rviz2 is not installed: sudo apt install ros-jazzy-rviz2, or pass rviz:=false')]
     base_frame = load_contract(run.contract or config_file('contract.yaml')).robot.base_frame
+    topics = [f'/gate_view_node/{name}' for name in ('markers', 'tactile', 'chart')]
+    namespaced = [(topic, full_namespace(run.namespace) + topic) for topic in topics]
     displays = ['-d', str(config_file('restac.rviz')), '-f', base_frame]
-    return [Node(package='rviz2', executable='rviz2', arguments=displays, output='screen')]
+    return [
+        Node(package='rviz2', executable='rviz2', arguments=displays, remappings=namespaced, output='screen')
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
-    return LaunchDescription([*arguments(ARGUMENTS), OpaqueFunction(function=_start)])
+    return LaunchDescription([*declared(ARGUMENTS), OpaqueFunction(function=_start)])

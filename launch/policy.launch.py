@@ -8,7 +8,7 @@ The processes and their parameters come from restac_ros.graph, as those of `rest
 from launch.actions import OpaqueFunction
 
 from launch import LaunchDescription
-from restac_ros.launching import actions, arguments, given, path_of, run_of
+from restac_ros.launching import LaunchArguments, actions, declared
 
 ARGUMENTS = {
     'checkpoint': ('', 'directory of the policy checkpoint'),
@@ -20,25 +20,29 @@ ARGUMENTS = {
     ),
     'view': ('false', 'true: also publish gate, chunk and touch for rviz (config/restac.rviz)'),
     'execute': ('false', 'true: also send set-points to the robot, which then moves'),
+    'journals': ('', 'where raw recordings go; empty: beside the data set'),
+    'seconds': ('10.0', 'length of the synthetic source, s'),
     'log': ('', 'directory for a log of chunks, gates and diagnoses; empty: none'),
 }
 
 
 def _start(context) -> list:
-    value = given(context, ARGUMENTS)
-    run = run_of(
-        value,
-        checkpoint=path_of(value['checkpoint']),
-        prompt=value['prompt'],
-        record=path_of(value['record']),
-        view=value['view'].lower() == 'true',
-        execute=value['execute'].lower() == 'true',
-        sessions=path_of(value['log']),
-        **({'source': value['source']} if value['source'] else {}),
+    given = LaunchArguments(context, ARGUMENTS)
+    source = given.text('source')
+    run = given.run(
+        checkpoint=given.path('checkpoint'),
+        prompt=given.text('prompt'),
+        record=given.path('record'),
+        journals=given.path('journals'),
+        view=given.truth('view'),
+        execute=given.truth('execute'),
+        seconds=given.number('seconds'),
+        sessions=given.path('log'),
+        **({'source': source} if source else {}),
     )
     return actions(run)
 
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
-    return LaunchDescription([*arguments(ARGUMENTS), OpaqueFunction(function=_start)])
+    return LaunchDescription([*declared(ARGUMENTS), OpaqueFunction(function=_start)])

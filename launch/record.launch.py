@@ -6,7 +6,8 @@ ros2 launch restac_ros record.launch.py record:=DIR task:=TEXT
 from launch.actions import OpaqueFunction
 
 from launch import LaunchDescription
-from restac_ros.launching import actions, arguments, given, path_of, run_of
+from restac_ros.graph import GraphError
+from restac_ros.launching import LaunchArguments, actions, declared
 
 ARGUMENTS = {
     'record': ('', 'LeRobot data set to add episodes to; made if absent'),
@@ -17,17 +18,18 @@ ARGUMENTS = {
 
 
 def _start(context) -> list:
-    value = given(context, ARGUMENTS)
-    run = run_of(
-        value,
-        record=path_of(value['record']),
-        journals=path_of(value['journals']),
-        prompt=value['task'],
-        autostart_recording=value['autostart'].lower() == 'true' or bool(value['bag']),
+    given = LaunchArguments(context, ARGUMENTS)
+    if given.path('record') is None:
+        raise GraphError('record is empty; expected the data set to add episodes to: record:=DIR')
+    run = given.run(
+        record=given.path('record'),
+        journals=given.path('journals'),
+        prompt=given.text('task'),
+        autostart_recording=given.truth('autostart') or given.path('bag') is not None,
     )
     return actions(run)
 
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
-    return LaunchDescription([*arguments(ARGUMENTS), OpaqueFunction(function=_start)])
+    return LaunchDescription([*declared(ARGUMENTS), OpaqueFunction(function=_start)])

@@ -6,14 +6,19 @@ turn the same list into launch actions.
 
 import difflib
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = 'restac_ros'
 SOURCES = ('none', 'bag', 'synthetic')
 MAX_RESTARTS = 3
+
+_NAME = r'[A-Za-z_]\w*'
+_TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
+_REMAP = re.compile(rf'({_NAME}:)?(?!__){_TOPIC}:={_TOPIC}')
 
 ParameterValue = bool | int | float | str | list[str]
 
@@ -30,6 +35,8 @@ class Process:
         executable: program in `lib/restac_ros`; also the node's name.
         parameters: ROS parameters on top of the node's defaults, which it reads from `config/<node>.yaml`.
         parameter_file: the user's own ROS parameter file, applied before `parameters`.
+        namespace: in which the node lives, such as `/left`; empty for the root.
+        remaps: ROS remappings, each `from:=to`.
         ends_run: the run is over, and in order, when this process ends.
         vital: the run ends when this process ends by itself; otherwise it is started again, `MAX_RESTARTS`
             times at most, and the run goes on.
@@ -39,6 +46,8 @@ class Process:
     executable: str
     parameters: Mapping[str, ParameterValue]
     parameter_file: Path | None = None
+    namespace: str = ''
+    remaps: tuple[str, ...] = ()
     ends_run: bool = False
     vital: bool = True
     patience_s: float = 15.0
@@ -68,7 +77,10 @@ class Run:
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
-        directory: where the processes put their summaries.
+        namespace: of all nodes, such as `left`: two robots in one domain have two.
+        remaps: ROS remappings of all nodes, each `from:=to`.
+        use_sim_time: the nodes follow `/clock`. A played bag publishes it.
+        directory: where the processes put their summaries, in a folder per namespace.
     """
 
     directory: Path
@@ -86,6 +98,9 @@ class Run:
     view: bool = False
     autostart_recording: bool = True
     parameter_file: Path | None = None
+    namespace: str = ''
+    remaps: tuple[str, ...] = ()
+    use_sim_time: bool = False
 
 
 def find_package(name: str) -> Path | None:
@@ -118,7 +133,16 @@ def config_file(name: str) -> Path:
 def command(process: Process) -> list[str]:
     """Command line of one node, as `ros2 run` would build it."""
     program = package_prefix() / 'lib' / PACKAGE / process.executable
-    line = [sys.executable, str(program), '--ros-args', '-r', f'__node:={process.executable}']
+    return [sys.executable, str(program), '--ros-args', *ros_arguments(process)]
+
+
+def ros_arguments(process: Process) -> list[str]:
+    """What follows `--ros-args`: names, the user's parameter file, then our parameters, which override it."""
+    line = ['-r', f'__node:={process.executable}']
+    if process.namespace:
+        line += ['-r', f'__ns:={process.namespace}']
+    for remap in process.remaps:
+        line += ['-r', remap]
     if process.parameter_file:
         line += ['--params-file', str(process.parameter_file)]
     for name, value in process.parameters.items():
@@ -135,6 +159,32 @@ def _yaml(value: object) -> str:
     if isinstance(value, list | tuple):
         return f'[{", ".join(map(_yaml, value))}]'
     return repr(value)
+
+
+def full_namespace(name: str) -> str:
+    """A namespace as typed with its leading slash: `/left` for `left`; empty for the root.
+
+    Raises:
+        GraphError: no namespace of ROS.
+    """
+    full = f'/{stripped}' if (stripped := name.strip('/')) else ''
+    if not re.fullmatch(rf'(/{_NAME})*', full):
+        raise GraphError(
+            f'namespace is {name!r}; expected letters, digits and _, with / between names, such as left'
+        )
+    return full
+
+
+def checked_remaps(remaps: Sequence[str]) -> tuple[str, ...]:
+    """Remappings as given.
+
+    Raises:
+        GraphError: one is no remapping of a topic or service.
+    """
+    for remap in remaps:
+        if not _REMAP.fullmatch(remap):
+            raise GraphError(f'remapping {remap!r}; expected FROM:=TO, such as /camera/image:=/left/image')
+    return tuple(remaps)
 
 
 def processes(run: Run) -> list[Process]:
@@ -188,13 +238,23 @@ def _check(run: Run) -> None:
 
 
 def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options) -> Process:
+    namespace = full_namespace(run.namespace)
     shared: dict[str, ParameterValue] = {
         'contract': str(run.contract or config_file('contract.yaml')),
-        'summary_file': str(run.directory / f'{executable}.json'),
+        'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
     }
+    if run.use_sim_time:
+        shared['use_sim_time'] = True
     if run.source != 'none':
         shared['exit_on_refusal'] = True  # or the source would wait for a listener that never comes
-    return Process(executable, {**shared, **parameters}, run.parameter_file, **options)
+    return Process(
+        executable,
+        {**shared, **parameters},
+        run.parameter_file,
+        namespace=namespace,
+        remaps=checked_remaps(run.remaps),
+        **options,
+    )
 
 
 def _policy(run: Run) -> Process:
@@ -224,6 +284,8 @@ def _source(run: Run, wait_subscribers: int) -> Process:
             'wait_subscribers': wait_subscribers,
             'any_topics': wait_subscribers == 0,  # to be looked at only: a session log will do
         }
+        if run.use_sim_time:  # the bag's own time, which this node publishes and so cannot follow
+            parameters |= {'stamps': 'keep', 'publish_clock': True, 'use_sim_time': False}
         return _process(run, 'replay_node', parameters, ends_run=True)
     parameters = {'seconds': run.seconds, 'wait_subscribers': wait_subscribers}
     return _process(run, 'synthetic_node', parameters, ends_run=True)

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, SetEnvironmentVariable, TimerAction
 from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from restac_ros.graph import MAX_RESTARTS, PACKAGE, Process, Run, processes
+from restac_ros.graph import MAX_RESTARTS, PACKAGE, GraphError, Process, Run, processes, ros_arguments
 from restac_ros.supervise import environment
 
 RESPAWN_DELAY_S = 1.0
-
+TRUE, FALSE = ('true', '1', 'yes', 'on'), ('false', '0', 'no', 'off')
 
 # What every launch file takes, in the order of `ros2 launch --show-args`.
 COMMON = {
@@ -22,39 +23,79 @@ COMMON = {
     'bag': ('', 'rosbag2 to play instead of live drivers'),
     'rate': ('1.0', 'playing speed of the bag'),
     'params': ('', 'ROS parameter file for tuning the nodes; the defaults are in config/'),
-    'run_dir': ('runs/launch', 'where the nodes put their summaries'),
+    'namespace': (
+        '',
+        'namespace of all nodes, inside the one that is pushed; two robots in one domain have two',
+    ),
+    'use_sim_time': ('false', 'true: follow /clock; a played bag publishes it'),
+    'run_dir': ('runs/launch', 'where the nodes put their summaries, in a folder named as the namespace'),
 }
 
 
-def arguments(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
+class LaunchArguments:
+    """The arguments of one launch file, as the user gave them or by their defaults."""
+
+    def __init__(self, context: LaunchContext, described: Mapping[str, tuple[str, str]]) -> None:
+        self._texts = {name: LaunchConfiguration(name).perform(context) for name in {**described, **COMMON}}
+        self._pushed_namespace = context.launch_configurations.get('ros_namespace', '')
+
+    def text(self, name: str) -> str:
+        """An argument as typed."""
+        return self._texts[name]
+
+    def path(self, name: str) -> Path | None:
+        """A path, from where `ros2 launch` runs; None for an empty text."""
+        text = self._texts[name]
+        return Path(text).expanduser().absolute() if text else None
+
+    def truth(self, name: str) -> bool:
+        """A boolean as ROS writes one.
+
+        Raises:
+            GraphError: the text is no boolean.
+        """
+        text = self._texts[name].strip().lower()
+        if text not in (*TRUE, *FALSE):
+            raise GraphError(
+                f'{name} is {self._texts[name]!r}; expected {", ".join(TRUE)} or {", ".join(FALSE)}'
+            )
+        return text in TRUE
+
+    def number(self, name: str) -> float:
+        """A number.
+
+        Raises:
+            GraphError: the text is none.
+        """
+        try:
+            return float(self._texts[name])
+        except ValueError:
+            raise GraphError(f'{name} is {self._texts[name]!r}; expected a number such as 1.0') from None
+
+    def run(self, **more: object) -> Run:
+        """The run that the common arguments describe; `more` are other fields of `Run`."""
+        directory, bag = self.path('run_dir'), self.path('bag')
+        if directory is None:
+            raise GraphError('run_dir is empty; expected a directory for the summaries of the nodes')
+        common = {
+            'directory': directory,
+            'contract': self.path('contract'),
+            'bag': bag,
+            'source': 'bag' if bag else 'none',
+            'rate': self.number('rate'),
+            'parameter_file': self.path('params'),
+            'namespace': f'{self._pushed_namespace}/{self.text("namespace")}',
+            'use_sim_time': self.truth('use_sim_time'),
+        }
+        return Run(**{**common, **more})
+
+
+def declared(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
     """Launch arguments from name -> (default, description), and the common ones."""
     return [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in {**described, **COMMON}.items()
     ]
-
-
-def given(context: LaunchContext, described: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """The values the user gave, or the defaults."""
-    return {name: LaunchConfiguration(name).perform(context) for name in {**described, **COMMON}}
-
-
-def path_of(value: str) -> Path | None:
-    """A path as typed, from where `ros2 launch` runs; None for an empty text."""
-    return Path(value).expanduser().absolute() if value else None
-
-
-def run_of(value: Mapping[str, str], **more: object) -> Run:
-    """The run that the common arguments describe; `more` are a Run's other fields."""
-    common = {
-        'directory': path_of(value['run_dir']),
-        'contract': path_of(value['contract']),
-        'bag': path_of(value['bag']),
-        'source': 'bag' if value['bag'] else 'none',
-        'rate': float(value['rate']),
-        'parameter_file': path_of(value['params']),
-    }
-    return Run(**{**common, **more})
 
 
 def actions(run: Run) -> list[Action]:
@@ -63,8 +104,8 @@ def actions(run: Run) -> list[Action]:
     Raises:
         GraphError: contradictory or missing arguments.
     """
-    run.directory.mkdir(parents=True, exist_ok=True)
     listed = processes(run)
+    run.directory.mkdir(parents=True, exist_ok=True)
     env = environment(any(process.ends_run for process in listed))
     variables = [
         SetEnvironmentVariable(name, env[name]) for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE',) if name in env
@@ -72,24 +113,30 @@ def actions(run: Run) -> list[Action]:
     return [*variables, *(_node(process) for process in listed)]
 
 
-def _node(process: Process) -> Node:
-    over = 'has played everything' if process.ends_run else 'ended'
-    ending = [
-        LogInfo(msg=f'{process.executable} {over}: stopping the others'),
-        EmitEvent(event=Shutdown(reason=f'{process.executable} {over}')),
-    ]
-    restarting = {'respawn': True, 'respawn_delay': RESPAWN_DELAY_S, 'respawn_max_retries': MAX_RESTARTS}
+def after_exit(process: Process, status: int, restarts: int) -> list[Action]:
+    """What follows when a process ends by itself, as in `restac_ros.supervise`; `restarts` have been."""
+    name = process.executable
+    if process.vital:
+        over = 'has played everything' if process.ends_run and status == 0 else 'ended'
+        text = f'{name} {over}: stopping the others'
+        return [LogInfo(msg=text), EmitEvent(event=Shutdown(reason=text))]
+    if status == 0 or restarts >= MAX_RESTARTS:
+        return [LogInfo(msg=f'{name} ended: the run goes on without it')]
+    again = f'{name} ended with status {status}: it is started again ({restarts + 1} of {MAX_RESTARTS})'
+    return [LogInfo(msg=again), TimerAction(period=RESPAWN_DELAY_S, actions=[_node(process, restarts + 1)])]
+
+
+def _node(process: Process, restarts: int = 0) -> Node:
+    def on_exit(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        return [] if context.is_shutdown else after_exit(process, event.returncode, restarts)
+
     return Node(
         package=PACKAGE,
         executable=process.executable,
-        name=process.executable,
-        parameters=[
-            *([str(process.parameter_file)] if process.parameter_file else []),
-            dict(process.parameters),
-        ],
+        ros_arguments=ros_arguments(process),
         output='screen',
         # launch would send SIGTERM after 5 s: the recorder is turning a journal into an episode then
         sigterm_timeout=str(process.patience_s),
         sigkill_timeout=str(process.patience_s),
-        **({'on_exit': ending} if process.vital else restarting),
+        on_exit=on_exit,
     )

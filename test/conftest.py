@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,27 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 def repository() -> Path:
     """Root of the source tree."""
     return REPOSITORY
+
+
+@pytest.fixture(scope='session')
+def ros_domain() -> Iterator[int]:
+    """The ROS domain of this test run, which no other uses; nodes on other machines are not discovered."""
+    from restac_ros.bench.ros_domain import own_domain
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        yield own_domain()
+
+
+@pytest.fixture(scope='session')
+def slow_contract_file(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped contract with streams of 100 Hz at most, so that recordings are small."""
+    from fuzz_subjects import slow
+    from restac_ros.contract.load import dump_contract, load_contract
+
+    path = tmp_path_factory.mktemp('contract') / 'contract.yaml'
+    path.write_text(dump_contract(slow(load_contract(repository / 'config' / 'contract.yaml'))))
+    return path
 
 
 @pytest.fixture(scope='session')

@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from restac_ros.bench.ros_domain import own_domain
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.graph import GraphError, Process, Run, processes
 from restac_ros.supervise import command, environment
@@ -141,8 +142,7 @@ def print_figures(figures: NodeFigures) -> None:
 
 def _play(listener: Process, source: Process) -> tuple[list[CpuSample], float]:
     """Run both until the source has ended; CPU samples of the listener, and when the source ended."""
-    # A domain of our own: drivers that run on this machine are neither heard nor disturbed.
-    env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)}
+    env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(own_domain())}
     samples: list[CpuSample] = []
     with _child(listener, env) as listening:
         try:

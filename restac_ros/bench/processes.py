@@ -1,7 +1,6 @@
 """A benchmark's child processes: on a ROS domain of their own, watched while they run, and surely ended."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,13 +16,13 @@ from typing import Any, Self
 
 import psutil
 
+from restac_ros.bench.ros_domain import own_domain
 from restac_ros.dataset.journal import check_free_disk
 from restac_ros.graph import GraphError, Process
 from restac_ros.supervise import command, environment
 
 SAMPLE_PERIOD_S = 0.1
 FILE_POLL_S = 0.02
-FIRST_DOMAIN, DOMAINS = 80, 20
 SHOWN_LOG_BYTES = 4_000
 EMPTY_JOURNAL_BYTES = 64_000  # more than stands in a journal before its first message
 
@@ -163,9 +162,7 @@ def scratch(parent: Path, needed_bytes: int) -> Iterator[Path]:
 @contextmanager
 def started(process: Process, log: Path) -> Iterator[subprocess.Popen]:
     """A node as a process, which writes what it says to `log`; killed if it still runs at the end."""
-    # A domain of our own: drivers and tests that run on this machine are neither heard nor disturbed.
-    domain = FIRST_DOMAIN + os.getpid() % DOMAINS
-    env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(domain)}
+    env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(own_domain())}
     with log.open('wb') as said:
         child = subprocess.Popen(
             command(process), env=env, stdout=said, stderr=subprocess.STDOUT, start_new_session=True

@@ -14,7 +14,7 @@ from restac_ros.dataset.quality.findings import Finding
 from restac_ros.dataset.quality.quality_page import Written, write_quality
 from restac_ros.graph import config_file
 
-COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red', 'note': 'dim'}
+COLOURS = {'good': 'green', 'usable': 'yellow', 'warning': 'yellow', 'bad': 'red', 'note': 'dim'}
 
 
 def assess_path(path: Path, contract: Path | None = None, to: Path | None = None) -> int:
@@ -47,7 +47,9 @@ def print_quality(written: Written, console: Console | None = None) -> None:
     report = written.report
     for index, episode in enumerate(report.episodes):
         title = (
-            f'episode {index}: {escape(episode.task)}' if report.kind == 'data set' else escape(report.path)
+            f'episode {index}: {escape(episode.task)}'
+            if report.kind == 'data set'
+            else escape(episode.source)
         )
         console.print(f'{title}: {_coloured(episode.verdict)}, {episode.duration_s:.1f} s', soft_wrap=True)
         _print_findings(console, episode.findings)

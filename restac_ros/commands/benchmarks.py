@@ -192,66 +192,6 @@ class ConvertBench:
         return main(wish, absolute(self.directory), self.json)
 
 
-@dataclass(frozen=True)
-class CrashBench:
-    """kill -9 while recording, saving and appending; full and read-only disks; journals cut off anywhere.
-
-    Afterwards every finished episode must be as it was, of the running one at most the last second be lost,
-    and the work go on. 50 trials of each kind take about 10 minutes and 4 GB of free disk.
-    """
-
-    count: int = 50
-    """Kills while recording, kills while saving or appending, cuts: so many each."""
-    seed: int = 0
-    """Of the random moments."""
-    contract: Path | None = None
-    """Streams to record; default: the installed contract."""
-    directory: Path = Path('runs')
-    """Where to record to."""
-    json: Path | None = None
-    """Also write the trials here."""
-
-    def run(self) -> int:
-        """Exit status: 1 when a trial failed."""
-        from restac_ros.bench.crash import CrashWish, main
-
-        wish = CrashWish(self.count, self.seed, absolute(self.contract))
-        return main(wish, absolute(self.directory), self.json)
-
-
-@dataclass(frozen=True)
-class FuzzBench:
-    """Damaged bags and journals: each must be read as it was, told to be damaged, or refused.
-
-    Never may reading hang, crash or give something else in silence. 1000 cases take half a minute.
-    """
-
-    cases: int = 1000
-    """How many."""
-    seed: int = 0
-    """Of the damages."""
-    case: int | None = None
-    """Run this one again, instead."""
-    workers: int = 2
-    """Processes that read."""
-    contract: Path | None = None
-    """Streams of the bags; default: the installed contract."""
-    directory: Path = Path('runs')
-    """Where bags are put; failed ones stay in fuzz-failures."""
-    json: Path | None = None
-    """Also write the cases here."""
-
-    def run(self) -> int:
-        """Exit status: 1 when a case failed."""
-        from restac_ros.bench.fuzz import FuzzWish, main
-
-        one = self.case is not None
-        wish = FuzzWish(
-            1 if one else self.cases, self.seed, self.case or 0, self.workers, absolute(self.contract)
-        )
-        return main(wish, absolute(self.directory), self.json)
-
-
 def size_px(text: str) -> tuple[int, int]:
     """Width and height from a text like 640x480; GraphError for others."""
     match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)
@@ -271,8 +211,6 @@ class Bench:
         | Annotated[FaultsBench, subcommand('faults')]
         | Annotated[RecordBench, subcommand('record')]
         | Annotated[ConvertBench, subcommand('convert')]
-        | Annotated[CrashBench, subcommand('crash')]
-        | Annotated[FuzzBench, subcommand('fuzz')]
     )
 
     def run(self) -> int:

@@ -191,6 +191,10 @@ class Doctor:
     """Where recordings will go, whose disk is tried; default: runs/ in the current directory."""
     json: Path | None = None
     """Also write the findings here."""
+    namespace: str = ''
+    """Namespace that relative topics of the contract are expanded by, such as left."""
+    remap: tuple[str, ...] = ()
+    """ROS remappings, each FROM:=TO."""
 
     def run(self) -> int:
         """Exit status: 1 when something is wrong."""
@@ -201,4 +205,6 @@ class Doctor:
             seconds=self.seconds,
             journals=absolute(self.journals or Path('runs')),
             json_file=absolute(self.json),
+            namespace=self.namespace,
+            remaps=self.remap,
         )

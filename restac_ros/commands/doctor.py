@@ -3,19 +3,27 @@
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.graph import Process, config_file
+from restac_ros.graph import Process, checked_remaps, config_file, full_namespace
 from restac_ros.supervise import command
 
 COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
 
 
-def examine(contract: Path | None, seconds: float, journals: Path, json_file: Path | None = None) -> int:
+def examine(
+    contract: Path | None,
+    seconds: float,
+    journals: Path,
+    json_file: Path | None = None,
+    namespace: str = '',
+    remaps: Sequence[str] = (),
+) -> int:
     """Listen, print the findings with their remedies, and keep them as JSON if asked.
 
     Returns the exit status: 0 healthy, 1 something is wrong, 2 the node could not do its work.
@@ -29,7 +37,13 @@ def examine(contract: Path | None, seconds: float, journals: Path, json_file: Pa
             'journal_dir': str(journals),
             'summary_file': str(summary_file),
         }
-        status = subprocess.run(command(Process('doctor_node', parameters)), check=False).returncode
+        process = Process(
+            'doctor_node',
+            parameters,
+            namespace=full_namespace(namespace),
+            remaps=checked_remaps(remaps),
+        )
+        status = subprocess.run(command(process), check=False).returncode
         summary = json.loads(summary_file.read_text(encoding='utf-8')) if summary_file.is_file() else {}
     if 'checks' not in summary:
         print(f'doctor_node ended with status {status} before it had listened: its messages above say why')

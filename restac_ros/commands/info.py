@@ -172,9 +172,11 @@ def _checkpoint(path: Path) -> Iterator[RenderableType]:
         table.add_row(name, f'width {part.width}, depth {part.depth}')
     table.add_row('tactile encoder', escape(str(config.tactile.kind)) if config.tactile else 'none')
     table.add_row('tokenizer', 'its own' if about.tokenizer else "PaliGemma's")
-    for key, value in about.origin.items():
+    for key, value in about.origin.to_dict().items():
         table.add_row(f'origin: {escape(key)}', escape(str(value)))
-    table.add_row('calibration', escape(json.dumps(dict(about.calibration))) or 'none')
+    table.add_row(
+        'calibration', escape(json.dumps(about.calibration.to_dict())) if about.calibration else 'none'
+    )
     table.add_row('written with', ', '.join(f'{key} {value}' for key, value in about.versions.items()))
     yield table
     try:

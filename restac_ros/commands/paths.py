@@ -1,12 +1,13 @@
 """Paths as users type them."""
 
 import datetime
+import os
 from pathlib import Path
 
 
 def absolute(path: Path | None) -> Path | None:
-    """`~` and the working directory resolved: processes elsewhere must find it too."""
-    return None if path is None else path.expanduser().absolute()
+    """`~`, the working directory and symbolic links resolved: processes elsewhere must find it too."""
+    return None if path is None else Path(os.path.realpath(path.expanduser()))
 
 
 def new_run_directory() -> Path:

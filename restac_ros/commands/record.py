@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from restac_ros.commands.paths import absolute, new_run_directory
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.graph import Run
 
 
@@ -25,6 +26,10 @@ class Record:
     """Where raw recordings go; default: beside the data set."""
     params: Path | None = None
     """ROS parameter file for the recorder (pedals, joystick, guards); the defaults are in config/."""
+    namespace: str = ''
+    """Namespace of the recorder, such as left: two robots in one domain have two."""
+    remap: tuple[str, ...] = ()
+    """ROS remappings of the recorder, each FROM:=TO."""
     run_dir: Path = field(default_factory=new_run_directory)
     """Where the recorder puts its summary."""
 
@@ -36,9 +41,11 @@ class Record:
             directory=absolute(self.run_dir),
             contract=absolute(self.contract),
             prompt=self.task,
-            record=absolute(self.to),
+            record=dataset_place(self.to),
             journals=absolute(self.journals),
             autostart_recording=False,
             parameter_file=absolute(self.params),
+            namespace=self.namespace,
+            remaps=self.remap,
         )
         return record(described)

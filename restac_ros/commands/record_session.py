@@ -61,7 +61,9 @@ class _Session:
         self._console = RecordConsole(task)
         self._patience_s = recorder.patience_s
         self._recorder = _start(recorder, stdin=subprocess.DEVNULL)
-        self._link = _start(Process('recorder_link_node', {}), stdin=subprocess.PIPE)
+        self._link = _start(
+            Process('recorder_link_node', {}, namespace=recorder.namespace), stdin=subprocess.PIPE
+        )
         self._decoder = codecs.getincrementaldecoder('utf-8')(errors='ignore')
         self._selector = selectors.DefaultSelector()
         self._requests: list[Request] = []

@@ -17,7 +17,7 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
     """Say what is broken and, when `agreed`, mend it; exit status 1 while something is broken.
 
     Raises:
-        DatasetError: it is no v3.0 data set, is being written, or holds no whole episode.
+        DatasetError: it is no v3.0 data set, or is being written.
     """
     console = console or Console()
 
@@ -28,12 +28,12 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
         say(f'{root}: put back under its name, which an interrupted write had left without')
     damage = examine(root)
     if damage.is_fine:
-        say(f'{root}: nothing is broken ({len(damage.whole)} episodes)')
+        say(f'{root}: nothing is broken ({_episodes(len(damage.whole))})')
         return 0
-    for line in plan_lines(damage):
+    for line in plan_lines(damage, agreed=agreed):
         say(line)
-    if not agreed:
-        say('Nothing was changed. To do this: the same command with --yes')
+    if not agreed or not damage.whole:
+        say('Nothing was changed.' + (' To do this: the same command with --yes' if damage.whole else ''))
         return 1
     from restac_ros.dataset.repair.repair import repair  # loads torch
 
@@ -46,16 +46,29 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
     return 0
 
 
-def plan_lines(damage: Damage) -> list[str]:
-    """What is broken, and what would become of it."""
-    lines = [f'{damage.root}: {len(damage.whole)} episodes are whole and stay as they are']
+def plan_lines(damage: Damage, *, agreed: bool = False) -> list[str]:
+    """What is broken, and what is done about it, or would be."""
+    would = '' if agreed else 'would be '
+    lines = [f'{damage.root}: {_episodes(len(damage.whole))} whole, to stay unchanged']
     for lost in damage.lost:
         origin = f', recorded in {lost.bag}' if lost.bag else ''
-        lines.append(f'left out: episode {lost.number} "{lost.task}"{origin}')
+        verb = f'{would}left out' if damage.whole else 'broken'
+        lines.append(f'{verb}: episode {lost.number} "{lost.task}"{origin}')
         lines += [f'    {reason}' for reason in lost.reasons]
-    lines += [f'mended: {fault}' for fault in damage.faults]
+    if damage.missing:
+        lines.append(
+            f'video files missing: {len(damage.missing)}. Bring them first if they exist elsewhere: a '
+            'download may have left out large files (`git lfs pull`)'
+        )
+    if not damage.whole:
+        return [*lines, 'No episode is whole, so nothing can be mended: restore the data set from a copy.']
+    lines += [f'{would}mended: {fault}' for fault in damage.faults]
     paths = [*damage.leftovers, *damage.strays]
-    lines += [f'moved aside: {path}' for path in paths[:SHOWN_FILES]]
+    lines += [f'{would}moved aside: {path}' for path in paths[:SHOWN_FILES]]
     if len(paths) > SHOWN_FILES:
         lines.append(f'    and {len(paths) - SHOWN_FILES} more files')
     return lines
+
+
+def _episodes(count: int) -> str:
+    return f'{count} episode{"s" * (count != 1)}'

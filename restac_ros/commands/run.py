@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from restac_ros.commands.paths import absolute, new_run_directory
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.graph import Run, processes
 
 
@@ -36,6 +37,12 @@ class Up:
     """Directory for a log of every chunk, gate and diagnosis (a rosbag2 bag per run)."""
     params: Path | None = None
     """ROS parameter file for tuning the nodes; the defaults are in config/."""
+    namespace: str = ''
+    """Namespace of all nodes, such as left: two robots in one domain have two."""
+    remap: tuple[str, ...] = ()
+    """ROS remappings of all nodes, each FROM:=TO."""
+    use_sim_time: bool = False
+    """Follow /clock instead of the system's time; a played bag publishes it."""
     run_dir: Path = field(default_factory=new_run_directory)
     """Where the nodes put their summaries, and the picture of the episode."""
 
@@ -59,7 +66,7 @@ class Up:
             contract=absolute(self.contract),
             checkpoint=absolute(self.checkpoint),
             prompt=self.prompt,
-            record=absolute(self.record),
+            record=dataset_place(self.record) if self.record else None,
             bag=absolute(self.bag),
             source=self.source or ('bag' if self.bag else 'none'),
             rate=self.rate,
@@ -68,6 +75,9 @@ class Up:
             execute=self.execute,
             sessions=absolute(self.log),
             parameter_file=absolute(self.params),
+            namespace=self.namespace,
+            remaps=self.remap,
+            use_sim_time=self.use_sim_time,
         )
 
 

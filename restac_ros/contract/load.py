@@ -1,7 +1,7 @@
 """YAML text -> Contract: strictly, with every fault's line, value, expectation and nearest known name."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,17 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
 
 
-def load_contract(path: Path | str) -> Contract:
-    """Read a contract file; ContractError names the file and everything wrong with it."""
+def in_root_namespace(topic: str) -> str:
+    """A topic's full name in a graph without namespaces, to which relative names are expanded."""
+    return topic if topic.startswith('/') else f'/{topic}'
+
+
+def load_contract(path: Path | str, resolve: Callable[[str], str] = in_root_namespace) -> Contract:
+    """Read a contract file; `resolve` expands its topics, which nodes do by namespace and remappings.
+
+    Raises:
+        ContractError: naming the file and everything wrong with it.
+    """
     path = Path(path)
     if not path.is_file():
         beside = sorted(str(p) for p in path.parent.glob('*.yaml')) if path.parent.is_dir() else []
@@ -28,7 +37,7 @@ def load_contract(path: Path | str) -> Contract:
         text = path.read_text(encoding='utf-8')
     except UnicodeDecodeError as error:
         raise ContractError([Problem('', f'not UTF-8 text: {error}')], str(path)) from error
-    return parse_contract(text, str(path))
+    return parse_contract(text, str(path)).with_topics(resolve)
 
 
 def parse_contract(text: str, source: str = '<text>') -> Contract:

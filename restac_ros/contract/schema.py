@@ -7,7 +7,7 @@ every name; frames are ROS frame names.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
@@ -23,8 +23,10 @@ Encoding = Literal['rgb8', 'bgr8', 'rgba8', 'bgra8', 'mono8', '8UC3', 'passthrou
 
 
 def _topic(name: str) -> str:
-    if not re.fullmatch(r'(/[A-Za-z_][A-Za-z0-9_]*)+', name):
-        raise ValueError('expected an absolute ROS topic name such as /camera/camera/color/image_raw')
+    if not re.fullmatch(r'/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*', name):
+        raise ValueError(
+            'expected a ROS topic name, absolute as /camera/image_raw or relative as camera/image_raw'
+        )
     return name
 
 
@@ -251,6 +253,14 @@ class Contract(_Facts):
     def gripper_stream(self) -> str:
         """Name of the one stream that tells how far the gripper is open."""
         return next(iter(self.by_role('gripper')))
+
+    def with_topics(self, resolve: Callable[[str], str]) -> 'Contract':
+        """The same robot with every topic as `resolve` returns it: expanded by a namespace, or remapped."""
+        streams = {
+            name: stream.model_copy(update={'topic': resolve(stream.topic)})
+            for name, stream in self.streams.items()
+        }
+        return self.model_copy(update={'streams': streams})
 
     def digest(self) -> str:
         """SHA-256 (hex) of the values, whatever the order and comments of the file they came from."""

@@ -5,10 +5,12 @@ Step i (from 0) is due at `stamp_ns + (i + 1) * step_ns`; between two steps the 
 and turns at constant angular velocity.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self, cast, get_args
+from enum import IntEnum
+from typing import NamedTuple, Self, cast, get_args
 
 import numpy as np
 
@@ -27,6 +29,33 @@ ANCHOR_TOLERANCE_M = 1e-3
 ANCHOR_TOLERANCE_RAD = 1e-2
 
 
+class ReplanTrigger(IntEnum):
+    """Why a chunk was planned when it was, as in ActionChunk.msg."""
+
+    PERIOD = 0
+    GATE = 1
+
+
+class ChunkReport(NamedTuple):
+    """How a chunk was made: for people and recordings; nothing here changes how it is executed.
+
+    Attributes:
+        gate: share of touch in it, 0 .. 1; NaN for a policy without touch.
+        inference_ns: duration of the network's call.
+        chunking: how the policy's chunks follow each other, as in ActionChunk.msg.
+        continued_delay_steps: first steps taken as executed from the chunk before; None: planned freely.
+        prompt, prompt_revision: what the robot was asked to do, and how often that had changed.
+    """
+
+    trigger: ReplanTrigger = ReplanTrigger.PERIOD
+    gate: float = math.nan
+    inference_ns: int = 0
+    chunking: str = 'receding_horizon'
+    continued_delay_steps: int | None = None
+    prompt: str = ''
+    prompt_revision: int = 0
+
+
 class ChunkError(ValueError):
     """A chunk whose content contradicts itself or the contract: whoever made it is faulty."""
 
@@ -36,14 +65,15 @@ class Chunk:
     """A chunk of T steps. Made by `build_chunk`, which checks it; all arrays are float64.
 
     Attributes:
-        anchor: tool pose at `stamp_ns`, the time of the observation.
+        stamp_ns: when the anchor was measured: steps and ages count from it.
+        anchor: tool pose at `stamp_ns`.
         anchor_state: the same as the policy saw it, [6]: x y z in m, rotation in rad as the rule writes it.
         rule: how rotations are written and deltas are composed.
         delta_pose: [T, 6], m and rad, relative to the anchor.
         opening_m: [T], absolute gripper opening.
         valid_until_ns: must not be started later.
         camera_age_ns, tactile_age_ns: how much older than `stamp_ns` the oldest image used is.
-        continues_others: of a policy that plans each chunk as the continuation of the running one.
+        report: how it was made.
     """
 
     chunk_id: int
@@ -59,7 +89,12 @@ class Chunk:
     valid_until_ns: int
     camera_age_ns: int = 0
     tactile_age_ns: int = 0
-    continues_others: bool = False
+    report: ChunkReport = ChunkReport()
+
+    @property
+    def continues_others(self) -> bool:
+        """Whether its policy plans each chunk as the continuation of the running one."""
+        return self.report.chunking != 'receding_horizon'
 
     @property
     def horizon(self) -> int:
@@ -151,6 +186,7 @@ class ChunkRules:
         """Why a sound chunk must not be started now (old, from the future, out of order); None if it may.
 
         The stamps decide on the order: a policy that was restarted counts from 0 again, with newer stamps.
+        Of two chunks with the same anchor the one with the higher number is newer.
         """
         name = f'chunk {chunk.chunk_id}'
         if chunk.stamp_ns > now_ns + self.max_skew_ns:
@@ -160,7 +196,7 @@ class ChunkRules:
             return f'{name} is too old: valid until {(now_ns - chunk.valid_until_ns) / 1e6:.1f} ms ago'
         if now_ns >= chunk.end_ns:
             return f'{name} is too old: its last step was due {(now_ns - chunk.end_ns) / 1e6:.1f} ms ago'
-        if last is not None and chunk.stamp_ns <= last.stamp_ns:
+        if last is not None and (chunk.stamp_ns, chunk.chunk_id) <= (last.stamp_ns, last.chunk_id):
             behind_ms = (last.stamp_ns - chunk.stamp_ns) / 1e6
             return f'{name} is out of order: observed {behind_ms:.1f} ms before chunk {last.chunk_id}'
         return None
@@ -184,9 +220,9 @@ def build_chunk(
     valid_until_ns: int,
     camera_age_ns: int = 0,
     tactile_age_ns: int = 0,
-    continues_others: bool = False,
+    report: ChunkReport = ChunkReport(),  # noqa: B008  a value that nothing can change
 ) -> Chunk:
-    """Make a chunk of the flat fields of an ActionChunk message.
+    """Return a checked chunk of flat fields, as they stand in an ActionChunk message.
 
     Args:
         delta_pose: horizon * 6 numbers, row major.
@@ -215,7 +251,7 @@ def build_chunk(
         valid_until_ns=valid_until_ns,
         camera_age_ns=camera_age_ns,
         tactile_age_ns=tactile_age_ns,
-        continues_others=continues_others,
+        report=report,
     )
     _check_anchor(chunk)
     return chunk

@@ -20,11 +20,13 @@ from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
 from restac_ros.dataset.episodes import EpisodeSpan, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, optional_images, row_of
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import Plan, check_rates, plan_episode
 from restac_ros.dataset.survey import Survey, recorded_samples, survey
@@ -75,7 +77,7 @@ def convert_episode(
         ConversionError: the recording holds no truthful episode; nothing was written.
         DatasetError: the data set cannot take it.
     """
-    bag, root = open_bag(bag_path), Path(dataset_dir)
+    root, bag = dataset_place(dataset_dir), open_bag(bag_path)
     journal = read_notes(bag)
     contract = contract or embedded_contract(bag, journal.contract_text)
     task = (journal.task or '') if task is None else task
@@ -142,15 +144,18 @@ def _write(
     """Second pass: decode the planned frames into the data set."""
     from restac_ros.dataset.writer import appending  # loads torch: seconds that a refusal shall not take
 
-    samples = recorded_samples(bag, contract, report.start_ns, report.end_ns)
+    images = FrozenImages(contract)
+    samples = images.watched(recorded_samples(bag, contract, report.start_ns, report.end_ns))
     made = _checked(frames(contract, samples, report.start_ns, report.end_ns), streams)
     with appending(Path(report.dataset), contract, streams, report.task, video) as writer:
         for frame, following in pairwise(made):
-            writer.add(row_of(contract, frame, action_of(contract, frame, following), streams))
+            action = action_of(contract, frame, following)
+            writer.add(row_of(contract, frame, action, streams, writer.action_prev))
             if progress:
                 progress(writer.rows, plan.count - 1)
         report.episode_index = writer.index
         report.rows = writer.rows
+        report.notes += images.notes(report.start_ns)
         writer.about = asdict(report)
     return report
 
@@ -199,9 +204,10 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault('HF_HUB_OFFLINE', '1')  # nothing here is on a hub; don't wait for one
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
+        root = dataset_place(options.to)
         contract = load_contract(options.contract) if options.contract else None
         spans = episodes_of(open_bag(options.bag))
-        held = converted_recordings(options.to) if is_dataset(options.to) else {}
+        held = converted_recordings(root) if is_dataset(root) else {}
     except (*REFUSALS, OSError) as error:
         _say('failed', error=str(error))
         _say('end')

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restac_ros.dataset.dataset_files import is_dataset
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import bag_files, converted_recordings, fingerprint
@@ -50,7 +51,7 @@ def convert_many(
     """
     if workers is not None and workers < 1:
         raise ValueError(f'workers: {workers}, at least 1 is needed')
-    root = root.absolute()
+    root = dataset_place(root)
     if root.exists() and not is_dataset(root) and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
     todo, skipped = _sorted_out(requests, root)

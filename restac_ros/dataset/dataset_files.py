@@ -9,12 +9,14 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
+    action_prev_key,
     feature_differences,
     features_of,
     meaning_differences,
     optional_images,
     stored_streams,
 )
+from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.video.video_choice import VideoChoice
 
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
@@ -72,7 +74,7 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
         )
     if info['fps'] != contract.fps:
         lines.append(f'fps: {info["fps"]} != {contract.fps}')
-    wanted = features_of(contract, streams)
+    wanted = features_of(contract, streams, action_prev_key(info['features']))
     own = {key: feature for key, feature in info['features'].items() if key not in LEROBOTS_OWN}
     lines += feature_differences(own, wanted)
     if lines:
@@ -111,7 +113,9 @@ def read_info(root: Path) -> dict[str, Any]:
     Raises:
         DatasetError: there is none, or it is damaged.
     """
+    path = root / 'meta' / 'info.json'
     try:
-        return json.loads((root / 'meta' / 'info.json').read_text(encoding='utf-8'))
+        info: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise DatasetError(f'{root / "meta" / "info.json"} cannot be read: {error}') from error
+        raise DatasetError(f'{path} {pointer_fault(path) or f"cannot be read: {error}"}') from error
+    return info

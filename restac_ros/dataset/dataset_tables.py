@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.git_lfs import pointer_fault
 
 
 def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
@@ -22,7 +23,8 @@ def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
             rows = [json.loads(line) for line in lines.read_text(encoding='utf-8').splitlines()]
             return {row['episode_index']: row for row in rows}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f'{lines} cannot be read: {error}. Restore it from a copy.') from error
+            fault = pointer_fault(lines) or f'cannot be read: {error}. Restore it from a copy.'
+            raise DatasetError(f'{lines} {fault}') from error
     rows = _rows(root / 'meta' / 'episodes', lambda name: not name.startswith('stats/'))
     return {row['episode_index']: row for row in rows}
 
@@ -54,7 +56,7 @@ def task_rows(root: Path) -> dict[int, str]:
         rows = pq.read_table(path).to_pylist()
         return {row.pop('task_index'): next(iter(row.values())) for row in rows}
     except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
-        raise DatasetError(f'{path} cannot be read: {error}. Mend it: `restac-ros repair`.') from error
+        raise _unreadable(path, error) from error
 
 
 def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
@@ -67,5 +69,10 @@ def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, 
             if rows and 'episode_index' not in rows[0]:
                 raise KeyError('episode_index')
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise DatasetError(f'{path} cannot be read: {error}. Mend it: `restac-ros repair`.') from error
+            raise _unreadable(path, error) from error
         yield from rows
+
+
+def _unreadable(path: Path, error: Exception) -> DatasetError:
+    fault = pointer_fault(path) or f'cannot be read: {error}. Mend it: `restac-ros repair`.'
+    return DatasetError(f'{path} {fault}')

@@ -3,9 +3,7 @@
 Nothing is decoded or encoded anew: rows and images are the same bytes, videos hard links where they can be.
 """
 
-import errno
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,8 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from restac_ros.dataset.dataset_files import ABOUT, CODEBASE_VERSION, CONVERSION, read_info
+from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.table_writing import write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video.video_cut import cut_video, frame_count
@@ -32,7 +32,6 @@ EPISODE_FACTS = ('episode_index', 'tasks', 'length')
 STATISTICS = ('min', 'max', 'mean', 'std', 'count')
 NOT_IN_V21 = ('data_files_size_in_mb', 'video_files_size_in_mb')
 ORIGIN = ABOUT / 'export.json'  # marks a directory that the next export may replace
-SEPARATE_DISKS = {errno.EXDEV, errno.EPERM, errno.ENOTSUP}  # EPERM: file systems without hard links
 
 OnEpisode = Callable[[int, int], None]
 
@@ -47,12 +46,11 @@ def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) 
         DatasetError: there is no data set of v3.0, it is damaged, or something else is at `target`.
         OSError: the disk refuses.
     """
-    source, target = source.absolute(), target.absolute()
+    source, target = dataset_place(source), dataset_place(target)
     info = _checked_info(source)
     _check_target(source, target)
     with transaction(target, lambda _: False) as staging:
-        if staging.exists():
-            shutil.rmtree(staging)  # links to the earlier export
+        remove_directory(staging)  # links to the earlier export
         export = _Export(source, staging, info)
         for done in range(1, export.total + 1):
             export.add(done - 1)
@@ -109,8 +107,10 @@ class _Export:
         for key in self.videos:
             video = _made(self.target / VIDEO_PATH.format(**place, video_key=key))
             origin = self._video_source(key, row)
+            if fault := pointer_fault(origin) or ('' if origin.is_file() else 'is missing: bring the videos'):
+                raise DatasetError(f'{origin} {fault}. What else is broken, `restac-ros repair` says.')
             if self.sharing[origin] == 1:
-                _link(origin, video)
+                link_or_copy(origin, video)
                 frames = frame_count(origin)
             else:
                 begin_s, end_s = (row[f'videos/{key}/{end}_timestamp'] for end in ('from', 'to'))
@@ -184,7 +184,8 @@ def _read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except pa.ArrowException as error:
-        raise DatasetError(f'{path} cannot be read: {error}. `restac-ros repair` mends data sets.') from error
+        fault = pointer_fault(path) or f'cannot be read: {error}. `restac-ros repair` mends data sets.'
+        raise DatasetError(f'{path} {fault}') from error
 
 
 def _as_sequences(about: Any) -> Any:
@@ -202,16 +203,6 @@ def _as_sequences(about: Any) -> Any:
 def _made(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where that cannot be."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in SEPARATE_DISKS:
-            raise
-        shutil.copy2(source, target)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

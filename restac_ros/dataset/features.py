@@ -11,6 +11,10 @@ from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 
 STATE_NAMES = ['ee_x', 'ee_y', 'ee_z', 'ee_rot_x', 'ee_rot_y', 'ee_rot_z', 'gripper']
 IMAGE_NAMES = ['height', 'width', 'channels']
+# LeRobot takes every column whose name begins with "action" for an output of a policy, so the measured motion
+# of the last period is an observation. Data sets published before call it the other way.
+ACTION_PREV = 'observation.action_prev'
+PUBLISHED_ACTION_PREV = 'action_prev'
 NO_SAMPLE_NS = -1  # stamp and age where nothing had been received yet
 # Columns about the samples, not from them: `stamp_ns.main`, ... and their types.
 BOOKKEEPING = {'stamp_ns': 'int64', 'age_ns': 'int64', 'valid': 'bool'}
@@ -46,8 +50,15 @@ def optional_images(contract: Contract) -> list[str]:
     return [name for name, stream in images.items() if not stream.required]
 
 
-def features_of(contract: Contract, streams: Collection[str]) -> dict[str, dict[str, Any]]:
-    """LeRobot's feature table for rows of these streams.
+def action_prev_key(columns: Collection[str]) -> str:
+    """Name of the column `action_prev` in a data set with these columns; without any, in a new one."""
+    return PUBLISHED_ACTION_PREV if PUBLISHED_ACTION_PREV in columns else ACTION_PREV
+
+
+def features_of(
+    contract: Contract, streams: Collection[str], action_prev: str = ACTION_PREV
+) -> dict[str, dict[str, Any]]:
+    """LeRobot's feature table for rows of these streams; `action_prev` is that column's name.
 
     Cameras are video; tactile images are stored as PNG in the Parquet files, that is without loss. Besides
     the usual columns there are, for each stream, the capture time and the age [ns] of the sample in the frame
@@ -61,7 +72,7 @@ def features_of(contract: Contract, streams: Collection[str]) -> dict[str, dict[
             features[stream.feature] = {'dtype': 'video', 'shape': shape, 'names': IMAGE_NAMES}
         elif stream.role == 'tactile':
             features[stream.feature] = {'dtype': 'image', 'shape': (*TACTILE_SHAPE, 3), 'names': IMAGE_NAMES}
-    for key in ('observation.state', 'action', 'action_prev'):
+    for key in ('observation.state', 'action', action_prev):
         features[key] = {'dtype': 'float32', 'shape': (7,), 'names': STATE_NAMES}
     for name in streams:
         for column, dtype in BOOKKEEPING.items():
@@ -70,12 +81,16 @@ def features_of(contract: Contract, streams: Collection[str]) -> dict[str, dict[
 
 
 def row_of(
-    contract: Contract, frame: Frame, action: np.ndarray, streams: Collection[str]
+    contract: Contract,
+    frame: Frame,
+    action: np.ndarray,
+    streams: Collection[str],
+    action_prev: str = ACTION_PREV,
 ) -> dict[str, np.ndarray]:
     """The row of a usable frame; `action` float32 [7] is absolute, in the state's layout."""
     images = {**frame.images, **frame.tactile}
     row = {contract.streams[name].feature: images[name] for name in streams if name in images}
-    row |= {'observation.state': frame.state, 'action': action, 'action_prev': frame.action_prev}
+    row |= {'observation.state': frame.state, 'action': action, action_prev: frame.action_prev}
     for name in streams:
         status = frame.streams[name]
         stamp, age = (NO_SAMPLE_NS if value is None else value for value in (status.stamp_ns, status.age_ns))

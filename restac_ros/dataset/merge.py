@@ -1,15 +1,15 @@
 """Appends a data set of one episode, a shard, to another as if its episode had been written there.
 
 Only numbers change: rows, episodes, tasks and files are counted on from the data set's last, statistics are
-aggregated by LeRobot's function. Videos move by hard link, so that their size takes no time.
+aggregated by LeRobot's function. Videos move by hard link where they can, so that their size takes no time.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats
 from lerobot.datasets.io_utils import load_stats, load_tasks, write_stats, write_tasks
@@ -24,8 +24,10 @@ from restac_ros.dataset.dataset_files import (
     streams_of,
     video_for,
 )
+from restac_ros.dataset.dataset_place import dataset_place, link_or_copy
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.table_writing import with_column, write_table
+from restac_ros.dataset.features import action_prev_key
+from restac_ros.dataset.table_writing import with_column, with_renamed, write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.writer import REWRITTEN, write_json
 
@@ -45,11 +47,11 @@ def append_shard(root: Path, shard: Path) -> int:
         ColumnsDifferError: convert the recording again, with the data set's columns.
         DatasetError: the data set cannot take it, or another process writes it.
     """
-    contract = dataset_contract(shard)
+    root, contract = dataset_place(root), dataset_contract(shard)
     streams = streams_of(shard, contract)
     with transaction(root, REWRITTEN.__contains__) as staging:
         if not staging.exists():
-            shutil.copytree(shard, staging, copy_function=os.link)
+            shutil.copytree(shard, staging, copy_function=link_or_copy)
             index = 0
         elif not is_dataset(staging):
             raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
@@ -71,7 +73,8 @@ class _Append:
         self.info, self.added = read_info(staging), read_info(shard)
         self.index: int = self.info['total_episodes']
         self.row: int = self.info['total_frames']
-        self.about = pq.read_table(_only(shard, 'meta/episodes'))
+        self.theirs = action_prev_key(self.added['features'])
+        self.about = self._named(pq.read_table(_only(shard, 'meta/episodes')))
         last = pq.read_table(max(staging.glob('meta/episodes/*/*.parquet')), columns=self._place_columns())
         self.last = {name: values[-1] for name, values in last.to_pydict().items()}
 
@@ -81,10 +84,11 @@ class _Append:
         for key, feature in self.added['features'].items():
             if feature['dtype'] == 'video':
                 target = self._free('videos/' + key, self.info['video_path'], video_key=key)
-                os.link(_only(self.shard, f'videos/{key}', 'mp4'), target)
+                link_or_copy(_only(self.shard, f'videos/{key}', 'mp4'), target)
         offsets = {'episode_index': self.index, 'index': self.row, 'task_index': task_index}
         self._append_about(offsets)
         added = load_stats(self.shard)
+        added[action_prev_key(self.info['features'])] = added.pop(self.theirs)
         for column, offset in offsets.items():
             for name in added[column].keys() & MOVING:
                 added[column][name] = added[column][name] + offset
@@ -93,6 +97,10 @@ class _Append:
         write_json(self.staging / 'meta' / 'stats.json', statistics)
         self._count()
         return self.index
+
+    def _named(self, table: pa.Table) -> pa.Table:
+        """A table of the shard with the data set's name of action_prev."""
+        return with_renamed(table, self.theirs, action_prev_key(self.info['features']))
 
     def _append_task(self) -> int:
         """The number of the shard's task in the data set, where it is added if need be."""
@@ -105,7 +113,7 @@ class _Append:
         return int(tasks.loc[task, 'task_index'])
 
     def _append_rows(self, task_index: int) -> None:
-        table = pq.read_table(_only(self.shard, 'data'))
+        table = self._named(pq.read_table(_only(self.shard, 'data')))
         rows = table.num_rows
         table = with_column(table, 'episode_index', np.full(rows, self.index))
         table = with_column(table, 'index', np.arange(self.row, self.row + rows))

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.bag.bag_writer import FLUSH_PERIOD_NS, BagWriter
 from restac_ros.dataset.errors import JournalError
 
 MAX_QUEUED = 4096  # some 30 s of a busy policy: a disk that stalls for longer is broken
 IDLE_S = FLUSH_PERIOD_NS * 1e-9
+POLICY_TYPES = {'restac_ros/msg/ActionChunk', 'restac_ros/msg/GateState'}
 
 
 class _Entry(NamedTuple):
@@ -112,3 +114,9 @@ class SessionLog:
     def _drop(self, count: int = 1) -> None:
         with self._lock:
             self.dropped += count
+
+
+def is_session_log(bag: Bag) -> bool:
+    """Whether a bag holds what a policy published and none of the sensor streams that a recording has."""
+    types = {topic.type for topic in bag.topics.values()}
+    return bool(types & POLICY_TYPES) and not any(kind.startswith('sensor_msgs/') for kind in types)

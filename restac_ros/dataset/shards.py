@@ -11,6 +11,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.convert import OnGap, convert_episode, embedded_contract
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
+from restac_ros.dataset.dataset_place import dataset_place, remove_directory
 from restac_ros.dataset.episode_report import EpisodeReport
 from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
@@ -67,10 +68,11 @@ def shard_path(folder: Path, number: int) -> Path:
 @contextmanager
 def shards_folder(root: Path) -> Iterator[Path]:
     """A folder beside the data set, on the same disk, for one program at a time; removed on leaving."""
+    root = dataset_place(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = root.with_name(f'.{root.name}.shards')
     with writing_lock(root.with_name(f'{root.name}.shards')):
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed program has left
+        remove_directory(folder)  # what a killed program has left
         folder.mkdir()
         try:
             yield folder

@@ -7,48 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 from rosbags.serde import SerdeError
 
 from restac_ros.contract.schema import CameraStream, Contract, Stream, TactileStream
+from restac_ros.dataset.freezes import ContentWatch, Freeze
 from restac_ros.framing.decode import decode_image, load_types
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample
 
-PROBE_BYTES = 4096  # two different images nearly always differ within these: no need to compare the rest
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
-
-
-class Freeze(NamedTuple):
-    """A run of messages with one content, by capture time in ns; `count` messages."""
-
-    start_ns: int
-    end_ns: int
-    count: int
-
-
-class ContentWatch:
-    """Finds runs of identical images; keeps one image."""
-
-    def __init__(self) -> None:
-        self._finished: list[Freeze] = []
-        self._content: np.ndarray | None = None
-        self._run: Freeze | None = None
-
-    def add(self, content: np.ndarray, stamp_ns: int) -> None:
-        """Compare an image's bytes uint8 [B] with those before."""
-        before, self._content = self._content, content
-        if before is not None and _same(before, content):
-            self._run = self._run._replace(end_ns=max(self._run.end_ns, stamp_ns), count=self._run.count + 1)
-            return
-        if self._run is not None and self._run.count > 1:
-            self._finished.append(self._run)
-        self._run = Freeze(stamp_ns, stamp_ns, 1)
-
-    def runs(self) -> list[Freeze]:
-        """Runs of at least two, with the one going on."""
-        going_on = [self._run] if self._run is not None and self._run.count > 1 else []
-        return [*self._finished, *going_on]
 
 
 class Layout(NamedTuple):
@@ -134,12 +101,3 @@ def _decoder_says(spec: CameraStream | TactileStream, sample: Sample) -> str:
     except DecodeError as error:
         return str(error)
     return ''
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Byte for byte; exact, and faster than any hash as different images part early."""
-    return (
-        one.size == other.size
-        and np.array_equal(one[:PROBE_BYTES], other[:PROBE_BYTES])
-        and np.array_equal(one, other)
-    )

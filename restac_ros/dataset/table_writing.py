@@ -1,5 +1,7 @@
 """Parquet tables with some columns changed, written as LeRobot writes them."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,20 @@ def with_column(table: pa.Table, name: str, values: np.ndarray | Sequence[Any]) 
     position = table.column_names.index(name)
     field = table.schema.field(position)
     return table.set_column(position, field, pa.array(values, field.type))
+
+
+def with_renamed(table: pa.Table, old: str, new: str) -> pa.Table:
+    """The table with column `old` and its statistics under another name, in the notes of `datasets`, too."""
+    if old == new:
+        return table
+    names = [new if name == old else name for name in table.column_names]
+    names = [re.sub(f'^stats/{re.escape(old)}/', f'stats/{new}/', name) for name in names]
+    about = json.loads((table.schema.metadata or {}).get(b'huggingface', b'null'))
+    if about:
+        features = about['info']['features']
+        about['info']['features'] = {new if key == old else key: value for key, value in features.items()}
+        table = table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()})
+    return table.rename_columns(names)
 
 
 def write_table(table: pa.Table, path: Path, group_rows: Sequence[int] = ()) -> None:

@@ -1,7 +1,7 @@
 """A directory that changes as a whole or not at all, whatever stops the program that changes it.
 
-The new state is built beside the old one, sharing unchanged files by hard links, and then takes its place in
-one step. What an interrupted attempt has left is removed by the next.
+The new state is built beside the old one, sharing unchanged files by hard links (copies where there are
+none), and then takes its place in one step. What an interrupted attempt has left is removed by the next.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from restac_ros.dataset.bag.rosbag2_layout import sync_directory
+from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.errors import DatasetError
 
 AT_FDCWD = -100
@@ -30,9 +31,9 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
     replaced, but must not be opened for writing.
 
     Raises:
-        DatasetError: another process has a transaction on `root`, or `root` is a file.
+        DatasetError: another process has a transaction on `root`, it is a file, or holds linked directories.
     """
-    root = root.absolute()
+    root = dataset_place(root)
     staging, previous = (root.with_name(f'.{root.name}.{kind}') for kind in ('staging', 'previous'))
     root.parent.mkdir(parents=True, exist_ok=True)
     with writing_lock(root):
@@ -74,8 +75,7 @@ def _remove_leftovers(root: Path, staging: Path, previous: Path) -> None:
     if previous.exists() and not root.exists():
         previous.rename(root)
     for leftover in (staging, previous):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+        remove_directory(leftover)
 
 
 def _share(root: Path, staging: Path, is_rewritten: Callable[[str], bool]) -> None:
@@ -83,9 +83,15 @@ def _share(root: Path, staging: Path, is_rewritten: Callable[[str], bool]) -> No
         if is_rewritten(Path(source).relative_to(root).as_posix()):
             shutil.copy2(source, target)
         else:
-            os.link(source, target)
+            link_or_copy(source, target)
 
-    shutil.copytree(root, staging, symlinks=True, copy_function=copy)
+    for folder, names, _ in os.walk(root):
+        if linked := next((path for name in names if (path := Path(folder, name)).is_symlink()), None):
+            raise DatasetError(
+                f'{linked} is a link to {os.readlink(linked)}: what is written there could not be undone. '
+                'Move the data set as a whole, and make a link to it.'
+            )
+    shutil.copytree(root, staging, copy_function=copy)
 
 
 def _sync_new_files(staging: Path) -> None:

@@ -15,7 +15,7 @@ from restac_ros.contract.load import dump_contract, load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import ABOUT, CONVERSION, check_appendable, is_dataset, video_for
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import BOOKKEEPING, features_of
+from restac_ros.dataset.features import BOOKKEEPING, action_prev_key, features_of
 from restac_ros.dataset.lerobot_access import (
     WritableDataset,
     open_dataset,
@@ -31,7 +31,10 @@ FORMAT_VERSION = 1
 
 
 class EpisodeWriter:
-    """Takes the rows of one episode. `about` is stored with it as JSON; `index` will be its number."""
+    """Takes the rows of one episode. `about` is stored with it as JSON; `index` will be its number.
+
+    `action_prev` is the name of that column in the data set.
+    """
 
     def __init__(
         self, staging: Path, contract: Contract, streams: Collection[str], task: str, video: VideoChoice
@@ -52,6 +55,7 @@ class EpisodeWriter:
                 staging, contract.fps, features, contract.robot.arm, video
             )
         self.index = self._dataset.meta.total_episodes
+        self.action_prev = action_prev_key(self._dataset.meta.features)
 
     def add(self, row: dict[str, np.ndarray]) -> None:
         """Append a row as `features.row_of` makes it; one period after the row before."""

@@ -19,6 +19,12 @@ class StreamStatus:
     valid: bool
     reason: str = ''
 
+    def times_ns(self) -> tuple[int, int]:
+        """Return when the sample was captured and received; ValueError where the frame has none."""
+        if self.stamp_ns is None or self.receive_ns is None:
+            raise ValueError(f'no sample: {self.reason}')
+        return self.stamp_ns, self.receive_ns
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:

@@ -9,6 +9,9 @@ from restac_ros.framing.kinematics import fk_hand_tcp, gripper_opening_m, transf
 from restac_ros.framing.resize import letterbox, resize_tactile
 from restac_ros.geometry.rotation import rotation_difference, rotation_from_matrix
 
+STATE_DIM = 7
+"""x y z [m], rotation [3] [rad], gripper opening [m]; actions and action_prev likewise."""
+
 GRIPPER_TOLERANCE_M = 0.005  # beyond the declared range: homing offsets stay below, wrong units don't
 
 

@@ -7,3 +7,6 @@ Convention = Literal['rpy', 'rotvec']
 
 Composition = Literal['elementwise', 'so3']
 """'elementwise': target = anchor + delta, number by number; 'so3': R_target = exp(delta) R_anchor."""
+
+POSE_DIM = 6
+"""A pose as a vector: x y z [m], rotation [3] [rad]."""

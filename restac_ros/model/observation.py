@@ -113,14 +113,14 @@ def make_observation(
     Raises:
         ObservationError: a field is missing, unexpected, or of another shape, dtype or range; or not finite.
     """
-    state = _check_array('state', state, (None, config.action_dim), (np.float32,))
+    state = check_array('state', state, (None, config.action_dim), (np.float32,))
     batch = state.shape[0]
     _check_finite('state', state)
     checked_images = _check_images(config, images, batch)
     if set(image_masks) != set(images):
         raise ObservationError(f'image_masks: found {sorted(image_masks)}, expected {sorted(images)}')
     masks = {
-        slot: _check_array(f'image_masks[{slot}]', image_masks[slot], (batch,), (np.bool_,))
+        slot: check_array(f'image_masks[{slot}]', image_masks[slot], (batch,), (np.bool_,))
         for slot in checked_images
     }
     tokens, token_mask = _check_prompt(config, tokenized_prompt, tokenized_prompt_mask, batch)
@@ -144,8 +144,8 @@ def _check_images(config: ModelConfig, images: Mapping[str, np.ndarray], batch: 
 def _check_prompt(
     config: ModelConfig, tokens: np.ndarray, mask: np.ndarray, batch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    tokens = _check_array('tokenized_prompt', tokens, (batch, None), (np.int32,))
-    mask = _check_array('tokenized_prompt_mask', mask, tokens.shape, (np.bool_,))
+    tokens = check_array('tokenized_prompt', tokens, (batch, None), (np.int32,))
+    mask = check_array('tokenized_prompt_mask', mask, tokens.shape, (np.bool_,))
     if tokens.shape[1] > config.max_prompt_tokens:
         raise ObservationError(
             f'tokenized_prompt: found {tokens.shape[1]} positions, '
@@ -172,13 +172,13 @@ def _check_touch(
     if tactile is None or action_prev is None:
         return None, None
     tactile = _check_pixels('tactile', tactile, (batch, *config.tactile_shape))
-    action_prev = _check_array('action_prev', action_prev, (batch, ACTION_PREV_DIM), (np.float32,))
+    action_prev = check_array('action_prev', action_prev, (batch, ACTION_PREV_DIM), (np.float32,))
     _check_finite('action_prev', action_prev)
     return tactile, action_prev
 
 
 def _check_pixels(name: str, pixels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    pixels = _check_array(name, pixels, shape, (np.uint8, np.float32))
+    pixels = check_array(name, pixels, shape, (np.uint8, np.float32))
     if pixels.dtype == np.float32:
         _check_finite(name, pixels)
         if pixels.min() < -1 or pixels.max() > 1:
@@ -189,10 +189,16 @@ def _check_pixels(name: str, pixels: np.ndarray, shape: Sequence[int]) -> np.nda
     return pixels
 
 
-def _check_array(
-    name: str, value: np.ndarray, shape: Sequence[int | None], dtypes: Sequence[type[np.generic]]
+def check_array(
+    name: str, value: np.ndarray | None, shape: Sequence[int | None], dtypes: Sequence[type[np.generic]]
 ) -> np.ndarray:
-    """Shape (None is any positive length) and dtype, exactly."""
+    """Return an array of exactly this shape (None is any positive length) and one of these dtypes.
+
+    Raises:
+        ObservationError: naming the field, what was found and what was expected.
+    """
+    if value is None:
+        raise ObservationError(f'{name}: found None, expected an array')
     found = np.shape(value)
     ok = len(found) == len(shape) and all(
         n > 0 and want in (None, n) for n, want in zip(found, shape, strict=True)
@@ -205,6 +211,19 @@ def _check_array(
         wanted_dtypes = ' or '.join(np.dtype(d).name for d in dtypes)
         raise ObservationError(f'{name}: found dtype {dtype}, expected {wanted_dtypes}')
     return np.asarray(value)
+
+
+def check_vector(name: str, values: np.ndarray | None, dims: int) -> Float[np.ndarray, ' D']:
+    """Return a raw vector as it came: whole, floating point and finite.
+
+    Raises:
+        ObservationError: naming the field, what was found and what was expected.
+    """
+    if values is None:
+        raise ObservationError(f'{name}: found None, expected {dims} numbers; do not act on this frame')
+    values = check_array(name, np.asarray(values), (dims,), (np.float32, np.float64))
+    _check_finite(name, values)
+    return values
 
 
 def _check_finite(name: str, value: np.ndarray) -> None:

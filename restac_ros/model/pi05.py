@@ -328,7 +328,7 @@ class Pi05(nnx.Module):
         state: Float[Array, 'B D'],
         noise: Float[Array, 'B T D'],
         plan: SamplingPlan,
-        continuation: rtc.Continuation | None = None,
+        continuation: rtc.Constraint | None = None,
     ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
         """Integrate from noise to a chunk of normalised actions; also return the intermediates.
 

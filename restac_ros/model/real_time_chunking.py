@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 MAX_GUIDANCE_WEIGHT = 5.0  # beta of the paper, which found 5 best for 5 and more Euler steps
 
-type Chunking = Literal['receding_horizon', 'rtc_guided', 'rtc_trained']
+type ChunkingKind = Literal['receding_horizon', 'rtc_guided', 'rtc_trained']
 """How a chunk is made to follow the one before: not at all, by guidance, or by conditioning."""
 
 type Actions = Float[Array, 'B T D']
@@ -47,7 +47,7 @@ class Conditioning(NamedTuple):
     decided: Bool[Array, 'B T']
 
 
-type Continuation = Guidance | Conditioning
+type Constraint = Guidance | Conditioning
 
 
 # Guidance.

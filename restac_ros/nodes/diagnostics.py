@@ -25,7 +25,11 @@ class Status:
 
 
 def diagnostic_array(node_name: str, stamp: Time, statuses: Iterable[Status]) -> DiagnosticArray:
-    """Statuses as the message that rqt_robot_monitor and the aggregator read."""
+    """Statuses as the message that rqt_robot_monitor and the aggregator read.
+
+    `node_name` carries the namespace, such as `left/policy_node`, so that two robots stay apart there.
+    """
+    namespace = node_name.rpartition('/')[0]
     array = DiagnosticArray()
     array.header.stamp = stamp
     array.status = [
@@ -33,7 +37,7 @@ def diagnostic_array(node_name: str, stamp: Time, statuses: Iterable[Status]) ->
             level=_LEVELS[status.level],
             name=f'{node_name}: {status.name}',
             message=status.message,
-            hardware_id='restac_ros',
+            hardware_id=f'restac_ros/{namespace}' if namespace else 'restac_ros',
             values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
         )
         for status in statuses

@@ -11,7 +11,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from restac_ros.contract.errors import ContractError
+from restac_ros.contract.errors import ContractError, Problem
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
 from restac_ros.graph import GraphError, config_file
 from restac_ros.nodes.diagnostics import Status, diagnostic_array
 from restac_ros.nodes.parameters import (
@@ -82,6 +84,27 @@ class ManagedNode(LifecycleNode):
     def parameters_changed(self) -> None:
         """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
 
+    def load_contract(self) -> Contract:
+        """Read the contract; its topics are named as this node resolves them, by its namespace and remappings.
+
+        Raises:
+            ContractError: the file is faulty, or remappings form a chain, which would apply to the result again.
+        """
+        path = self.parameters.contract_path
+        contract = load_contract(path, self.resolve_topic_name)
+        for name, stream in contract.streams.items():
+            if (again := self.resolve_topic_name(stream.topic)) != stream.topic:
+                found = (
+                    f'remapped to {stream.topic}, which is itself remapped to {again}; expected one remapping'
+                )
+                raise ContractError([Problem(f'streams.{name}.topic', found)], str(path))
+        return contract
+
+    @property
+    def qualified_name(self) -> str:
+        """Namespace and name without the leading slash: `left/policy_node`, or `policy_node`."""
+        return self.get_fully_qualified_name().removeprefix('/')
+
     def now_ns(self) -> int:
         """The node's clock: the system's, or a simulated one."""
         return self.get_clock().now().nanoseconds
@@ -98,7 +121,7 @@ class ManagedNode(LifecycleNode):
         if self.phase == 'active':
             self.trigger_deactivate()
         self.finish()
-        summary = {'node': self.get_name(), 'problem': self.problem, **self.summarise()}
+        summary = {'node': self.qualified_name, 'problem': self.problem, **self.summarise()}
         if self.phase == 'inactive':
             self.trigger_cleanup()
         elif self.phase == 'finalized':
@@ -119,7 +142,7 @@ class ManagedNode(LifecycleNode):
             'state', 'error' if self.problem else 'ok', self.problem or self.phase, {'phase': self.phase}
         )
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_array(self.get_name(), stamp, [own, *self.diagnose()]))
+        self._diagnostics.publish(diagnostic_array(self.qualified_name, stamp, [own, *self.diagnose()]))
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: unconfigured -> inactive."""

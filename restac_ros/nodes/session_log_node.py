@@ -11,7 +11,6 @@ from typing import NamedTuple
 from pydantic import Field
 from rclpy.timer import Timer
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.rosbag2_layout import describe_type
 from restac_ros.dataset.errors import JournalError
@@ -83,7 +82,7 @@ class SessionLogNode(ManagedNode):
         except OSError as error:
             found = f"parameter 'log_dir' is {folder}: {error.strerror}"
             raise ParameterError(f'{found}; name a directory that can be written') from error
-        self._contract = load_contract(self.parameters.contract_path)
+        self._contract = self.load_contract()
         for _, kind in parse_topics(self.parameters.topics):
             message_class(kind)
             describe_type(kind)
@@ -121,9 +120,11 @@ class SessionLogNode(ManagedNode):
         return [Status('session log', level, self.log.failure or f'writing {self.log.path}', values)]
 
     def _listen(self, topic: str, kind: str) -> PolledInput:
+        full_name = self.resolve_topic_name(topic)
+
         def receive(cdr: bytes, info: dict) -> None:
-            self._received[topic] += 1
-            self.log.write(topic, kind, cdr, info['received_timestamp'] or self.now_ns())
+            self._received[full_name] += 1
+            self.log.write(full_name, kind, cdr, info['received_timestamp'] or self.now_ns())
 
         return PolledInput(self, message_class(kind), topic, DEPTH, receive, raw=True, reliable=True)
 

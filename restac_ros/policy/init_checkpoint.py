@@ -3,10 +3,9 @@
 Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
@@ -19,15 +18,16 @@ from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, num_bytes
+from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.checkpoint.report import LoadReport
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
-from restac_ros.model.config import ModelConfig
+from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.model.presets import PRESETS
+from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.compatibility import check_model
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
-from restac_ros.policy.normalization import NormStats
+from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.provisional import (
-    calibration_from,
     codebook_around,
     encode_noise,
     stats_from_limits,
@@ -99,7 +99,7 @@ def init_checkpoint(
         norm_stats=stats.to_dict(),
         calibration=calibration,
         tokenizer=train_demo_tokenizer(),
-        origin={'made_by': 'init-checkpoint', 'seed': seed, 'weights': 'random, untrained', 'step': 0},
+        origin=Origin('init-checkpoint', 'random, untrained', seed),
     )
     save_checkpoint(out_dir, params, info)
     return _report(out_dir, params, stats, calibration, 'built in, of a few dozen demonstration words', None)
@@ -159,13 +159,9 @@ def import_checkpoint(
         norm_stats=stats.to_dict(),
         calibration=calibration,
         tokenizer=find_tokenizer(tokenizer)[0] if tokenizer else None,
-        origin={
-            'made_by': 'import-checkpoint',
-            'seed': seed,
-            'weights': str(source),
-            'unit_align': str(unit_align) if unit_align else None,
-            'step': 0,
-        },
+        origin=Origin(
+            'import-checkpoint', str(source), seed, unit_align=str(unit_align) if unit_align else None
+        ),
     )
     save_checkpoint(out_dir, params, info)
     return _report(out_dir, params, stats, calibration, str(tokenizer or "PaliGemma's, not included"), leaves)
@@ -218,24 +214,25 @@ def _open_base(source: Path, shapes: Shapes) -> OrbaxParams | HuggingFaceParams:
 
 def _calibrated(
     config: ModelConfig, params: Params, seed: int, *, draw_codebook: bool
-) -> tuple[ModelConfig, Params, Mapping[str, Any]]:
+) -> tuple[ModelConfig, Params, GateCalibration | None]:
     """Set the gate's standardisation, and a random encoder's codebook, from the encoder's own outputs."""
     if not config.uses_touch:
-        return config, params, {}
+        return config, params, None
     graph, state = assemble(config, params, source='new checkpoint')
     code = encode_noise(config, graph, state, seed)
     if draw_codebook and _CODEBOOK in params:
         embed = codebook_around(code, np.asarray(params[_CODEBOOK])).astype(np.float32)
         params = params | {name: _on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
-    calibration, record = calibration_from(code)
-    return replace(config, logvar_calibration=calibration), params, record
+    calibration = calibrate_gate(code.logvar[:, 0], f'{NOT_MEASURED}; random images')
+    standardise = LogvarCalibration(calibration.mean, calibration.std)
+    return replace(config, logvar_calibration=standardise), params, calibration
 
 
 def _report(
     path: Path,
     params: Params,
     stats: NormStats,
-    calibration: Mapping[str, Any],
+    calibration: GateCalibration | None,
     tokenizer: str,
     leaves: LoadReport | None,
 ) -> CheckpointReport:
@@ -244,7 +241,7 @@ def _report(
         num_values=sum(leaf.size for leaf in params.values()),
         num_bytes=num_bytes(params),
         stats_source=stats.source,
-        calibration_source=calibration['logvar']['source'] if calibration else 'none needed',
+        calibration_source=calibration.source if calibration else 'none needed',
         tokenizer=tokenizer,
         leaves=leaves,
     )

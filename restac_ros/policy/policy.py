@@ -21,28 +21,23 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from restac_ros.contract.schema import Contract
+from restac_ros.framing.values import STATE_DIM
+from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.params import CastRule
 from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, CheckpointInfo, load_info, load_params
 from restac_ros.model.config import ModelConfig
+from restac_ros.policy.chunking import FREELY, Chunking, ContinuationEncoder
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
-from restac_ros.policy.continuing import FREELY, ChunkingChoice, Continuing
 from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
-from restac_ros.policy.products import Chunk, Continuation, Prefix, Touch
-from restac_ros.policy.prompting import Prompting, Task
+from restac_ros.policy.preprocessing import Preprocessor
+from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
+from restac_ros.policy.prompting import Task
 from restac_ros.policy.stages import Stages
 from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, find_tokenizer
-from restac_ros.policy.transforms import (
-    POSE_DIM,
-    STATE_DIM,
-    CameraSlots,
-    PadDimensions,
-    check_image,
-    check_vector,
-)
 
 _REMEDY = 'hold, and check the checkpoint: its weights or statistics are damaged'
 
@@ -54,7 +49,7 @@ class Policy:
         contract: what the robot declares.
         info: the checkpoint's config, origin, calibration and versions.
         stats: normalisation statistics.
-        notes: what an operator should know, such as dimensions that never moved or a prompt that was cut.
+        notes: what an operator should know, such as dimensions that never moved.
         tactile_stream: contract stream that `encode_tactile` expects; None for a policy without touch.
     """
 
@@ -66,7 +61,7 @@ class Policy:
         *,
         num_steps: int = 10,
         seed: int = 0,
-        chunking: ChunkingChoice = FREELY,
+        chunking: Chunking = FREELY,
     ) -> None:
         source = str(checkpoint.path)
         self.contract, self.info = contract, checkpoint.info
@@ -79,17 +74,14 @@ class Policy:
                 f'{config.vocab_size} as the model embeds; give the tokenizer the model was trained with'
             )
         self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
-        self._prompting = Prompting(config, tokenizer, self.stats.state)
+        self._inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer)
+        self._prompting = self._inputs.prompting
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
-        self._cameras = CameraSlots.from_contract(contract, config.image_size)
-        self._pad = PadDimensions(config.action_dim)
         self._seed, self._calls = seed, itertools.count()
         graph, state = assemble(config, checkpoint.params, source=source)
-        slots = tuple(self._cameras.slot_of.values())
-        self._continuing = Continuing(
-            chunking, self.stats.actions, self._pad, config.action_horizon, longest_delay
-        )
-        self._stages = Stages(config, graph, state, slots, num_steps, self._continuing(None))
+        slots = tuple(self._inputs.slot_of.values())
+        self._continuations = ContinuationEncoder(chunking, self._inputs, longest_delay)
+        self._stages = Stages(config, graph, state, slots, num_steps, self._continuations(None))
         self._task: Task | None = None
         self._warm = False
 
@@ -104,7 +96,7 @@ class Policy:
         dtype: Literal['float32', 'bfloat16'] | None = None,
         num_steps: int = 10,
         seed: int = 0,
-        chunking: ChunkingChoice = FREELY,
+        chunking: Chunking = FREELY,
         compile_cache: Path | None = None,
         use_compile_cache: bool = True,
         checksums: bool = True,
@@ -152,9 +144,9 @@ class Policy:
         return self.info.config
 
     @property
-    def continuing(self) -> Continuing:
+    def continuations(self) -> ContinuationEncoder:
         """Which continuations `act` takes."""
-        return self._continuing
+        return self._continuations
 
     @property
     def prompt(self) -> str:
@@ -164,7 +156,7 @@ class Policy:
     @property
     def camera_streams(self) -> tuple[str, ...]:
         """Contract streams that `encode_prefix` expects."""
-        return tuple(self._cameras.slot_of)
+        return tuple(self._inputs.slot_of)
 
     @property
     def uses_touch(self) -> bool:
@@ -177,28 +169,44 @@ class Policy:
         notes = self.stats.notes()
         sources = {
             'normalisation statistics': self.stats.source,
-            'gate calibration': self.info.calibration.get('logvar', {}).get('source', ''),
+            'gate calibration': self.info.calibration.source if self.info.calibration else '',
         }
         notes += [f'{what}: {source}' for what, source in sources.items() if source.startswith(NOT_MEASURED)]
-        prompt = self._task.prompt if self._task else None
-        if prompt and prompt.dropped:
-            notes.append(
-                f'prompt cut: {prompt.dropped} tokens beyond the {self.config.max_prompt_tokens} that fit'
-            )
         return notes
 
     def set_prompt(self, text: str) -> None:
-        """Change the task, from the next `encode_prefix` on.
-
-        After `warm_up`, what the new prompt needs is compiled here first; calls go on with the old one.
+        """Change the task, from the next `encode_prefix` on: `prepare_task`, then `adopt_task`.
 
         Raises:
-            TokenizerError: an empty text.
+            TokenizerError: an empty text, or one that is too long for the network.
+        """
+        self.adopt_task(self.prepare_task(text))
+
+    def check_prompt(self, text: str) -> None:
+        """Refuse a task that cannot be adopted, in milliseconds.
+
+        Raises:
+            TokenizerError: an empty text, or one that is too long for the network.
+        """
+        self._prompting.task(text)
+
+    def prepare_task(self, text: str) -> Task:
+        """Return a task that is ready to be adopted; after `warm_up`, what it needs is compiled here.
+
+        Other threads' calls go on with the current task meanwhile.
+
+        Raises:
+            TokenizerError: an empty text, or one that is too long for the network.
         """
         task = self._prompting.task(text)
         if self._warm:
             self._prepare(task)
-        self._task = task
+        return task
+
+    def adopt_task(self, task: Task) -> Task:
+        """Follow a prepared task from the next `encode_prefix` on; return it with its revision."""
+        self._task = task._replace(revision=self._task.revision + 1) if self._task else task
+        return self._task
 
     def warm_up(self) -> tuple[int, ...]:
         """Compile everything that calls with the current prompt can need, and run each stage once.
@@ -223,16 +231,11 @@ class Policy:
             state: raw state, needed where the state is part of the prompt.
 
         Raises:
-            PolicyError: a bad or missing input, named.
+            ObservationError: a bad or missing input, named.
             NonFiniteError: the network gave NaN or infinity.
         """
-        pixels, valid = self._cameras(images)
-        hidden = tuple(name for name in self._cameras.slot_of if name not in images)
-        if hidden and self.uses_touch:
-            raise PolicyError(
-                f'images: {", ".join(hidden)} missing; the tactile prior reads every camera: hold until '
-                'all are there'
-            )
+        pixels, valid = self._inputs.images(images)
+        hidden = tuple(name for name in self._inputs.slot_of if name not in images)
         task = self._current()
         prompt = self._prompting.prompt(task, state)
         length = self._prompting.padded_length(prompt)
@@ -259,14 +262,15 @@ class Policy:
             stamp_ns: capture time of the tactile frame; carried through.
 
         Raises:
-            PolicyError: a bad input, or a policy without touch.
+            ObservationError: a bad input.
+            PolicyError: a policy without touch.
             NonFiniteError: the network gave NaN or infinity.
         """
         if not self.uses_touch:
             raise PolicyError(f'encode_tactile: this policy has no touch (fusion = {self.config.fusion!r})')
-        check_image('tactile', tactile, self.config.tactile_shape)
-        action_prev = check_vector('action_prev', action_prev).astype(np.float32)
-        result = self._stages.encode_tactile(tactile[None], prefix.cache.view_features, action_prev[None])
+        result = self._stages.encode_tactile(
+            self._inputs.tactile(tactile), prefix.cache.view_features, self._inputs.action_prev(action_prev)
+        )
         # All at once: taking a number out of a device value is a computation of its own.
         host = jax.device_get(result)
         gate, logvar, standardised, norm = (
@@ -300,7 +304,7 @@ class Policy:
         seed: int | None = None,
         index: int | None = None,
         continuation: Continuation | None = None,
-    ) -> Chunk:
+    ) -> PlannedActions:
         """Plan a chunk of actions.
 
         Args:
@@ -314,34 +318,36 @@ class Policy:
                 freely, as from standing. Not with 'receding_horizon'.
 
         Raises:
-            PolicyError: a bad or missing input.
+            ObservationError: a bad state.
+            PolicyError: a touch, noise or continuation that does not fit.
             NonFiniteError: the network gave NaN or infinity.
         """
         if (touch is None) == self.uses_touch:
             found, expected = ('None', 'a Touch') if self.uses_touch else ('a Touch', 'None')
             raise PolicyError(f'touch: found {found}, expected {expected}: fusion = {self.config.fusion!r}')
-        state = check_vector('state', state)
+        state_vector = self._inputs.state(state)
         drawn = (None, None)
         if noise is None:
             drawn = (self._seed if seed is None else seed, next(self._calls) if index is None else index)
             noise = self._draw(*drawn)
         noise = self._checked_noise(noise)
-        state_vector = self._pad(self.stats.state.normalize(state))[None]
         code = touch.code if touch else None
-        bound = self._continuing(continuation)
-        actions = self._stages.act(prefix.num_tokens, prefix.cache, code, state_vector, noise[None], bound)[0]
+        constraint = self._continuations(continuation)
+        actions = self._stages.act(
+            prefix.num_tokens, prefix.cache, code, state_vector, noise[None], constraint
+        )[0]
         if not np.isfinite(actions).all():
             raise NonFiniteError(f'act: the chunk holds NaN or infinity; {_REMEDY}')
-        deltas = self.stats.actions.unnormalize(self._pad.inverse(actions, STATE_DIM))
-        return Chunk(
+        deltas = self._inputs.deltas_from_actions(actions)
+        return PlannedActions(
             delta_pose=deltas[:, :POSE_DIM],
             gripper_opening_m=deltas[:, POSE_DIM],
-            state=state,
+            state=np.asarray(state),
             prefix_stamp_ns=prefix.stamp_ns,
             touch=touch,
             noise_seed=drawn[0],
             noise_index=drawn[1],
-            chunking=self._continuing.choice.kind,
+            chunking=self._continuations.chunking.kind,
             continued_delay_steps=continuation.delay_steps if continuation else None,
         )
 
@@ -373,8 +379,8 @@ class Policy:
         """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""
         size = self.config.image_size
         blank = np.zeros((1, size, size, 3), np.uint8)
-        slots = self._cameras.slot_of.values()
-        prompt = Prompt('', np.zeros(1, np.int32), 0)
+        slots = self._inputs.slot_of.values()
+        prompt = Prompt('', np.zeros(1, np.int32))
         cache = self._stages.encode_prefix(
             dict.fromkeys(slots, blank), dict.fromkeys(slots, np.array([True])), *prompt.padded(length)
         ).cache
@@ -384,7 +390,7 @@ class Policy:
             action_prev = np.zeros((1, STATE_DIM), np.float32)
             code = self._stages.encode_tactile(tactile, cache.view_features, action_prev).code
         state = np.zeros((1, self.config.action_dim), np.float32)
-        self._stages.act(length, cache, code, state, self._draw(0, 0)[None], self._continuing(None))
+        self._stages.act(length, cache, code, state, self._draw(0, 0)[None], self._continuations(None))
 
 
 def _tokenizer_of(info: CheckpointInfo, path: Path, given: Path | None) -> PromptTokenizer:

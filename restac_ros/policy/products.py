@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from restac_ros.model.pi05 import PrefixCache
-from restac_ros.model.real_time_chunking import Chunking
+from restac_ros.model.real_time_chunking import ChunkingKind
 from restac_ros.model.tactile.interface import TactileCode
 
 
@@ -50,7 +50,7 @@ class Touch:
 
 @dataclass(frozen=True, eq=False)
 class Continuation:
-    """What the running chunk says about the steps of the next one; rows as in `Chunk`, from its state.
+    """What the running chunk says about the steps of the next one; rows as in `PlannedActions`, from its state.
 
     weights: [T], how strongly each step is held to: 1 decided, 0 free; rows with weight 0 may hold anything.
     delay_steps: so many of the first steps will have been executed from the running chunk; their weight is 1.
@@ -63,8 +63,8 @@ class Continuation:
 
 
 @dataclass(frozen=True, eq=False)
-class Chunk:
-    """Planned actions, step i due one period after step i - 1, the first one period after the state.
+class PlannedActions:
+    """A chunk as the network gave it, step i due one period after step i - 1, the first one period after the state.
 
     delta_pose: [T, 6] m and rad, from the state given to `act`, composed as the contract's action.delta
     says. gripper_opening_m: [T], absolute. noise_seed and noise_index say which noise was drawn; both are
@@ -79,7 +79,7 @@ class Chunk:
     touch: Touch | None
     noise_seed: int | None
     noise_index: int | None
-    chunking: Chunking = 'receding_horizon'
+    chunking: ChunkingKind = 'receding_horizon'
     continued_delay_steps: int | None = None
 
     @property

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import prompt_bucket
+from restac_ros.model.observation import check_vector, prompt_bucket
 from restac_ros.policy.normalization import Quantiles
 from restac_ros.policy.tokenizer import Prompt, PromptTokenizer
-from restac_ros.policy.transforms import STATE_DIM, check_vector
 
 
 class Task(NamedTuple):
@@ -17,6 +17,7 @@ class Task(NamedTuple):
 
     text: str
     prompt: Prompt | None  # None where the state enters the prompt, which is then made per call
+    revision: int = 0  # changes before this one
 
 
 class Prompting:
@@ -31,23 +32,27 @@ class Prompting:
         return self._config.state_input == 'prompt'
 
     def task(self, text: str) -> Task:
-        """Take a task in words.
+        """Return a task in words as one that can be prompted for, whatever the state.
 
         Raises:
-            TokenizerError: an empty text.
+            TokenizerError: an empty text, or one that is too long for the network.
         """
-        prompt = self._tokenizer.encode(text, np.zeros(STATE_DIM) if self.holds_state else None)
-        return Task(text, None if self.holds_state else prompt)
+        if self.holds_state:
+            self._extreme_prompts(text)
+            return Task(text, None)
+        return Task(text, self._tokenizer.encode(text))
 
     def prompt(self, task: Task, state: Float[np.ndarray, '7'] | None) -> Prompt:
         """Return the task's prompt; `state` is raw, and needed where it is part of the prompt.
 
         Raises:
-            PolicyError: the state is needed and missing or bad.
+            ObservationError: the state is needed and missing or bad.
         """
         if task.prompt is not None:
             return task.prompt
-        return self._tokenizer.encode(task.text, self._state_stats.normalize(check_vector('state', state)))
+        return self._tokenizer.encode(
+            task.text, self._state_stats.normalize(check_vector('state', state, STATE_DIM))
+        )
 
     def padded_length(self, prompt: Prompt) -> int:
         """Smallest compiled length that holds the prompt. Padding changes no result."""
@@ -60,9 +65,13 @@ class Prompting:
         """Padded lengths that the task's prompt can take, whatever the state."""
         if task.prompt is not None:
             return (self.padded_length(task.prompt),)
-        # States below the range, at its lower end and above it print as -1, 0 and 255.
-        extremes = (np.full(STATE_DIM, value) for value in (-2.0, -1.0, 2.0))
-        used = [self.padded_length(self._tokenizer.encode(task.text, state)) for state in extremes]
+        used = [self.padded_length(prompt) for prompt in self._extreme_prompts(task.text)]
         longest = self._config.max_prompt_tokens
         every = {prompt_bucket(n, longest) for n in range(1, longest + 1)}
         return tuple(sorted(n for n in every if min(used) <= n <= max(used)))
+
+    def _extreme_prompts(self, text: str) -> list[Prompt]:
+        """Return the prompts of states that print shortest and longest."""
+        # States below the range, at its lower end and above it print as -1, 0 and 255.
+        extremes = (np.full(STATE_DIM, value) for value in (-2.0, -1.0, 2.0))
+        return [self._tokenizer.encode(text, state) for state in extremes]

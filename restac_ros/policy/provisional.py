@@ -1,10 +1,7 @@
-"""Stand-ins for what only data can tell: normalisation from the contract's limits, calibration on noise.
+"""Stand-ins for what only data can tell: normalisation from the contract's limits, codes of noise.
 
 Every value made here carries `NOT_MEASURED` in its source, and a policy that runs on it says so.
 """
-
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,12 +9,11 @@ from flax import nnx
 from jaxtyping import UInt8
 
 from restac_ros.contract.schema import Contract
-from restac_ros.model.config import LogvarCalibration, ModelConfig
+from restac_ros.framing.values import STATE_DIM
+from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import CAMERA_SLOTS
 from restac_ros.model.tactile.interface import TactileCode
-from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats, Quantiles
-from restac_ros.policy.transforms import STATE_DIM
 
 SAMPLES = 16
 
@@ -56,23 +52,6 @@ def encode_noise(config: ModelConfig, graph: nnx.GraphDef, state: nnx.State, see
         return model.encode_tactile(tactile, model.encode_views(views), action_prev)
 
     return jax.device_get(encode(state, views, tactile, action_prev))
-
-
-def calibration_from(code: TactileCode) -> tuple[LogvarCalibration, Mapping[str, Any]]:
-    """Mean and spread of logvar, and the record for the checkpoint.
-
-    Raises:
-        PolicyError: logvar is not finite or does not vary, so that no gate can depend on it.
-    """
-    logvar = code.logvar[:, 0].astype(np.float64)
-    mean, std = float(logvar.mean()), float(logvar.std())
-    if not np.isfinite(mean) or not std > 0:
-        raise PolicyError(
-            f'logvar of the tactile encoder: found mean {mean} and deviation {std} over {len(logvar)} random '
-            'images, expected finite numbers that vary; the encoder is damaged or ignores its inputs'
-        )
-    record = {'mean': mean, 'std': std, 'samples': len(logvar), 'source': f'{NOT_MEASURED}; random images'}
-    return LogvarCalibration(mean, std), {'logvar': record}
 
 
 def codebook_around(code: TactileCode, draws: np.ndarray) -> np.ndarray:

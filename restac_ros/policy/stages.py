@@ -15,7 +15,7 @@ from restac_ros.model.gate import is_saturated
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import ACTION_PREV_DIM
 from restac_ros.model.pi05 import PrefixCache, SamplingPlan
-from restac_ros.model.real_time_chunking import Continuation
+from restac_ros.model.real_time_chunking import Constraint
 from restac_ros.model.tactile.interface import TactileCode
 
 type Leaves = tuple[Array, ...]
@@ -51,7 +51,7 @@ class Stages:
         graph, state: the model, split.
         slots: camera slots that images will be given for.
         num_steps: Euler steps of one chunk.
-        continuation: one like those that `act` will be given; None: chunks are planned freely.
+        constraint: one like those that `act` will be given; None: chunks are planned freely.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Stages:
         state: nnx.State,
         slots: tuple[str, ...],
         num_steps: int,
-        continuation: Continuation | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self._config, self._slots, self._graph = config, slots, graph
-        self._continuation_shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), continuation
+        self._constraint_shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), constraint
         )
         # As a flat tuple, which JAX takes apart an order of magnitude faster than nested states.
         leaves, self._tree = jax.tree.flatten(state)
@@ -95,7 +95,7 @@ class Stages:
                 touch = tactile.out_info.code
                 if ('touch', 0) not in self._programs:
                     self._programs['touch', 0] = tactile.compile()
-            inputs = (cache, touch, *self._act_shapes(), self._plan, self._continuation_shapes)
+            inputs = (cache, touch, *self._act_shapes(), self._plan, self._constraint_shapes)
             act = jax.jit(self._act).lower(self._leaves, *inputs)
             self._programs['act', num_tokens] = act.compile()
 
@@ -125,11 +125,11 @@ class Stages:
         touch: TactileCode | None,
         state: np.ndarray,
         noise: np.ndarray,
-        continuation: Continuation | None = None,
+        constraint: Constraint | None = None,
     ) -> np.ndarray:
-        """Normalised actions [1, T, D], on the host; `continuation` as the stages were made for."""
+        """Normalised actions [1, T, D], on the host; `constraint` as the stages were made for."""
         program = self._programs['act', num_tokens]
-        return np.asarray(program(self._leaves, cache, touch, state, noise, self._plan, continuation))
+        return np.asarray(program(self._leaves, cache, touch, state, noise, self._plan, constraint))
 
     # The stages as functions of (parameters, inputs).
 
@@ -174,10 +174,10 @@ class Stages:
         state: Array,
         noise: Array,
         plan: SamplingPlan,
-        continuation: Continuation | None,
+        constraint: Constraint | None,
     ) -> Float[Array, '1 T D']:
         model = self._model(leaves)
-        actions, _ = model.sample_actions(cache, touch, state, noise, plan, continuation)
+        actions, _ = model.sample_actions(cache, touch, state, noise, plan, constraint)
         return actions.astype(jnp.float32)
 
     # Their shapes.

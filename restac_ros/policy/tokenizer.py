@@ -6,7 +6,6 @@ The tokenizer file is looked for, never fetched in passing: `download_tokenizer`
 import hashlib
 import os
 import urllib.request
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,20 +30,12 @@ class TokenizerError(ValueError):
     """A tokenizer file that is absent, damaged or of another model; the message names it and a remedy."""
 
 
-class PromptTruncatedWarning(UserWarning):
-    """A prompt was longer than the model takes."""
-
-
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One tokenised prompt.
-
-    `tokens` and `mask` have the valid length; `dropped` counts tokens that did not fit.
-    """
+    """One tokenised prompt; `tokens` has the valid length."""
 
     text: str
     tokens: Int32[np.ndarray, ' T']
-    dropped: int
 
     def padded(self, length: int) -> tuple[Int32[np.ndarray, '1 L'], Bool[np.ndarray, '1 L']]:
         """Tokens and mask with a batch axis, padded on the right with id 0 and False."""
@@ -91,7 +82,7 @@ class PromptTokenizer:
                 state), else the prompt is the task and a line feed.
 
         Raises:
-            TokenizerError: an empty task.
+            TokenizerError: an empty task, or one that is too long for the network.
         """
         if not clean(task).strip():
             raise TokenizerError('prompt: found an empty text, expected a task such as "insert the plug"')
@@ -102,15 +93,13 @@ class PromptTokenizer:
         else:
             text = state_prompt(task, state)
             ids = self._processor.encode(text, add_bos=True)
-        dropped = max(0, len(ids) - self.max_tokens)
-        if dropped:
-            warnings.warn(
-                f'prompt of {len(ids)} tokens cut to {self.max_tokens}: the last {dropped} are lost, '
-                f'{self._processor.decode(ids[self.max_tokens :])!r}; shorten the task text',
-                PromptTruncatedWarning,
-                stacklevel=2,
+        if len(ids) > self.max_tokens:
+            raise TokenizerError(
+                f'prompt: found {len(ids)} tokens, expected at most {self.max_tokens}: '
+                f'{self._processor.decode(ids[self.max_tokens :])!r} at the end does not fit; '
+                'shorten the task text'
             )
-        return Prompt(text, np.array(ids[: self.max_tokens], np.int32), dropped)
+        return Prompt(text, np.array(ids, np.int32))
 
 
 def clean(task: str) -> str:

@@ -1,11 +1,17 @@
 """Chunks, from the latest of everything: at the replan rate, and at once when the gate has risen."""
 
-import time
+import math
 from collections import deque
+from typing import NamedTuple
 
+import numpy as np
+
+from restac_ros.control.chunk import Chunk, ChunkError, ChunkReport, ReplanTrigger, build_chunk
 from restac_ros.framing.frame import Frame
-from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.products import Prefix
+from restac_ros.geometry.rotation import quaternion_from_rotation
+from restac_ros.policy.errors import CALL_REFUSED
+from restac_ros.policy.products import PlannedActions, Prefix
+from restac_ros.runtime.clocks import age_ns
 from restac_ros.runtime.complaints import Complaint
 from restac_ros.runtime.holding import (
     NOT_YET,
@@ -15,128 +21,179 @@ from restac_ros.runtime.holding import (
     merged,
     pending,
     refused,
+    too_old,
 )
 from restac_ros.runtime.prefix_loop import PrefixLoop
-from restac_ros.runtime.runtime_products import (
-    PlannedChunk,
-    ReadyPrefix,
-    ReplanTrigger,
-    TouchReading,
-    Workplace,
-)
+from restac_ros.runtime.runtime_products import LoopContext, TouchReading
 from restac_ros.runtime.touch_loop import TouchLoop
 from restac_ros.runtime.worker import Worker
 
 
+class _Turn(NamedTuple):
+    """One replan: when it could begin, by the steady clock, and the touch that called for it, if one did."""
+
+    begun_ns: int
+    surprise: TouchReading | None
+
+    @property
+    def trigger(self) -> ReplanTrigger:
+        return ReplanTrigger.GATE if self.surprise else ReplanTrigger.PERIOD
+
+
+class _Basis(NamedTuple):
+    """What a chunk rests on, all of it fit. `state_ns`: when the state was measured."""
+
+    state: np.ndarray
+    state_ns: int
+    prefix: Prefix
+    reading: TouchReading | None
+
+
 class ActLoop:
-    """Plans. A policy without touch has no `touches`."""
+    """Plans. A policy without touch has no `touches`.
 
-    def __init__(self, place: Workplace, prefixes: PrefixLoop, touches: TouchLoop | None) -> None:
-        self._place, self._prefixes, self._touches = place, prefixes, touches
-        contract = place.policy.contract
-        self._state_streams = (contract.pose_stream, contract.gripper_stream)
+    A chunk's time begins when the state that anchors it was measured, not when it is planned: then step i is
+    due as long after the anchor as in the data, however old the measurement is, and nothing is predicted. A
+    state older than `max_state_age_ns` plans nothing.
+    """
+
+    def __init__(self, context: LoopContext, prefixes: PrefixLoop, touches: TouchLoop | None) -> None:
+        self._context, self._prefixes, self._touches = context, prefixes, touches
+        contract = context.policy.contract
+        self._pose_stream, self._gripper_stream = contract.pose_stream, contract.gripper_stream
         self._surprises: deque[TouchReading] = deque(maxlen=1)  # of several the last; its ends are atomic
-        self._begun_ns = self._due_ns = time.monotonic_ns()
-        self.worker = Worker('act', self._step, place.outputs.failed)
+        self._begun_ns, self._due_ns = context.clocks.steady_ns(), context.clocks.pace_ns()
+        self.worker = Worker('act', self._step, context.outputs.failed)
         if touches:
-            touches.on_surprise = self._take_surprise
+            touches.on_surprise = self._replan_at_once
 
-    def _take_surprise(self, reading: TouchReading) -> None:
-        """Replan at once, from this touch. Called in the touch loop's thread."""
+    def _replan_at_once(self, reading: TouchReading) -> None:
+        """Replan from this touch. Called in the touch loop's thread."""
         self._surprises.append(reading)
         self.worker.wake.set()
 
     def _step(self) -> None:
-        begun_ns, surprise = self._await_replan()
+        turn = self._await_turn()
         if self.worker.stopping:
             return
-        with self._place.latencies.timed('frame_state'):
-            frame, statuses = self._place.frames.look(self._state_streams)
-        ready = self._prefixes.latest
-        reading = surprise or (self._touches.latest if self._touches else None)
+        found = self._basis(turn.surprise)
+        reasons = self._plan(found, turn) if isinstance(found, _Basis) else found
+        if reasons:
+            self._context.counts.count_hold(reasons)
+        self._context.outputs.holding(self._after_grace(reasons))
+
+    def _await_turn(self) -> _Turn:
+        """Wait for the next tick, or a surprise.
+
+        Ticks that were missed are left out, so that the rhythm stays; a surprise begins it anew.
+        """
+        clocks, period_ns = self._context.clocks, self._context.settings.replan_period_ns
+        free_ns, now_ns = clocks.steady_ns(), clocks.pace_ns()
+        self._due_ns += max(0, now_ns - self._due_ns) // period_ns * period_ns
+        while True:
+            surprise = self._surprises.pop() if self._surprises else None
+            now_ns, steady_ns = clocks.pace_ns(), clocks.steady_ns()
+            self._due_ns = min(self._due_ns, now_ns + period_ns)  # a simulated clock may have been set back
+            if surprise or now_ns >= self._due_ns or self.worker.stopping:
+                late_ns = 0 if surprise else now_ns - self._due_ns
+                self._due_ns = (now_ns if surprise else self._due_ns) + period_ns
+                return _Turn(max(steady_ns - late_ns, free_ns), surprise)
+            self.worker.wait(clocks.wait_s(self._due_ns - now_ns))
+
+    def _basis(self, surprise: TouchReading | None) -> _Basis | Reasons:
+        """Return what a chunk can rest on now, or why none can."""
+        context, contract = self._context, self._context.policy.contract
+        with context.latencies.timed('frame_state'):
+            frame, statuses = context.frames.frame_with_statuses((self._pose_stream, self._gripper_stream))
         reasons = merged(
             [
                 # What only decoding shows stands in `frame.streams`, and in the other loops' reasons.
-                invalid_streams(self._place.policy.contract, statuses | dict(frame.streams)),
+                invalid_streams(contract, statuses | dict(frame.streams)),
                 self._prefixes.reasons,
                 self._touches.reasons if self._touches else {},
             ]
         )
-        reasons = reasons or self._unfit(frame, ready, reading)
-        if not reasons:
-            trigger = ReplanTrigger.GATE if surprise else ReplanTrigger.PERIOD
-            try:
-                self._plan(frame, ready.prefix, reading, trigger, begun_ns)
-            except PolicyError as error:
-                reasons = refused('act', error)
         if reasons:
-            self._place.counts.count_hold(reasons)
-        self._place.outputs.holding(self._after_grace(reasons))
-
-    def _await_replan(self) -> tuple[int, TouchReading | None]:
-        """Until the next tick, or a surprise: when this turn could begin, and the surprise.
-
-        Ticks that were missed are left out, so that the rhythm stays; a surprise begins it anew.
-        """
-        period_ns, free_ns = self._place.settings.replan_period_ns, time.monotonic_ns()
-        self._due_ns += max(0, free_ns - self._due_ns) // period_ns * period_ns
-        while True:
-            surprise, now_ns = self._surprises.pop() if self._surprises else None, time.monotonic_ns()
-            begun_ns = now_ns if surprise else max(self._due_ns, free_ns)
-            if surprise or now_ns >= self._due_ns or self.worker.stopping:
-                self._due_ns = (now_ns if surprise else self._due_ns) + period_ns
-                return begun_ns, surprise
-            self.worker.wait((self._due_ns - now_ns) * 1e-9)
-
-    def _unfit(self, frame: Frame, ready: ReadyPrefix | None, reading: TouchReading | None) -> Reasons:
-        """Why a chunk can't rest on these, all streams being valid."""
+            return reasons
         if frame.state is None:
             return {'state': Complaint('missing', f'no state: {"; ".join(frame.reasons)}')}
+        state_ns, _ = frame.streams[self._pose_stream].times_ns()
+        reading = surprise or (self._touches.latest if self._touches else None)
+        ready = self._prefixes.latest
         if ready is None:
             return pending('prefix')
-        reasons = self._prefixes.unfit(ready, frame.time_ns)
-        if self._touches is None:
-            return reasons
-        return reasons | (
-            pending('touch') if reading is None else self._touches.unfit(reading, frame.time_ns)
+        reasons = self._unfit_state(frame, state_ns) | self._prefixes.unfit(ready, frame.time_ns)
+        if self._touches:
+            reasons |= self._touches.unfit(reading, frame.time_ns) if reading else pending('touch')
+        return reasons or _Basis(frame.state, state_ns, ready.prefix, reading)
+
+    def _unfit_state(self, frame: Frame, state_ns: int) -> Reasons:
+        age, limit = age_ns(state_ns, frame.time_ns), self._context.settings.max_state_age_ns
+        return too_old('state', age, None, limit)
+
+    def _plan(self, basis: _Basis, turn: _Turn) -> Reasons:
+        """Plan and publish a chunk; return why there is none."""
+        context, reading = self._context, basis.reading
+        touch, continuation = reading.touch if reading else None, None
+        if context.tracker:
+            continuation = context.tracker.next(basis.state_ns, basis.state, bool(turn.surprise))
+        try:
+            with context.latencies.timed('act') as timing:
+                actions = context.policy.act(basis.prefix, touch, basis.state, continuation=continuation)
+            chunk = self._chunk(actions, basis, turn, timing.duration_ns)
+        except (*CALL_REFUSED, ChunkError) as error:
+            return refused('act', error)
+        if context.tracker:
+            context.tracker.published(chunk)
+        context.counts.count_chunk(turn.trigger, in_prefix=self._prefixes.busy)
+        context.outputs.chunk(chunk)
+        self._count_latencies(turn, basis.prefix, timing.duration_ns)
+        return {}
+
+    def _chunk(self, actions: PlannedActions, basis: _Basis, turn: _Turn, inference_ns: int) -> Chunk:
+        """Return the actions as a checked chunk, anchored at the state they were planned from."""
+        context, contract = self._context, self._context.policy.contract
+        state = np.asarray(basis.state, np.float64)
+        reading, gate = basis.reading, actions.gate
+        return build_chunk(
+            chunk_id=context.counts.chunks,
+            stamp_ns=basis.state_ns,
+            frame_id=contract.robot.base_frame,
+            anchor_position_m=state[:3],
+            anchor_quaternion_xyzw=quaternion_from_rotation(contract.rotation.convention, state[3:6]),
+            anchor_state=state[:6],
+            anchor_opening_m=float(state[6]),
+            convention=contract.rotation.convention,
+            composition=contract.action.delta,
+            step_ns=contract.period_ns,
+            horizon=actions.horizon,
+            delta_pose=actions.delta_pose.reshape(-1),
+            opening_m=actions.gripper_opening_m,
+            valid_until_ns=basis.state_ns + context.settings.chunk_validity_ns,
+            camera_age_ns=age_ns(basis.prefix.stamp_ns, basis.state_ns),
+            tactile_age_ns=age_ns(reading.touch.stamp_ns, basis.state_ns) if reading else 0,
+            report=ChunkReport(
+                trigger=turn.trigger,
+                gate=math.nan if gate is None else gate,
+                inference_ns=inference_ns,
+                chunking=actions.chunking,
+                continued_delay_steps=actions.continued_delay_steps,
+                prompt=basis.prefix.prompt,
+                prompt_revision=basis.prefix.prompt_revision,
+            ),
         )
 
-    def _plan(
-        self,
-        frame: Frame,
-        prefix: Prefix,
-        reading: TouchReading | None,
-        trigger: ReplanTrigger,
-        begun_ns: int,
-    ) -> None:
-        place, touch = self._place, reading.touch if reading else None
-        continuation = None
-        if place.continuity:
-            surprised = trigger is ReplanTrigger.GATE
-            continuation = place.continuity.next(frame.time_ns, frame.state, surprised)
-        with place.latencies.timed('act') as timing:
-            chunk = place.policy.act(prefix, touch, frame.state, continuation=continuation)
-        planned = PlannedChunk(
-            chunk=chunk,
-            chunk_id=place.counts.chunks,
-            trigger=trigger,
-            stamp_ns=frame.time_ns,
-            valid_until_ns=frame.time_ns + place.settings.chunk_validity_ns,
-            prefix_age_ns=frame.time_ns - prefix.stamp_ns,
-            tactile_age_ns=frame.time_ns - touch.stamp_ns if touch else None,
-            inference_ns=timing.duration_ns,
-        )
-        place.counts.count_chunk(trigger, in_prefix=self._prefixes.busy)
-        place.outputs.chunk(planned)
-        place.latencies.add('act_overhead', time.monotonic_ns() - begun_ns - timing.duration_ns)
-        published_ns = place.now_ns()
-        place.latencies.add('camera_to_chunk', published_ns - prefix.stamp_ns)
-        if trigger is ReplanTrigger.GATE:
-            place.latencies.add('gate_rise_to_chunk', published_ns - reading.known_ns)
-            place.latencies.add('contact_to_chunk', published_ns - reading.received_ns)
+    def _count_latencies(self, turn: _Turn, prefix: Prefix, duration_ns: int) -> None:
+        clocks, latencies = self._context.clocks, self._context.latencies
+        latencies.add('act_overhead', clocks.steady_ns() - turn.begun_ns - duration_ns)
+        published_ns = clocks.now_ns()
+        latencies.add('camera_to_chunk', published_ns - prefix.stamp_ns)
+        if turn.surprise:
+            latencies.add('gate_rise_to_chunk', published_ns - turn.surprise.known_ns)
+            latencies.add('contact_to_chunk', published_ns - turn.surprise.received_ns)
 
     def _after_grace(self, reasons: Reasons) -> Reasons:
-        """At the beginning nothing has come yet and nothing is ready: that is no news."""
-        if time.monotonic_ns() - self._begun_ns >= START_GRACE_NS:
+        """Return the reasons without those that are usual while streams and first products begin."""
+        if self._context.clocks.steady_ns() - self._begun_ns >= START_GRACE_NS:
             return reasons
         return {subject: found for subject, found in reasons.items() if found.kind not in NOT_YET}

@@ -1,6 +1,5 @@
 """One clear message when something goes wrong, one when it is right again, none in between."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -41,7 +40,7 @@ class Complaints:
         self,
         warn: Callable[[str], None],
         inform: Callable[[str], None],
-        steady_ns: Callable[[], int] = time.monotonic_ns,
+        steady_ns: Callable[[], int],
     ) -> None:
         self._warn = warn
         self._inform = inform

@@ -32,16 +32,16 @@ def pending(name: str) -> Reasons:
     return {name: Complaint('pending', f'the first {name} is not ready yet')}
 
 
-def too_old(name: str, age_ns: int, limit_ns: int) -> Reasons:
-    """Nothing, or that a product is older than its limit."""
-    if age_ns <= limit_ns:
+def too_old(name: str, age_ns: int, usual_ns: int | None, limit_ns: int) -> Reasons:
+    """Return that a product is older than its limit, or than what is usual on this machine; else nothing."""
+    if age_ns > limit_ns:
+        bound, remedy = limit_ns, f'the machine is too slow or too busy; else raise max_{name}_age_ms'
+    elif usual_ns is not None and age_ns > usual_ns:
+        bound, remedy = usual_ns, 'the machine has just become slower: the next one is overdue'
+    else:
         return {}
-    remedy = f'the machine is too slow or too busy for this model; else raise max_{name}_age_ms'
-    return {
-        name: Complaint(
-            'stale', f'{name} is {age_ns / 1e6:.0f} ms old, limit {limit_ns / 1e6:.0f} ms', remedy
-        )
-    }
+    found = f'{name} is {age_ns / 1e6:.0f} ms old, limit {bound / 1e6:.0f} ms'
+    return {name: Complaint('stale', found, remedy)}
 
 
 def refused(name: str, error: Exception) -> Reasons:

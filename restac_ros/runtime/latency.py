@@ -1,8 +1,7 @@
 """How long things take: percentiles over the recent past, from any thread."""
 
-import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -61,9 +60,15 @@ class LatencyTracker:
 
 
 class Latencies:
-    """A tracker per stage, made once with all names so that a mistyped one raises."""
+    """A tracker per stage, made once with all names so that a mistyped one raises.
 
-    def __init__(self, *stages: str) -> None:
+    Args:
+        steady_ns: clock that durations are taken with.
+        stages: names.
+    """
+
+    def __init__(self, steady_ns: Callable[[], int], *stages: str) -> None:
+        self._steady_ns = steady_ns
         self._trackers = {stage: LatencyTracker() for stage in stages}
 
     def add(self, stage: str, duration_ns: int) -> None:
@@ -73,9 +78,9 @@ class Latencies:
     @contextmanager
     def timed(self, stage: str) -> Iterator[Timing]:
         """Time what is done inside; it counts if it ends without an error."""
-        timing, begun_ns = Timing(), time.perf_counter_ns()
+        timing, begun_ns = Timing(), self._steady_ns()
         yield timing
-        timing.duration_ns = time.perf_counter_ns() - begun_ns
+        timing.duration_ns = self._steady_ns() - begun_ns
         self._trackers[stage].add(timing.duration_ns)
 
     def __getitem__(self, stage: str) -> LatencyTracker:

@@ -48,11 +48,11 @@ class LiveFrames:
             self._arrived[name].append(event)
 
     def frame(self, streams: Collection[str]) -> Frame:
-        """The frame of now, of the named streams: everything that had arrived by now is in it."""
+        """Return the frame of now, of the named streams: everything that had arrived by now is in it."""
         return self._framer.compose(self._select(streams))
 
-    def look(self, streams: Collection[str]) -> tuple[Frame, dict[str, StreamStatus]]:
-        """The frame of the named streams, and whether every stream is in time, at one instant.
+    def frame_with_statuses(self, streams: Collection[str]) -> tuple[Frame, dict[str, StreamStatus]]:
+        """Return the frame of the named streams, and whether every stream is in time, at one instant.
 
         Streams that are not named are not decoded, so that their status does not tell whether they can be.
         """

@@ -1,9 +1,10 @@
 """Cameras and prompt, encoded again and again, as fast as it finishes."""
 
 from restac_ros.framing.frame import Frame
-from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.errors import CALL_REFUSED
+from restac_ros.runtime.clocks import age_ns
 from restac_ros.runtime.holding import Reasons, invalid_streams, refused, too_old
-from restac_ros.runtime.runtime_products import ReadyPrefix, Workplace
+from restac_ros.runtime.runtime_products import LoopContext, ReadyPrefix
 from restac_ros.runtime.worker import Worker
 
 TOUCH_FIRST_S = 0.1  # longest that a prefix waits for a tactile frame under way, whose gate is more urgent
@@ -18,40 +19,34 @@ class PrefixLoop:
         busy: a prefix is being computed.
     """
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, context: LoopContext) -> None:
         self.latest: ReadyPrefix | None = None
         self.reasons: Reasons = {}
         self.busy = False
-        self._place = place
-        self._prompt: str | None = None
-        self.worker = Worker('prefix', self._step, place.outputs.failed)
-        place.frames.signal([self._leading_camera()], self.worker.wake)
-
-    def request_prompt(self, prompt: str) -> None:
-        """Change the task from the next prefix on."""
-        self._prompt = prompt
+        self._context = context
+        self.worker = Worker('prefix', self._step, context.outputs.failed)
+        context.frames.signal([self._leading_camera()], self.worker.wake)
 
     def unfit(self, ready: ReadyPrefix, time_ns: int) -> Reasons:
-        """Why no chunk can rest on this prefix at `time_ns`; empty when one can."""
-        return too_old('prefix', time_ns - ready.prefix.stamp_ns, self._limit_ns(ready))
+        """Return why no chunk can rest on this prefix at `time_ns`; empty when one can."""
+        age, limit = age_ns(ready.prefix.stamp_ns, time_ns), self._context.settings.max_prefix_age_ns
+        return too_old('prefix', age, self._usual_age_ns(ready), limit)
 
-    def _limit_ns(self, ready: ReadyPrefix) -> int:
-        """Oldest age, counted from the images' capture, at which a prefix may be used.
+    def _usual_age_ns(self, ready: ReadyPrefix) -> int:
+        """Return the oldest age, counted from the images' capture, at which the next prefix should be ready.
 
-        If not set: its age when it was ready, plus one camera period plus one prefix time. By then the next
-        one is ready: its images come within the period, and its computing takes no longer than lately.
+        Its age when it was ready, plus one camera period plus one prefix time: the next one's images come
+        within the period, and its computing takes no longer than lately.
         """
-        place = self._place
-        if place.settings.max_prefix_age_ns is not None:
-            return place.settings.max_prefix_age_ns
-        streams = place.policy.contract.streams
-        camera_period_ns = max(round(1e9 / streams[name].rate_hz) for name in place.policy.camera_streams)
-        prefix_time_ns = sum(place.latencies[stage].recent_max_ns for stage in ('frame_cameras', 'prefix'))
-        return ready.ready_ns - ready.prefix.stamp_ns + camera_period_ns + prefix_time_ns
+        context = self._context
+        streams = context.policy.contract.streams
+        camera_period_ns = max(round(1e9 / streams[name].rate_hz) for name in context.policy.camera_streams)
+        prefix_time_ns = sum(context.latencies[stage].recent_max_ns for stage in ('frame_cameras', 'prefix'))
+        return age_ns(ready.prefix.stamp_ns, ready.ready_ns) + camera_period_ns + prefix_time_ns
 
     def _leading_camera(self) -> str:
-        """The camera whose frames start a prefix: the first required one; the others come when they come."""
-        policy = self._place.policy
+        """Return the camera whose frames start a prefix: the first required one."""
+        policy = self._context.policy
         required = [name for name in policy.camera_streams if policy.contract.streams[name].required]
         return (required or list(policy.camera_streams))[0]
 
@@ -59,32 +54,29 @@ class PrefixLoop:
         self.worker.wait()
         if self.worker.stopping:
             return
-        policy = self._place.policy
-        if (prompt := self._prompt) is not None:
-            self._prompt = None
-            policy.set_prompt(prompt)
+        policy = self._context.policy
         in_prompt = policy.config.state_input == 'prompt'
         state_streams = (policy.contract.pose_stream, policy.contract.gripper_stream) if in_prompt else ()
-        frame = self._place.timed_frame('frame_cameras', [*policy.camera_streams, *state_streams])
+        frame = self._context.timed_frame('frame_cameras', [*policy.camera_streams, *state_streams])
         reasons = invalid_streams(policy.contract, frame.streams, every=policy.uses_touch)
         if not reasons:
-            self._place.touch_idle.wait(TOUCH_FIRST_S)
+            self._context.touch_idle.wait(TOUCH_FIRST_S)
             try:
                 self._encode(frame, in_prompt)
-            except PolicyError as error:
+            except CALL_REFUSED as error:
                 self.latest, reasons = None, refused('prefix', error)
         self.reasons = reasons
 
     def _encode(self, frame: Frame, in_prompt: bool) -> None:
-        place = self._place
-        stamp_ns = min(frame.streams[name].stamp_ns for name in frame.images)
+        context = self._context
+        stamp_ns = min(frame.streams[name].times_ns()[0] for name in frame.images)
         self.busy = True
         try:
-            with place.latencies.timed('prefix') as timing:
-                prefix = place.policy.encode_prefix(
+            with context.latencies.timed('prefix') as timing:
+                prefix = context.policy.encode_prefix(
                     frame.images, stamp_ns, frame.state if in_prompt else None
                 )
         finally:
             self.busy = False
-        self.latest = ReadyPrefix(prefix, place.now_ns())
-        place.counts.count_prefix(timing.duration_ns)
+        self.latest = ReadyPrefix(prefix, context.clocks.now_ns())
+        context.counts.count_prefix(timing.duration_ns)

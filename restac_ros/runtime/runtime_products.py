@@ -4,15 +4,17 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 
+from restac_ros.control.chunk import Chunk, ReplanTrigger
 from restac_ros.framing.frame import Frame
 from restac_ros.policy.policy import Policy
-from restac_ros.policy.products import Chunk, Prefix, Touch
-from restac_ros.runtime.chunk_continuity import ChunkContinuity
+from restac_ros.policy.products import Prefix, Touch
+from restac_ros.policy.prompting import Task
+from restac_ros.runtime.chunk_tracker import ChunkTracker
+from restac_ros.runtime.clocks import Clocks
 from restac_ros.runtime.holding import Reasons
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.live_frames import LiveFrames
@@ -36,22 +38,20 @@ RECENT_GATES = 4096
 GATE_PERCENTILES = (10, 40, 60, 90)
 
 
-class ReplanTrigger(IntEnum):
-    """Why a chunk was planned when it was, as in ActionChunk.msg."""
-
-    PERIOD = 0
-    GATE = 1
-
-
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """Deployment choices. A maximal age of None is derived: see `PrefixLoop` and `TouchLoop`."""
+    """Deployment choices.
+
+    The maximal ages are counted from capture and hold whatever the machine's speed; `PrefixLoop` and
+    `TouchLoop` hold a product that is older than usual besides, within them.
+    """
 
     replan_period_ns: int
     chunk_validity_ns: int
     surprise: SurpriseRule
-    max_prefix_age_ns: int | None = None
-    max_touch_age_ns: int | None = None
+    max_state_age_ns: int
+    max_prefix_age_ns: int
+    max_touch_age_ns: int
 
 
 class ReadyPrefix(NamedTuple):
@@ -70,30 +70,18 @@ class TouchReading(NamedTuple):
     inference_ns: int
 
 
-class PlannedChunk(NamedTuple):
-    """A chunk and the times behind it. `tactile_age_ns` is None for a policy without touch."""
-
-    chunk: Chunk
-    chunk_id: int
-    trigger: ReplanTrigger
-    stamp_ns: int
-    valid_until_ns: int
-    prefix_age_ns: int
-    tactile_age_ns: int | None
-    inference_ns: int
-
-
 @dataclass(frozen=True)
 class Outputs:
     """Where results go; called from the workers' threads.
 
-    `holding` gets all present reasons at every replan (none: a chunk was published). `failed` gets a sentence
-    when a worker has died: nothing follows then.
+    `holding` gets all present reasons at every replan (none: a chunk was published). `prompt` gets a task that
+    was swapped in. `failed` gets a sentence when a worker has died: nothing follows then.
     """
 
-    chunk: Callable[[PlannedChunk], None]
+    chunk: Callable[[Chunk], None]
     touch: Callable[[TouchReading], None]
     holding: Callable[[Reasons], None]
+    prompt: Callable[[Task], None]
     failed: Callable[[str], None]
 
 
@@ -169,20 +157,20 @@ def _set_event() -> threading.Event:
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """What the loops share."""
+class LoopContext:
+    """What the loops share. `tracker` is None where every chunk is planned freely."""
 
     policy: Policy
     frames: LiveFrames
     settings: RuntimeSettings
-    now_ns: Callable[[], int]
+    clocks: Clocks
     outputs: Outputs
     latencies: Latencies
     counts: RunCounts
-    continuity: ChunkContinuity | None = None  # None: every chunk is planned freely
+    tracker: ChunkTracker | None = None
     touch_idle: threading.Event = field(default_factory=_set_event)  # no tactile frame is being worked on
 
     def timed_frame(self, stage: str, streams: list[str]) -> Frame:
-        """The frame of now, of these streams."""
+        """Return the frame of now, of these streams."""
         with self.latencies.timed(stage):
             return self.frames.frame(streams)

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.view.errors import ViewError
 
-POSE_DIM = 6
 MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
 MAX_RESIDUAL = 1 << 16  # positions of a residual map
 

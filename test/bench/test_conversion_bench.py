@@ -17,12 +17,12 @@ FIGURES = ConversionFigures(
 )  # fmt: skip
 
 
-def test_it_measures_the_command_and_its_parts(contract_file: Path, tmp_path: Path) -> None:
+def test_it_measures_the_command_and_its_parts(slow_contract_file: Path, tmp_path: Path) -> None:
     wish = ConversionWish(1.5, 2, 1, (64, 48))
-    bags = make_bags(wish, load_contract(contract_file), tmp_path)
+    bags = make_bags(wish, load_contract(slow_contract_file), tmp_path)
     assert len({fingerprint(bag) for bag in bags}) == 2
     assert all(open_bag(bag).notes == [] for bag in bags)
-    figures = measure(bags[:1], contract_file, 1, tmp_path)
+    figures = measure(bags[:1], slow_contract_file, 1, tmp_path)
     assert figures.episode_s > 1
     assert figures.cpu_s > 0
     assert {'load libraries', 'decode and letterbox', 'encode'} <= set(figures.parts)

@@ -22,8 +22,8 @@ def _nodes() -> None:
 
 
 @pytest.mark.usefixtures('_nodes')
-def test_it_counts_every_message(contract_file: Path, tmp_path: Path) -> None:
-    wish = RecorderWish(3.0, (64, 48), 'lz4', contract_file)
+def test_it_counts_every_message(slow_contract_file: Path, tmp_path: Path) -> None:
+    wish = RecorderWish(3.0, (64, 48), 'lz4', slow_contract_file)
     with scratch(tmp_path, 10**6) as folder:
         figures = measure(wish, folder)
     assert list(tmp_path.iterdir()) == []
@@ -37,17 +37,17 @@ def test_it_counts_every_message(contract_file: Path, tmp_path: Path) -> None:
     assert any('main' in text for text in worse.missed)
 
 
-def test_too_little_disk_is_said_first(contract_file: Path, tmp_path: Path) -> None:
+def test_too_little_disk_is_said_first(slow_contract_file: Path, tmp_path: Path) -> None:
     with pytest.raises(JournalError, match='GB free of'):
-        main(RecorderWish(1e9, (640, 480), 'none', contract_file), tmp_path)
+        main(RecorderWish(1e9, (640, 480), 'none', slow_contract_file), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_expected_size_is_that_of_the_images(contract_file: Path) -> None:
+def test_the_expected_size_is_that_of_the_images(slow_contract_file: Path) -> None:
     from restac_ros.contract.load import load_contract
 
-    wish = RecorderWish(120.0, (640, 480), 'none', contract_file)
-    assert wish.expected_bytes(load_contract(contract_file)) == pytest.approx(10.5e9, rel=0.03)
+    wish = RecorderWish(120.0, (640, 480), 'none', slow_contract_file)
+    assert wish.expected_bytes(load_contract(slow_contract_file)) == pytest.approx(10.5e9, rel=0.03)
 
 
 def test_shares_are_of_one_core() -> None:

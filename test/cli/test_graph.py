@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from restac_ros import graph
-from restac_ros.graph import GraphError, Run, processes
+from restac_ros.graph import GraphError, Run, command, processes
 
 
 @pytest.fixture
@@ -120,3 +120,47 @@ def test_a_package_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
     with pytest.raises(GraphError, match='make build'):
         graph.package_prefix()
+
+
+def test_namespace_remappings_and_simulated_time_reach_every_node(installed: Path, tmp_path: Path) -> None:
+    listed = processes(
+        run_with(
+            tmp_path,
+            checkpoint=tmp_path / 'c',
+            prompt='push',
+            execute=True,
+            view=True,
+            namespace='left/',
+            remaps=('camera:=/cam0',),
+            use_sim_time=True,
+        )
+    )
+    assert len(listed) == 3
+    for process in listed:
+        line = ' '.join(command(process))
+        assert '-r __ns:=/left -r camera:=/cam0' in line
+        assert '-p use_sim_time:=true' in line
+        assert process.summary_file == tmp_path / 'run' / 'left' / f'{process.executable}.json'
+
+
+def test_a_bag_played_in_simulated_time_gives_the_time(installed: Path, tmp_path: Path, bag: Path) -> None:
+    *_, source = processes(run_with(tmp_path, view=True, source='bag', bag=bag, use_sim_time=True))
+    assert source.parameters['publish_clock']
+    assert source.parameters['stamps'] == 'keep'
+    assert not source.parameters['use_sim_time'], 'it would wait for its own clock'
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'namespace': 'le ft'}, "namespace is 'le ft'; expected letters"),
+        ({'namespace': '2left'}, "namespace is '2left'"),
+        ({'remaps': ('/a=/b',)}, "remapping '/a=/b'; expected FROM:=TO"),
+        ({'remaps': ('__node:=b',)}, "remapping '__node:=b'; expected FROM:=TO"),
+    ],
+)
+def test_names_that_ros_would_refuse_in_every_node_are_refused_once(
+    installed: Path, tmp_path: Path, options: dict, words: str
+) -> None:
+    with pytest.raises(GraphError, match=words):
+        processes(run_with(tmp_path, checkpoint=tmp_path / 'c', prompt='push', **options))

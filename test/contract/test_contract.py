@@ -161,8 +161,13 @@ def test_unknown_stream_and_role_are_answered_with_the_nearest_name():
         (assign('streams.main.rate_hz', float('inf')), 'streams.main.rate_hz', 'found inf'),
         (assign('streams.main.rate_hz', -30), 'streams.main.rate_hz', 'found -30'),
         (assign('streams.main.latency_ms', -1), 'streams.main.latency_ms', 'found -1'),
-        (assign('streams.main.topic', 'main/image'), 'streams.main.topic', 'expected an absolute ROS topic'),
-        (assign('streams.main.topic', '/main image'), 'streams.main.topic', 'expected an absolute ROS topic'),
+        (
+            assign('streams.main.topic', '~/image'),
+            'streams.main.topic',
+            'expected a ROS topic name, absolute',
+        ),
+        (assign('streams.main.topic', 'main//image'), 'streams.main.topic', 'expected a ROS topic name'),
+        (assign('streams.main.topic', '/main image'), 'streams.main.topic', 'expected a ROS topic name'),
         (assign('streams.main.feature', 'main'), 'streams.main.feature', 'expected a LeRobot image key'),
         (
             assign('streams.main.type', 'sensor_msgs/Image'),

@@ -105,7 +105,7 @@ def test_rows_are_the_framers_frames(
             item = dataset[row]
             np.testing.assert_array_equal(item['observation.state'], frame.state)
             np.testing.assert_array_equal(item['action'], following.state)
-            np.testing.assert_array_equal(item['action_prev'], frame.action_prev)
+            np.testing.assert_array_equal(item['observation.action_prev'], frame.action_prev)
             np.testing.assert_array_equal(picture(item, GELSIGHT), frame.tactile['gelsight_left'])
             for name in CAMERAS:
                 shown = picture(item, contract.streams[name].feature).astype(int)
@@ -118,8 +118,8 @@ def test_rows_are_the_framers_frames(
             time_s = (frame.time_ns - report.start_ns) / 1e9
             assert item['timestamp'].item() == pytest.approx(time_s, abs=1e-6)
             row += 1
-    assert np.all(dataset[0]['action_prev'].numpy() == 0)
-    assert np.any(dataset[1]['action_prev'].numpy() != 0)
+    assert np.all(dataset[0]['observation.action_prev'].numpy() == 0)
+    assert np.any(dataset[1]['observation.action_prev'].numpy() != 0)
 
 
 def test_tactile_is_what_the_sensor_sent(dataset: LeRobotDataset, recording: list[BagMessage]) -> None:

@@ -15,6 +15,7 @@ from lerobot.scripts.convert_dataset_v21_to_v30 import convert_dataset
 from restac_ros.commands.data import Export
 from restac_ros.commands.info import print_info
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset import dataset_place
 from restac_ros.dataset import export_v21 as module
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
@@ -156,7 +157,7 @@ def test_videos_are_shared_and_copied_to_another_disk(
     def refuse(*_: object) -> None:
         raise OSError(18, 'Invalid cross-device link')
 
-    monkeypatch.setattr(module.os, 'link', refuse)
+    monkeypatch.setattr(dataset_place.os, 'link', refuse)
     export_v21(source, tmp_path / 'far')
     copied = tmp_path / 'far' / video.relative_to(exported)
     assert copied.stat().st_nlink == 1

@@ -19,7 +19,7 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import BagError, DatasetError
 from restac_ros.dataset.lerobot_access import private_cache
-from restac_ros.dataset.quality.bag_trace import bag_trace
+from restac_ros.dataset.quality.bag_trace import bag_traces
 from restac_ros.dataset.quality.quality import QualityReport, assess, judge_episode, refuse_false_rates
 from restac_ros.dataset.quality.quality_page import Page, write_quality
 from restac_ros.framing.decode import load_types
@@ -277,7 +277,7 @@ def test_an_arm_at_rest(recording, contract, assessed) -> None:
 
 
 def test_static_ends_are_measured(tmp_path: Path, recording, contract, write_bag) -> None:
-    trace = bag_trace(write_bag(tmp_path / 'bag', recording), contract)
+    [trace] = bag_traces(write_bag(tmp_path / 'bag', recording), contract)
     state = trace.state.copy()
     state[:6], state[-4:] = state[6], state[-4]
     episode = judge_episode(dataclasses.replace(trace, state=state))
@@ -286,7 +286,7 @@ def test_static_ends_are_measured(tmp_path: Path, recording, contract, write_bag
 
 
 def test_a_whole_turn_and_the_branch_that_mends_it(tmp_path: Path, recording, contract, write_bag) -> None:
-    trace = bag_trace(write_bag(tmp_path / 'bag', recording), contract)
+    [trace] = bag_traces(write_bag(tmp_path / 'bag', recording), contract)
     state = trace.state.copy()
     angle = np.linspace(2.9, 3.5, len(state))
     state[:, 5] = np.where(angle > np.pi, angle - 2 * np.pi, angle)
@@ -359,7 +359,8 @@ def test_a_false_label_is_refused_unless_allowed(tmp_path: Path, journal_of, rec
 
 
 def test_a_page_escapes_what_it_quotes(recording, tmp_path: Path, contract, write_bag) -> None:
-    trace = dataclasses.replace(bag_trace(write_bag(tmp_path / 'bag', recording), contract), task='<b>&')
+    [trace] = bag_traces(write_bag(tmp_path / 'bag', recording), contract)
+    trace = dataclasses.replace(trace, task='<b>&')
     page = Page()
     episode = judge_episode(trace)
     page.add(episode, trace)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from restac_ros.dataset.freezes import ContentWatch
 from restac_ros.dataset.quality.contact import MIN_LEVEL, ContactMeter, contact_phases
-from restac_ros.dataset.stream_watch import ContentWatch
 
 FREE = np.full((128, 160, 3), 90, np.uint8)
 

@@ -19,6 +19,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.repair.examination import examine
@@ -192,6 +193,10 @@ MENDED: dict[str, tuple[Callable[[Path], object], str]] = {
     'no tasks': (lambda r: (r / 'meta/tasks.parquet').unlink(), 'tasks.parquet is missing'),
     'a task short': (first_task_only, 'lacks number 1, "task 1"'),
     'index gap': (index_gap, 'episode 2: index does not go on at 13'),
+    'phantom episodes': (
+        lambda r: edit_json(r, 'meta/info.json', total_episodes=8),
+        'total_episodes is 8, not 4',
+    ),
     'places': (
         lambda r: edit(r, EPISODES, dataset_from_index=lambda v: v + 1),
         'meta/episodes is wrong: dataset_from_index is not 0',
@@ -340,7 +345,8 @@ def test_the_command_asks_first_and_says_what_it_did(root: Path, capsys: pytest.
     before = state_of(root)
     assert repair_dataset(root, agreed=False) == 1
     said = capsys.readouterr().out
-    assert 'left out: episode 1 "task 1"' in said
+    assert 'would be left out: episode 1 "task 1"' in said
+    assert not [line for line in said.splitlines() if line.startswith(('mended', 'left out', 'moved'))]
     assert 'with --yes' in said
     assert state_of(root) == before
     assert repair_dataset(root, agreed=True) == 0
@@ -369,6 +375,84 @@ def test_refusals_change_nothing(root: Path) -> None:
     (root / VIDEO).write_bytes(before[VIDEO])
     assert state_of(root) == before
     assert sorted(path.name for path in root.parent.iterdir()) == ['.demos.lock', 'demos']
+
+
+def lerobots_own(root: Path, columns: np.ndarray, episodes: int) -> Path:
+    """A data set of numbers alone, all of it written by LeRobot."""
+    state = {'dtype': 'float32', 'shape': columns.shape[1:], 'names': None}
+    made = LeRobotDataset.create('local/numbers', 15, {'observation.state': state}, root=root)
+    for _ in range(episodes):
+        for row in columns:
+            made.add_frame({'observation.state': row, 'task': 't'})
+        made.save_episode()
+    made.finalize()
+    return root
+
+
+@pytest.mark.parametrize(
+    ('value', 'motion', 'rows', 'episodes'),
+    [
+        (152.5219, 0.04, 1500, 3),  # a raw encoder
+        (0.04, 0.0, 1830, 1),  # fingers held for two minutes
+        (0.08, 0.0, 4500, 2),
+        (3.1415, 1e-4, 2500, 1),  # the roll of a tool that points down
+        (-1e6, 1.0, 3000, 1),
+    ],
+)
+def test_means_that_lerobot_took_in_float32_are_not_broken(
+    tmp_path: Path, value: float, motion: float, rows: int, episodes: int
+) -> None:
+    steps = np.arange(rows)
+    columns = np.stack([value + motion * (steps % 100 == 7), steps / rows], axis=1).astype(np.float32)
+    root = lerobots_own(tmp_path / 'numbers', columns, episodes)
+    assert examine(root).faults == []
+    stats = json.loads((root / 'meta/stats.json').read_text())
+    stats['observation.state']['mean'][0] += 0.05 * max(abs(value), 1)
+    edit_json(root, 'meta/stats.json', **stats)
+    damage = examine(root)
+    assert 'stats.json is not that of the rows: observation.state' in damage.faults[0], 'a wrong one is found'
+    repair(damage)
+    assert examine(root).is_fine
+
+
+def test_an_absent_video_is_called_missing_before_its_frames_are_counted(
+    root: Path, capsys: pytest.CaptureFixture
+) -> None:
+    edit(root, EPISODES, **{f'videos__{CAMERA}__to_timestamp': lambda v: v - 0.1})  # as some do
+    (root / VIDEO).unlink()
+    before = state_of(root)
+    damage = examine(root)
+    assert [lost.reasons for lost in damage.lost] == [[f'{VIDEO} is missing']] * 4
+    for agreed in (False, True):
+        assert repair_dataset(root, agreed=agreed) == 1
+        said = capsys.readouterr().out
+        assert 'video files missing: 1. Bring them first' in said
+        assert 'No episode is whole, so nothing can be mended' in said
+        assert '--yes' not in said
+        assert 'moved aside' not in said
+    assert state_of(root) == before
+
+
+def test_videos_in_another_folder_are_named_and_whole_once_they_are_back(root: Path) -> None:
+    (root / 'videos').rename(root / 'video')
+    elsewhere = VIDEO.replace('videos/', 'video/', 1)
+    assert f'is missing; {elsewhere} is there: move it' in examine(root).lost[0].reasons[0]
+    (root / 'video').rename(root / 'videos')
+    assert examine(root).is_fine
+
+
+@pytest.mark.parametrize('file', [VIDEO, DATA, 'meta/info.json'])
+def test_pointers_of_git_lfs_are_called_so(root: Path, file: str) -> None:
+    (root / file).write_bytes(b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n')
+    remedy = 'is a Git LFS pointer, not the file itself: bring it with `git lfs pull`'
+    if file.endswith('info.json'):
+        with pytest.raises(DatasetError, match=remedy):
+            examine(root)
+        return
+    damage = examine(root)
+    assert remedy in str([*damage.faults, *damage.lost])
+    with pytest.raises(DatasetError, match=remedy):
+        export_v21(root, root.with_name('v21'))
 
 
 def test_a_name_lost_in_an_interrupted_write_is_given_back(root: Path, capsys: pytest.CaptureFixture) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from restac_ros import graph
-from restac_ros.graph import Run, processes
+from restac_ros.graph import Run, processes, ros_arguments
 
 launch = pytest.importorskip('launch')
 launch_ros_actions = pytest.importorskip('launch_ros.actions')
+
+from restac_ros.launching import after_exit  # noqa: E402  launch is an optional dependency
 
 
 def nodes_of(file: Path, **arguments: str) -> list:
@@ -62,3 +64,90 @@ def test_record_launch_starts_the_recorder_alone(repository: Path, tmp_path: Pat
 def test_a_contradiction_is_refused_as_on_the_command_line(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(graph.GraphError, match='nothing to do'):
         nodes_of(repository / 'launch' / 'policy.launch.py', run_dir=str(tmp_path))
+
+
+def test_every_node_gets_the_arguments_that_up_gives_it(repository: Path, tmp_path: Path, bag: Path) -> None:
+    [policy, source] = nodes_of(
+        repository / 'launch' / 'policy.launch.py',
+        checkpoint=str(tmp_path / 'checkpoint'),
+        prompt='push',
+        bag=str(bag),
+        run_dir=str(tmp_path),
+        namespace='left',
+        use_sim_time='yes',
+    )
+    run = Run(
+        directory=tmp_path,
+        checkpoint=tmp_path / 'checkpoint',
+        prompt='push',
+        source='bag',
+        bag=bag,
+        namespace='left',
+        use_sim_time=True,
+    )
+    for node, process in zip((policy, source), processes(run), strict=True):
+        texts = [''.join(part.describe() for part in word).strip("'") for word in node.cmd]
+        assert [word for word in ros_arguments(process) if "'" not in word] == [
+            word for word in texts if word in ros_arguments(process)
+        ]
+        assert '__ns:=/left' in texts
+
+
+def test_a_pushed_namespace_comes_before_the_given_one(repository: Path, tmp_path: Path) -> None:
+    [node] = nodes_of(
+        repository / 'launch' / 'record.launch.py',
+        ros_namespace='/cell',
+        namespace='left',
+        record=str(tmp_path / 'dataset'),
+        run_dir=str(tmp_path),
+    )
+    assert '__ns:=/cell/left' in [''.join(part.describe() for part in word).strip("'") for word in node.cmd]
+
+
+@pytest.mark.parametrize(('text', 'moves'), [('true', True), ('1', True), ('On', True), ('no', False)])
+def test_booleans_are_read_by_the_rule_of_ros(
+    repository: Path, tmp_path: Path, text: str, moves: bool
+) -> None:
+    nodes = nodes_of(
+        repository / 'launch' / 'policy.launch.py',
+        checkpoint=str(tmp_path / 'c'),
+        prompt='push',
+        execute=text,
+        run_dir=str(tmp_path),
+    )
+    assert ('streamer_node' in [node.node_executable for node in nodes]) is moves
+
+
+@pytest.mark.parametrize(
+    ('file', 'given', 'words'),
+    [
+        ('policy', {'execute': 'ja'}, "execute is 'ja'; expected true, 1, yes, on or false"),
+        ('policy', {'execute': ''}, "execute is ''; expected true"),
+        ('policy', {'rate': 'fast'}, "rate is 'fast'; expected a number"),
+        ('policy', {'use_sim_time': 'maybe'}, "use_sim_time is 'maybe'"),
+        ('record', {}, 'record is empty; expected the data set'),
+        ('gate_view', {'rviz': 'perhaps'}, "rviz is 'perhaps'"),
+    ],
+)
+def test_an_argument_that_cannot_be_read_is_named(
+    repository: Path, tmp_path: Path, file: str, given: dict, words: str
+) -> None:
+    with pytest.raises(graph.GraphError, match=words):
+        nodes_of(repository / 'launch' / f'{file}.launch.py', run_dir=str(tmp_path), **given)
+
+
+@pytest.mark.parametrize(
+    ('status', 'restarts', 'started_again'),
+    [(0, 0, False), (1, 0, True), (-9, 2, True), (1, graph.MAX_RESTARTS, False)],
+)
+def test_a_view_that_was_shut_down_in_order_is_not_started_again(
+    status: int, restarts: int, started_again: bool
+) -> None:
+    following = after_exit(graph.Process('gate_view_node', {}, vital=False), status, restarts)
+    timers = [action for action in following if isinstance(action, launch.actions.TimerAction)]
+    assert bool(timers) is started_again
+
+
+def test_the_end_of_a_vital_node_ends_the_launch() -> None:
+    following = after_exit(graph.Process('policy_node', {}), 1, 0)
+    assert any(isinstance(action, launch.actions.EmitEvent) for action in following)

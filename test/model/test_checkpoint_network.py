@@ -13,6 +13,7 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.huggingface import HuggingFaceParams, write_huggingface
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, to_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
+from restac_ros.model.checkpoint.provenance import Origin
 from restac_ros.model.checkpoint.store import CheckpointInfo, load_checkpoint, save_checkpoint
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 from restac_ros.model.presets import PRESETS
@@ -85,7 +86,7 @@ def test_weights_that_went_through_lerobots_layout_and_our_directory_do_too(
 ) -> None:
     write_huggingface(tmp_path / 'model.safetensors', params)
     read = HuggingFaceParams(tmp_path, leaf_shapes(config)).read()
-    save_checkpoint(tmp_path / 'ours', read, CheckpointInfo(config, 'contract', {}))
+    save_checkpoint(tmp_path / 'ours', read, CheckpointInfo(config, 'contract', {}, Origin('a test')))
     checkpoint = load_checkpoint(tmp_path / 'ours')
     assert checkpoint.config == config
     found = sample(config, checkpoint.params, golden)

@@ -13,6 +13,7 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import new_directory
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import CastRule
+from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.checkpoint.store import CheckpointInfo, load_checkpoint, load_info, save_checkpoint
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 
@@ -29,9 +30,9 @@ INFO = CheckpointInfo(
     norm_stats={
         'norm_stats': {'state': {'q01': [0.0], 'q99': [1.0]}, 'actions': {'q01': [0.0], 'q99': [1.0]}}
     },
-    calibration={'logvar': {'mean': -9.5, 'std': 0.3}},
+    calibration=GateCalibration(-9.5, 0.3, 64, 'a test'),
     tokenizer=b'pieces',
-    origin={'made_by': 'a test', 'step': 3},
+    origin=Origin('a test', step=3),
 )
 
 
@@ -184,7 +185,7 @@ def test_an_impossible_configuration_names_its_file(tmp_path: Path, params: dict
         def to_dict(self) -> dict:
             return INFO.config.to_dict() | {'gate': 'always'}
 
-    info = CheckpointInfo(Config(), INFO.contract_text, INFO.norm_stats)
+    info = CheckpointInfo(Config(), INFO.contract_text, INFO.norm_stats, INFO.origin)
     save_checkpoint(tmp_path / 'checkpoint', params, info)
     with pytest.raises(CheckpointError, match=r'model_config\.json: .*always'):
         load_info(tmp_path / 'checkpoint')

@@ -4,12 +4,8 @@ Nothing here waits for a fixed time: the feeder publishes until what is expected
 deadline has passed.
 """
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from node_process import NodeProcess
+
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
 from restac_ros.msg import ActionChunk, GateState
@@ -33,29 +29,22 @@ from visualization_msgs.msg import MarkerArray
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp
-from restac_ros.graph import PACKAGE, GraphError, package_prefix
 from restac_ros.nodes.gate_view.gate_view_node import OUTPUT_QOS
 from restac_ros.nodes.messages import residual_message
 from restac_ros.view.colours import gate_colours
 from restac_ros.view.preview import save_preview, shapes_of
 from restac_ros.view.shapes import RING_RADIUS_M, Shape
+from ros_rig import RosRig
 
-DEADLINE_S = 60.0
-PERIOD_S = 0.03
 READY_RAD = [0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785]
-DOMAIN = 80 + os.getpid() % 20
 START_S = 1_760_000_000
 
 
-class Feeder:
+class Feeder(RosRig):
     """Publishes the robot's and the policy's topics until the view shows what is expected."""
 
-    def __init__(self, contract_file: Path) -> None:
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=DOMAIN)
-        self.node = rclpy.create_node('feeder', context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+    def __init__(self, contract_file: Path, domain: int) -> None:
+        super().__init__('feeder', domain)
         self.contract = load_contract(contract_file)
         streams = self.contract.streams
         self._joints = self.node.create_publisher(JointState, streams['joints'].topic, 10)
@@ -67,19 +56,8 @@ class Feeder:
         for name, kind in (('markers', MarkerArray), ('tactile', Image), ('chart', Image)):
             self.node.create_subscription(kind, f'/gate_view_node/{name}', self._keep(name), OUTPUT_QOS)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 10)
-        self.client = self.node.create_client(Trigger, '/gate_view_node/set_reference')
         self.now = SimpleNamespace(gate=0.75, image=plain_image(), encoding='bgr8', cut=0, policy=True)
         self._ticks = 0
-
-    def until(self, shown: Callable[[], bool], feed: bool = True) -> None:
-        """Feed, or only look, until `shown` holds."""
-        start_ns = self.node.get_clock().now().nanoseconds
-        while not shown():
-            age_s = (self.node.get_clock().now().nanoseconds - start_ns) * 1e-9
-            assert age_s < DEADLINE_S, f'not shown in {DEADLINE_S:g} s; diagnostics: {self.got.diagnostics}'
-            if feed:
-                self.publish()
-            self.executor.spin_once(timeout_sec=PERIOD_S)
 
     def shapes(self) -> dict[tuple[str, int], Shape]:
         """The last markers."""
@@ -96,10 +74,8 @@ class Feeder:
         message = getattr(self.got, name)
         return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
 
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
+    def seen(self) -> str:
+        return self.got.diagnostics
 
     def _keep(self, name: str) -> Callable[[object], None]:
         return lambda message: setattr(self.got, name, message)
@@ -110,7 +86,7 @@ class Feeder:
                 self.got.diagnostics = status.message
 
     def record(self, path: Path, ticks: int) -> Path:
-        """What `publish` would send, as a bag of `ticks` messages a topic."""
+        """What `act` would send, as a bag of `ticks` messages a topic."""
         writer = BagWriter(path, start_ns=START_S * 10**9)
         channels: dict[str, int] = {}
         for tick in range(ticks):
@@ -123,7 +99,7 @@ class Feeder:
                 writer.write(channels[topic], serialize_message(message), stamp_ns)
         return writer.close()
 
-    def publish(self) -> None:
+    def act(self) -> None:
         """Send one message a topic."""
         for publisher, message in self._messages():
             publisher.publish(message)
@@ -184,42 +160,14 @@ def tool_position() -> np.ndarray:
     return fk_hand_tcp(np.array(READY_RAD))[:3, 3]
 
 
-@pytest.fixture(scope='module')
-def programs() -> Path:
-    try:
-        folder = package_prefix() / 'lib' / PACKAGE
-    except GraphError as error:
-        pytest.skip(str(error))
-    if not (folder / 'gate_view_node').is_file():
-        pytest.skip(f'gate_view_node is not installed in {folder}: `make build`')
-    return folder
+@pytest.fixture
+def start(start_node: Callable[..., NodeProcess]) -> Callable[..., NodeProcess]:
+    return partial(start_node, 'gate_view_node', reference_frames=3)
 
 
 @pytest.fixture
-def start(programs: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    started: list[subprocess.Popen] = []
-
-    def run(node: str = 'gate_view_node', **parameters: object) -> subprocess.Popen:
-        line = [sys.executable, str(programs / node), '--ros-args', '-r', f'__node:={node}']
-        if node == 'gate_view_node':
-            parameters.setdefault('reference_frames', 3)
-        parameters['contract'] = repository / 'config' / 'contract.yaml'
-        for name, value in parameters.items():
-            line += ['-p', f'{name}:={value}']
-        env = {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-        started.append(subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def feeder(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feeder]:
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    feeder = Feeder(repository / 'config' / 'contract.yaml')
+def feeder(repository: Path, ros_domain: int) -> Iterator[Feeder]:
+    feeder = Feeder(repository / 'config' / 'contract.yaml', ros_domain)
     yield feeder
     feeder.close()
 
@@ -227,8 +175,7 @@ def feeder(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feeder
 def test_gate_chunk_and_touch_are_shown_where_they_belong(
     start: Callable, feeder: Feeder, tmp_path: Path
 ) -> None:
-    summary = tmp_path / 'summary.json'
-    process = start(summary_file=summary)
+    view = start()
     feeder.until(lambda: 'gate 0.75' in feeder.label() and ('chunk steps', 0) in feeder.shapes())
     feeder.until(lambda: feeder.got.tactile is not None and feeder.got.chart is not None)
     shapes = feeder.shapes()
@@ -255,11 +202,9 @@ def test_gate_chunk_and_touch_are_shown_where_they_belong(
     picture = cv2.imread(str(png))[..., ::-1].astype(int)
     assert (np.abs(picture - gate_colours(0.75).astype(int)).max(axis=-1) < 25).sum() > 500
 
-    process.send_signal(signal.SIGINT)
-    assert process.wait(DEADLINE_S) == 0
-    counted = json.loads(summary.read_text())
-    assert counted['received']['gate'] > 0
-    assert counted['latencies_ms']['draw']['count'] > 0
+    assert view.end() == 0
+    assert view.summary['received']['gate'] > 0
+    assert view.summary['latencies_ms']['draw']['count'] > 0
 
 
 def test_a_press_is_hot_until_it_becomes_the_reference(start: Callable, feeder: Feeder) -> None:
@@ -274,20 +219,20 @@ def test_a_press_is_hot_until_it_becomes_the_reference(start: Callable, feeder: 
     feeder.until(lambda: feeder.got.diagnostics == 'all inputs are shown')
     feeder.now.image = pressed_image()
     feeder.until(lambda: heat() > 100)
-    assert feeder.client.wait_for_service(DEADLINE_S)
-    answer = feeder.client.call_async(Trigger.Request())
-    feeder.until(answer.done)
-    assert answer.result().success
-    assert 'next 3 tactile frames' in answer.result().message
+    answer = feeder.request('/gate_view_node/set_reference', Trigger)
+    assert answer.success
+    assert 'next 3 tactile frames' in answer.message
     feeder.until(lambda: heat() < 80)
 
 
-def test_a_bag_is_shown_as_what_is_live(start: Callable, feeder: Feeder, tmp_path: Path) -> None:
+def test_a_bag_is_shown_as_what_is_live(
+    start: Callable, start_node: Callable, feeder: Feeder, tmp_path: Path
+) -> None:
     feeder.now.gate = 0.6
     bag = feeder.record(tmp_path / 'bag', ticks=40)
     start()
-    start('replay_node', bag=bag, loop='true', share_topics='true')  # the feeder has them, too
-    feeder.until(lambda: 'gate 0.60' in feeder.label() and feeder.got.tactile is not None, feed=False)
+    start_node('replay_node', bag=bag, loop=True, share_topics=True)  # the feeder has them, too
+    feeder.until(lambda: 'gate 0.60' in feeder.label() and feeder.got.tactile is not None, acting=False)
     np.testing.assert_allclose(feeder.shapes()['ring', 0].pose[:3, 3], tool_position(), atol=1e-6)
     assert ('chunk', 0) in feeder.shapes()
 
@@ -327,8 +272,7 @@ def test_bad_input_is_named_and_recovered_from(start: Callable, feeder: Feeder) 
 def test_contradictory_parameters_are_refused_with_the_remedy(
     parameters: dict, words: str, start: Callable
 ) -> None:
-    process = start(exit_on_refusal=True, **parameters)
-    assert process.wait(DEADLINE_S) == 1
-    said = process.stderr.read()
-    assert 'cannot configure' in said
-    assert words in said
+    view = start(exit_on_refusal=True, **parameters)
+    assert view.wait() == 1
+    assert 'cannot configure' in view.log
+    assert words in view.log

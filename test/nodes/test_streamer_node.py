@@ -6,24 +6,21 @@ passed.
 """
 
 import itertools
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from node_process import NodeProcess
+
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from restac_ros.msg import ActionChunk
@@ -34,24 +31,18 @@ from std_srvs.srv import Trigger
 from restac_ros.contract.load import load_contract
 from restac_ros.control.limits import MotionLimits
 from restac_ros.geometry import quaternion as quat
-from restac_ros.graph import PACKAGE, GraphError, package_prefix
+from ros_rig import RosRig
 
-DEADLINE_S = 60.0
-DOMAIN = 60 + os.getpid() % 20
 ROTATION = (3.1, 0.0, -0.4)
 HORIZON, STEP_NS = 16, 66_666_666
 
 
-class Rig:
+class Rig(RosRig):
     """Policy and robot in one: sends chunks from where the tool is, and the tool is where it was sent."""
 
-    def __init__(self, contract_file: Path) -> None:
+    def __init__(self, contract_file: Path, domain: int) -> None:
+        super().__init__('rig', domain)
         self.limits = MotionLimits.from_contract(load_contract(contract_file))
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=DOMAIN)
-        self.node = rclpy.create_node('rig', context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
         self.chunks = self.node.create_publisher(ActionChunk, '/policy_node/action_chunk', 2)
         self.deadman = self.node.create_publisher(Bool, '/deadman', 1)
         self.mode = self.node.create_publisher(UInt8, '/robot_mode', 1)
@@ -74,21 +65,19 @@ class Rig:
         """By the clock that the streamer has."""
         return self.system_ns() + (self.clock_ahead_ns or 0)
 
-    def system_ns(self) -> int:
-        return self.node.get_clock().now().nanoseconds
+    def act(self) -> None:
+        """Be policy and robot, at the policy's period."""
+        if self.clock_ahead_ns is not None:
+            self.clock.publish(Clock(clock=Time(nanoseconds=self.now_ns()).to_msg()))
+        if self.system_ns() >= self._next_ns:
+            self._next_ns = self.system_ns() + STEP_NS
+            self.deadman.publish(Bool(data=self.pressed))
+            self.mode.publish(UInt8(data=self.robot_mode))
+            if self.sending:
+                self.send()
 
-    def until(self, happened: Callable[[], bool]) -> None:
-        """Be policy and robot until `happened`."""
-        begun_ns = self.system_ns()
-        while not happened():
-            waited_s = (self.system_ns() - begun_ns) * 1e-9
-            assert waited_s < DEADLINE_S, f'not within {DEADLINE_S:g} s; the streamer says: {self.status}'
-            if self.clock_ahead_ns is not None:
-                self.clock.publish(Clock(clock=Time(nanoseconds=self.now_ns()).to_msg()))
-            if self.system_ns() >= self._next_ns:
-                self._next_ns = self.system_ns() + STEP_NS
-                self._feed()
-            self.executor.spin_once(timeout_sec=0.01)
+    def seen(self) -> str:
+        return self.status
 
     def until_moved(self, metres: float = 0.01) -> None:
         start = self.position.copy()
@@ -101,12 +90,7 @@ class Rig:
         np.testing.assert_allclose(self.set_points[-1][1], self.set_points[-2][1], atol=1e-9)
 
     def call(self, service: str) -> Trigger.Response:
-        client = self.node.create_client(Trigger, f'/streamer_node/{service}')
-        assert client.wait_for_service(DEADLINE_S)
-        answer = client.call_async(Trigger.Request())
-        self.until(answer.done)
-        self.node.destroy_client(client)
-        return answer.result()
+        return self.request(f'/streamer_node/{service}', Trigger)
 
     def send(self) -> None:
         """One chunk, observed now."""
@@ -142,17 +126,6 @@ class Rig:
             assert far <= min(limits.step_m, limits.speed_m_s * gap_s) + 1e-9
             assert turned <= min(limits.step_rad, limits.speed_rad_s * gap_s) + 1e-6
 
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
-
-    def _feed(self) -> None:
-        self.deadman.publish(Bool(data=self.pressed))
-        self.mode.publish(UInt8(data=self.robot_mode))
-        if self.sending:
-            self.send()
-
     def _follow(self, message: PoseStamped) -> None:
         p, q = message.pose.position, message.pose.orientation
         self.position = np.array([p.x, p.y, p.z])
@@ -169,46 +142,20 @@ class Rig:
                 self.values = {pair.key: pair.value for pair in status.values}
 
 
-@pytest.fixture(scope='module')
-def program() -> Path:
-    try:
-        file = package_prefix() / 'lib' / PACKAGE / 'streamer_node'
-    except GraphError as error:
-        pytest.skip(str(error))
-    if not file.is_file():
-        pytest.skip(f'{file} is not installed: `make build`')
-    return file
+@pytest.fixture
+def start(start_node: Callable[..., NodeProcess]) -> Callable[..., NodeProcess]:
+    return partial(start_node, 'streamer_node')
 
 
 @pytest.fixture
-def start(program: Path, repository: Path) -> Iterator[Callable[..., subprocess.Popen]]:
-    started: list[subprocess.Popen] = []
-
-    def run(**parameters: object) -> subprocess.Popen:
-        line = [sys.executable, str(program), '--ros-args']
-        for name, value in {'contract': repository / 'config' / 'contract.yaml', **parameters}.items():
-            line += ['-p', f'{name}:={value}']
-        env = {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-        started.append(subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def rig(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    rig = Rig(repository / 'config' / 'contract.yaml')
+def rig(repository: Path, ros_domain: int) -> Iterator[Rig]:
+    rig = Rig(repository / 'config' / 'contract.yaml', ros_domain)
     yield rig
     rig.close()
 
 
-def test_moves_holds_at_the_end_of_chunks_and_goes_on(start: Callable, rig: Rig, tmp_path: Path) -> None:
-    summary = tmp_path / 'summary.json'
-    process = start(summary_file=summary, gripper_type='std_msgs/msg/Float32', gripper_scale=0.5)
+def test_moves_holds_at_the_end_of_chunks_and_goes_on(start: Callable, rig: Rig) -> None:
+    streamer = start(gripper_type='std_msgs/msg/Float32', gripper_scale=0.5)
     rig.until_moved(0.02)
     assert rig.set_points[0][1] == pytest.approx([0.5, 0.0, 0.3], abs=1e-3)
     rig.sending = False
@@ -221,12 +168,11 @@ def test_moves_holds_at_the_end_of_chunks_and_goes_on(start: Callable, rig: Rig,
     assert rig.openings
     assert all(0 <= opening <= 0.04 for opening in rig.openings)
 
-    process.send_signal(signal.SIGINT)
-    assert process.wait(DEADLINE_S) == 0
+    assert streamer.end() == 0
     for _ in range(200):  # what is still on its way
         rig.executor.spin_once(timeout_sec=0.001)
     np.testing.assert_allclose(rig.set_points[-1][1], rig.set_points[-2][1], atol=5e-5)
-    counted = json.loads(summary.read_text())
+    counted = streamer.summary
     assert counted['accepted'] > 5
     assert counted['faulty'] == 0
     assert counted['set_points'] >= len(rig.set_points)
@@ -249,7 +195,7 @@ def test_halt_ramps_in_the_stated_time_and_resume_goes_on(start: Callable, rig: 
 
 
 def test_a_chunk_with_nan_halts(start: Callable, rig: Rig) -> None:
-    process = start()
+    streamer = start()
     rig.until_moved()
     rig.change = lambda message: message.delta_pose.__setitem__(5, float('nan'))
     rig.send()
@@ -262,11 +208,9 @@ def test_a_chunk_with_nan_halts(start: Callable, rig: Rig) -> None:
     assert rig.call('resume').success
     rig.until_moved()
     rig.check_set_points()
-    process.send_signal(signal.SIGTERM)
-    process.wait(DEADLINE_S)
-    said = process.stderr.read()
-    assert said.count('halted: faulty chunk') == 1
-    assert 'call /streamer_node/resume' in said
+    streamer.end(signal.SIGTERM)
+    assert streamer.log.count('halted: faulty chunk') == 1
+    assert 'call /streamer_node/resume' in streamer.log
 
 
 @pytest.mark.parametrize(
@@ -368,10 +312,9 @@ def test_clock_jumps(start: Callable, rig: Rig, jump_s: int, words: str) -> None
 
 
 def test_killed_and_started_again_it_goes_on_from_the_tool(start: Callable, rig: Rig) -> None:
-    process = start()
+    streamer = start()
     rig.until_moved(0.02)
-    process.kill()
-    process.wait()
+    streamer.end(signal.SIGKILL)
     last, count = rig.position.copy(), len(rig.set_points)
     start()
     rig.until(lambda: len(rig.set_points) > count + 5)
@@ -401,8 +344,7 @@ def test_targets_outside_the_workspace_are_not_sent(start: Callable, rig: Rig) -
     ],
 )  # fmt: skip
 def test_contradictory_parameters_are_refused(parameters: dict, words: str, start: Callable) -> None:
-    process = start(exit_on_refusal=True, **parameters)
-    assert process.wait(DEADLINE_S) == 1
-    said = process.stderr.read()
-    assert 'cannot configure' in said
-    assert words in said
+    streamer = start(exit_on_refusal=True, **parameters)
+    assert streamer.wait() == 1
+    assert 'cannot configure' in streamer.log
+    assert words in streamer.log

@@ -20,14 +20,14 @@ from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import make_observation
+from restac_ros.model.observation import ObservationError, make_observation
 from restac_ros.policy import policy as policy_module
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.stages import residual_norms
-from restac_ros.policy.tokenizer import PromptTokenizer, PromptTruncatedWarning, TokenizerError
+from restac_ros.policy.tokenizer import PromptTokenizer, TokenizerError
 
 PROMPT = 'insert the plug into the socket'
 
@@ -314,12 +314,12 @@ def test_topics_rates_and_limits_may_differ(load: Callable[..., Policy], contrac
         ),
         (
             lambda p, i: p.encode_prefix(i.images | {'main': i.images['main'][:10]}, 0),
-            r'images\[main\]: found uint8 \(10, 224, 3\), expected uint8 \(224, 224, 3\)',
+            r'images\[main\]: found shape \(10, 224, 3\), expected \(224, 224, 3\)',
         ),
     ],
 )
 def test_bad_images_are_refused(policy: Policy, inputs: Any, call: Callable, message: str) -> None:
-    with pytest.raises(PolicyError, match=message):
+    with pytest.raises(ObservationError, match=message):
         call(policy, inputs)
 
 
@@ -327,17 +327,17 @@ def test_bad_touch_state_and_noise_are_refused(policy: Policy, inputs: Any) -> N
     prefix = policy.encode_prefix(inputs.images, 0)
     letterboxed = np.zeros((224, 224, 3), np.uint8)
     with pytest.raises(
-        PolicyError, match=r'tactile: found uint8 \(224, 224, 3\), expected uint8 \(128, 160, 3\)'
+        ObservationError, match=r'tactile: found shape \(224, 224, 3\), expected \(128, 160, 3\)'
     ):
         policy.encode_tactile(letterboxed, prefix, inputs.action_prev, 0)
-    with pytest.raises(PolicyError, match='tactile: found float32'):
+    with pytest.raises(ObservationError, match='tactile: found dtype float32, expected uint8'):
         policy.encode_tactile(inputs.tactile.astype(np.float32), prefix, inputs.action_prev, 0)
-    with pytest.raises(PolicyError, match='action_prev: found None'):
+    with pytest.raises(ObservationError, match='action_prev: found None'):
         policy.encode_tactile(inputs.tactile, prefix, None, 0)
     touch = policy.encode_tactile(inputs.tactile, prefix, inputs.action_prev, 0)
     with pytest.raises(PolicyError, match="touch: found None, expected a Touch: fusion = 'token_in_ae'"):
         policy.act(prefix, None, inputs.state)
-    with pytest.raises(PolicyError, match=r'state: found .*nan'):
+    with pytest.raises(ObservationError, match=r'state: found nan'):
         policy.act(prefix, touch, np.full(7, np.nan))
     with pytest.raises(PolicyError, match=r'noise: found float64 \(5, 9\), expected finite float32 \(5, 9\)'):
         policy.act(prefix, touch, inputs.state, noise=np.zeros((5, 9)))
@@ -437,9 +437,14 @@ def test_bfloat16_stays_near_float32(load: Callable[..., Policy], policy: Policy
 
 def test_notes_tell_what_an_operator_should_know(load: Callable[..., Policy], policy: Policy) -> None:
     assert [note.split(':')[0] for note in policy.notes] == ['normalisation statistics', 'gate calibration']
-    with pytest.warns(PromptTruncatedWarning, match='cut to 64'):
-        long = load(prompt='insert the plug ' * 40)
-    assert any(note.startswith('prompt cut: ') for note in long.notes)
+
+
+def test_a_prompt_that_does_not_fit_is_refused_not_cut(load: Callable[..., Policy], policy: Policy) -> None:
+    with pytest.raises(TokenizerError, match=r'expected at most 64: .* does not fit; shorten'):
+        load(prompt='insert the plug ' * 40)
+    with pytest.raises(TokenizerError, match='does not fit'):
+        policy.set_prompt('insert the plug ' * 40)
+    assert policy.prompt == PROMPT
 
 
 def test_a_tokenizer_with_more_pieces_than_the_model_embeds_is_refused(

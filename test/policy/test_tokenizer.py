@@ -12,7 +12,6 @@ from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
 from restac_ros.policy.tokenizer import (
     PALIGEMMA_SHA256,
     PromptTokenizer,
-    PromptTruncatedWarning,
     TokenizerError,
     discretize,
     download_tokenizer,
@@ -70,7 +69,6 @@ def test_a_task_is_framed_by_bos_and_a_line_feed_of_its_own(
     words = processor.encode('insert the plug')
     assert prompt.tokens.tolist() == [processor.bos_id(), *words, *processor.encode('\n')]
     assert prompt.tokens.dtype == np.int32
-    assert prompt.dropped == 0
 
 
 def test_a_state_prompt_has_bos_and_no_more(
@@ -92,14 +90,10 @@ def test_padding_is_on_the_right_and_masked(tokenizer: PromptTokenizer) -> None:
     assert not tokens[0, used:].any()
 
 
-def test_truncation_is_counted_and_shown(model: bytes) -> None:
-    short = PromptTokenizer(model, 5, 'demo')
-    with pytest.warns(
-        PromptTruncatedWarning, match=r'of 10 tokens cut to 5: the last 5 are lost, .*socket now'
-    ):
-        prompt = short.encode('insert the plug into the socket now')
-    assert len(prompt.tokens) == 5
-    assert prompt.dropped == 5
+def test_a_prompt_that_does_not_fit_is_refused_with_what_would_be_lost(model: bytes) -> None:
+    tokenizer = PromptTokenizer(model, 5, 'test')
+    with pytest.raises(TokenizerError, match=r'found \d+ tokens, expected at most 5: .*socket now'):
+        tokenizer.encode('insert the plug into the socket now')
 
 
 @pytest.mark.parametrize('task', ['', '  ', '_', '\n'])

@@ -1,9 +1,10 @@
-"""The trace of a recording, in one pass: every message is looked at, every frame made by the framer.
+"""The trace of a recording, in one pass: every message is read, every frame made by the framer.
 
 Memory does not grow with images; a frame's status takes about a kilobyte, a message's times 16 bytes. Camera
 images are decoded only for stills, so that a recording is traced several times faster than it was made.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,10 +15,12 @@ import numpy as np
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
+from restac_ros.dataset.episodes import episodes_of
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.contact import ContactMeter
 from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, Touch, Trace
+from restac_ros.dataset.session_log import is_session_log
 from restac_ros.dataset.stream_watch import StreamWatch
 from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples
 from restac_ros.framing.buffer import StreamCounters
@@ -30,14 +33,21 @@ SILENCE_NS = 10_000_000_000  # no frames are made of longer silence: a clock set
 STILLS = 8
 
 
-def bag_trace(path: Path | str, contract: Contract | None = None) -> Trace:
-    """Trace a journal (also an unfinished one) or any bag; `contract` defaults to the journal's own.
+def bag_traces(path: Path | str, contract: Contract | None = None) -> Iterator[Trace]:
+    """Trace a journal (also an unfinished one) or any bag, once for each stretch between pauses.
+
+    `contract` defaults to the journal's own.
 
     Raises:
-        BagError: nothing can be read, or there is neither a message nor a contract.
+        BagError: nothing can be read, there is neither a message nor a contract, or it is a session log.
         ContractError: the contract in the journal is not valid.
     """
     bag = open_bag(path)
+    if is_session_log(bag):
+        raise BagError(
+            f'{bag.path} is the log of a session: it holds what the policy published, no recorded streams. '
+            f'Draw it: restac-ros view {shlex.quote(str(bag.path))}'
+        )
     notes = read_notes(bag)
     if contract is None:
         if notes.contract_text is None:
@@ -48,9 +58,10 @@ def bag_trace(path: Path | str, contract: Contract | None = None) -> Trace:
         contract = parse_contract(notes.contract_text, f'contract in {bag.path}')
     if (bounds := bag.bounds_ns) is None:
         raise BagError(f'{bag.path} holds no message.')
-    start_ns = bounds[0] if notes.start_ns is None else notes.start_ns
-    end_ns = bounds[1] + 1 if notes.end_ns is None else notes.end_ns
-    return _Tracing(bag, contract, start_ns, end_ns).run(notes.task or '')
+    for span in episodes_of(bag):
+        start_ns = next(at for at in (span.start_ns, notes.start_ns, bounds[0]) if at is not None)
+        end_ns = next(at for at in (span.end_ns, notes.end_ns, bounds[1] + 1) if at is not None)
+        yield _Tracing(bag, contract, start_ns, end_ns, span.label).run(notes.task or '')
 
 
 class _Feed:
@@ -121,8 +132,8 @@ class _Light(Framer):
 class _Tracing:
     """Collects one trace."""
 
-    def __init__(self, bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> None:
-        self._bag, self._contract = bag, contract
+    def __init__(self, bag: Bag, contract: Contract, start_ns: int, end_ns: int, label: str) -> None:
+        self._bag, self._contract, self._label = bag, contract, label
         self._start_ns, self._end_ns = start_ns, end_ns
         self._watches = {name: StreamWatch(name, contract) for name in contract.streams}
         self._unreadable: Counter[str] = Counter()
@@ -203,7 +214,7 @@ class _Tracing:
         damages = [f'{file.path.name}: {file.damage}' for file in self._bag.files if file.damage]
         return Trace(
             contract=self._contract,
-            source=str(self._bag.path),
+            source=f'{self._bag.path}, {self._label}' if self._label else str(self._bag.path),
             task=task,
             time_ns=np.array(self._times, np.int64),
             survey=self._survey,

@@ -5,7 +5,7 @@ What no frame used is not in a data set: rates are those that the converter meas
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, read_info,
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import NO_SAMPLE_NS
+from restac_ros.dataset.freezes import ContentWatch, Freeze
 from restac_ros.dataset.quality.contact import ContactMeter
 from restac_ros.dataset.quality.trace import Still, StreamMessages, Touch, Trace
-from restac_ros.dataset.stream_watch import ContentWatch
+from restac_ros.dataset.quality.video_freezes import frozen_rows
 from restac_ros.dataset.survey import StreamReport, Survey
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.grid import Grid
@@ -37,12 +38,14 @@ class _Episode:
     """The rows of one episode while they are read."""
 
     index: int
+    still_rows: frozenset[int]
     columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
     meters: dict[str, ContactMeter] = field(default_factory=dict)
     levels: dict[str, list[float]] = field(default_factory=dict)
     contents: dict[str, ContentWatch] = field(default_factory=dict)
     stamps_ns: dict[str, int] = field(default_factory=dict)
     strongest: dict[str, tuple[float, int, np.ndarray]] = field(default_factory=dict)
+    stills: list[tuple[str, int, np.ndarray]] = field(default_factory=list)
 
     def column(self, key: str) -> np.ndarray:
         """A column over all rows read."""
@@ -60,11 +63,13 @@ def dataset_traces(root: Path | str) -> Iterator[Trace]:
     contract, info = dataset_contract(root), read_info(root)
     streams = streams_of(root, contract)
     described = episode_rows(root)
-    for episode in _read(root, contract, streams):
+    for episode in _read(root, contract, streams, described):
         yield _trace(root, contract, info, streams, episode, described.get(episode.index, {}))
 
 
-def _read(root: Path, contract: Contract, streams: list[str]) -> Iterator[_Episode]:
+def _read(
+    root: Path, contract: Contract, streams: list[str], described: Mapping[int, dict[str, Any]]
+) -> Iterator[_Episode]:
     """Rows by episode, from all files in order."""
     wanted = ['episode_index', 'observation.state', 'action']
     wanted += [f'{kind}.{name}' for name in streams for kind in ('stamp_ns', 'age_ns', 'valid')]
@@ -79,13 +84,17 @@ def _read(root: Path, contract: Contract, streams: list[str]) -> Iterator[_Episo
             if current is None or current.index != index:
                 if current is not None:
                     yield current
-                current = _Episode(int(index))
+                current = _Episode(int(index), _still_rows(described.get(int(index), {}).get('length', 0)))
             for key in wanted:
                 current.columns.setdefault(key, []).append(_values(rows.column(key)))
             for name, feature in tactile.items():
                 _read_touch(current, name, rows, feature)
     if current is not None:
         yield current
+
+
+def _still_rows(rows: int) -> frozenset[int]:
+    return frozenset(np.linspace(0, rows - 1, STILLS).round().astype(int).tolist()) if rows else frozenset()
 
 
 def _batches(root: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -120,6 +129,8 @@ def _read_touch(episode: _Episode, name: str, rows: pa.RecordBatch, feature: str
         if stamp_ns != episode.stamps_ns.get(name):  # not the same sample in two frames
             content.add(np.ascontiguousarray(image).reshape(-1), stamp_ns)
         episode.stamps_ns[name] = stamp_ns
+        if len(levels) in episode.still_rows:
+            episode.stills.append((name, len(levels), image))
         level = meter.level(image)
         levels.append(np.nan if level is None else level)
         if level is not None and level > episode.strongest.get(name, (0.0,))[0]:
@@ -141,11 +152,16 @@ def _trace(
         [np.where(ages[name] == NO_SAMPLE_NS, -1, stamps[name] + ages[name]) for name in streams]
     )
     time_ns = known.max(axis=0)
+    videos = dict(_videos(root, contract, info, streams, described))
     messages, touch = {}, {}
     for name in streams:
-        runs = episode.contents[name].runs() if name in episode.contents else []
+        if name in videos:
+            rows = frozen_rows(*videos[name], time_ns.size, info['fps'])
+            runs = None if rows is None else tuple(_freeze(stamps[name], *run) for run in rows)
+        else:
+            runs = tuple(episode.contents[name].runs()) if name in episode.contents else ()
         unique = np.unique(stamps[name][stamps[name] != NO_SAMPLE_NS])
-        messages[name] = StreamMessages(unique, np.array([], np.int64), complete=False, freezes=tuple(runs))
+        messages[name] = StreamMessages(unique, np.array([], np.int64), complete=False, freezes=runs)
     for name, meter in episode.meters.items():
         strongest = None
         if name in episode.strongest:
@@ -163,8 +179,14 @@ def _trace(
         state=episode.column('observation.state'),
         action=episode.column('action'),
         touch=touch,
-        stills=tuple(_stills(root, contract, info, streams, described, time_ns.size)),
+        stills=tuple(_stills(episode, videos, info['fps'])),
+        notes=tuple(_about(root, episode.index).get('notes', ())),
     )
+
+
+def _freeze(stamps_ns: np.ndarray, first: int, last: int) -> Freeze:
+    """Rows that show one image as a run of samples: a sample in two frames counts once."""
+    return Freeze(int(stamps_ns[first]), int(stamps_ns[last]), np.unique(stamps_ns[first : last + 1]).size)
 
 
 def _survey(
@@ -201,20 +223,37 @@ def _status(stamp_ns: int, age_ns: int, valid: bool) -> StreamStatus:
 
 def _measured(root: Path, index: int) -> dict[str, StreamReport]:
     """What the converter noted of an episode's streams; empty where it noted nothing."""
-    path = root / ABOUT / 'episodes' / f'episode_{index:06d}.json'
-    if not path.is_file():
-        return {}
     known = {entry.name for entry in fields(StreamReport)}
     try:
-        streams = json.loads(path.read_text(encoding='utf-8')).get('streams', {})
         return {
             name: StreamReport(**{key: value for key, value in values.items() if key in known})
-            for name, values in streams.items()
+            for name, values in _about(root, index).get('streams', {}).items()
         }
     except (ValueError, AttributeError, TypeError) as error:
-        raise DatasetError(
-            f'{path} is damaged: {error}. Remove it, or convert the recording again.'
-        ) from error
+        raise _damaged(root, index, error) from error
+
+
+def _about(root: Path, index: int) -> dict[str, Any]:
+    """The converter's report of an episode; empty where there is none."""
+    path = _about_file(root, index)
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text(encoding='utf-8'))
+        if not isinstance(about, dict):
+            raise ValueError('no JSON object')
+        return about
+    except ValueError as error:
+        raise _damaged(root, index, error) from error
+
+
+def _about_file(root: Path, index: int) -> Path:
+    return root / ABOUT / 'episodes' / f'episode_{index:06d}.json'
+
+
+def _damaged(root: Path, index: int, error: Exception) -> DatasetError:
+    found = f'{_about_file(root, index)} is damaged: {error}'
+    return DatasetError(f'{found}. Remove it, or convert the recording again.')
 
 
 def _report(contract: Contract, name: str, stamps: list[int]) -> StreamReport:
@@ -224,16 +263,10 @@ def _report(contract: Contract, name: str, stamps: list[int]) -> StreamReport:
     return StreamReport(len(unique), round(rate_hz, 3), contract.streams[name].rate_hz)
 
 
-def _stills(
-    root: Path,
-    contract: Contract,
-    info: dict[str, Any],
-    streams: list[str],
-    described: dict[str, Any],
-    rows: int,
-) -> Iterator[Still]:
-    """A few pictures of each camera, decoded from the videos."""
-    chosen = np.unique(np.linspace(0, rows - 1, STILLS).round().astype(int))
+def _videos(
+    root: Path, contract: Contract, info: dict[str, Any], streams: list[str], described: dict[str, Any]
+) -> Iterator[tuple[str, tuple[Path, float]]]:
+    """Each camera's video file, and where in it the episode begins, s."""
     for name in (name for name in streams if contract.streams[name].role == 'camera'):
         key = contract.streams[name].feature
         if f'videos/{key}/from_timestamp' not in described:
@@ -246,10 +279,15 @@ def _stills(
             raise DatasetError(
                 f'{root}: meta/info.json places videos outside the data set: {info["video_path"]}'
             )
-        begin_s = described[f'videos/{key}/from_timestamp']
-        yield from _video_stills(
-            path, name, [(row / info['fps'], begin_s + row / info['fps']) for row in chosen]
-        )
+        yield name, (path, described[f'videos/{key}/from_timestamp'])
+
+
+def _stills(episode: _Episode, videos: Mapping[str, tuple[Path, float]], fps: float) -> Iterator[Still]:
+    """A few pictures of each camera, decoded from the videos, and of each tactile sensor."""
+    rows = sorted(episode.still_rows)
+    for name, (path, begin_s) in videos.items():
+        yield from _video_stills(path, name, [(row / fps, begin_s + row / fps) for row in rows])
+    yield from (Still(name, row / fps, image) for name, row, image in episode.stills)
 
 
 def _video_stills(path: Path, name: str, times_s: list[tuple[float, float]]) -> Iterator[Still]:

@@ -6,14 +6,15 @@ from typing import Literal
 
 import numpy as np
 
+from restac_ros.dataset.freezes import FROZEN_REMEDY, frozen_text
 from restac_ros.dataset.plan import MIN_FRAMES, RATE_TOLERANCE
 from restac_ros.dataset.quality.contact import REFERENCE_FRAMES
 from restac_ros.dataset.quality.measures import Measures, StreamMeasures
 from restac_ros.dataset.quality.trace import StreamMessages, Trace
 from restac_ros.framing.buffer import MAX_REORDER_NS
 
-# 'bad': what is stored is false, or too little is left; 'usable': flawed, look at it; 'note': no harm.
-Severity = Literal['bad', 'usable', 'note']
+# 'bad': what is stored is false, or too little is left; 'warning': flawed, check it; 'note': no harm.
+Severity = Literal['bad', 'warning', 'note']
 
 KEPT_SHARE = 0.8  # an episode that loses more of its frames than the rest is not the one recorded
 FROZEN_BAD_S = 2.0
@@ -41,7 +42,7 @@ def find_faults(trace: Trace, measures: Measures) -> list[Finding]:
         found += _of_times(trace, name, seen, measures.streams[name])
         found += _of_content(name, seen, measures.streams[name])
     found += _of_touch(trace)
-    return sorted(found, key=lambda finding: ('bad', 'usable', 'note').index(finding.severity))
+    return sorted(found, key=lambda finding: ('bad', 'warning', 'note').index(finding.severity))
 
 
 def _of_recording(trace: Trace, measures: Measures) -> Iterator[Finding]:
@@ -49,7 +50,7 @@ def _of_recording(trace: Trace, measures: Measures) -> Iterator[Finding]:
     for damage in trace.damage:
         yield Finding(
             'truncated',
-            'usable',
+            'warning',
             f'the recording is damaged: {damage}; what is whole was read',
             'After a crash: `restac-ros recover`. After copying: copy it again.',
         )
@@ -101,7 +102,7 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
         first = gaps[0]
         yield Finding(
             'invalid-frames',
-            'usable' if kept >= KEPT_SHARE else 'bad',
+            'warning' if kept >= KEPT_SHARE else 'bad',
             f'{lost} of {total} frames inside the episode are not usable, first at '
             f'{trace.time_s[first.first]:.2f} s ({first.reason}); the longest run without is '
             f'{measures.plan.count} frames',
@@ -113,7 +114,7 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
     elif measures.plan.count < KEPT_SHARE * total:
         yield Finding(
             'invalid-frames',
-            'usable',
+            'warning',
             f'only {measures.plan.count} of {total} frames are usable; '
             f'{measures.plan.trimmed_head} at the beginning and {measures.plan.trimmed_tail} at the end '
             'are not',
@@ -138,7 +139,7 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     if abs(off) > RATE_TOLERANCE:
         yield Finding(
             'rate',
-            'usable',
+            'warning',
             f'{name}: {report.rate_hz:.1f} Hz measured, the contract declares {spec.rate_hz:g} ({off:+.0%})',
             _rate_remedy(spec.role, report.rate_hz, spec.rate_hz),
             name,
@@ -147,7 +148,7 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
         longest = max(gaps, key=lambda gap: gap.end_s - gap.start_s)
         yield Finding(
             'gap',
-            'usable',
+            'warning',
             f'{name}: nothing for {longest.end_s - longest.start_s:.2f} s at '
             f'{longest.start_s:.2f} s{_and_more(len(gaps), "gap")}; '
             f'{sum(gap.missing for gap in gaps)} messages missing',
@@ -160,7 +161,7 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     if (lost := measured.lost - inside_gaps) > max(2, LOST_SHARE * report.messages) and seen.complete:
         yield Finding(
             'dropped',
-            'usable',
+            'warning',
             f'{name}: about {lost} of {report.messages + lost} messages were dropped singly',
             'A busy CPU or a full USB hub drops images: lower the load or the rate.',
             name,
@@ -168,7 +169,7 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     if report.zero_stamps:
         yield Finding(
             'zero-stamp',
-            'usable',
+            'warning',
             f'{name}: {report.zero_stamps} of {report.messages} messages have a zero '
             'stamp, so that their times of receipt count',
             'Let the driver stamp at capture, or declare what it takes as latency_ms.',
@@ -177,7 +178,7 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     if report.future:
         yield Finding(
             'future-stamp',
-            'usable',
+            'warning',
             f'{name}: {report.future} messages are stamped later than they were received',
             'Synchronise the clocks of the machines (chrony, PTP).',
             name,
@@ -185,7 +186,7 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     for step in measured.steps:
         yield Finding(
             'stamp-step',
-            'usable',
+            'warning',
             f'{name}: its stamps jump by {step.step_ms:+.0f} ms against their receipt at {step.time_s:.2f} s',
             "Its driver's clock was set: synchronise it before recording.",
             name,
@@ -195,7 +196,7 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
     if report.unreadable:
         yield Finding(
             'unreadable',
-            'usable',
+            'warning',
             f'{name}: {report.unreadable} messages are too damaged to be dated',
             'Is the topic really of the declared type?',
             name,
@@ -226,10 +227,10 @@ def _of_content(name: str, seen: StreamMessages, measured: StreamMeasures) -> It
         length_s = longest.end_s - longest.start_s
         yield Finding(
             'frozen',
-            'bad' if length_s >= FROZEN_BAD_S else 'usable',
-            f'{name}: {longest.images} identical images from {longest.start_s:.2f} s on, for '
-            f'{length_s:.2f} s{_and_more(len(freezes), "such stretch")}',
-            'A living sensor has noise: restart its driver, look at its cable.',
+            'bad' if length_s >= FROZEN_BAD_S else 'warning',
+            frozen_text(name, longest.images, longest.start_s, longest.end_s)
+            + _and_more(len(freezes), 'such stretch'),
+            FROZEN_REMEDY,
             name,
             longest.start_s,
             longest.end_s,
@@ -253,7 +254,7 @@ def _of_content(name: str, seen: StreamMessages, measured: StreamMeasures) -> It
         )
         yield Finding(
             'encoding',
-            'usable',
+            'warning',
             f'{name}: images change while recording: {shown}',
             'Keep to one profile; declare encoding in the contract.',
             name,

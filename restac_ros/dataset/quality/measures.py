@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from restac_ros.dataset.errors import ConversionError
+from restac_ros.dataset.freezes import frozen_runs
 from restac_ros.dataset.plan import Plan, check_rates, plan_episode
 from restac_ros.dataset.quality.trace import StreamMessages, Trace
 
@@ -212,16 +213,9 @@ def _gaps_between(trace: Trace, name: str) -> list[Gap]:
 
 
 def _frozen(trace: Trace, name: str) -> list[Frozen]:
-    """Runs of identical images that last longer than the stream's samples may age.
-
-    What they show is older than the contract allows, whatever their stamps say.
-    """
-    limit_ns = trace.contract.streams[name].max_age_ns
-    return [
-        Frozen(trace.seconds(run.start_ns), trace.seconds(run.end_ns), run.count)
-        for run in trace.messages[name].freezes
-        if run.end_ns - run.start_ns > limit_ns
-    ]
+    """Stretches for which the stream shows one image."""
+    runs = frozen_runs(trace.messages[name].freezes or (), trace.contract.streams[name].max_age_ns)
+    return [Frozen(trace.seconds(run.start_ns), trace.seconds(run.end_ns), run.count) for run in runs]
 
 
 def _steps(trace: Trace, seen: StreamMessages) -> list[Step]:

@@ -15,7 +15,7 @@ import numpy as np
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import is_dataset
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.quality.bag_trace import bag_trace
+from restac_ros.dataset.quality.bag_trace import bag_traces
 from restac_ros.dataset.quality.contact import Contact
 from restac_ros.dataset.quality.dataset_trace import dataset_traces
 from restac_ros.dataset.quality.findings import Finding, find_faults
@@ -32,8 +32,9 @@ class StreamQuality:
     """One stream over an episode. Times in s count from the first frame.
 
     `lost` are messages missing by the stream's own rhythm, `gaps` the longer holes, `frozen` stretches of
-    identical images too long to be true; `delay_ms` runs from capture to receipt, `age_ms` is what frames
-    saw. A data set tells no intervals and delays. `encodings` are counts by 'encoding WxH'.
+    identical images too long to be true; `repeated_images` is None where they were not examined. `delay_ms`
+    runs from capture to receipt, `age_ms` is what frames used. A data set holds no intervals and delays.
+    `encodings` are counts by 'encoding WxH'.
     """
 
     topic: str
@@ -47,7 +48,7 @@ class StreamQuality:
     lost: int
     gaps: list[Gap]
     frozen: list[Frozen]
-    repeated_images: int
+    repeated_images: int | None
     invalid_frames: int
     zero_stamps: int
     unreadable: int
@@ -84,7 +85,7 @@ class EpisodeQuality:
 
 @dataclass(frozen=True)
 class QualityReport:
-    """One recording, or all episodes of a data set; `findings` are about the data set as a whole."""
+    """A recording by its stretches, or a data set by its episodes; `findings` are about all of them."""
 
     path: str
     kind: Kind
@@ -132,7 +133,7 @@ def assess(
     contract: Contract | None = None,
     each: Callable[[EpisodeQuality, Trace], None] | None = None,
 ) -> QualityReport:
-    """Assess a recording (journal or bag), or every episode of a data set.
+    """Assess a recording (journal or bag; a paused one by its stretches), or every episode of a data set.
 
     `contract` is for bags that hold none. `each` is given every episode with its curves as soon as it is
     assessed; they are then let go.
@@ -145,7 +146,7 @@ def assess(
     path = Path(path)
     kind: Kind = 'data set' if is_dataset(path) else 'recording'
     episodes = []
-    for trace in dataset_traces(path) if kind == 'data set' else [bag_trace(path, contract)]:
+    for trace in dataset_traces(path) if kind == 'data set' else bag_traces(path, contract):
         episodes.append(judge_episode(trace))
         if each:
             each(episodes[-1], trace)
@@ -158,7 +159,7 @@ def assess(
 def verdict_of(severities: Iterable[str]) -> Verdict:
     """The worst of severities or verdicts; notes do no harm."""
     found = set(severities)
-    return 'bad' if 'bad' in found else 'usable' if 'usable' in found else 'good'
+    return 'bad' if 'bad' in found else 'usable' if {'warning', 'usable'} & found else 'good'
 
 
 def refuse_false_rates(report: QualityReport, *, allow_false_rate: bool = False) -> None:
@@ -196,7 +197,7 @@ def _stream(trace: Trace, measures: Measures, name: str) -> StreamQuality:
         lost=measured.lost,
         gaps=measured.gaps,
         frozen=measured.frozen,
-        repeated_images=sum(run.count - 1 for run in seen.freezes),
+        repeated_images=None if seen.freezes is None else sum(run.count - 1 for run in seen.freezes),
         invalid_frames=measured.invalid_frames,
         zero_stamps=counted.zero_stamps,
         unreadable=counted.unreadable,

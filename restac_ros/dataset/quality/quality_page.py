@@ -26,7 +26,7 @@ h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 0; displa
 .path { font-family: ui-monospace, monospace; font-size: 13px; overflow-wrap: anywhere; }
 .badge { border-radius: 5px; color: white; font-weight: 600; font-size: 13px; padding: 2px 10px;
          margin-right: 8px; }
-.good { background: #3d8b6d; } .usable { background: #d08421; }
+.good { background: #3d8b6d; } .usable, .warning { background: #d08421; }
 .bad { background: #b8352a; } .note { background: #8b8a86; }
 section, details { background: white; border: 1px solid var(--line); border-radius: 9px;
                    padding: 16px 20px; margin-top: 18px; }
@@ -180,7 +180,7 @@ def _stream_row(name: str, stream: StreamQuality) -> str:
         (f'{stream.declared_rate_hz:g} Hz', False),
         *((_pair(values), False) for values in (stream.interval_ms, stream.delay_ms, stream.age_ms)),
         (str(stream.lost), stream.lost > 0.01 * stream.messages),
-        (str(stream.repeated_images), bool(stream.frozen)),
+        (_repeated(stream), bool(stream.frozen)),
         (str(stream.invalid_frames), stream.invalid_frames > 0),
     ]
     marked = ''.join(f'<td{" class=off" if is_off else ""}>{escape(text)}' for text, is_off in cells)
@@ -188,6 +188,12 @@ def _stream_row(name: str, stream: StreamQuality) -> str:
         f'<tr><td title="{escape(stream.topic)}">{escape(name)}<td>{stream.messages}{marked}'
         f'<td class="left">{escape(encodings)}</tr>'
     )
+
+
+def _repeated(stream: StreamQuality) -> str:
+    if stream.role not in ('camera', 'tactile'):
+        return ''
+    return 'not examined' if stream.repeated_images is None else str(stream.repeated_images)
 
 
 def _pair(values: Spread | None) -> str:

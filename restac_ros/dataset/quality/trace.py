@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.freezes import Freeze
 from restac_ros.dataset.quality.contact import Contact, contact_phases
-from restac_ros.dataset.stream_watch import Freeze, Layout
+from restac_ros.dataset.stream_watch import Layout
 from restac_ros.dataset.survey import Survey
 
 
@@ -36,6 +37,7 @@ class StreamMessages:
 
     From a data set only the samples that frames used are known: then `complete` is False and `receives_ns` is
     empty. `refusals` are the decoder's reasons, `future` counts messages stamped after their receipt.
+    `freezes` are runs of identical images; None where images could not be examined.
     """
 
     stamps_ns: np.ndarray
@@ -48,7 +50,7 @@ class StreamMessages:
     future: int = 0
     layouts: Mapping[Layout, int] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
-    freezes: tuple[Freeze, ...] = ()
+    freezes: tuple[Freeze, ...] | None = ()
 
 
 class Touch(NamedTuple):

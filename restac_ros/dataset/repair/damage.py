@@ -40,9 +40,9 @@ class Damage:
     """What is wrong with a data set; `is_fine` when nothing is.
 
     `faults` can be put right without losing anything. `strays` are files (relative) and `leftovers`
-    directories (absolute) that belong to no whole episode; `cut_videos` lack their end. `tasks` replaces a
-    wrong table, `numbers` the task numbers in rows; `stale_stats` tells that meta/stats.json is not that of
-    the rows, `info_lost` that `info` was made anew, with totals of 0.
+    directories (absolute) that belong to no whole episode; `cut_videos` lack their end, `missing` ones are
+    absent. `tasks` replaces a wrong table, `numbers` the task numbers in rows; `stale_stats` tells that
+    meta/stats.json is not that of the rows, `info_lost` that `info` was made anew, with totals of 0.
     """
 
     root: Path
@@ -53,6 +53,7 @@ class Damage:
     strays: list[Path] = field(default_factory=list)
     leftovers: list[Path] = field(default_factory=list)
     cut_videos: list[Path] = field(default_factory=list)
+    missing: list[Path] = field(default_factory=list)
     tasks: list[str] | None = None
     numbers: dict[int, int] = field(default_factory=dict)
     stale_stats: bool = False

@@ -11,6 +11,9 @@ from restac_ros.dataset.dataset_files import ABOUT
 from restac_ros.dataset.repair.damage import STATS, Damage, Whole
 
 STATS_TOLERANCE = 1e-3  # of a column's range
+# LeRobot adds up an episode's float32 values one after the other in float32: each of n steps is off by up to
+# half a unit in the last place of the sum, so the mean by n times that of the largest value.
+FLOAT32_ROUNDING = float(np.finfo(np.float32).eps)
 
 
 def number_episodes(damage: Damage) -> None:
@@ -80,21 +83,25 @@ def check_stats(damage: Damage) -> None:
 
 
 def _is_stale(key: str, stats: dict[str, dict[str, list]], damage: Damage) -> bool:
-    """Count, minimum, maximum and mean of a column of numbers differ from those of its rows."""
+    """Count, minimum, maximum or mean of a column of numbers differ from those of its rows."""
     parts = [whole.rows.moments[key] for whole in damage.whole if key in whole.rows.moments]
     if len(parts) < len(damage.whole):
         return False  # pictures, words
-    rows = sum(whole.rows.count for whole in damage.whole)
+    counts = [whole.rows.count for whole in damage.whole]
     low, high = np.min([part[0] for part in parts], axis=0), np.max([part[1] for part in parts], axis=0)
-    mean = np.sum([part[2] for part in parts], axis=0) / rows
-    said = {
-        name: np.ravel(np.array(stats[key].get(name, np.nan), np.float64)) for name in ('min', 'max', 'mean')
-    }
-    near = STATS_TOLERANCE * (high - low) + 1e-6 * np.maximum(np.abs(low), np.abs(high)) + 1e-6
-    return stats[key].get('count') not in (rows, [rows]) or any(
-        said[name].shape != value.shape or not np.all(np.abs(said[name] - value) <= near)
-        for name, value in (('min', low), ('max', high), ('mean', mean))
+    mean = np.sum([part[2] for part in parts], axis=0) / sum(counts)
+    largest = np.maximum(np.abs(low), np.abs(high))
+    near = STATS_TOLERANCE * (high - low) + 1e-6 * largest + 1e-6
+    summed = near + max(counts) * FLOAT32_ROUNDING * largest
+    expected = {'min': (low, near), 'max': (high, near), 'mean': (mean, summed)}
+    return stats[key].get('count') not in (sum(counts), [sum(counts)]) or any(
+        not _is_near(stats[key].get(name), value, tolerance) for name, (value, tolerance) in expected.items()
     )
+
+
+def _is_near(said: list | None, value: np.ndarray, tolerance: np.ndarray) -> bool:
+    found = np.ravel(np.array(np.nan if said is None else said, np.float64))
+    return found.shape == value.shape and bool(np.all(np.abs(found - value) <= tolerance))
 
 
 def find_strays(damage: Damage, broken: Collection[Path], videos: Collection[Path]) -> None:

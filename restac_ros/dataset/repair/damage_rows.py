@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.git_lfs import pointer_fault
 
 TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and the grid
 FLOAT32_STEP = 2e-7  # relative; LeRobot keeps times as float32
@@ -58,7 +59,7 @@ def rows_in(root: Path, file: Path, info: dict[str, Any]) -> Iterator[Rows]:
                         info,
                     )
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise DatasetError(str(error).splitlines()[0]) from error
+        raise DatasetError(pointer_fault(root / file) or str(error).splitlines()[0]) from error
 
 
 def _rows(source: pq.ParquetFile, first: int, end: int) -> pa.Table:

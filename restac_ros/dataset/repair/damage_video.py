@@ -6,8 +6,11 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from restac_ros.dataset.git_lfs import pointer_fault
+
 TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and its frame's
 CUT_OFF = 'is cut off'
+MISSING = 'is missing'
 
 
 class Video(NamedTuple):
@@ -27,9 +30,9 @@ def examine_video(path: Path, fps: int) -> Video:
             whole = [packet.pts for packet in packets if not packet.is_corrupt]
             times_s = np.sort(np.array(whole, np.float64)) * float(stream.time_base)
     except FileNotFoundError:
-        return Video(0, 'is missing')
+        return Video(0, MISSING)
     except (av.error.FFmpegError, IndexError, UnicodeDecodeError) as error:
-        return Video(0, f'cannot be opened ({error})')
+        return Video(0, pointer_fault(path) or f'cannot be opened ({error})')
     off = np.abs(times_s - np.arange(len(times_s)) / fps) > TOLERANCE_S
     on_grid = int(np.argmax(off)) if off.any() else len(times_s)
     if on_grid < len(times_s):

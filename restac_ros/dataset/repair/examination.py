@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restac_ros.dataset.dataset_files import ABOUT, read_info
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.repair.damage import TASKS, Damage, Lost, Whole
 from restac_ros.dataset.repair.damage_numbers import check_info, check_stats, find_strays, number_episodes
 from restac_ros.dataset.repair.damage_rows import Rows, rows_in
-from restac_ros.dataset.repair.damage_video import CUT_OFF, TOLERANCE_S, Video, examine_video
+from restac_ros.dataset.repair.damage_video import CUT_OFF, MISSING, TOLERANCE_S, Video, examine_video
 from restac_ros.dataset.repair.leftovers import find_leftovers
 
 ABOUT_COLUMNS = (
@@ -29,19 +31,21 @@ WINDOW = ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp')
 INFO_KEYS = ('codebase_version', 'fps', 'features', 'total_episodes', 'total_frames', 'data_path')
 
 
-def examine(root: Path) -> Damage:
+def examine(root: Path, unwanted: Mapping[int, str] | None = None) -> Damage:
     """Read everything in a data set but the pictures of its videos.
+
+    `unwanted` episodes count as lost, for the reason given.
 
     Raises:
         DatasetError: it is not a v3.0 data set, or is being written at the moment.
     """
-    return _Examination(root.absolute()).run()
+    return _Examination(dataset_place(root), unwanted or {}).run()
 
 
 class _Examination:
     """The steps; each adds to `damage`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, unwanted: Mapping[int, str]) -> None:
         info, fault = _info(root)
         if missing := [key for key in INFO_KEYS if key not in info]:
             raise DatasetError(f'{root}: meta/info.json lacks {", ".join(missing)}. Restore it from a copy.')
@@ -55,7 +59,7 @@ class _Examination:
             raise DatasetError(f'{root}: meta/info.json lacks video_path. Restore it from a copy.')
         self.damage = Damage(root, info, faults=[fault] if fault else [], info_lost=bool(fault))
         self.videos: dict[Path, Video] = {}
-        self.reasons: dict[int, list[str]] = defaultdict(list)
+        self.reasons = defaultdict[int, list[str]](list, {n: [why] for n, why in unwanted.items()})
         self.broken_files: dict[Path, str] = {}
 
     def run(self) -> Damage:
@@ -142,8 +146,10 @@ class _Examination:
         """Which episodes are whole."""
         described = (self.root / ABOUT / 'episodes').glob('episode_*.json')
         seen = {*self.abouts, *self.rows, *(int(path.stem.rpartition('_')[2]) for path in described)}
+        if self.broken_files or self.info['total_frames'] != sum(rows.count for rows in self.rows.values()):
+            seen |= set(range(self.info['total_episodes']))  # otherwise only the counter is wrong
         windows = self._windows()
-        for number in sorted(seen | set(range(self.info['total_episodes']))):
+        for number in sorted(seen):
             self.reasons[number] += self._reasons(number, windows)
             if self.reasons[number]:
                 self.damage.lost.append(self._lost(number))
@@ -180,6 +186,8 @@ class _Examination:
     ) -> str:
         """What is wrong with `count` frames of a video from `first` on, as an episode's; '' when nothing."""
         video = self._video(file)
+        if not video.frames:
+            return video.fault
         if len(windows) == 1 and video.frames == rows:
             return ''  # its own file: its place in it is known, whatever meta/episodes says
         if count != rows:
@@ -192,7 +200,13 @@ class _Examination:
 
     def _video(self, file: Path) -> Video:
         if file not in self.videos:
-            self.videos[file] = examine_video(self.root / file, self.info['fps'])
+            video = examine_video(self.root / file, self.info['fps'])
+            if video.fault == MISSING:
+                self.damage.missing.append(file)
+                if elsewhere := sorted(self.root.glob(str(Path('*', *file.parts[1:])))):
+                    there = elsewhere[0].relative_to(self.root)
+                    video = Video(0, f'{MISSING}; {there} is there: move it, or correct video_path')
+            self.videos[file] = video
         return self.videos[file]
 
     def _video_keys(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.transaction import writing_lock
 
 TEMPORARY = {'.png', '.tiff', '.mp4'}
@@ -17,7 +18,9 @@ def find_leftovers(root: Path) -> list[Path]:
     check_idle(root)
     beside = [root.with_name(f'.{root.name}.{kind}') for kind in BESIDE]
     inside = [root / 'images', *sorted(root.glob('tmp*'))]
-    return [path for path in beside if path.is_dir()] + [path for path in inside if _is_temporary(path)]
+    return [path for path in beside if path.is_dir() or path.is_symlink()] + [
+        path for path in inside if _is_temporary(path)
+    ]
 
 
 def check_idle(root: Path) -> None:
@@ -41,6 +44,7 @@ def restore_interrupted(root: Path) -> bool:
 
     Only where the file system cannot exchange directories can it be without for a moment.
     """
+    root = dataset_place(root)
     previous = root.with_name(f'.{root.name}.previous')
     if root.exists() or not previous.is_dir():
         return False

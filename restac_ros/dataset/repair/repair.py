@@ -5,7 +5,6 @@ stay untouched, and the frames of an episode that is left out are merely named b
 """
 
 import json
-import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stat
 from lerobot.datasets.io_utils import load_stats, write_stats, write_tasks
 
 from restac_ros.dataset.dataset_files import ABOUT
+from restac_ros.dataset.dataset_place import link_or_copy
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.repair.damage import STATS, TASKS, Damage, Whole
@@ -273,7 +273,7 @@ def _keep_originals(damage: Damage, aside: Path, touched: set[Path]) -> None:
     """Links to the files that will be gone, and what was done, beside the data set."""
     for path in touched:
         (aside / path).parent.mkdir(parents=True, exist_ok=True)
-        os.link(damage.root / path, aside / path)
+        link_or_copy(damage.root / path, aside / path)
     aside.mkdir(exist_ok=True)
     write_json(
         aside / 'report.json',

@@ -23,7 +23,9 @@ from restac_ros.model.checkpoint.files import inventory, new_directory, read_sma
 from restac_ros.model.checkpoint.network import check_leaves
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
+from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.config import ModelConfig
+from restac_ros.model.tactile.errors import TactileConfigError
 
 FORMAT = 'restac_ros checkpoint'
 FORMAT_VERSION = 1
@@ -35,6 +37,7 @@ TOKENIZER = 'tokenizer.model'
 NORM_STATS = 'assets/restac_ros/norm_stats.json'
 PARAMS = 'params'
 
+_LOGVAR = 'logvar'  # entry of calibration.json
 _MAX_JSON_BYTES = 16 << 20
 _MAX_CONTRACT_BYTES = 1 << 20
 _MAX_TOKENIZER_BYTES = 64 << 20
@@ -49,18 +52,18 @@ class CheckpointInfo:
         config: the model's sizes and switches.
         contract_text: YAML of the robot contract the weights were trained under.
         norm_stats: openpi's JSON layout, {'norm_stats': {'state': {'q01': [...], ...}, 'actions': ...}}.
-        calibration: measured values for the gate and how they were obtained.
+        calibration: what was measured for the gate; None for a model without one, or not measured.
         tokenizer: SentencePiece model, where the checkpoint brings its own.
-        origin: how it was made: command, step, base weights.
+        origin: how it was made.
         versions: of this package and of the libraries that wrote it.
     """
 
     config: ModelConfig
     contract_text: str
     norm_stats: Mapping[str, Any]
-    calibration: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin
+    calibration: GateCalibration | None = None
     tokenizer: bytes | None = None
-    origin: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,7 +91,8 @@ def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
         write_orbax(partial / PARAMS, params)
         _write_json(partial / CONFIG, info.config.to_dict())
         _write_json(partial / NORM_STATS, info.norm_stats)
-        _write_json(partial / CALIBRATION, info.calibration)
+        calibration = info.calibration
+        _write_json(partial / CALIBRATION, {_LOGVAR: calibration.to_dict()} if calibration else {})
         (partial / CONTRACT).write_text(info.contract_text, encoding='utf-8')
         if info.tokenizer is not None:
             (partial / TOKENIZER).write_bytes(info.tokenizer)
@@ -96,7 +100,7 @@ def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
             'format': FORMAT,
             'format_version': FORMAT_VERSION,
             'versions': dict(info.versions) or current_versions(),
-            'origin': dict(info.origin),
+            'origin': info.origin.to_dict(),
             'files': inventory(partial, skip=MANIFEST),
         }
         _write_json(partial / MANIFEST, manifest)
@@ -117,17 +121,24 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
     manifest = _read_manifest(path)
     verify(path, manifest['files'], checksums=checksums)
     try:
-        config = ModelConfig.from_dict(_read_json(path / CONFIG))
-    except ValueError as error:
-        raise CheckpointError(f'{path / CONFIG}: {error}') from error
+        config = ModelConfig.from_dict(_read_json(path / CONFIG), f'{CONFIG}: model')
+        origin = Origin.from_stored(manifest['origin'], f'{MANIFEST}: origin')
+        measured = _read_json(path / CALIBRATION).get(_LOGVAR)
+        calibration = (
+            GateCalibration.from_stored(measured, f'{CALIBRATION}: {_LOGVAR}')
+            if measured is not None
+            else None
+        )
+    except TactileConfigError as error:
+        raise CheckpointError(f'{path}: {error}') from error
     has_tokenizer = TOKENIZER in manifest['files']
     return CheckpointInfo(
         config=config,
         contract_text=read_small(path / CONTRACT, _MAX_CONTRACT_BYTES).decode('utf-8'),
         norm_stats=_read_json(path / NORM_STATS),
-        calibration=_read_json(path / CALIBRATION),
+        origin=origin,
+        calibration=calibration,
         tokenizer=read_small(path / TOKENIZER, _MAX_TOKENIZER_BYTES) if has_tokenizer else None,
-        origin=manifest['origin'],
         versions=manifest['versions'],
     )
 

@@ -9,7 +9,6 @@ from pydantic import Field
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample
@@ -71,7 +70,7 @@ class DoctorNode(ManagedNode):
         self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     def configure(self) -> None:
-        self.contract = load_contract(self.parameters.contract_path)
+        self.contract = self.load_contract()
 
     def activate(self) -> None:
         self._heard = {name: Heard() for name in self.contract.streams}

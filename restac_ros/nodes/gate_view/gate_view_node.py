@@ -17,7 +17,6 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.values import decode_value
@@ -89,7 +88,7 @@ class GateViewNode(ManagedNode):
 
     def configure(self) -> None:
         parameters = self.parameters
-        contract = load_contract(parameters.contract_path)
+        contract = self.load_contract()
         options = SceneOptions(
             parameters.span_s,
             parameters.stale_s,

@@ -8,7 +8,6 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from sensor_msgs.msg import Image
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
 from restac_ros.model.checkpoint.errors import CheckpointError
@@ -82,7 +81,7 @@ class PolicyNode(ManagedNode):
     def configure(self) -> None:
         parameters, logger, begun_s = self.parameters, self.get_logger(), time.monotonic()
         self._settings = parameters.settings()
-        contract = load_contract(parameters.contract_path)
+        contract = self.load_contract()
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
         self._policy = call_niced(parameters.niceness, lambda: self._load(contract))
@@ -186,7 +185,7 @@ class PolicyNode(ManagedNode):
         parameters = self.parameters
         if parameters.chunking == 'receding_horizon':
             return None
-        continuity = ChunkContinuity(self._policy.continuing, parameters.continuity_rules())
+        continuity = ChunkContinuity(self._policy.continuations, parameters.continuity_rules())
         self._uses = self.create_subscription(
             ChunkUse,
             parameters.rtc_use_topic,

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
-from restac_ros.policy.continuing import ChunkingChoice
+from restac_ros.policy.chunking import Chunking
 from restac_ros.runtime.chunk_continuity import ContinuityRules
 from restac_ros.runtime.runtime_products import RuntimeSettings
 from restac_ros.runtime.surprise import SurpriseRule
@@ -60,7 +60,7 @@ class PolicyParameters(NodeParameters):
             max_touch_age_ns=round(self.max_touch_age_ms * 1e6) or None,
         )
 
-    def chunking_choice(self) -> ChunkingChoice:
+    def chunking_choice(self) -> Chunking:
         """How chunks follow each other.
 
         Raises:
@@ -72,7 +72,7 @@ class PolicyParameters(NodeParameters):
                 f"parameter 'rtc_max_guidance' is {self.rtc_max_guidance:g}, above 'flow_steps', which is "
                 f'{self.flow_steps}; guidance would overshoot: expected at most the same'
             )
-        return ChunkingChoice(self.chunking, self.rtc_max_guidance)
+        return Chunking(self.chunking, self.rtc_max_guidance)
 
     def continuity_rules(self) -> ContinuityRules:
         """How chunks are tied to the running one, with real-time chunking."""

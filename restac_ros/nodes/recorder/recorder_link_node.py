@@ -26,7 +26,7 @@ from restac_ros.recording.recorder import REQUESTS, State
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 LOOK_PERIOD_S = 0.1
-RECORDER = '/recorder_node'
+RECORDER = 'recorder_node'  # in the namespace of this node
 STATES = {getattr(RecorderStatus, f'STATE_{name.upper()}'): name for name in get_args(State)}
 
 

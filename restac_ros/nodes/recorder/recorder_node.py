@@ -8,7 +8,6 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.framing.frame import StreamStatus
@@ -75,7 +74,7 @@ class RecorderNode(ManagedNode):
 
     def configure(self) -> None:
         parameters = self.parameters
-        self._contract, self._task = load_contract(parameters.contract_path), parameters.task
+        self._contract, self._task = self.load_contract(), parameters.task
         logger = self.get_logger()
         voice = Voice(
             inform=lambda text: logger.info(text),

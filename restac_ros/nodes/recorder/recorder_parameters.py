@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from restac_ros.dataset.bag.bag_writer import Compression
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
 from restac_ros.recording.conversion import OnGap
 from restac_ros.recording.recorder import RecorderSettings
@@ -45,10 +46,11 @@ class RecorderParameters(NodeParameters):
 
         Raises:
             ParameterError: no place to record to is given.
+            DatasetError: the data set cannot lie there.
         """
         return RecorderSettings(
             journal_dir=self.journal_dir or self._beside_dataset(),
-            dataset=self.dataset,
+            dataset=dataset_place(self.dataset) if self.dataset else None,
             queue_bytes=round(self.queue_mb * 1e6),
             min_free_bytes=round(self.min_free_gb * 1e9),
             min_free_memory_bytes=round(self.min_free_memory_gb * 1e9),

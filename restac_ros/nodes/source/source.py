@@ -11,7 +11,6 @@ from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
@@ -75,7 +74,7 @@ class SourceNode(ManagedNode):
         """The messages; `start_ns` is the system's clock at their beginning."""
 
     def configure(self) -> None:
-        self.contract = load_contract(self.parameters.contract_path)
+        self.contract = self.load_contract()
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
             depth = max(MIN_DEPTH, round(rate_hz * HISTORY_S))

@@ -18,7 +18,6 @@ from rclpy.time import Time
 from rclpy.timer import Timer
 from std_srvs.srv import Trigger
 
-from restac_ros.contract.load import load_contract
 from restac_ros.control import streaming
 from restac_ros.control.chunk import ChunkError
 from restac_ros.control.limits import LimitError
@@ -80,13 +79,14 @@ class StreamerNode(ManagedNode):
 
     def configure(self) -> None:
         parameters = self.parameters
-        contract = load_contract(parameters.contract_path)
+        contract = self.load_contract()
         self._config = parameters.control(contract)
         self._frame_id = parameters.target_frame or contract.robot.base_frame
         robot_state_class(parameters)
         check_gripper_type(parameters.gripper_type)
         stop_ms = self._config.limits.stop_ns / 1e6
-        said = f'{parameters.target_topic} at {parameters.rate_hz:g} Hz, to a hold within {stop_ms:.0f} ms'
+        target = self.resolve_topic_name(parameters.target_topic)
+        said = f'{target} at {parameters.rate_hz:g} Hz, to a hold within {stop_ms:.0f} ms'
         self.get_logger().info(said)
         self._take_priority(parameters.realtime_priority)
 

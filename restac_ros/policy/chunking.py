@@ -8,19 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from restac_ros.framing.values import STATE_DIM
+from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.checkpoint.store import CheckpointInfo
 from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.normalization import Quantiles
+from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.products import Continuation
-from restac_ros.policy.transforms import STATE_DIM, PadDimensions
-
-MAX_SIMULATED_DELAY = 'max_simulated_delay'
-"""Entry of a checkpoint's origin: the longest delay, in steps, that its training simulated; absent is 0."""
 
 
 @dataclass(frozen=True)
-class ChunkingChoice:
+class Chunking:
     """How chunks follow each other.
 
     Attributes:
@@ -29,7 +27,7 @@ class ChunkingChoice:
         max_guidance: bound on the guidance (beta).
     """
 
-    kind: rtc.Chunking = 'receding_horizon'
+    kind: rtc.ChunkingKind = 'receding_horizon'
     max_guidance: float = rtc.MAX_GUIDANCE_WEIGHT
 
     def __post_init__(self) -> None:
@@ -48,44 +46,45 @@ class ChunkingChoice:
         horizon = info.config.action_horizon
         if self.kind != 'rtc_trained':
             return horizon - 1
-        delay = info.origin.get(MAX_SIMULATED_DELAY, 0)
-        if not isinstance(delay, int) or not 0 < delay < horizon:
+        delay = info.origin.max_simulated_delay
+        if not 0 < delay < horizon:
             raise PolicyError(
-                f"{source}: chunking: found 'rtc_trained', but its origin's {MAX_SIMULATED_DELAY} "
+                f"{source}: chunking: found 'rtc_trained', but its origin's max_simulated_delay "
                 f'is {delay!r}, expected 1 .. {horizon - 1}: it was not trained to continue a chunk. Choose '
                 "'rtc_guided', which needs no training, or a checkpoint trained with simulated delays"
             )
         return delay
 
 
-FREELY = ChunkingChoice()
+FREELY = Chunking()
 
 
 @dataclass(frozen=True)
-class Continuing:
-    """From `Continuation` to the sampler's arrays, always of the same shapes.
+class ContinuationEncoder:
+    """From a `Continuation` to the constraint that the sampler takes, always of the same shapes.
 
     Attributes:
-        choice: how chunks follow each other.
-        actions: statistics of actions.
-        pad: to the network's width.
-        horizon: steps of a chunk.
+        chunking: how chunks follow each other.
+        preprocessor: of the actions.
         max_delay: most steps that may be decided.
     """
 
-    choice: ChunkingChoice
-    actions: Quantiles
-    pad: PadDimensions
-    horizon: int
+    chunking: Chunking
+    preprocessor: Preprocessor
     max_delay: int
 
-    def __call__(self, continuation: Continuation | None) -> rtc.Continuation | None:
+    @property
+    def horizon(self) -> int:
+        """Steps of a chunk."""
+        return self.preprocessor.config.action_horizon
+
+    def __call__(self, continuation: Continuation | None) -> rtc.Constraint | None:
         """Arrays with a batch axis; None, where chunks don't continue each other. Nothing binds without one.
 
         Raises:
             PolicyError: a continuation that cannot be, or that this chunking doesn't take.
         """
-        if self.choice.kind == 'receding_horizon':
+        if self.chunking.kind == 'receding_horizon':
             if continuation is not None:
                 raise PolicyError("continuation: found one, expected None: chunking = 'receding_horizon'")
             return None
@@ -94,23 +93,25 @@ class Continuing:
         else:
             values, weights, delay = self._checked(continuation)
         actions = self._normalised(values)
-        if self.choice.kind == 'rtc_trained':
+        if self.chunking.kind == 'rtc_trained':
             return rtc.Conditioning(actions[None], (np.arange(self.horizon) < delay)[None])
         return rtc.Guidance(
-            actions[None], self._by_dimension(weights)[None], np.float32(self.choice.max_guidance)
+            actions[None], self._by_dimension(weights)[None], np.float32(self.chunking.max_guidance)
         )
 
     def _normalised(self, values: Float[np.ndarray, 'T 7']) -> Float32[np.ndarray, 'T D']:
-        normalised = self.actions.normalize(values)
+        normalised = self.preprocessor.actions_from_deltas(values)
         # A dimension that hardly moved in training has a tiny range: a measured state's noise would become
         # numbers far beyond any the network has seen.
-        narrow = list(self.actions.narrow())
+        narrow = list(self.preprocessor.stats.actions.narrow())
         normalised[:, narrow] = np.clip(normalised[:, narrow], -1.0, 1.0)
-        return self.pad(normalised)
+        return normalised
 
     def _by_dimension(self, weights: Float[np.ndarray, ' T']) -> Float32[np.ndarray, 'T D']:
-        """The robot's own dimensions are bound, padding isn't."""
-        return self.pad(np.repeat(weights[:, None], STATE_DIM, axis=1))
+        """Return the weights of all dimensions: the robot's own are bound, padding is not."""
+        by_dimension = np.zeros((self.horizon, self.preprocessor.config.action_dim), np.float32)
+        by_dimension[:, :STATE_DIM] = weights[:, None]
+        return by_dimension
 
     def _checked(
         self, continuation: Continuation
@@ -118,7 +119,7 @@ class Continuing:
         delay, weights = continuation.delay_steps, np.asarray(continuation.weights, np.float64)
         pose, opening = np.asarray(continuation.delta_pose), np.asarray(continuation.gripper_opening_m)
         found = pose.shape, opening.shape, weights.shape
-        expected = (self.horizon, STATE_DIM - 1), (self.horizon,), (self.horizon,)
+        expected = (self.horizon, POSE_DIM), (self.horizon,), (self.horizon,)
         if found != expected:
             raise PolicyError(f'continuation: found shapes {found}, expected {expected}')
         if not ((weights >= 0) & (weights <= 1)).all():

@@ -1,26 +1,26 @@
-"""Crashes, the quick part of `restac-ros bench crash`."""
+"""Crashes, the quick part of `make stress`."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from restac_ros.bench.crash_recording import CrashSite, gaps, recording_trials
-from restac_ros.bench.crash_saving import make_journal, saving_trials
-from restac_ros.bench.datasets import Workshop
-from restac_ros.bench.disk_faults import disk_trials
-from restac_ros.bench.trial import Trial, trial_rows
-from restac_ros.bench.truncation import truncation_trials, whole_messages
+from crash_recording import CrashSite, gaps, recording_trials
+from crash_saving import make_journal, saving_trials
+from disk_faults import disk_trials
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.graph import GraphError, package_prefix
+from trial import Trial, trial_rows
+from truncation import truncation_trials, whole_messages
+from workshop import Workshop
 
 CUTS, KILLS = 18, 2
 
 
 @pytest.fixture(scope='module')
-def contract(contract_file: Path) -> Contract:
-    return load_contract(contract_file)
+def contract(slow_contract_file: Path) -> Contract:
+    return load_contract(slow_contract_file)
 
 
 @pytest.fixture(scope='module')
@@ -29,13 +29,13 @@ def workshop() -> Workshop:
 
 
 @pytest.fixture(scope='module')
-def site(contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashSite]:
+def site(slow_contract_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CrashSite]:
     pytest.importorskip('rclpy')
     try:
         package_prefix()
     except GraphError as error:
         pytest.skip(str(error))
-    with CrashSite(tmp_path_factory.mktemp('site'), contract_file) as site:
+    with CrashSite(tmp_path_factory.mktemp('site'), slow_contract_file) as site:
         site.learn()
         yield site
 

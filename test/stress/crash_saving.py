@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from restac_ros.bench.datasets import Workshop, append, contents, digests, episode_of, save
 from restac_ros.bench.recordings import START_NS, Scene, make_messages, record
-from restac_ros.bench.trial import Trial
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
+from trial import Trial
+from workshop import Workshop, append, contents, digests, episode_of, save
 
 SECONDS = 1.2
 CAMERA_PX, TACTILE_PX = (64, 48), (64, 48)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from restac_ros.bench.recordings import Scene, make_messages, record
-from restac_ros.bench.trial import Trial
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import COMPRESSIONS, PARTIAL, Compression
@@ -14,6 +13,7 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.recovery import find_unfinished, recover
+from trial import Trial
 
 SMALL = Scene((64, 48), (64, 48))
 SECONDS = 1.0

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from restac_ros.bench.fuzz_cases import Case, run_case
-from restac_ros.bench.fuzz_subjects import make_subjects, slow
+from fuzz_cases import Case, run_case
+from fuzz_subjects import make_subjects, slow
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.table import Row, show, write_json
 from restac_ros.contract.load import load_contract
@@ -31,14 +31,35 @@ OUTCOMES = ('read as it was', 'told to be damaged', 'refused', 'undetectable')
 
 
 @dataclass(frozen=True)
-class FuzzWish:
-    """Which cases: numbers from `first` on, of a seed."""
+class FuzzStress:
+    """Damaged bags and journals: each must be read as it was, told to be damaged, or refused.
 
-    cases: int
-    seed: int
-    first: int = 0
+    Never may reading hang, crash or give something else in silence. 1000 cases take half a minute.
+    """
+
+    cases: int = 1000
+    """How many."""
+    seed: int = 0
+    """Of the damages."""
+    case: int | None = None
+    """Run this one again, instead."""
     workers: int = 2
+    """Processes that read."""
     contract: Path | None = None
+    """Streams of the bags; default: the installed contract."""
+    directory: Path = Path('runs')
+    """Where bags are put; failed ones stay in fuzz-failures."""
+    json: Path | None = None
+    """Also write the cases here."""
+
+    def run(self) -> int:
+        """Run, print a table, write JSON if asked; 1 when a case failed."""
+        return main(self)
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the cases."""
+        return range(self.cases) if self.case is None else range(self.case, self.case + 1)
 
     @property
     def contract_file(self) -> Path:
@@ -46,19 +67,20 @@ class FuzzWish:
         return self.contract or config_file('contract.yaml')
 
 
-def main(wish: FuzzWish, directory: Path, json_file: Path | None = None) -> int:
+def main(wish: FuzzStress) -> int:
     """Run, print a table, write JSON if asked; 1 when a case failed. Failed cases are kept.
 
     Raises:
-        JournalError: too little free disk in `directory`.
+        JournalError: too little free disk in `wish.directory`.
     """
     console, begun_s = Console(stderr=True), time.monotonic()
     cases: list[Case] = []
+    directory = wish.directory.absolute()
     keep = directory / 'fuzz-failures'
     with scratch(directory, NEEDED_BYTES) as folder, console.status('starting') as status:
         for case in run_cases(wish, folder, keep):
             cases.append(case)
-            status.update(f'{len(cases)} of {wish.cases}')
+            status.update(f'{len(cases)} of {len(wish.numbers)}')
     seconds = time.monotonic() - begun_s
     cases.sort(key=lambda case: case.number)
     problems = [
@@ -68,14 +90,15 @@ def main(wish: FuzzWish, directory: Path, json_file: Path | None = None) -> int:
     ]
     show(f'fuzzing, seed {wish.seed}', [*_rows(cases), ('time', f'{seconds:.0f} s', '')], problems)
     described = {'seed': wish.seed, 'seconds': seconds, 'cases': [asdict(case) for case in cases]}
-    write_json(json_file, described | {'missed': problems})
+    write_json(wish.json, described | {'missed': problems})
     return 1 if problems else 0
 
 
-def run_cases(wish: FuzzWish, folder: Path, keep: Path) -> Iterator[Case]:
+def run_cases(wish: FuzzStress, folder: Path, keep: Path) -> Iterator[Case]:
     """Cases as they come out, from several processes; one that dies or hangs has failed and is replaced."""
-    todo = iter(range(wish.first, wish.first + wish.cases))
-    workers = [_Worker(wish, folder / f'worker-{n}', keep) for n in range(min(wish.workers, wish.cases))]
+    todo = iter(wish.numbers)
+    count = min(wish.workers, len(wish.numbers))
+    workers = [_Worker(wish, folder / f'worker-{number}', keep) for number in range(count)]
     try:
         for worker in workers:
             worker.give(next(todo, None))
@@ -94,7 +117,7 @@ def run_cases(wish: FuzzWish, folder: Path, keep: Path) -> Iterator[Case]:
 class _Worker:
     """A process, the case it works on, and since when."""
 
-    wish: FuzzWish
+    wish: FuzzStress
     folder: Path
     keep: Path
     case: int | None = None
@@ -147,7 +170,7 @@ class _Worker:
         self.patience_s = START_S
 
 
-def _serve(pipe: Connection, wish: FuzzWish, folder: Path, keep: Path) -> None:
+def _serve(pipe: Connection, wish: FuzzStress, folder: Path, keep: Path) -> None:
     """Run the cases that come, until the pipe closes."""
     folder.mkdir(parents=True)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,46 +1,38 @@
-"""Real-time chunking around the policy's act: what is executed, how late chunks come, what is decided.
+"""Real-time chunking around the policy's act: which chunk is executed, how late chunks come, what is decided.
 
-A chunk continues the running one: the newest that was published, as long as the streamer says that it
+A chunk continues the running one: the newest that was published, as long as the streamer reports that it
 executes our chunks. Before the first one, and after every hold, chunks are planned freely from the measured
-state, as what an older one says about the coming steps is then not going to happen. Nothing here reads a
-clock: stamps come with chunks, frames and what the streamer says.
+state, as what an older one says about the coming steps is then not going to happen.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from restac_ros.control.chunk import Chunk
 from restac_ros.control.rtc import DelayEstimate, MaskKind, executed_steps, inpainting
 from restac_ros.control.streaming import ChunkUse
-from restac_ros.policy.continuing import Continuing
+from restac_ros.policy.chunking import ContinuationEncoder
 from restac_ros.policy.products import Continuation
 
 # The streamer may be so many chunks behind the newest: one is on its way, one is being taken up.
 REMEMBERED = 3
 
 
-@dataclass(frozen=True)
-class ContinuityRules:
-    """How chunks are tied to the running one.
+class ChunkTracker:
+    """Follows the chunks of one activation.
 
-    Attributes:
+    `taken_up` is called by the executor, the rest by the act loop's thread.
+
+    Args:
+        encoder: which continuations the policy takes.
         overlap_steps: steps that are bound at most, the delay included.
-        initial_delay_steps: delay taken until one has been seen.
+        initial_delay_steps: delay assumed until one has been measured.
     """
 
-    overlap_steps: int
-    initial_delay_steps: int
-
-
-class ChunkContinuity:
-    """Made for one activation. `taken_up` is called by the executor, the rest by the act loop's thread."""
-
-    def __init__(self, continuing: Continuing, rules: ContinuityRules) -> None:
-        self._continuing, self._rules = continuing, rules
+    def __init__(self, encoder: ContinuationEncoder, overlap_steps: int, initial_delay_steps: int) -> None:
+        self._encoder, self._overlap_steps = encoder, overlap_steps
         self._published: tuple[Chunk, ...] = ()  # replaced as a whole: the other thread reads it
         self._use = ChunkUse()
-        self._delay = DelayEstimate(initial=rules.initial_delay_steps)
+        self._delay = DelayEstimate(initial=initial_delay_steps)
         self._continued = self._free = self._beyond = 0
 
     def summary(self) -> dict[str, int]:
@@ -53,11 +45,11 @@ class ChunkContinuity:
         }
 
     def published(self, chunk: Chunk) -> None:
-        """Take note of a chunk that the streamer may execute from now on."""
+        """Remember a chunk that the streamer may execute from now on."""
         self._published = (*self._published, chunk)[-REMEMBERED:]
 
     def taken_up(self, use: ChunkUse) -> None:
-        """Take note of what the streamer executes. A chunk that joined another one shows its delay."""
+        """Remember what the streamer executes; a chunk that joined another one shows its delay."""
         before, self._use = self._use, use
         chunk = self._executed()
         if chunk is None or not before.moving or use.chunk_stamp_ns == before.chunk_stamp_ns:
@@ -65,11 +57,11 @@ class ChunkContinuity:
         self._delay = self._delay.after(executed_steps(chunk.stamp_ns, use.joined_ns, chunk.step_ns))
 
     def next(self, observed_ns: int, state: np.ndarray, surprised: bool = False) -> Continuation | None:
-        """What the chunk about to be planned has to continue; None: it is planned freely.
+        """Return what the chunk about to be planned has to continue; None: it is planned freely.
 
         Args:
-            observed_ns: stamp of its observation.
-            state: [7], measured then; its deltas start there.
+            observed_ns: when its state was measured.
+            state: [7], its deltas start there.
             surprised: touch contradicts the plan: only what can't be changed any more is kept of it.
         """
         continuation = self._continuation(observed_ns, state, 'hard' if surprised else 'exponential')
@@ -86,13 +78,13 @@ class ChunkContinuity:
     def _continuation(self, observed_ns: int, state: np.ndarray, kind: MaskKind) -> Continuation | None:
         if self._executed() is None:
             return None
-        delay, most = self._delay.steps, self._continuing.max_delay
+        delay, most = self._delay.steps, self._encoder.max_delay
         self._beyond += delay > most
         delay = min(delay, most)
         # The newest is executed next, if it isn't yet: it continues those before it.
-        running, horizon = self._published[-1], self._continuing.horizon
+        running, horizon = self._published[-1], self._encoder.horizon
         found = inpainting(
-            running, observed_ns, state[:6], horizon, delay, kind, max_overlap=self._rules.overlap_steps
+            running, observed_ns, state[:6], horizon, delay, kind, max_overlap=self._overlap_steps
         )
         if found is None:
             return None

@@ -19,12 +19,11 @@ from restac_ros.control.rtc import decided_actions, prefix_weights
 from restac_ros.geometry.delta import DeltaRule
 from restac_ros.geometry.quaternion import from_rpy
 from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
-from restac_ros.policy.continuing import ChunkingChoice, Continuing
+from restac_ros.policy.chunking import Chunking, ContinuationEncoder
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import Quantiles
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.products import Chunk, Continuation
-from restac_ros.policy.transforms import PadDimensions
 
 HORIZON, MAX_DELAY = 5, 2
 NOISE = np.random.default_rng(3).standard_normal((HORIZON, 9)).astype(np.float32)
@@ -36,12 +35,12 @@ def load(
 ) -> Callable[..., Policy]:
     """A policy whose checkpoint says that delays up to MAX_DELAY were simulated."""
     plain = load_checkpoint(checkpoint)
-    origin = {**plain.info.origin, 'max_simulated_delay': MAX_DELAY}
+    origin = dataclasses.replace(plain.info.origin, max_simulated_delay=MAX_DELAY)
     trained = tmp_path_factory.mktemp('trained') / 'micro'
     save_checkpoint(trained, plain.params, dataclasses.replace(plain.info, origin=origin))
 
     def load(kind: str, path: Path = trained, **options: Any) -> Policy:
-        choice = ChunkingChoice(kind, **options)
+        choice = Chunking(kind, **options)
         return Policy.load(path, contract, 'lift', num_steps=5, chunking=choice, compile_cache=compile_cache)
 
     return load
@@ -135,9 +134,9 @@ def test_contradictions_are_refused(
     with pytest.raises(PolicyError, match=r'not trained to continue a chunk.*rtc_guided'):
         load('rtc_trained', checkpoint)
     with pytest.raises(PolicyError, match=r"chunking: found 'rtc', expected 'receding_horizon'"):
-        ChunkingChoice('rtc')
+        Chunking('rtc')
     with pytest.raises(PolicyError, match=r'max_guidance: found nan'):
-        ChunkingChoice('rtc_guided', float('nan'))
+        Chunking('rtc_guided', float('nan'))
     with pytest.raises(PolicyError, match=r'a delay of 3 steps, expected 0 \.\. 2'):
         plan(policies['rtc_trained'], inputs, continuation_of(free, 3))
 
@@ -161,16 +160,14 @@ def test_bad_continuations_are_refused(
         plan(policies['rtc_guided'], inputs, dataclasses.replace(sound, **change))
 
 
-def quantiles() -> Quantiles:
-    low = np.array([-0.1, -0.1, -0.1, -0.3, -0.3, 0.02, 0.0])
-    high = np.array([0.1, 0.1, 0.1, 0.3, 0.3, 0.02, 0.08])  # yaw never moved
-    return Quantiles(tuple(low), tuple(high))
-
-
-def test_a_dimension_that_never_moved_stays_where_the_network_knows_it() -> None:
-    continuing = Continuing(ChunkingChoice('rtc_guided'), quantiles(), PadDimensions(9), HORIZON, 4)
+def test_a_dimension_that_never_moved_stays_where_the_network_knows_it(policies: dict[str, Policy]) -> None:
+    inputs = policies['rtc_guided'].continuations.preprocessor
+    low = (-0.1, -0.1, -0.1, -0.3, -0.3, 0.02, 0.0)
+    high = (0.1, 0.1, 0.1, 0.3, 0.3, 0.02, 0.08)  # yaw never moved
+    stats = dataclasses.replace(inputs.stats, actions=Quantiles(low, high))
+    encode = ContinuationEncoder(Chunking('rtc_guided'), dataclasses.replace(inputs, stats=stats), 4)
     pose = np.full((HORIZON, 6), 0.05)
-    guidance = continuing(Continuation(pose, np.full(HORIZON, 0.04), np.ones(HORIZON), 2))
+    guidance = encode(Continuation(pose, np.full(HORIZON, 0.04), np.ones(HORIZON), 2))
     np.testing.assert_allclose(guidance.actions[0, :, 0], 0.5, atol=1e-4)
     np.testing.assert_array_equal(guidance.actions[0, :, 5], 1.0)
     assert guidance.weights[0, :, :7].all()

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from restac_ros.bench.fuzz_mutations import BINARY, TEXT
-from restac_ros.bench.fuzz_subjects import Subject
+from fuzz_mutations import BINARY, TEXT
+from fuzz_subjects import Subject
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag

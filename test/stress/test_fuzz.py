@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from restac_ros.bench import fuzz, fuzz_cases
-from restac_ros.bench.fuzz import FuzzWish, main, run_cases
-from restac_ros.bench.fuzz_cases import judge, run_case
-from restac_ros.bench.fuzz_subjects import Subject, make_subjects
+import fuzz
+import fuzz_cases
+from fuzz import FuzzStress, main, run_cases
+from fuzz_cases import judge, run_case
+from fuzz_subjects import Subject, make_subjects
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 
@@ -20,8 +21,8 @@ CASES = 90
 
 
 @pytest.fixture(scope='module')
-def contract(contract_file: Path) -> Contract:
-    return load_contract(contract_file)
+def contract(slow_contract_file: Path) -> Contract:
+    return load_contract(slow_contract_file)
 
 
 @pytest.fixture(scope='module')
@@ -29,8 +30,10 @@ def subjects(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> li
     return make_subjects(tmp_path_factory.mktemp('subjects'), contract)
 
 
-def test_no_damage_passes_in_silence(contract_file: Path, tmp_path: Path) -> None:
-    cases = list(run_cases(FuzzWish(CASES, 7, contract=contract_file), tmp_path / 'work', tmp_path / 'keep'))
+def test_no_damage_passes_in_silence(slow_contract_file: Path, tmp_path: Path) -> None:
+    cases = list(
+        run_cases(FuzzStress(CASES, 7, contract=slow_contract_file), tmp_path / 'work', tmp_path / 'keep')
+    )
     assert [case for case in cases if case.problem] == []
     assert sorted(case.number for case in cases) == list(range(CASES))
     outcomes = Counter(case.outcome for case in cases)
@@ -68,15 +71,18 @@ def test_what_reading_gets_wrong_is_seen(
 
 
 def test_a_crash_and_a_hang_are_failed_cases(
-    contract_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    slow_contract_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The processes are forked here, so that they do what the test makes of them."""
     fork = multiprocessing.get_context('fork')
     monkeypatch.setattr(fuzz.mp, 'get_context', lambda _: fork)
     monkeypatch.setattr(fuzz, 'run_case', lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    assert main(FuzzWish(2, 0, workers=1, contract=contract_file), tmp_path) == 1
+    assert main(FuzzStress(2, workers=1, contract=slow_contract_file, directory=tmp_path)) == 1
     assert 'died with exit code -9' in capsys.readouterr().out
     monkeypatch.setattr(fuzz, 'run_case', lambda *_: threading.Event().wait())
     monkeypatch.setattr(fuzz, 'START_S', 3.0)
-    (case,) = run_cases(FuzzWish(1, 0, contract=contract_file), tmp_path / 'work', tmp_path / 'keep')
+    (case,) = run_cases(FuzzStress(1, contract=slow_contract_file), tmp_path / 'work', tmp_path / 'keep')
     assert 'hangs' in case.problem

@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from restac_ros.bench.crash_recording import CrashSite, Hit
-from restac_ros.bench.crash_saving import make_journal
-from restac_ros.bench.datasets import Workshop, contents, digests, save
-from restac_ros.bench.small_disk import SmallDisk, small_disk
-from restac_ros.bench.trial import Trial
+from crash_recording import CrashSite, Hit
+from crash_saving import make_journal
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.graph import GraphError
+from small_disk import SmallDisk, small_disk
+from trial import Trial
+from workshop import Workshop, contents, digests, save
 
 DISK_BYTES = 24 * 2**20
 POLL_S = 0.05

@@ -17,9 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
-from restac_ros.bench.datasets import Workshop, digests, save
 from restac_ros.bench.processes import EMPTY_JOURNAL_BYTES, end_family, ended_in_order, journal_bytes, started
-from restac_ros.bench.trial import Trial
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
@@ -28,6 +26,8 @@ from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.graph import GraphError, Process
+from trial import Trial
+from workshop import Workshop, digests, save
 
 LONGEST_S = 2.5  # of recording before the kill
 EARLY_S = 1.0  # after the journal's first byte

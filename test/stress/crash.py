@@ -10,40 +10,55 @@ from pathlib import Path
 
 from rich.console import Console
 
-from restac_ros.bench.crash_recording import CrashSite, recording_trials
-from restac_ros.bench.crash_saving import saving_trials
-from restac_ros.bench.datasets import Workshop
-from restac_ros.bench.disk_faults import disk_trials
+from crash_recording import CrashSite, recording_trials
+from crash_saving import saving_trials
+from disk_faults import disk_trials
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.table import show, write_json
-from restac_ros.bench.trial import MAX_LOSS_MS, Trial, trial_rows
-from restac_ros.bench.truncation import truncation_trials
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import config_file
+from trial import MAX_LOSS_MS, Trial, trial_rows
+from truncation import truncation_trials
+from workshop import Workshop
 
 NEEDED_BYTES = 4 * 10**9
 FULL_DISK_SHARE = 10  # of so many trials of the other kinds, one with a full disk
 
 
 @dataclass(frozen=True)
-class CrashWish:
-    """How many trials of each kind, and the seed of their moments."""
+class CrashStress:
+    """kill -9 while recording, saving and appending; full and read-only disks; journals cut off anywhere.
 
-    count: int
-    seed: int
+    Afterwards every finished episode must be as it was, of the running one at most the last second be lost,
+    and the work go on. 50 trials of each kind take about 10 minutes and 4 GB of free disk.
+    """
+
+    count: int = 50
+    """Kills while recording, kills while saving or appending, cuts: so many each."""
+    seed: int = 0
+    """Of the random moments."""
     contract: Path | None = None
+    """Streams to record; default: the installed contract."""
+    directory: Path = Path('runs')
+    """Where to record to."""
+    json: Path | None = None
+    """Also write the trials here."""
+
+    def run(self) -> int:
+        """Run, print a table, write JSON if asked; 1 when a trial failed."""
+        return main(self)
 
 
-def main(wish: CrashWish, directory: Path, json_file: Path | None = None) -> int:
+def main(wish: CrashStress) -> int:
     """Run, print a table, write JSON if asked; 1 when a trial failed.
 
     Raises:
         GraphError: a node or a conversion did not do its part undisturbed.
-        JournalError: too little free disk in `directory`.
+        JournalError: too little free disk in `wish.directory`.
     """
     console, begun_s = Console(stderr=True), time.monotonic()
     trials: list[Trial] = []
-    with scratch(directory, NEEDED_BYTES) as folder, console.status('starting') as status:
+    with scratch(wish.directory.absolute(), NEEDED_BYTES) as folder, console.status('starting') as status:
         for trial in run_trials(wish, folder):
             trials.append(trial)
             status.update(f'{trial.kind} {trial.number + 1}, {time.monotonic() - begun_s:.0f} s')
@@ -59,11 +74,11 @@ def main(wish: CrashWish, directory: Path, json_file: Path | None = None) -> int
     rows = [*trial_rows(trials), ('time', f'{seconds:.0f} s', '')]
     show(f'crashes and disk faults, seed {wish.seed}', rows, problems)
     described = {'seed': wish.seed, 'seconds': seconds, 'trials': [asdict(trial) for trial in trials]}
-    write_json(json_file, described | {'missed': problems})
+    write_json(wish.json, described | {'missed': problems})
     return 1 if problems else 0
 
 
-def run_trials(wish: CrashWish, folder: Path) -> Iterator[Trial]:
+def run_trials(wish: CrashStress, folder: Path) -> Iterator[Trial]:
     """All kinds of trials in `folder`, one after the other.
 
     Raises:

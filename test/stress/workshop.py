@@ -18,7 +18,7 @@ from restac_ros.graph import GraphError
 
 HANG_S = 120.0  # no work here takes more than some seconds, on the slowest machine
 # Forked from a server that has LeRobot loaded, a process needs a tenth of a second to start, not five.
-_PRELOADED = ['restac_ros.dataset.merge', 'restac_ros.dataset.convert_many', 'restac_ros.bench.datasets']
+_PRELOADED = ['restac_ros.dataset.merge', 'restac_ros.dataset.convert_many', 'workshop']
 
 
 class Workshop:

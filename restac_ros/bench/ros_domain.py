@@ -1,0 +1,35 @@
+"""A ROS domain of one's own, so that drivers and tests on this machine are neither heard nor disturbed."""
+
+import socket
+from functools import cache
+
+from restac_ros.graph import GraphError
+
+DOMAINS = range(20, 101)  # above 101, the ports of a domain are those that Linux gives to anybody
+FIRST_LOCK_PORT = 21_000
+
+_locks: list[socket.socket] = []
+
+
+@cache
+def own_domain() -> int:
+    """Return the ROS domain of this process, which no other process that asks here is given until it ends.
+
+    A bound port is the lock: the system frees it however the process ends.
+
+    Raises:
+        GraphError: every domain is taken.
+    """
+    for domain in DOMAINS:
+        lock = socket.socket()
+        try:
+            lock.bind(('127.0.0.1', FIRST_LOCK_PORT + domain))
+        except OSError:
+            lock.close()
+            continue
+        _locks.append(lock)
+        return domain
+    raise GraphError(
+        f'every ROS domain from {DOMAINS[0]} to {DOMAINS[-1]} is taken by a test or benchmark that runs on '
+        'this machine: wait for one to end'
+    )

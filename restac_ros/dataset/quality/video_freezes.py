@@ -1,0 +1,94 @@
+"""Frozen stretches of a video, found by its packets: an encoder makes equal packets of equal images.
+
+A key packet is coded by itself. Of one image our encoders (h264, hevc, av1) make key packets of one size,
+while a real camera's noise changes the size by tens of bytes. Only stretches of one size are decoded.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from restac_ros.dataset.errors import DatasetError
+
+SIZE_SLACK_BYTES = 2  # h264 numbers key frames alternately, which may move the rest by a few bits
+MIN_KEYS = 3  # two neighbours have one size by chance now and then
+MAX_KEY_DISTANCE = 8  # frames; between keys further apart a camera could freeze unseen
+
+
+class _Key(NamedTuple):
+    row: int
+    pts: int
+    size: int
+
+
+def frozen_rows(path: Path, begin_s: float, rows: int, fps: float) -> list[tuple[int, int]] | None:
+    """First and last row of each stretch that shows one image; None where the video cannot tell.
+
+    `rows` frames from `begin_s` of the video on are examined; rows count from there.
+
+    Raises:
+        DatasetError: the video cannot be read.
+    """
+    try:
+        with av.open(str(path)) as video:
+            keys = _keys(video, begin_s, rows, fps)
+            edges = [0, *(key.row for key in keys), rows]
+            if not keys or max(after - before for before, after in pairwise(edges)) > MAX_KEY_DISTANCE:
+                return None
+            return [run for group in _equally_large(keys) for run in _equal_images(video, group)]
+    except (OSError, av.FFmpegError, IndexError) as error:
+        raise DatasetError(
+            f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.'
+        ) from error
+
+
+def _keys(video: InputContainer, begin_s: float, rows: int, fps: float) -> list[_Key]:
+    """Key packets of the rows, in order."""
+    stream, found = video.streams.video[0], []
+    for packet in video.demux(stream):
+        if packet.pts is None or not packet.is_keyframe:
+            continue
+        row = round((float(packet.pts * stream.time_base) - begin_s) * fps)
+        if 0 <= row < rows:
+            found.append(_Key(row, packet.pts, packet.size))
+    return sorted(found)
+
+
+def _equally_large(keys: list[_Key]) -> Iterator[list[_Key]]:
+    group = keys[:1]
+    for before, key in pairwise(keys):
+        if abs(key.size - before.size) > SIZE_SLACK_BYTES:
+            if len(group) >= MIN_KEYS:
+                yield group
+            group = []
+        group.append(key)
+    if len(group) >= MIN_KEYS:
+        yield group
+
+
+def _equal_images(video: InputContainer, group: list[_Key]) -> Iterator[tuple[int, int]]:
+    """Runs of key frames that decode to one and the same image."""
+    rows = {key.pts: key.row for key in group}
+    stream = video.streams.video[0]
+    stream.codec_context.skip_frame = 'NONKEY'
+    video.seek(group[0].pts, stream=stream)
+    before: np.ndarray | None = None
+    first = last = group[0].row
+    for frame in video.decode(stream):
+        if frame.pts is None or frame.pts not in rows:
+            if frame.pts is not None and frame.pts > group[-1].pts:
+                break
+            continue
+        image = frame.to_ndarray(format='rgb24')
+        if before is None or not np.array_equal(before, image):
+            if last > first:
+                yield first, last
+            first = rows[frame.pts]
+        before, last = image, rows[frame.pts]
+    if last > first:
+        yield first, last

@@ -1,0 +1,58 @@
+"""Where a checkpoint comes from and what was measured for it: the typed parts of its manifest."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from restac_ros.model.tactile.strict import StrictConfig
+
+
+@dataclass(frozen=True)
+class _Provenance(StrictConfig):
+    @classmethod
+    def from_stored(cls, data: Mapping[str, Any], where: str) -> Self:
+        """Rebuild from JSON; entries that an older version did not write take their defaults.
+
+        Raises:
+            TactileConfigError: an unknown entry, a required one that is missing, or one of another type.
+        """
+        fields = dataclasses.fields(cls)
+        defaults = {one.name: one.default for one in fields if one.default is not dataclasses.MISSING}
+        return cls.from_dict({**defaults, **data}, where)
+
+
+@dataclass(frozen=True)
+class Origin(_Provenance):
+    """How a checkpoint was made.
+
+    Attributes:
+        made_by: command that wrote it.
+        weights: where the base weights came from, in words or as a path.
+        seed: of what was drawn at random; None where nothing was.
+        step: training steps since the base weights.
+        unit_align: file of the tactile encoder; None where the encoder is the base's or new.
+        max_simulated_delay: longest delay, in steps of a chunk, that training simulated; 0 for none.
+    """
+
+    made_by: str
+    weights: str = 'not stated'
+    seed: int | None = None
+    step: int = 0
+    unit_align: str | None = None
+    max_simulated_delay: int = 0
+
+
+@dataclass(frozen=True)
+class GateCalibration(_Provenance):
+    """Mean and standard deviation of logvar that the gate is standardised by.
+
+    Attributes:
+        samples: tactile frames that were measured.
+        source: what they were.
+    """
+
+    mean: float
+    std: float
+    samples: int = 0
+    source: str = 'not stated'
