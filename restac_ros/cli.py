@@ -12,6 +12,7 @@ from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint,
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
+from restac_ros.commands.training import MakeTouchTask, NormStats, Train
 
 Command = (
     Annotated[Up, subcommand('up')]
@@ -27,6 +28,9 @@ Command = (
     | Annotated[InitCheckpoint, subcommand('init-checkpoint')]
     | Annotated[ImportCheckpoint, subcommand('import-checkpoint')]
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
+    | Annotated[NormStats, subcommand('norm-stats')]
+    | Annotated[Train, subcommand('train')]
+    | Annotated[MakeTouchTask, subcommand('make-touch-task')]
     | Annotated[Bench, subcommand('bench')]
 )
 

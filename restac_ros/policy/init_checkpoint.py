@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.huggingface import INDEX, WEIGHTS, HuggingFaceParams
-from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
+from restac_ros.model.checkpoint.merge import NEW_LEAVES
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
-from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
-from restac_ros.model.checkpoint.params import CastRule, Leaf, Params, Shapes, num_bytes
+from restac_ros.model.checkpoint.params import CastRule, Params, num_bytes
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.checkpoint.report import LoadReport
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
@@ -89,7 +87,7 @@ def init_checkpoint(
     _refuse_existing(out_dir)
     names = leaf_shapes(config)
     params = initial_params(
-        config, names, seed, cast=CastRule(dtype), everything=True, consume=_on_host_device
+        config, names, seed, cast=CastRule(dtype), everything=True, consume=on_host_device
     )
     config, params, calibration = _calibrated(config, params, seed, draw_codebook=True)
     stats = stats_from_limits(contract, config)
@@ -146,8 +144,15 @@ def import_checkpoint(
     if unit_align is not None:
         config, encoder = _with_unit_align(config, unit_align)
     check_model(config, contract, str(source))
-    params, leaves = _merged(
-        config, source, encoder, str(unit_align), seed, CastRule(dtype), new_leaves, keep_own
+    params, leaves = merge_base_weights(
+        config,
+        source,
+        seed,
+        encoder=encoder,
+        encoder_origin=str(unit_align),
+        cast=CastRule(dtype),
+        new_leaves=new_leaves,
+        keep_own=keep_own,
     )
     config, params, calibration = _calibrated(
         config, params, seed, draw_codebook=_CODEBOOK in leaves.names('kept')
@@ -177,41 +182,6 @@ def _with_unit_align(config: ModelConfig, path: Path) -> tuple[ModelConfig, Para
     return replace(config, tactile=tactile), encoder
 
 
-def _merged(
-    config: ModelConfig,
-    source: Path,
-    encoder: Params,
-    encoder_origin: str,
-    seed: int,
-    cast: CastRule,
-    new_leaves: str,
-    keep_own: str | None,
-) -> tuple[Params, LoadReport]:
-    """Base weights, the tactile encoder's, and initial values for what neither has."""
-    shapes = leaf_shapes(config)
-    base = _open_base(source, shapes)
-    plan = plan_merge(shapes, base.shapes, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
-    params = base.read(plan.load, cast, _on_host_device)
-    fresh = [name for name in plan.keep if name not in encoder]
-    params |= initial_params(config, fresh, seed, cast=cast, consume=_on_host_device)
-    params |= {name: _on_host_device(leaf) for name, leaf in encoder.items()}
-    origins = dict.fromkeys(plan.load, str(source)) | dict.fromkeys(encoder, encoder_origin)
-    dropped = {name: base.shapes[name] for name in plan.drop} | base.unused
-    ordered = {name: params[name] for name in shapes}
-    return ordered, LoadReport.of(ordered, origins, dropped)
-
-
-def _open_base(source: Path, shapes: Shapes) -> OrbaxParams | HuggingFaceParams:
-    """The reader for what lies at `source`."""
-    source = Path(source).expanduser()
-    if not source.exists():
-        raise CheckpointError(f'{source}: no such file or directory')
-    is_safetensors = source.suffix == '.safetensors' or any(
-        (source / name).is_file() for name in (WEIGHTS, INDEX)
-    )
-    return HuggingFaceParams(source, shapes) if is_safetensors else OrbaxParams(source)
-
-
 def _calibrated(
     config: ModelConfig, params: Params, seed: int, *, draw_codebook: bool
 ) -> tuple[ModelConfig, Params, GateCalibration | None]:
@@ -222,7 +192,7 @@ def _calibrated(
     code = encode_noise(config, graph, state, seed)
     if draw_codebook and _CODEBOOK in params:
         embed = codebook_around(code, np.asarray(params[_CODEBOOK])).astype(np.float32)
-        params = params | {name: _on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
+        params = params | {name: on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
     calibration = calibrate_gate(code.logvar[:, 0], f'{NOT_MEASURED}; random images')
     standardise = LogvarCalibration(calibration.mean, calibration.std)
     return replace(config, logvar_calibration=standardise), params, calibration
@@ -259,8 +229,3 @@ def _refuse_existing(path: Path) -> None:
     """Say at once, not after minutes, that a directory is in the way."""
     if Path(path).exists():
         raise CheckpointError(f'{path}: already exists and stays as it is. Choose another path or remove it')
-
-
-def _on_host_device(leaf: Leaf) -> jax.Array:
-    """Move a leaf to JAX's CPU device, from where orbax writes with bounded memory."""
-    return jax.device_put(leaf, jax.devices('cpu')[0])

@@ -7,25 +7,14 @@ effect by another, are not copied.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from restac_ros.training.config import AugmentationConfig
+
 WRIST = 'wrist'
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """Strengths; `enabled` false leaves images as they are."""
-
-    enabled: bool = True
-    crop: float = 0.95
-    rotation_deg: float = 5.0
-    brightness: float = 0.3
-    contrast: float = 0.4
-    probability: float = 0.5
 
 
 def augment(
@@ -58,7 +47,9 @@ def _resampled(image: Float[Array, 'H W 3'], key: PRNGKeyArray, config: Augmenta
     y, x = jnp.cos(angle) * y - jnp.sin(angle) * x, jnp.sin(angle) * y + jnp.cos(angle) * x
     y, x = (y + middle[0]) * config.crop + corner[0], (x + middle[1]) * config.crop + corner[1]
     sample = jax.vmap(
-        lambda channel: jax.scipy.ndimage.map_coordinates(channel, [y, x], order=1, cval=0.0), in_axes=-1, out_axes=-1
+        lambda channel: jax.scipy.ndimage.map_coordinates(channel, [y, x], order=1, cval=0.0),
+        in_axes=-1,
+        out_axes=-1,
     )
     return sample(image)
 

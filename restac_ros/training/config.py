@@ -3,11 +3,60 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-
 from restac_ros.model.config import Dtype
-from restac_ros.training.augmentation import AugmentationConfig
-from restac_ros.training.optimizer import OptimizerConfig
-from restac_ros.training.trainable import Part
+
+Part = Literal['all', 'action_expert']
+"""'all': what the model's configuration leaves trainable; 'action_expert': of that, only what follows the prefix."""
+
+PUBLISHED_STEPS = 30_000
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Values as published.
+
+    Attributes:
+        peak: learning rate after the warm-up.
+        end: learning rate from `decay_steps` on.
+        warmup_steps, decay_steps: of a run of `decay_steps` or more; shorter runs scale both down in proportion.
+        b1, b2, eps, weight_decay: AdamW's.
+        clip: largest global norm of a gradient.
+    """
+
+    peak: float = 2.5e-5
+    end: float = 2.5e-6
+    warmup_steps: int = 1_000
+    decay_steps: int = PUBLISHED_STEPS
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 1e-10
+    clip: float = 1.0
+
+    def scaled(self, steps: int) -> tuple[int, int]:
+        """Warm-up and decay steps of a run of `steps`."""
+        if steps >= self.decay_steps:
+            return self.warmup_steps, self.decay_steps
+        share = steps / self.decay_steps
+        return max(1, round(self.warmup_steps * share)), max(2, steps)
+
+    def describe(self, steps: int) -> str:
+        """One line; says when the schedule was shortened."""
+        warmup, decay = self.scaled(steps)
+        shortened = ' (shortened with the run)' if steps < self.decay_steps else ''
+        return f'AdamW, {self.peak:g} after {warmup} steps, {self.end:g} after {decay}{shortened}, clip {self.clip:g}'
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Strengths; `enabled` false leaves images as they are."""
+
+    enabled: bool = True
+    crop: float = 0.95
+    rotation_deg: float = 5.0
+    brightness: float = 0.3
+    contrast: float = 0.4
+    probability: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -23,7 +72,6 @@ class DataConfig:
         validation_share: of the episodes, held out by a hash of each.
         episodes: episode numbers to train on; empty: all. One data set only.
         skip_idle: leave out frames whose whole chunk moves less than 1 mm, 0.01 rad and 1 mm of opening.
-        max_missing: largest number of frames a quality verdict of 'bad' may have; 0 leaves bad episodes out.
     """
 
     datasets: tuple[Path, ...] = ()
@@ -67,16 +115,18 @@ class TrainConfig:
         frozen_dtype: of leaves that are not trained.
         ema_decay: of the exponential moving average that is deployed; None: none, as with LoRA.
         max_delay_steps: training-time real-time chunking; 0: off.
+        use_sparse_loss: a price on open gates.
         seed: of samples, noise, augmentation and new weights.
         fsdp: devices over which parameters are sharded; the batch goes over all.
         log_every, validate_every, save_every, keep_every: steps.
+        allow_changes: resume a run although its data, batch size or other settings were changed.
     """
 
     preset: str
     data: DataConfig = DataConfig()
     loader: LoaderConfig = LoaderConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     init: Path | None = None
     unit_align: Path | None = None
     tokenizer: Path | None = None
@@ -88,6 +138,7 @@ class TrainConfig:
     frozen_dtype: Dtype = 'bfloat16'
     ema_decay: float | None = 0.99
     max_delay_steps: int = 0
+    use_sparse_loss: bool = False
     seed: int = 42
     fsdp: int = 1
     log_every: int = 20
@@ -95,7 +146,7 @@ class TrainConfig:
     validation_batches: int = 8
     save_every: int = 1_000
     keep_every: int = 5_000
-    resume: Literal['auto', 'never'] = 'auto'
+    allow_changes: bool = False
 
 
 def _tiny(preset: str) -> TrainConfig:

@@ -40,6 +40,15 @@ class MeasuredStats:
     outside: Mapping[str, tuple[float, ...]]
     identity: str
 
+    def describe(self) -> list[str]:
+        """One line per kind and dimension."""
+        return [
+            f'{kind:<8} {name:<9} q01 {quantiles.q01[dim]: .5f}  q99 {quantiles.q99[dim]: .5f}  '
+            f'outside {self.outside[kind][dim]:.1%}  largest normalised {self.largest[kind][dim]:.2f}'
+            for kind, quantiles in (('state', self.stats.state), ('actions', self.stats.actions))
+            for dim, name in enumerate(STATE_NAMES)
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """openpi's layout, with the identity beside it."""
         return {**self.stats.to_dict(), 'identity': self.identity}
@@ -126,9 +135,7 @@ def _delta_columns(
     return [np.concatenate(values) for values in parts]
 
 
-def _pairs(
-    source: Episodes, numbers: Sequence[int], horizon: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _pairs(source: Episodes, numbers: Sequence[int], horizon: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Actions and the states of the frames that they follow, by steps between them, over all episodes."""
     spans = [source.tables.spans[number] for number in numbers]
     firsts = np.repeat([s.first for s in spans], [s.length for s in spans])
@@ -144,7 +151,12 @@ def _exact(column: np.ndarray) -> tuple[float, float, float, float]:
     """q01, q99, mean and standard deviation."""
     q01, q99 = np.quantile(column, (0.01, 0.99))
     mean = column.mean(dtype=np.float64)
-    return float(q01), float(q99), float(mean), float(np.sqrt(np.square(column - mean).mean(dtype=np.float64)))
+    return (
+        float(q01),
+        float(q99),
+        float(mean),
+        float(np.sqrt(np.square(column - mean).mean(dtype=np.float64))),
+    )
 
 
 def _checked(

@@ -75,6 +75,11 @@ class StepFunction:
         after = {'step': state['step'] + 1, 'trained': trained, 'optimizer': optimizer, 'ema': ema}
         return after, report
 
+    def validate(self, trained: Leaves, frozen: Leaves, batch: Batch, number: Array) -> dict[str, Array]:
+        """Sums over a held-out batch, for `means`; noise and times depend on its number alone."""
+        key = jax.random.fold_in(jax.random.key(self.seed), number)
+        return self.loss(trained, frozen, batch, key, train=False)[1]
+
     def loss(
         self, trained: Leaves, frozen: Leaves, batch: Batch, key: PRNGKeyArray, *, train: bool = True
     ) -> tuple[Float[Array, ''], dict[str, Array]]:
@@ -114,7 +119,9 @@ class StepFunction:
             def add(carry: Any, part: tuple[Batch, PRNGKeyArray]) -> tuple[Any, None]:
                 return jax.tree.map(jnp.add, carry, gradient_of(trained, frozen, *part)), None
 
-            shapes = jax.eval_shape(gradient_of, trained, frozen, jax.tree.map(lambda x: x[0], parts), keys[0])
+            shapes = jax.eval_shape(
+                gradient_of, trained, frozen, jax.tree.map(lambda x: x[0], parts), keys[0]
+            )
             zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
             ((total, sums), gradient), _ = jax.lax.scan(add, zero, (parts, keys))
         count = jnp.maximum(sums['valid'], 1)

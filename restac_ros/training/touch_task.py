@@ -52,7 +52,9 @@ def episode(rng: np.random.Generator) -> list[Touchdown]:
         slid[1] += edge * SLIDE_M
         lifted[1:3] = slid[1], UP_M
         frames += [Touchdown(_between(goal, slid, share), edge) for share in np.linspace(0, 1, SLIDE)]
-        frames += [Touchdown(_between(slid, lifted, share), None) for share in np.linspace(0, 1, LIFT + 1)[1:]]
+        frames += [
+            Touchdown(_between(slid, lifted, share), None) for share in np.linspace(0, 1, LIFT + 1)[1:]
+        ]
         here = lifted
     return frames
 
@@ -73,7 +75,14 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
                 before = frames[max(index - 1, 0)].state
                 images = {name: camera_image(name, frame.state, rng) for name in contract.by_role('camera')}
                 images[touch] = tactile_image(frame.edge, rng)
-                writer.add(row_of(contract, _frame(contract, index, images, frame, before), frames[index + 1].state, streams))
+                writer.add(
+                    row_of(
+                        contract,
+                        _frame(contract, index, images, frame, before),
+                        frames[index + 1].state,
+                        streams,
+                    )
+                )
             writer.about = {'made_by': 'make-touch-task', 'seed': seed, 'number': number}
         yield number
 
@@ -81,7 +90,9 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
 def tactile_image(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndarray, '128 160 3']:
     """Return a gel lit from three sides, with a ridge across it where it is pressed."""
     rows, columns = np.mgrid[: TACTILE_SHAPE[0], : TACTILE_SHAPE[1]]
-    base = np.stack([110 + 25 * columns / TACTILE_SHAPE[1], 120 + 20 * rows / TACTILE_SHAPE[0], 130 - 0.1 * rows], axis=-1)
+    base = np.stack(
+        [110 + 25 * columns / TACTILE_SHAPE[1], 120 + 20 * rows / TACTILE_SHAPE[0], 130 - 0.1 * rows], axis=-1
+    )
     if edge is not None:
         centre = TACTILE_SHAPE[1] * (0.5 + 0.35 * edge)
         offset = (columns - centre) / 8.0

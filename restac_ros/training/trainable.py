@@ -3,18 +3,17 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from restac_ros.model.checkpoint.network import TACTILE
 from restac_ros.model.config import ModelConfig
-
-Part = Literal['all', 'action_expert']
-"""'all': what the configuration leaves trainable; 'action_expert': of that, only what follows the prefix."""
+from restac_ros.training.config import Part
 
 _LANGUAGE = re.compile(r'(^|/)llm(/|$)')
 _EXPERT = re.compile(r'(^|/)llm/.*_1(/|$)')
 _LORA = re.compile(r'lora_[ab]$')
-_NO_GRADIENT = re.compile(r'/(mean|var|embed|embed_avg|cluster_size)$')  # statistics of normalisation, codebooks
+_NO_GRADIENT = re.compile(
+    r'/(mean|var|embed|embed_avg|cluster_size)$'
+)  # statistics of normalisation, codebooks
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,10 @@ def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 
     - 'action_expert' freezes SigLIP and the language expert besides.
     """
     rules: list[Callable[[str], bool]] = [
-        lambda name: name.startswith(f'{TACTILE}/')
-        and (config.tactile is None or config.tactile.kind != 'cnn' or bool(_NO_GRADIENT.search(name))),
+        lambda name: (
+            name.startswith(f'{TACTILE}/')
+            and (config.tactile is None or config.tactile.kind != 'cnn' or bool(_NO_GRADIENT.search(name)))
+        ),
         lambda name: _has_lora(config, name) and not _LORA.search(name),
     ]
     if part == 'action_expert':

@@ -104,7 +104,9 @@ class Episodes:
         """
         span = self.tables.spans[episode]
         if not 0 <= frame < span.length:
-            raise TrainingError(f'{self.name}: episode {episode} has {span.length} frames, none is number {frame}')
+            raise TrainingError(
+                f'{self.name}: episode {episode} has {span.length} frames, none is number {frame}'
+            )
         row = span.first + frame
         steps = frame + np.arange(horizon)
         step_mask = steps < span.length
@@ -140,7 +142,9 @@ class Episodes:
         data = np.frombuffer(self._pictures[column][episode, frame].as_buffer(), np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
         if image is None:
-            raise TrainingError(f'{self.name}: {column} of episode {episode}, frame {frame} is no whole picture')
+            raise TrainingError(
+                f'{self.name}: {column} of episode {episode}, frame {frame} is no whole picture'
+            )
         return image
 
     @cached_property
@@ -280,9 +284,7 @@ def _video_file(tables: Tables, column: str, span: Span) -> tuple[Path, int]:
     info, described = tables.info, span.described
     if info['codebase_version'] == 'v2.1':
         chunk = span.index // int(info.get('chunks_size', 1000))
-        name = info['video_path'].format(
-            video_key=column, episode_chunk=chunk, episode_index=span.index
-        )
+        name = info['video_path'].format(video_key=column, episode_chunk=chunk, episode_index=span.index)
         first = 0
     else:
         name = info['video_path'].format(

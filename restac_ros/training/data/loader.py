@@ -121,9 +121,7 @@ def batches(
     return iter(dataset)
 
 
-def validation_batches(
-    sources: Sequence[SampleSource], batch_size: int, count: int
-) -> list[Batch]:
+def validation_batches(sources: Sequence[SampleSource], batch_size: int, count: int) -> list[Batch]:
     """The same batches at every call: samples spread evenly over all held-out frames."""
     total = sum(len(source) for source in sources)
     chosen = np.unique(np.linspace(0, total - 1, min(total, batch_size * count)).round().astype(int))

@@ -58,9 +58,7 @@ def select(
         frames += length
         places = np.stack([np.full(length, number), np.arange(length)], axis=1)[kept]
         sides[is_held_out(episodes.episode_key(number), validation_share)].append(places)
-    trained, validated = (
-        np.concatenate(side) if side else np.empty((0, 2), np.int64) for side in sides
-    )
+    trained, validated = (np.concatenate(side) if side else np.empty((0, 2), np.int64) for side in sides)
     if not trained.size:
         raise TrainingError(
             f'{episodes.name}: found no frame to train on among {len(numbers)} episodes (validation share '

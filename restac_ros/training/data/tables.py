@@ -120,7 +120,9 @@ def _read_columns(path: Path, columns: Mapping[str, int]) -> Iterator[tuple[str,
         raise TrainingError(f'{path} cannot be read: {error}') from error
     missing = [name for name in (*_KEYS, *columns) if name not in table.column_names]
     if missing:
-        raise TrainingError(f'{path}: found no column {", ".join(missing)}; it has {", ".join(table.column_names)}')
+        raise TrainingError(
+            f'{path}: found no column {", ".join(missing)}; it has {", ".join(table.column_names)}'
+        )
     read = {name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in _KEYS}
     for name, width in columns.items():
         values = table[name].combine_chunks()

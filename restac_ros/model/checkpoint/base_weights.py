@@ -1,0 +1,71 @@
+"""A network's parameters from published base weights, with new values for what they lack."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.huggingface import INDEX, WEIGHTS, HuggingFaceParams
+from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
+from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
+from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
+from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, Shapes
+from restac_ros.model.checkpoint.report import LoadReport
+from restac_ros.model.config import ModelConfig
+
+
+def merge_base_weights(
+    config: ModelConfig,
+    source: Path,
+    seed: int,
+    *,
+    encoder: Mapping[str, Leaf] | None = None,
+    encoder_origin: str = '',
+    cast: CastRule = AS_STORED,
+    new_leaves: str = NEW_LEAVES,
+    keep_own: str | None = None,
+) -> tuple[Params, LoadReport]:
+    """Return every leaf of `config` on JAX's CPU device, and where each came from.
+
+    Args:
+        config: the network.
+        source: openpi's params directory (orbax), a LeRobot pi05 directory or a safetensors file.
+        seed: of the leaves that nothing brings.
+        encoder: leaves of the tactile encoder; they replace the source's.
+        encoder_origin: where these are from, for the report.
+        cast: dtype in memory.
+        new_leaves: pattern of leaves that the source may lack.
+        keep_own: pattern of leaves to start anew although the source has them.
+
+    Raises:
+        CheckpointError: the source is damaged or of another architecture or size; names the leaves.
+    """
+    own = dict(encoder or {})
+    shapes = leaf_shapes(config)
+    base = _open_base(source, shapes)
+    plan = plan_merge(shapes, base.shapes, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
+    params = base.read(plan.load, cast, on_host_device)
+    fresh = [name for name in plan.keep if name not in own]
+    params |= initial_params(config, fresh, seed, cast=cast, consume=on_host_device)
+    params |= {name: on_host_device(leaf) for name, leaf in own.items()}
+    origins = dict.fromkeys(plan.load, str(source)) | dict.fromkeys(own, encoder_origin)
+    dropped = {name: base.shapes[name] for name in plan.drop} | base.unused
+    ordered = {name: params[name] for name in shapes}
+    return ordered, LoadReport.of(ordered, origins, dropped)
+
+
+def on_host_device(leaf: Leaf) -> jax.Array:
+    """Move a leaf to JAX's CPU device, from where orbax writes with bounded memory."""
+    return jax.device_put(leaf, jax.devices('cpu')[0])
+
+
+def _open_base(source: Path, shapes: Shapes) -> OrbaxParams | HuggingFaceParams:
+    """The reader for what lies at `source`."""
+    source = Path(source).expanduser()
+    if not source.exists():
+        raise CheckpointError(f'{source}: no such file or directory')
+    is_safetensors = source.suffix == '.safetensors' or any(
+        (source / name).is_file() for name in (WEIGHTS, INDEX)
+    )
+    return HuggingFaceParams(source, shapes) if is_safetensors else OrbaxParams(source)
