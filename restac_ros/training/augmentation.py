@@ -1,9 +1,9 @@
 """Augmentation of camera images on the device: what openpi's augmentation does in effect.
 
-Views of the scene: a crop of 95 %, a rotation of up to 5 degrees, in one bilinear resample with black outside; and
-jitter of brightness and contrast, with probability one half. Wrist views: the jitter alone, as their geometry is the
-hand's. Tactile images: nothing, ever. openpi's hue jitter, on by an oversight, and its saturation jitter, without
-effect by another, are not copied.
+Views of the scene: a crop of 95 %, a rotation of up to 5 degrees, in one bilinear resample with black outside;
+and jitter of brightness and contrast, with probability one half. Wrist views: the jitter alone, as their geometry
+is the hand's. Tactile images: nothing, ever. openpi's hue jitter, on by an oversight, and its saturation jitter,
+without effect by another, are not copied.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ WRIST = 'wrist'
 def augment(
     images: Mapping[str, UInt8[Array, 'B H W 3']], key: PRNGKeyArray, config: AugmentationConfig
 ) -> dict[str, Float[Array, 'B H W 3']]:
-    """Return float32 images in [-1, 1]. Each sample has a key of its own, the same for all its scene views."""
+    """Return float32 images in [-1, 1]. Each sample has one key, the same for all its scene views."""
     scaled = {slot: pixels.astype(jnp.float32) / 255.0 for slot, pixels in images.items()}
     if config.enabled:
         batch = next(iter(scaled.values())).shape[0]

@@ -1,12 +1,13 @@
-"""What a training run is: frozen dataclasses, one named configuration each, every field on the command line."""
+"""What a training run is: frozen dataclasses, named configurations, every field on the command line."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
 from restac_ros.model.config import Dtype
 
 Part = Literal['all', 'action_expert']
-"""'all': what the model's configuration leaves trainable; 'action_expert': of that, only what follows the prefix."""
+"""'all': what the model's configuration leaves trainable; 'action_expert': of that, what follows the prefix."""
 
 PUBLISHED_STEPS = 30_000
 
@@ -18,7 +19,7 @@ class OptimizerConfig:
     Attributes:
         peak: learning rate after the warm-up.
         end: learning rate from `decay_steps` on.
-        warmup_steps, decay_steps: of a run of `decay_steps` or more; shorter runs scale both down in proportion.
+        warmup_steps, decay_steps: of a run of `decay_steps` or more; shorter runs scale both down.
         b1, b2, eps, weight_decay: AdamW's.
         clip: largest global norm of a gradient.
     """
@@ -44,7 +45,8 @@ class OptimizerConfig:
         """One line; says when the schedule was shortened."""
         warmup, decay = self.scaled(steps)
         shortened = ' (shortened with the run)' if steps < self.decay_steps else ''
-        return f'AdamW, {self.peak:g} after {warmup} steps, {self.end:g} after {decay}{shortened}, clip {self.clip:g}'
+        rates = f'{self.peak:g} after {warmup} steps, {self.end:g} after {decay}{shortened}'
+        return f'AdamW, {rates}, clip {self.clip:g}'
 
 
 @dataclass(frozen=True)

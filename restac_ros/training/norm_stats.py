@@ -1,8 +1,8 @@
 """Normalisation statistics of recorded episodes: exact quantiles of states and delta actions.
 
-Only numbers are read, no image. Several data sets are pooled over their raw values; quantiles are never averaged.
-Each action of the horizon counts once for each frame it can follow, as in training; steps past an episode's end
-count for none.
+Only numbers are read, no image. Several data sets are pooled over their raw values; quantiles are never
+averaged. Each action of the horizon counts once for each frame it can follow, as in training; steps past an
+episode's end count for none.
 """
 
 import hashlib
@@ -111,8 +111,9 @@ def check_identity(found: str | None, expected: str, where: str) -> None:
     """
     if found != expected:
         raise TrainingError(
-            f'{where}: found statistics of {(found or "unstated data")[:12]}, expected {expected[:12]}: they were '
-            'measured on other data, episodes, contract, delta rule or horizon; run `restac-ros norm-stats` again'
+            f'{where}: found statistics of {(found or "unstated data")[:12]}, expected {expected[:12]}: they '
+            'were measured on other data, episodes, contract, delta rule or horizon; run `restac-ros norm-stats` '
+            'again'
         )
 
 
@@ -179,8 +180,8 @@ def _checked(
         elif found < least_range[dim]:
             value = _largest(raw, dim, columns[dim])
             faults.append(
-                f'{kind} {name}: q99 - q01 = {found:.3g}, expected at least {least_range[dim]:g}; the largest '
-                f'normalised value would be {value:.3g}'
+                f'{kind} {name}: q99 - q01 = {found:.3g}, expected at least {least_range[dim]:g}; the '
+                f'largest normalised value would be {value:.3g}'
             )
     if faults:
         raise TrainingError(

@@ -102,8 +102,8 @@ def prepare(train: TrainConfig) -> Prepared:
     """Open data, statistics and weights.
 
     Raises:
-        TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: whatever can be
-            refused before compiling, naming item, value, expectation and remedy.
+        TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: whatever can
+            be refused before compiling, naming item, value, expectation and remedy.
     """
     data = train.data
     if not data.datasets:
@@ -203,8 +203,8 @@ def _check_mixture(train: TrainConfig, opened: Sequence[Episodes]) -> None:
 def _check_touch(config: ModelConfig, episodes: Episodes) -> None:
     if config.uses_touch and episodes.tactile is None:
         raise TrainingError(
-            f'{episodes.name}: found no tactile images, expected them: fusion = {config.fusion!r} reads touch; '
-            'train pi05 instead, or record with a tactile stream'
+            f'{episodes.name}: found no tactile images, expected them: fusion = {config.fusion!r} reads '
+            'touch; train pi05 instead, or record with a tactile stream'
         )
     missing = [
         stream.slot
@@ -213,7 +213,8 @@ def _check_touch(config: ModelConfig, episodes: Episodes) -> None:
     ]
     if config.uses_touch and missing:
         raise TrainingError(
-            f'{episodes.name}: found no images for {missing}, expected all: the tactile prior reads every camera'
+            f'{episodes.name}: found no images for {missing}, expected all: the tactile prior reads every '
+            'camera'
         )
 
 

@@ -80,8 +80,8 @@ def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> M
     if other:
         told = '; '.join(f'{name}: {theirs.get(name)} != {ours[name]}' for name in other)
         raise TrainingError(
-            f'{path}: found a checkpoint of another configuration than preset {preset!r} (checkpoint != preset): '
-            f'{told}; choose the preset it was made with'
+            f'{path}: found a checkpoint of another configuration than preset {preset!r} (checkpoint != '
+            f'preset): {told}; choose the preset it was made with'
         )
     kept = {name: getattr(found, name) for name in ('logvar_calibration', 'tactile')}
     return replace(wanted, **kept)

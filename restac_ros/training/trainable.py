@@ -1,4 +1,4 @@
-"""Which leaves of a model are trained: derived from the model's configuration, never from a list kept by hand."""
+"""Which leaves of a model are trained: derived from its configuration, never from a list kept by hand."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -31,7 +31,8 @@ class Split:
             for name in names:
                 parts.setdefault(_part_of(name), []).append(name)
             lines += [
-                f'{what:<8} {part:<28} {len(own):>4} leaves {sum(_size(shapes[name]) for name in own):>14,} values'
+                f'{what:<8} {part:<28} {len(own):>4} leaves '
+                f'{sum(_size(shapes[name]) for name in own):>14,} values'
                 for part, own in parts.items()
             ]
         return lines

@@ -1,4 +1,4 @@
-"""Recorded episodes as samples at random: what was seen at one frame, and what was done in the steps after it."""
+"""Recorded episodes as samples at random: what was seen at a frame, and what was done in the steps after it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ class Episodes:
         return hashlib.sha256(f'{self.tables.digest()} {self.contract.digest()}'.encode()).hexdigest()
 
     def episode_key(self, index: int) -> str:
-        """SHA-256 (hex) of one episode's states: the same wherever the episode stands in whichever data set."""
+        """SHA-256 (hex) of one episode's states: the same in whichever data set and place it stands."""
         span = self.tables.spans[index]
         return hashlib.sha256(self.state[span.first : span.first + span.length].tobytes()).hexdigest()
 
@@ -214,8 +214,8 @@ def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
     short = [span.index for span in tables.spans.values() if span.length < SHORTEST]
     if short:
         raise TrainingError(
-            f'{root}: found {len(short)} episodes shorter than {SHORTEST} frames, expected none: {short[:10]}; '
-            'take them out with `restac-ros delete`'
+            f'{root}: found {len(short)} episodes shorter than {SHORTEST} frames, expected none: '
+            f'{short[:10]}; take them out with `restac-ros delete`'
         )
     previous = tables.numbers[has_previous] if has_previous else _previous_of_states(tables, contract)
     columns = tables.info['features']
@@ -271,8 +271,8 @@ def _check_images(tables: Tables, cameras: Mapping[str, str], touch: Sequence[st
     if not present:
         images = [name for name, feature in features.items() if feature['dtype'] in ('image', 'video')]
         raise TrainingError(
-            f'{tables.root}: found image columns {images}, expected some of {list(cameras.values())}: name them '
-            'as `feature` of the cameras in a contract and give it with --contract'
+            f'{tables.root}: found image columns {images}, expected some of {list(cameras.values())}: '
+            'name them as `feature` of the cameras in a contract and give it with --contract'
         )
     for column in (*present, *(column for column in touch if column in features)):
         if (dtype := features[column]['dtype']) not in ('image', 'video'):

@@ -1,7 +1,7 @@
-"""Batches in an order that is a function of (seed, batch number) alone: any run resumes at any batch, exactly.
+"""Batches in an order that is a function of (seed, batch number) alone: any run resumes at any batch.
 
-Samples are shuffled, repeated and mixed by grain. A batch's number is its whole position: nothing else is saved,
-and threads, worker processes and hosts may be others after a resume.
+Samples are shuffled, repeated and mixed by grain. A batch's number is its whole position: nothing else is
+saved, and threads, worker processes and hosts may be others after a resume.
 """
 
 import os
@@ -113,7 +113,7 @@ def batches(
     own = mixed[first * batch_size + process :: processes]
     ready = own.batch(batch_size // processes, drop_remainder=True, batch_fn=stack_batches)
     threads = loader.threads or 2 * (os.cpu_count() or 1)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(loader.prefetch, 1))
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(loader.prefetch, threads))
     dataset = ready.to_iter_dataset(options)
     if loader.workers:
         _let_grain_start_workers()

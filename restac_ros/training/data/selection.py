@@ -35,7 +35,7 @@ class Selection:
 
 
 def is_held_out(key: str, share: float) -> bool:
-    """Whether an episode is for validation: by a hash of its content, so that it stays on its side for ever."""
+    """Whether an episode is for validation: by a hash of its content, so that it stays on its side."""
     return int(hashlib.sha256(f'validation {key}'.encode()).hexdigest()[:8], 16) < share * 2**32
 
 

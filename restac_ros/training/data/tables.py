@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.training.errors import TrainingError
 
 VERSIONS = ('v3.0', 'v2.1')
+_REPAIR = '`restac-ros repair` says what is broken'
 _KEYS = ('episode_index', 'frame_index', 'task_index')
 
 
@@ -113,7 +114,7 @@ def read_pictures(root: Path, column: str) -> Mapping[tuple[int, int], pa.Binary
     return found
 
 
-def _read_columns(path: Path, columns: Mapping[str, int]) -> Iterator[tuple[str, np.ndarray]] | dict:
+def _read_columns(path: Path, columns: Mapping[str, int]) -> dict[str, np.ndarray]:
     try:
         table = pq.read_table(path, columns=[*_KEYS, *columns])
     except (pa.ArrowException, OSError, KeyError) as error:
@@ -130,7 +131,8 @@ def _read_columns(path: Path, columns: Mapping[str, int]) -> Iterator[tuple[str,
         array = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32)
         if array.size != len(table) * width:
             raise TrainingError(
-                f'{path}: column {name}: found {array.size / max(len(table), 1):g} numbers a row, expected {width}'
+                f'{path}: column {name}: found {array.size / max(len(table), 1):g} numbers a row, '
+                f'expected {width}'
             )
         read[name] = array.reshape(len(table), width)
     return read
@@ -143,13 +145,13 @@ def _spans(root: Path, episodes: np.ndarray, frames: np.ndarray) -> dict[int, Sp
     for index, first, length in zip(indices.tolist(), firsts.tolist(), lengths.tolist(), strict=True):
         if not np.array_equal(frames[first : first + length], np.arange(length)):
             raise TrainingError(
-                f'{root}: episode {index}: frame_index does not count from 0 to {length - 1}; `restac-ros repair` tells'
+                f'{root}: episode {index}: frame_index does not count from 0 to {length - 1}; {_REPAIR}'
             )
         about = described.get(index)
         if about is None or about['length'] != length:
             found = 'no entry' if about is None else f'{about["length"]} frames'
             raise TrainingError(
-                f'{root}: episode {index}: found {found} in meta/episodes, expected {length}; `restac-ros repair` tells'
+                f'{root}: episode {index}: found {found} in meta/episodes, expected {length}; {_REPAIR}'
             )
         spans[index] = Span(index, first, length, tuple(about.get('tasks') or ()), about)
     return spans
@@ -161,8 +163,9 @@ def _check_finite(root: Path, numbers: Mapping[str, np.ndarray], keys: Mapping[s
         if bad.size:
             row, dim = bad[0].tolist()
             raise TrainingError(
-                f'{root}: {name}[{dim}] of episode {keys["episode_index"][row]}, frame {keys["frame_index"][row]}: '
-                f'found {values[row, dim]}, expected a finite number; leave the episode out or repair the data set'
+                f'{root}: {name}[{dim}] of episode {keys["episode_index"][row]}, '
+                f'frame {keys["frame_index"][row]}: found {values[row, dim]}, expected a finite number; '
+                'leave the episode out or repair the data set'
             )
 
 

@@ -1,7 +1,7 @@
 """Single frames of a video file at random.
 
-Where every frame is a key frame, as in our data sets, the packets' places in the file are an index: a frame is
-one read and one decode, without a seek. Other files are decoded from the key frame before the one wanted.
+Where every frame is a key frame, as in our data sets, the packets' places in the file are an index: a frame
+is one read and one decode, without a seek. Other files are decoded from the key frame before the one wanted.
 """
 
 import os
