@@ -1,9 +1,9 @@
 """Augmentation of camera images on the device: what openpi's augmentation does in effect.
 
-Views of the scene: a crop of 95 %, a rotation of up to 5 degrees, in one bilinear resample with black outside;
-and jitter of brightness and contrast, with probability one half. Wrist views: the jitter alone, as their geometry
-is the hand's. Tactile images: nothing, ever. openpi's hue jitter, on by an oversight, and its saturation jitter,
-without effect by another, are not copied.
+Views of the scene: a crop of 95 %, a rotation of up to 5 degrees, in one bilinear resample with black
+outside; and jitter of brightness and contrast, with probability one half. Wrist views: the jitter alone, as
+their geometry is the hand's. Tactile images: nothing, ever. openpi's hue jitter, on by an oversight, and
+its saturation jitter, without effect by another, are not copied.
 """
 
 from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import Literal
 from restac_ros.model.config import Dtype
 
 Part = Literal['all', 'action_expert']
-"""'all': what the model's configuration leaves trainable; 'action_expert': of that, what follows the prefix."""
+"""'all': what the model's configuration leaves trainable; 'action_expert': of that, what acts."""
 
 PUBLISHED_STEPS = 30_000
 

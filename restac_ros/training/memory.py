@@ -49,8 +49,8 @@ def estimate(
 ) -> MemoryEstimate:
     """Add up parameters and what training keeps beside them.
 
-    `micro_batch` is of one device. Blocks are rematerialised: each keeps its input alone, and the inner values of
-    one block stand at a time.
+    `micro_batch` is of one device. Blocks are rematerialised: each keeps its input alone, and the inner
+    values of one block stand at a time.
     """
     own = sum(leaves[name].size for name in trained)
     rest = sum(leaf.size for leaf in leaves.values()) - own

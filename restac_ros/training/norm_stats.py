@@ -112,8 +112,8 @@ def check_identity(found: str | None, expected: str, where: str) -> None:
     if found != expected:
         raise TrainingError(
             f'{where}: found statistics of {(found or "unstated data")[:12]}, expected {expected[:12]}: they '
-            'were measured on other data, episodes, contract, delta rule or horizon; run `restac-ros norm-stats` '
-            'again'
+            'were measured on other data, episodes, contract, delta rule or horizon; run '
+            '`restac-ros norm-stats` again'
         )
 
 

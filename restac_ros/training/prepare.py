@@ -102,8 +102,8 @@ def prepare(train: TrainConfig) -> Prepared:
     """Open data, statistics and weights.
 
     Raises:
-        TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: whatever can
-            be refused before compiling, naming item, value, expectation and remedy.
+        TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: what can be
+            refused before compiling, naming item, value, expectation and remedy.
     """
     data = train.data
     if not data.datasets:

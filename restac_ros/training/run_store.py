@@ -72,8 +72,8 @@ class RunStore:
                 f'{name}: {_short(found.get(name))} != {_short(self._identity[name])}' for name in changed
             )
             raise TrainingError(
-                f'{self.directory}: step {step} is of another run (saved != asked): {told}. Give the settings '
-                'it was begun with, another --to, or --allow-changes'
+                f'{self.directory}: step {step} is of another run (saved != asked): {told}. Give the '
+                'settings it was begun with, another --to, or --allow-changes'
             )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(state))
         restored = self._manager.restore(

@@ -1,8 +1,8 @@
 """Episodes in which the right action depends on touch alone: a test instrument for training and evaluation.
 
-A finger comes down, rests on an edge, slides along the table by what the edge's place in the tactile image says,
-and lifts again. Where it comes down is random, so that neither cameras nor state tell the way to slide: only
-touch does, from the first frame of contact on.
+A finger comes down, rests on an edge, slides along the table by what the edge's place in the tactile image
+says, and lifts again. Where it comes down is random, so that neither cameras nor state tell the way to
+slide: only touch does, from the first frame of contact on.
 """
 
 from collections.abc import Iterator

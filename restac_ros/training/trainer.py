@@ -135,8 +135,8 @@ class Trainer:
             kept = self._store.latest
             raise TrainingError(
                 f'step {step}: found loss {float(report["loss"])} and gradient norm '
-                f'{float(report["gradient_norm"])}, expected finite numbers; the batch holds {places}. The last '
-                f'good state, of step {kept}, stays; look at these samples, or lower the learning rate'
+                f'{float(report["gradient_norm"])}, expected finite numbers; the batch holds {places}. The '
+                f'last good state, of step {kept}, stays; look at these samples, or lower the learning rate'
             )
 
 

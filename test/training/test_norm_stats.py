@@ -39,9 +39,7 @@ def test_two_data_sets_are_pooled_over_their_values(episodes: Episodes) -> None:
 
 
 def test_a_narrow_range_is_refused_by_name_with_what_it_would_do(episodes: Episodes) -> None:
-    with pytest.raises(
-        TrainingError, match=r'state gripper: q99 - q01 = .*, expected at least 0\.5; the largest'
-    ):
+    with pytest.raises(TrainingError, match=r'state gripper: .*, expected at least 0\.5; the largest'):
         norm_stats.measure([episodes], [[0]], HORIZON, least_range=(1e-6,) * 6 + (0.5,))
 
 

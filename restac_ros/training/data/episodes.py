@@ -1,4 +1,4 @@
-"""Recorded episodes as samples at random: what was seen at a frame, and what was done in the steps after it."""
+"""Recorded episodes as samples at random: what was seen at a frame, and what was done in the steps after."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
