@@ -18,7 +18,7 @@ ARGS ?=
 help:    ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
-setup:   ## make .venv with all dependencies (and a ROS 2 underlay where none is sourced)
+setup:   ## make .venv with all dependencies (a ROS 2 underlay where none is sourced; CUDA=1 or 0: with or without a GPU)
 	@scripts/setup.sh
 
 build: setup $(built)    ## generate the messages and install the package into install/

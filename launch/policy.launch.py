@@ -8,6 +8,7 @@ The processes and their parameters come from restac_ros.graph, as those of `rest
 from launch.actions import OpaqueFunction
 
 from launch import LaunchDescription
+from restac_ros.graph import Source
 from restac_ros.launching import LaunchArguments, actions, declared
 
 ARGUMENTS = {
@@ -38,7 +39,7 @@ def _start(context) -> list:
         execute=given.truth('execute'),
         seconds=given.number('seconds'),
         sessions=given.path('log'),
-        **({'source': source} if source else {}),
+        **({'source': Source.named(source)} if source else {}),
     )
     return actions(run)
 

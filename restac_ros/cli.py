@@ -1,6 +1,7 @@
 """The `restac-ros` command."""
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -8,8 +9,10 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from restac_ros.commands.benchmarks import Bench
+from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
+from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 from restac_ros.commands.training import MakeTouchTask, NormStats, Train
@@ -17,11 +20,17 @@ from restac_ros.commands.training import MakeTouchTask, NormStats, Train
 Command = (
     Annotated[Up, subcommand('up')]
     | Annotated[Record, subcommand('record')]
+    | Annotated[CallService, subcommand('call')]
+    | Annotated[SetPrompt, subcommand('prompt')]
     | Annotated[Doctor, subcommand('doctor')]
     | Annotated[Convert, subcommand('convert')]
     | Annotated[Export, subcommand('export')]
     | Annotated[Recover, subcommand('recover')]
     | Annotated[Repair, subcommand('repair')]
+    | Annotated[Delete, subcommand('delete')]
+    | Annotated[Merge, subcommand('merge')]
+    | Annotated[Adopt, subcommand('adopt')]
+    | Annotated[List, subcommand('list')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
     | Annotated[View, subcommand('view')]
@@ -38,6 +47,7 @@ Command = (
 def main() -> None:
     """Entry point. Errors a user can mend are one message and status 2; all others are tracebacks, for us."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')  # nothing here is on a hub; lerobot shall not wait for one
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # until here the program ended at once
     command = tyro.cli(
         Command,
         prog='restac-ros',
@@ -47,7 +57,11 @@ def main() -> None:
     try:
         code = command.run()
     except KeyboardInterrupt:
+        print('restac-ros: interrupted', file=sys.stderr)
         code = 130
+    except BrokenPipeError:  # who reads our output is gone, such as a pager or tee
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Exception as error:  # sorted below: what is not a refusal is raised again
         if not _is_mendable(error):
             raise

@@ -7,13 +7,18 @@ turn the same list into launch actions.
 import difflib
 import os
 import re
+import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import Any, Literal, Self
+
+from restac_ros.parameter_file import ParameterFileError, check_parameter_file, known_parameters
+from restac_ros.program import EnvironmentRefused, check_environment
 
 PACKAGE = 'restac_ros'
-SOURCES = ('none', 'bag', 'synthetic')
 MAX_RESTARTS = 3
 
 _NAME = r'[A-Za-z_]\w*'
@@ -27,6 +32,33 @@ class GraphError(ValueError):
     """A run that cannot be started as described; the message says what to change."""
 
 
+class Source(StrEnum):
+    """Who publishes the streams."""
+
+    DRIVERS = 'none'  # nobody of this run
+    BAG = 'bag'
+    SYNTHETIC = 'synthetic'
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Return the source of this name.
+
+        Raises:
+            GraphError: there is none.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            near = difflib.get_close_matches(name, list(cls), n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ''
+            raise GraphError(f'source is {name!r}, allowed: {", ".join(cls)}{hint}') from None
+
+    @property
+    def closes_loop(self) -> bool:
+        """Whether set-points move what the streams show; only then can a policy be executed."""
+        return self is Source.DRIVERS
+
+
 @dataclass(frozen=True)
 class Process:
     """One node in a process of its own.
@@ -37,6 +69,7 @@ class Process:
         parameter_file: the user's own ROS parameter file, applied before `parameters`.
         namespace: in which the node lives, such as `/left`; empty for the root.
         remaps: ROS remappings, each `from:=to`.
+        terminal: has the keyboard: '' no, 'keys' only, 'display' shows what the others print, too.
         ends_run: the run is over, and in order, when this process ends.
         vital: the run ends when this process ends by itself; otherwise it is started again, `MAX_RESTARTS`
             times at most, and the run goes on.
@@ -48,14 +81,15 @@ class Process:
     parameter_file: Path | None = None
     namespace: str = ''
     remaps: tuple[str, ...] = ()
+    terminal: Literal['', 'keys', 'display'] = ''
     ends_run: bool = False
     vital: bool = True
     patience_s: float = 15.0
 
     @property
     def summary_file(self) -> Path:
-        """Where the node writes what it counted and timed, when it stops."""
-        return Path(str(self.parameters['summary_file']))
+        """Where the node writes what it counted and timed, when it stops; nothing is there for a console."""
+        return Path(str(self.parameters.get('summary_file', os.devnull)))
 
 
 @dataclass(frozen=True)
@@ -69,7 +103,7 @@ class Run:
         record: LeRobot data set to record an episode into; None records nothing.
         journals: where raw recordings (bags) go; None puts them beside the data set.
         sessions: where the policy's chunks and gates, and all diagnostics, are logged; None logs nothing.
-        source: 'none' when drivers publish the streams, 'bag' or 'synthetic' when this run does.
+        source: who publishes the streams.
         bag: rosbag2 directory or file to play, for source 'bag'.
         rate: playing speed of the bag, 1 is real time.
         seconds: length of the synthetic source, s.
@@ -77,6 +111,7 @@ class Run:
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
+        run_id: what all nodes of the run know each other by.
         namespace: of all nodes, such as `left`: two robots in one domain have two.
         remaps: ROS remappings of all nodes, each `from:=to`.
         use_sim_time: the nodes follow `/clock`. A played bag publishes it.
@@ -90,7 +125,7 @@ class Run:
     record: Path | None = None
     journals: Path | None = None
     sessions: Path | None = None
-    source: str = 'none'
+    source: Source = Source.DRIVERS
     bag: Path | None = None
     rate: float = 1.0
     seconds: float = 10.0
@@ -98,6 +133,7 @@ class Run:
     view: bool = False
     autostart_recording: bool = True
     parameter_file: Path | None = None
+    run_id: str = field(default_factory=lambda: secrets.token_hex(4))
     namespace: str = ''
     remaps: tuple[str, ...] = ()
     use_sim_time: bool = False
@@ -132,6 +168,10 @@ def config_file(name: str) -> Path:
 
 def command(process: Process) -> list[str]:
     """Command line of one node, as `ros2 run` would build it."""
+    try:
+        check_environment()
+    except EnvironmentRefused as error:
+        raise GraphError(str(error)) from error
     program = package_prefix() / 'lib' / PACKAGE / process.executable
     return [sys.executable, str(program), '--ros-args', *ros_arguments(process)]
 
@@ -198,7 +238,7 @@ def processes(run: Run) -> list[Process]:
     if run.checkpoint is not None:
         listeners.append(_policy(run))
     if run.record is not None:
-        listeners.append(_recorder(run))
+        listeners.append(_recorder(run, run.record))
     complete = len(listeners)  # those that take every stream, which a source waits for
     if run.sessions is not None:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
@@ -208,19 +248,33 @@ def processes(run: Run) -> list[Process]:
         listeners.append(_process(run, 'gate_view_node', {}, vital=False))
     if run.execute:
         listeners.append(_process(run, 'streamer_node', {}))
-    if run.source != 'none':
+    if run.source is not Source.DRIVERS:
         listeners.append(_source(run, wait_subscribers=complete))
     return listeners
 
 
+def console(run: Run, others: Sequence[Process], terminal: Literal['keys', 'display']) -> Process:
+    """The process that has the keyboard of a run of these others."""
+    parameters: dict[str, ParameterValue] = {
+        'nodes': [process.executable for process in others],
+        'task': run.prompt,
+        'run_id': run.run_id,
+    }
+    namespace = full_namespace(run.namespace)
+    return Process(
+        'console_node',
+        parameters,
+        namespace=namespace,
+        terminal=terminal,
+        vital=terminal == 'display',
+        patience_s=max(process.patience_s for process in others),
+    )
+
+
 def _check(run: Run) -> None:
-    if run.source not in SOURCES:
-        near = difflib.get_close_matches(run.source, SOURCES, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ''
-        raise GraphError(f'source is {run.source!r}, allowed: {", ".join(SOURCES)}{hint}')
-    if (run.source == 'bag') != (run.bag is not None):
+    if (run.source is Source.BAG) != (run.bag is not None):
         raise GraphError(
-            f'source is {run.source!r} and bag is {str(run.bag)!r}: '
+            f'source is {str(run.source)!r} and bag is {str(run.bag)!r}: '
             'a bag is played with source "bag" and only then'
         )
     if run.bag is not None and not run.bag.exists():
@@ -229,24 +283,41 @@ def _check(run: Run) -> None:
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: say what the robot shall do')
-    if run.execute and (run.checkpoint is None or run.source != 'none'):
+    if run.record is not None and run.autostart_recording and not run.prompt.strip():
+        raise GraphError('recording needs a task text: say by prompt what the robot shall do')
+    if run.execute and (run.checkpoint is None or not run.source.closes_loop):
         raise GraphError(
-            'execute sends set-points to a robot: it needs a checkpoint, and live drivers (source none)'
+            'execute sends set-points to a robot: it needs a checkpoint, and streams that show what the '
+            f'robot then does: those of live drivers (source none); source is {str(run.source)!r}'
         )
+    if run.parameter_file is not None:
+        _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
     if run.rate <= 0:
         raise GraphError(f'rate is {run.rate:g}, expected a number above 0 (1 is real time)')
+    if run.checkpoint is not None and not run.checkpoint.is_dir():
+        raise GraphError(
+            f'no checkpoint at {run.checkpoint}: `restac-ros init-checkpoint` makes one with random weights'
+        )
 
 
-def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options) -> Process:
+def _check_parameter_file(path: Path, namespace: str) -> None:
+    known = known_parameters(config_file(''))
+    try:
+        check_parameter_file(path, [f'{namespace}/{node}' for node in known], known)
+    except ParameterFileError as error:
+        raise GraphError(str(error)) from error
+
+
+def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options: Any) -> Process:
     namespace = full_namespace(run.namespace)
     shared: dict[str, ParameterValue] = {
         'contract': str(run.contract or config_file('contract.yaml')),
         'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
+        'run_id': run.run_id,
+        'exit_on_refusal': True,  # nobody is there to mend it
     }
     if run.use_sim_time:
         shared['use_sim_time'] = True
-    if run.source != 'none':
-        shared['exit_on_refusal'] = True  # or the source would wait for a listener that never comes
     return Process(
         executable,
         {**shared, **parameters},
@@ -261,23 +332,26 @@ def _policy(run: Run) -> Process:
     return _process(run, 'policy_node', {'checkpoint': str(run.checkpoint), 'prompt': run.prompt})
 
 
-def _recorder(run: Run) -> Process:
-    journals = run.journals or run.record.with_name(run.record.name + '.journals')
-    parameters = {
-        'dataset': str(run.record),
+def _recorder(run: Run, dataset: Path) -> Process:
+    journals = run.journals or dataset.with_name(dataset.name + '.journals')
+    parameters: dict[str, ParameterValue] = {
+        'dataset': str(dataset),
         'journal_dir': str(journals),
         'task': run.prompt,
         'autostart_recording': run.autostart_recording,
         'save_on_shutdown': run.autostart_recording,
     }
-    if run.source != 'none':
+    if run.checkpoint is not None:
+        parameters['start_after'] = 'policy_node'
+    if run.source is not Source.DRIVERS:
         # What is played is nobody's demonstration: take what a busy machine left of it.
         parameters['on_gap'] = 'longest_run'
     return _process(run, 'recorder_node', parameters, patience_s=1800.0)
 
 
 def _source(run: Run, wait_subscribers: int) -> Process:
-    if run.source == 'bag':
+    parameters: dict[str, ParameterValue]
+    if run.source is Source.BAG:
         parameters = {
             'bag': str(run.bag),
             'rate': run.rate,

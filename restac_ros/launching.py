@@ -1,7 +1,9 @@
 """Turns the process list of `restac_ros.graph` into launch actions. Used by the files in `launch/` only."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from launch.action import Action
 from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, SetEnvironmentVariable, TimerAction
@@ -11,8 +13,8 @@ from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from restac_ros.graph import MAX_RESTARTS, PACKAGE, GraphError, Process, Run, processes, ros_arguments
-from restac_ros.supervise import environment
+from restac_ros.graph import MAX_RESTARTS, PACKAGE, GraphError, Process, Run, Source, processes, ros_arguments
+from restac_ros.supervise import environment, remove_summaries
 
 RESPAWN_DELAY_S = 1.0
 TRUE, FALSE = ('true', '1', 'yes', 'on'), ('false', '0', 'no', 'off')
@@ -72,22 +74,22 @@ class LaunchArguments:
         except ValueError:
             raise GraphError(f'{name} is {self._texts[name]!r}; expected a number such as 1.0') from None
 
-    def run(self, **more: object) -> Run:
+    def run(self, **more: Any) -> Run:
         """The run that the common arguments describe; `more` are other fields of `Run`."""
         directory, bag = self.path('run_dir'), self.path('bag')
         if directory is None:
             raise GraphError('run_dir is empty; expected a directory for the summaries of the nodes')
-        common = {
-            'directory': directory,
-            'contract': self.path('contract'),
-            'bag': bag,
-            'source': 'bag' if bag else 'none',
-            'rate': self.number('rate'),
-            'parameter_file': self.path('params'),
-            'namespace': f'{self._pushed_namespace}/{self.text("namespace")}',
-            'use_sim_time': self.truth('use_sim_time'),
-        }
-        return Run(**{**common, **more})
+        common = Run(
+            directory=directory,
+            contract=self.path('contract'),
+            bag=bag,
+            source=Source.BAG if bag else Source.DRIVERS,
+            rate=self.number('rate'),
+            parameter_file=self.path('params'),
+            namespace=f'{self._pushed_namespace}/{self.text("namespace")}',
+            use_sim_time=self.truth('use_sim_time'),
+        )
+        return replace(common, **more)
 
 
 def declared(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
@@ -106,6 +108,7 @@ def actions(run: Run) -> list[Action]:
     """
     listed = processes(run)
     run.directory.mkdir(parents=True, exist_ok=True)
+    remove_summaries(listed)
     env = environment(any(process.ends_run for process in listed))
     variables = [
         SetEnvironmentVariable(name, env[name]) for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE',) if name in env

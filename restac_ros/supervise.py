@@ -4,15 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restac_ros.graph import MAX_RESTARTS, Process, command
+from restac_ros.stopping import is_orphan, survives_terminal
 
-POLL_S = 0.1
-INTERRUPTS_TO_KILL = 3
+_POLL_S = 0.1
+REQUESTS_TO_KILL = 3
+REASONS = {
+    signal.SIGINT: 'interrupted',
+    signal.SIGTERM: 'asked to stop (SIGTERM)',
+    signal.SIGHUP: 'the terminal was closed',
+    signal.SIGUSR1: 'ended by key',  # from the process that has the terminal
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,17 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
     return env
 
 
+def remove_summaries(processes: Sequence[Process]) -> None:
+    """Remove what an earlier run left in the same directory, or it would be shown as this run's."""
+    for process in processes:
+        if process.summary_file.is_file():
+            process.summary_file.unlink(missing_ok=True)
+
+
 @dataclass
 class _Child:
     process: Process
-    running: subprocess.Popen
+    running: subprocess.Popen[bytes]
     restarts: int = 0
     left: bool = False  # it has ended, and that is that
 
@@ -51,18 +66,30 @@ class Supervisor:
         self._directory = directory
         self._children: list[_Child] = []
         self._env: dict[str, str] = {}
-        self._interrupts = 0
+        self._requests, self._reason = 0, ''
+        self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+        self._passed_on = 0
+        self._lines: tuple[int, ...] = ()  # a pipe from the others to the one that displays what they print
         self._wake = threading.Event()
 
     def run(self) -> Ending:
-        """Blocks until the run is over. Ctrl-C ends it in order, a third Ctrl-C kills what is left."""
+        """Blocks until the run is over.
+
+        Ctrl-C, SIGTERM, a closed terminal and the end of the process that started this one end it in order. A
+        second Ctrl-C is passed on, a third one kills what is left.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
-        previous = {
-            number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        remove_summaries(self._processes)
+        handled = [n for n in REASONS if n != signal.SIGHUP or not survives_terminal()]
+        previous = {number: signal.signal(number, self._asked) for number in handled}
+        modes = termios.tcgetattr(0) if os.isatty(0) else None
         try:
+            if any(process.terminal == 'display' for process in self._processes):
+                self._lines = os.pipe()
             self._env = environment(any(p.ends_run for p in self._processes))
             for process in self._processes:
+                if self._reason:
+                    break
                 self._children.append(_Child(process, self._start(process)))
             return self._stop_all(self._watch())
         finally:
@@ -70,23 +97,41 @@ class Supervisor:
                 if child.running.poll() is None:
                     child.running.kill()
                     child.running.wait()
+            if self._lines:
+                os.close(self._lines[0])
+            if modes and os.isatty(0):  # whoever had the keyboard may have been killed
+                termios.tcsetattr(0, termios.TCSADRAIN, modes)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _start(self, process: Process) -> subprocess.Popen:
+    def _start(self, process: Process) -> subprocess.Popen[bytes]:
+        if process.terminal:  # in our process group, or job control would not reach it
+            lines = {'log_descriptor': self._lines[0]} if self._lines else {}
+            shown = replace(process, parameters={**process.parameters, **lines})
+            return subprocess.Popen(command(shown), env=self._env, pass_fds=self._lines[:1])
         # A session of its own: a Ctrl-C in the terminal reaches us only, and we pass it on in order.
-        return subprocess.Popen(command(process), env=self._env, start_new_session=True)
+        return subprocess.Popen(
+            command(process),
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=self._lines[1] if self._lines else None,
+            stderr=self._lines[1] if self._lines else None,
+            start_new_session=True,
+        )
 
-    def _interrupted(self, *_: object) -> None:
-        self._interrupts += 1
+    def _asked(self, number: int, _: object) -> None:
+        self._requests += 1
+        self._reason = self._reason or REASONS[signal.Signals(number)]
+        if number == signal.SIGHUP:
+            _let_go_of_terminal(self._terminals)
         self._wake.set()
 
     def _pause(self) -> None:
-        self._wake.wait(POLL_S)
+        self._wake.wait(_POLL_S)
         self._wake.clear()
 
     def _watch(self) -> Ending:
-        while not self._interrupts:
+        while not self._reason:
             for child in self._children:
                 code = None if child.left else child.running.poll()
                 if code is None:
@@ -98,8 +143,10 @@ class Supervisor:
                 if process.vital:
                     return Ending(1, f'{what}: its messages above say why')
                 self._go_on_without(child, what, start_again=code != 0)
+            if is_orphan() and not survives_terminal():
+                self._reason = 'the process that started this run is gone'
             self._pause()
-        return Ending(130, 'interrupted')
+        return Ending(0 if self._reason == REASONS[signal.SIGUSR1] else 130, self._reason)
 
     def _go_on_without(self, child: _Child, what: str, start_again: bool) -> None:
         """The run needs it not: start it again unless it ended in order, or too often."""
@@ -117,10 +164,7 @@ class Supervisor:
         child.running = self._start(child.process)
 
     def _stop_all(self, ending: Ending) -> Ending:
-        # The speaker, who was started last, is told first; then all finish side by side.
-        for child in reversed(self._children):
-            if child.running.poll() is None:
-                child.running.send_signal(signal.SIGINT)
+        self._ask_to_stop()
         for child in self._children:
             self._wait(child.process, child.running)
             code = child.running.returncode
@@ -131,16 +175,46 @@ class Supervisor:
                 )
         return ending
 
-    def _wait(self, process: Process, running: subprocess.Popen) -> None:
-        ticks_left = process.patience_s / POLL_S
+    def _ask_to_stop(self) -> None:
+        """Stop the source first, which was started last; then all finish side by side."""
+        self._passed_on = self._requests
+        if self._lines:  # the display ends with the last of those that write
+            os.close(self._lines[1])
+            self._lines = self._lines[:1]
+        for child in reversed(self._children):
+            if child.running.poll() is None:
+                child.running.send_signal(signal.SIGTERM)  # unlike SIGINT without a traceback at any time
+
+    def _wait(self, process: Process, running: subprocess.Popen[bytes]) -> None:
+        ticks_left = process.patience_s / _POLL_S
         while running.poll() is None:
             ticks_left -= 1
-            if ticks_left <= 0 or self._interrupts >= INTERRUPTS_TO_KILL:
+            if ticks_left <= 0 or self._requests >= REQUESTS_TO_KILL:
                 running.kill()
                 running.wait()
                 return
+            if self._requests > self._passed_on:
+                self._ask_to_stop()
             self._pause()
+
+
+def _let_go_of_terminal(numbers: Sequence[int]) -> None:
+    """A terminal that is gone cannot be written to: what is still to be said must not end the run."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in numbers:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def _describe(code: int) -> str:
     return f'exit status {code}' if code >= 0 else f'signal {signal.Signals(-code).name}'
+
+
+def has_keyboard() -> bool:
+    """Whether stdin is a terminal that is ours to read: we do not run in the background of a shell."""
+    if not os.isatty(0):
+        return False
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # not our controlling terminal: no shell shares it with us
+        return True

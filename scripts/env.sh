@@ -20,6 +20,11 @@ if [ "$(cut -d' ' -f2 "$_restac_root/.venv/.restac-setup")" = wheels ]; then
   unset PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH
   export ROS_VERSION=2 ROS_PYTHON_VERSION=3 ROS_DISTRO=jazzy
   _restac_prepend AMENT_PREFIX_PATH "$VIRTUAL_ENV"
+  if [ -n "${RMW_IMPLEMENTATION:-}" ] \
+     && [ ! -e "$VIRTUAL_ENV/share/ament_index/resource_index/rmw_typesupport/$RMW_IMPLEMENTATION" ]; then
+    echo "restac_ros: RMW_IMPLEMENTATION=$RMW_IMPLEMENTATION is not among the wheels: unset in this shell" >&2
+    unset RMW_IMPLEMENTATION
+  fi
   _restac_prepend CMAKE_PREFIX_PATH "$VIRTUAL_ENV"
 fi
 _restac_prefix=$_restac_root/install/restac_ros

@@ -52,7 +52,18 @@ underlay_kind() {   # "system" when the caller has sourced a ROS 2 that this Pyt
   fi
 }
 
-fingerprint() { { cat requirements.lock scripts/setup.sh; echo "$PWD $1"; } | sha256sum | cut -d' ' -f1; }
+cuda_extra() {   # jax's extra for this machine's GPU; nothing without one. CUDA=0: never, CUDA=1: whatever is found
+  [ "${CUDA:-}" = 0 ] && return
+  local version
+  version=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p' | head -n1) || true
+  if [ -n "$version" ]; then
+    [ "$version" -ge 13 ] && echo cuda13 || echo cuda12     # what the driver is able to run
+  elif [ "${CUDA:-}" = 1 ]; then
+    echo cuda13
+  fi
+}
+
+fingerprint() { { cat requirements.lock scripts/setup.sh; echo "$PWD $1 $(cuda_extra)"; } | sha256sum | cut -d' ' -f1; }
 
 install_requirements() {   # $1: kind of underlay
   local wanted=requirements.lock
@@ -62,6 +73,11 @@ install_requirements() {   # $1: kind of underlay
   fi
   "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off -r "$wanted" \
     | awk '/^Collecting|^Downloading|^Installing|^Successfully/ {n++; if (n % 25 == 0 || /^Inst/) {print "        " substr($0, 1, 100) " ..."; fflush()}}'
+}
+
+install_cuda() {   # $1: jax's extra; at the locked version, so that the plugin fits
+  say "a GPU: installing JAX's plugin ($1; CUDA=0 leaves it out)"
+  "$venv/bin/python" -m pip install --disable-pip-version-check --quiet "jax[$1]==$(sed -n 's/^jax==//p' requirements.lock)"
 }
 
 relocate_underlay() {
@@ -109,6 +125,7 @@ main() {
   fi
   say "installing dependencies into .venv (about 7 GB; a few minutes the first time)"
   install_requirements "$kind"
+  if [ -n "$(cuda_extra)" ]; then install_cuda "$(cuda_extra)"; fi
   [ "$kind" = system ] || relocate_underlay
   install_command
   echo "$(fingerprint "$kind") $kind" > "$stamp"

@@ -11,10 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from restac_ros.bench.cpu_profile import Call, CpuProfile
+from restac_ros.bench.cpu_profile import CpuProfile, StackCall
 from restac_ros.bench.processes import Watch, end_family, scratch
-from restac_ros.bench.recordings import START_NS, Scene, drop_from_memory, make_messages, record
-from restac_ros.bench.table import Row, show, write_json
+from restac_ros.bench.recordings import START_NS, Scene, drop_from_memory, make_messages, write_recording
+from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.convert import convert_episode
@@ -24,12 +24,12 @@ from restac_ros.graph import GraphError, config_file
 
 MIN_SPEED = 5.0  # x real time, from raw 640x480 bags
 BUSY_SHARE = 0.85  # of the cores in use: above this, the CPU bounds
-SPARE_BYTES = 2 * 10**9
+_SPARE_BYTES = 2 * 10**9
 TASK = 'bench'
 LOADING = 'load libraries'
 # By the innermost file on the stack that is listed.
 PARTS = {
-    'read': ('mcap_file', 'mcap_scan', 'sqlite_file', 'compressed_bag', 'bag_reader'),
+    'read': ('mcap_file', 'mcap_scan', 'sqlite_file', 'unpacking', 'bag_reader'),
     'decode and letterbox': ('decode', 'resize', 'values', 'kinematics', 'rotation'),
     'encode': ('video_encoder',),
     'survey': ('survey',),
@@ -118,10 +118,12 @@ def main(wish: ConversionWish, directory: Path, json_file: Path | None = None) -
     contract = load_contract(wish.contract or config_file('contract.yaml'))
     with scratch(directory, _needed_bytes(wish, contract)) as folder:
         bags = wish.given or make_bags(wish, contract, folder)
-        figures = measure(bags, wish.contract or config_file('contract.yaml'), wish.workers, folder)
+        figures = measure_conversion(
+            bags, wish.contract or config_file('contract.yaml'), wish.workers, folder
+        )
     show(f'converter, {figures.bags} bags, {figures.workers} workers', _rows(figures), figures.missed)
     derived = {'speed': figures.speed, 'mb_per_s': figures.mb_per_s, 'bound': figures.bound}
-    write_json(json_file, asdict(figures) | derived | {'missed': figures.missed})
+    write_figures(json_file, asdict(figures) | derived | {'missed': figures.missed})
     return 1 if figures.missed else 0
 
 
@@ -131,13 +133,13 @@ def make_bags(wish: ConversionWish, contract: Contract, folder: Path) -> tuple[P
     for number in range(wish.bags):
         scene = Scene(wish.size_px, seed=number)
         messages = make_messages(contract, wish.seconds, scene, START_NS + number * 10**12)
-        bags.append(record(folder / f'bag-{number}', contract, messages, TASK))
+        bags.append(write_recording(folder / f'bag-{number}', contract, messages, TASK))
         if not wish.from_memory:
             drop_from_memory(bags[-1])
     return tuple(bags)
 
 
-def measure(bags: Sequence[Path], contract: Path, workers: int, folder: Path) -> ConversionFigures:
+def measure_conversion(bags: Sequence[Path], contract: Path, workers: int, folder: Path) -> ConversionFigures:
     """Convert the bags with the command, then the first of them once more under the profiler.
 
     Raises:
@@ -182,10 +184,13 @@ def _profiled(bag: Path, contract: Path) -> dict[str, float]:
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     with tempfile.TemporaryDirectory(dir=bag.parent) as folder, CpuProfile(part_of) as profile:
         convert_episode(bag, load_contract(contract), Path(folder) / 'data', TASK)
-    return {part: round(seconds, 3) for part, seconds in profile.seconds.most_common()}
+    return {
+        part: round(seconds, 3)
+        for part, seconds in sorted(profile.seconds.items(), key=lambda item: -item[1])
+    }
 
 
-def part_of(stack: list[Call]) -> str:
+def part_of(stack: list[StackCall]) -> str:
     """The part of a conversion that a stack belongs to; the survey's own reading belongs to `read`."""
     for call in stack:
         if call.file.startswith('<frozen importlib'):
@@ -199,10 +204,10 @@ def part_of(stack: list[Call]) -> str:
 def _needed_bytes(wish: ConversionWish, contract: Contract) -> int:
     """Bags, and a fifth of that for data sets."""
     if wish.given:
-        return SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in wish.given))
+        return _SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in wish.given))
     pixels = {'camera': wish.size_px[0] * wish.size_px[1] * 3, 'tactile': 240 * 320 * 3}
     rate = sum(spec.rate_hz * pixels.get(spec.role, 600) for spec in contract.streams.values())
-    return SPARE_BYTES + round(1.2 * rate * wish.seconds * wish.bags)
+    return _SPARE_BYTES + round(1.2 * rate * wish.seconds * wish.bags)
 
 
 def _rows(figures: ConversionFigures) -> list[Row]:

@@ -7,7 +7,7 @@ to the part in which the thread is found. Threads that libraries run by themselv
 import sys
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -17,26 +17,27 @@ PERIOD_S = 0.005
 OUTSIDE_PYTHON = "libraries' own threads"
 
 
-class Call(NamedTuple):
+class StackCall(NamedTuple):
     """A function on a thread's stack: the path of its file, and its name."""
 
     file: str
     function: str
 
 
-Classify = Callable[[list[Call]], str]
+Classify = Callable[[list[StackCall]], str]
 
 
 class CpuProfile:
     """CPU `seconds` by part while the block lasts; `classify` names the part of a stack, innermost first."""
 
     def __init__(self, classify: Classify) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._classify = classify
         self._used_ns: dict[int, int] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name='profile', daemon=True)
         self._begun_s = 0.0
+        self._own_s = 0.0  # CPU time of the thread that samples
 
     def __enter__(self) -> Self:
         self._begun_s = time.process_time()
@@ -46,22 +47,21 @@ class CpuProfile:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
-        ours_s = self._used_ns.pop(self._thread.native_id, 0) * 1e-9
-        total_s = time.process_time() - self._begun_s - ours_s
-        self.seconds[OUTSIDE_PYTHON] = max(0.0, total_s - self.seconds.total())
+        total_s = time.process_time() - self._begun_s - self._own_s
+        self.seconds[OUTSIDE_PYTHON] = max(0.0, total_s - sum(self.seconds.values()))
 
     def _run(self) -> None:
         for thread in threading.enumerate():
-            self._used_ns[thread.native_id] = _run_time_ns(thread.native_id)
+            if thread.native_id is not None:
+                self._used_ns[thread.native_id] = _run_time_ns(thread.native_id)
         own = threading.get_ident()
-        self._used_ns[threading.get_native_id()] = 0
         while not self._ended.wait(PERIOD_S):
             stacks = sys._current_frames()
             for thread in threading.enumerate():
-                if thread.ident in stacks and thread.ident != own:
+                if thread.native_id is not None and thread.ident in stacks and thread.ident != own:
                     self._look_at(thread.native_id, stacks[thread.ident])
             del stacks  # frames keep what their functions hold alive
-        self._used_ns[threading.get_native_id()] = _run_time_ns(threading.get_native_id())
+        self._own_s = _run_time_ns(threading.get_native_id()) * 1e-9
 
     def _look_at(self, native_id: int, frame: FrameType) -> None:
         used_ns = _run_time_ns(native_id)
@@ -79,9 +79,9 @@ def _run_time_ns(native_id: int) -> int:
         return 0
 
 
-def _stack(frame: FrameType | None) -> list[Call]:
+def _stack(frame: FrameType | None) -> list[StackCall]:
     calls = []
     while frame is not None:
-        calls.append(Call(frame.f_code.co_filename, frame.f_code.co_name))
+        calls.append(StackCall(frame.f_code.co_filename, frame.f_code.co_name))
         frame = frame.f_back
     return calls

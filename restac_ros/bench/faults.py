@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.graph import GraphError, Process, command, config_file
+from restac_ros.bench.table import write_figures
+from restac_ros.graph import GraphError, ParameterValue, Process, command, config_file
 from restac_ros.supervise import environment
 
 
@@ -39,8 +40,7 @@ def main(
         place = directory or Path(folder)
         summary = rehearse(checkpoint, place, contract=contract, bag=bag, cases=cases, params=params)
     print_outcomes(summary['outcomes'])
-    if json_file:
-        json_file.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
+    write_figures(json_file, summary)
     return int(any(outcome['faults'] for outcome in summary['outcomes']))
 
 
@@ -68,7 +68,7 @@ def rehearse(
         GraphError: it ended before it was through.
     """
     summary_file = directory / 'drill.json'
-    parameters = {
+    parameters: dict[str, ParameterValue] = {
         'contract': str(contract or config_file('contract.yaml')),
         'checkpoint': str(checkpoint),
         'bag': str(bag or ''),

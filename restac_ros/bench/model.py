@@ -6,7 +6,6 @@ the base pi0.5, whose full call is what openpi does per call, and the preset's o
 """
 
 import functools
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -21,10 +20,12 @@ from rich.table import Table
 
 from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
 from restac_ros.bench.profile import Share, profile
+from restac_ros.bench.table import write_figures
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import ACTION_PREV_DIM, CAMERA_SLOTS, prompt_bucket
+from restac_ros.model.present import present
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.stages import Stages
@@ -114,8 +115,9 @@ class Calls:
 
     def tactile(self) -> None:
         """One tactile frame on the kept prefix."""
-        inputs = (self._tactile, self._cache.view_features, self._action_prev)
-        self._code = self._stages.encode_tactile(*inputs).code
+        view_features = present(self._cache.view_features, 'view_features')
+        tactile = present(self._tactile, 'tactile')
+        self._code = self._stages.encode_tactile(tactile, view_features, self._action_prev).code
 
     def act(self) -> None:
         """One chunk on the kept prefix and touch."""
@@ -130,7 +132,7 @@ class Calls:
         self.act()
 
 
-def measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int) -> VariantFigures:
+def _measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int) -> VariantFigures:
     """Time all calls of a policy, each between two yardsticks."""
     calls = Calls(config)
 
@@ -177,22 +179,17 @@ def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = 
     own = PRESETS[preset]
     base = replace(own, fusion='none', tactile=None, state_input='prompt')
     yardstick, console = Yardstick(), Console()
-    variants = {'pi0.5': measure(base, yardstick, runs, warmups)}
+    variants = {'pi0.5': _measure(base, yardstick, runs, warmups)}
     if own.uses_touch:
-        variants[own.fusion] = measure(own, yardstick, runs, warmups)
+        variants[own.fusion] = _measure(own, yardstick, runs, warmups)
     yardstick_s = statistics.median(yardstick.times_s)
     speed = YARDSTICK_FLOP / yardstick_s
     console.print(_table(preset, variants))
     console.print(f'yardstick (8 x 1024^3): {yardstick_s * 1e3:.1f} ms, {speed / 1e9:.0f} GFLOP/s')
     console.print(_floor(variants['pi0.5'], yardstick_s))
     console.print(_profiles(variants['pi0.5']))
-    if json_file is not None:
-        content = {
-            'preset': preset,
-            'yardstick_s': yardstick_s,
-            **{n: asdict(v) for n, v in variants.items()},
-        }
-        json_file.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    described = {name: asdict(variant) for name, variant in variants.items()}
+    write_figures(json_file, {'preset': preset, 'yardstick_s': yardstick_s, **described})
     return _judge(variants['pi0.5'], console) if preset == 'mid' else 0
 
 
@@ -228,8 +225,9 @@ def _floor(base: VariantFigures, yardstick_s: float) -> Table:
         table.add_column(heading, justify='right')
     speed = YARDSTICK_FLOP / yardstick_s
     prefix = base.flop['SigLIP'] + base.flop['Gemma prefix']
-    rows = [(name, base.flop[name], None) for name in ('SigLIP', 'Gemma prefix')]
-    rows += [
+    rows: list[tuple[str, float, float | None]] = [
+        ('SigLIP', base.flop['SigLIP'], None),
+        ('Gemma prefix', base.flop['Gemma prefix'], None),
         ('prefix', prefix, base.calls['prefix'].seconds),
         ('act', base.flop['act'], base.calls['act'].seconds),
     ]

@@ -5,7 +5,6 @@ messages, and the middleware's threads. The network's threads, and the workers t
 ingest.
 """
 
-import json
 import os
 import subprocess
 import tempfile
@@ -15,18 +14,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.table import Table
 
+from restac_ros.bench.processes import summary_of
 from restac_ros.bench.ros_domain import own_domain
+from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.graph import GraphError, Process, Run, processes
+from restac_ros.graph import GraphError, Process, Run, Source, processes
 from restac_ros.supervise import command, environment
 
 SYNTHETIC_S = 10.0
-SAMPLE_PERIOD_S = 0.2
-STOP_TIMEOUT_S = 30.0
-MARGIN_S = 0.5  # left out at either end of the playing time
+_SAMPLE_PERIOD_S = 0.2
+_STOP_TIMEOUT_S = 30.0
+_MARGIN_S = 0.5  # left out at either end of the playing time
 FRAMING = ('frame_cameras', 'frame_tactile', 'frame_state')
 
 MAX_FRAMING_P99_MS = 15.0
@@ -85,59 +84,51 @@ def main(bag: Path | None, checkpoint: Path, json_file: Path | None = None) -> i
         raise GraphError(
             f'no checkpoint at {checkpoint}: `restac-ros init-checkpoint --to {checkpoint}` makes one'
         )
-    figures = measure(bag, checkpoint)
-    print_figures(figures)
-    if json_file:
-        json_file.write_text(json.dumps(asdict(figures), indent=2) + '\n', encoding='utf-8')
+    figures = _measure(bag, checkpoint)
+    show('policy node, ingest', _rows(figures), figures.missed)
+    write_figures(json_file, asdict(figures))
     return 1 if figures.missed else 0
 
 
-def measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
+def _measure(bag: Path | None, checkpoint: Path) -> NodeFigures:
     """Play the bag (or the synthetic source) to a policy node, and read what both leave behind."""
     with tempfile.TemporaryDirectory(prefix='restac-bench-') as folder:
         run = Run(
             directory=Path(folder),
             checkpoint=checkpoint,
             prompt='bench',
-            source='bag' if bag else 'synthetic',
+            source=Source.BAG if bag else Source.SYNTHETIC,
             bag=bag,
             seconds=SYNTHETIC_S,
         )
         listener, source = processes(run)
         samples, ended_s = _play(listener, source)
-        summaries = [json.loads(process.summary_file.read_text()) for process in (listener, source)]
-    begin_s = ended_s - _length_s(bag) + MARGIN_S
-    window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - MARGIN_S]
+        left = summary_of(listener), summary_of(source)
+    begin_s = ended_s - _length_s(bag) + _MARGIN_S
+    window = [sample for sample in samples if begin_s <= sample.time_s <= ended_s - _MARGIN_S]
     if len(window) < 2:
         raise GraphError(f'{bag} is too short: expected some seconds')
-    return _figures(*summaries, window[0], window[-1])
+    return _figures(*left, window[0], window[-1])
 
 
-def print_figures(figures: NodeFigures) -> None:
-    """One table, with the targets."""
-    table = Table('figure', title='policy node, ingest', title_justify='left')
-    table.add_column('measured', justify='right')
-    table.add_column('target', justify='right')
-    table.add_row('messages published', str(figures.published), '')
-    table.add_row('messages lost', str(figures.published - figures.received), '0')
-    table.add_row(
-        'framing and decode, p99 per frame',
-        f'{figures.framing_p99_ms:.1f} ms',
-        f'< {MAX_FRAMING_P99_MS:g} ms',
-    )
-    for stage, value in figures.framing_parts_p99_ms.items():
-        table.add_row(f'  {stage}', f'{value:.1f} ms', '')
-    table.add_row('ingest, share of a core', f'{figures.ingest_share:.0%}', f'< {MAX_INGEST_SHARE:.0%}')
-    table.add_row('  executor and receiving thread', f'{figures.receiving_share:.0%}', '')
-    table.add_row('  middleware', f'{figures.middleware_share:.0%}', '')
-    table.add_row('framing and network, share', f'{figures.network_and_framing_share:.0%}', '')
-    table.add_row('chunks', str(figures.chunks), '')
-    table.add_row('replans held', str(figures.held), '')
-    table.add_row('load average of the machine', f'{figures.load_average:.1f}', '')
-    console = Console()
-    console.print(table)
-    for text in figures.missed:
-        console.print(f'[bold red]missed: {text}[/]')
+def _rows(figures: NodeFigures) -> list[Row]:
+    return [
+        ('messages published', str(figures.published), ''),
+        ('messages lost', str(figures.published - figures.received), '0'),
+        (
+            'framing and decode, p99 per frame',
+            f'{figures.framing_p99_ms:.1f} ms',
+            f'< {MAX_FRAMING_P99_MS:g} ms',
+        ),
+        *((f'  {stage}', f'{value:.1f} ms', '') for stage, value in figures.framing_parts_p99_ms.items()),
+        ('ingest, share of a core', f'{figures.ingest_share:.0%}', f'< {MAX_INGEST_SHARE:.0%}'),
+        ('  executor and receiving thread', f'{figures.receiving_share:.0%}', ''),
+        ('  middleware', f'{figures.middleware_share:.0%}', ''),
+        ('framing and network, share', f'{figures.network_and_framing_share:.0%}', ''),
+        ('chunks', str(figures.chunks), ''),
+        ('replans held', str(figures.held), ''),
+        ('load average of the machine', f'{figures.load_average:.1f}', ''),
+    ]
 
 
 def _play(listener: Process, source: Process) -> tuple[list[CpuSample], float]:
@@ -149,13 +140,13 @@ def _play(listener: Process, source: Process) -> tuple[list[CpuSample], float]:
             with _child(source, env) as speaking:
                 while speaking.poll() is None:
                     samples.append(_sample(listening.pid))
-                    time.sleep(SAMPLE_PERIOD_S)
+                    time.sleep(_SAMPLE_PERIOD_S)
                 ended_s = time.monotonic()
             if speaking.returncode != 0:
                 raise GraphError(f'{source.executable} ended with status {speaking.returncode}: see above')
         finally:
             listening.terminate()
-            listening.wait(STOP_TIMEOUT_S)
+            listening.wait(_STOP_TIMEOUT_S)
     return samples, ended_s
 
 
@@ -193,7 +184,7 @@ def _figures(listener: Mapping, source: Mapping, first: CpuSample, last: CpuSamp
     return NodeFigures(
         published=sum(source['streams'].values()),
         received=sum(tally['received'] for tally in streams.values()),
-        lost=sum(tally['lost'] for tally in streams.values()),
+        lost=sum(tally['lost'] or 0 for tally in streams.values()),
         framing_p99_ms=sum(parts.values()),
         framing_parts_p99_ms=parts,
         ingest_share=receiving_share + middleware_share,

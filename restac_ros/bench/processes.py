@@ -21,7 +21,7 @@ from restac_ros.dataset.journal import check_free_disk
 from restac_ros.graph import GraphError, Process
 from restac_ros.supervise import command, environment
 
-SAMPLE_PERIOD_S = 0.1
+_SAMPLE_PERIOD_S = 0.1
 FILE_POLL_S = 0.02
 SHOWN_LOG_BYTES = 4_000
 EMPTY_JOURNAL_BYTES = 64_000  # more than stands in a journal before its first message
@@ -74,7 +74,7 @@ class Watch:
         return window
 
     def _run(self) -> None:
-        while not self._ended.wait(SAMPLE_PERIOD_S):
+        while not self._ended.wait(_SAMPLE_PERIOD_S):
             try:
                 family = [self._process, *self._process.children(recursive=True)]
             except psutil.NoSuchProcess:

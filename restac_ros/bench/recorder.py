@@ -23,19 +23,19 @@ from restac_ros.bench.processes import (
     started,
     summary_of,
 )
-from restac_ros.bench.table import Row, show, write_json
+from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import Compression
-from restac_ros.graph import GraphError, Process, config_file
+from restac_ros.graph import GraphError, ParameterValue, Process, config_file
 
 MAX_CPU_SHARE = 0.50
 MAX_GROWTH_MB = 24.0  # after the warm-up; the file's own index takes about 1 kB per chunk of 768 kB
 WARM_UP = 0.2  # of the time: shared memory and queues are touched for the first time
-MARGIN_S = 0.5
-STOP_TIMEOUT_S = 180.0
-SPARE_BYTES = 3 * 10**9  # the recorder itself stops when 2 GB are left
+_MARGIN_S = 0.5
+_STOP_TIMEOUT_S = 180.0
+_SPARE_BYTES = 3 * 10**9  # the recorder itself stops when 2 GB are left
 TACTILE_BYTES = 240 * 320 * 3
 SMALL_BYTES = 600  # a joint state with names, in the file
 
@@ -127,14 +127,14 @@ def main(wish: RecorderWish, directory: Path, json_file: Path | None = None) -> 
         JournalError: too little free disk in `directory`.
     """
     expected = wish.expected_bytes(load_contract(wish.contract_file))
-    with scratch(directory, expected + SPARE_BYTES) as folder:
-        figures = measure(wish, folder)
+    with scratch(directory, expected + _SPARE_BYTES) as folder:
+        figures = measure_recorder(wish, folder)
     show(_title(wish), _rows(figures), figures.missed)
-    write_json(json_file, asdict(figures) | {'missed': figures.missed})
+    write_figures(json_file, asdict(figures) | {'missed': figures.missed})
     return 1 if figures.missed else 0
 
 
-def measure(wish: RecorderWish, folder: Path) -> RecorderFigures:
+def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
     """Record into `folder` what a source publishes, and look at what both leave behind.
 
     Raises:
@@ -149,12 +149,12 @@ def measure(wish: RecorderWish, folder: Path) -> RecorderFigures:
         Watch(speaking.pid) as said,
         FileWatch(folder / 'journals') as file,
     ):
-        ended_in_order('the source', speaking, logs[1], wish.seconds + STOP_TIMEOUT_S)
+        ended_in_order('the source', speaking, logs[1], wish.seconds + _STOP_TIMEOUT_S)
         ended_s = time.monotonic()
         listening.send_signal(signal.SIGINT)
-        ended_in_order('the recorder', listening, logs[0], STOP_TIMEOUT_S)
+        ended_in_order('the recorder', listening, logs[0], _STOP_TIMEOUT_S)
         closing_s = time.monotonic() - ended_s
-    window = (file.begun_s + MARGIN_S, file.begun_s + wish.seconds - MARGIN_S)
+    window = (file.begun_s + _MARGIN_S, file.begun_s + wish.seconds - _MARGIN_S)
     written = summary_of(recorder)
     published = summary_of(source)
     memory = _memory(heard.between(*window))
@@ -177,15 +177,15 @@ def measure(wish: RecorderWish, folder: Path) -> RecorderFigures:
 
 
 def _processes(wish: RecorderWish, folder: Path) -> tuple[Process, Process]:
-    shared = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
-    recorder = {
+    shared: dict[str, ParameterValue] = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
+    recorder: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'recorder.json'),
         'journal_dir': str(folder / 'journals'),
         'task': 'bench',
         'autostart_recording': True,
         'compression': wish.compression,
     }
-    source = {
+    source: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'source.json'),
         'seconds': float(wish.seconds),
         'wait_subscribers': 1,

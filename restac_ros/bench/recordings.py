@@ -6,9 +6,10 @@ stream has its declared rate and stamps; the same seed gives the same bytes.
 
 import heapq
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,15 +18,16 @@ from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.journal import Journal
 from restac_ros.framing.decode import load_types
+from restac_ros.framing.values import gripper_positions
 from restac_ros.graph import GraphError
 
 START_NS = 1_760_000_000_000_000_000
-LOOP_S = 2.0  # images repeat after this, with new stamps
+_LOOP_S = 2.0  # images repeat after this, with new stamps
 DELAY_NS = 5_000_000  # from stamp to receipt
 NOISE = 2.0  # standard deviation of a camera's noise, of 255
 TEXTURE_PX = 48  # size of the coarsest patches
 CHANNELS = {'rgb8': 3, 'bgr8': 3, '8UC3': 3, 'passthrough': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
-READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
+_READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
 STAMP = slice(4, 12)  # of a header, in CDR
 
 
@@ -54,7 +56,7 @@ def make_messages(
     return heapq.merge(*streams, key=lambda message: message.log_time_ns)
 
 
-def record(
+def write_recording(
     path: Path,
     contract: Contract,
     messages: Iterable[BagMessage],
@@ -70,9 +72,9 @@ def record(
     journal, end_ns = None, 0
     for message in messages:
         if journal is None:
-            begin_ns = message.log_time_ns
-            options = {'start_ns': begin_ns, 'task': task, 'compression': compression, 'sync': False}
-            journal = Journal(path, contract, **options)
+            journal = Journal(
+                path, contract, start_ns=message.log_time_ns, task=task, compression=compression, sync=False
+            )
         journal.write(names[message.topic], message.cdr, message.log_time_ns)
         end_ns = message.log_time_ns + 1
     if journal is None:
@@ -110,7 +112,7 @@ def _stamp(stamp_ns: int) -> bytes:
 def _loop(contract: Contract, name: str, scene: Scene) -> list[bytes]:
     """The serialised messages of one loop, not dated."""
     spec = contract.streams[name]
-    count = max(2, round(LOOP_S * spec.rate_hz))
+    count = max(2, round(_LOOP_S * spec.rate_hz))
     make = _maker(contract, name, scene)
     return [make(index / count) for index in range(count)]
 
@@ -125,14 +127,16 @@ def _maker(contract: Contract, name: str, scene: Scene) -> Callable[[float], byt
     if spec.role == 'arm_joints':
         offset = np.random.default_rng(seed).uniform(-0.05, 0.05, 7)
         swing = 0.1 * (1 + np.arange(7) / 7)
-        return lambda phase: _joints(spec.joints, READY_RAD + offset + swing * np.sin(2 * np.pi * phase))
+        return lambda phase: _joints(spec.joints, _READY_RAD + offset + swing * np.sin(2 * np.pi * phase))
     if isinstance(spec, GripperStream):
         closed, opened = contract.gripper.opening_m
-        middle, swing = 0.25 * (closed + opened), 0.2 * (opened - closed)
-        fingers = len(spec.joints)
-        return lambda phase: _joints(
-            spec.joints, np.full(fingers, middle + swing * np.cos(2 * np.pi * phase))
-        )
+        middle, width = 0.25 * (closed + opened), 0.2 * (opened - closed)
+
+        def message(phase: float) -> bytes:
+            opening_m = 2 * (middle + width * np.cos(2 * np.pi * phase))
+            return _joints(spec.joints, gripper_positions(contract, spec, opening_m))
+
+        return message
     raise GraphError(f'stream {name} is a {spec.type}: benchmarks make raw images and joint states only')
 
 
@@ -180,7 +184,7 @@ def _interpolated(coarse: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> 
     return coarse
 
 
-def _header() -> Mapping[str, object]:
+def _header() -> dict[str, Any]:
     types = load_types().types
     stamp = types['builtin_interfaces/msg/Time'](sec=0, nanosec=0)
     return {'header': types['std_msgs/msg/Header'](stamp=stamp, frame_id='bench')}

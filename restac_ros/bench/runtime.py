@@ -18,16 +18,16 @@ import yaml
 
 from restac_ros.bench.processes import Watch, cpu_share, ended_in_order, scratch, started, summary_of
 from restac_ros.bench.runtime_figures import RuntimeFigures
-from restac_ros.bench.table import show, write_json
+from restac_ros.bench.table import show, write_figures
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import GraphError, Process, Run, config_file, processes
+from restac_ros.graph import GraphError, ParameterValue, Process, Run, Source, config_file, processes
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 CALIBRATION_S = 8.0  # longest first pass
 START_TIMEOUT_S = 300.0
-STOP_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 30.0
 SETTLE_S = 1.0  # of the measured pass's beginning, not counted as CPU
-POLL_S = 0.05
+_POLL_S = 0.05
 SCRATCH_BYTES = 2 << 30
 DRY_TARGET = '/bench/target_pose'
 REPLAN_HZ = {'tiny': 10.0, 'mid': 2.0}  # what two cores can do beside prefixes; others need `replan_hz`
@@ -76,15 +76,15 @@ def main(wish: RuntimeWish, directory: Path, json_file: Path | None = None) -> i
     Raises:
         GraphError: a node that did not do its part, or a gate that is the same all the time.
     """
-    figures = measure(wish, directory)
+    figures = _measure(wish, directory)
     load = f'preset {figures.preset}, {figures.seconds:.0f} s, {os.cpu_count()} cores'
     title = f'whole graph, {load}; triggers: the gate above {figures.gate_threshold:.4f}'
     show(title, figures.rows, figures.missed)
-    write_json(json_file, asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz})
+    write_figures(json_file, asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz})
     return 1 if figures.missed else 0
 
 
-def measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
+def _measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
     """Both passes, in a folder under `directory` that is removed afterwards; checkpoints there are kept."""
     checkpoint = directory / 'checkpoints' / wish.preset
     if not checkpoint.is_dir():
@@ -94,7 +94,7 @@ def measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
             directory=folder,
             checkpoint=checkpoint,
             prompt='insert the plug',
-            source='bag' if wish.bag else 'synthetic',
+            source=Source.BAG if wish.bag else Source.SYNTHETIC,
             bag=wish.bag,
             seconds=wish.seconds,
         )
@@ -156,7 +156,7 @@ def _whole_graph(run: Run, policy: Mapping[str, float]) -> list[Process]:
         else process
         for process in listeners
     ]
-    dry = {
+    dry: dict[str, ParameterValue] = {
         'summary_file': str(run.directory / 'streamer_node.json'),
         'exit_on_refusal': True,
         'target_topic': DRY_TARGET,
@@ -180,7 +180,7 @@ class _Running:
         """Ask it to stop, and wait."""
         if self.child.poll() is None:
             self.child.terminate()
-        ended_in_order(self.process.executable, self.child, self.log, STOP_TIMEOUT_S)
+        ended_in_order(self.process.executable, self.child, self.log, _STOP_TIMEOUT_S)
 
 
 def _play(graph: Sequence[Process], seconds: float) -> _Play:
@@ -191,7 +191,7 @@ def _play(graph: Sequence[Process], seconds: float) -> _Play:
         _await_playing(source)
         begun_s = time.monotonic()
         while source.child.poll() is None and time.monotonic() - begun_s < seconds:
-            time.sleep(POLL_S)
+            time.sleep(_POLL_S)
         ended_s = time.monotonic()
         for one in reversed(running):
             one.end()
@@ -215,4 +215,4 @@ def _await_playing(source: _Running) -> None:
         if source.child.poll() is not None or time.monotonic() > deadline_s:
             source.end()
             raise GraphError(f'{source.process.executable} has not begun to play')
-        time.sleep(POLL_S)
+        time.sleep(_POLL_S)

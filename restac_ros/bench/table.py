@@ -25,7 +25,7 @@ def show(title: str, rows: Iterable[Row], missed: Sequence[str]) -> None:
         console.print(f'missed: {text}', style='bold red', markup=False, soft_wrap=True)
 
 
-def write_json(path: Path | None, figures: dict[str, Any]) -> None:
+def write_figures(path: Path | None, figures: dict[str, Any]) -> None:
     """Keep figures, if asked."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from restac_ros.dataset.quality.findings import Finding
 from restac_ros.dataset.quality.quality_page import Written, write_quality
 from restac_ros.graph import config_file
 
-COLOURS = {'good': 'green', 'usable': 'yellow', 'warning': 'yellow', 'bad': 'red', 'note': 'dim'}
+_COLOURS = {'good': 'green', 'usable': 'yellow', 'warning': 'yellow', 'bad': 'red', 'note': 'dim'}
 
 
 def assess_path(path: Path, contract: Path | None = None, to: Path | None = None) -> int:
@@ -61,7 +61,7 @@ def print_quality(written: Written, console: Console | None = None) -> None:
 
 def _print_findings(console: Console, findings: list[Finding]) -> None:
     for found in findings:
-        colour = COLOURS.get(found.severity, 'dim')
+        colour = _COLOURS.get(found.severity, 'dim')
         console.print(
             f'  [{colour}]{found.severity}[/] {escape(found.text)}', soft_wrap=True, highlight=False
         )
@@ -69,4 +69,4 @@ def _print_findings(console: Console, findings: list[Finding]) -> None:
 
 
 def _coloured(verdict: str) -> str:
-    return f'[{COLOURS[verdict]}]{verdict}[/]'
+    return f'[{_COLOURS[verdict]}]{verdict}[/]'

@@ -10,7 +10,7 @@ from tyro.conf import subcommand
 from restac_ros.commands.paths import absolute
 from restac_ros.graph import GraphError
 
-Compression = Literal['none', 'lz4', 'zstd']
+_Compression = Literal['none', 'lz4', 'zstd']
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class RecordBench:
     """How long to record."""
     size: str = '640x480'
     """Width and height of the cameras' images, px."""
-    compression: Compression = 'none'
+    compression: _Compression = 'none'
     """Of the journal."""
     contract: Path | None = None
     """Streams to record; default: the installed contract."""

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
+from restac_ros.graph import config_file
+
 
 @dataclass(frozen=True)
 class InitCheckpoint:
@@ -15,8 +17,8 @@ class InitCheckpoint:
     """Directory to make; must not exist."""
     preset: str = 'tiny'
     """Size: see restac_ros/model/presets.py."""
-    contract: Path = Path('config/contract.yaml')
-    """Robot facts the checkpoint is for."""
+    contract: Path | None = None
+    """Robot facts the checkpoint is for; default: the installed contract."""
     seed: int = 0
     """Seed of the random weights."""
 
@@ -25,7 +27,8 @@ class InitCheckpoint:
         from restac_ros.contract.load import load_contract
         from restac_ros.policy.init_checkpoint import init_checkpoint
 
-        report = init_checkpoint(self.preset, load_contract(self.contract), self.to, seed=self.seed)
+        contract = load_contract(self.contract or config_file('contract.yaml'))
+        report = init_checkpoint(self.preset, contract, self.to, seed=self.seed)
         print(report)
         return 0
 
@@ -38,10 +41,10 @@ class ImportCheckpoint:
     """openpi checkpoint directory, or LeRobot pi05 directory or safetensors file."""
     to: Path
     """Directory to make; must not exist."""
-    preset: str = 'pi05'
-    """Architecture, of the size of the source: see restac_ros/model/presets.py."""
-    contract: Path = Path('config/contract.yaml')
-    """Robot facts the checkpoint is for."""
+    preset: str | None = None
+    """Architecture: see restac_ros/model/presets.py; default: pi05_restac with --unit-align, else pi05."""
+    contract: Path | None = None
+    """Robot facts the checkpoint is for; default: the installed contract."""
     unit_align: Path | None = None
     """Lightning checkpoint of the tactile encoder."""
     norm_stats: Path | None = None
@@ -54,18 +57,22 @@ class ImportCheckpoint:
     def run(self) -> int:
         """Exit status."""
         from restac_ros.contract.load import load_contract
+        from restac_ros.framing.values import STATE_DIM
+        from restac_ros.model.device import describe_device
         from restac_ros.policy.init_checkpoint import import_checkpoint
         from restac_ros.policy.normalization import read_norm_stats
 
+        print(describe_device(), flush=True)
         report = import_checkpoint(
             self.source,
             self.preset,
-            load_contract(self.contract),
+            load_contract(self.contract or config_file('contract.yaml')),
             self.to,
             unit_align=self.unit_align,
-            norm_stats=None if self.norm_stats is None else read_norm_stats(self.norm_stats),
+            norm_stats=None if self.norm_stats is None else read_norm_stats(self.norm_stats, STATE_DIM),
             tokenizer=self.tokenizer,
             dtype=self.dtype,
+            progress=lambda step: print(f'{step} ...', flush=True),
         )
         print(report)
         return 0

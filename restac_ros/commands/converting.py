@@ -9,19 +9,25 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
+from restac_ros.commands.info import coloured
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
-from restac_ros.dataset.convert import OnGap
+from restac_ros.dataset.convert import OnGap, longest_run_command
 from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.engines import EngineKind
 from restac_ros.dataset.episodes import TimeRange, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, JournalError
+from restac_ros.dataset.quality.quality import assess_episode
+from restac_ros.dataset.recording_kind import holds_bag
 from restac_ros.dataset.recovery import find_unfinished, recover
-from restac_ros.dataset.shards import Outcome, Request
+from restac_ros.dataset.session_log import is_session_log
+from restac_ros.dataset.shards import Answer, EpisodeWish
 from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.graph import GraphError, config_file
+
+INTERRUPTED = 130  # exit status, as of a shell
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Conversion:
     contract: Path | None
     workers: int | None
     on_gap: OnGap
+    bridge_frames: int
     allow_false_rate: bool
     dry_run: bool
     video: VideoChoice | None
@@ -44,6 +51,7 @@ class Conversion:
     ranges: tuple[TimeRange, ...] = ()
     engine: EngineKind = 'processes'
     ray_address: str | None = None
+    again: bool = False
 
 
 def convert_all(asked: Conversion) -> int:
@@ -66,6 +74,19 @@ def convert_all(asked: Conversion) -> int:
     refused = len(refusals)
     for refusal in refusals:
         _print_refusal(refusal)
+    try:
+        refused += _convert(asked, requests)
+    except KeyboardInterrupt:
+        print_line(
+            'interrupted: complete episodes are in; the same call goes on from here', Console(stderr=True)
+        )
+        return INTERRUPTED
+    return int(bool(refused))
+
+
+def _convert(asked: Conversion, requests: list[EpisodeWish]) -> int:
+    """Convert and say what came of it; how many were refused."""
+    refused = 0
     with _Bar(asked.dry_run) as bar:
         outcomes = convert_many(
             requests,
@@ -78,31 +99,60 @@ def convert_all(asked: Conversion) -> int:
         for outcome in outcomes:
             refused += bool(outcome.refusal)
             _print_outcome(outcome, bar.console, dry_run=asked.dry_run)
-    return int(bool(refused))
+            if outcome.report and not asked.dry_run:
+                _print_verdict(asked.dataset, outcome.report.episode_index, bar.console)
+            if outcome.has_gap:
+                again = longest_run_command(outcome.bag, asked.dataset, *_options(asked))
+                print_line(f'  to keep its longest run: {again}', Console(stderr=True))
+    return refused
 
 
-def _requests(asked: Conversion) -> tuple[list[Request], list[str]]:
+def _requests(asked: Conversion) -> tuple[list[EpisodeWish], list[str]]:
     """What is to be converted, an episode each, and why some bags hold none."""
     given = load_contract(asked.contract) if asked.contract else None
-    whole = Request(
+    whole = EpisodeWish(
         bag=Path(),
         task=asked.task,
         contract=given,
         fallback=None if given else _installed_contract(),
         on_gap=asked.on_gap,
+        bridge_frames=asked.bridge_frames,
         allow_false_rate=asked.allow_false_rate,
         dry_run=asked.dry_run,
+        again=asked.again,
         video=asked.video,
     )
     requests, refusals = [], []
-    for bag in asked.bags:
+    for path in asked.bags:
+        reason = _no_recording(path) if len(asked.bags) > 1 else ''
         try:
-            spans = episodes_of(open_bag(bag), asked.marker_topic, asked.ranges)
+            bag = None if reason else open_bag(path)
+            if bag and is_session_log(bag):
+                reason = 'a session log, without sensor streams'
+            if bag and not reason:
+                spans = episodes_of(bag, asked.marker_topic, asked.ranges)
+                requests += [replace(whole, bag=path, span=span) for span in spans]
         except (BagError, ConversionError) as error:
             refusals.append(str(error))
-        else:
-            requests += [replace(whole, bag=bag, span=span) for span in spans]
+        if reason and len(asked.bags) == 1:
+            refusals.append(f'{path} is {reason}')
+        elif reason:
+            print_line(f'skipped: {path} is {reason}', Console())
     return requests, refusals
+
+
+def _no_recording(path: Path) -> str:
+    """What one of several paths, as a shell's pattern gives them, is instead of a recording; else ''."""
+    if path.name.endswith(PARTIAL):
+        return 'unfinished: being recorded, or left by a crash (then `restac-ros recover`)'
+    return 'no recording' if path.exists() and not holds_bag(path) else ''
+
+
+def _options(asked: Conversion) -> list[str]:
+    """The options that say what the episodes of one recording are."""
+    given = {'--task': asked.task, '--contract': asked.contract, '--marker-topic': asked.marker_topic}
+    options = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    return options + (['--range', *map(str, asked.ranges)] if asked.ranges else [])
 
 
 def _installed_contract() -> Contract | None:
@@ -126,7 +176,8 @@ class _Bar:
             TimeRemainingColumn(),
         )
         self._bars = Bars(*columns, transient=True)
-        self._task = self._bars.add_task('surveying' if dry_run else 'converting', total=None, speed='')
+        self._verb = 'surveying' if dry_run else 'converting'
+        self._task = self._bars.add_task('looking through the recordings', total=None, speed='')
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -143,37 +194,60 @@ class _Bar:
     def advance(self, progress: Progress) -> None:
         elapsed_s = self._bars.tasks[0].elapsed or 0.0
         speed = f'{progress.seconds / elapsed_s:.1f} x real time' if elapsed_s and progress.seconds else ''
-        self._bars.update(self._task, completed=progress.bytes, total=progress.total_bytes, speed=speed)
+        verb = self._verb if progress.bytes else 'looking through the recordings'
+        self._bars.update(
+            self._task, completed=progress.bytes, total=progress.total_bytes, speed=speed, description=verb
+        )
 
 
-def _print_outcome(outcome: Outcome, console: Console, *, dry_run: bool) -> None:
-    def say(text: str) -> None:
-        console.print(escape(text), soft_wrap=True, highlight=False)
-
+def _print_outcome(outcome: Answer, console: Console, *, dry_run: bool) -> None:
     report = outcome.report
     if outcome.refusal:
         _print_refusal(outcome.refusal)
         return
+    if outcome.deleted:
+        print_line(
+            f'{outcome.request.name}: skipped, its episode was deleted; --again brings it back', console
+        )
+        return
     if report is None:
-        say(f'{outcome.request.name}: is episode {outcome.already} already')
+        print_line(f'{outcome.request.name}: is episode {outcome.already} already', console)
         return
     cut = report.trimmed_head + report.trimmed_tail
     trimmed = f', {cut} unusable at the ends left out' if cut else ''
     becomes = 'can be an episode' if dry_run else f'episode {report.episode_index}'
     length = f'{report.rows} frames, {report.rows / report.fps:.1f} s{trimmed}'
-    say(f'{outcome.request.name} -> {becomes}: {length}; task: {report.task}')
+    print_line(f'{outcome.request.name} -> {becomes}: {length}; task: {report.task}', console)
     for gap in report.gaps:
-        say(f'  gap of {gap.count} frames at {gap.first / report.fps:.2f} s: {gap.reason}')
+        print_line(f'  gap of {gap.length} frames at {gap.first / report.fps:.2f} s: {gap.reason}', console)
     if dry_run:
         for name, stream in report.streams.items():
             rates = f'{stream.rate_hz:.2f} Hz of {stream.declared_rate_hz:g}'
-            say(f'  {name}: {rates}, {stream.messages} messages')
+            print_line(f'  {name}: {rates}, {stream.messages} messages', console)
     for note in report.notes:
-        say(f'  {note}')
+        print_line(f'  {note}', console)
+
+
+def _print_verdict(dataset: Path, index: int, console: Console) -> None:
+    """What the quality report of the data set would say of an episode."""
+    quality = assess_episode(dataset, index)
+    console.print(f'  quality: {coloured(quality.verdict)}', highlight=False)
+    for finding in quality.findings:
+        if finding.severity != 'note':
+            print_line(f'    {finding.text}. {finding.remedy}', console)
+    unknown = [name for name, stream in quality.streams.items() if stream.repeated_images is None]
+    images = [name for name in unknown if quality.streams[name].role in ('camera', 'tactile')]
+    if images:
+        print_line(f'    not examined for frozen images: {", ".join(images)}', console)
 
 
 def _print_refusal(text: str) -> None:
-    Console(stderr=True).print(f'refused: {escape(text)}', soft_wrap=True, highlight=False)
+    print_line(f'refused: {text}', Console(stderr=True))
+
+
+def print_line(text: str, console: Console) -> None:
+    """Print text as it is, on one line however long."""
+    console.print(escape(text), soft_wrap=True, highlight=False)
 
 
 def recover_all(place: Path) -> int:
@@ -193,9 +267,7 @@ def recover_all(place: Path) -> int:
             recovered = recover(partial)
         except (BagError, JournalError) as error:
             failed += 1
-            Console(stderr=True).print(
-                f'not recovered: {escape(str(error))}', soft_wrap=True, highlight=False
-            )
+            print_line(f'not recovered: {error}', Console(stderr=True))
         else:
             lost = f'; cut off: {recovered.damage}' if recovered.damage else ''
             print(f'{recovered.path}: {recovered.messages} messages{lost}')

@@ -32,8 +32,13 @@ class Convert:
     """Robot facts (YAML), for bags that hold none; default: the installed config/contract.yaml."""
     on_gap: Literal['refuse', 'longest_run'] = 'refuse'
     """A recording with unusable frames inside: refuse it, or keep its longest run without."""
+    bridge_frames: int = 0
+    """Close gaps of at most so many frames in which only images are missing, by repeating the last ones; such
+    frames are marked: `valid.<stream>` is false."""
     allow_false_rate: bool = False
     """Accept recordings whose measured rate is more than 5 % off the fps label."""
+    again: bool = False
+    """Also recordings whose episodes were deleted from the data set."""
     workers: int | None = None
     """Recordings to convert at once; default: one per core. The result is the same with any number."""
     engine: Literal['processes', 'ray'] = 'processes'
@@ -53,7 +58,7 @@ class Convert:
         from restac_ros.dataset.episodes import TimeRange
 
         asked = Conversion(
-            bags=self.bags,
+            bags=tuple(map(absolute, self.bags)),
             dataset=absolute(self.to),
             task=self.task,
             contract=absolute(self.contract),
@@ -61,8 +66,10 @@ class Convert:
             engine=self.engine,
             ray_address=self.ray_address,
             on_gap=self.on_gap,
+            bridge_frames=self.bridge_frames,
             allow_false_rate=self.allow_false_rate,
             dry_run=self.dry_run,
+            again=self.again,
             video=asked_video(self.video_codec, self.video_quality),
             marker_topic=self.marker_topic,
             ranges=tuple(TimeRange.parse(text) for text in self.range),
@@ -198,9 +205,9 @@ class Doctor:
 
     def run(self) -> int:
         """Exit status: 1 when something is wrong."""
-        from restac_ros.commands.doctor import examine
+        from restac_ros.commands.doctor import run_doctor
 
-        return examine(
+        return run_doctor(
             contract=absolute(self.contract),
             seconds=self.seconds,
             journals=absolute(self.journals or Path('runs')),

@@ -13,10 +13,10 @@ from rich.table import Table
 from restac_ros.graph import Process, checked_remaps, config_file, full_namespace
 from restac_ros.supervise import command
 
-COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
+_COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
 
 
-def examine(
+def run_doctor(
     contract: Path | None,
     seconds: float,
     journals: Path,
@@ -61,7 +61,7 @@ def print_checks(summary: dict, console: Console | None = None) -> None:
     table.add_column('found', overflow='fold', ratio=3)
     table.add_column('what mends it', overflow='fold', ratio=3)
     for check in summary['checks']:
-        level = f'[{COLOURS[check["level"]]}]{check["level"]}[/]'
+        level = f'[{_COLOURS[check["level"]]}]{check["level"]}[/]'
         table.add_row(level, *(escape(check[key]) for key in ('subject', 'found', 'remedy')))
     console.print(table)
     errors = sum(check['level'] == 'error' for check in summary['checks'])

@@ -1,5 +1,7 @@
 """Data sets in the layouts of other programs, with progress on the terminal."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -9,18 +11,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from restac_ros.dataset.export_v21 import VERSION, export_v21
 
 
+@contextmanager
+def counting(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of episodes; yields f(done, total) that moves it."""
+    columns = (TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True) as bars:
+        task = bars.add_task('', total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
 def export_dataset(dataset: Path, target: Path) -> int:
     """Export a data set and say how openpi finds it; exit status.
 
     Raises:
         DatasetError: it cannot be exported, or something else is at `target`.
     """
-    columns = (TextColumn('exporting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bars:
-        task = bars.add_task('', total=None)
-        episodes = export_v21(
-            dataset, target, lambda done, total: bars.update(task, completed=done, total=total)
-        )
+    with counting('exporting') as on_episode:
+        episodes = export_v21(dataset, target, on_episode)
     plural = 's' * (episodes != 1)
     say = Console().print
     say(f'{escape(str(target))}: {episodes} episode{plural}, LeRobot {VERSION}', soft_wrap=True)

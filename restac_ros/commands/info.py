@@ -1,6 +1,7 @@
 """What is at a path: a recording, a data set or a checkpoint, as one readable page."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,16 +13,18 @@ from rich.table import Table
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag.bag_reader import STORAGES, Bag, open_bag
+from restac_ros.dataset.bag.bag_reader import ENDINGS, Bag, open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, is_dataset, read_info
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.journal import Notes, read_notes
 from restac_ros.dataset.quality.quality_file import read_verdicts
+from restac_ros.dataset.recording_kind import holds_bag, kind_of
 from restac_ros.model.checkpoint.store import MANIFEST, load_info
+from restac_ros.model.device import describe_device
 
-COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
+_COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
 SHOWN_EPISODES = 20
 
 
@@ -49,23 +52,22 @@ def describe(path: Path) -> Iterator[RenderableType]:
         return _checkpoint(path)
     if is_dataset(path):
         return _dataset(path)
-    if path.suffix in STORAGES or (path.is_dir() and _holds_bag(path)):
+    if path.suffix == '.bag' or holds_bag(path):
         return _recording(path)
     inside = (
-        f'{MANIFEST} (a checkpoint), meta/info.json (a data set), or {" or ".join(STORAGES)} files (a bag)'
+        f'{MANIFEST} (a checkpoint), meta/info.json (a data set), or {" or ".join(ENDINGS)} files (a bag)'
     )
     found = 'a directory without any of' if path.is_dir() else 'a file that is none of'
-    raise InfoError(f'{path} is {found} {inside}. Give the directory that holds one directly.')
-
-
-def _holds_bag(path: Path) -> bool:
-    return (path / 'metadata.yaml').is_file() or any(file.suffix in STORAGES for file in path.iterdir())
+    raise InfoError(
+        f'{path} is {found} {inside}. Give the directory that holds one directly; '
+        '`restac-ros list` shows what is inside.'
+    )
 
 
 def _recording(path: Path) -> Iterator[RenderableType]:
     bag = open_bag(path)
     notes = read_notes(bag)
-    kind = 'bag' if notes.contract_text is None else 'journal'
+    kind = kind_of(bag)
     if path.name.endswith(PARTIAL):
         kind = 'journal, unfinished: still being recorded, or left by a crash (then `restac-ros recover`)'
     yield _title(path, kind)
@@ -83,7 +85,8 @@ def _recording(path: Path) -> Iterator[RenderableType]:
         yield _contract_line(contract)
     yield _topics(bag, contract)
     yield from (f'[yellow]{escape(note)}[/]' for note in bag.notes)
-    yield from _verdict_lines(path)
+    if kind != 'session log':
+        yield from _verdict_lines(path)
 
 
 def _noted_contract(notes: Notes, path: Path) -> Contract | None:
@@ -95,7 +98,12 @@ def _noted_contract(notes: Notes, path: Path) -> Contract | None:
 def _topics(bag: Bag, contract: Contract | None) -> Table:
     """Messages and mean rate of every topic, beside what the contract declares."""
     declared = (
-        {spec.topic: (name, spec.rate_hz) for name, spec in contract.streams.items()} if contract else {}
+        {
+            topic: (', '.join(names), max(contract.streams[name].rate_hz for name in names))
+            for topic, names in contract.by_topic().items()
+        }
+        if contract
+        else {}
     )
     first, last = bag.bounds_ns or (0, 0)
     table = Table()
@@ -177,6 +185,7 @@ def _checkpoint(path: Path) -> Iterator[RenderableType]:
     table.add_row(
         'calibration', escape(json.dumps(about.calibration.to_dict())) if about.calibration else 'none'
     )
+    table.add_row('here', escape(describe_device()))
     table.add_row('written with', ', '.join(f'{key} {value}' for key, value in about.versions.items()))
     yield table
     try:
@@ -192,7 +201,7 @@ def _contract_line(contract: Contract) -> str:
 def _verdict_lines(path: Path) -> Iterator[str]:
     verdicts = read_verdicts(path)
     if verdicts.file is None:
-        yield f'quality: not assessed; `restac-ros quality {escape(str(path))}` does it'
+        yield f'quality: not assessed; `restac-ros quality {escape(shlex.quote(str(path)))}` does it'
         return
     yield f'quality: {coloured(verdicts.verdict)} ({escape(str(verdicts.file.with_suffix(".html")))})'
     yield from (f'  {escape(text)}' for text in verdicts.reasons)
@@ -200,7 +209,7 @@ def _verdict_lines(path: Path) -> Iterator[str]:
 
 def coloured(verdict: str) -> str:
     """A verdict as rich prints it."""
-    return f'[{COLOURS[verdict]}]{verdict}[/]' if verdict in COLOURS else escape(verdict)
+    return f'[{_COLOURS[verdict]}]{verdict}[/]' if verdict in _COLOURS else escape(verdict)
 
 
 def _title(path: Path, kind: str) -> str:

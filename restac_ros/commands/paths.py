@@ -3,8 +3,15 @@
 import datetime
 import os
 from pathlib import Path
+from typing import overload
 
 
+@overload
+def absolute(path: Path) -> Path: ...
+@overload
+def absolute(path: None) -> None: ...
+@overload
+def absolute(path: Path | None) -> Path | None: ...
 def absolute(path: Path | None) -> Path | None:
     """`~`, the working directory and symbolic links resolved: processes elsewhere must find it too."""
     return None if path is None else Path(os.path.realpath(path.expanduser()))

@@ -1,11 +1,11 @@
 """`restac-ros record`: demonstrations by single keys."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run
+from restac_ros.graph import GraphError, Run, console, processes
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,15 @@ class Record:
 
     def run(self) -> int:
         """Exit status: 0 when all went well."""
-        from restac_ros.commands.record_session import record
+        from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries
+        from restac_ros.supervise import Supervisor, has_keyboard
 
-        described = Run(
+        if not has_keyboard():
+            raise GraphError(
+                'stdin is not a terminal, and episodes are recorded by keys: run this in a terminal, or use '
+                '`ros2 launch restac_ros record.launch.py` and `restac-ros call recorder_node start`'
+            )
+        run = Run(
             directory=absolute(self.run_dir),
             contract=absolute(self.contract),
             prompt=self.task,
@@ -48,4 +54,12 @@ class Record:
             namespace=self.namespace,
             remaps=self.remap,
         )
-        return record(described)
+        [listed] = processes(run)
+        recorder = replace(listed, parameters={**listed.parameters, 'save_on_shutdown': True})
+        started = [console(run, [recorder], 'display'), recorder]
+        ending = Supervisor(started, run.directory).run()
+        summaries = read_summaries(started)
+        print_summary(summaries, ending)
+        for text in left_unfinished(started, summaries):
+            print(text)
+        return ending.code

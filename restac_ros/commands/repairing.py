@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from restac_ros.dataset.repair.damage import Damage
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.damage import DatasetDamage
+from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.leftovers import restore_interrupted
 
 SHOWN_FILES = 10
@@ -26,7 +26,7 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
 
     if agreed and restore_interrupted(root):
         say(f'{root}: put back under its name, which an interrupted write had left without')
-    damage = examine(root)
+    damage = examine_dataset(root)
     if damage.is_fine:
         say(f'{root}: nothing is broken ({_episodes(len(damage.whole))})')
         return 0
@@ -46,7 +46,7 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
     return 0
 
 
-def plan_lines(damage: Damage, *, agreed: bool = False) -> list[str]:
+def plan_lines(damage: DatasetDamage, *, agreed: bool = False) -> list[str]:
     """What is broken, and what is done about it, or would be."""
     would = '' if agreed else 'would be '
     lines = [f'{damage.root}: {_episodes(len(damage.whole))} whole, to stay unchanged']

@@ -6,7 +6,7 @@ from typing import Literal
 
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, processes
+from restac_ros.graph import Run, Source, console, processes
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,18 @@ class Up:
 
     def run(self) -> int:
         """Exit status: 0 when the run ended in order."""
-        from restac_ros.commands.summary import print_summary, read_summaries, saved_dataset
-        from restac_ros.supervise import Supervisor
+        from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries, saved_dataset
+        from restac_ros.supervise import Supervisor, has_keyboard
 
         run = self._described()
         listed = processes(run)
+        if has_keyboard():
+            listed.insert(0, console(run, listed, 'keys'))
         ending = Supervisor(listed, run.directory).run()
         summaries = read_summaries(listed)
         print_summary(summaries, ending)
+        for text in left_unfinished(listed, summaries):
+            print(text)
         if dataset := saved_dataset(summaries):
             _draw_episode(dataset, run.directory / 'episode.png')
         return ending.code
@@ -68,7 +72,7 @@ class Up:
             prompt=self.prompt,
             record=dataset_place(self.record) if self.record else None,
             bag=absolute(self.bag),
-            source=self.source or ('bag' if self.bag else 'none'),
+            source=Source.named(self.source or ('bag' if self.bag else 'none')),
             rate=self.rate,
             seconds=self.seconds,
             view=self.view,

@@ -1,16 +1,18 @@
 """What a run came to, as tables: read from the summaries that its processes leave behind."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from restac_ros.graph import Process
 from restac_ros.supervise import Ending
 
-STAGES = {
+_STAGES = {
     'frame_cameras': 'framing and decoding, cameras',
     'frame_tactile': 'framing and decoding, GelSight',
     'frame_state': 'framing, state',
@@ -45,9 +47,26 @@ def print_summary(summaries: Summaries, ending: Ending, console: Console | None 
         console.print(streams)
     if latencies := summaries.get('policy_node', {}).get('latency_ms'):
         console.print(_latencies(latencies))
-    for line in [*_policy_lines(summaries), *_recorder_lines(summaries), *_problem_lines(summaries)]:
+    lines = [
+        *_policy_lines(summaries),
+        *_streamer_lines(summaries),
+        *_recorder_lines(summaries),
+        *_problem_lines(summaries),
+    ]
+    for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
     console.print(f'ended: {ending.reason}', soft_wrap=True, highlight=False)
+
+
+def left_unfinished(processes: Sequence[Process], summaries: Summaries) -> list[str]:
+    """Return what a recorder that was killed has left, each with the command that completes it."""
+    killed = [p for p in processes if p.executable == 'recorder_node' and p.executable not in summaries]
+    journals = [Path(str(process.parameters['journal_dir'])) for process in killed]
+    return [
+        f'left unfinished: {partial}\n  to complete it: restac-ros recover {shlex.quote(str(partial))}'
+        for journal in journals
+        for partial in sorted(journal.glob('*.partial'))
+    ]
 
 
 def saved_dataset(summaries: Summaries) -> Path | None:
@@ -85,7 +104,7 @@ def _streams(summaries: Summaries) -> Table | None:
 def _counts(tally: Mapping | None) -> list[str]:
     if tally is None:
         return ['-', '-']
-    lost = str(tally['lost']) if tally['numbered'] or not tally['received'] else 'unknown'
+    lost = 'unknown' if tally['lost'] is None else str(tally['lost'])
     return [str(tally['received']), f'[bold red]{lost}[/]' if tally['lost'] else lost]
 
 
@@ -95,7 +114,7 @@ def _latencies(latencies: Mapping[str, Mapping]) -> Table:
         table.add_column(heading, justify='right')
     for stage, values in latencies.items():
         figures = [f'{values[key]:.1f}' for key in ('p50_ms', 'p99_ms', 'max_ms')]
-        table.add_row(STAGES.get(stage, stage), str(int(values['count'])), *figures)
+        table.add_row(_STAGES.get(stage, stage), str(int(values['count'])), *figures)
     return table
 
 
@@ -104,8 +123,11 @@ def _policy_lines(summaries: Summaries) -> list[str]:
     if not policy or 'chunks' not in policy:
         return []
     lines = [
+        f'run: {policy["run_id"]}, checkpoint {policy["checkpoint"]}',
+        f'prompt at the end: {escape(policy["prompt"])}',
+        *(f'  changed: {escape(change)}' for change in policy.get('changes', ())),
         f'policy: {policy["prefixes"]} prefixes, {policy["touches"]} tactile frames, '
-        f'{policy["chunks"]} chunks published, held {policy["held"]} times'
+        f'{policy["chunks"]} chunks published, held {policy["held"]} times',
     ]
     for reason, count in policy['hold_reasons'].items():
         lines.append(f'  held {count} times: {reason}')
@@ -113,6 +135,21 @@ def _policy_lines(summaries: Summaries) -> list[str]:
     if gate['min'] is not None:
         share = gate['saturated'] / max(1, policy['touches'])
         lines.append(f'gate: {gate["min"]:.3f} to {gate["max"]:.3f}, saturated in {share:.0%} of the frames')
+    return lines
+
+
+def _streamer_lines(summaries: Summaries) -> list[str]:
+    streamer = summaries.get('streamer_node')
+    if not streamer or 'accepted' not in streamer:
+        return []
+    counted = ', '.join(f'{streamer[name]} {name}' for name in ('accepted', 'refused', 'faulty', 'foreign'))
+    lines = [f'streamer: {streamer["set_points"]} set-points; chunks: {counted}']
+    if streamer['last_stop']:
+        lines.append(f'  last stop: {"; ".join(streamer["last_stop"])}')
+    if streamer['phase'] == 'halted':
+        lines.append(f'[bold red]  halted: {"; ".join(streamer["reasons"])}[/]')
+    if streamer['refused']:
+        lines.append(f'  last refusal: {streamer["last_refusal"]}')
     return lines
 
 

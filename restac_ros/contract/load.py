@@ -3,10 +3,11 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from restac_ros.contract.errors import ContractError, Problem, did_you_mean
 from restac_ros.contract.schema import STREAM_MODELS, Contract
@@ -114,7 +115,7 @@ def _key_lines(node: yaml.Node, path: str = '') -> Iterator[tuple[str, int]]:
             yield from _key_lines(value, dotted)
 
 
-def _problems(details: dict[str, Any]) -> Iterator[Problem]:
+def _problems(details: ErrorDetails) -> Iterator[Problem]:
     """Restate one pydantic error in the contract's own terms."""
     cause = details.get('ctx', {}).get('error')
     if isinstance(cause, ContractError):
@@ -161,7 +162,11 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         return list(STREAM_MODELS[str(location[2])].model_fields)
     model: type[BaseModel] = Contract
     for key in location:
-        model = model.model_fields[str(key)].annotation
+        annotation = model.model_fields[str(key)].annotation
+        choices = (annotation, *get_args(annotation))  # a section may be optional
+        model = next(
+            choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)
+        )
     return list(model.model_fields)
 
 

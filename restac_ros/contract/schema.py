@@ -7,8 +7,8 @@ every name; frames are ROS frame names.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Literal, Self, overload
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
 
@@ -63,9 +63,12 @@ class Transform(_Facts):
 
 
 class Robot(_Facts):
-    """The arm and its frames. `pose_tool_in_hand` is the tool seen from the hand TCP (fr3_hand_tcp)."""
+    """The arm and its frames. `pose_tool_in_hand` is the tool seen from the hand TCP (fr3_hand_tcp).
 
-    arm: Literal['fr3', 'panda']
+    `arm` selects the forward kinematics; leave it out where a tool_pose stream measures the pose.
+    """
+
+    arm: Literal['fr3', 'panda'] | None = None
     base_frame: Text
     tool_frame: Text
     pose_tool_in_hand: Transform = Transform()
@@ -78,10 +81,24 @@ class Rotation(_Facts):
     branch_centre_rad: Vector3
 
 
+class JointScale(_Facts):
+    """Joint positions, in `unit`, at which a gripper is closed and open; the opening is linear in between."""
+
+    unit: Literal['m', 'mm', 'rad', 'deg', 'fraction', 'percent']
+    closed: float
+    open: float
+
+
 class Gripper(_Facts):
-    """Opening between the fingertips: [closed, open] in m."""
+    """Opening between the fingertips: [closed, open] in m.
+
+    `joint`: how the joint positions of the gripper stream give the opening (unset: finger positions in m).
+    `absent`: why the robot has no gripper; state[6] and action[6] then hold the one value of `opening_m`.
+    """
 
     opening_m: Annotated[tuple[float, float], Strict(False)]
+    joint: JointScale | None = None
+    absent: Text | None = None
 
 
 class Action(_Facts):
@@ -166,7 +183,7 @@ class ArmJointsStream(_Stream):
 
 
 class GripperStream(_Stream):
-    """Finger joint positions: two names, or one of two that move alike."""
+    """Finger joint positions: two names, or one of two that move alike; other grippers: `gripper.joint`."""
 
     role: Literal['gripper']
     type: Literal['sensor_msgs/msg/JointState']
@@ -237,7 +254,19 @@ class Contract(_Facts):
             raise ContractError([Problem('streams', f'unknown stream {name!r}; {hint}')])
         return self.streams[name]
 
-    def by_role(self, role: Role) -> dict[str, Stream]:
+    @overload
+    def by_role(self, role: Literal['camera']) -> dict[str, CameraStream]: ...
+    @overload
+    def by_role(self, role: Literal['tactile']) -> dict[str, TactileStream]: ...
+    @overload
+    def by_role(self, role: Literal['arm_joints']) -> dict[str, ArmJointsStream]: ...
+    @overload
+    def by_role(self, role: Literal['gripper']) -> dict[str, GripperStream]: ...
+    @overload
+    def by_role(self, role: Literal['tool_pose', 'target_pose']) -> dict[str, PoseStream]: ...
+    @overload
+    def by_role(self, role: Role) -> Mapping[str, Stream]: ...
+    def by_role(self, role: Role) -> Mapping[str, Stream]:
         """Streams of one role by name, in the file's order."""
         if role not in STREAM_MODELS:
             hint = did_you_mean(role, STREAM_MODELS)
@@ -246,13 +275,25 @@ class Contract(_Facts):
 
     @property
     def pose_stream(self) -> str:
-        """Name of the one stream that tells where the tool is."""
+        """Name of the one stream that measures the pose of the tool."""
         return next(iter({**self.by_role('arm_joints'), **self.by_role('tool_pose')}))
 
     @property
-    def gripper_stream(self) -> str:
-        """Name of the one stream that tells how far the gripper is open."""
-        return next(iter(self.by_role('gripper')))
+    def gripper_stream(self) -> str | None:
+        """Name of the one stream that measures the gripper's opening; None where there is no gripper."""
+        return next(iter(self.by_role('gripper')), None)
+
+    @property
+    def state_streams(self) -> tuple[str, ...]:
+        """Names of the streams that the state vector is made of."""
+        return (self.pose_stream, *self.by_role('gripper'))
+
+    def by_topic(self) -> dict[str, tuple[str, ...]]:
+        """Names of the streams on each topic, in the file's order; joint streams may share a topic."""
+        topics: dict[str, tuple[str, ...]] = {}
+        for name, stream in self.streams.items():
+            topics[stream.topic] = (*topics.get(stream.topic, ()), name)
+        return topics
 
     def with_topics(self, resolve: Callable[[str], str]) -> 'Contract':
         """The same robot with every topic as `resolve` returns it: expanded by a namespace, or remapped."""
@@ -264,7 +305,9 @@ class Contract(_Facts):
 
     def digest(self) -> str:
         """SHA-256 (hex) of the values, whatever the order and comments of the file they came from."""
-        text = json.dumps(self.model_dump(mode='json'), sort_keys=True, separators=(',', ':'))
+        text = json.dumps(
+            self.model_dump(mode='json', exclude_none=True), sort_keys=True, separators=(',', ':')
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
     def differences(self, other: 'Contract') -> list[str]:

@@ -8,8 +8,8 @@ and turns at constant angular velocity.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple, Self, cast, get_args
 
 import numpy as np
@@ -20,6 +20,8 @@ from restac_ros.geometry.conventions import Composition, Convention
 from restac_ros.geometry.delta import DeltaRule
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.geometry.rotation import quaternion_from_rotation
+
+type Numbers = Sequence[float] | np.ndarray
 
 MAX_HORIZON = 1000
 MAX_DURATION_NS = 60 * 10**9
@@ -56,6 +58,9 @@ class ChunkReport(NamedTuple):
     prompt_revision: int = 0
 
 
+NO_REPORT = ChunkReport()
+
+
 class ChunkError(ValueError):
     """A chunk whose content contradicts itself or the contract: whoever made it is faulty."""
 
@@ -89,7 +94,7 @@ class Chunk:
     valid_until_ns: int
     camera_age_ns: int = 0
     tactile_age_ns: int = 0
-    report: ChunkReport = ChunkReport()
+    report: ChunkReport = NO_REPORT
 
     @property
     def continues_others(self) -> bool:
@@ -207,20 +212,20 @@ def build_chunk(
     chunk_id: int,
     stamp_ns: int,
     frame_id: str,
-    anchor_position_m: Sequence[float],
-    anchor_quaternion_xyzw: Sequence[float],
-    anchor_state: Sequence[float],
+    anchor_position_m: Numbers,
+    anchor_quaternion_xyzw: Numbers,
+    anchor_state: Numbers,
     anchor_opening_m: float,
     convention: str,
     composition: str,
     step_ns: int,
     horizon: int,
-    delta_pose: Sequence[float],
-    opening_m: Sequence[float],
+    delta_pose: Numbers,
+    opening_m: Numbers,
     valid_until_ns: int,
     camera_age_ns: int = 0,
     tactile_age_ns: int = 0,
-    report: ChunkReport = ChunkReport(),  # noqa: B008  a value that nothing can change
+    report: ChunkReport = NO_REPORT,
 ) -> Chunk:
     """Return a checked chunk of flat fields, as they stand in an ActionChunk message.
 
@@ -283,7 +288,7 @@ def _check_times(name: str, horizon: int, step_ns: int, stamp_ns: int, valid_unt
         )
 
 
-def _numbers(name: str, field: str, values: Sequence[float], length: int) -> np.ndarray:
+def _numbers(name: str, field: str, values: Numbers, length: int) -> np.ndarray:
     if len(values) != length:
         raise ChunkError(f'{name}: {field} has {len(values)} numbers, expected {length}')
     numbers = np.array(values, dtype=np.float64)

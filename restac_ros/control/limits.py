@@ -247,4 +247,5 @@ def _reach(windows_s: tuple[float, float], age_s: np.ndarray) -> np.ndarray:
     """The trapezoid integrated twice, from 0 to `age_s`: a unit step's answer, summed over time."""
     first, second = windows_s
     edges = ((0.0, 1.0), (second, -1.0), (first, -1.0), (first + second, 1.0))
-    return sum(sign * np.maximum(age_s - edge, 0.0) ** 3 for edge, sign in edges) / (6 * first * second)
+    cubes = [sign * np.maximum(age_s - edge, 0.0) ** 3 for edge, sign in edges]
+    return np.sum(cubes, axis=0) / (6 * first * second)

@@ -2,17 +2,16 @@
 
     chunk --> timely? --> plan (continuity) --> supervisor --> limiter --> set-point
 
-Every function takes a state and returns the next one. A node adds topics, services and the clock.
+A node adds topics, services and the clock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-import numpy as np
-
 from restac_ros.control.chunk import Chunk, ChunkError, ChunkRules
 from restac_ros.control.continuity import ContinuityConfig, Plan
+from restac_ros.control.gripper import GripperRequest, gripper_request
 from restac_ros.control.limits import LimitError, Motion, MotionLimits, advance, start_motion
 from restac_ros.control.supervisor import (
     Fault,
@@ -21,12 +20,11 @@ from restac_ros.control.supervisor import (
     Reason,
     Supervision,
     SupervisorConfig,
+    commandable,
     supervise,
 )
+from restac_ros.control.trail import CommandedTrail, FollowingConfig
 from restac_ros.geometry.pose import Offset, Pose
-
-TRAIL_NS = 2_000_000_000
-MOTIONLESS_NS = 500_000_000  # a slow stream may well give two chunks the same measurement
 
 
 @dataclass(frozen=True)
@@ -34,19 +32,21 @@ class StreamerConfig:
     """Everything that shapes the set-points.
 
     Attributes:
-        following_m, following_rad: how far the measured tool may be from what was commanded at that time.
-        motionless_m, motionless_rad: how far set-points may go while the measured pose stays the same to the
-            bit: whoever measures it has died and left its last word.
+        max_measured_age_ns: of the measured pose at which motion starts.
+        measures_gripper: motion starts only where the gripper's opening is known, too.
+        start_m, start_rad: after any silence, how far the measured tool may be from the anchor of the chunk
+            that starts the motion, and the gripper from its opening there (m).
     """
 
     limits: MotionLimits
     rules: ChunkRules
     continuity: ContinuityConfig = field(default_factory=ContinuityConfig)
     supervisor: SupervisorConfig = field(default_factory=SupervisorConfig)
-    following_m: float = 0.1
-    following_rad: float = 0.5
-    motionless_m: float = 0.02
-    motionless_rad: float = 0.1
+    following: FollowingConfig = field(default_factory=FollowingConfig)
+    max_measured_age_ns: int = 100_000_000
+    measures_gripper: bool = False
+    start_m: float = 0.01
+    start_rad: float = 0.05
 
     def check(self, chunk: Chunk) -> None:
         """Compare a chunk with the contract and with how chunks are to follow each other.
@@ -75,7 +75,7 @@ class ChunkUse(NamedTuple):
     joined_ns: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Counts:
     """What happened so far. refused: chunks that came at a wrong time; lost: gaps in their numbers."""
 
@@ -88,38 +88,43 @@ class Counts:
     set_points: int = 0
 
 
+class Measured(NamedTuple):
+    """Where the tool was measured at `stamp_ns`; `opening_m` None where the gripper is not measured."""
+
+    stamp_ns: int
+    pose: Pose
+    opening_m: float | None = None
+
+
 class SetPoint(NamedTuple):
-    """What to command at one tick; `opening_m` None where no chunk has named one."""
+    """What to publish at one tick; `gripper` None while the gripper must not be commanded."""
 
     pose: Pose
-    opening_m: float | None
+    gripper: GripperRequest | None
 
 
-@dataclass(frozen=True, eq=False)
 class Streamer:
-    """State between ticks.
+    """The state between ticks, and everything that changes it. Not thread-safe.
 
     Attributes:
-        last: newest chunk seen in order, accepted or not.
-        same_since_ns: observation of the first chunk of those with its very anchor.
+        motion: None while silent: nothing is published.
+        plan: None while no chunk is executed.
         refusal: why a chunk was last not executed.
-        fresh_from_ns: chunks observed earlier don't end the present hold.
-        pending: reported since the last tick.
-        trail: what was commanded lately, (time, pose), oldest first.
     """
 
-    supervision: Supervision = field(default_factory=Supervision)
-    now_ns: int = 0
-    motion: Motion | None = None
-    plan: Plan | None = None
-    last: Chunk | None = None
-    same_since_ns: int = 0
-    refusal: str = ''
-    opening_m: float | None = None
-    fresh_from_ns: int = 0
-    pending: tuple[Reason, ...] = ()
-    trail: tuple[tuple[int, Pose], ...] = ()
-    counts: Counts = field(default_factory=Counts)
+    def __init__(self, config: StreamerConfig) -> None:
+        self.config = config
+        self.supervision = Supervision()
+        self.now_ns = 0
+        self.motion: Motion | None = None
+        self.plan: Plan | None = None
+        self.refusal = ''
+        self.counts = Counts()
+        self.trail = CommandedTrail(config.following)
+        self._last: Chunk | None = None  # the newest chunk received in order, executed or not
+        self._fresh_from_ns = 0  # chunks observed earlier do not end the present hold
+        self._reported: list[Reason] = []  # since the last tick
+        self._no_start: tuple[Reason, ...] = ()  # why the last chunk could not start a motion
 
     @property
     def phase(self) -> Phase:
@@ -132,196 +137,180 @@ class Streamer:
             return ChunkUse(self.now_ns)
         return ChunkUse(self.now_ns, True, self.plan.newest.stamp_ns, self.plan.joined_ns)
 
+    @property
+    def starting(self) -> bool:
+        """Whether the next tick needs a measured pose, at which motion starts."""
+        return self.motion is None and self.plan is not None
 
-def report(state: Streamer, fault: Fault, detail: str) -> Streamer:
-    """Take note of a fault found outside; the next tick acts on it."""
-    counts = state.counts
-    if fault is Fault.MODEL:
-        counts = replace(counts, faulty=counts.faulty + 1)
-    return replace(state, pending=(*state.pending, Reason(fault, detail)), counts=counts)
+    def report(self, fault: Fault, detail: str) -> None:
+        """Note a fault found outside; the next tick acts on it."""
+        self.counts.faulty += fault is Fault.MODEL
+        self._reported.append(Reason(fault, detail))
 
+    def let_go(self) -> None:
+        """Drop the plan: from the next tick on the arm ramps to a hold, until another chunk comes."""
+        self.plan = None
 
-def let_go(state: Streamer) -> Streamer:
-    """Drop the plan: from the next tick on the arm ramps to a hold, until another chunk comes."""
-    return replace(state, plan=None)
+    def resume(self, now_ns: int) -> str | None:
+        """Go on after a halt, with the next chunk observed from now on. Return why not, if refused.
 
-
-def resume(state: Streamer, now_ns: int) -> tuple[Streamer, str | None]:
-    """Go on after a halt, with the next chunk observed from now on. Returns why not, if refused."""
-    supervision, refusal = state.supervision.resume(now_ns)
-    if refusal is not None:
-        return state, refusal
-    return replace(state, supervision=supervision, fresh_from_ns=now_ns, pending=()), None
-
-
-def offer(config: StreamerConfig, state: Streamer, chunk: Chunk, now_ns: int) -> tuple[Streamer, str | None]:
-    """Take a chunk up. Returns the state and, if the chunk is not executed, why."""
-    try:
-        config.check(chunk)
-    except ChunkError as error:
-        return report(state, Fault.MODEL, str(error)), str(error)
-    refusal = config.rules.untimely(chunk, now_ns, state.last)
-    if refusal is not None:
-        return _refused(state, refusal), refusal
-    state = replace(
-        state, last=chunk, same_since_ns=_same_since_ns(state, chunk), counts=_counted(state, chunk)
-    )
-    if astray := _astray(config, state, chunk):
-        return report(state, Fault.NOT_FOLLOWING, astray), astray
-    if state.phase is Phase.HALTED or chunk.stamp_ns < state.fresh_from_ns:
-        reasons = '; '.join(map(str, state.supervision.reasons))
-        refusal = f'chunk {chunk.chunk_id} is not executed: {state.phase} ({reasons})'
-        return _refused(state, refusal), refusal
-    try:
-        motion = state.motion or start_motion(config.limits, chunk.anchor, now_ns)
-    except LimitError as error:
-        return report(_refused(state, str(error)), Fault.OUTSIDE, str(error)), str(error)
-    plan = _planned(config, replace(state, motion=motion), chunk, now_ns)
-    counts = replace(state.counts, accepted=state.counts.accepted + 1)
-    return replace(state, motion=motion, plan=plan, counts=counts), None
-
-
-def tick(
-    config: StreamerConfig,
-    state: Streamer,
-    now_ns: int,
-    *,
-    ages_ns: Mapping[str, int] | None = None,
-    robot_mode: int | None = None,
-    deadman_pressed: bool = False,
-    deadman_age_ns: int | None = None,
-    rivals: tuple[str, ...] = (),
-) -> tuple[Streamer, SetPoint | None]:
-    """Go on to `now_ns`: the set-point to command, None before the first chunk. Arguments as in `Health`."""
-    state = _clock_checked(state, now_ns)
-    health = Health(
-        now_ns,
-        plan_end_ns=state.plan.end_ns if state.plan else None,
-        ages_ns={**_ages_behind(state.plan, now_ns), **(ages_ns or {})},
-        robot_mode=robot_mode,
-        deadman_pressed=deadman_pressed,
-        deadman_age_ns=deadman_age_ns,
-        rivals=rivals,
-        reported=state.pending,
-    )
-    supervision = supervise(config.supervisor, state.supervision, health)
-    if state.phase is Phase.MOVING and supervision.phase is not Phase.MOVING:
-        state = _stopped(state, supervision, now_ns)
-    if supervision.phase is not Phase.MOVING:
-        state = replace(state, plan=None)
-    return _moved(config, replace(state, supervision=supervision, now_ns=now_ns, pending=()), now_ns)
-
-
-def _ages_behind(plan: Plan | None, now_ns: int) -> dict[str, int]:
-    """Time since the captures behind the newest chunk."""
-    if plan is None:
-        return {}
-    age_ns = now_ns - plan.newest.stamp_ns
-    return {
-        'observation': age_ns,
-        'cameras': age_ns + plan.newest.camera_age_ns,
-        'tactile': age_ns + plan.newest.tactile_age_ns,
-    }
-
-
-def _clock_checked(state: Streamer, now_ns: int) -> Streamer:
-    """A clock set back makes all stamps so far meaningless: start over with the order of chunks."""
-    if now_ns >= state.now_ns:
-        return state
-    back_ms = (state.now_ns - now_ns) / 1e6
-    state = report(state, Fault.CLOCK_JUMP, f'the clock went back by {back_ms:.0f} ms')
-    return replace(state, last=None, plan=None, trail=(), fresh_from_ns=now_ns)
-
-
-def _stopped(state: Streamer, supervision: Supervision, now_ns: int) -> Streamer:
-    """After a fault only what was observed since may end the hold; a merely late chunk may come as it is."""
-    faults = {reason.fault for reason in supervision.cause}
-    if faults <= {Fault.NO_CHUNK, Fault.EXHAUSTED}:
-        return state
-    return replace(state, fresh_from_ns=now_ns)
-
-
-def _moved(config: StreamerConfig, state: Streamer, now_ns: int) -> tuple[Streamer, SetPoint | None]:
-    # Until something has moved there is nothing to hold: the arm stays with whoever has it.
-    if state.motion is None or not state.supervision.commanded:
-        return replace(state, motion=None), None
-    target, opening_m = None, state.opening_m
-    if state.plan is not None:
-        target = state.plan.pose_at(now_ns + config.limits.lead_ns)
-        opening_m = config.limits.clip_opening(state.plan.opening_at(now_ns))
-    motion = advance(config.limits, state.motion, target, now_ns)
-    counts = replace(
-        state.counts,
-        clipped=state.counts.clipped + motion.clipped,
-        slowed=state.counts.slowed + motion.slowed,
-        set_points=state.counts.set_points + 1,
-    )
-    since_ns = now_ns - TRAIL_NS
-    oldest = next((i for i, (at_ns, _) in enumerate(state.trail) if at_ns > since_ns), len(state.trail))
-    state = replace(
-        state,
-        motion=motion,
-        opening_m=opening_m,
-        counts=counts,
-        trail=(*state.trail[oldest:], (now_ns, motion.set_point)),
-    )
-    return state, SetPoint(motion.set_point, opening_m)
-
-
-def _planned(config: StreamerConfig, state: Streamer, chunk: Chunk, now_ns: int) -> Plan:
-    at_ns = now_ns + config.limits.lead_ns
-    if state.plan is None:
-        return Plan.start(config.continuity, chunk, at_ns, state.motion.reference)
-    # Where the limits kept the arm from what was asked, the new path starts from where it got.
-    behind = state.motion.slowed or state.motion.clipped
-    asked = state.motion.reference if behind else state.plan.pose_at(at_ns)
-    return state.plan.join(chunk, at_ns, asked)
-
-
-def _astray(config: StreamerConfig, state: Streamer, chunk: Chunk) -> str | None:
-    """How far the measured tool was from the set-point of that time, if too far."""
-    commanded = next((pose for time_ns, pose in reversed(state.trail) if time_ns <= chunk.stamp_ns), None)
-    if commanded is None:
+        Motion then starts at the measured pose: the arm may have been moved meanwhile.
+        """
+        supervision, refusal = self.supervision.resume(now_ns)
+        if refusal is not None:
+            return refusal
+        if self.motion is not None and not self.motion.standing:
+            stop_ms = self.config.limits.stop_ns / 1e6
+            return f'not at a hold yet, which takes up to {stop_ms:.0f} ms: resume again'
+        self.supervision = supervision
+        self._fresh_from_ns, self._no_start = now_ns, ()
+        self._reported.clear()
+        self._fall_silent()
         return None
-    gap = Offset.between(commanded, chunk.anchor)
-    if gap.distance_m <= config.following_m and gap.angle_rad <= config.following_rad:
-        return _motionless(config, state, chunk)
-    return (
-        f'the tool is {gap.distance_m:.3f} m and {gap.angle_rad:.2f} rad from its set-point, at most '
-        f'{config.following_m:g} m and {config.following_rad:g} rad are allowed; check the controller, then '
-        'deactivate and activate the streamer to start from the measured pose'
-    )
 
-
-def _motionless(config: StreamerConfig, state: Streamer, chunk: Chunk) -> str | None:
-    """How far set-points went while the measured pose stayed what it was to the bit, if too far."""
-    same_ns = chunk.stamp_ns - state.same_since_ns
-    if same_ns < MOTIONLESS_NS:
+    def offer(self, chunk: Chunk, now_ns: int) -> str | None:
+        """Take a chunk up. Return why not, if it is not executed."""
+        try:
+            self.config.check(chunk)
+        except ChunkError as error:
+            self.report(Fault.MODEL, str(error))
+            return str(error)
+        if refusal := self.config.rules.untimely(chunk, now_ns, self._last):
+            return self._refuse(refusal)
+        if self._last is not None:  # a number that fell is a policy that started anew
+            self.counts.lost += max(chunk.chunk_id - self._last.chunk_id - 1, 0)
+        self._last = chunk
+        if astray := self.trail.judge(chunk.anchor, chunk.stamp_ns):
+            self.report(Fault.NOT_FOLLOWING, astray)
+            return astray
+        if self.phase is Phase.HALTED or chunk.stamp_ns < self._fresh_from_ns:
+            reasons = '; '.join(map(str, self.supervision.reasons))
+            return self._refuse(f'chunk {chunk.chunk_id} is not executed: {self.phase} ({reasons})')
+        self._no_start = ()
+        self.plan = self._planned(chunk, now_ns)
+        self.counts.accepted += 1
         return None
-    during = [pose for at_ns, pose in state.trail if state.same_since_ns <= at_ns <= chunk.stamp_ns]
-    ways = [Offset.between(during[0], pose) for pose in during]
-    far_m = max((way.distance_m for way in ways), default=0.0)
-    far_rad = max((way.angle_rad for way in ways), default=0.0)
-    if far_m <= config.motionless_m and far_rad <= config.motionless_rad:
-        return None
-    return (
-        f'the measured pose has been the same to the bit for {same_ns / 1e6:.0f} ms while set-points went '
-        f'{far_m:.3f} m and {far_rad:.2f} rad; see whether the robot runs and its state is alive, then resume'
-    )
 
+    def tick(self, health: Health, measured: Measured | None = None) -> SetPoint | None:
+        """Go on to `health.now_ns`: the set-point to publish, None while silent.
 
-def _same_since_ns(state: Streamer, chunk: Chunk) -> int:
-    """Since when the tool has been measured exactly where this chunk has it."""
-    same = state.last is not None and all(map(np.array_equal, state.last.anchor, chunk.anchor))
-    return state.same_since_ns if same else chunk.stamp_ns
+        `health` holds what the caller knows; what is known here is added. `measured` is the newest pose,
+        needed while `starting`.
+        """
+        now_ns = health.now_ns
+        self._check_clock(now_ns)
+        if self.motion is None and self.plan is not None:
+            self._no_start = tuple(self._start_faults(self.plan.newest, measured, now_ns))
+        health = replace(
+            health,
+            plan_end_ns=self.plan.end_ns if self.plan else None,
+            ages_ns={**self._ages_ns(now_ns), **health.ages_ns},
+            start=self._no_start,
+            reported=tuple(self._reported),
+        )
+        self._reported.clear()
+        before, self.supervision = self.phase, supervise(self.config.supervisor, self.supervision, health)
+        self.now_ns = now_ns
+        if self.phase is not Phase.MOVING:
+            self.plan = None
+            if before is Phase.MOVING:
+                self._note_stop(now_ns)
+        if not commandable(self.config.supervisor, health, self.motion is None or self.motion.standing):
+            self._fall_silent()
+        return self._set_point(measured, now_ns)
 
+    def _set_point(self, measured: Measured | None, now_ns: int) -> SetPoint | None:
+        limits = self.config.limits
+        if self.motion is None and self.plan is not None and measured is not None:
+            self.motion = start_motion(limits, measured.pose, now_ns)
+            self.plan = self._started(self.plan.newest, now_ns, self.motion.reference)
+        if self.motion is None:
+            return None
+        target = gripper = None
+        if self.plan is not None:
+            target = self.plan.pose_at(now_ns + limits.lead_ns)
+            gripper = gripper_request(self.plan, limits, now_ns)
+        self.motion = advance(limits, self.motion, target, now_ns)
+        self.counts.clipped += self.motion.clipped
+        self.counts.slowed += self.motion.slowed
+        self.counts.set_points += 1
+        self.trail.add(now_ns, self.motion.set_point)
+        return SetPoint(self.motion.set_point, gripper)
 
-def _refused(state: Streamer, refusal: str) -> Streamer:
-    counts = replace(state.counts, refused=state.counts.refused + 1)
-    return replace(state, refusal=refusal, counts=counts)
+    def _start_faults(self, chunk: Chunk, measured: Measured | None, now_ns: int) -> Sequence[Reason]:
+        """Why motion cannot start: where the tool is, is unknown or not where the chunk begins."""
+        config = self.config
+        if measured is None:
+            return [Reason(Fault.STALE, 'the measured pose is unknown')]
+        age_ns = now_ns - measured.stamp_ns
+        if age_ns > config.max_measured_age_ns:
+            limit_ms = config.max_measured_age_ns / 1e6
+            detail = f'the measured pose is {age_ns / 1e6:.0f} ms old, at most {limit_ms:.0f} ms are allowed'
+            return [Reason(Fault.STALE, detail)]
+        try:
+            start_motion(config.limits, measured.pose, now_ns)
+        except LimitError as error:
+            return [Reason(Fault.OUTSIDE, str(error))]
+        reasons, name = [], f'chunk {chunk.chunk_id}'
+        gap = Offset.between(chunk.anchor, measured.pose)
+        if gap.distance_m > config.start_m or gap.angle_rad > config.start_rad:
+            found = f'the tool is {gap.distance_m:.3f} m and {gap.angle_rad:.2f} rad from where {name} begins'
+            expected = f'at most {config.start_m:g} m and {config.start_rad:g} rad are allowed'
+            reasons.append(Reason(Fault.ARM_MOVED, f'{found}, {expected}; keep it still, then start again'))
+        opening_m = measured.opening_m
+        if opening_m is None and config.measures_gripper:
+            reasons.append(Reason(Fault.STALE, 'the measured opening of the gripper is unknown or too old'))
+        if opening_m is not None and abs(opening_m - chunk.anchor_opening_m) > config.start_m:
+            found = f'the gripper is {abs(opening_m - chunk.anchor_opening_m):.3f} m from where {name} begins'
+            reasons.append(Reason(Fault.ARM_MOVED, f'{found}, at most {config.start_m:g} m are allowed'))
+        return reasons
 
+    def _ages_ns(self, now_ns: int) -> dict[str, int]:
+        """Time since the captures behind the newest chunk."""
+        if self.plan is None:
+            return {}
+        chunk = self.plan.newest
+        age_ns = now_ns - chunk.stamp_ns
+        return {
+            'observation': age_ns,
+            'cameras': age_ns + chunk.camera_age_ns,
+            'tactile': age_ns + chunk.tactile_age_ns,
+        }
 
-def _counted(state: Streamer, chunk: Chunk) -> Counts:
-    """Chunks missing between the last one and this; a number that fell is a policy that started anew."""
-    gap = chunk.chunk_id - state.last.chunk_id - 1 if state.last else 0
-    return replace(state.counts, lost=state.counts.lost + max(gap, 0))
+    def _check_clock(self, now_ns: int) -> None:
+        """A clock set back makes all stamps so far meaningless: start over with the order of chunks."""
+        if now_ns >= self.now_ns:
+            return
+        back_ms = (self.now_ns - now_ns) / 1e6
+        self.report(Fault.CLOCK_JUMP, f'the clock went back by {back_ms:.0f} ms')
+        self._last = self.plan = None
+        self.trail.clear()
+        self._fresh_from_ns = now_ns
+
+    def _note_stop(self, now_ns: int) -> None:
+        """After a fault only what was observed since may end the hold; a late chunk may come as it is."""
+        if not {reason.fault for reason in self.supervision.cause} <= {Fault.NO_CHUNK, Fault.EXHAUSTED}:
+            self._fresh_from_ns = now_ns
+
+    def _fall_silent(self) -> None:
+        """Command nothing; what was commanded does not count any more."""
+        self.motion = self.plan = None
+        self.trail.clear()
+
+    def _started(self, chunk: Chunk, now_ns: int, asked: Pose) -> Plan:
+        return Plan.start(self.config.continuity, chunk, now_ns + self.config.limits.lead_ns, asked)
+
+    def _planned(self, chunk: Chunk, now_ns: int) -> Plan:
+        if self.motion is None:  # the next tick starts it anew, at the measured pose
+            return self._started(chunk, now_ns, chunk.anchor)
+        if self.plan is None:
+            return self._started(chunk, now_ns, self.motion.reference)
+        at_ns = now_ns + self.config.limits.lead_ns
+        # Where the limits kept the arm from what was asked, the new path starts from where it got.
+        behind = self.motion.slowed or self.motion.clipped
+        return self.plan.join(chunk, at_ns, self.motion.reference if behind else self.plan.pose_at(at_ns))
+
+    def _refuse(self, refusal: str) -> str:
+        self.counts.refused += 1
+        self.refusal = refusal
+        return refusal

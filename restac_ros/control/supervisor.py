@@ -1,10 +1,9 @@
 """When the arm may move: one pure state machine over everything that can go wrong.
 
-There is one fallback, the same for every fault: the plan is dropped and the set-point ramps to a hold within
-the limits, in the limiter's stop time; it is then commanded unchanged. Never zeros, never a jump. Faults
-differ only in
-what ends the hold: a new chunk once the cause is gone, or, where a person must look first (`LATCHED`),
-`resume`.
+Every fault drops the plan, and the set-point ramps to a hold within the limits, in the limiter's stop time;
+it is then published unchanged. Never zeros, never a jump. Where the robot's mode is watched and is not
+'move', nothing is published at all. A hold ends with a new chunk once its cause is gone, or, where a person
+must check the robot first (`LATCHED`), with `resume`.
 """
 
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+ROBOT_STATE = 'robot state'  # its name among the ages
 ROBOT_MODE_MOVE = 2
 # franka_msgs/msg/FrankaRobotState
 ROBOT_MODES = ('other', 'idle', 'move', 'guiding', 'reflex', 'user stopped', 'recovery')
@@ -39,13 +39,23 @@ class Fault(StrEnum):
     ROBOT_MODE = 'robot mode'
     MODEL = 'faulty chunk'
     SECOND_PUBLISHER = 'second publisher'
+    SECOND_POLICY = 'second policy'
     NOT_FOLLOWING = 'robot not following'
+    ARM_MOVED = 'arm moved'
 
 
-# A person must look before the arm moves again.
-LATCHED = frozenset({Fault.HALT, Fault.ROBOT_MODE, Fault.MODEL, Fault.SECOND_PUBLISHER, Fault.NOT_FOLLOWING})
+# A person must check the robot before the arm moves again.
+LATCHED = frozenset({
+    Fault.HALT,
+    Fault.ROBOT_MODE,
+    Fault.MODEL,
+    Fault.SECOND_PUBLISHER,
+    Fault.SECOND_POLICY,
+    Fault.NOT_FOLLOWING,
+    Fault.ARM_MOVED,
+})  # fmt: skip
 # Of these, the ones that are harmless while nothing has been commanded: they delay the start.
-_STARTUP = frozenset({Fault.ROBOT_MODE, Fault.SECOND_PUBLISHER})
+_STARTUP = frozenset({Fault.ROBOT_MODE, Fault.SECOND_PUBLISHER, Fault.SECOND_POLICY, Fault.ARM_MOVED})
 
 
 class Reason(NamedTuple):
@@ -86,8 +96,9 @@ class Health:
         robot_mode: as in FrankaRobotState; None if none has been received.
         deadman_pressed, deadman_age_ns: last message of the enabling switch and its age; None before the
             first.
-        rivals: names of other nodes that publish set-points.
-        reported: what others found since the last time.
+        rivals: names of other nodes whose set-points arrive.
+        start: why motion cannot start from the measured pose.
+        reported: faults found since the last instant.
     """
 
     now_ns: int
@@ -97,6 +108,7 @@ class Health:
     deadman_pressed: bool = False
     deadman_age_ns: int | None = None
     rivals: tuple[str, ...] = ()
+    start: tuple[Reason, ...] = ()
     reported: tuple[Reason, ...] = ()
 
 
@@ -128,16 +140,30 @@ class Supervision:
         return tuple(first.values())
 
     def resume(self, now_ns: int) -> tuple[Self, str | None]:
-        """Take the latch off: the arm holds until a new chunk.
+        """Release the latch: the arm holds until a new chunk, which `start` judges anew.
 
-        Returns the state and, if it is refused, why.
+        Return the state and, if it is refused, why.
         """
         if self.phase is not Phase.HALTED:
             return self, f'nothing to resume: the streamer is {self.phase}'
-        if standing := [reason for reason in self.active if reason.fault in LATCHED]:
+        standing = [reason for reason in self.active if reason.fault in LATCHED - {Fault.ARM_MOVED}]
+        if standing:
             return self, f'still wrong: {"; ".join(map(str, standing))}'
         phase = Phase.HOLDING if self.commanded else Phase.IDLE
         return replace(self, phase=phase, latched=(), since_ns=now_ns), None
+
+
+def commandable(config: SupervisorConfig, health: Health, standing: bool) -> bool:
+    """Whether set-points may be published: only in mode 'move', where it is watched.
+
+    A mode that has not been received lately is unknown: a motion under way (not `standing`) ramps down first.
+    """
+    if not config.watch_robot_mode:
+        return True
+    if health.robot_mode != ROBOT_MODE_MOVE:
+        return False
+    age_ns, max_age_ns = health.ages_ns.get(ROBOT_STATE), config.max_age_ns.get(ROBOT_STATE)
+    return not standing or max_age_ns is None or (age_ns is not None and age_ns <= max_age_ns)
 
 
 def supervise(config: SupervisorConfig, state: Supervision, health: Health) -> Supervision:
@@ -170,7 +196,13 @@ def _phase(commanded: bool, wrong: bool, latched: bool) -> Phase:
 
 
 def _find(config: SupervisorConfig, health: Health) -> list[Reason]:
-    return [*_plan(health), *_ages(config, health), *_robot(config, health), *_deadman(config, health)]
+    return [
+        *_plan(health),
+        *health.start,
+        *_ages(config, health),
+        *_robot(config, health),
+        *_deadman(config, health),
+    ]
 
 
 def _plan(health: Health) -> list[Reason]:
@@ -204,8 +236,10 @@ def _robot(config: SupervisorConfig, health: Health) -> list[Reason]:
         detail = f'set-points come from {", ".join(health.rivals)}, too; stop it'
         reasons.append(Reason(Fault.SECOND_PUBLISHER, detail))
     if config.watch_robot_mode and health.robot_mode != ROBOT_MODE_MOVE:
-        known = health.robot_mode is not None and 0 <= health.robot_mode < len(ROBOT_MODES)
-        mode = ROBOT_MODES[health.robot_mode] if known else f'unknown ({health.robot_mode})'
+        number = health.robot_mode
+        mode = f'unknown ({number})'
+        if number is not None and 0 <= number < len(ROBOT_MODES):
+            mode = ROBOT_MODES[number]
         reasons.append(Reason(Fault.ROBOT_MODE, f'{mode}, expected move'))
     return reasons
 

@@ -7,46 +7,37 @@ a journal that was paused; it may be stopped at any moment, and reports in lines
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
+from restac_ros.dataset.bridging import UnusableFrameError, checked_frames
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
-from restac_ros.dataset.episodes import EpisodeSpan, episodes_of
+from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
-from restac_ros.dataset.features import action_of, optional_images, row_of
+from restac_ros.dataset.features import action_of, image_columns, optional_images, row_of
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.plan import Plan, check_rates, plan_episode
-from restac_ros.dataset.survey import Survey, recorded_samples, survey
+from restac_ros.dataset.plan import EpisodePlan, GapError, check_rates, plan_episode
+from restac_ros.dataset.survey import Survey, recorded_samples, survey, survey_decoded
 from restac_ros.dataset.video.video_choice import VideoChoice
-from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import frames
 
 REFUSALS = (BagError, ContractError, ConversionError, DatasetError)
 OnGap = Literal['refuse', 'longest_run']
-Progress = Callable[[int, int], None]
-MAX_ATTEMPTS = 4  # one more whenever decoding shows a fault that the survey could not see
-
-
-class _UnusableFrame(Exception):  # noqa: N818 - answered by planning again
-    """Decoding showed that a planned frame is not usable."""
-
-    def __init__(self, frame: int, reason: str) -> None:
-        super().__init__(reason)
-        self.frame = frame
-        self.reason = reason
+FrameProgress = Callable[[int, int], None]
 
 
 def convert_episode(
@@ -54,20 +45,24 @@ def convert_episode(
     contract: Contract | None,
     dataset_dir: Path | str,
     task: str | None = None,
-    progress: Progress | None = None,
+    progress: FrameProgress | None = None,
     *,
     start_ns: int | None = None,
     end_ns: int | None = None,
     on_gap: OnGap = 'refuse',
+    bridge_frames: int = 0,
     allow_false_rate: bool = False,
     dry_run: bool = False,
     video: VideoChoice | None = None,
     notes: Sequence[str] = (),
+    target: Path | None = None,
 ) -> EpisodeReport:
     """Append one recording (a journal or any bag), or a part of it, to a data set; created if need be.
 
     `contract`, `task`, `start_ns` and `end_ns` default to what a journal says of itself, `video` to what the
-    data set has; `notes` come before those of the conversion.
+    data set has; `notes` come before those of the conversion. A gap of at most `bridge_frames` in which only
+    images are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set
+    that the one at `dataset_dir`, a shard, will be appended to.
     `progress(done, total)` counts rows. Whatever stops the conversion leaves the data set as it was. A
     `dry_run` says what would become of it, short of what only decoding shows, and writes nothing.
 
@@ -83,92 +78,92 @@ def convert_episode(
     task = (journal.task or '') if task is None else task
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
-    bounds = bag.bounds_ns
-    if bounds is None:
-        raise ConversionError(f'{bag.path} holds no message.')
+    bounds = bounds_of(bag)
     identity = fingerprint(bag.path, start_ns, end_ns)
-    start_ns = _first(start_ns, journal.start_ns, bounds[0])
-    end_ns = _first(end_ns, journal.end_ns, bounds[1] + 1)
-    surveyed = survey(bag, contract, start_ns, end_ns)
-    faults: dict[int, str] = {}
-    for _ in range(MAX_ATTEMPTS):
-        plan, streams = _plan(root, contract, surveyed, faults, on_gap)
-        video = video_for(root, video)
-        if (false_rates := check_rates(surveyed, contract, plan)) and not allow_false_rate:
-            raise ConversionError(
-                f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
-                'Correct the driver or the contract, or allow it (allow_false_rate).'
-            )
+    start_ns = _first(start_ns, journal.start_ns, bounds.first_ns)
+    surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, bounds.last_ns + 1))
+    rules = _Rules(target or root, on_gap, bridge_frames, allow_false_rate)
+    for attempt in range(2):
+        plan, streams, false_rates = _plan(bag, contract, surveyed, rules)
+        video = video_for(rules.target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
-        report.notes = [*notes, *report.notes, *false_rates]
+        report.notes = [*notes, *bounds.notes, *report.notes, *false_rates]
         report.fingerprint = identity
         if dry_run:
-            report.rows = plan.count - 1
+            report.rows = plan.length - 1
             return report
         try:
             return _write(bag, contract, plan, streams, report, video, progress)
-        except _UnusableFrame as unusable:
-            faults[plan.first + unusable.frame] = unusable.reason
-    raise ConversionError(f'{bag.path}: frames cannot be decoded: {"; ".join(sorted(set(faults.values())))}')
+        except UnusableFrameError as unusable:
+            if attempt:
+                raise ConversionError(f'{bag.path}: frames cannot be decoded: {unusable}') from None
+            survey_decoded(bag, contract, surveyed)
+    raise AssertionError('the second attempt returns or raises')
+
+
+class _Rules(NamedTuple):
+    """How frames are chosen, and for which data set."""
+
+    target: Path
+    on_gap: OnGap
+    bridge_frames: int
+    allow_false_rate: bool
 
 
 def _plan(
-    root: Path, contract: Contract, surveyed: Survey, faults: dict[int, str], on_gap: OnGap
-) -> tuple[Plan, list[str]]:
-    """The frames to take, and the streams that rows are made of.
+    bag: Bag, contract: Contract, surveyed: Survey, rules: _Rules
+) -> tuple[EpisodePlan, list[str], list[str]]:
+    """The frames to take, the streams that rows are made of, and rates that make the fps label false.
 
     A new data set takes those optional images that are valid in every frame; an existing one has decided.
     """
-    longest = on_gap == 'longest_run'
-    streams = streams_of(root, contract)
-    if is_dataset(root):
-        check_appendable(root, contract, streams)
+    streams = streams_of(rules.target, contract)
+    if is_dataset(rules.target):
+        check_appendable(rules.target, contract, streams)
     needed = [name for name in streams if not contract.streams[name].required]
-    plan = plan_episode(surveyed, needed, faults, keep_longest=longest)
-    if not is_dataset(root):
-        ticks = surveyed.statuses[plan.first : plan.first + plan.count]
+    images = image_columns(contract)
+    longest = rules.on_gap == 'longest_run'
+    plan = plan_episode(surveyed, needed, keep_longest=longest, images=images, bridge=rules.bridge_frames)
+    if not is_dataset(rules.target):
+        ticks = surveyed.statuses[plan.first : plan.first + plan.length]
         streams += [name for name in optional_images(contract) if all(tick[name].valid for tick in ticks)]
         streams.sort(key=list(contract.streams).index)
-    return plan, streams
+    surveyed.measure(plan.first, plan.length)
+    false_rates = check_rates(surveyed, contract, plan)
+    if false_rates and not rules.allow_false_rate:
+        raise ConversionError(
+            f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
+            'Correct the driver or the contract, or allow it (--allow-false-rate).'
+        )
+    return plan, streams, false_rates
 
 
 def _write(
     bag: Bag,
     contract: Contract,
-    plan: Plan,
+    plan: EpisodePlan,
     streams: list[str],
     report: EpisodeReport,
     video: VideoChoice,
-    progress: Progress | None,
+    progress: FrameProgress | None,
 ) -> EpisodeReport:
     """Second pass: decode the planned frames into the data set."""
     from restac_ros.dataset.writer import appending  # loads torch: seconds that a refusal shall not take
 
     images = FrozenImages(contract)
     samples = images.watched(recorded_samples(bag, contract, report.start_ns, report.end_ns))
-    made = _checked(frames(contract, samples, report.start_ns, report.end_ns), streams)
+    made = frames(contract, samples, report.start_ns, report.end_ns)
     with appending(Path(report.dataset), contract, streams, report.task, video) as writer:
-        for frame, following in pairwise(made):
+        for frame, following in pairwise(checked_frames(made, plan, streams)):
             action = action_of(contract, frame, following)
             writer.add(row_of(contract, frame, action, streams, writer.action_prev))
             if progress:
-                progress(writer.rows, plan.count - 1)
+                progress(writer.rows, plan.length - 1)
         report.episode_index = writer.index
         report.rows = writer.rows
         report.notes += images.notes(report.start_ns)
         writer.about = asdict(report)
     return report
-
-
-def _checked(made: Iterator[Frame], streams: list[str]) -> Iterator[Frame]:
-    for index, frame in enumerate(made):
-        reasons = [
-            *frame.reasons,
-            *(f'{name}: {frame.streams[name].reason}' for name in streams if not frame.streams[name].valid),
-        ]
-        if reasons:
-            raise _UnusableFrame(index, reasons[0])
-        yield frame
 
 
 def embedded_contract(bag: Bag, text: str | None) -> Contract:
@@ -179,6 +174,12 @@ def embedded_contract(bag: Bag, text: str | None) -> Contract:
             'that names its topics.'
         )
     return parse_contract(text, f'contract in {bag.path}')
+
+
+def longest_run_command(bag: Path, dataset: Path, *options: str) -> str:
+    """The command that keeps the longest run of a recording that was refused for its gaps."""
+    longest = ['--on-gap', 'longest_run']
+    return shlex.join(['restac-ros', 'convert', str(bag), '--to', str(dataset), *options, *longest])
 
 
 def _first(*values: int | None) -> int:
@@ -238,7 +239,10 @@ def _convert_span(
             allow_false_rate=options.allow_false_rate,
         )
     except (*REFUSALS, OSError) as error:
-        _say('failed', error=f'{span.label}: {error}' if span.label else str(error))
+        remedy = ''
+        if isinstance(error, GapError):
+            remedy = f' The command for it: {longest_run_command(options.bag, options.to)}'
+        _say('failed', error=(f'{span.label}: {error}' if span.label else str(error)) + remedy)
         return 1
     _say('done', report=asdict(report))
     return 0

@@ -5,7 +5,7 @@ one by one. A recording that the data set holds already is skipped: what was int
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
@@ -15,8 +15,8 @@ from restac_ros.dataset.dataset_files import is_dataset
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.fingerprint import bag_files, converted_recordings, fingerprint
-from restac_ros.dataset.shards import Outcome, Request, shard_path, shards_folder
+from restac_ros.dataset.fingerprint import bag_files, converted_recordings, deleted_recordings, fingerprint
+from restac_ros.dataset.shards import Answer, EpisodeWish, shard_path, shards_folder
 
 
 class Progress(NamedTuple):
@@ -31,14 +31,14 @@ OnProgress = Callable[[Progress], None]
 
 
 def convert_many(
-    requests: Sequence[Request],
+    requests: Sequence[EpisodeWish],
     root: Path,
     workers: int | None = 1,
     on_progress: OnProgress | None = None,
     *,
     engine: EngineKind = 'processes',
     ray_address: str | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[Answer]:
     """Append an episode per recording to the data set at `root`; outcomes in the order of the requests.
 
     The result depends neither on the engine nor on the number of workers (None: one per core, of this machine
@@ -64,22 +64,24 @@ def convert_many(
         next(made, None)  # past its last outcome, so that it ends in order, not by being closed
 
 
-def _sorted_out(requests: Sequence[Request], root: Path) -> tuple[list[int], dict[int, Outcome]]:
+def _sorted_out(requests: Sequence[EpisodeWish], root: Path) -> tuple[list[int], dict[int, Answer]]:
     """Numbers of the requests to work on, and the outcomes of those that need no work."""
-    held = converted_recordings(root) if is_dataset(root) else {}
+    held, deleted = converted_recordings(root), deleted_recordings(root)
     first_of: dict[str, int] = {}
     todo, skipped = [], {}
     for number, request in enumerate(requests):
         try:
             identity = fingerprint(request.bag, request.span.start_ns, request.span.end_ns)
         except OSError as error:
-            skipped[number] = Outcome(request, refusal=f'{request.bag} cannot be read: {error.strerror}')
+            skipped[number] = Answer(request, refusal=f'{request.bag} cannot be read: {error.strerror}')
             continue
         if identity in held:
-            skipped[number] = Outcome(request, already=held[identity])
+            skipped[number] = Answer(request, already=held[identity])
+        elif identity in deleted and not request.again:
+            skipped[number] = Answer(request, deleted=True)
         elif identity in first_of:
             other = requests[first_of[identity]].name
-            skipped[number] = Outcome(request, refusal=f'{request.name} is the same recording as {other}')
+            skipped[number] = Answer(request, refusal=f'{request.name} is the same recording as {other}')
         else:
             first_of[identity] = number
             todo.append(number)
@@ -91,7 +93,7 @@ def bag_bytes(bag: Path) -> int:
     return sum(file.stat().st_size for file in bag_files(bag))
 
 
-def _bytes_of(request: Request) -> int:
+def _bytes_of(request: EpisodeWish) -> int:
     return round(bag_bytes(request.bag) * request.span.share)
 
 
@@ -102,6 +104,8 @@ class _Meter:
         self.sizes, self.listener = sizes, listener
         self.shares = [0.0] * len(sizes)
         self.seconds = [0.0] * len(sizes)
+        if listener:
+            listener(Progress(0, sum(sizes), 0.0))
 
     def tell(self, number: int, share: float, seconds: float) -> None:
         """Recording `number` is done to this share (0..1)."""
@@ -110,18 +114,18 @@ class _Meter:
             done = sum(share * size for share, size in zip(self.shares, self.sizes, strict=True))
             self.listener(Progress(round(done), sum(self.sizes), sum(self.seconds)))
 
-    def finish(self, number: int, outcome: Outcome) -> None:
+    def finish(self, number: int, outcome: Answer) -> None:
         """Recording `number` has its outcome."""
         report = outcome.report
         self.tell(number, 1.0, report.rows / report.fps if report else 0.0)
 
 
 def _in_order(
-    requests: list[Request], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
-) -> Iterator[Outcome]:
+    requests: list[EpisodeWish], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
+) -> Generator[Answer]:
     """Shards are begun in order, a few ahead, and appended in order; the disk holds only those few."""
     with shards_folder(root) as folder, starting as engine:
-        waiting: deque[Future[Outcome]] = deque()
+        waiting: deque[Future[Answer]] = deque()
         for number, request in enumerate(requests):
             while len(waiting) < engine.ahead and number + len(waiting) < len(requests):
                 begun = number + len(waiting)

@@ -5,23 +5,25 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from restac_ros.contract.load import load_contract
+from restac_ros.contract.load import dump_contract, load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
     action_prev_key,
     feature_differences,
+    feature_of,
     features_of,
     meaning_differences,
     optional_images,
     stored_streams,
 )
-from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.video.video_choice import VideoChoice
+from restac_ros.git_lfs import pointer_fault
 
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes
 CODEBASE_VERSION = 'v3.0'  # of LeRobot's format: what is written here
+FORMAT_VERSION = 1  # of our folder
 LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index'}
 
 
@@ -36,7 +38,8 @@ def dataset_contract(root: Path) -> Contract:
     if not path.is_file():
         raise DatasetError(
             f'{root} has no {ABOUT / "contract.yaml"}: it was not made by this package, so '
-            'that the meaning of its columns is not known. Choose another directory.'
+            'that the meaning of its columns is not known. Choose another directory, or give it the '
+            f'contract of its columns: `restac-ros adopt {root} --contract FILE`'
         )
     return load_contract(path)
 
@@ -54,7 +57,7 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
     return [
         name
         for name in stored_streams(contract)
-        if name not in optional_images(contract) or contract.streams[name].feature in keys
+        if name not in optional_images(contract) or feature_of(contract, name) in keys
     ]
 
 
@@ -66,22 +69,49 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
         ContractError: the data set's own contract is not valid.
     """
     lines = meaning_differences(dataset_contract(root), contract)
-    info = read_info(root)
-    if (version := info.get('codebase_version')) != CODEBASE_VERSION:
-        raise DatasetError(
-            f'{root} is LeRobot {version}; episodes are appended to {CODEBASE_VERSION}. Use '
-            'another directory; `restac-ros export` makes v2.1 of it.'
-        )
-    if info['fps'] != contract.fps:
-        lines.append(f'fps: {info["fps"]} != {contract.fps}')
-    wanted = features_of(contract, streams, action_prev_key(info['features']))
-    own = {key: feature for key, feature in info['features'].items() if key not in LEROBOTS_OWN}
-    lines += feature_differences(own, wanted)
+    lines += column_differences(root, read_info(root), contract, streams)
     if lines:
         raise DatasetError(
             f'{root} cannot take this episode (data set != recording): {"; ".join(lines)}. '
             'Use another directory, or the contract it was made with.'
         )
+
+
+def column_differences(
+    root: Path, info: dict[str, Any], contract: Contract, streams: Collection[str]
+) -> list[str]:
+    """Lines `what: data set's != contract's` for the rate and the columns.
+
+    Raises:
+        DatasetError: it is of another format.
+    """
+    if (version := info.get('codebase_version')) != CODEBASE_VERSION:
+        raise DatasetError(
+            f'{root} is LeRobot {version}; episodes are appended to {CODEBASE_VERSION}. Use '
+            'another directory; `restac-ros export` makes v2.1 of it.'
+        )
+    lines = [] if info['fps'] == contract.fps else [f'fps: {info["fps"]} != {contract.fps}']
+    wanted = features_of(contract, streams, action_prev_key(info['features']))
+    own = {key: feature for key, feature in info['features'].items() if key not in LEROBOTS_OWN}
+    return lines + feature_differences(own, wanted)
+
+
+def describe_dataset(root: Path, contract: Contract, video: VideoChoice) -> None:
+    """Store the contract and the conversion's settings in a data set."""
+    (root / ABOUT / 'episodes').mkdir(parents=True, exist_ok=True)
+    (root / ABOUT / 'contract.yaml').write_text(dump_contract(contract), encoding='utf-8')
+    settings = {
+        'format_version': FORMAT_VERSION,
+        'action': contract.action.model_dump(mode='json'),
+        'cameras': video.settings,
+        'tactile': 'PNG in Parquet, lossless',
+    }
+    write_description(root / ABOUT / CONVERSION, settings)
+
+
+def write_description(path: Path, content: dict[str, Any]) -> None:
+    """Write a file of ours in a data set."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n', encoding='utf-8')
 
 
 def video_for(root: Path, asked: VideoChoice | None) -> VideoChoice:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.git_lfs import pointer_fault
+from restac_ros.git_lfs import pointer_fault
 
 
 def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
@@ -25,8 +25,8 @@ def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             fault = pointer_fault(lines) or f'cannot be read: {error}. Restore it from a copy.'
             raise DatasetError(f'{lines} {fault}') from error
-    rows = _rows(root / 'meta' / 'episodes', lambda name: not name.startswith('stats/'))
-    return {row['episode_index']: row for row in rows}
+    found = _rows(root / 'meta' / 'episodes', lambda name: not name.startswith('stats/'))
+    return {row['episode_index']: row for row in found}
 
 
 def episode_statistics(root: Path, kinds: Collection[str]) -> dict[int, dict[str, dict[str, list]]]:

@@ -14,14 +14,14 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard
+from restac_ros.dataset.shards import Answer, EpisodeWish, append_made, make_shard
 
 EngineKind = Literal['processes', 'ray']
 Tell = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
-POLL_S = 0.1
+_POLL_S = 0.1
 AHEAD = 1  # recordings begun besides one per worker, so that none waits for an append
 
 
@@ -30,13 +30,13 @@ class Engine(Protocol):
 
     ahead: int
 
-    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
         """Begin `make_shard` for the recording of this number."""
 
-    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         """Begin `append_made`."""
 
-    def wait(self, future: Future[Outcome]) -> Outcome:
+    def wait(self, future: Future[Answer]) -> Answer:
         """The outcome, once it is there; tells meanwhile how far all recordings are.
 
         Raises:
@@ -73,13 +73,13 @@ class _Here:
     def __init__(self, tell: Tell) -> None:
         self.tell = tell
 
-    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
         return done(make_shard(request, root, shard, partial(self.tell, number)))
 
-    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return done(append_made(request, outcome, root, shard))
 
-    def wait(self, future: Future[Outcome]) -> Outcome:
+    def wait(self, future: Future[Answer]) -> Answer:
         return future.result()
 
 
@@ -88,18 +88,18 @@ def _here(tell: Tell) -> Iterator[Engine]:
     yield _Here(tell)
 
 
-def done(outcome: Outcome) -> Future[Outcome]:
+def done(outcome: Answer) -> Future[Answer]:
     """A future that has its result."""
-    future: Future[Outcome] = Future()
+    future: Future[Answer] = Future()
     future.set_result(outcome)
     return future
 
 
-def wait_telling(future: Future[Outcome], events: 'Queue', tell: Tell) -> Outcome:
+def wait_telling(future: Future[Answer], events: Any, tell: Tell) -> Answer:
     """The result; meanwhile what workers put into a queue, in Python's or Ray's kind, is told."""
     while not future.done():
         try:
-            tell(*events.get(timeout=POLL_S))
+            tell(*events.get(timeout=_POLL_S))
         except queue.Empty:
             continue
     return future.result()
@@ -112,13 +112,13 @@ class _Processes:
         self.pool, self.events, self.tell = pool, events, tell
         self.ahead = workers + AHEAD
 
-    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(_in_worker, number, request, root, shard)
 
-    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(append_made, request, outcome, root, shard)
 
-    def wait(self, future: Future[Outcome]) -> Outcome:
+    def wait(self, future: Future[Answer]) -> Answer:
         return wait_telling(future, self.events, self.tell)
 
 
@@ -157,5 +157,9 @@ def _begin_worker(events: Queue) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
 
 
-def _in_worker(number: int, request: Request, root: Path, shard: Path) -> Outcome:
-    return make_shard(request, root, shard, lambda share, seconds: _events.put((number, share, seconds)))
+def _in_worker(number: int, request: EpisodeWish, root: Path, shard: Path) -> Answer:
+    def tell(share: float, seconds: float) -> None:
+        if _events is not None:
+            _events.put((number, share, seconds))
+
+    return make_shard(request, root, shard, tell)

@@ -12,8 +12,7 @@ episodes after it inside out.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rosbags.serde import SerdeError
 
@@ -97,25 +96,44 @@ def episodes_of(
     return [_span(bag, start_ns, end_ns) for start_ns, end_ns in segments]
 
 
-def _bounds(bag: Bag) -> tuple[int, int]:
+class EpisodeBounds(NamedTuple):
+    """When the first and the last message of a recording were received; `notes` on what is left out."""
+
+    first_ns: int
+    last_ns: int
+    notes: tuple[str, ...] = ()
+
+
+def bounds_of(bag: Bag) -> EpisodeBounds:
+    """When a recording begins and ends; messages received at time 0, before the first /clock, do not count.
+
+    Raises:
+        ConversionError: it holds no message.
+    """
     if bag.bounds_ns is None:
         raise ConversionError(f'{bag.path} holds no message.')
-    return bag.bounds_ns
+    first_ns, last_ns = bag.bounds_ns
+    if first_ns > 0 or last_ns == 0:
+        return EpisodeBounds(first_ns, last_ns)
+    first = next(iter(bag.messages(list(bag.topics), 1)))
+    note = 'messages received at time 0, before the first /clock, are left out'
+    return EpisodeBounds(first.log_time_ns, last_ns, (note,))
 
 
 def _span(
     bag: Bag, start_ns: int, end_ns: int, task: str | None = None, notes: tuple[str, ...] = ()
 ) -> EpisodeSpan:
-    first_ns, last_ns = _bounds(bag)
+    first_ns, last_ns, _ = bounds_of(bag)
     start_s, end_s = ((time_ns - first_ns) / 1e9 for time_ns in (start_ns, end_ns))
     share = (end_ns - start_ns) / max(last_ns - first_ns, 1)
     return EpisodeSpan(start_ns, end_ns, task, f'{start_s:.2f} to {end_s:.2f} s', min(share, 1.0), notes)
 
 
 def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
-    first_ns, last_ns = _bounds(bag)
+    first_ns, last_ns, _ = bounds_of(bag)
     length_s = (last_ns - first_ns) / 1e9
-    spans = []
+    spans: list[EpisodeSpan] = []
+    until: tuple[int, TimeRange] | None = None
     for asked in ranges:
         end_s = length_s if asked.end_s is None else asked.end_s
         if not 0 <= asked.start_s < end_s <= length_s:
@@ -124,13 +142,14 @@ def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
                 f'0:{length_s:.3f}. Leave END out for the end of the recording.'
             )
         end_ns = last_ns + 1 if asked.end_s is None else first_ns + round(end_s * 1e9)
-        spans.append(_span(bag, first_ns + round(asked.start_s * 1e9), end_ns))
-    for (one, before), (other, after) in pairwise(zip(ranges, spans, strict=True)):
-        if before.end_ns > after.start_ns:
+        start_ns = first_ns + round(asked.start_s * 1e9)
+        if until and until[0] > start_ns:
             raise ConversionError(
-                f'{bag.path}: time ranges {one} and {other} overlap: what they share would '
+                f'{bag.path}: time ranges {until[1]} and {asked} overlap: what they share would '
                 'be in two episodes. Change one.'
             )
+        until = end_ns, asked
+        spans.append(_span(bag, start_ns, end_ns))
     return spans
 
 
@@ -148,7 +167,7 @@ def _marked(bag: Bag, topic: str) -> list[EpisodeSpan]:
         start_ns, running = message.log_time_ns, said
     if running is not None:
         note = f'{topic}: the episode was still running when the recording ended'
-        spans.append(_span(bag, start_ns, _bounds(bag)[1] + 1, running or None, (note,)))
+        spans.append(_span(bag, start_ns, bounds_of(bag).last_ns + 1, running or None, (note,)))
     if not spans:
         raise ConversionError(f'{bag.path}: no episode begins on {topic}: only markers that end one.')
     return spans
@@ -172,9 +191,9 @@ def _check_marker_topic(bag: Bag, topic: str) -> None:
 def _said(topic: str, kind: str, cdr: bytes) -> str | None:
     """What runs from this marker on: a task, '' where that is left open, None: nothing."""
     try:
-        value = load_types().deserialize_cdr(cdr, kind).data
+        marker: Any = load_types().deserialize_cdr(cdr, kind)
     except SerdeError as error:
         raise ConversionError(f'{topic}: a marker is no {kind}: {error}. Give time ranges.') from error
     if kind == BOOL:
-        return '' if value else None
-    return value.strip() or None
+        return '' if marker.data else None
+    return str(marker.data).strip() or None

@@ -18,10 +18,10 @@ from restac_ros.dataset.dataset_files import ABOUT, CODEBASE_VERSION, CONVERSION
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.git_lfs import pointer_fault
 from restac_ros.dataset.table_writing import write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video.video_cut import cut_video, frame_count
+from restac_ros.git_lfs import pointer_fault
 
 VERSION = 'v2.1'
 CHUNK_EPISODES = 1000

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from restac_ros.contract.schema import Contract
+from restac_ros.contract.schema import CameraStream, Contract, TactileStream
+from restac_ros.dataset.errors import DatasetError
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 
 STATE_NAMES = ['ee_x', 'ee_y', 'ee_z', 'ee_rot_x', 'ee_rot_y', 'ee_rot_z', 'gripper']
+NO_GRIPPER = 'no_gripper_constant'  # in place of 'gripper' where the contract states that there is none
 IMAGE_NAMES = ['height', 'width', 'channels']
 # LeRobot takes every column whose name begins with "action" for an output of a policy, so the measured motion
 # of the last period is an observation. Data sets published before call it the other way.
@@ -35,7 +37,7 @@ FREE_TO_DIFFER = {
     'frame_id',
     'max_skew_ms',
 }
-FREE_SECTIONS = ('limits.',)
+FREE_SECTIONS = ('limits.', 'gripper.joint', 'gripper.absent')  # the columns' names tell whether there is one
 
 
 def stored_streams(contract: Contract) -> list[str]:
@@ -44,10 +46,15 @@ def stored_streams(contract: Contract) -> list[str]:
     return [name for name in contract.streams if name not in unused]
 
 
+def image_columns(contract: Contract) -> dict[str, str]:
+    """Column of each camera and tactile sensor."""
+    streams = contract.streams.items()
+    return {name: spec.feature for name, spec in streams if isinstance(spec, CameraStream | TactileStream)}
+
+
 def optional_images(contract: Contract) -> list[str]:
     """Cameras and tactile sensors that a data set can do without."""
-    images = contract.by_role('camera') | contract.by_role('tactile')
-    return [name for name, stream in images.items() if not stream.required]
+    return [name for name in image_columns(contract) if not contract.streams[name].required]
 
 
 def action_prev_key(columns: Collection[str]) -> str:
@@ -72,12 +79,27 @@ def features_of(
             features[stream.feature] = {'dtype': 'video', 'shape': shape, 'names': IMAGE_NAMES}
         elif stream.role == 'tactile':
             features[stream.feature] = {'dtype': 'image', 'shape': (*TACTILE_SHAPE, 3), 'names': IMAGE_NAMES}
+    state_names = [*STATE_NAMES[:6], NO_GRIPPER] if contract.gripper.absent else STATE_NAMES
     for key in ('observation.state', 'action', action_prev):
-        features[key] = {'dtype': 'float32', 'shape': (7,), 'names': STATE_NAMES}
+        features[key] = {'dtype': 'float32', 'shape': (7,), 'names': state_names}
     for name in streams:
         for column, dtype in BOOKKEEPING.items():
             features[f'{column}.{name}'] = {'dtype': dtype, 'shape': (1,), 'names': None}
     return features
+
+
+def feature_of(contract: Contract, stream: str) -> str:
+    """The column of a stream's images.
+
+    Raises:
+        DatasetError: the stream has none.
+    """
+    spec = contract.streams[stream]
+    if isinstance(spec, CameraStream | TactileStream):
+        return spec.feature
+    raise DatasetError(
+        f'stream {stream} is of role {spec.role}, which has no images: expected camera or tactile'
+    )
 
 
 def row_of(
@@ -88,8 +110,10 @@ def row_of(
     action_prev: str = ACTION_PREV,
 ) -> dict[str, np.ndarray]:
     """The row of a usable frame; `action` float32 [7] is absolute, in the state's layout."""
+    if frame.state is None or frame.action_prev is None:
+        raise ValueError(f'a frame without state is no row: {"; ".join(frame.reasons)}')
     images = {**frame.images, **frame.tactile}
-    row = {contract.streams[name].feature: images[name] for name in streams if name in images}
+    row = {feature_of(contract, name): images[name] for name in streams if name in images}
     row |= {'observation.state': frame.state, 'action': action, action_prev: frame.action_prev}
     for name in streams:
         status = frame.streams[name]
@@ -105,7 +129,9 @@ def action_of(contract: Contract, frame: Frame, following: Frame) -> np.ndarray:
 
     No stream commands the gripper, so its opening one period later stands for the command.
     """
-    if contract.action.source == 'target_pose':
+    if following.state is None or (contract.action.source == 'target_pose' and frame.target is None):
+        raise ValueError(f'a frame without state or target has no action: {"; ".join(frame.reasons)}')
+    if contract.action.source == 'target_pose' and frame.target is not None:
         return np.concatenate([frame.target, following.state[6:]]).astype(np.float32)
     return following.state
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from restac_ros.dataset.dataset_files import ABOUT
 
-ENDINGS = ('.mcap', '.db3', '.zstd')
-BLOCK_BYTES = 64 * 1024
+DELETED = 'deleted.json'  # in our folder of a data set
+_ENDINGS = ('.mcap', '.db3', '.zstd')
+_BLOCK_BYTES = 64 * 1024
 BLOCKS = 64  # per file, evenly spaced from its first to its last byte: 4 MiB of any size
 
 
@@ -21,11 +22,11 @@ def fingerprint(path: Path, start_ns: int | None = None, end_ns: int | None = No
     for file in bag_files(path):
         size = file.stat().st_size
         total.update(f'{size}\n'.encode())
-        last = max(0, size - BLOCK_BYTES)
+        last = max(0, size - _BLOCK_BYTES)
         with file.open('rb') as stream:
             for offset in sorted({last * block // (BLOCKS - 1) for block in range(BLOCKS)}):
                 stream.seek(offset)
-                total.update(stream.read(BLOCK_BYTES))
+                total.update(stream.read(_BLOCK_BYTES))
     part = '' if start_ns is None and end_ns is None else f':{start_ns}-{end_ns}'
     return total.hexdigest() + part
 
@@ -34,7 +35,7 @@ def bag_files(path: Path) -> list[Path]:
     """The files that hold a bag's messages, by size and then name: its name in the directory is free."""
     if path.is_file():
         return [path]
-    files = [file for file in path.iterdir() if file.name.endswith(ENDINGS) and file.is_file()]
+    files = [file for file in path.iterdir() if file.name.endswith(_ENDINGS) and file.is_file()]
     return sorted(files, key=lambda file: (file.stat().st_size, file.name))
 
 
@@ -46,3 +47,9 @@ def converted_recordings(root: Path) -> dict[str, int]:
         if about.get('fingerprint'):
             found[about['fingerprint']] = about['episode_index']
     return found
+
+
+def deleted_recordings(root: Path) -> set[str]:
+    """Fingerprints of recordings whose episodes were deleted from a data set."""
+    path = root / ABOUT / DELETED
+    return set(json.loads(path.read_text(encoding='utf-8'))['fingerprints']) if path.is_file() else set()

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.framing.sample import HEADER_BYTES, Sample
+from restac_ros.framing.sample import Sample
+from restac_ros.framing.stamp import HEADER_BYTES
 
 PROBE_BYTES = 4096  # two different images nearly always differ within these: no need to compare the rest
 FROZEN_REMEDY = 'A living sensor has noise: restart its driver, check its cable.'
@@ -17,7 +18,7 @@ class Freeze(NamedTuple):
 
     start_ns: int
     end_ns: int
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
 
 
 class ContentWatch:
@@ -31,7 +32,7 @@ class ContentWatch:
     def add(self, content: np.ndarray, stamp_ns: int) -> None:
         """Compare an image's bytes uint8 [B] with those before."""
         before, self._content = self._content, content
-        if before is not None and _same(before, content):
+        if before is not None and same_content(before, content):
             self._run = self._run._replace(end_ns=max(self._run.end_ns, stamp_ns), count=self._run.count + 1)
             return
         if self._run.count > 1:
@@ -83,7 +84,7 @@ class FrozenImages:
         return found
 
 
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
+def same_content(one: np.ndarray, other: np.ndarray) -> bool:
     """Byte for byte; exact, and faster than any hash as different images part early."""
     return (
         one.size == other.size

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -96,21 +97,28 @@ class Journal:
         task: str = '',
         compression: Compression = 'none',
         sync: bool = True,
+        steady_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         """Begin to record into `path`.partial at `start_ns`, where an episode made of it begins.
 
-        `sync` forces every flush to the disk itself: then a power cut, too, costs a second at most.
+        `sync` forces every flush to the disk itself: then a power cut, too, costs a second at most. By the
+        clock `steady_ns` the waiting for the disk is measured.
 
         Raises:
             JournalError: the directory exists already, or the disk refuses.
         """
-        self._bag = BagWriter(path, start_ns=start_ns, compression=compression, sync=sync)
+        self._bag = BagWriter(
+            path, start_ns=start_ns, compression=compression, sync=sync, steady_ns=steady_ns
+        )
         self._bag.note(contract=dump_contract(contract), task=task, start_ns=str(start_ns))
-        self._channels = {
-            name: self._bag.declare(stream.topic, stream.type) for name, stream in contract.streams.items()
-        }
+        self._channels: dict[str, int] = {}
+        for names in contract.by_topic().values():
+            stream = contract.streams[names[0]]
+            self._channels |= dict.fromkeys(names, self._bag.declare(stream.topic, stream.type))
+        self._last: dict[int, tuple[str, int, bytes | memoryview]] = {}  # by channel: stream, receipt, bytes
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
-        self._segments: list[list[int | None]] = [[start_ns, None]]
+        self._segments: list[tuple[int, int]] = []  # those that have ended
+        self._since_ns: int | None = start_ns  # when the one under way began; None while paused
 
     @property
     def path(self) -> Path:
@@ -132,6 +140,11 @@ class Journal:
         """Sum of the messages' sizes."""
         return self._bag.bytes_written
 
+    @property
+    def disk_ns(self) -> int:
+        """How long flushes have waited for the disk, ns."""
+        return self._bag.disk_ns
+
     def write(self, stream: str, cdr: bytes | memoryview, receive_ns: int) -> None:
         """Append one message; flushes when that is due.
 
@@ -141,7 +154,11 @@ class Journal:
         channel = self._channels.get(stream)
         if channel is None:
             raise JournalError(f'stream {stream!r} is not recorded; known: {", ".join(self._channels)}')
-        self._bag.write(channel, cdr, receive_ns)
+        # A message of two streams that share a topic comes once for each and is written once.
+        before = self._last.get(channel)
+        if before is None or before[0] == stream or before[1] != receive_ns or before[2] is not cdr:
+            self._bag.write(channel, cdr, receive_ns)
+        self._last[channel] = stream, receive_ns, cdr
         self.counts[stream] += 1
 
     def flush_if_due(self, now_ns: int) -> None:
@@ -166,9 +183,10 @@ class Journal:
         Raises:
             JournalError: it is paused already, or the disk refuses.
         """
-        if self._paused:
+        if self._since_ns is None:
             raise JournalError(f'{self.path} is paused already')
-        self._segments[-1][1] = max(now_ns, self._segments[-1][0])
+        self._segments.append((self._since_ns, max(now_ns, self._since_ns)))
+        self._since_ns = None
         self._bag.flush(now_ns)
         self._note_segments()
 
@@ -178,9 +196,9 @@ class Journal:
         Raises:
             JournalError: it is not paused, or the disk refuses.
         """
-        if not self._paused:
+        if self._since_ns is not None:
             raise JournalError(f'{self.path} is not paused')
-        self._segments.append([max(now_ns, self._segments[-1][1]), None])
+        self._since_ns = max(now_ns, self._segments[-1][1])
         self._note_segments()
 
     def close(self, end_ns: int, task: str | None = None) -> Path:
@@ -190,21 +208,18 @@ class Journal:
             JournalError: the disk refuses, or the file does not hold what was written; NAME.partial stays.
         """
         notes = {} if task is None else {'task': task}
-        if self._paused:
+        if self._since_ns is None:
             end_ns = self._segments[-1][1]
-        elif len(self._segments) > 1:
-            self._segments[-1][1] = end_ns = max(end_ns, self._segments[-1][0])
-            notes['segments'] = json.dumps(self._segments)
+        elif self._segments:
+            end_ns = max(end_ns, self._since_ns)
+            notes['segments'] = json.dumps([*self._segments, (self._since_ns, end_ns)])
         return self._bag.close(end_ns=str(end_ns), **notes)
 
     def abandon(self) -> None:
         """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
         self._bag.abandon()
 
-    @property
-    def _paused(self) -> bool:
-        return self._segments[-1][1] is not None
-
     def _note_segments(self) -> None:
         """All of them, as a later note replaces an earlier one; null ends the stretch under way."""
-        self._bag.note(segments=json.dumps(self._segments))
+        under_way = [] if self._since_ns is None else [(self._since_ns, None)]
+        self._bag.note(segments=json.dumps([*self._segments, *under_way]))

@@ -109,7 +109,7 @@ class WritableDataset(LeRobotDataset):
 
     @classmethod
     def create_at(
-        cls, root: Path, fps: int, features: dict[str, dict], robot_type: str, video: VideoChoice
+        cls, root: Path, fps: int, features: dict[str, dict], robot_type: str | None, video: VideoChoice
     ) -> 'WritableDataset':
         """A new data set; `root` must not exist."""
         made = cls.create(repo_id(root), fps, features, root=root, robot_type=robot_type, **_writing(video))

@@ -23,13 +23,14 @@ from restac_ros.dataset.dataset_files import (
     read_info,
     streams_of,
     video_for,
+    write_description,
 )
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import action_prev_key
 from restac_ros.dataset.table_writing import with_column, with_renamed, write_table
 from restac_ros.dataset.transaction import transaction
-from restac_ros.dataset.writer import REWRITTEN, write_json
+from restac_ros.dataset.writer import REWRITTEN
 
 MOVING = {'min', 'max', 'mean', 'q01', 'q10', 'q50', 'q90', 'q99'}  # statistics that an offset moves
 
@@ -47,21 +48,27 @@ def append_shard(root: Path, shard: Path) -> int:
         ColumnsDifferError: convert the recording again, with the data set's columns.
         DatasetError: the data set cannot take it, or another process writes it.
     """
-    root, contract = dataset_place(root), dataset_contract(shard)
-    streams = streams_of(shard, contract)
+    root = dataset_place(root)
     with transaction(root, REWRITTEN.__contains__) as staging:
-        if not staging.exists():
-            shutil.copytree(shard, staging, copy_function=link_or_copy)
-            index = 0
-        elif not is_dataset(staging):
-            raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
-        else:
-            if streams_of(staging, contract) != streams:
-                raise ColumnsDifferError(f'{root} has other optional images than {shard}')
-            check_appendable(root, contract, streams)
-            video_for(root, video_for(shard, None))
-            index = _Append(staging, shard).run()
-        _move_description(root, staging, shard, index)
+        return append_to_staging(root, staging, shard)
+
+
+def append_to_staging(root: Path, staging: Path, shard: Path) -> int:
+    """The same in a transaction on `root`, under way at `staging`."""
+    contract = dataset_contract(shard)
+    streams = streams_of(shard, contract)
+    index = 0
+    if not staging.exists():
+        shutil.copytree(shard, staging, copy_function=link_or_copy)
+    elif not is_dataset(staging):
+        raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
+    else:
+        if streams_of(staging, contract) != streams:
+            raise ColumnsDifferError(f'{root} has other optional images than {shard}')
+        check_appendable(staging, contract, streams)
+        video_for(staging, video_for(shard, None))
+        index = _Append(staging, shard).run()
+    _move_description(root, staging, shard, index)
     return index
 
 
@@ -94,7 +101,7 @@ class _Append:
                 added[column][name] = added[column][name] + offset
         write_stats(aggregate_stats([load_stats(self.staging), added]), self.staging)
         statistics = json.loads((self.staging / 'meta' / 'stats.json').read_text(encoding='utf-8'))
-        write_json(self.staging / 'meta' / 'stats.json', statistics)
+        write_description(self.staging / 'meta' / 'stats.json', statistics)
         self._count()
         return self.index
 
@@ -118,7 +125,7 @@ class _Append:
         table = with_column(table, 'episode_index', np.full(rows, self.index))
         table = with_column(table, 'index', np.arange(self.row, self.row + rows))
         table = with_column(table, 'task_index', np.full(rows, task_index))
-        write_table(table, self._free('data', self.info['data_path']))
+        write_table(self._arranged(table, 'data'), self._free('data', self.info['data_path']))
 
     def _append_about(self, offsets: dict[str, int]) -> None:
         """The episode's row of metadata, with the numbers of its files; statistics of counters move on."""
@@ -140,7 +147,14 @@ class _Append:
                 values[name] = (np.array(table[name].to_pylist()[0]) + offset).tolist()
         for name, value in values.items():
             table = with_column(table, name, [value])
-        write_table(table, path)
+        write_table(self._arranged(table, 'meta/episodes'), path)
+
+    def _arranged(self, table: pa.Table, folder: str) -> pa.Table:
+        """The columns of a table of the shard that the data set's have there, in their order."""
+        names = pq.read_schema(max(self.staging.glob(f'{folder}/*/*.parquet'))).names
+        if missing := sorted(set(names) - set(table.column_names)):
+            raise DatasetError(f'{self.shard / folder} lacks {", ".join(missing)}, which the data set has')
+        return table.select(names)
 
     def _count(self) -> None:
         self.info['total_episodes'] += 1
@@ -178,7 +192,7 @@ def _move_description(root: Path, staging: Path, shard: Path, index: int) -> Non
     about |= {'dataset': str(root), 'episode_index': index, 'contract_differences': ours.differences(theirs)}
     target = staging / ABOUT / 'episodes' / f'episode_{index:06d}.json'
     target.unlink(missing_ok=True)  # in a new data set a link to the shard's
-    write_json(target, about)
+    write_description(target, about)
 
 
 def _only(shard: Path, folder: str, ending: str = 'parquet') -> Path:

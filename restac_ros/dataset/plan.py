@@ -1,7 +1,7 @@
 """Which frames of a surveyed recording become an episode, and whether its fps label is true."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from itertools import groupby
 from typing import NamedTuple
 
@@ -16,44 +16,66 @@ SHORT_ALLOWANCE = 2  # periods of a stream that a short episode may be off, howe
 MIN_FRAMES = 3  # two rows and the state after them: less has no statistics
 
 
-class Gap(NamedTuple):
+class FrameGap(NamedTuple):
     """Neighbouring frames that are unusable, and why the first of them is."""
 
     first: int
-    count: int
+    length: int
     reason: str
 
 
-class Plan(NamedTuple):
-    """`count` ticks of the grid from `first` on; what was cut off, and the gaps that made it shorter."""
+class EpisodePlan(NamedTuple):
+    """`length` ticks of the grid from `first` on; what was cut off, and the gaps that made it shorter.
+
+    In `bridged` gaps the last valid images are repeated.
+    """
 
     first: int
-    count: int
+    length: int
     trimmed_head: int
     trimmed_tail: int
-    gaps: list[Gap]
+    gaps: list[FrameGap]
+    bridged: list[FrameGap]
+
+
+class GapError(ConversionError):
+    """There are unusable frames inside an episode; its longest run without can be kept."""
 
 
 def plan_episode(
-    result: Survey, needed: Collection[str], extra_faults: Mapping[int, str], *, keep_longest: bool
-) -> Plan:
+    result: Survey,
+    needed: Collection[str],
+    *,
+    keep_longest: bool,
+    images: Collection[str] = (),
+    bridge: int = 0,
+) -> EpisodePlan:
     """Choose the frames: unusable ones are cut off at both ends, never taken out of the middle.
 
-    `needed` are streams that must be valid besides the required ones, `extra_faults` faults by tick that only
-    decoding has shown. With `keep_longest` an episode with gaps becomes its longest run of usable frames.
+    `needed` are streams that must be valid besides the required ones. Gaps of at most `bridge` frames in
+    which only `images` are invalid stay inside. With `keep_longest` an episode with other gaps becomes its
+    longest run without.
 
     Raises:
-        ConversionError: too few frames are usable, or there is a gap.
+        ConversionError: too few frames are usable.
+        GapError: there is a gap.
     """
-    faults = [_fault(result, tick, needed, extra_faults) for tick in range(len(result.reasons))]
+    faults = [_fault(result, tick, needed) for tick in range(len(result.reasons))]
     usable = [tick for tick, fault in enumerate(faults) if not fault]
     if not usable:
         shown = '; '.join(f'{count} x {text}' for text, count in Counter(faults).most_common(3))
         raise ConversionError(f'none of {len(faults)} frames is usable: {shown or "the recording is empty"}')
     first, last = usable[0], usable[-1]
+    bridged = [
+        gap
+        for gap in _gaps(faults, first, last)
+        if gap.length <= bridge and _lacks_only(result, gap, needed, images)
+    ]
+    for gap in bridged:
+        faults[gap.first : gap.first + gap.length] = [''] * gap.length
     gaps = _gaps(faults, first, last)
     if gaps and not keep_longest:
-        raise ConversionError(_gap_text(result, gaps, faults))
+        raise GapError(_gap_text(result, gaps, faults))
     if gaps:
         first, last = _longest_run(faults)
     if (count := last - first + 1) < MIN_FRAMES:
@@ -62,26 +84,35 @@ def plan_episode(
             f'only {count} of {len(faults)} frames are usable in a row, an episode needs '
             f'{MIN_FRAMES}: {others}'
         )
-    return Plan(first, count, first, len(faults) - 1 - last, gaps)
+    inside = [gap for gap in bridged if first <= gap.first <= last]
+    return EpisodePlan(first, count, first, len(faults) - 1 - last, gaps, inside)
 
 
-def _fault(result: Survey, tick: int, needed: Collection[str], extra_faults: Mapping[int, str]) -> str:
+def _fault(result: Survey, tick: int, needed: Collection[str]) -> str:
     """Why a frame is unusable; empty when it is not."""
-    if tick in extra_faults:
-        return extra_faults[tick]
     if result.reasons[tick]:
         return result.reasons[tick][0]
     statuses = result.statuses[tick]
     return next((f'{name}: {statuses[name].reason}' for name in needed if not statuses[name].valid), '')
 
 
-def _gaps(faults: list[str], first: int, last: int) -> list[Gap]:
+def _lacks_only(result: Survey, gap: FrameGap, needed: Collection[str], images: Collection[str]) -> bool:
+    """Nothing but images is invalid in the frames of a gap."""
+    for tick in range(gap.first, gap.first + gap.length):
+        faulty = {reason.partition(':')[0] for reason in result.reasons[tick]}
+        faulty |= {name for name in needed if not result.statuses[tick][name].valid}
+        if not faulty <= set(images):
+            return False
+    return True
+
+
+def _gaps(faults: list[str], first: int, last: int) -> list[FrameGap]:
     """Unusable stretches between the first and the last usable frame."""
     gaps, tick = [], first
     for is_fault, group in groupby(faults[first : last + 1], key=bool):
         members = list(group)
         if is_fault:
-            gaps.append(Gap(tick, len(members), members[0]))
+            gaps.append(FrameGap(tick, len(members), members[0]))
         tick += len(members)
     return gaps
 
@@ -97,10 +128,10 @@ def _longest_run(faults: list[str]) -> tuple[int, int]:
     return best
 
 
-def _gap_text(result: Survey, gaps: list[Gap], faults: list[str]) -> str:
-    def described(gap: Gap) -> str:
+def _gap_text(result: Survey, gaps: list[FrameGap], faults: list[str]) -> str:
+    def described(gap: FrameGap) -> str:
         time_s = (result.grid.tick_ns(gap.first) - result.grid.start_ns) / 1e9
-        return f'at {time_s:.2f} s {gap.count} frames ({gap.reason})'
+        return f'at {time_s:.2f} s {gap.length} frames ({gap.reason})'
 
     shown = ', '.join(described(gap) for gap in gaps[:3])
     more = f' and {len(gaps) - 3} more' if len(gaps) > 3 else ''
@@ -108,24 +139,26 @@ def _gap_text(result: Survey, gaps: list[Gap], faults: list[str]) -> str:
     longest = f'{last - first + 1} of {len(faults)} frames'
     return (
         f'{len(gaps)} gap{"s" * (len(gaps) > 1)} inside the episode: {shown}{more}. Leaving frames out '
-        f'would make the time labels false. Keep the longest run without a gap ({longest}) with on_gap '
+        f'would make the time labels false. Keep the longest run without a gap ({longest}), --on-gap '
         'longest_run, or record again.'
     )
 
 
-def check_rates(result: Survey, contract: Contract, plan: Plan) -> list[str]:
+def check_rates(result: Survey, contract: Contract, plan: EpisodePlan) -> list[str]:
     """Compare the fps label with what was measured; one line per stream that makes the label false.
 
     The capture times must advance as the frames do, and images and the tool's pose must come as often. In a
     short episode single late samples decide neither: see `_grown_ns` and `_lacks_messages`.
     """
     faults = []
-    ticks = result.statuses[plan.first : plan.first + plan.count]
+    ticks = result.statuses[plan.first : plan.first + plan.length]
     for name in (*contract.by_role('camera'), *contract.by_role('tactile'), contract.pose_stream):
         stream, report = contract.streams[name], result.streams[name]
-        if not all(tick[name].valid for tick in ticks):
+        ages_ns = [tick[name].age_ns or 0 for tick in ticks if tick[name].valid]
+        bridged = sum(gap.length for gap in plan.bridged)
+        if len(ages_ns) < len(ticks) - bridged:
             continue  # an optional image: the episode has none of it
-        grown_ns, apart_ns = _grown_ns([tick[name].age_ns for tick in ticks], contract)
+        grown_ns, apart_ns = _grown_ns(ages_ns, contract)
         # Over long episodes max_age is the stricter bound.
         if abs(grown_ns) > max(RATE_TOLERANCE * apart_ns, SHORT_ALLOWANCE * 1e9 / stream.rate_hz):
             measured = contract.fps * apart_ns / max(apart_ns - grown_ns, 1)

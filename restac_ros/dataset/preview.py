@@ -1,6 +1,7 @@
 """One picture of an episode, read back through LeRobot: its images over time above its state and actions."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,23 +15,27 @@ from restac_ros.dataset.dataset_files import read_info
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import STATE_NAMES
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.quality.dataset_trace import dataset_traces
+from restac_ros.dataset.quality.quality import EpisodeQuality, judge_episode
+from restac_ros.dataset.quality.quality_figure import ABOVE, AXIS_COLOURS, plot_ages, shade_contacts
+from restac_ros.dataset.quality.trace import Trace
 
 COLUMNS = 6
-WIDTH_INCH, IMAGE_INCH, CURVE_INCH = 13.0, 1.95, 1.25
-AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
+_WIDTH_INCH, IMAGE_INCH, CURVE_INCH = 13.0, 1.95, 1.25
 # title, dimensions of the state, unit shown, factor to it from m or rad
 CURVES = (
     ('position', (0, 1, 2), 'm', 1.0),
     ('rotation', (3, 4, 5), 'deg', 180 / np.pi),
     ('gripper', (6,), 'mm', 1000.0),
 )
-STYLE = {
+_STYLE: Any = {
     'font.size': 8,
     'axes.spines.top': False,
     'axes.spines.right': False,
     'axes.grid': True,
     'grid.alpha': 0.3,
     'grid.linewidth': 0.5,
+    'legend.frameon': False,
 }
 
 
@@ -48,18 +53,19 @@ def frame_grid_png(dataset_dir: Path | str, out_png: Path | str, episode: int = 
     index = episode if episode >= 0 else total + episode
     if not 0 <= index < total:
         raise DatasetError(f'{root} has episodes 0 to {total - 1}; found {episode}')
-    with private_cache(), mpl.rc_context(STYLE):
-        figure = _draw(open_dataset(root, [index]), index)
+    [trace] = dataset_traces(root, index)
+    with private_cache(), mpl.rc_context(_STYLE):
+        figure = _draw(open_dataset(root, [index]), index, trace, judge_episode(trace))
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
     return out
 
 
-def _draw(dataset: LeRobotDataset, episode: int) -> Figure:
+def _draw(dataset: LeRobotDataset, episode: int, trace: Trace, quality: EpisodeQuality) -> Figure:
     image_keys = [*dataset.meta.video_keys, *dataset.meta.image_keys]
     curve_count = len(CURVES) + 1
     heights = [IMAGE_INCH] * len(image_keys) + [CURVE_INCH] * curve_count
-    figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 1.1))
+    figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 1.1))
     FigureCanvasAgg(figure)
     margins = {
         'left': 0.075,
@@ -67,7 +73,7 @@ def _draw(dataset: LeRobotDataset, episode: int) -> Figure:
         'top': 1 - 0.62 / (sum(heights) + 1.1),
         'bottom': 0.42 / (sum(heights) + 1.1),
     }
-    grid = GridSpec(len(heights), COLUMNS, figure, height_ratios=heights, wspace=0.04, hspace=0.16, **margins)
+    grid = GridSpec(len(heights), COLUMNS, figure, height_ratios=heights, wspace=0.04, hspace=0.22, **margins)
     rows = np.unique(np.linspace(0, len(dataset) - 1, COLUMNS).round().astype(int))
     _images(figure, grid, dataset, image_keys, rows)
     table = dataset.hf_dataset.select_columns(_plain_columns(dataset)).with_format('numpy')
@@ -76,12 +82,15 @@ def _draw(dataset: LeRobotDataset, episode: int) -> Figure:
     for number, (title, dims, unit, factor) in enumerate(CURVES):
         axes = figure.add_subplot(grid[first + number, :])
         _state_curves(axes, time_s, table['observation.state'][:] * factor, table['action'][:] * factor, dims)
+        shade_contacts(axes, quality.contacts)
+        axes.legend(ncols=6, **ABOVE)
         _dress(axes, title, unit, time_s, time_s[rows], last=False)
     axes = figure.add_subplot(grid[first + len(CURVES), :])
-    for key in (key for key in table.column_names if key.startswith('age_ns.')):
-        axes.plot(time_s, table[key][:] / 1e6, linewidth=1, label=key.removeprefix('age_ns.'))
+    plot_ages(axes, time_s, {name: trace.ages_ms(name) for name in trace.messages}, trace.contract)
     _dress(axes, 'age', 'ms', time_s, time_s[rows], last=True)
-    figure.suptitle(_title(dataset, episode), x=0.075, ha='left', y=1 - 0.1 / (sum(heights) + 1.1), va='top')
+    figure.suptitle(
+        _title(dataset, episode, quality), x=0.075, ha='left', y=1 - 0.1 / (sum(heights) + 1.1), va='top'
+    )
     return figure
 
 
@@ -118,7 +127,6 @@ def _dress(axes: Axes, title: str, unit: str, time_s: np.ndarray, marks_s: np.nd
     axes.set_ylabel(f'{title}\n[{unit}]', fontsize=9)
     axes.set_xlim(time_s[0], time_s[-1])
     axes.vlines(marks_s, 0, 1, transform=axes.get_xaxis_transform(), color='0.6', linewidth=0.6)
-    axes.legend(loc='upper left', bbox_to_anchor=(0.0, 1.02), ncols=6, fontsize=7, frameon=False, borderpad=0)
     if last:
         axes.set_xlabel('time in the episode [s]', fontsize=9)
     else:
@@ -129,10 +137,10 @@ def _plain_columns(dataset: LeRobotDataset) -> list[str]:
     return [key for key in dataset.hf_dataset.column_names if key not in dataset.meta.image_keys]
 
 
-def _title(dataset: LeRobotDataset, episode: int) -> str:
+def _title(dataset: LeRobotDataset, episode: int, quality: EpisodeQuality) -> str:
     rate, count = dataset.meta.fps, len(dataset)
     task = dataset[0]['task']
     return (
-        f'{dataset.root.name}, episode {episode}: {task}\n{count} frames at {rate} fps, '
-        f'{count / rate:.2f} s. State solid, action dashed; grey lines mark the pictures.'
+        f'{dataset.root.name}, episode {episode}: {task}\n{quality.verdict}: {count} frames at {rate} fps, '
+        f'{count / rate:.2f} s. State solid, action dashed, age limits dotted; grey lines mark pictures.'
     )

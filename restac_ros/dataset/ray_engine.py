@@ -13,10 +13,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from restac_ros.dataset.engines import AHEAD, Engine, Tell, done, wait_telling
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.shards import Outcome, Request, append_made, make_shard
+from restac_ros.dataset.shards import Answer, EpisodeWish, append_made, make_shard
 
 try:
     import ray
@@ -55,7 +56,7 @@ def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[No
     """A connection to Ray; what is started on this machine leaves neither processes nor files behind."""
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')  # else a warning about GPUs
-    quiet = {'logging_level': 'ERROR', 'log_to_driver': False}
+    quiet: dict[str, Any] = {'logging_level': 'ERROR', 'log_to_driver': False}
     with tempfile.TemporaryDirectory(prefix='restac_ray_', ignore_cleanup_errors=True) as folder:
         try:
             if address is None:
@@ -100,16 +101,16 @@ class _Ray:
         self.task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(_in_worker)
         self.begun: list[ray.ObjectRef] = []
 
-    def make(self, number: int, request: Request, root: Path, shard: Path) -> Future[Outcome]:
+    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
         there = replace(request, bag=request.bag.absolute())  # workers have directories of their own
         reference = self.task.remote(self.events, number, there, root, shard)
         self.begun.append(reference)
         return reference.future()
 
-    def append(self, request: Request, outcome: Outcome, root: Path, shard: Path) -> Future[Outcome]:
+    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return done(append_made(request, outcome, root, shard))
 
-    def wait(self, future: Future[Outcome]) -> Outcome:
+    def wait(self, future: Future[Answer]) -> Answer:
         try:
             return wait_telling(future, self.events, self.tell)
         except RayTaskError as error:
@@ -139,7 +140,7 @@ def raised_there(cause: Exception) -> Exception:
     return cause
 
 
-def _in_worker(events: Queue, number: int, request: Request, root: Path, shard: Path) -> Outcome:
+def _in_worker(events: Queue, number: int, request: EpisodeWish, root: Path, shard: Path) -> Answer:
     """`make_shard` on some host, which must see the same files."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     host = socket.gethostname()
@@ -149,7 +150,7 @@ def _in_worker(events: Queue, number: int, request: Request, root: Path, shard: 
             'system that every host of the Ray cluster mounts at the same path.'
         )
     if not request.bag.exists():
-        return Outcome(
+        return Answer(
             request,
             refusal=f'{request.bag} is not there on host {host}. Put recordings on a '
             'file system that every host of the Ray cluster mounts at the same path.',

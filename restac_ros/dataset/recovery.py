@@ -61,7 +61,9 @@ class Recovered(NamedTuple):
 
 def find_unfinished(directory: Path) -> list[Path]:
     """Journals in `directory` that no living recorder is writing."""
-    return [path for path in sorted(directory.glob(f'*{PARTIAL}')) if _files(path) and not _in_use(path)]
+    return [
+        path for path in sorted(directory.glob(f'*{PARTIAL}')) if _files(path) and not is_being_written(path)
+    ]
 
 
 def recover(partial: Path) -> Recovered:
@@ -88,7 +90,8 @@ def _files(partial: Path) -> list[Path]:
     return sorted(partial.glob('*.mcap')) if partial.is_dir() else []
 
 
-def _in_use(partial: Path) -> bool:
+def is_being_written(partial: Path) -> bool:
+    """Whether a recorder lives that writes an unfinished journal."""
     try:
         with _owned(_files(partial)[-1], 'rb'):
             return False
@@ -183,7 +186,9 @@ def _summary(index: Index) -> dict[int, list[McapRecord]]:
     for span in index.spans:
         for channel, count in span.counts.items():
             totals[channel] += count
-    chunks = [span for span in index.spans if span.record_offset is not None]
+    chunks = [
+        _chunk_index(span, span.record_offset) for span in index.spans if span.record_offset is not None
+    ]
     statistics = Statistics(
         attachment_count=0,
         channel_count=len(index.channels),
@@ -195,20 +200,22 @@ def _summary(index: Index) -> dict[int, list[McapRecord]]:
         metadata_count=len(index.metadata_records),
         schema_count=len(index.schemas),
     )
-    metadata = [MetadataIndex(offset, length, name) for name, offset, length in index.metadata_records]
+    metadata: list[McapRecord] = [
+        MetadataIndex(offset, length, name) for name, offset, length in index.metadata_records
+    ]
     return {
         Opcode.SCHEMA: list(index.schemas.values()),
         Opcode.CHANNEL: list(index.channels.values()),
         Opcode.STATISTICS: [statistics],
-        Opcode.CHUNK_INDEX: [_chunk_index(span) for span in chunks],
+        Opcode.CHUNK_INDEX: chunks,
         Opcode.METADATA_INDEX: metadata,
     }
 
 
-def _chunk_index(span: Span) -> ChunkIndex:
+def _chunk_index(span: Span, offset: int) -> McapRecord:
     return ChunkIndex(
-        chunk_length=span.offset + span.length - span.record_offset,
-        chunk_start_offset=span.record_offset,
+        chunk_length=span.offset + span.length - offset,
+        chunk_start_offset=offset,
         compression=span.compression,
         compressed_size=span.length,
         message_end_time=span.end_ns,

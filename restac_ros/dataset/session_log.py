@@ -16,8 +16,8 @@ from restac_ros.dataset.bag.bag_writer import FLUSH_PERIOD_NS, BagWriter
 from restac_ros.dataset.errors import JournalError
 
 MAX_QUEUED = 4096  # some 30 s of a busy policy: a disk that stalls for longer is broken
-IDLE_S = FLUSH_PERIOD_NS * 1e-9
-POLICY_TYPES = {'restac_ros/msg/ActionChunk', 'restac_ros/msg/GateState'}
+_IDLE_S = FLUSH_PERIOD_NS * 1e-9
+_POLICY_TYPES = {'restac_ros/msg/ActionChunk', 'restac_ros/msg/GateState'}
 
 
 class _Entry(NamedTuple):
@@ -86,7 +86,7 @@ class SessionLog:
         """The writer thread: until None is queued, and on after a failure, so that the queue gets empty."""
         while True:
             try:
-                entry = self._queue.get(timeout=IDLE_S)
+                entry = self._queue.get(timeout=_IDLE_S)
             except queue.Empty:
                 entry = _FLUSH
             if entry is None:
@@ -119,4 +119,4 @@ class SessionLog:
 def is_session_log(bag: Bag) -> bool:
     """Whether a bag holds what a policy published and none of the sensor streams that a recording has."""
     types = {topic.type for topic in bag.topics.values()}
-    return bool(types & POLICY_TYPES) and not any(kind.startswith('sensor_msgs/') for kind in types)
+    return bool(types & _POLICY_TYPES) and not any(kind.startswith('sensor_msgs/') for kind in types)

@@ -10,12 +10,12 @@ from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.convert import OnGap, convert_episode, embedded_contract
-from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.dataset_place import dataset_place, remove_directory
 from restac_ros.dataset.episode_report import EpisodeReport
 from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.plan import GapError
 from restac_ros.dataset.transaction import writing_lock
 from restac_ros.dataset.video.video_choice import VideoChoice
 
@@ -23,10 +23,11 @@ REPORT_EVERY_ROWS = 15
 
 
 @dataclass(frozen=True)
-class Request:
+class EpisodeWish:
     """A recording to convert, or a part of it.
 
-    `task` and `contract` override its own; the contract `fallback` stands in where it has none.
+    `task` and `contract` override its own; the contract `fallback` stands in where it has none. `again`
+    converts it although its episode was deleted.
     """
 
     bag: Path
@@ -34,8 +35,10 @@ class Request:
     contract: Contract | None = None
     fallback: Contract | None = None
     on_gap: OnGap = 'refuse'
+    bridge_frames: int = 0
     allow_false_rate: bool = False
     dry_run: bool = False
+    again: bool = False
     video: VideoChoice | None = None
     span: EpisodeSpan = WHOLE
 
@@ -46,18 +49,29 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a request: a report, the number of the episode that it is already, or a refusal."""
+class Answer:
+    """What became of a request: a report, the number of the episode that it is already, or a refusal.
 
-    request: Request
+    With `has_gap` the longest run without a gap can be kept; a `deleted` episode is not made again.
+    """
+
+    request: EpisodeWish
     report: EpisodeReport | None = None
     already: int | None = None
     refusal: str = ''
+    has_gap: bool = False
+    deleted: bool = False
 
     @property
     def bag(self) -> Path:
         """The recording."""
         return self.request.bag
+
+
+def refusal_text(request: EpisodeWish, error: Exception) -> str:
+    """Why a recording is refused; the text names it, and its part."""
+    said = str(error).removeprefix(f'{request.bag}: ')
+    return str(error) if not request.span.label and str(request.bag) in said else f'{request.name}: {said}'
 
 
 def shard_path(folder: Path, number: int) -> Path:
@@ -80,12 +94,12 @@ def shards_folder(root: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
 
 
-def make_shard(request: Request, root: Path, shard: Path, tell: Callable[[float, float], None]) -> Outcome:
+def make_shard(request: EpisodeWish, root: Path, shard: Path, tell: Callable[[float, float], None]) -> Answer:
     """Convert into the data set `shard`, which the one at `root` can take; `tell(share, seconds)` of it."""
     return _attempt(request, root if request.dry_run else shard, tell, target=root)
 
 
-def append_made(request: Request, outcome: Outcome, root: Path, shard: Path) -> Outcome:
+def append_made(request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Answer:
     """What `make_shard` made becomes part of the data set."""
     from restac_ros.dataset.merge import ColumnsDifferError, append_shard  # loads torch
 
@@ -95,10 +109,12 @@ def append_made(request: Request, outcome: Outcome, root: Path, shard: Path) -> 
         return _attempt(request, root, lambda share, seconds: None)
     finally:
         shutil.rmtree(shard.parent)
+    if outcome.report is None:
+        return outcome
     return replace(outcome, report=replace(outcome.report, episode_index=index, dataset=str(root)))
 
 
-def _contract_of(request: Request) -> Contract:
+def _contract_of(request: EpisodeWish) -> Contract:
     if request.contract:
         return request.contract
     bag = open_bag(request.bag)
@@ -107,8 +123,8 @@ def _contract_of(request: Request) -> Contract:
 
 
 def _attempt(
-    request: Request, place: Path, tell: Callable[[float, float], None], target: Path | None = None
-) -> Outcome:
+    request: EpisodeWish, place: Path, tell: Callable[[float, float], None], target: Path | None = None
+) -> Answer:
     """Convert into the data set at `place`, a shard for `target`; a bad recording becomes a refusal."""
     span = request.span
     task = span.task if request.task is None else request.task
@@ -119,8 +135,6 @@ def _attempt(
 
     try:
         contract = _contract_of(request)
-        if target and is_dataset(target):
-            check_appendable(target, contract, streams_of(target, contract))
         report = convert_episode(
             request.bag,
             contract,
@@ -130,11 +144,13 @@ def _attempt(
             start_ns=span.start_ns,
             end_ns=span.end_ns,
             on_gap=request.on_gap,
+            bridge_frames=request.bridge_frames,
             allow_false_rate=request.allow_false_rate,
             dry_run=request.dry_run,
-            video=video_for(target or place, request.video),
+            video=request.video,
             notes=span.notes,
+            target=target,
         )
     except (BagError, ContractError, ConversionError) as error:
-        return Outcome(request, refusal=f'{span.label}: {error}' if span.label else str(error))
-    return Outcome(request, report)
+        return Answer(request, refusal=refusal_text(request, error), has_gap=isinstance(error, GapError))
+    return Answer(request, report)

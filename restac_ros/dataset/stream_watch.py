@@ -18,7 +18,7 @@ from restac_ros.framing.sample import Sample
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 
 
-class Layout(NamedTuple):
+class ImageLayout(NamedTuple):
     """How an image stream's messages are laid out."""
 
     encoding: str
@@ -41,7 +41,7 @@ class StreamWatch:
     zero_stamps: int = 0
     unreadable: int = 0
     first_zero_stamp_ns: int | None = None
-    layouts: Counter[Layout] = field(default_factory=Counter)
+    layouts: Counter[ImageLayout] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
     _verdicts: dict[tuple, str] = field(default_factory=dict)
     _content: ContentWatch = field(default_factory=ContentWatch)
@@ -67,7 +67,7 @@ class StreamWatch:
 
     def _look_at_image(self, spec: CameraStream | TactileStream, sample: Sample) -> None:
         try:
-            message = load_types().deserialize_cdr(memoryview(sample.cdr), spec.type)
+            message: Any = load_types().deserialize_cdr(memoryview(sample.cdr), spec.type)
         except SerdeError as error:
             self.refusals[f'not a readable {spec.type}: {error}'] += 1
             return
@@ -78,7 +78,7 @@ class StreamWatch:
         self._content.add(message.data, sample.stamp_ns)
 
     def _refusal(
-        self, spec: CameraStream | TactileStream, layout: Layout, message: Any, sample: Sample
+        self, spec: CameraStream | TactileStream, layout: ImageLayout, message: Any, sample: Sample
     ) -> str:
         """What the decoder says of a layout; compressed images are decoded where a frame uses them."""
         if spec.type == COMPRESSED:
@@ -89,10 +89,10 @@ class StreamWatch:
         return self._verdicts[key]
 
 
-def _layout(spec: CameraStream | TactileStream, message: Any) -> Layout:
+def _layout(spec: CameraStream | TactileStream, message: Any) -> ImageLayout:
     if spec.type == COMPRESSED:
-        return Layout(message.format, 0, 0)
-    return Layout(message.encoding, message.width, message.height)
+        return ImageLayout(message.format, 0, 0)
+    return ImageLayout(message.encoding, message.width, message.height)
 
 
 def _decoder_says(spec: CameraStream | TactileStream, sample: Sample) -> str:

@@ -1,21 +1,26 @@
 """First pass over a recording: the status of every stream at every frame to be. Decodes nothing."""
 
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from restac_ros.contract.errors import did_you_mean
-from restac_ros.contract.schema import Contract
+from restac_ros.contract.schema import CameraStream, Contract, Stream, TactileStream
 from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.features import stored_streams
-from restac_ros.framing.buffer import MAX_REORDER_NS
-from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.buffer import MAX_REORDER_NS, StreamCounters
+from restac_ros.framing.decode import decode_image, named_in
+from restac_ros.framing.errors import DecodeError, UnsupportedError
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection, frames
 from restac_ros.framing.grid import Grid
-from restac_ros.framing.sample import HEADER_BYTES, Sample, make_sample
+from restac_ros.framing.sample import HEAD_BYTES, Sample, make_sample
 
+NANOSECONDS = 10**9
+FIRST_IMAGES = 3  # so many must be of a wrong kind: a driver may begin with another encoding
 MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
 
 
@@ -24,7 +29,8 @@ class StreamReport:
     """One stream over an episode; rates in Hz, `oldest_ms` is the greatest age of a sample in a frame.
 
     `declared_latency_ms` was taken off every stamp, as it is live. `unreadable` messages have no possible
-    header; the counters after it are the framer's.
+    header, `others` name no joint of the stream (`left_out`: of the first of either, why); the counters after
+    them are the framer's.
     """
 
     messages: int = 0
@@ -33,6 +39,8 @@ class StreamReport:
     declared_latency_ms: float = 0.0
     oldest_ms: float = 0.0
     unreadable: int = 0
+    others: int = 0
+    left_out: str = ''
     zero_stamps: int = 0
     duplicates: int = 0
     out_of_order: int = 0
@@ -40,16 +48,60 @@ class StreamReport:
 
 
 @dataclass
+class LeftOut:
+    """Messages that are no samples, by stream: unreadable ones, other streams', and why the first was."""
+
+    unreadable: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    why: dict[str, str] = field(default_factory=dict)
+
+    def add_unreadable(self, stream: str, reason: str) -> None:
+        """Count a message that has no possible header."""
+        self.unreadable[stream] += 1
+        self.why.setdefault(stream, reason)
+
+    def add_other(self, stream: str, spec: Stream, cdr: bytes) -> None:
+        """Count a joint state that names none of the stream's joints."""
+        self.others[stream] += 1
+        if stream not in self.why:
+            self.why[stream] = (
+                f'{spec.topic}: no joint of stream {stream}; the message names {named_in(spec, cdr)}'
+            )
+
+
+@dataclass
 class Survey:
-    """What a recording holds between two times: by tick of the grid, the streams' statuses and the faults."""
+    """What a recording holds between two times: by tick of the grid, the streams' statuses and the faults.
+
+    `receives_ns` are the times of receipt of each stream's messages.
+    """
 
     grid: Grid
     statuses: list[Mapping[str, StreamStatus]] = field(default_factory=list)
     reasons: list[tuple[str, ...]] = field(default_factory=list)
     streams: dict[str, StreamReport] = field(default_factory=dict)
+    receives_ns: dict[str, array] = field(default_factory=dict)
+
+    @property
+    def end_ns(self) -> int:
+        """Just after the last frame."""
+        return self.grid.tick_ns(len(self.reasons) - 1) + 1
+
+    def measure(self, first: int, length: int) -> None:
+        """Count messages and rates over `length` frames from `first` on instead of the whole recording."""
+        begin_ns = self.grid.tick_ns(first) - NANOSECONDS // self.grid.fps
+        end_ns = self.grid.tick_ns(first + length - 1)
+        for name, times_ns in self.receives_ns.items():
+            _count(self.streams[name], [time_ns for time_ns in times_ns if begin_ns < time_ns <= end_ns])
 
 
-class _Judge(Framer):
+def _count(report: StreamReport, receives_ns: Sequence[int]) -> None:
+    report.messages = len(receives_ns)
+    elapsed_ns = receives_ns[-1] - receives_ns[0] if receives_ns else 0
+    report.rate_hz = round((len(receives_ns) - 1) * NANOSECONDS / elapsed_ns, 3) if elapsed_ns > 0 else 0.0
+
+
+class Judge(Framer):
     """A framer whose frames carry statuses and reasons only, as far as these are known without decoding."""
 
     def compose(self, selection: Selection) -> Frame:
@@ -67,29 +119,6 @@ class _Judge(Framer):
         return Frame(selection.time_ns, {}, {}, None, None, None, statuses, tuple(reasons))
 
 
-class _Rates:
-    """Counts samples received from a time on, and when the first and the last of each stream came."""
-
-    def __init__(self, start_ns: int) -> None:
-        self.start_ns = start_ns
-        self.counts: Counter[str] = Counter()
-        self._first_ns: dict[str, int] = {}
-        self._last_ns: dict[str, int] = {}
-
-    def counted(self, samples: Iterator[Sample]) -> Iterator[Sample]:
-        for sample in samples:
-            name, receive_ns = sample.stream, sample.receive_ns
-            if receive_ns >= self.start_ns:
-                self.counts[name] += 1
-                self._first_ns.setdefault(name, receive_ns)
-                self._last_ns[name] = receive_ns
-            yield sample
-
-    def rate_hz(self, stream: str) -> float:
-        elapsed_ns = self._last_ns.get(stream, 0) - self._first_ns.get(stream, 0)
-        return (self.counts[stream] - 1) * 1e9 / elapsed_ns if elapsed_ns > 0 else 0.0
-
-
 def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
     """Judge every frame in [start_ns, end_ns) as the converter will make it, short of decoding.
 
@@ -102,34 +131,58 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
         longest_h = MAX_EPISODE_NS / 3.6e12
         raise ConversionError(
             f'{bag.path}: received over {length_ns / 3.6e12:.1f} h, an episode at most '
-            f'{longest_h:g} h: was the clock set forward meanwhile? Give start_ns and '
-            'end_ns of the part to take, or record it again.'
+            f'{longest_h:g} h: was the clock set forward meanwhile? Give the part to take '
+            '(`restac-ros convert --range START:END`, in s), or record it again.'
         )
     if (back_ns := bag.clock_set_back_ns) > MAX_REORDER_NS:
         raise ConversionError(
             f'{bag.path}: receive times jump back by {back_ns / 1e9:.3f} s: the clock was '
             'set while recording, and the true times are lost. Record it again.'
         )
-    unreadable: Counter[str] = Counter()
-    judge, rates = _Judge(contract, start_ns), _Rates(start_ns)
-    result = Survey(Grid(start_ns, contract.fps))
-    samples = recorded_samples(bag, contract, start_ns, end_ns, unreadable, head_bytes=HEADER_BYTES)
-    for frame in frames(contract, rates.counted(samples), start_ns, end_ns, judge):
+    _check_first_images(bag, contract, start_ns, end_ns)
+    left_out, receives_ns = LeftOut(), {name: array('q') for name in contract.streams}
+    judge = Judge(contract, start_ns)
+    result = Survey(Grid(start_ns, contract.fps), receives_ns=receives_ns)
+    samples = recorded_samples(bag, contract, start_ns, end_ns, left_out, head_bytes=HEAD_BYTES)
+    for frame in frames(contract, _noted(samples, receives_ns, start_ns), start_ns, end_ns, judge):
         result.statuses.append(frame.streams)
         result.reasons.append(frame.reasons)
     for name, counters in judge.counters.items():
         result.streams[name] = StreamReport(
-            messages=rates.counts[name],
-            rate_hz=round(rates.rate_hz(name), 3),
             declared_rate_hz=contract.streams[name].rate_hz,
             declared_latency_ms=contract.streams[name].latency_ms,
-            unreadable=unreadable[name],
+            unreadable=left_out.unreadable[name],
+            others=left_out.others[name],
+            left_out=left_out.why.get(name, ''),
             zero_stamps=counters.zero_stamps,
             duplicates=counters.duplicates,
             out_of_order=counters.out_of_order,
             future=counters.future,
         )
+        _count(result.streams[name], receives_ns[name])
+    _check_read(bag, contract, result.streams)
+    _check_stamps(bag, contract, judge.counters)
     return result
+
+
+def survey_decoded(bag: Bag, contract: Contract, surveyed: Survey) -> None:
+    """Judge every frame of a survey again, decoded: one pass finds all that only decoding finds.
+
+    Raises:
+        BagError: the bag is damaged inside.
+    """
+    start_ns, end_ns = surveyed.grid.start_ns, surveyed.end_ns
+    samples = recorded_samples(bag, contract, start_ns, end_ns)
+    for tick, frame in enumerate(frames(contract, samples, start_ns, end_ns)):
+        surveyed.statuses[tick], surveyed.reasons[tick] = frame.streams, frame.reasons
+
+
+def _noted(samples: Iterator[Sample], receives_ns: Mapping[str, array], start_ns: int) -> Iterator[Sample]:
+    """The same samples; the receipt of those from `start_ns` on is noted by stream."""
+    for sample in samples:
+        if sample.receive_ns >= start_ns:
+            receives_ns[sample.stream].append(sample.receive_ns)
+        yield sample
 
 
 def recorded_samples(
@@ -137,27 +190,76 @@ def recorded_samples(
     contract: Contract,
     start_ns: int,
     end_ns: int,
-    unreadable: Counter[str] | None = None,
+    left_out: LeftOut | None = None,
     *,
     head_bytes: int | None = None,
 ) -> Iterator[Sample]:
     """The contract's samples received before `end_ns`, from early enough to be in a frame at `start_ns`.
 
-    Messages that cannot be stamped are left out and counted in `unreadable`. With `head_bytes` each has only
-    its beginning, which is enough where nothing is decoded.
+    Messages that cannot be stamped, and other streams' on a shared topic, are counted in `left_out`. With
+    `head_bytes` each has only its beginning, which is enough where nothing is decoded.
 
     Raises:
         BagError: the bag is damaged inside.
     """
-    by_topic = {stream.topic: name for name, stream in contract.streams.items()}
+    by_topic, left_out = contract.by_topic(), left_out or LeftOut()
     history_ns = max(stream.max_age_ns for stream in contract.streams.values()) + contract.period_ns
     for message in bag.messages(by_topic, max(0, start_ns - history_ns), end_ns, head_bytes):
-        name = by_topic[message.topic]
-        try:
-            yield make_sample(contract, name, message.cdr, message.log_time_ns)
-        except DecodeError:
-            if unreadable is not None:
-                unreadable[name] += 1
+        for name in by_topic[message.topic]:
+            try:
+                sample = make_sample(contract, name, message.cdr, message.log_time_ns)
+            except DecodeError as error:
+                left_out.add_unreadable(name, str(error))
+                continue
+            if sample is None:
+                left_out.add_other(name, contract.streams[name], message.cdr)
+            else:
+                yield sample
+
+
+def _check_first_images(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> None:
+    """Depth, WebP or another encoding shows in the first images: no need to survey what cannot be decoded."""
+    images: dict[str, CameraStream | TactileStream] = {
+        **contract.by_role('camera'),
+        **contract.by_role('tactile'),
+    }
+    for name, spec in images.items():
+        if not spec.required:
+            continue
+        refusals = []
+        for message in islice(bag.messages({spec.topic}, start_ns, end_ns), FIRST_IMAGES):
+            try:
+                decode_image(spec, message.cdr)
+                break
+            except UnsupportedError as error:
+                refusals.append(str(error))
+            except DecodeError:
+                break  # a single damaged image is no matter of the format
+        else:
+            if refusals:
+                raise ConversionError(f'{bag.path}: {name}: {refusals[0]}')
+
+
+def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport]) -> None:
+    """A stream whose messages are all left out is not one on which nothing came."""
+    for name, report in streams.items():
+        count = report.unreadable + report.others
+        if contract.streams[name].required and count and not report.messages:
+            notes = ''.join(f'; {note}' for note in bag.notes)
+            raise ConversionError(
+                f'{bag.path}: {count} messages on {contract.streams[name].topic}, none of stream {name}: '
+                f'{report.left_out}. Correct topic, type or joints in the contract{notes}'
+            )
+
+
+def _check_stamps(bag: Bag, contract: Contract, counters: Mapping[str, StreamCounters]) -> None:
+    """A driver that repeats one stamp leaves no capture times."""
+    for name, counted in counters.items():
+        if contract.streams[name].required and counted.received > 2 and counted.repeats_one_stamp:
+            raise ConversionError(
+                f'{bag.path}: {name}: {counted.received} messages, one stamp: the driver does not set it. '
+                'Let it stamp at capture, or leave the stamps at zero (then the times of receipt count)'
+            )
 
 
 def _check_topics(bag: Bag, contract: Contract) -> None:
@@ -165,6 +267,11 @@ def _check_topics(bag: Bag, contract: Contract) -> None:
     for name in stored_streams(contract):
         stream = contract.streams[name]
         found = bag.topics.get(stream.topic)
+        if stream.topic in bag.mixed:
+            raise ConversionError(
+                f'{bag.path}: {stream.topic} of stream {name} has messages of two types. '
+                'Write one of them to a bag of its own with `ros2 bag convert`.'
+            )
         if found and found.type != stream.type:
             raise ConversionError(
                 f'{bag.path}: {stream.topic} is {found.type}, but stream {name} of the '

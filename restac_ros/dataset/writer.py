@@ -11,9 +11,16 @@ import numpy as np
 import pyarrow.parquet as pq
 from lerobot.utils.utils import SuppressProgressBars
 
-from restac_ros.contract.load import dump_contract, load_contract
+from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.dataset_files import ABOUT, CONVERSION, check_appendable, is_dataset, video_for
+from restac_ros.dataset.dataset_files import (
+    ABOUT,
+    check_appendable,
+    describe_dataset,
+    is_dataset,
+    video_for,
+    write_description,
+)
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import BOOKKEEPING, action_prev_key, features_of
 from restac_ros.dataset.lerobot_access import (
@@ -27,7 +34,6 @@ from restac_ros.dataset.video.video_choice import VideoChoice
 
 # LeRobot changes these in place; everything else that it writes is a new file.
 REWRITTEN = {'meta/info.json', 'meta/stats.json', 'meta/tasks.parquet'}
-FORMAT_VERSION = 1
 
 
 class EpisodeWriter:
@@ -88,20 +94,11 @@ class EpisodeWriter:
     def _describe(self) -> None:
         """Store the contract, the conversion's settings and what is known of this episode."""
         folder = self._staging / ABOUT
-        (folder / 'episodes').mkdir(parents=True, exist_ok=True)
         path = folder / 'contract.yaml'
         if not path.exists():
-            path.write_text(dump_contract(self.contract), encoding='utf-8')
-            action = self.contract.action
-            settings = {
-                'format_version': FORMAT_VERSION,
-                'action': action.model_dump(mode='json'),
-                'cameras': self._video.settings,
-                'tactile': 'PNG in Parquet, lossless',
-            }
-            write_json(folder / CONVERSION, settings)
+            describe_dataset(self._staging, self.contract, self._video)
         changed = load_contract(path).differences(self.contract)
-        write_json(
+        write_description(
             folder / 'episodes' / f'episode_{self.index:06d}.json',
             {**self.about, 'contract_differences': changed},
         )
@@ -183,11 +180,7 @@ def _drop_statistics(root: Path) -> None:
     pq.write_table(table.select(kept), path, compression='snappy', use_dictionary=True)
     file = root / 'meta' / 'stats.json'
     statistics = json.loads(file.read_text(encoding='utf-8'))
-    write_json(file, {key: value for key, value in statistics.items() if is_kept(key)})
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n', encoding='utf-8')
+    write_description(file, {key: value for key, value in statistics.items() if is_kept(key)})
 
 
 def _remove_empty(folder: Path) -> None:

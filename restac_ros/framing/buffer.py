@@ -37,6 +37,11 @@ class StreamCounters:
     last_stamp_ns: int | None = None
     last_receive_ns: int | None = None
 
+    @property
+    def repeats_one_stamp(self) -> bool:
+        """Whether every message so far has the stamp of the first one."""
+        return self.received > 1 and self.duplicates == self.received - 1 and not self.zero_stamps
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -80,13 +85,14 @@ class StreamBuffer:
             self._entries.clear()
             self._future.clear()
             newest = None
-        self._newest_receive_ns = sample.receive_ns if newest is None else max(newest, sample.receive_ns)
+        newest = sample.receive_ns if newest is None else max(newest, sample.receive_ns)
+        self._newest_receive_ns = newest
         if sample.stamp_ns > sample.receive_ns + self._max_skew_ns:
             counters.future += 1
             insort(self._future, Entry(sample.stamp_ns, sample.receive_ns, None), key=_receive_ns)
         else:
             self._insert(Entry(sample.stamp_ns, sample.receive_ns, sample.cdr))
-        self._forget()
+        self._forget(newest - self._history_ns)
 
     def newest_at(self, time_ns: int) -> Entry | None:
         """The sample captured last among those received by `time_ns`."""
@@ -116,9 +122,8 @@ class StreamBuffer:
         else:
             self.counters.out_of_order += 1
 
-    def _forget(self) -> None:
-        """Drop what can be chosen at no instant of the history, and what exceeds the bound on memory."""
-        cutoff_ns = self._newest_receive_ns - self._history_ns
+    def _forget(self, cutoff_ns: int) -> None:
+        """Drop what can be chosen at no instant since `cutoff_ns`, and what exceeds the bound on memory."""
         for entries in (self._entries, self._future):
             while len(entries) > 1 and entries[1].receive_ns <= cutoff_ns:
                 del entries[0]

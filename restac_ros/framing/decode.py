@@ -12,10 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
-from rosbags.interfaces import Typestore
+from PIL import Image, UnidentifiedImageError
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 
 from restac_ros.contract.schema import (
     ArmJointsStream,
@@ -25,7 +25,7 @@ from restac_ros.contract.schema import (
     Stream,
     TactileStream,
 )
-from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.errors import DecodeError, UnsupportedError
 from restac_ros.geometry import quaternion as quat
 
 MESSAGE_TYPES = (
@@ -52,6 +52,16 @@ _TO_RGB = {
     'rgba': cv2.COLOR_RGBA2RGB,
     'bgra': cv2.COLOR_BGRA2RGB,
     'mono': cv2.COLOR_GRAY2RGB,
+}
+SIGNATURES = (b'\xff\xd8\xff', b'\x89PN')  # the first bytes of JPEG and PNG
+DEPTH_ENCODINGS = ('16UC1', '32FC1')
+_MODES = {
+    'CMYK': 'print colours',
+    'P': 'a palette',
+    '1': 'one bit',
+    'I;16': '16 bit',
+    'I': '16 bit',
+    'LA': 'grey, alpha',
 }
 # What Pillow raises for damaged files, depending on where the damage is.
 _PILLOW_ERRORS = (
@@ -86,9 +96,12 @@ def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview
         found = f'{len(names)} joint names but {len(positions)} positions'
         raise DecodeError(f'{spec.topic}: {found}; expected as many; does the driver publish positions here?')
     if missing := [joint for joint in spec.joints if joint not in names]:
-        exists = ', '.join(names) or 'none'
+        found = f'no joint {", ".join(missing)}; the message has {", ".join(names) or "none"}'
+        if len(missing) == len(spec.joints):
+            raise DecodeError(f'{spec.topic}: {found}; set joints')
+        some = f'only {len(spec.joints) - len(missing)} of {len(spec.joints)} joints'
         raise DecodeError(
-            f'{spec.topic}: no joint {", ".join(missing)}; the message has {exists}; set joints'
+            f'{spec.topic}: {found}: {some}; let one publisher send them together, or correct joints'
         )
     if repeated := [joint for joint in spec.joints if names.count(joint) > 1]:
         raise DecodeError(f'{spec.topic}: joint {", ".join(repeated)} is named more than once')
@@ -96,6 +109,14 @@ def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview
     if not np.isfinite(values).all():
         raise DecodeError(f'{spec.topic}: positions {values.tolist()}; expected finite numbers')
     return values
+
+
+def named_in(spec: Stream, cdr: bytes | memoryview) -> str:
+    """Return the joint names in a JointState, for messages."""
+    try:
+        return ', '.join(_deserialize(spec, cdr).name) or 'none'
+    except DecodeError:
+        return 'none that can be read'
 
 
 def decode_pose(spec: PoseStream, cdr: bytes | memoryview) -> np.ndarray:
@@ -155,38 +176,61 @@ def _pixels(spec: CameraStream | TactileStream, message: Any) -> tuple[np.ndarra
 def _layout(spec: CameraStream | TactileStream, encoding: str) -> tuple[int, str]:
     if spec.encoding is not None and encoding != spec.encoding:
         remedy = f'correct the driver, or set encoding: {encoding}'
-        raise DecodeError(
+        raise UnsupportedError(
             f'{spec.topic}: encoding {encoding!r}; the contract expects {spec.encoding!r}; {remedy}'
         )
     if encoding not in _LAYOUTS:
         known = ', '.join(_LAYOUTS)
-        raise DecodeError(
-            f'{spec.topic}: encoding {encoding!r}; expected one of {known}; set the driver to one'
+        what = ', a depth image' if encoding in DEPTH_ENCODINGS else ''
+        raise UnsupportedError(
+            f'{spec.topic}: encoding {encoding!r}{what}; expected one of {known}; set the driver to one'
         )
     channels, order = _LAYOUTS[encoding]
-    if order is None and spec.channel_order is None:
+    if (order := order or spec.channel_order) is None:
         remedy = 'declare channel_order: rgb or bgr'
-        raise DecodeError(f"{spec.topic}: encoding {encoding!r} doesn't tell red from blue; {remedy}")
-    return channels, order or spec.channel_order
+        raise DecodeError(
+            f'{spec.topic}: encoding {encoding!r} does not define the order of red and blue; {remedy}'
+        )
+    return channels, order
 
 
 def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
     """JPEG or PNG -> RGB. Size and colour mode are read from the file's header before its pixels."""
+    if problem := _format_problem(message):
+        raise UnsupportedError(f'{spec.topic}: format {message.format!r}: {problem}')
+    kind: type[DecodeError] = UnsupportedError
     try:
         with Image.open(io.BytesIO(message.data), formats=('JPEG', 'PNG')) as picture:
             problem = _picture_problem(spec, picture)
-            pixels = None if problem else np.asarray(picture.convert('RGB'))
+            pixels = np.empty(0, np.uint8) if problem else np.asarray(picture.convert('RGB'))
+    except UnidentifiedImageError:  # its own text holds an address, so that no two would be equal
+        head = bytes(message.data[:3])
+        if any(signature.startswith(head) for signature in SIGNATURES):
+            problem, kind = 'not a whole JPEG or PNG: its header is damaged or cut off', DecodeError
+        else:
+            problem = f'no JPEG or PNG: it begins with {head.hex(" ")}'
     except _PILLOW_ERRORS as error:
-        problem = f'not a whole JPEG or PNG: {error}'
+        problem, kind = f'not a whole JPEG or PNG: {error}', DecodeError
     if problem:
-        raise DecodeError(f'{spec.topic}: {len(message.data)} bytes of format {message.format!r}: {problem}')
+        raise kind(f'{spec.topic}: format {message.format!r}: {problem}')
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if spec.channel_order == 'bgr' else pixels
+
+
+def _format_problem(message: Any) -> str:
+    """What the message itself says that no picture of ours can be: depth, or another kind of file."""
+    if 'compressedDepth' in message.format or message.format.startswith(DEPTH_ENCODINGS):
+        return 'a depth image; expected a colour image: correct the topic'
+    data = bytes(message.data[:12])
+    if data[:4] == b'RIFF' and data[8:] == b'WEBP':
+        return 'a WebP image; expected JPEG or PNG: set the driver to one'
+    return ''
 
 
 def _picture_problem(spec: CameraStream | TactileStream, picture: Image.Image) -> str:
     found = f'{picture.format} of {picture.width}x{picture.height} px, mode {picture.mode}'
-    if spec.encoding is not None and picture.format.lower() != spec.encoding:
+    if spec.encoding is not None and str(picture.format).lower() != spec.encoding:
         return f'{found}; the contract expects {spec.encoding}'
     if max(picture.size) > MAX_SIDE_PX or picture.mode not in ('RGB', 'RGBA', 'L'):
-        return f'{found}; expected 8-bit colour or grey, at most {MAX_SIDE_PX} px a side'
+        what = f' ({_MODES[picture.mode]})' if picture.mode in _MODES else ''
+        return f'{found}{what}; expected 8-bit colour or grey, at most {MAX_SIDE_PX} px a side'
     return ''

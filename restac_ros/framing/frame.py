@@ -33,6 +33,7 @@ class Frame:
     images:      camera stream -> uint8 [224, 224, 3] RGB, letterboxed
     tactile:     tactile stream -> uint8 [128, 160, 3] RGB
     state:       float32 [7]: x y z [m] of the tool in the base frame, rotation [3] [rad], gripper opening [m]
+                 (the contract's constant where it states that there is no gripper)
     action_prev: float32 [7]: state minus the state one period earlier, raw units; zeros at an episode's start
     target:      float32 [6]: commanded pose of the tool, where the contract has a target_pose stream
     streams:     status of every stream asked for

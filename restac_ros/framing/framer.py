@@ -6,6 +6,7 @@ of which each stream contributes the one captured last.
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from restac_ros.framing.sample import Sample
 from restac_ros.framing.values import decode_value, pose_vector, state_change, state_vector
 
 HISTORY_NS = 500_000_000
+OTHER_CLOCK_NS = 3600 * 10**9  # between stamp and receipt: no delay, but two different clocks
 
 Choice = tuple[Entry | None, StreamStatus]
 
@@ -52,7 +54,6 @@ class Framer:
         self._buffers = {
             name: StreamBuffer(spec, contract.max_skew_ns, kept_ns) for name, spec in contract.streams.items()
         }
-        self._state_streams = (contract.pose_stream, contract.gripper_stream)
 
     @property
     def counters(self) -> dict[str, StreamCounters]:
@@ -80,8 +81,8 @@ class Framer:
         chosen = {name: self._choose(name, time_ns) for name in names}
         before_ns = time_ns - self.contract.period_ns
         earlier = {}
-        if before_ns >= self.start_ns and all(name in chosen for name in self._state_streams):
-            earlier = {name: self._choose(name, before_ns) for name in self._state_streams}
+        if before_ns >= self.start_ns and all(name in chosen for name in self.contract.state_streams):
+            earlier = {name: self._choose(name, before_ns) for name in self.contract.state_streams}
         return Selection(time_ns, chosen, earlier)
 
     def compose(self, selection: Selection) -> Frame:
@@ -107,11 +108,6 @@ class Framer:
             reasons=tuple(reasons),
         )
 
-    def state_at(self, time_ns: int) -> np.ndarray | None:
-        """State float64 [7] at `time_ns`, from what had been received by then; None when it isn't known."""
-        values, _ = self._decode_all({name: self._choose(name, time_ns) for name in self._state_streams})
-        return self._state(values)
-
     def _choose(self, name: str, time_ns: int) -> Choice:
         """A stream's sample at `time_ns` and what its times say about it."""
         entry = self._buffers[name].newest_at(time_ns)
@@ -129,30 +125,38 @@ class Framer:
         future = self._buffers[name].future_at(time_ns)
         if future and (entry is None or future.receive_ns > entry.receive_ns):
             ahead_ms, limit_ms = (future.stamp_ns - future.receive_ns) / 1e6, self.contract.max_skew_ms
+            if ahead_ms * 1e6 > OTHER_CLOCK_NS:
+                return f'future: {other_clock(future.stamp_ns, future.receive_ns)}'
             found = f'stamped {ahead_ms:.0f} ms after its receipt (limit {limit_ms:g} ms)'
             return f'future: {found}; synchronise the clocks'
         if entry is None:
             return f'missing: nothing received on {spec.topic}'
+        if self._buffers[name].counters.repeats_one_stamp:
+            received = self._buffers[name].counters.received
+            return f'stale: {received} messages, one stamp: the driver does not set it'
+        if entry.receive_ns - entry.stamp_ns > OTHER_CLOCK_NS:
+            return f'stale: {other_clock(entry.stamp_ns, entry.receive_ns)}'
         return f'stale: age {(time_ns - entry.stamp_ns) / 1e6:.0f} ms > {spec.max_age_ms:g} ms'
 
     def _decode_all(self, chosen: dict[str, Choice]) -> tuple[dict[str, np.ndarray], dict[str, StreamStatus]]:
         """Values of the valid choices, and all statuses, now with what decoding found."""
-        values, statuses = {}, {}
+        values: dict[str, np.ndarray] = {}
+        statuses = {}
         for name, (entry, status) in chosen.items():
-            if status.valid:
-                self._decode(name, entry)
-                if entry.error:
+            if status.valid and entry is not None:
+                value = self._decode(name, entry)
+                if value is None:
                     status = replace(status, valid=False, reason=f'undecodable: {entry.error}')
                 else:
-                    values[name] = entry.value
+                    values[name] = value
             statuses[name] = status
         return values, statuses
 
-    def _decode(self, name: str, entry: Entry) -> None:
-        """Decode an entry unless it has been; its bytes are then let go."""
+    def _decode(self, name: str, entry: Entry) -> np.ndarray | None:
+        """Return an entry's value, decoded at the first call, which drops its bytes. None: see `error`."""
         cdr = entry.cdr
         if cdr is None:
-            return
+            return entry.value
         counters = self._buffers[name].counters
         try:
             entry.value = decode_value(self.contract, name, cdr)
@@ -161,6 +165,7 @@ class Framer:
             entry.error = str(error)
             counters.undecodable += 1
         entry.cdr = None
+        return entry.value
 
     def _of_role(self, role: Role, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: values[name] for name in self.contract.by_role(role) if name in values}
@@ -170,10 +175,12 @@ class Framer:
         return pose_vector(self.contract, poses[0]) if poses else None
 
     def _state(self, values: dict[str, np.ndarray]) -> np.ndarray | None:
-        pose, opening = (values.get(name) for name in self._state_streams)
-        if pose is None or opening is None:
+        if not all(name in values for name in self.contract.state_streams):
             return None
-        return state_vector(self.contract, pose, opening)
+        gripper = self.contract.gripper_stream
+        constant = np.array(self.contract.gripper.opening_m[0])
+        opening = constant if gripper is None else values[gripper]
+        return state_vector(self.contract, values[self.contract.pose_stream], opening)
 
     def _action_prev(self, state: np.ndarray, selection: Selection) -> tuple[np.ndarray | None, str]:
         """The change of the state over the last period, or why it isn't known."""
@@ -219,3 +226,18 @@ def _read_only_float32(values: np.ndarray | None) -> np.ndarray | None:
     values = values.astype(np.float32)
     values.flags.writeable = False
     return values
+
+
+def other_clock(stamp_ns: int, receive_ns: int) -> str:
+    """Describe a stamp that is of another clock than its receipt, with the remedy."""
+    found = f'stamped {_clock_text(stamp_ns)}, received {_clock_text(receive_ns)}'
+    return f'another clock: {found}; set the time domain of the driver, or use_sim_time for all nodes alike'
+
+
+def _clock_text(time_ns: int) -> str:
+    """A time as a date, or as seconds where the clock began with the device or the simulation."""
+    seconds = time_ns / 1e9
+    if time_ns < 366 * 24 * OTHER_CLOCK_NS:
+        return f'{seconds:.0f} s after its zero'
+    date = datetime.fromtimestamp(seconds, UTC)
+    return f'{date:%Y-%m-%d %H:%M}'

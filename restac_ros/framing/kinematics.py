@@ -1,6 +1,7 @@
 """Forward kinematics of the Franka arm (FR3 and Panda share their geometry), and its hand."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from restac_ros.geometry.rotation import matrix_from_rpy
 
@@ -14,10 +15,10 @@ _HAND_RAD = -np.pi / 4  # the hand is mounted turned about the flange's z
 _HAND_TCP_M = 0.1034  # between the fingertips, along the hand's z
 
 
-def transform(xyz_m: np.ndarray, rpy_rad: np.ndarray) -> np.ndarray:
+def transform(xyz_m: ArrayLike, rpy_rad: ArrayLike) -> np.ndarray:
     """Translation [3] m and roll, pitch, yaw [3] rad -> homogeneous matrix [4, 4]."""
     matrix = np.eye(4)
-    matrix[:3, :3] = matrix_from_rpy(rpy_rad)
+    matrix[:3, :3] = matrix_from_rpy(np.asarray(rpy_rad))
     matrix[:3, 3] = xyz_m
     return matrix
 

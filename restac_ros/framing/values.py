@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from restac_ros.contract.schema import Contract
+from restac_ros.contract.schema import Contract, GripperStream
 from restac_ros.framing.decode import decode_image, decode_joints, decode_pose
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.kinematics import fk_hand_tcp, gripper_opening_m, transform
@@ -31,13 +31,22 @@ def decode_value(contract: Contract, stream: str, cdr: bytes | memoryview) -> np
             offset = contract.robot.pose_tool_in_hand
             value = fk_hand_tcp(decode_joints(spec, cdr)) @ transform(offset.xyz_m, offset.rpy_rad)
         case 'gripper':
-            value = gripper_opening_m(decode_joints(spec, cdr))
+            value = _opening_m(contract, decode_joints(spec, cdr))
             _check_opening(contract, spec.topic, float(value))
         case 'tool_pose' | 'target_pose':
             value = decode_pose(spec, cdr)
     value = np.asarray(value)
     value.flags.writeable = False
     return value
+
+
+def gripper_positions(contract: Contract, spec: GripperStream, opening_m: float) -> np.ndarray:
+    """Return the positions [n] of `spec.joints` at an opening: the inverse of what `decode_value` reads."""
+    scale, (closed_m, open_m) = contract.gripper.joint, contract.gripper.opening_m
+    if scale is None:
+        return np.full(len(spec.joints), opening_m / 2)
+    share = (opening_m - closed_m) / (open_m - closed_m)
+    return np.full(len(spec.joints), scale.closed + share * (scale.open - scale.closed))
 
 
 def pose_vector(contract: Contract, pose_tool_in_base: np.ndarray) -> np.ndarray:
@@ -61,8 +70,18 @@ def state_change(contract: Contract, new: np.ndarray, old: np.ndarray) -> np.nda
     return change
 
 
+def _opening_m(contract: Contract, positions: np.ndarray) -> np.ndarray:
+    """Joint positions [n] -> opening [] in m, by `gripper.joint` or as the fingers of a Franka hand."""
+    scale, (closed_m, open_m) = contract.gripper.joint, contract.gripper.opening_m
+    if scale is None:
+        return gripper_opening_m(positions)
+    share = (positions.mean() - scale.closed) / (scale.open - scale.closed)
+    return np.array(closed_m + share * (open_m - closed_m))
+
+
 def _check_opening(contract: Contract, topic: str, opening_m: float) -> None:
     closed, opened = contract.gripper.opening_m
     if not closed - GRIPPER_TOLERANCE_M <= opening_m <= opened + GRIPPER_TOLERANCE_M:
         expected = f'the contract declares {closed:g} to {opened:g} m'
-        raise DecodeError(f'{topic}: gripper opening {opening_m:.4g} m; {expected}; check units and joints')
+        remedy = 'check joints, opening_m and the unit (gripper.joint)'
+        raise DecodeError(f'{topic}: gripper opening {opening_m:.4g} m; {expected}; {remedy}')

@@ -25,7 +25,7 @@ class DeltaRule:
     composition: Composition
 
     def deltas(self, targets: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-        """Return the deltas [..., D] of target vectors [..., D] from anchor vectors [..., 6 or more] or one."""
+        """Return the deltas [..., D] of targets [..., D] from anchors [..., 6 or more], or from one."""
         targets, anchor = np.asarray(targets, np.float64), np.asarray(anchor, np.float64)
         if self.composition == 'so3':
             rotation = self.turns(quaternion_from_rotation(self.convention, targets[..., 3:6]), anchor)

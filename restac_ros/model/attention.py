@@ -33,22 +33,22 @@ def token_positions(valid: Bool[Array, 'B S']) -> Int[Array, 'B S']:
     return jnp.cumsum(valid, axis=1) - 1
 
 
-class Rotation(NamedTuple):
+class RotaryAngles(NamedTuple):
     """Sines and cosines of a sequence's rotary angles; half is H / 2."""
 
     sin: Float[Array, 'B T 1 half']
     cos: Float[Array, 'B T 1 half']
 
 
-def rotation_of(positions: Int[Array, 'B T'], head_dim: int) -> Rotation:
+def rotation_of(positions: Int[Array, 'B T'], head_dim: int) -> RotaryAngles:
     """Rotary angles (Su et al. 2021), in float32: pair k turns by positions * 10000^(-2k / head_dim)."""
     half = head_dim // 2
     wavelength = ROPE_MAX_WAVELENGTH ** (jnp.arange(half, dtype=jnp.float32) / half)
     angle = positions[:, :, None, None] / wavelength
-    return Rotation(jnp.sin(angle), jnp.cos(angle))
+    return RotaryAngles(jnp.sin(angle), jnp.cos(angle))
 
 
-def rotate(x: Float[Array, 'B T N H'], rotation: Rotation) -> Float[Array, 'B T N H']:
+def rotate(x: Float[Array, 'B T N H'], rotation: RotaryAngles) -> Float[Array, 'B T N H']:
     """Turn the first half of each head against the second, in float32."""
     sin, cos = rotation
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
@@ -85,11 +85,12 @@ def grouped_query_attention(
     logits = [_masked_logits(rows, segment, num_queries) for segment in segments]
     peak = functools.reduce(jnp.maximum, [part.max(axis=-1, keepdims=True) for part in logits])
     weights = [jnp.exp(part - peak) for part in logits]
-    total = sum(part.sum(axis=-1, keepdims=True) for part in weights)
-    read = sum(
+    total = functools.reduce(jnp.add, [part.sum(axis=-1, keepdims=True) for part in weights])
+    parts = [
         jnp.matmul((part / total).astype(q.dtype), segment.values, preferred_element_type=jnp.float32)
         for part, segment in zip(weights, segments, strict=True)
-    )
+    ]
+    read = functools.reduce(jnp.add, parts)
     return rearrange(read.astype(q.dtype), 'B K (T G) H -> B T (K G) H', T=num_queries)
 
 

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from restac_ros.model.attention import (
-    Rotation,
+    RotaryAngles,
     Segment,
     attention_mask,
     grouped_query_attention,
@@ -55,7 +55,7 @@ class BoundPrefix(NamedTuple):
     """What stays the same while one chunk is denoised: the prefix, and how the suffix sees it and itself."""
 
     segments: tuple[Segment, ...]  # the prefix's keys and values, by layer
-    rotation: Rotation  # of the suffix's positions
+    rotation: RotaryAngles  # of the suffix's positions
     mask: Bool[Array, 'B T T']  # which suffix token reads which
 
 

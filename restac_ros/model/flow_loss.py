@@ -51,8 +51,8 @@ def flow_errors(
 ) -> FlowErrors:
     """Compare the network's velocity between noise and actions with the true one.
 
-    With a `delay` (training-time real-time chunking, arXiv 2512.05964; `sample_delay` draws it) the first so many
-    steps are given clean, and not asked.
+    With a `delay` (training-time real-time chunking, arXiv 2512.05964; `sample_delay` draws it) the first so
+    many steps are given clean, and not asked.
     """
     x_t, target = flow_matching.interpolate(actions, noise, time)
     asked = jnp.ones(actions.shape[:2], bool)

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from restac_ros.model.attention import Rotation, grouped_query_attention, rotate, rotation_of, segment_of
+from restac_ros.model.attention import RotaryAngles, grouped_query_attention, rotate, rotation_of, segment_of
 from restac_ros.model.config import Dtype, GemmaConfig
 from restac_ros.model.layers import layer_at, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
 from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated, modulated_norm
+from restac_ros.model.present import present
 
 _SUFFIXES = ('', '_1')
 
@@ -35,17 +36,24 @@ class KeysValues(NamedTuple):
     values: Float[Array, '*L B S K H']
 
 
+class LayerModulation(NamedTuple):
+    """adaRMS scale, shift and gate, concatenated, of the norms of one of expert 1's layers."""
+
+    attention: Float[Array, 'N 3*W']
+    feed_forward: Float[Array, 'N 3*W']
+
+
 class Modulation(NamedTuple):
-    """adaRMS scale, shift and gate, concatenated, of expert 1's norms, at N flow times.
+    """adaRMS scale, shift and gate, concatenated, of all of expert 1's norms, at N flow times; L layers.
 
     N is the batch in training and the number of Euler steps in a sampling plan; with N = 1 all samples
     share one flow time. Where every token of the suffix has its own flow time, axes B and T stand in place of
-    N. Axis L is the layer; a layer's own slice lacks it, and has no `final`.
+    N.
     """
 
-    attention: Float[Array, 'N *L 3*W']
-    feed_forward: Float[Array, 'N *L 3*W']
-    final: Float[Array, 'N 3*W'] | None
+    attention: Float[Array, 'N L 3*W']
+    feed_forward: Float[Array, 'N L 3*W']
+    final: Float[Array, 'N 3*W']
 
 
 class Embedder(nnx.Module):
@@ -84,7 +92,7 @@ class Attention(nnx.Module):
     def __call__(
         self,
         xs: PerExpert,
-        rotation: Rotation,
+        rotation: RotaryAngles,
         mask: Bool[Array, 'B _ T'],
     ) -> tuple[PerExpert, KeysValues]:
         """Return each expert's output, and the keys and values."""
@@ -92,7 +100,7 @@ class Attention(nnx.Module):
         encoded = grouped_query_attention(queries, [segment_of(*keys_values, mask)])
         return self._project_out(encoded, xs), keys_values
 
-    def project(self, xs: PerExpert, rotation: Rotation) -> tuple[Float[Array, 'B T N H'], KeysValues]:
+    def project(self, xs: PerExpert, rotation: RotaryAngles) -> tuple[Float[Array, 'B T N H'], KeysValues]:
         """Scaled queries, keys and values of all tokens, the first two rotated to their positions."""
         parts = []
         for suffix, x in zip(_SUFFIXES, xs, strict=True):
@@ -119,6 +127,11 @@ class Attention(nnx.Module):
 class Block(nnx.Module):
     """Pre-norm transformer layer of both experts."""
 
+    mlp: FeedForward
+    mlp_1: FeedForward
+    pre_attention_norm_1: RMSNorm | AdaptiveRMSNorm
+    pre_ffw_norm_1: RMSNorm | AdaptiveRMSNorm
+
     def __init__(self, configs: Configs, adaptive: bool, *, rngs: nnx.Rngs) -> None:
         self.attn = Attention(configs, rngs=rngs)
         for suffix, config in zip(_SUFFIXES, configs, strict=True):
@@ -129,21 +142,22 @@ class Block(nnx.Module):
             setattr(self, f'mlp{suffix}', feed_forward)
 
     def __call__(
-        self, xs: PerExpert, rotation: Rotation, mask: Bool[Array, 'B _ T'], modulation: Modulation | None
+        self,
+        xs: PerExpert,
+        rotation: RotaryAngles,
+        mask: Bool[Array, 'B _ T'],
+        modulation: LayerModulation | None,
     ) -> tuple[PerExpert, KeysValues]:
         """Return the tokens after this layer, and their keys and values; expert 1 needs a modulation."""
-        by_norm = (None, None) if modulation is None else modulation[:2]
-        normed, gates = _normalise(self, 'pre_attention_norm', xs, by_norm[0])
+        attention, feed_forward = (None, None) if modulation is None else modulation
+        normed, gates = _normalise(self, 'pre_attention_norm', xs, attention)
         attended, keys_values = self.attn(normed, rotation, mask)
         xs = _add(xs, attended, gates)
-        normed, gates = _normalise(self, 'pre_ffw_norm', xs, by_norm[1])
-        fed = tuple(
-            None if x is None else getattr(self, f'mlp{suffix}')(x)
-            for suffix, x in zip(_SUFFIXES, normed, strict=True)
-        )
+        (prefix, suffix), gates = _normalise(self, 'pre_ffw_norm', xs, feed_forward)
+        fed = (None if prefix is None else self.mlp(prefix), None if suffix is None else self.mlp_1(suffix))
         return _add(xs, fed, gates), keys_values
 
-    def keys_values(self, xs: PerExpert, rotation: Rotation) -> KeysValues:
+    def keys_values(self, xs: PerExpert, rotation: RotaryAngles) -> KeysValues:
         """The keys and values alone, for a layer whose output nobody reads."""
         normed, _ = _normalise(self, 'pre_attention_norm', xs, None)
         return self.attn.project(normed, rotation)[1]
@@ -199,14 +213,14 @@ class Gemma(nnx.Module):
         """
         rotation = rotation_of(positions, self.head_dim)
 
-        def body(block: Block, xs: PerExpert, layer_modulation: Modulation) -> tuple[PerExpert, None]:
+        def body(block: Block, xs: PerExpert, layer_modulation: LayerModulation) -> tuple[PerExpert, None]:
             return block(xs, rotation, mask, layer_modulation)[0], None
 
         attention, feed_forward, _ = modulation
-        by_layer = Modulation(jnp.moveaxis(attention, -2, 0), jnp.moveaxis(feed_forward, -2, 0), None)
+        by_layer = LayerModulation(jnp.moveaxis(attention, -2, 0), jnp.moveaxis(feed_forward, -2, 0))
         xs = (prefix.astype(self.dtype), suffix.astype(self.dtype))
-        xs, _ = scan_layers(self.layers, body, xs, by_layer)
-        return _normalise(self, 'final_norm', xs, modulation.final)[0]
+        (prefix, suffix), _ = scan_layers(self.layers, body, xs, by_layer)
+        return self.final_norm(prefix), modulated_norm(suffix, modulation.final)[0]
 
     def prefill(
         self,
@@ -224,10 +238,10 @@ class Gemma(nnx.Module):
         def body(xs: PerExpert, index: Int[Array, '']) -> tuple[PerExpert, KeysValues]:
             return layer_at(self.layers, index)(xs, rotation, mask, None)
 
-        xs = (prefix.astype(self.dtype), None)
+        xs: PerExpert = (prefix.astype(self.dtype), None)
         if with_output:
             xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth))
-            return cache, self.final_norm(xs[0])
+            return cache, self.final_norm(present(xs[0], 'prefix'))
         xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth - 1))
         last = layer_at(self.layers, self.depth - 1).keys_values(xs, rotation)
         return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), cache, last), None
@@ -242,15 +256,15 @@ def _normalise(
     """Each expert's norm of this name, and the gate it sets on the residual branch."""
     prefix, suffix = xs
     normed_0 = None if prefix is None else getattr(owner, name)(prefix)
-    normed_1, gate = (None, None) if suffix is None else modulated_norm(suffix, modulation)
+    if suffix is None:
+        return (normed_0, None), (None, None)
+    normed_1, gate = modulated_norm(suffix, present(modulation, 'modulation'))
     return (normed_0, normed_1), (None, gate)
 
 
-def _add(
-    xs: PerExpert,
-    ys: PerExpert,
-    gates: Gates,
-) -> PerExpert:
-    return tuple(
-        None if x is None else add_gated(x, y, gate) for x, y, gate in zip(xs, ys, gates, strict=True)
+def _add(xs: PerExpert, ys: PerExpert, gates: Gates) -> PerExpert:
+    prefix, suffix = (
+        None if x is None or y is None else add_gated(x, y, gate)
+        for x, y, gate in zip(xs, ys, gates, strict=True)
     )
+    return prefix, suffix

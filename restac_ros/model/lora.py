@@ -68,7 +68,7 @@ def _adapter_equations(equation: str) -> tuple[str, str]:
 def _merge_equation(equation: str) -> str:
     """Equation from both factors to the weight; a letter that each factor sums by itself differs in `b`."""
     _, weight, outputs = re.split(',|->', equation)
-    *batch, fan_in, fan_out = weight
+    *batch, fan_in, fan_out = list(weight)
     a = [*batch, fan_in, 'r']
     b = [letter if letter in outputs else letter.lower() for letter in batch] + ['r', fan_out]
     return f'{"".join(a)},{"".join(b)}->{weight}'

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from restac_ros.model.present import present
+
 _RMS_EPS = 1e-6
 
 
@@ -34,7 +36,7 @@ class AdaptiveRMSNorm(nnx.Module):
     def modulation(self, condition: Float[Array, 'N W']) -> Float[Array, 'N *L 3*W']:
         """Scale, shift and gate, concatenated, in the condition's dtype; of every layer for a stack."""
         kernel = self.Dense_0.kernel[...].astype(condition.dtype)
-        bias = self.Dense_0.bias[...].astype(condition.dtype)
+        bias = present(self.Dense_0.bias, 'bias')[...].astype(condition.dtype)
         return jnp.einsum('NW,...WM->N...M', condition, kernel) + bias
 
 

@@ -207,14 +207,17 @@ class Pi05(nnx.Module):
     ) -> Float[Array, 'B F'] | None:
         """What the tactile prior needs of the cameras; nothing here."""
         del images
+        return None
 
     def observe_touch(self, observation: Observation) -> TactileCode | None:
         """Encode the observation's tactile image; nothing here."""
         del observation
+        return None
 
     def read_touch(self, touch: TactileCode | None) -> Intermediates | None:
         """Named intermediates of one tactile code; nothing here."""
         del touch
+        return None
 
     def suffix_context(
         self, state: Float[Array, 'B D'], reading: Intermediates | None
@@ -227,7 +230,10 @@ class Pi05(nnx.Module):
         return [project(state)[:, None, :]]
 
     def correct(
-        self, reading: Intermediates | None, prefix_out: Float[Array, 'B S W'], mask: Bool[Array, 'B S']
+        self,
+        reading: Intermediates | None,
+        prefix_out: Float[Array, 'B S W'] | None,
+        mask: Bool[Array, 'B S'],
     ) -> Intermediates | None:
         """Add to the intermediates what needs the prefix's final tokens; nothing here."""
         del prefix_out, mask
@@ -269,17 +275,6 @@ class Pi05(nnx.Module):
             return self.readout(decode(expert, prefix, suffix, code.modulation), reading)
 
         return velocity
-
-    def velocity_cached(
-        self,
-        cache: PrefixCache,
-        reading: Intermediates | None,
-        state: Float[Array, 'B D'],
-        x_t: Float[Array, 'B T D'],
-        code: TimeCode,
-    ) -> Float[Array, 'B T D']:
-        """One evaluation of `velocity_field`."""
-        return self.velocity_field(cache, reading, state)(x_t, code)
 
     def run_jointly(
         self,

@@ -32,10 +32,6 @@ _PI05 = ModelConfig(
     siglip=SIGLIP_SO400M,
     state_input='prompt',
 )
-_LORA = {
-    'paligemma': GEMMA_VARIANTS['gemma_2b_lora'],
-    'action_expert': GEMMA_VARIANTS['gemma_300m_lora'],
-}
 _RESTAC = replace(_PI05, fusion='forcevla', state_input='token', tactile=UNIT_ALIGN)
 _TOKEN_IN_AE = replace(_RESTAC, fusion='token_in_ae')
 
@@ -61,13 +57,20 @@ _TINY = ModelConfig(
     tactile=UNIT_ALIGN_TINY,
 )
 
+
+def _adapted(config: ModelConfig) -> ModelConfig:
+    """The same with low-rank adapters in both experts."""
+    experts = GEMMA_VARIANTS['gemma_2b_lora'], GEMMA_VARIANTS['gemma_300m_lora']
+    return replace(config, paligemma=experts[0], action_expert=experts[1])
+
+
 PRESETS: dict[str, ModelConfig] = {
     'pi05': _PI05,
-    'pi05_lora': replace(_PI05, **_LORA),
+    'pi05_lora': _adapted(_PI05),
     'pi05_restac': _RESTAC,
-    'pi05_restac_lora': replace(_RESTAC, **_LORA),
+    'pi05_restac_lora': _adapted(_RESTAC),
     'pi05_restac_token_in_ae': _TOKEN_IN_AE,
-    'pi05_restac_token_in_ae_lora': replace(_TOKEN_IN_AE, **_LORA),
+    'pi05_restac_token_in_ae_lora': _adapted(_TOKEN_IN_AE),
     'mid': _MID,
     'mid_forcevla': replace(_MID, fusion='forcevla'),
     'tiny': _TINY,

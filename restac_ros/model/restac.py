@@ -15,6 +15,7 @@ from restac_ros.model.gate import make_gate
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, ObservationError, pixels_to_float
 from restac_ros.model.pi05 import Pi05
+from restac_ros.model.present import present
 from restac_ros.model.tactile.factory import make_tactile_encoder
 from restac_ros.model.tactile.interface import TactileCode, TactileEncoder
 
@@ -45,24 +46,31 @@ class ResTac(Pi05):
 
     def encode_tactile(
         self,
-        tactile: Float[Array, 'B h w 3'] | UInt8[Array, 'B h w 3'],
-        view_features: Float[Array, 'B F'],
-        action_prev: Float[Array, 'B 7'],
+        tactile: Float[Array, 'B h w 3'] | UInt8[Array, 'B h w 3'] | None,
+        view_features: Float[Array, 'B F'] | None,
+        action_prev: Float[Array, 'B 7'] | None,
     ) -> TactileCode:
         """Event code and uncertainty of one tactile image, at the tactile sensor's rate.
 
         Unit-Align is frozen in the policy, so no gradient passes; the small CNN trains with it.
         """
-        code = self.tactile.encode(pixels_to_float(tactile), view_features, action_prev)
-        return code if self.config.tactile.kind == 'cnn' else jax.lax.stop_gradient(code)
+        encoder = present(self.tactile, 'tactile encoder')
+        code = encoder.encode(
+            pixels_to_float(present(tactile, 'tactile')),
+            present(view_features, 'view_features'),
+            present(action_prev, 'action_prev'),
+        )
+        trains = self.config.tactile is not None and self.config.tactile.kind == 'cnn'
+        return code if trains else jax.lax.stop_gradient(code)
 
     def observe_touch(self, observation: Observation) -> TactileCode:
         """Encode the observation's tactile image with its views."""
         view_features = self.encode_views(observation.images)
         return self.encode_tactile(observation.tactile, view_features, observation.action_prev)
 
-    def read_touch(self, touch: TactileCode) -> Intermediates:
+    def read_touch(self, touch: TactileCode | None) -> Intermediates:
         """Standardise the uncertainty and open the gate: everything that needs no prefix."""
+        touch = present(touch, 'touch')
         standardised = touch.logvar
         if (calibration := self.config.logvar_calibration) is not None:
             standardised = (touch.logvar - calibration.mean) / calibration.std
@@ -80,11 +88,12 @@ class ResTac(Pi05):
             gate=gate,
         )
 
-    def auxiliary_loss(self, reading: Intermediates) -> Float[Array, ''] | float:
+    def auxiliary_loss(self, reading: Intermediates | None) -> Float[Array, ''] | float:
         """A price on open gates, where configured; the factorized gate weighs it by the mean uncertainty."""
         if not self.config.use_sparse_loss:
             return 0.0
-        weight = self.config.sparse_loss_weight
+        reading = present(reading, 'reading')
+        weight: Array | float = self.config.sparse_loss_weight
         if self.config.gate == 'factorized':
             weight = weight * jnp.exp(jnp.mean(reading.logvar_standardised))
         return weight * jnp.mean(reading.gate)
@@ -103,8 +112,9 @@ class ResTacTokenInAE(ResTac):
         self.tactile_token_proj = nnx.Linear(config.event_dim, width, rngs=rngs)
         self.default_tactile_embedding = nnx.Param(jnp.zeros((1, width), jnp.float32))
 
-    def read_touch(self, touch: TactileCode) -> Intermediates:
+    def read_touch(self, touch: TactileCode | None) -> Intermediates:
         """Add the surprise token to the shared intermediates."""
+        touch = present(touch, 'touch')
         reading = super().read_touch(touch)
         features = self.tactile_token_proj(touch.q_event)
         gate = reading.gate.astype(features.dtype)
@@ -112,10 +122,11 @@ class ResTacTokenInAE(ResTac):
         return reading._replace(tactile_features=features, surprise_token=token[:, None, :])
 
     def suffix_context(
-        self, state: Float[Array, 'B D'], reading: Intermediates
+        self, state: Float[Array, 'B D'], reading: Intermediates | None
     ) -> list[Float[Array, 'B 1 W']]:
         """Surprise first, then what the base policy has."""
-        return [reading.surprise_token, *super().suffix_context(state, reading)]
+        token = present(present(reading, 'reading').surprise_token, 'surprise_token')
+        return [token, *super().suffix_context(state, reading)]
 
 
 class ResTacForceVLA(ResTac):
@@ -136,17 +147,23 @@ class ResTacForceVLA(ResTac):
         self.tactile_to_vlm_proj = nnx.Linear(config.fusion_dim, vlm_width, rngs=rngs)
         self.fusion_self_attn = FusionAttention(vlm_width, heads, config.action_expert.width, rngs=rngs)
 
-    def read_touch(self, touch: TactileCode) -> Intermediates:
+    def read_touch(self, touch: TactileCode | None) -> Intermediates:
         """Add the projected event code to the shared intermediates."""
+        touch = present(touch, 'touch')
         features = self.tactile_encoder.project_vq(touch.q_event)
         return super().read_touch(touch)._replace(tactile_features=features)
 
     def correct(
-        self, reading: Intermediates, prefix_out: Float[Array, 'B S W'], mask: Bool[Array, 'B S']
+        self,
+        reading: Intermediates | None,
+        prefix_out: Float[Array, 'B S W'] | None,
+        mask: Bool[Array, 'B S'],
     ) -> Intermediates:
         """Add the gated correction, which depends on neither flow time nor noise."""
-        touch_token = self.tactile_to_vlm_proj(reading.tactile_features)[:, None, :]
-        tokens = jnp.concatenate([prefix_out, touch_token], axis=1)
+        reading = present(reading, 'reading')
+        features = present(reading.tactile_features, 'tactile_features')
+        touch_token = self.tactile_to_vlm_proj(features)[:, None, :]
+        tokens = jnp.concatenate([present(prefix_out, 'prefix_out'), touch_token], axis=1)
         valid = jnp.concatenate([mask, jnp.ones((mask.shape[0], 1), bool)], axis=1)
         horizon = self.config.action_horizon
         if self.config.legacy_unmasked_fusion:
@@ -157,10 +174,12 @@ class ResTacForceVLA(ResTac):
             correction = self.fusion_self_attn(queries, tokens, valid)
         return reading._replace(correction=reading.gate[:, :, None].astype(correction.dtype) * correction)
 
-    def readout(self, suffix_out: Float[Array, 'B S W'], reading: Intermediates) -> Float[Array, 'B T D']:
+    def readout(
+        self, suffix_out: Float[Array, 'B S W'], reading: Intermediates | None
+    ) -> Float[Array, 'B T D']:
         """Velocity from the corrected action tokens."""
         actions = suffix_out[:, -self.config.action_horizon :]
-        return self.action_out_proj(actions + reading.correction)
+        return self.action_out_proj(actions + present(present(reading, 'reading').correction, 'correction'))
 
 
 class EventProjection(nnx.Module):
@@ -201,8 +220,7 @@ def create_model(config: ModelConfig, rngs: nnx.Rngs, tactile: TactileEncoder | 
     """The policy that `config` describes, freshly initialised.
 
     A fresh pi0.5 ignores images, prompt and touch (zero-initialised heads and norms): load a checkpoint.
-    Under `nnx.eval_shape` no memory is used. `tactile` is an encoder to use instead of making one, which
-    kind 'torchscript' needs (see `make_tactile_encoder`).
+    Under `nnx.eval_shape` no memory is used. `tactile` is an encoder to use instead of making one.
     """
     if config.fusion == 'none':
         return Pi05(config, rngs=rngs)

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.tally import RateMeter, StreamTally
 
-Level = Literal['ok', 'warn', 'error']
+StatusLevel = Literal['ok', 'warn', 'error']
 _LEVELS = {'ok': DiagnosticStatus.OK, 'warn': DiagnosticStatus.WARN, 'error': DiagnosticStatus.ERROR}
 
 
@@ -19,7 +19,7 @@ class Status:
     """One line of /diagnostics. `name` is completed with the node's."""
 
     name: str
-    level: Level
+    level: StatusLevel
     message: str
     values: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ class StreamDiagnostics:
             'zero_stamps': str(tally.zero_stamps),
             'refused': str(tally.refused),
         }
-        level: Level = 'error' if reason else 'warn' if tally.lost or tally.zero_stamps else 'ok'
+        level: StatusLevel = 'error' if reason else 'warn' if tally.lost or tally.zero_stamps else 'ok'
         text = reason or f'{values["rate_hz"]} Hz'
         if tally.zero_stamps:
             text += ', stamps are zero: receipt counts as capture'

@@ -1,5 +1,6 @@
 """What all nodes here share: a lifecycle, checked parameters, /diagnostics, and a summary at the end."""
 
+import secrets
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,16 @@ from restac_ros.contract.errors import ContractError, Problem
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.graph import GraphError, config_file
-from restac_ros.nodes.diagnostics import Status, diagnostic_array
+from restac_ros.nodes.diagnostics import Status, StatusLevel, diagnostic_array
 from restac_ros.nodes.parameters import (
     NodeParameters,
     ParameterError,
     declare_parameters,
     judge_changes,
     read_parameters,
+    without_unchanged,
 )
+from restac_ros.nodes.twins import TwinError, check_alone
 from restac_ros.runtime.summary_file import write_summary
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -36,6 +39,7 @@ class ManagedNode(LifecycleNode):
     """
 
     model: ClassVar[type[NodeParameters]]
+    unique: ClassVar[bool] = False  # of a run: a second one in the same domain and namespace is refused
     refusals: ClassVar[tuple[type[Exception], ...]] = ()
     _always_refused = (ParameterError, ContractError, GraphError, OSError)
 
@@ -47,6 +51,9 @@ class ManagedNode(LifecycleNode):
         self.problem = ''
         self.exit_status: int | None = None
         self.stop_requests = 0
+        self.configuring = False
+        self._changes: list[str] = []
+        self._own_run_id = secrets.token_hex(4)
         # Diagnostics and pacing go on while a simulated clock stands still.
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.add_on_set_parameters_callback(self._check_changes)
@@ -78,25 +85,35 @@ class ManagedNode(LifecycleNode):
         return []
 
     def request_stop(self) -> None:
-        """Ctrl-C or SIGTERM: `run_node` ends the process in order. A second one: without waiting."""
+        """`run_node` ends the process in order. A second one: without waiting."""
         self.stop_requests += 1
+
+    def check_change(self, name: str, value: Any) -> None:
+        """Refuse a new value that only the configured node can judge.
+
+        Raises:
+            ParameterError: what was found and what was expected.
+        """
 
     def parameters_changed(self) -> None:
         """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
 
+    @property
+    def run_id(self) -> str:
+        """Which run the node belongs to: the one given, or its own where it was started by hand."""
+        return self._raw('run_id', '') or self._own_run_id
+
     def load_contract(self) -> Contract:
-        """Read the contract; its topics are named as this node resolves them, by its namespace and remappings.
+        """Read the contract, its topics expanded by this node's namespace and remappings.
 
         Raises:
-            ContractError: the file is faulty, or remappings form a chain, which would apply to the result again.
+            ContractError: the file is faulty, or remappings form a chain: the result would be remapped again.
         """
         path = self.parameters.contract_path
         contract = load_contract(path, self.resolve_topic_name)
         for name, stream in contract.streams.items():
             if (again := self.resolve_topic_name(stream.topic)) != stream.topic:
-                found = (
-                    f'remapped to {stream.topic}, which is itself remapped to {again}; expected one remapping'
-                )
+                found = f'remapped to {stream.topic}, which is itself remapped to {again}'
                 raise ContractError([Problem(f'streams.{name}.topic', found)], str(path))
         return contract
 
@@ -111,17 +128,34 @@ class ManagedNode(LifecycleNode):
 
     def autostart(self) -> None:
         """Configure and activate if the parameters ask for it."""
-        if self._raw('autostart', True):
-            self.trigger_configure()
-            if self.phase == 'inactive':
-                self.trigger_activate()
+        if not self._raw('autostart', True):
+            return
+        if self.unique and self._raw('run_id', ''):
+            try:
+                check_alone(self, self.run_id)
+            except TwinError as error:
+                self.report_problem(f'cannot start: {error}')
+                self.exit_status = 1
+                return
+        self.trigger_configure()
+        if self.phase == 'inactive' and not self.stop_requests:
+            self.begin()
+
+    def begin(self) -> None:
+        """Activate the node, which `autostart` has configured."""
+        self.trigger_activate()
 
     def close(self) -> int:
         """Stop in order, leave a summary; returns the exit status, 1 when a problem stands."""
         if self.phase == 'active':
             self.trigger_deactivate()
         self.finish()
-        summary = {'node': self.qualified_name, 'problem': self.problem, **self.summarise()}
+        summary = {
+            'node': self.qualified_name,
+            'problem': self.problem,
+            'changes': self._changes,
+            **self.summarise(),
+        }
         if self.phase == 'inactive':
             self.trigger_cleanup()
         elif self.phase == 'finalized':
@@ -138,9 +172,9 @@ class ManagedNode(LifecycleNode):
 
     def publish_diagnostics(self) -> None:
         """Say now how things are; also done once a second."""
-        own = Status(
-            'state', 'error' if self.problem else 'ok', self.problem or self.phase, {'phase': self.phase}
-        )
+        level: StatusLevel = 'error' if self.problem else 'ok'
+        values = {'phase': self.phase, 'run_id': self.run_id}
+        own = Status('state', level, self.problem or self.phase, values)
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(self.qualified_name, stamp, [own, *self.diagnose()]))
 
@@ -152,18 +186,24 @@ class ManagedNode(LifecycleNode):
             self.parameters = read_parameters(self, self.model)
             self.configure()
 
-        result = self._transition('configure', configure, 'inactive')
+        self.configuring = True
+        try:
+            result = self._transition('configure', configure, 'inactive')
+        finally:
+            self.configuring = False
         if result != TransitionCallbackReturn.SUCCESS:
             self.cleanup()
-            if self._raw('exit_on_refusal', False):
-                self.exit_status = 1
+            self._give_up()
         return result
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: inactive -> active."""
         self.problem = ''
         super().on_activate(state)
-        return self._transition('activate', self.activate, 'active')
+        result = self._transition('activate', self.activate, 'active')
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._give_up()
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle: active -> inactive."""
@@ -190,10 +230,15 @@ class ManagedNode(LifecycleNode):
             self.cleanup()
         except Exception:  # noqa: BLE001  rclpy would drop it without a word
             traceback.print_exc()
-            self.phase = 'finalized'
+            self.phase, self.exit_status = 'finalized', 1  # nothing leads out of it: the process ends
             return TransitionCallbackReturn.ERROR
         self.phase = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
+
+    def _give_up(self) -> None:
+        """End the process where nobody is there to mend what was refused."""
+        if self._raw('autostart', True) and self._raw('exit_on_refusal', False):
+            self.exit_status = 1
 
     def _transition(self, verb: str, action: Callable[[], None], phase: str) -> TransitionCallbackReturn:
         try:
@@ -217,11 +262,29 @@ class ManagedNode(LifecycleNode):
         return value if isinstance(value, type(default)) else default
 
     def _check_changes(self, changes: list[Parameter]) -> SetParametersResult:
-        if self.phase == 'unconfigured':
-            return SetParametersResult(successful=True)
-        return judge_changes(self, self.model, changes)
+        configured = self.phase != 'unconfigured'
+        result = judge_changes(self, self.model, changes, configured=configured)
+        if result.successful and configured:
+            try:
+                for change in changes:
+                    self.check_change(change.name, change.value)
+            except ParameterError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return result
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters; one that has the value already is no error, not even where it cannot be changed.
+
+        So a node reads its own `ros2 param dump`.
+        """
+        changes = without_unchanged(self, parameter_list)
+        return super().set_parameters_atomically(changes) if changes else SetParametersResult(successful=True)
 
     def _note_changes(self, changes: list[Parameter]) -> None:
-        if self.phase != 'unconfigured' and any(change.name in self.model.changeable for change in changes):
+        live = [change for change in changes if change.name in self.model.changeable]
+        if self.phase != 'unconfigured' and live:
             self.parameters = read_parameters(self, self.model)
+            for change in live:
+                self._changes.append(f'{change.name} is now {change.value!r}')
+                self.get_logger().info(self._changes[-1])
             self.parameters_changed()

@@ -1,19 +1,21 @@
 """Node parameters: one strictly checked model per node, whose defaults stand in config/<node>.yaml only."""
 
+import sys
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType, ParameterValue, SetParametersResult
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.graph import config_file
-
-# Every node has these from rcl; they are none of ours.
-RCL_PARAMETERS = ('use_sim_time', 'start_type_description_service')
-RCL_PREFIXES = ('qos_overrides.',)
+from restac_ros.nodes.parameter_descriptors import descriptor_of
+from restac_ros.parameter_file import is_rcl, known_parameters, read_sections
 
 
 class ParameterError(ValueError):
@@ -33,7 +35,8 @@ class NodeParameters(BaseModel):
     """What every node of this package can be told. Subclasses add their own."""
 
     model_config = ConfigDict(frozen=True, extra='forbid', strict=True, allow_inf_nan=False)
-    changeable: ClassVar[frozenset[str]] = frozenset()
+    changeable: ClassVar[frozenset[str]] = frozenset()  # while the node is configured
+    read_once: ClassVar[frozenset[str]] = frozenset({'autostart'})  # when the process starts, never again
 
     autostart: bool = Field(description='configure and activate without being asked by `ros2 lifecycle set`')
     exit_on_refusal: bool = Field(
@@ -45,6 +48,7 @@ class NodeParameters(BaseModel):
     summary_file: OptionalPath = Field(
         description='JSON with counts and latencies, written at the end; empty: none'
     )
+    run_id: str = Field(description='run that the node belongs to; empty: one of its own')
 
     @property
     def contract_path(self) -> Path:
@@ -52,48 +56,83 @@ class NodeParameters(BaseModel):
         return self.contract or config_file('contract.yaml')
 
     @classmethod
-    def from_values(cls, values: dict[str, object]) -> Self:
+    def faults_of(cls, values: Mapping[str, object]) -> dict[str, str]:
+        """What is wrong, by name of the parameter: unknown, not given, or of a value that is not allowed."""
+        known = cls.model_fields
+        faults = {
+            name: f'unknown parameter {name!r}; {did_you_mean(name, known)}'
+            for name in values
+            if name not in known
+        }
+        faults |= {
+            name: f'parameter {name!r} is not given; pass -p {name}:=...'
+            for name in known
+            if name not in values
+        }
+        try:
+            cls.model_validate(values)
+        except ValidationError as error:
+            for problem in error.errors():
+                name = str(problem['loc'][0]) if problem['loc'] else ''
+                found = f'parameter {name!r} is {problem["input"]!r}: {problem["msg"]}'
+                faults.setdefault(name, found if name else str(error))
+        return faults
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object]) -> Self:
         """Check values by name.
 
         Raises:
             ParameterError: naming every fault.
         """
-        known = cls.model_fields
-        faults = [
-            f'unknown parameter {name!r}; {did_you_mean(name, known)}' for name in values if name not in known
-        ]
-        faults += [
-            f'parameter {name!r} is not given; pass -p {name}:=...' for name in known if name not in values
-        ]
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            faults += [
-                _fault(problem)
-                for problem in error.errors()
-                if problem['loc'] and problem['loc'][0] in values and problem['type'] != 'extra_forbidden'
-            ]
-            faults = faults or [str(error)]
-        raise ParameterError('; '.join(faults))
-
-
-def _fault(problem: dict) -> str:
-    return f'parameter {str(problem["loc"][0])!r} is {problem["input"]!r}: {problem["msg"]}'
+        if faults := cls.faults_of(values):
+            raise ParameterError('; '.join(faults.values()))
+        return cls.model_validate(values)
 
 
 def declare_parameters(node: Node, model: type[NodeParameters], defaults_file: Path) -> None:
-    """Declare all parameters of `model` that the command line hasn't set, with the defaults of a YAML file.
+    """Declare all parameters of `model` that the command line has not set, with the defaults of a YAML file.
 
-    The node must have been made with `automatically_declare_parameters_from_overrides`: what it was given,
-    known to us or not, is declared already.
+    The node must have been made with `automatically_declare_parameters_from_overrides`: what it was given is
+    declared already, known to the model or not. A value of another type, or out of range, is kept as it is:
+    it is refused, with all others, when the node is configured.
     """
-    defaults = parameter_dict_from_yaml_file(str(defaults_file), use_wildcard=True)
+    defaults = parameter_dict_from_yaml_file(str(defaults_file))
     for name, field in model.model_fields.items():
-        descriptor = ParameterDescriptor(description=field.description or '', dynamic_typing=True)
-        if node.has_parameter(name):
-            node.set_descriptor(name, descriptor)
-        elif name in defaults:
-            node.declare_parameter(name, Parameter.from_parameter_msg(defaults[name]).value, descriptor)
+        default = Parameter.from_parameter_msg(defaults[name])
+        descriptor = descriptor_of(name, field, default.type_, model.changeable, model.read_once)
+        if not node.has_parameter(name):
+            node.declare_parameter(name, default.value, descriptor)
+            continue
+        given, as_real = node.get_parameter(name), None
+        if given.type_ is Parameter.Type.INTEGER and default.type_ is Parameter.Type.DOUBLE:
+            as_real = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=float(given.value))
+        try:
+            node.set_descriptor(name, descriptor, as_real)
+        except InvalidParameterValueException:
+            anything = ParameterDescriptor(description=descriptor.description, dynamic_typing=True)
+            node.set_descriptor(name, anything)
+    _leave_to_others(node, model, defaults_file.parent)
+
+
+def _leave_to_others(node: Node, model: type[NodeParameters], config: Path) -> None:
+    """Undeclare what a section for all nodes (`/**`) gave this one, too, though another node is meant."""
+    unknown = [name for name in _values(node) if name not in model.model_fields]
+    if not unknown:
+        return
+    files = [Path(value) for option, value in pairwise(sys.argv) if option == '--params-file']
+    sections = [section for path in files for section in read_sections(path)]
+    of_this_node = {
+        name
+        for section in sections
+        if section.node and section.reaches(node.get_fully_qualified_name())
+        for name in section.values
+    }
+    of_all_nodes = {name for section in sections if not section.node for name in section.values}
+    of_others = frozenset().union(*known_parameters(config).values())
+    for name in unknown:
+        if name in of_all_nodes and name in of_others and name not in of_this_node:
+            node.undeclare_parameter(name)
 
 
 def read_parameters(node: Node, model: type[NodeParameters]) -> NodeParameters:
@@ -105,24 +144,35 @@ def read_parameters(node: Node, model: type[NodeParameters]) -> NodeParameters:
     return model.from_values(_values(node))
 
 
-def judge_changes(node: Node, model: type[NodeParameters], changes: list[Parameter]) -> SetParametersResult:
-    """Whether a configured node's parameters may change: those in `model.changeable`, to valid values."""
-    ours = [change for change in changes if change.name in model.model_fields]
-    if fixed := [change.name for change in ours if change.name not in model.changeable]:
+def judge_changes(
+    node: Node, model: type[NodeParameters], changes: list[Parameter], configured: bool
+) -> SetParametersResult:
+    """Whether parameters may change: to valid values; when configured, those in `model.changeable` only."""
+    ours = {change.name: change.value for change in changes if not is_rcl(change.name)}
+    if configured and (fixed := [name for name in ours if name not in model.changeable]):
         reason = f'{", ".join(fixed)} is read when the node is configured: deactivate and clean up first'
         return SetParametersResult(successful=False, reason=reason)
-    try:
-        model.from_values(_values(node) | {change.name: change.value for change in ours})
-    except ParameterError as error:
-        return SetParametersResult(successful=False, reason=str(error))
-    return SetParametersResult(successful=True)
+    faults = model.faults_of(_values(node) | ours)
+    reasons = [fault for name, fault in faults.items() if name in ours]
+    return SetParametersResult(successful=not reasons, reason='; '.join(reasons))
+
+
+def without_unchanged(node: Node, parameters: list[Parameter]) -> list[Parameter]:
+    """Those that would change something, whole numbers turned into real ones where these are declared."""
+    changed = []
+    for given in parameters:
+        parameter = given
+        if node.has_parameter(given.name):
+            present = node.get_parameter(given.name)
+            if present.type_ is Parameter.Type.DOUBLE and given.type_ is Parameter.Type.INTEGER:
+                parameter = Parameter(given.name, Parameter.Type.DOUBLE, float(given.value))
+            if (parameter.type_, parameter.value) == (present.type_, present.value):
+                continue
+        changed.append(parameter)
+    return changed
 
 
 def _values(node: Node) -> dict[str, object]:
     """All parameters of a node that aren't rcl's."""
-    values = {name: parameter.value for name, parameter in node.get_parameters_by_prefix('').items()}
-    return {name: value for name, value in values.items() if not _is_rcl(name)}
-
-
-def _is_rcl(name: str) -> bool:
-    return name in RCL_PARAMETERS or name.startswith(RCL_PREFIXES)
+    names = [name for name in node.get_parameters_by_prefix('') if not is_rcl(name)]
+    return {name: node.get_parameter(name).value for name in names}

@@ -3,11 +3,26 @@
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
-from restac_ros.nodes.subscriptions import PolledGroup
+
+class PolledGroup(CallbackGroup):
+    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them.
+
+    Their events, too: to wait for a subscription's events is to be woken by its messages.
+    """
+
+    def can_execute(self, entity: object) -> bool:
+        return False
+
+    def beginning_execution(self, entity: object) -> bool:
+        return False
+
+    def ending_execution(self, entity: object) -> None:
+        """Nothing is ever executed."""
 
 
 class PolledInput:

@@ -1,7 +1,9 @@
 """The life of a node's process: signals, spinning, an orderly end."""
 
-import signal
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 
 import cv2
@@ -12,20 +14,22 @@ from rclpy.signals import SignalHandlerOptions
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.priority import lower_priority
 from restac_ros.nodes.transport import use_transport_profile
+from restac_ros.stopping import watch
 
 WAKE_S = 0.1
 ONLOOKER_NICENESS = 10
+_CONFIGURING_GRACE_S = 0.5  # a configuration that takes no longer is waited for
 # How long a thread may keep the interpreter from others that wait. With the default of 5 ms, framing waits
 # several times as long as it works.
 SWITCH_INTERVAL_S = 0.0005
 
 
 def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:
-    """Run a node until Ctrl-C, SIGTERM or the end of its work, then exit with its status.
+    """Run a node until it is asked to stop, left alone or its work is done, then exit with its status.
 
+    Ctrl-C, SIGTERM, a closed terminal and the end of the process that started it all stop it in order.
+    rclpy's own signal handlers would close the middleware at once, before an episode is finished.
     `niceness` is for nodes that only look on: they must not keep those waiting that move the arm.
-
-    rclpy's own signal handlers would close the middleware at once, before an episode is finished and told.
     """
     lower_priority(niceness)  # first, as threads inherit it
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -36,8 +40,8 @@ def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:
     except RuntimeError as error:
         sys.exit(f'wrong ROS arguments: {error}')
     node = make_node()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: node.request_stop())
+    stop = _Stop(node)
+    watch(stop.ask, stop.poll)
     if warning:
         node.get_logger().warning(warning)
     executor = SingleThreadedExecutor()
@@ -51,3 +55,33 @@ def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:
         node.destroy_node()
         rclpy.try_shutdown()
     sys.exit(status)
+
+
+class _Stop:
+    """Passes requests to stop on to a node, and ends a configuration that goes on for minutes.
+
+    Loading and compiling cannot be interrupted, and a node that is not configured has nothing to finish.
+    """
+
+    def __init__(self, node: ManagedNode) -> None:
+        self._node = node
+        self._asked_s: float | None = None
+
+    def ask(self, reason: str) -> None:
+        """Stop in order. A parent that is gone is no second request."""
+        if not self._node.stop_requests or reason.startswith('SIG'):
+            self._node.request_stop()
+        if self._asked_s is None:
+            self._asked_s = time.monotonic()
+            self._node.get_logger().info(f'stopping: {reason}')
+
+    def poll(self) -> None:
+        """End the process when its configuration has outlived the request."""
+        late = self._asked_s is not None and time.monotonic() - self._asked_s > _CONFIGURING_GRACE_S
+        if late and self._node.configuring:
+            self._node.get_logger().info('stopped while it was being configured')
+            # Or other nodes count it as there for many seconds. It may wait for what the main thread holds.
+            leaving = threading.Thread(target=self._node.destroy_node, daemon=True)
+            leaving.start()
+            leaving.join(_CONFIGURING_GRACE_S)
+            os._exit(0)

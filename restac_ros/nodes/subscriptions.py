@@ -6,26 +6,28 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
 from restac_ros.contract.schema import Contract, Stream
+from restac_ros.framing.decode import named_in
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, make_sample
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.polled_input import PolledGroup
 from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.simulated_arrival import SimulatedArrival
 from restac_ros.runtime.tally import StreamTally
 from restac_ros.runtime.worker import Worker
 
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
-MIN_DEPTH = 16
+_MIN_DEPTH = 16
 # Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
 # taken from their queues by a timer, and by whoever makes a frame, so that frames miss nothing.
 POLL_ABOVE_HZ = 150.0
-POLL_PERIOD_S = 0.02
+_POLL_PERIOD_S = 0.02
 # A thread of its own looks for tactile frames, which are answered at once, with this period, and into all
 # queues every fifth time.
 OWN_POLL_PERIOD_S = 0.001
@@ -51,29 +53,13 @@ def message_class(type_name: str) -> type:
         ) from error
 
 
-def stream_qos(spec: Stream) -> QoSProfile:
-    """QoS of one stream: the contract's reliability, a queue for `STALL_S`."""
+def stream_qos(spec: Stream, rate_hz: float) -> QoSProfile:
+    """QoS of one topic: the contract's reliability, a queue for `STALL_S` at `rate_hz`."""
     reliability = (
         ReliabilityPolicy.RELIABLE if spec.reliability == 'reliable' else ReliabilityPolicy.BEST_EFFORT
     )
-    depth = max(MIN_DEPTH, math.ceil(spec.rate_hz * STALL_S))
+    depth = max(_MIN_DEPTH, math.ceil(rate_hz * STALL_S))
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
-
-
-class PolledGroup(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them.
-
-    Their events, too: to wait for a subscription's events is to be woken by its messages.
-    """
-
-    def can_execute(self, entity: object) -> bool:
-        return False
-
-    def beginning_execution(self, entity: object) -> bool:
-        return False
-
-    def ending_execution(self, entity: object) -> None:
-        """Nothing is ever executed."""
 
 
 class Subscriptions:
@@ -83,49 +69,54 @@ class Subscriptions:
     With `on_failure`, a thread of its own polls every stream, and none wakes the executor; it is told in a
     sentence should that thread die.
 
-    `tallies` counts each stream; `complaints` hears of faults once.
+    `tallies` counts each stream; `foreign` names the joints of a stream's first message that is not its own;
+    `complaints` receives each fault once.
     """
 
     def __init__(
         self,
-        node: Node,
+        node: ManagedNode,
         contract: Contract,
         on_sample: Callable[[Sample], None],
         complaints: Complaints,
         on_failure: Callable[[str], None] | None = None,
     ) -> None:
         self.tallies = {name: StreamTally() for name in contract.streams}
+        self.foreign: dict[str, str] = {}
         self._seen = dict.fromkeys(contract.streams, 0)
         self._node = node
         self._contract = contract
         self._on_sample = on_sample
         self._complaints = complaints
-        self._sim_time = node.get_parameter('use_sim_time').value
+        self._simulated = SimulatedArrival() if node.get_parameter('use_sim_time').value else None
         self._taking = threading.Lock()
-        self._polled: list[tuple[str, Subscription]] = []
-        self._urgent: list[tuple[str, Subscription]] = []
+        self._polled: list[tuple[tuple[str, ...], Subscription]] = []
+        self._urgent: list[tuple[tuple[str, ...], Subscription]] = []
         self._looks = 0
         self._all: list[Subscription] = []
-        for name, spec in contract.streams.items():
-            self._subscribe(name, spec, polled=on_failure is not None or spec.rate_hz > POLL_ABOVE_HZ)
+        for names in contract.by_topic().values():
+            fastest_hz = max(contract.streams[name].rate_hz for name in names)
+            self._subscribe(names, polled=on_failure is not None or fastest_hz > POLL_ABOVE_HZ)
         self._timer: Timer | None = None
-        self._poller = Worker('receive', self._poll, on_failure) if on_failure else None
-        if self._poller:
-            self._poller.start()
+        self._poller: Worker | None = None
+        if on_failure:
+            poller = Worker('receive', lambda: self._poll(poller), on_failure)
+            self._poller = poller
+            poller.start()
         elif self._polled:
-            self._timer = node.create_timer(POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
+            self._timer = node.create_timer(_POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
 
     def take_polled(self) -> None:
         """Hand over what has arrived on the fast streams; from any thread, so that frames see the latest."""
         self._take(self._polled)
 
-    def _take(self, queues: Collection[tuple[str, Subscription]]) -> None:
+    def _take(self, queues: Collection[tuple[tuple[str, ...], Subscription]]) -> None:
         with self._taking:
-            for name, subscription in queues:
+            for names, subscription in queues:
                 with subscription.handle:
                     take = subscription.handle.take_message
                     while (taken := take(subscription.msg_type, True)) is not None:
-                        self._receive(name, *taken)
+                        self._receive(names, *taken)
 
     def check_publishers(self) -> None:
         """Say which topic is published as another type, or not as reliably as the contract says.
@@ -162,43 +153,72 @@ class Subscriptions:
         for subscription in self._all:
             self._node.destroy_subscription(subscription)
 
-    def _poll(self) -> None:
-        self._poller.wait(OWN_POLL_PERIOD_S)
+    def _poll(self, poller: Worker) -> None:
+        poller.wait(OWN_POLL_PERIOD_S)
         self._looks += 1
         self._take(self._polled if self._looks % ALL_EVERY == 0 else self._urgent)
 
-    def _subscribe(self, name: str, spec: Stream, polled: bool) -> None:
+    def _subscribe(self, names: tuple[str, ...], polled: bool) -> None:
+        """Subscribe to the topic that these streams share."""
+        spec = self._contract.streams[names[0]]
+
+        def receive(cdr: bytes, info: dict) -> None:
+            self._receive(names, cdr, info)
+
         subscription = self._node.create_subscription(
             message_class(spec.type),
             spec.topic,
-            lambda cdr, info: self._receive(name, cdr, info),
-            stream_qos(spec),
+            receive,  # type: ignore[arg-type]  # rclpy passes what it knows of the message as well
+            stream_qos(spec, sum(self._contract.streams[name].rate_hz for name in names)),
             callback_group=PolledGroup() if polled else None,
             event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._incompatible(name, spec, event)
+                incompatible_qos=lambda event: self._incompatible(names[0], spec, event)
             ),
             raw=True,
         )
         self._all.append(subscription)
         if polled:
-            self._polled.append((name, subscription))
+            self._polled.append((names, subscription))
             if spec.role == 'tactile':
-                self._urgent.append((name, subscription))
+                self._urgent.append((names, subscription))
 
-    def _receive(self, name: str, cdr: bytes, info: dict) -> None:
-        tally = self.tallies[name]
+    def _receive(self, names: tuple[str, ...], cdr: bytes, info: dict) -> None:
         receive_ns = self._arrival_ns(info)
-        tally.count(info['publication_sequence_number'], len(cdr), receive_ns)
+        for name in names:
+            self._receive_one(name, cdr, info['publication_sequence_number'], receive_ns)
+
+    def _receive_one(self, name: str, cdr: bytes, number: int, receive_ns: int) -> None:
+        tally = self.tallies[name]
         try:
             sample = make_sample(self._contract, name, cdr, receive_ns)
         except DecodeError as error:
+            tally.count(number, len(cdr), receive_ns)
             tally.refused += 1
             self._complaints.set(f'{name} header', 'header', f'{name}: {error}')
             return
+        if sample is None:
+            self._leave_out(name, cdr)
+            return
+        tally.count(number, len(cdr), receive_ns)
         if sample.zero_stamp:
             tally.zero_stamps += 1
             self._warn_of_zero_stamps(name)
         self._on_sample(sample)
+
+    def _leave_out(self, name: str, cdr: bytes) -> None:
+        """Count a joint state of another stream; warn while none of the topic's messages is of this one."""
+        tally, spec = self.tallies[name], self._contract.streams[name]
+        tally.others += 1
+        if name not in self.foreign:
+            self.foreign[name] = f'they name {named_in(spec, cdr)}'
+        subject = f'{name} joints'
+        if tally.received:
+            self._complaints.clear(subject)
+        elif tally.others >= spec.rate_hz:  # for about a second
+            found = f'no joint of {name} in {tally.others} messages, {self.foreign[name]}'
+            self._complaints.set(
+                subject, 'joints', f'{spec.topic}: {found}; correct joints or topic of {name}'
+            )
 
     def _arrival_ns(self, info: dict) -> int:
         """When the middleware had the message whole, by the node's clock.
@@ -208,8 +228,8 @@ class Subscriptions:
         arrival_ns = info['received_timestamp']
         if not arrival_ns:
             return self._node.now_ns()
-        if self._sim_time:
-            return self._node.now_ns() - max(0, time.time_ns() - arrival_ns)
+        if self._simulated:
+            return self._simulated.arrival_ns(arrival_ns, time.time_ns(), self._node.now_ns())
         return arrival_ns
 
     def _warn_of_zero_stamps(self, name: str) -> None:

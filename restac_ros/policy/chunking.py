@@ -4,6 +4,7 @@ In deployment's order: already relative to the new state, then normalised, then 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
@@ -92,12 +93,14 @@ class ContinuationEncoder:
             values, weights, delay = np.zeros((self.horizon, STATE_DIM)), np.zeros(self.horizon), 0
         else:
             values, weights, delay = self._checked(continuation)
-        actions = self._normalised(values)
+        # The sampler takes host arrays as they are.
+        actions: Any = self._normalised(values)[None]
         if self.chunking.kind == 'rtc_trained':
-            return rtc.Conditioning(actions[None], (np.arange(self.horizon) < delay)[None])
-        return rtc.Guidance(
-            actions[None], self._by_dimension(weights)[None], np.float32(self.chunking.max_guidance)
-        )
+            decided: Any = (np.arange(self.horizon) < delay)[None]
+            return rtc.Conditioning(actions, decided)
+        bound: Any = self._by_dimension(weights)[None]
+        beta: Any = np.float32(self.chunking.max_guidance)
+        return rtc.Guidance(actions, bound, beta)
 
     def _normalised(self, values: Float[np.ndarray, 'T 7']) -> Float32[np.ndarray, 'T D']:
         normalised = self.preprocessor.actions_from_deltas(values)

@@ -86,11 +86,6 @@ def check_model(config: ModelConfig, contract: Contract, source: str) -> None:
         raise PolicyError(
             f'{source}: tactile: found None, expected an encoder: this model wants touch encoded elsewhere'
         )
-    if config.tactile.kind == 'torchscript':
-        raise PolicyError(
-            f"{source}: tactile.kind: found 'torchscript', expected 'unit_align' or 'cnn': a policy is one "
-            'compiled program, which cannot call PyTorch'
-        )
     if config.tactile_shape[:2] != TACTILE_SHAPE:
         found = config.tactile_shape[:2]
         raise PolicyError(f'{source}: tactile: found size {found}, expected {TACTILE_SHAPE}')
@@ -116,9 +111,10 @@ def _meaning(contract: Contract) -> Iterator[tuple[str, object]]:
     yield 'rotation.convention', contract.rotation.convention
     yield 'rotation.branch_centre_rad', contract.rotation.branch_centre_rad
     yield 'gripper.opening_m', contract.gripper.opening_m
+    yield 'gripper.absent', contract.gripper.absent is not None
     for part in ('space', 'delta', 'source'):
         yield f'action.{part}', getattr(contract.action, part)
     for stream in contract.by_role('camera').values():
         yield f'streams (camera).{stream.slot}.feature', stream.feature
-    for index, stream in enumerate(contract.by_role('tactile').values()):
-        yield f'streams (tactile)[{index}].feature', stream.feature
+    for index, sensor in enumerate(contract.by_role('tactile').values()):
+        yield f'streams (tactile)[{index}].feature', sensor.feature

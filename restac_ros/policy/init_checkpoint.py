@@ -3,23 +3,25 @@
 Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host_device
+from restac_ros.model.checkpoint.base_weights import is_safetensors, merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.merge import NEW_LEAVES
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
+from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Params, num_bytes
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
 from restac_ros.model.checkpoint.report import LoadReport
+from restac_ros.model.checkpoint.sizes import with_sizes_of
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
-from restac_ros.model.config import LogvarCalibration, ModelConfig
+from restac_ros.model.config import Dtype, LogvarCalibration, ModelConfig
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.compatibility import check_model
@@ -30,9 +32,7 @@ from restac_ros.policy.provisional import (
     encode_noise,
     stats_from_limits,
 )
-from restac_ros.policy.tokenizer import find_tokenizer
-
-Dtype = Literal['float32', 'bfloat16']
+from restac_ros.policy.tokenizer import TokenizerError, find_tokenizer
 
 _CODEBOOK = 'tactile/quantizer/embed'
 
@@ -48,6 +48,7 @@ class CheckpointReport:
     calibration_source: str
     tokenizer: str
     leaves: LoadReport | None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
@@ -55,6 +56,7 @@ class CheckpointReport:
             f'  normalisation: {self.stats_source}',
             f'  gate calibration: {self.calibration_source}',
             f'  tokenizer: {self.tokenizer}',
+            *(f'  note: {note}' for note in self.notes),
         ]
         return '\n'.join([*lines, *([self.leaves.table()] if self.leaves else [])])
 
@@ -105,7 +107,7 @@ def init_checkpoint(
 
 def import_checkpoint(
     source: Path,
-    preset: str | ModelConfig,
+    preset: str | ModelConfig | None,
     contract: Contract,
     out_dir: Path,
     *,
@@ -116,12 +118,14 @@ def import_checkpoint(
     seed: int = 0,
     new_leaves: str = NEW_LEAVES,
     keep_own: str | None = None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> CheckpointReport:
     """Write a checkpoint from pi0.5 base weights; touch and gate start as at the start of training.
 
     Args:
         source: an openpi checkpoint (orbax), or a LeRobot pi05 directory or safetensors file.
-        preset: a name in PRESETS, or a configuration, of the size of the source.
+        preset: a name in PRESETS, or a configuration, of the size of the source; None: pi05_restac with a
+            tactile encoder, else pi05, with the sizes that an openpi checkpoint shows.
         contract: of the robot it is for.
         out_dir: directory to make.
         unit_align: Lightning checkpoint of the tactile encoder, whose sizes then replace the preset's.
@@ -132,18 +136,20 @@ def import_checkpoint(
         seed: of the leaves that the source does not have.
         new_leaves: pattern of leaves that the source may lack.
         keep_own: pattern of leaves to start anew although the source has them.
+        progress: receives the name of each step that takes long.
 
     Raises:
         CheckpointError: the directory exists, the source is damaged or of another architecture or size.
         TactileCheckpointError, TactileFileError: the Unit-Align file is unusable.
         PolicyError: the contract cannot feed the model.
     """
-    config = _config_of(preset)
     _refuse_existing(out_dir)
+    config, notes = _config_for(preset, source, has_touch=unit_align is not None)
     encoder: Params = {}
     if unit_align is not None:
         config, encoder = _with_unit_align(config, unit_align)
     check_model(config, contract, str(source))
+    progress(f'reading {source}')
     params, leaves = merge_base_weights(
         config,
         source,
@@ -154,22 +160,64 @@ def import_checkpoint(
         new_leaves=new_leaves,
         keep_own=keep_own,
     )
+    progress('calibrating the gate')
     config, params, calibration = _calibrated(
         config, params, seed, draw_codebook=_CODEBOOK in leaves.names('kept')
     )
     stats = norm_stats or stats_from_limits(contract, config)
+    origin = Origin('import-checkpoint', str(source), seed)
     info = CheckpointInfo(
         config=config,
         contract_text=dump_contract(contract),
         norm_stats=stats.to_dict(),
         calibration=calibration,
         tokenizer=find_tokenizer(tokenizer)[0] if tokenizer else None,
-        origin=Origin(
-            'import-checkpoint', str(source), seed, unit_align=str(unit_align) if unit_align else None
-        ),
+        origin=replace(origin, unit_align=str(unit_align) if unit_align else None),
     )
+    progress(f'writing {out_dir}')
     save_checkpoint(out_dir, params, info)
-    return _report(out_dir, params, stats, calibration, str(tokenizer or "PaliGemma's, not included"), leaves)
+    return replace(
+        _report(out_dir, params, stats, calibration, _tokenizer_text(tokenizer), leaves),
+        notes=(*notes, *_range_notes(stats, contract)),
+    )
+
+
+def _tokenizer_text(tokenizer: Path | None) -> str:
+    if tokenizer is not None:
+        return str(tokenizer)
+    try:
+        return f"PaliGemma's, not included; read from {find_tokenizer()[1]}"
+    except TokenizerError:
+        return "PaliGemma's, not included and not in the cache: run `restac-ros download-tokenizer` once"
+
+
+def _range_notes(stats: NormStats, contract: Contract) -> list[str]:
+    """Positions in the statistics that lie outside of the contract's workspace."""
+    box, notes = contract.limits.workspace_m, []
+    for index, axis in enumerate('xyz'):
+        low, high = stats.state.q01[index], stats.state.q99[index]
+        if high < box.min[index] or low > box.max[index]:
+            notes.append(
+                f'norm_stats: state {axis} is from {low:g} to {high:g}, outside of the workspace '
+                f'({box.min[index]:g} to {box.max[index]:g} m): of another robot, or joint angles?'
+            )
+    return notes
+
+
+def _config_for(
+    preset: str | ModelConfig | None, source: Path, *, has_touch: bool
+) -> tuple[ModelConfig, list[str]]:
+    """The configuration asked for; without a preset, of the sizes that an openpi checkpoint shows."""
+    if preset is not None:
+        return _config_of(preset), []
+    config = _config_of('pi05_restac' if has_touch else 'pi05')
+    if not source.exists() or is_safetensors(source):
+        return config, []
+    sized = with_sizes_of(config, OrbaxParams(source).shapes, str(source))
+    if sized == config:
+        return config, []
+    sizes = f'widths {sized.paligemma.width} and {sized.action_expert.width}, depth {sized.paligemma.depth}'
+    return sized, [f'sizes as in the source, of no preset: {sizes}']
 
 
 def _with_unit_align(config: ModelConfig, path: Path) -> tuple[ModelConfig, Params]:
@@ -193,7 +241,7 @@ def _calibrated(
     if draw_codebook and _CODEBOOK in params:
         embed = codebook_around(code, np.asarray(params[_CODEBOOK])).astype(np.float32)
         params = params | {name: on_host_device(embed) for name in (_CODEBOOK, f'{_CODEBOOK}_avg')}
-    calibration = calibrate_gate(code.logvar[:, 0], f'{NOT_MEASURED}; random images')
+    calibration = calibrate_gate(np.asarray(code.logvar[:, 0]), f'{NOT_MEASURED}; random images')
     standardise = LogvarCalibration(calibration.mean, calibration.std)
     return replace(config, logvar_calibration=standardise), params, calibration
 

@@ -32,6 +32,7 @@ from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
 from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
+from restac_ros.policy.noise import check_noise, draw_noise
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
@@ -244,7 +245,7 @@ class Policy:
         if not result.finite:
             raise NonFiniteError(f'encode_prefix: the prefix holds NaN or infinity; {_REMEDY}')
         state_used = np.asarray(state) if self._prompting.holds_state else None
-        return Prefix(stamp_ns, task.text, length, hidden, state_used, result.cache)
+        return Prefix(stamp_ns, task.text, task.revision, length, hidden, state_used, result.cache)
 
     def encode_tactile(
         self,
@@ -266,10 +267,11 @@ class Policy:
             PolicyError: a policy without touch.
             NonFiniteError: the network gave NaN or infinity.
         """
-        if not self.uses_touch:
+        view_features = prefix.cache.view_features
+        if view_features is None:
             raise PolicyError(f'encode_tactile: this policy has no touch (fusion = {self.config.fusion!r})')
         result = self._stages.encode_tactile(
-            self._inputs.tactile(tactile), prefix.cache.view_features, self._inputs.action_prev(action_prev)
+            self._inputs.tactile(tactile), view_features, self._inputs.action_prev(action_prev)
         )
         # All at once: taking a number out of a device value is a computation of its own.
         host = jax.device_get(result)
@@ -326,11 +328,11 @@ class Policy:
             found, expected = ('None', 'a Touch') if self.uses_touch else ('a Touch', 'None')
             raise PolicyError(f'touch: found {found}, expected {expected}: fusion = {self.config.fusion!r}')
         state_vector = self._inputs.state(state)
-        drawn = (None, None)
+        drawn: tuple[int, int] | None = None
         if noise is None:
             drawn = (self._seed if seed is None else seed, next(self._calls) if index is None else index)
-            noise = self._draw(*drawn)
-        noise = self._checked_noise(noise)
+            noise = draw_noise(self.config, *drawn)
+        noise = check_noise(self.config, noise)
         code = touch.code if touch else None
         constraint = self._continuations(continuation)
         actions = self._stages.act(
@@ -345,8 +347,8 @@ class Policy:
             state=np.asarray(state),
             prefix_stamp_ns=prefix.stamp_ns,
             touch=touch,
-            noise_seed=drawn[0],
-            noise_index=drawn[1],
+            noise_seed=drawn[0] if drawn else None,
+            noise_index=drawn[1] if drawn else None,
             chunking=self._continuations.chunking.kind,
             continued_delay_steps=continuation.delay_steps if continuation else None,
         )
@@ -364,17 +366,6 @@ class Policy:
             raise PolicyError('prompt: none set; call set_prompt first')
         return self._task
 
-    def _draw(self, seed: int, index: int) -> Float32[np.ndarray, 'T D']:
-        shape = (self.config.action_horizon, self.config.action_dim)
-        return np.random.default_rng([seed, index]).standard_normal(shape, np.float32)
-
-    def _checked_noise(self, noise: np.ndarray) -> Float32[np.ndarray, 'T D']:
-        shape = (self.config.action_horizon, self.config.action_dim)
-        noise = np.asarray(noise)
-        if noise.shape != shape or noise.dtype != np.float32 or not np.isfinite(noise).all():
-            raise PolicyError(f'noise: found {noise.dtype} {noise.shape}, expected finite float32 {shape}')
-        return noise
-
     def _rehearse(self, length: int) -> None:
         """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""
         size = self.config.image_size
@@ -385,12 +376,14 @@ class Policy:
             dict.fromkeys(slots, blank), dict.fromkeys(slots, np.array([True])), *prompt.padded(length)
         ).cache
         code = None
-        if self.uses_touch:
+        if cache.view_features is not None:
             tactile = np.zeros((1, *self.config.tactile_shape), np.uint8)
             action_prev = np.zeros((1, STATE_DIM), np.float32)
             code = self._stages.encode_tactile(tactile, cache.view_features, action_prev).code
         state = np.zeros((1, self.config.action_dim), np.float32)
-        self._stages.act(length, cache, code, state, self._draw(0, 0)[None], self._continuations(None))
+        self._stages.act(
+            length, cache, code, state, draw_noise(self.config, 0, 0)[None], self._continuations(None)
+        )
 
 
 def _tokenizer_of(info: CheckpointInfo, path: Path, given: Path | None) -> PromptTokenizer:

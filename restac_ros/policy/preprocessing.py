@@ -7,8 +7,9 @@ padded; and the network's actions come back as deltas in raw units.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
@@ -150,20 +151,15 @@ def stack(observations: Sequence[Observation]) -> Observation:
     """Return one batch of several observations of one preprocessor; prompts are padded to the longest."""
     length = max(one.tokenized_prompt.shape[1] for one in observations)
 
-    def prompts(field: str) -> np.ndarray:
-        rows = [getattr(one, field) for one in observations]
-        return np.concatenate([np.pad(row, ((0, 0), (0, length - row.shape[1]))) for row in rows])
+    def to_length(row: Any) -> Any:
+        return np.pad(row, ((0, 0), (0, length - row.shape[1])))
 
-    def joined(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
-        return None if values[0] is None else np.concatenate(values)
-
-    slots = observations[0].images
-    return Observation(
-        images={slot: np.concatenate([one.images[slot] for one in observations]) for slot in slots},
-        image_masks={slot: np.concatenate([one.image_masks[slot] for one in observations]) for slot in slots},
-        state=np.concatenate([one.state for one in observations]),
-        tokenized_prompt=prompts('tokenized_prompt'),
-        tokenized_prompt_mask=prompts('tokenized_prompt_mask'),
-        tactile=joined([one.tactile for one in observations]),
-        action_prev=joined([one.action_prev for one in observations]),
-    )
+    rows = [
+        one._replace(
+            tokenized_prompt=to_length(one.tokenized_prompt),
+            tokenized_prompt_mask=to_length(one.tokenized_prompt_mask),
+        )
+        for one in observations
+    ]
+    batch: Observation = jax.tree.map(lambda *values: np.concatenate(values), *rows)
+    return batch

@@ -14,12 +14,14 @@ from restac_ros.model.tactile.interface import TactileCode
 class Prefix:
     """Cameras and prompt, encoded; reusable until newer images are.
 
-    `hidden` names camera streams whose image was missing. `state_used` is set where the prompt holds the
-    state: the prefix is then only as true as that state.
+    `prompt_revision` counts the changes of the prompt before this one. `hidden` names camera streams whose
+    image was missing. `state_used` is set where the prompt holds the state: the prefix is then only as true
+    as that state.
     """
 
     stamp_ns: int
     prompt: str
+    prompt_revision: int
     num_tokens: int
     hidden: tuple[str, ...]
     state_used: Float[np.ndarray, '7'] | None
@@ -50,7 +52,7 @@ class Touch:
 
 @dataclass(frozen=True, eq=False)
 class Continuation:
-    """What the running chunk says about the steps of the next one; rows as in `PlannedActions`, from its state.
+    """What the running chunk says about the steps of the next one, from that one's state.
 
     weights: [T], how strongly each step is held to: 1 decided, 0 free; rows with weight 0 may hold anything.
     delay_steps: so many of the first steps will have been executed from the running chunk; their weight is 1.
@@ -64,7 +66,7 @@ class Continuation:
 
 @dataclass(frozen=True, eq=False)
 class PlannedActions:
-    """A chunk as the network gave it, step i due one period after step i - 1, the first one period after the state.
+    """A chunk as the network gave it: step i is due i + 1 periods after the state.
 
     delta_pose: [T, 6] m and rad, from the state given to `act`, composed as the contract's action.delta
     says. gripper_opening_m: [T], absolute. noise_seed and noise_index say which noise was drawn; both are

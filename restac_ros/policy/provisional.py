@@ -59,7 +59,7 @@ def codebook_around(code: TactileCode, draws: np.ndarray) -> np.ndarray:
 
     `draws` are standard normal numbers [codes, dims].
     """
-    return code.h_event.mean(axis=0) + code.h_event.std(axis=0) * draws
+    return np.asarray(code.h_event.mean(axis=0) + code.h_event.std(axis=0) * draws)
 
 
 def _coarse_noise(

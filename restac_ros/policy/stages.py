@@ -15,6 +15,7 @@ from restac_ros.model.gate import is_saturated
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import ACTION_PREV_DIM
 from restac_ros.model.pi05 import PrefixCache, SamplingPlan
+from restac_ros.model.present import present
 from restac_ros.model.real_time_chunking import Constraint
 from restac_ros.model.tactile.interface import TactileCode
 
@@ -191,7 +192,8 @@ class Stages:
 
     def _touch_shapes(self, cache: PrefixCache) -> tuple:
         tactile = jax.ShapeDtypeStruct((1, *self._config.tactile_shape), jnp.uint8)
-        features = jax.ShapeDtypeStruct(cache.view_features.shape, cache.view_features.dtype)
+        made = present(cache.view_features, 'view_features')
+        features = jax.ShapeDtypeStruct(made.shape, made.dtype)
         return tactile, features, jax.ShapeDtypeStruct((1, ACTION_PREV_DIM), jnp.float32)
 
     def _act_shapes(self) -> tuple:

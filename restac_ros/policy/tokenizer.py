@@ -20,7 +20,7 @@ PALIGEMMA_BYTES = 4_264_023
 tokenizer.model of google/paligemma-3b-pt-224."""
 
 CACHE_VARIABLE = 'OPENPI_DATA_HOME'
-MAX_FILE_BYTES = 64 << 20
+_MAX_FILE_BYTES = 64 << 20
 
 _BIN_EDGES = np.linspace(-1, 1, 257)[:-1]
 _DOWNLOAD_TIMEOUT_S = 60.0
@@ -161,7 +161,7 @@ def download_tokenizer(url: str = PALIGEMMA_URL, sha256: str = PALIGEMMA_SHA256)
         return path
     try:
         with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT_S) as response:
-            content = response.read(MAX_FILE_BYTES + 1)
+            content = response.read(_MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         raise TokenizerError(
             f'{url}: cannot be fetched: {error}. Where there is no network, copy the file to {path}'
@@ -178,6 +178,6 @@ def download_tokenizer(url: str = PALIGEMMA_URL, sha256: str = PALIGEMMA_SHA256)
 def _read(path: Path, remedy: str) -> bytes:
     if not path.is_file():
         raise TokenizerError(f'{path}: no such tokenizer file; {remedy}')
-    if (size := path.stat().st_size) > MAX_FILE_BYTES:
-        raise TokenizerError(f'{path}: {size} bytes; expected at most {MAX_FILE_BYTES}')
+    if (size := path.stat().st_size) > _MAX_FILE_BYTES:
+        raise TokenizerError(f'{path}: {size} bytes; expected at most {_MAX_FILE_BYTES}')
     return path.read_bytes()

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 NICENESS = 10  # recording and control come first
-STOP_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 10.0
 TAIL_BYTES = 64 * 2**10
 
 
 class Ended(NamedTuple):
-    """How the work on a path ended: the process's exit status and the events it told, in order."""
+    """How the work on a path ended: the process's exit status and the events it reported, in order."""
 
     path: Path
     status: int
@@ -26,11 +26,16 @@ class _Task(NamedTuple):
     log: IO[bytes]
 
 
+class _Running(NamedTuple):
+    task: _Task
+    process: subprocess.Popen[bytes]
+
+
 class Background:
     """A queue of paths and the process that works on the first of them; it reports in lines of JSON.
 
-    Nothing waits here: `ended` looks what has happened. From `announce` or `add` on each path has a log
-    beside it, locked until it is done with: where one is not locked and tells of no end, there was a crash.
+    Nothing waits here: `ended` polls. From `announce` or `add` on each path has a log
+    beside it, locked until it is done with: where one is not locked and reports no end, there was a crash.
     """
 
     def __init__(self, line: Callable[[Path], list[str]], log_suffix: str) -> None:
@@ -38,18 +43,21 @@ class Background:
         self._line, self._log_suffix = line, log_suffix
         self._announced: dict[Path, IO[bytes]] = {}
         self._waiting: deque[_Task] = deque()
-        self._task: _Task | None = None
-        self._process: subprocess.Popen | None = None
+        self._running: _Running | None = None
 
     @property
     def pending(self) -> list[Path]:
         """Paths that are not done with, the one under way first."""
-        return [task.path for task in ([self._task] if self._task else []) + list(self._waiting)]
+        return [task.path for task in self._tasks]
 
     @property
     def under_way(self) -> Path | None:
         """The path that is worked on."""
-        return self._task.path if self._task else None
+        return self._running.task.path if self._running else None
+
+    @property
+    def _tasks(self) -> list[_Task]:
+        return [*([self._running.task] if self._running else []), *self._waiting]
 
     def announce(self, path: Path) -> None:
         """A path will be added. Raises OSError: its log cannot be written."""
@@ -69,49 +77,51 @@ class Background:
         self._waiting.append(_Task(path, self._announced.pop(path)))
 
     def ended(self, may_start: bool = True) -> Ended | None:
-        """Start what waits, if it may; tell what has ended."""
-        if self._process is None:
+        """Start what waits, if it may; return what has ended."""
+        if self._running is None:
             if self._waiting and may_start:
                 self._start(self._waiting.popleft())
             return None
-        if (status := self._process.poll()) is None:
+        task, process = self._running
+        if (status := process.poll()) is None:
             return None
-        path = self._task.path
-        self._task.log.close()
-        self._process = self._task = None
-        return Ended(path, status, read_events(log_of(path, self._log_suffix)))
+        task.log.close()
+        self._running = None
+        return Ended(task.path, status, read_events(log_of(task.path, self._log_suffix)))
 
     def last_event(self) -> dict:
-        """What the work under way told last; {} before the first."""
-        return last_event(log_of(self._task.path, self._log_suffix)) if self._task else {}
+        """What the work under way reported last; {} before the first."""
+        path = self.under_way
+        return last_event(log_of(path, self._log_suffix)) if path else {}
 
     def stop(self) -> list[Path]:
         """Stop the work under way; returns the paths that are not done with."""
-        left = self.pending
-        if self._process is not None:
-            self._process.terminate()
+        tasks = self._tasks
+        if self._running:
+            process = self._running.process
+            process.terminate()
             try:
-                self._process.wait(STOP_TIMEOUT_S)
+                process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        for task in ([self._task] if self._task else []) + list(self._waiting):
+                process.kill()
+                process.wait()
+        for task in tasks:
             task.log.close()
-        self._process = self._task = None
+        self._running = None
         self._waiting.clear()
-        return left
+        return [task.path for task in tasks]
 
     def _start(self, task: _Task) -> None:
         # A session of its own: Ctrl-C in the terminal is for the recorder, which decides. The lock on the
         # log is the process's, too: it stands until both are gone.
-        self._process = subprocess.Popen(
+        process = subprocess.Popen(
             self._line(task.path), stdin=subprocess.DEVNULL, stdout=task.log, start_new_session=True
         )
-        self._task = task
+        self._running = _Running(task, process)
 
 
 def log_of(path: Path, suffix: str) -> Path:
-    """Where the work on `path` is told."""
+    """Where the work on `path` is reported."""
     return path.with_name(path.name + suffix)
 
 

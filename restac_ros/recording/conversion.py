@@ -3,11 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from restac_ros.dataset.convert import OnGap
 from restac_ros.recording.background import NICENESS, Background, is_locked, last_event, log_of
 
-OnGap = Literal['refuse', 'longest_run']
 LOG_SUFFIX = '.conversion.jsonl'
 RECOVERY_LOG_SUFFIX = '.recovery.jsonl'
 OUTCOMES = ('done', 'already', 'failed')  # of an episode
@@ -36,8 +36,8 @@ class Completed(NamedTuple):
     failure: str
 
 
-def command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
-    """The command that converts a journal."""
+def conversion_command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]:
+    """The command that converts a journal in the background."""
     module = [sys.executable, '-P', '-m', 'restac_ros.dataset.convert']
     return [*module, str(journal), '--to', str(dataset), '--on-gap', on_gap, '--nice', str(NICENESS)]
 
@@ -51,7 +51,9 @@ class Conversions:
 
     def __init__(self, dataset: Path, on_gap: OnGap) -> None:
         self._dataset, self._on_gap = dataset, on_gap
-        self._background = Background(lambda journal: command(journal, dataset, on_gap), LOG_SUFFIX)
+        self._background = Background(
+            lambda journal: conversion_command(journal, dataset, on_gap), LOG_SUFFIX
+        )
 
     @property
     def pending(self) -> list[Path]:
@@ -97,7 +99,8 @@ class Conversions:
 
     def by_hand(self, journal: Path) -> str:
         """What a user can type to convert a journal."""
-        return shlex.join(command(journal, self._dataset, self._on_gap))
+        line = ['restac-ros', 'convert', str(journal), '--to', str(self._dataset), '--on-gap', self._on_gap]
+        return shlex.join(line)
 
 
 class Recoveries:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.journal import check_free_disk
@@ -29,6 +30,19 @@ def available_memory_bytes() -> int:
     return int(found.group(1)) * 1024
 
 
+class Room(NamedTuple):
+    """Free disk, and what of disk and memory is short, with the remedy; '' while there is enough."""
+
+    free_disk_bytes: int
+    disk_shortage: str
+    memory_shortage: str
+
+    @property
+    def shortage(self) -> str:
+        """What is short of both."""
+        return self.disk_shortage or self.memory_shortage
+
+
 class Guards:
     """The least disk and memory that must be free, in bytes; 0 switches a guard off."""
 
@@ -45,21 +59,16 @@ class Guards:
         self._min_disk_bytes, self._min_memory_bytes = min_disk_bytes, min_memory_bytes
         self._free_disk, self._available_memory = free_disk, available_memory
 
-    @property
-    def free_disk_bytes(self) -> int:
-        """Free where recordings go."""
-        return self._free_disk(self._directory, 0)
-
-    def shortage(self) -> str:
-        """What is short, with the remedy; empty while there is enough. Raises GuardError."""
+    def check(self) -> Room:
+        """How much disk is free, and what is short. Raises GuardError."""
+        free_bytes = self._free_disk(self._directory, 0)
         try:
             self._free_disk(self._directory, self._min_disk_bytes)
         except JournalError as error:
-            return str(error)
-        return self.memory_shortage()
+            return Room(free_bytes, str(error), self._memory_shortage())
+        return Room(free_bytes, '', self._memory_shortage())
 
-    def memory_shortage(self) -> str:
-        """Whether memory is short, with the remedy; empty while there is enough. Raises GuardError."""
+    def _memory_shortage(self) -> str:
         if not self._min_memory_bytes:
             return ''
         if (available := self._available_memory()) >= self._min_memory_bytes:

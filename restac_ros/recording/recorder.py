@@ -1,28 +1,30 @@
 """The recorder without ROS: starts, pauses, saves and discards episodes, and watches what they live on."""
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_writer import Compression
-from restac_ros.dataset.dataset_files import check_appendable, is_dataset, read_info, streams_of
+from restac_ros.dataset.convert import OnGap, longest_run_command
+from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
 from restac_ros.framing.sample import Sample
-from restac_ros.recording.conversion import Converted, OnGap
+from restac_ros.recording.conversion import Converted
 from restac_ros.recording.guards import Guards
-from restac_ros.recording.recording import Recording
-from restac_ros.recording.saving import Saving, Voice, recover_command
+from restac_ros.recording.recording import Clocks, Recording
+from restac_ros.recording.saving import Announcer, Saving, recover_command
 
 TRASH = 'trash'
+SLOW_DISK_SHARE = 0.5  # of the time since the queue began to fill
 REQUESTS = ('start', 'save', 'discard', 'pause', 'resume', 'recover')  # what a recorder can be asked to do
 
 State = Literal['idle', 'recording', 'paused', 'saving', 'error']
 
 
 class RecorderError(RuntimeError):
-    """A request that can't be met now; the text says why and what to do."""
+    """A request that cannot be met now; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class RecorderReport:
     written: Mapping[str, int]
     dropped: Mapping[str, int]
     high_water: Mapping[str, int]
+    lost_frames: int
     unfinished: list[Path]
 
 
@@ -65,8 +68,8 @@ class Recorder:
         self,
         contract: Contract,
         settings: RecorderSettings,
-        now_ns: Callable[[], int],
-        voice: Voice,
+        clocks: Clocks,
+        announce: Announcer,
         guards: Guards | None = None,
     ) -> None:
         """Find what a crash left unfinished, and say so.
@@ -76,9 +79,9 @@ class Recorder:
             RecorderError: too little disk or memory.
             GuardError: memory cannot be watched.
         """
-        self._contract, self._settings, self._now_ns = contract, settings, now_ns
-        self._voice = voice._replace(fail=self._fail)
-        self._on_failure = voice.fail
+        self._contract, self._settings, self._clocks = contract, settings, clocks
+        self._announce = announce._replace(fail=self._fail)
+        self._on_failure = announce.fail
         self._guards = guards or Guards(
             settings.journal_dir, settings.min_free_bytes, settings.min_free_memory_bytes
         )
@@ -86,14 +89,17 @@ class Recorder:
         self._last: Recording | None = None
         self._task = ''
         self._problem = ''
-        self._told_of_drops = False
+        self._said: set[str] = set()  # of the take under way, what is said once
+        self._needed: list[str] = []
         self._check_room()
         if settings.dataset and is_dataset(settings.dataset):
-            check_appendable(settings.dataset, contract, streams_of(settings.dataset, contract))
-        self._saving = Saving(settings.journal_dir, settings.dataset, settings.on_gap, self._voice)
+            streams = streams_of(settings.dataset, contract)
+            check_appendable(settings.dataset, contract, streams)
+            self._needed = [name for name in streams if not contract.streams[name].required]
+        self._saving = Saving(settings.journal_dir, settings.dataset, settings.on_gap, self._announce)
         if left := self._saving.unfinished:
             names, by_hand = ', '.join(path.name for path in left), recover_command(settings.journal_dir)
-            voice.warn(
+            announce.warn(
                 f'{settings.journal_dir} holds recordings that a crash left unfinished: {names}. '
                 f'Call ~/recover to complete and convert them, or complete them by: {by_hand}'
             )
@@ -101,7 +107,7 @@ class Recorder:
     def offer(self, sample: Sample) -> None:
         """Take a message, if one is being recorded."""
         if recording := self._recording:
-            recording.offer(sample.stream, sample.cdr, sample.receive_ns)
+            recording.offer(sample)
 
     def start(self, task: str) -> str:
         """Begin an episode.
@@ -115,11 +121,18 @@ class Recorder:
         if not task.strip():
             raise RecorderError('no task text: set the parameter task, or publish it on ~/task')
         self._check_room()
-        path = self._settings.journal_dir / _name()
-        self._problem, self._told_of_drops, self._task = '', False, task
         settings = self._settings
+        path = settings.journal_dir / _name(self._clocks.utc_ns())
+        self._problem, self._task = '', task
+        self._said.clear()
         self._recording = Recording(
-            path, self._contract, task, self._now_ns, settings.queue_bytes, settings.compression
+            path,
+            self._contract,
+            task,
+            self._clocks,
+            settings.queue_bytes,
+            settings.compression,
+            self._needed,
         )
         return f'recording {path}: {task}'
 
@@ -143,7 +156,8 @@ class Recorder:
         """End the episode; it is closed, then converted, while the next may begin. Raises RecorderError."""
         recording = self._end()
         self._saving.add(recording, convert)
-        return f'saving {recording.path.name}'
+        lost = f': {_lost_text(recording)}' if recording.watch.lost else ''
+        return f'saving {recording.path.name}{lost}'
 
     def discard(self) -> str:
         """End the episode and move it to the trash folder; nothing is deleted.
@@ -165,10 +179,11 @@ class Recorder:
         return f'recovering {", ".join(path.name for path in begun)}'
 
     def poll(self) -> None:
-        """See to what has ended, and end a recording while there is disk and memory left to do so."""
+        """Go on with what has ended; end a recording while there is disk and memory left to do so."""
+        self._room = self._guards.check()
         if self._recording:
             self._watch(self._recording)
-        self._saving.poll(self._guards.memory_shortage())
+        self._saving.poll(self._room.memory_shortage)
 
     @property
     def busy(self) -> bool:
@@ -190,28 +205,38 @@ class Recorder:
         """What became of the recordings converted so far."""
         return self._saving.saved
 
-    def give_up(self) -> None:
-        """Wait for journals to be closed, not for episodes; it is said how to make them later."""
-        self._saving.give_up()
+    @property
+    def state(self) -> State:
+        """In one word."""
+        if self._recording:
+            return 'paused' if self._recording.paused else 'recording'
+        if self.busy:
+            return 'saving'
+        return 'error' if self._problem else 'idle'
+
+    def give_up(self, why: str) -> None:
+        """Wait for journals to be closed, not for episodes; report `why`, and how to make them later."""
+        self._saving.give_up(why)
 
     def report(self) -> RecorderReport:
         """How things stand."""
         shown = self._recording or self._last
         counts = dict.fromkeys(self._contract.streams, 0)
         return RecorderReport(
-            state=self._state(),
+            state=self.state,
             message=self._saving.progress() or self._problem,
             task=self._task,
-            episodes=self._episodes(),
+            episodes=self._saving.episodes,
             journal=str(shown.path) if shown else '',
             rows=self._saving.rows,
             duration_ns=shown.duration_ns if shown else 0,
             bytes_written=shown.bytes_written if shown else 0,
-            disk_free=self._guards.free_disk_bytes,
+            disk_free=self._room.free_disk_bytes,
             received=shown.received if shown else counts,
             written=shown.written if shown else counts,
             dropped=shown.dropped if shown else counts,
             high_water=shown.high_water if shown else counts,
+            lost_frames=shown.watch.lost if shown else 0,
             unfinished=list(self._saving.unfinished),
         )
 
@@ -225,8 +250,9 @@ class Recorder:
         return self._last
 
     def _check_room(self) -> None:
-        if shortage := self._guards.shortage():
-            raise RecorderError(shortage)
+        self._room = self._guards.check()
+        if self._room.shortage:
+            raise RecorderError(self._room.shortage)
 
     def _watch(self, recording: Recording) -> None:
         if recording.done:  # without having been asked to
@@ -234,29 +260,51 @@ class Recorder:
             self._fail(recording.failure)
             self._saving.look_for_unfinished()
             return
-        if (dropped := sum(recording.dropped.values())) and not self._told_of_drops:
-            self._told_of_drops = True
-            self._voice.warn(f'{dropped} messages dropped: the disk is too slow; record to a faster one')
-        if shortage := self._guards.shortage():
+        if dropped := sum(recording.dropped.values()):
+            self._warn_once(
+                'dropped', f'{dropped} messages dropped: {self._why_dropped(recording.disk_share)}'
+            )
+        if recording.watch.lost:
+            self._warn_once('lost', f'{_lost_text(recording)}. {self._what_then(recording)}')
+        if self._room.shortage:
             self.save()
-            self._fail(f'the recording was ended and saved: {shortage}')
+            self._fail(f'the recording was ended and saved: {self._room.shortage}')
+
+    def _warn_once(self, kind: str, text: str) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            self._announce.warn(text)
+
+    def _why_dropped(self, disk_share: float) -> str:
+        if disk_share >= SLOW_DISK_SHARE:
+            return 'the disk is too slow; record to a faster one'
+        compression = self._settings.compression
+        remedy = '' if compression == 'none' else f', or record without {compression} (compression: none)'
+        found = f'the writer waited for the disk only {disk_share:.0%} of the time'
+        return f'the machine is too busy ({found}); end other programs{remedy}'
+
+    def _what_then(self, recording: Recording) -> str:
+        """What becomes of a take in which a frame is lost, and what to do."""
+        if self._settings.on_gap == 'longest_run' or self._settings.dataset is None:
+            return 'Only the longest run without a gap can become an episode: discard it and record again?'
+        by_hand = longest_run_command(recording.path, self._settings.dataset)
+        return f'Saving will refuse this take: discard it and record again, or save it and then: {by_hand}'
 
     def _fail(self, text: str) -> None:
         self._problem = text
         self._on_failure(text)
 
-    def _state(self) -> State:
-        if self._recording:
-            return 'paused' if self._recording.paused else 'recording'
-        if self.busy:
-            return 'saving'
-        return 'error' if self._problem else 'idle'
 
-    def _episodes(self) -> int:
-        dataset = self._settings.dataset
-        return int(read_info(dataset)['total_episodes']) if dataset and is_dataset(dataset) else 0
+def _lost_text(recording: Recording) -> str:
+    """Which frames cannot be used, in words."""
+    first, lost = recording.watch.first, recording.watch.lost
+    if first is None:
+        return ''
+    count = 'a frame is lost' if lost == 1 else f'{lost} frames are lost, the first'
+    return f'{count} at {first.time_s:.2f} s ({first.reason})'
 
 
-def _name() -> str:
+def _name(utc_ns: int) -> str:
     """A journal's name: when it was begun, UTC to the millisecond."""
-    return datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H-%M-%S-%f')[:-3]
+    begun = datetime.datetime.fromtimestamp(utc_ns // 10**9, datetime.UTC)
+    return f'{begun:%Y-%m-%dT%H-%M-%S}-{utc_ns // 10**6 % 1000:03d}'

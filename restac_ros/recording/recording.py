@@ -3,7 +3,7 @@
 import heapq
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,27 +11,40 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.journal import Journal
+from restac_ros.framing.sample import Sample
+from restac_ros.recording.take_watch import TakeWatch
+from restac_ros.runtime.worker import Worker
 
 # Streams are taken from the middleware one by one: messages come to us a little out of order. They are
 # held back so long to be sorted; what comes later still is dated by when it came.
 HOLD_BACK_NS = 250_000_000
-IDLE_S = 0.25  # how long the writer waits before it looks whether a flush is due
+_IDLE_S = 0.25  # how long the writer waits before it checks whether a flush is due
 PAUSE, RESUME = '/pause', '/resume'  # no stream has such a name
+CALM_SHARE = 0.25  # of the queue: while no more waits, the disk keeps up
+
+
+class Clocks(NamedTuple):
+    """Where time comes from, each in ns: the node's clock (may be simulated), a steady one, UTC."""
+
+    now_ns: Callable[[], int]
+    steady_ns: Callable[[], int]
+    utc_ns: Callable[[], int]
 
 
 class _Entry(NamedTuple):
     receive_ns: int
     number: int  # decides between equal times
     stream: str  # or PAUSE, RESUME
-    cdr: bytes
+    sample: Sample | None  # None of PAUSE, RESUME
 
 
 class Recording:
     """A journal and the thread that writes it. `offer` never blocks: what finds no room is dropped, counted.
 
-    It ends by `finish` (closed and checked by its thread, then `done`) or `discard`. `failure` is set when
-    the disk refuses; what was written then stays as NAME.partial, to be recovered. `high_water` are the most
-    messages that waited at once, by stream; a quarter of a second's always wait, to be sorted.
+    It ends by `finish` (closed and checked by its thread, then `done`) or `discard`. Unless it was `closed`
+    or discarded, `failure` says why it ended; what was written then stays as NAME.partial, to be recovered.
+    `high_water` are the most messages that waited at once, by stream; a quarter of a second's always wait, to
+    be sorted.
     """
 
     def __init__(
@@ -39,31 +52,42 @@ class Recording:
         path: Path,
         contract: Contract,
         task: str,
-        now_ns: Callable[[], int],
+        clocks: Clocks,
         queue_bytes: int,
         compression: Compression = 'none',
+        needed: Collection[str] = (),
     ) -> None:
-        """Begin. Raises JournalError: the journal exists already, or the disk refuses."""
-        self.failure = ''
+        """Begin; frames must have the `needed` streams, too, to be usable.
+
+        Raises:
+            JournalError: the journal exists already, or the disk refuses.
+        """
+        self.closed = False
+        self._failure = ''
         self.received = dict.fromkeys(contract.streams, 0)
         self.dropped = dict.fromkeys(contract.streams, 0)
         self.high_water = dict.fromkeys(contract.streams, 0)
         self._waiting = dict.fromkeys(contract.streams, 0)
-        self._now_ns = now_ns
+        self._now_ns, self._steady_ns = clocks.now_ns, clocks.steady_ns
         self._queue_bytes = queue_bytes
         self._queued: list[_Entry] = []
+        self._held: list[_Entry] = []  # by the thread, to be sorted
         self._held_bytes = 0  # queued, or held back by the thread
         self._newest_ns = self._written_ns = 0
         self._ending = self._saving = False
         self._changed = threading.Condition()
-        begin_ns = now_ns()
-        self._journal = Journal(path, contract, start_ns=begin_ns, task=task, compression=compression)
+        begin_ns = self._now_ns()
+        self._journal = Journal(
+            path, contract, start_ns=begin_ns, task=task, compression=compression, steady_ns=self._steady_ns
+        )
+        self.watch = TakeWatch(contract, begin_ns, needed)
+        self._calm = (self._steady_ns(), self._journal.disk_ns)  # when little waited last
         self._taken_ns = 0  # length of the stretches that are over
         self._since_ns: int | None = begin_ns  # when the stretch under way began; None while paused
         self._resumed_ns = 0
         self._boundary_ns = begin_ns  # of pauses, which must be in order even while the clock stands still
-        self._thread = threading.Thread(target=self._run, name='journal', daemon=True)
-        self._thread.start()
+        self._writer = Worker('journal', self._step, self._on_failure)
+        self._writer.start()
 
     @property
     def path(self) -> Path:
@@ -72,8 +96,16 @@ class Recording:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended: `path` is a bag then, or `failure` says why not."""
-        return not self._thread.is_alive()
+        """Whether it has ended: `closed` or discarded, or `failure` says why not."""
+        return not self._writer.is_alive
+
+    @property
+    def failure(self) -> str:
+        """Why it ended without being asked to, or could not be closed; '' while there is no such reason."""
+        discarded = self._ending and not self._saving
+        if self._failure or discarded or not self.done or self.closed:
+            return self._failure
+        return self._unfinished('its thread ended without closing it')
 
     @property
     def paused(self) -> bool:
@@ -96,23 +128,31 @@ class Recording:
         """Sum of their sizes."""
         return self._journal.bytes_written
 
-    def offer(self, stream: str, cdr: bytes, receive_ns: int) -> None:
+    @property
+    def disk_share(self) -> float:
+        """Which part of the time since the disk last kept up the writer has waited for the disk, 0 .. 1."""
+        since_ns, before_ns = self._calm
+        elapsed_ns = self._steady_ns() - since_ns
+        return min(1.0, (self._journal.disk_ns - before_ns) / elapsed_ns) if elapsed_ns > 0 else 0.0
+
+    def offer(self, sample: Sample) -> None:
         """Queue a message for the journal, unless it came in a pause."""
+        stream, size = sample.stream, len(sample.cdr)
         with self._changed:
-            if self._ending or self.paused or receive_ns < self._resumed_ns:
+            if self._ending or self.paused or sample.receive_ns < self._resumed_ns:
                 return
             self.received[stream] += 1
-            if self.failure or self._held_bytes + len(cdr) > self._queue_bytes:
+            if self._failure or self._held_bytes + size > self._queue_bytes:
                 self.dropped[stream] += 1
                 return
-            self._queued.append(_Entry(receive_ns, self.received[stream], stream, cdr))
-            self._held_bytes += len(cdr)
+            self._queued.append(_Entry(sample.receive_ns, self.received[stream], stream, sample))
+            self._held_bytes += size
             self._waiting[stream] += 1
             self.high_water[stream] = max(self.high_water[stream], self._waiting[stream])
             self._changed.notify()
 
     def pause(self) -> None:
-        """Take nothing until `resume`; what was taken is on the disk soon after."""
+        """Take no messages until `resume`; those received before belong to the stretch that ends."""
         with self._changed:
             self._end_stretch()
             self._queue_boundary(PAUSE, sys.maxsize)
@@ -125,7 +165,7 @@ class Recording:
 
     def join(self) -> None:
         """Wait until it has ended."""
-        self._thread.join()
+        self._writer.join()
 
     def finish(self) -> None:
         """Take no more, and let the thread write what is queued, close and check."""
@@ -149,55 +189,76 @@ class Recording:
     def _end(self, saving: bool) -> None:
         with self._changed:
             self._ending, self._saving = True, saving
-            if not self.paused:
-                self._end_stretch()
+            self._end_stretch()
             self._changed.notify()
 
     def _end_stretch(self) -> None:
-        self._taken_ns += max(0, self._now_ns() - self._since_ns)
+        if self._since_ns is not None:
+            self._taken_ns += max(0, self._now_ns() - self._since_ns)
         self._since_ns = None
 
     def _queue_boundary(self, kind: str, number: int) -> None:
         self._boundary_ns = max(self._now_ns(), self._boundary_ns + 1)
-        self._queued.append(_Entry(self._boundary_ns, number, kind, b''))
+        self._queued.append(_Entry(self._boundary_ns, number, kind, None))
         self._changed.notify()
 
-    def _run(self) -> None:
-        held: list[_Entry] = []
+    def _step(self) -> None:
+        """One round of the writer: whatever it raises but the disk's refusal is for `_on_failure`."""
         try:
-            while (batch := self._next_batch()) is not None:
-                for entry in batch:
-                    heapq.heappush(held, entry)
-                    self._newest_ns = max(self._newest_ns, entry.receive_ns)
-                self._write(held, max(self._newest_ns, self._now_ns()) - HOLD_BACK_NS)
-                self._journal.flush_if_due(self._now_ns())
-            if self._saving:
-                self._write(held, self._newest_ns)
-                self._journal.close(self._now_ns())
+            if (batch := self._next_batch()) is None:
+                self._writer.ask_to_stop()
+                self._close()
+                return
+            for entry in batch:
+                heapq.heappush(self._held, entry)
+                self._newest_ns = max(self._newest_ns, entry.receive_ns)
+            self._write(max(self._newest_ns, self._now_ns()) - HOLD_BACK_NS)
+            self._journal.flush_if_due(self._now_ns())
+            if self._held_bytes < CALM_SHARE * self._queue_bytes:
+                self._calm = (self._steady_ns(), self._journal.disk_ns)
         except JournalError as error:
-            self.failure = str(error)
-        if self.failure or not self._saving:
+            self._writer.ask_to_stop()
+            self._fail(str(error))
+
+    def _close(self) -> None:
+        if self._saving:
+            self._write(self._newest_ns)
+            self._journal.close(self._now_ns())
+            self.closed = True
+        else:
             self._journal.abandon()
 
-    def _write(self, held: list[_Entry], until_ns: int) -> None:
+    def _on_failure(self, text: str) -> None:
+        self._fail(self._unfinished(text))
+
+    def _unfinished(self, why: str) -> str:
+        return f'{self.path} was not finished: {why}. What was written is kept in {self._journal.partial}'
+
+    def _fail(self, text: str) -> None:
+        self._failure = text
+        self._journal.abandon()
+
+    def _write(self, until_ns: int) -> None:
         """Write what was received by `until_ns`, in the order of receipt."""
-        while held and held[0].receive_ns <= until_ns:
-            entry = heapq.heappop(held)
+        while self._held and self._held[0].receive_ns <= until_ns:
+            entry = heapq.heappop(self._held)
             self._written_ns = max(self._written_ns, entry.receive_ns)
             if entry.stream == PAUSE:
                 self._journal.pause(self._written_ns)
             elif entry.stream == RESUME:
                 self._journal.resume(self._written_ns)
-            else:
-                self._journal.write(entry.stream, entry.cdr, self._written_ns)
+                self.watch.begin(self._written_ns)
+            elif sample := entry.sample:
+                self._journal.write(entry.stream, sample.cdr, self._written_ns)
+                self.watch.add(sample._replace(receive_ns=self._written_ns))
                 with self._changed:
-                    self._held_bytes -= len(entry.cdr)
+                    self._held_bytes -= len(sample.cdr)
                     self._waiting[entry.stream] -= 1
 
     def _next_batch(self) -> list[_Entry] | None:
         """What is queued (nothing after a while); None when the end was asked for and all is taken."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queued or self._ending, IDLE_S)
+            self._changed.wait_for(lambda: self._queued or self._ending, _IDLE_S)
             if self._ending and not (self._queued and self._saving):
                 return None
             batch, self._queued = self._queued, []

@@ -1,4 +1,4 @@
-"""What happens to recordings after they have ended: closed, recovered where need be, converted, told."""
+"""What happens to recordings after they have ended: closed, recovered where need be, converted, reported."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restac_ros.dataset.bag.bag_writer import PARTIAL
+from restac_ros.dataset.dataset_files import is_dataset, read_info
 from restac_ros.dataset.recovery import find_unfinished
 from restac_ros.recording.conversion import (
     Completed,
@@ -18,8 +19,8 @@ from restac_ros.recording.conversion import (
 from restac_ros.recording.recording import Recording
 
 
-class Voice(NamedTuple):
-    """Who is told what happens, in sentences."""
+class Announcer(NamedTuple):
+    """Where what happens is reported, in sentences."""
 
     inform: Callable[[str], None]
     warn: Callable[[str], None]
@@ -32,13 +33,14 @@ class Saving:
     Without `dataset` journals are kept and not converted.
     """
 
-    def __init__(self, journal_dir: Path, dataset: Path | None, on_gap: OnGap, voice: Voice) -> None:
-        self._journal_dir, self._dataset, self._voice = journal_dir, dataset, voice
+    def __init__(self, journal_dir: Path, dataset: Path | None, on_gap: OnGap, announce: Announcer) -> None:
+        self._journal_dir, self._dataset, self._announce = journal_dir, dataset, announce
         self._closing: list[tuple[Recording, bool]] = []
         self._recoveries = Recoveries()
         self._conversions = Conversions(dataset, on_gap) if dataset else None
         self._waiting_for = ''
         self.rows = 0
+        self.episodes = int(read_info(dataset)['total_episodes']) if dataset and is_dataset(dataset) else 0
         self.saved: list[Converted] = []
         self.unfinished: list[Path] = []
         self.look_for_unfinished()
@@ -73,12 +75,12 @@ class Saving:
         for path in begun:
             if path.suffix == PARTIAL:
                 self._queue_recovery(path)
-            else:
-                self._queue_conversion(path)
+            elif self._conversions:
+                self._queue_conversion(self._conversions, path)
         return begun
 
     def poll(self, memory_shortage: str = '') -> None:
-        """See to what has ended: close -> convert -> tell. No conversion begins while memory is short."""
+        """Go on with what has ended: close -> convert -> report. None is begun while memory is short."""
         for entry in [entry for entry in self._closing if entry[0].done]:
             self._closing.remove(entry)
             self._closed(*entry)
@@ -92,74 +94,80 @@ class Saving:
         """What is being done, in words; '' when nothing is."""
         if self._recoveries.pending:
             return f'recovering {self._recoveries.pending[0].name}'
-        if not self._to_convert:
+        if not self._conversions or not self._conversions.pending:
             return ''
         if progress := self._conversions.progress():
             return f'saving: {progress}'
         return f'saving waits: {self._waiting_for}' if self._waiting_for else ''
 
-    def give_up(self) -> None:
-        """Wait for journals to be closed, not for episodes; it is said how to make them later."""
+    def give_up(self, why: str) -> None:
+        """Wait for journals to be closed, not for episodes; report `why`, and how to make them later."""
         for recording, convert in self._closing:
             recording.join()
             self._closed(recording, convert)
         self._closing.clear()
+        by_hand = recover_command(self._journal_dir)
         for partial in self._recoveries.stop():
-            self._voice.fail(f'{partial} is not recovered; to do it: {recover_command(self._journal_dir)}')
-        for journal in self._conversions.stop() if self._conversions else []:
-            self._voice.fail(f'{journal} is not converted; to do it: {self._conversions.by_hand(journal)}')
+            self._announce.fail(f'{partial} is not recovered, as {why}; to do it: {by_hand}')
+        if conversions := self._conversions:
+            for journal in conversions.stop():
+                by_hand = conversions.by_hand(journal)
+                self._announce.fail(f'{journal} is not converted, as {why}; to do it: {by_hand}')
 
     def _closed(self, recording: Recording, convert: bool) -> None:
-        if recording.failure:
-            if self._conversions:
-                self._conversions.withdraw(recording.path)
-            self._voice.fail(recording.failure)
+        conversions, path = self._conversions, recording.path
+        if not recording.closed:
+            if conversions:
+                conversions.withdraw(path)
+            self._announce.fail(recording.failure)
             self.look_for_unfinished()
-        elif self._conversions and convert:
-            self._queue_conversion(recording.path)
-        elif self._conversions:
-            by_hand = self._conversions.by_hand(recording.path)
-            self._voice.inform(f'kept {recording.path}, not converted; to do it: {by_hand}')
+        elif conversions is None:
+            self._announce.inform(f'saved {path}; not converted, as no data set is given')
+        elif convert:
+            self._queue_conversion(conversions, path)
         else:
-            self._voice.inform(f'saved {recording.path}; not converted, as no data set is given')
+            by_hand = conversions.by_hand(path)
+            self._announce.inform(f'kept {path}, not converted; to do it: {by_hand}')
 
-    def _queue_conversion(self, journal: Path) -> None:
+    def _queue_conversion(self, conversions: Conversions, journal: Path) -> None:
         try:
-            self._conversions.add(journal)
+            conversions.add(journal)
         except OSError as error:
-            by_hand = self._conversions.by_hand(journal)
-            self._voice.fail(f'{journal} is not converted: {error}; make room, then: {by_hand}')
+            by_hand = conversions.by_hand(journal)
+            self._announce.fail(f'{journal} is not converted: {error}; make room, then: {by_hand}')
 
     def _queue_recovery(self, partial: Path) -> None:
         try:
             self._recoveries.add(partial)
         except OSError as error:
             by_hand = recover_command(self._journal_dir)
-            self._voice.fail(f'{partial} is not recovered: {error}; make room, then: {by_hand}')
+            self._announce.fail(f'{partial} is not recovered: {error}; make room, then: {by_hand}')
 
     def _completed(self, completed: Completed) -> None:
         if completed.failure:
-            self._voice.fail(completed.failure)
+            self._announce.fail(completed.failure)
             self.look_for_unfinished()
             return
         cut_off = f'; cut off: {completed.damage}' if completed.damage else ''
-        self._voice.inform(f'recovered {completed.journal}: {completed.messages} messages{cut_off}')
+        self._announce.inform(f'recovered {completed.journal}: {completed.messages} messages{cut_off}')
         if self._conversions:
-            self._queue_conversion(completed.journal)
+            self._queue_conversion(self._conversions, completed.journal)
 
     def _converted(self, converted: Converted) -> None:
+        if not converted.failure:
+            self.episodes = max(self.episodes, converted.episode + 1)
         if converted.already:
-            self._voice.inform(f'{converted.journal} is episode {converted.episode} already')
+            self._announce.inform(f'{converted.journal} is episode {converted.episode} already')
             return
         self.saved.append(converted)
         if converted.failure:
             failure = f'no episode was made of {converted.journal}, which is kept: {converted.failure}'
-            self._voice.fail(failure)
+            self._announce.fail(failure)
             return
         self.rows = converted.rows
         for note in converted.notes:
-            self._voice.warn(f'{converted.journal.name}: {note}')
-        self._voice.inform(f'episode {converted.episode} of {self._dataset}: {converted.rows} frames')
+            self._announce.warn(f'{converted.journal.name}: {note}')
+        self._announce.inform(f'episode {converted.episode} of {self._dataset}: {converted.rows} frames')
 
 
 def recover_command(journal_dir: Path) -> str:

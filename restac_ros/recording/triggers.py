@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, get_args
 
 from restac_ros.contract.errors import did_you_mean
 
-Action = Literal['start', 'save', 'discard', 'pause_resume', 'toggle']
-ACTIONS: tuple[Action, ...] = get_args(Action)
+TriggerAction = Literal['start', 'save', 'discard', 'pause_resume', 'toggle']
+ACTIONS: tuple[TriggerAction, ...] = get_args(TriggerAction)
 _NAME = r'[A-Za-z_]\w*'
 _TRIGGER = re.compile(rf'(?P<topic>(?:~/|/)?{_NAME}(?:/{_NAME})*)(?:\[(?P<button>\d+)\])?\s+(?P<action>\S+)')
 EXAMPLES = "'/pedal toggle' (std_msgs/Bool) or '/joy[3] discard' (button 3 of a sensor_msgs/Joy)"
@@ -18,7 +18,7 @@ class Trigger(NamedTuple):
 
     topic: str
     button: int | None
-    action: Action
+    action: TriggerAction
 
     @property
     def source(self) -> str:

@@ -60,7 +60,7 @@ class ActLoop:
     def __init__(self, context: LoopContext, prefixes: PrefixLoop, touches: TouchLoop | None) -> None:
         self._context, self._prefixes, self._touches = context, prefixes, touches
         contract = context.policy.contract
-        self._pose_stream, self._gripper_stream = contract.pose_stream, contract.gripper_stream
+        self._pose_stream, self._state_streams = contract.pose_stream, contract.state_streams
         self._surprises: deque[TouchReading] = deque(maxlen=1)  # of several the last; its ends are atomic
         self._begun_ns, self._due_ns = context.clocks.steady_ns(), context.clocks.pace_ns()
         self.worker = Worker('act', self._step, context.outputs.failed)
@@ -104,7 +104,7 @@ class ActLoop:
         """Return what a chunk can rest on now, or why none can."""
         context, contract = self._context, self._context.policy.contract
         with context.latencies.timed('frame_state'):
-            frame, statuses = context.frames.frame_with_statuses((self._pose_stream, self._gripper_stream))
+            frame, statuses = context.frames.frame_with_statuses(self._state_streams)
         reasons = merged(
             [
                 # What only decoding shows stands in `frame.streams`, and in the other loops' reasons.

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
-SIMULATED_POLL_S = 0.002  # a second of a simulated clock may take any time: its waits are cut into such pieces
+SIMULATED_POLL_S = (
+    0.002  # a second of a simulated clock may take any time: its waits are cut into such pieces
+)
 
 
 class Clocks(NamedTuple):
@@ -24,14 +26,18 @@ class Clocks(NamedTuple):
     @classmethod
     def of(cls, now_ns: Callable[[], int], steady_ns: Callable[[], int], simulated: bool) -> Self:
         """Return the clocks of a node; with simulated time, replans are due by that."""
-        return cls(now_ns, steady_ns, now_ns, SIMULATED_POLL_S) if simulated else cls(now_ns, steady_ns, steady_ns)
+        return (
+            cls(now_ns, steady_ns, now_ns, SIMULATED_POLL_S)
+            if simulated
+            else cls(now_ns, steady_ns, steady_ns)
+        )
 
     def wait_s(self, duration_ns: int) -> float:
-        """Return how long to wait at most before looking at `pace_ns` again, `duration_ns` before it is due."""
+        """Return how long to wait at most, `duration_ns` before a time of `pace_ns`."""
         duration_s = duration_ns * 1e-9
         return duration_s if self.longest_wait_s is None else min(duration_s, self.longest_wait_s)
 
 
 def age_ns(stamp_ns: int, now_ns: int) -> int:
-    """Return how long ago `stamp_ns` was: 0 where the stamp is ahead, as the contract's max_skew_ms allows."""
+    """Return how long ago a stamp was; 0 where it is ahead, as the contract's max_skew_ms allows."""
     return max(0, now_ns - stamp_ns)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract, Stream
+from restac_ros.model.device import REMEDY
 
-Level = Literal['error', 'warning', 'ok']
+CheckLevel = Literal['error', 'warning', 'ok']
 Reliability = Literal['reliable', 'best_effort']
 
 RATE_WARNING, RATE_ERROR = 0.05, 0.20  # off the declared rate
@@ -34,6 +35,7 @@ class StreamSeen:
 
     rate_hz: by receive times, lost messages included; None with fewer than two messages
     delay_ms: median from capture (latency subtracted) to receipt; None when all stamps were zero
+    others: joint states on its topic that name none of its joints
     problem: why its last message cannot be decoded; '' when it can
     """
 
@@ -42,6 +44,7 @@ class StreamSeen:
     lost: int = 0
     zero_stamps: int = 0
     refused: int = 0
+    others: int = 0
     bytes_per_s: float = 0.0
     rate_hz: float | None = None
     delay_ms: float | None = None
@@ -58,6 +61,7 @@ class MachineSeen:
     disk_problem: str = ''
     ram_available: int | None = None
     shared_memory_free: int | None = None
+    idle_gpu: str = ''  # a GPU that JAX cannot use
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Check:
     """What was found about a subject (a stream, or part of the machine), and what to do about it."""
 
     subject: str
-    level: Level
+    level: CheckLevel
     kind: str
     found: str
     remedy: str = ''
@@ -80,7 +84,7 @@ NOBODY = Check(
 )
 
 
-def examine(
+def examine_streams(
     contract: Contract,
     streams: Mapping[str, StreamSeen],
     topics: Mapping[str, Collection[str]],
@@ -109,6 +113,12 @@ def _of_stream(
     contract: Contract, name: str, spec: Stream, seen: StreamSeen, topics: Mapping[str, Collection[str]]
 ) -> Iterator[Check]:
     yield from _of_publishers(name, spec, seen, topics)
+    if not seen.received and seen.others:
+        found = (
+            f'{seen.others} messages on {spec.topic}, none of them names a joint of {name}: {seen.problem}'
+        )
+        yield Check(name, _severity(spec), 'joints', found, 'Correct joints or topic in the contract.')
+        return
     if not seen.received:
         if any(publisher.type == spec.type for publisher in seen.publishers):
             yield Check(
@@ -146,7 +156,7 @@ def _of_publishers(
     if wrong := sorted({publisher.type for publisher in seen.publishers} - {spec.type}):
         found = f'{spec.topic} is published as {", ".join(wrong)}, the contract expects {spec.type}'
         yield Check(name, 'error', 'type', found, 'Correct topic or type in the contract.')
-    if len(seen.publishers) > 1:
+    if len(seen.publishers) > 1 and not seen.others:  # several may share a topic for joints of their own
         nodes = ', '.join(publisher.node for publisher in seen.publishers)
         found = f'{spec.topic} has {len(seen.publishers)} publishers: {nodes}'
         yield Check(name, 'error', 'publishers', found, 'Stop all but one, or remap: their messages mix.')
@@ -162,24 +172,24 @@ def _of_rate(name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
         return
     off = seen.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_WARNING:
-        level: Level = 'error' if abs(off) > RATE_ERROR else 'warning'
+        level: CheckLevel = 'error' if abs(off) > RATE_ERROR else 'warning'
         found = f'{seen.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
-        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen))
+        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen, seen.rate_hz))
     total = seen.received + seen.lost
     if seen.lost > LOSS_WARNING * total:
         found = f'{seen.lost} of {total} messages did not arrive'
         yield Check(name, 'warning', 'lost', found, 'Lower the load; enlarge shared memory (/dev/shm).')
 
 
-def _rate_remedy(spec: Stream, seen: StreamSeen) -> str:
-    if spec.role == 'arm_joints' and seen.rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
+def _rate_remedy(spec: Stream, seen: StreamSeen, rate_hz: float) -> str:
+    if spec.role == 'arm_joints' and rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
         return (
             'This looks like joint_state_publisher, 30 Hz and stamped anew: set topic to '
             '/franka/joint_states, of 1 kHz.'
         )
     if len(seen.publishers) > 1:
         return 'Stop all publishers but one.'
-    if seen.rate_hz > spec.rate_hz:
+    if rate_hz > spec.rate_hz:
         return 'Correct rate_hz in the contract, or the rate of its driver.'
     if spec.role in ('camera', 'tactile'):
         return 'Look at exposure time, USB bandwidth and CPU load, or correct rate_hz in the contract.'
@@ -202,12 +212,16 @@ def _of_stamps(contract: Contract, name: str, spec: Stream, seen: StreamSeen) ->
         yield Check(name, 'error', 'late', found, remedy)
 
 
-def _severity(spec: Stream) -> Level:
+def _severity(spec: Stream) -> CheckLevel:
     return 'error' if spec.required else 'warning'
 
 
 def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
-    return [*_of_disk(machine, needed), *_of_memory(machine)]
+    checks = [*_of_disk(machine, needed), *_of_memory(machine)]
+    if machine.idle_gpu:
+        found = f'a policy runs on the CPU: {machine.idle_gpu} is here, but JAX has no plugin for it'
+        checks.append(Check('GPU', 'warning', 'gpu', found, f'{REMEDY[0].upper()}{REMEDY[1:]}.'))
+    return checks
 
 
 def _of_disk(machine: MachineSeen, needed: float) -> Iterator[Check]:

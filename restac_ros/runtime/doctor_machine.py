@@ -3,24 +3,25 @@
 import os
 import shutil
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
+from restac_ros.model.device import idle_gpu
 from restac_ros.runtime.doctor_checks import MachineSeen
 
 MEMORY = Path('/proc/meminfo')
-SHARED_MEMORY = Path('/dev/shm')
-BLOCK_BYTES = 2**20
+_SHARED_MEMORY = Path('/dev/shm')
+_BLOCK_BYTES = 2**20
 
 
-def see_machine(journal_dir: Path | None, write_bytes: int) -> MachineSeen:
+def see_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Callable[[], int]) -> MachineSeen:
     """Measure; the disk only where a journal directory is given. Nothing is left behind."""
     speed, free, problem = None, None, ''
     if journal_dir is not None:
         folder = next(each for each in [journal_dir, *journal_dir.absolute().parents] if each.is_dir())
         try:
             free = shutil.disk_usage(folder).free
-            speed = _write_speed(folder, min(write_bytes, free // 2))
+            speed = _write_speed(folder, min(write_bytes, free // 2), steady_ns)
         except OSError as error:
             problem = f'{folder} cannot be written: {error.strerror or error}'
     return MachineSeen(
@@ -29,21 +30,22 @@ def see_machine(journal_dir: Path | None, write_bytes: int) -> MachineSeen:
         disk_free=free,
         disk_problem=problem,
         ram_available=_available_ram(),
-        shared_memory_free=shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None,
+        shared_memory_free=shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None,
+        idle_gpu=idle_gpu(),
     )
 
 
-def _write_speed(folder: Path, size: int) -> float:
+def _write_speed(folder: Path, size: int, steady_ns: Callable[[], int]) -> float:
     """Bytes/s of a file written and brought to the disk, which is removed again."""
-    block = os.urandom(BLOCK_BYTES)  # a compressing file system would flatter itself with zeros
-    count = max(1, size // BLOCK_BYTES)
+    block = os.urandom(_BLOCK_BYTES)  # a compressing file system would flatter itself with zeros
+    count = max(1, size // _BLOCK_BYTES)
     with tempfile.TemporaryFile(dir=folder) as file:
-        begun_s = time.monotonic()
+        begun_ns = steady_ns()
         for _ in range(count):
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
-        return count * BLOCK_BYTES / max(time.monotonic() - begun_s, 1e-9)
+        return count * _BLOCK_BYTES * 1e9 / max(steady_ns() - begun_ns, 1)
 
 
 def _available_ram() -> int | None:

@@ -3,10 +3,8 @@
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.framing.sample import Sample
-
-HEADER_BYTES = 12  # encapsulation and stamp; everything behind is content, but for the frame's name
-PROBE_STEP = 61  # every 61st byte is compared first: two images of a real camera part here
+from restac_ros.dataset.freezes import same_content
+from restac_ros.framing.sample import HEADER_BYTES, Sample
 
 
 class FreezeWatch:
@@ -30,7 +28,7 @@ class FreezeWatch:
         content = np.frombuffer(sample.cdr, np.uint8)[HEADER_BYTES:]
         before = self._content.get(sample.stream)
         self._content[sample.stream] = content
-        if before is None or not _same(before, content):
+        if before is None or not same_content(before, content):
             self._since_ns[sample.stream] = sample.receive_ns
 
     def forget(self) -> None:
@@ -47,11 +45,3 @@ class FreezeWatch:
                 limit_ms = self._max_frozen_ns / 1e6
                 found[name] = f'frozen: the same image for {frozen_ns / 1e6:.0f} ms (limit {limit_ms:g} ms)'
         return found
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return (
-        one.size == other.size
-        and np.array_equal(one[::PROBE_STEP], other[::PROBE_STEP])
-        and np.array_equal(one, other)
-    )

@@ -4,16 +4,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-WINDOW = 16_384  # at 100 Hz nearly three minutes
+_WINDOW = 16_384  # at 100 Hz nearly three minutes
 LATEST = 32
 
 
-class Percentiles(NamedTuple):
-    """Of the last `WINDOW` durations, in ms; `count` is of all."""
+@dataclass(frozen=True)
+class Percentiles:
+    """Of the last `_WINDOW` durations, in ms; `count` is of all."""
 
     count: int
     p50_ms: float
@@ -31,7 +31,7 @@ class Timing:
 class LatencyTracker:
     """Durations of one stage. Appending is atomic; reading copies first."""
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = _WINDOW) -> None:
         self._recent_ns: deque[int] = deque(maxlen=window)
         self._latest_ns: deque[int] = deque(maxlen=LATEST)
         self._count = 0

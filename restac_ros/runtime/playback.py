@@ -1,6 +1,5 @@
 """Messages to be published at set times: from a bag, with its times moved into the present or kept."""
 
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,10 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from restac_ros.dataset.bag.storage import BagMessage
+from restac_ros.framing.stamp import read_stamp_ns, with_stamp
 
-# Header stamps follow the four bytes of the CDR encapsulation in every message that begins with a header.
-_STAMP = {b'\x00\x00': struct.Struct('>iI'), b'\x00\x01': struct.Struct('<iI')}
-_STAMP_OFFSET = 4
 READ_AHEAD_BYTES = 256 * 2**20
 READ_AHEAD_MESSAGES = 100_000
 
@@ -40,29 +37,6 @@ class TimeMap:
     def present_ns(self, bag_ns: int) -> int:
         """The present's clock at that moment."""
         return self.start_ns + self.due_ns(bag_ns)
-
-
-def read_stamp_ns(cdr: bytes) -> int | None:
-    """Header stamp of a message that begins with a header; None when it is unset (zero).
-
-    Raises:
-        ValueError: the bytes cannot be such a message.
-    """
-    layout = _STAMP.get(bytes(cdr[:2]))
-    if layout is None or len(cdr) < _STAMP_OFFSET + layout.size:
-        raise ValueError(
-            f'found {len(cdr)} bytes beginning {bytes(cdr[:4]).hex(" ")}; expected CDR with a header'
-        )
-    seconds, nanoseconds = layout.unpack_from(cdr, _STAMP_OFFSET)
-    return seconds * 10**9 + nanoseconds or None
-
-
-def with_stamp(cdr: bytes, stamp_ns: int) -> bytes:
-    """The same message with another header stamp."""
-    layout = _STAMP[bytes(cdr[:2])]
-    return b''.join(
-        (cdr[:_STAMP_OFFSET], layout.pack(*divmod(stamp_ns, 10**9)), cdr[_STAMP_OFFSET + layout.size :])
-    )
 
 
 def scheduled(

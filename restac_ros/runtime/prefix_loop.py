@@ -56,7 +56,7 @@ class PrefixLoop:
             return
         policy = self._context.policy
         in_prompt = policy.config.state_input == 'prompt'
-        state_streams = (policy.contract.pose_stream, policy.contract.gripper_stream) if in_prompt else ()
+        state_streams = policy.contract.state_streams if in_prompt else ()
         frame = self._context.timed_frame('frame_cameras', [*policy.camera_streams, *state_streams])
         reasons = invalid_streams(policy.contract, frame.streams, every=policy.uses_touch)
         if not reasons:

@@ -62,9 +62,14 @@ class ReadyPrefix(NamedTuple):
 
 
 class TouchReading(NamedTuple):
-    """A touch, when its frame was received and when its gate was known, by the node's clock."""
+    """A touch, when its frame was received and when its gate was known, by the node's clock.
+
+    `prompt` and `prompt_revision` are those of the prefix behind it.
+    """
 
     touch: Touch
+    prompt: str
+    prompt_revision: int
     received_ns: int
     known_ns: int
     inference_ns: int
@@ -74,8 +79,8 @@ class TouchReading(NamedTuple):
 class Outputs:
     """Where results go; called from the workers' threads.
 
-    `holding` gets all present reasons at every replan (none: a chunk was published). `prompt` gets a task that
-    was swapped in. `failed` gets a sentence when a worker has died: nothing follows then.
+    `holding` gets all present reasons at every replan (none: a chunk was published). `prompt` gets a task
+    that was swapped in. `failed` gets a sentence when a worker has died: nothing follows then.
     """
 
     chunk: Callable[[Chunk], None]

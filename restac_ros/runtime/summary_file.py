@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from restac_ros.runtime.latency import Latencies
@@ -25,6 +26,6 @@ def streams_summary(tallies: Mapping[str, StreamTally]) -> dict[str, dict]:
 def latency_summary(latencies: Latencies) -> dict[str, dict[str, float]]:
     """p50, p99, max (ms) and count of every stage by name."""
     return {
-        stage: {key: round(value, 3) for key, value in percentiles._asdict().items()}
+        stage: {key: round(value, 3) for key, value in asdict(percentiles).items()}
         for stage, percentiles in latencies.table().items()
     }

@@ -12,6 +12,7 @@ class StreamTally:
     bytes:     of all messages taken
     zero_stamps: messages whose header stamp was left unset
     refused:   messages too damaged to be dated
+    others:    joint states on this topic that name no joint of the stream; in no other count
     restarts:  how often the numbers began anew: the publisher was restarted, or there are two
     numbered:  False when the middleware numbers no messages, so that losses cannot be counted
     """
@@ -21,6 +22,7 @@ class StreamTally:
     bytes: int = 0
     zero_stamps: int = 0
     refused: int = 0
+    others: int = 0
     restarts: int = 0
     numbered: bool = True
     last_receive_ns: int | None = None
@@ -41,9 +43,10 @@ class StreamTally:
                 self.restarts += 1
         self._last_number = number
 
-    def summary(self) -> dict[str, int | bool]:
-        """For the summary file."""
-        return {name: value for name, value in asdict(self).items() if not name.startswith(('_', 'last_'))}
+    def summary(self) -> dict[str, int | bool | None]:
+        """For the summary file; `lost` is None where it is unknown."""
+        values = {name: value for name, value in asdict(self).items() if not name.startswith(('_', 'last_'))}
+        return values if self.numbered else values | {'lost': None}
 
 
 class RateMeter:

@@ -59,9 +59,7 @@ class TouchLoop:
 
     def _read(self, ready: ReadyPrefix, free_ns: int) -> None:
         contract = self._context.policy.contract
-        frame = self._context.timed_frame(
-            'frame_tactile', [self._stream, contract.pose_stream, contract.gripper_stream]
-        )
+        frame = self._context.timed_frame('frame_tactile', [self._stream, *contract.state_streams])
         reasons = invalid_streams(contract, frame.streams, every=True)
         if not reasons and frame.action_prev is None:
             reasons = {'action_prev': Complaint('missing', '; '.join(frame.reasons))}
@@ -76,9 +74,7 @@ class TouchLoop:
         context = self._context
         stamp_ns, receive_ns = frame.streams[self._stream].times_ns()
         with context.latencies.timed('tactile') as timing:
-            touch = context.policy.encode_tactile(
-                frame.tactile[self._stream], prefix, action_prev, stamp_ns
-            )
+            touch = context.policy.encode_tactile(frame.tactile[self._stream], prefix, action_prev, stamp_ns)
         known_ns = context.clocks.now_ns()
         reading = TouchReading(
             touch, prefix.prompt, prefix.prompt_revision, receive_ns, known_ns, timing.duration_ns

@@ -34,9 +34,15 @@ class Worker:
         self.stopping = True
         self.wake.set()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._thread.is_alive()
+
     def join(self) -> None:
-        """Wait until the thread has ended."""
-        self._thread.join()
+        """Wait until the thread has ended, if it was ever started."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         _name_thread(self.name)

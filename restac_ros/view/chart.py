@@ -1,29 +1,39 @@
-"""The strip chart: gate, logvar and latencies of the last seconds, drawn by OpenCV in about a millisecond."""
+"""The strip chart: gate, touch, log-variance and latencies of the last seconds, in a few milliseconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from restac_ros.view.colours import FAINT, GREEN, INVALID, ORANGE, PANEL, PINK, SKY, TEXT, gate_colours
-from restac_ros.view.drawing import LINE_PX, canvas, put_text
-from restac_ros.view.history import History
+from restac_ros.view.drawing import LINE_PX, SMALL_PX, canvas, fitted, put_text, text_width_px
 
-WIDTH_PX, HEIGHT_PX = 540, 350
-LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, BETWEEN_PX = 42, 132, 8, 20, 16
+WIDTH_PX, HEIGHT_PX = 620, 470
+LEFT_PX, RIGHT_PX, BOTTOM_PX, TITLE_PX = 46, 140, 22, 17
+HEADLINES = 3  # lines above the panels
+TOP_PX = 4 + HEADLINES * LINE_PX
 GAP_S = 0.6  # a line is interrupted where nothing came for longer
 FILL = 0.45  # brightness of the area under the gate
-SMALL = 0.34  # letters of the axes
-GRID = (62, 62, 62)
-SATURATED = (0.02, 0.98)  # of GateState.saturated
+GRID, DASHED = (62, 62, 62), (190, 190, 140)
 MIN_LOGVAR_SD = 3.0
+MIN_CHANGE = 20.0  # grey levels
 LATENCY_MS = (1.0, 1000.0)
 
 GATE_COLUMNS = ('gate', 'logvar_standardised', 'touch_ms', 'tactile_age_ms')
-CHUNK_COLUMNS = ('gate', 'act_ms', 'prefix_age_ms')
+CHUNK_COLUMNS = ('gate', 'act_ms', 'prefix_age_ms', 'triggered')
+TOUCH_COLUMNS = ('change',)
+TITLES = (
+    'gate: share of touch let into the action',
+    'touch: change of the gel image against one without contact [grey levels]',
+    'log-variance: how unsure vision is of what touch will feel [standard deviations]',
+    'durations and ages [ms]',
+)
+Colour = tuple[int, int, int]
+Recent = tuple[np.ndarray, dict[str, np.ndarray]]  # times in s before now, and values by column
 
 
 @dataclass(frozen=True)
@@ -38,11 +48,11 @@ class Axis:
 
     def rows(self, values: np.ndarray | float) -> np.ndarray:
         """Rows (float) of values, kept within the panel; NaN stays NaN."""
-        values = np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
+        shown = np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
         low, high = self.low, self.high
         if self.logarithmic:
-            values, low, high = np.log10(values), np.log10(low), np.log10(high)
-        return self.bottom - (values - low) / (high - low) * (self.bottom - self.top)
+            shown, low, high = np.log10(shown), np.log10(low), np.log10(high)
+        return self.bottom - (shown - low) / (high - low) * (self.bottom - self.top)
 
 
 @dataclass(frozen=True)
@@ -56,83 +66,132 @@ class Line:
     text: str
 
 
-def strip_chart(
-    gates: History, chunks: History, now_ns: int | None, span_s: float, problem: str = ''
-) -> np.ndarray:
+class Story(NamedTuple):
+    """What a chart shows besides its curves.
+
+    gate_lines:    values above which a chunk is planned at once, and down to which the gate must come before
+                   that can happen again; empty where none is known
+    contact_level: change of the gel image from which on there is contact, grey levels
+    headlines:     prompt, checkpoint, and whether the policy acts, with the colour of each
+    problem:       why no more gates come
+    """
+
+    gate_lines: tuple[float, ...] = ()
+    contact_level: float | None = None
+    headlines: tuple[tuple[str, Colour], ...] = ()
+    problem: str = ''
+
+
+def strip_chart(gates: Recent, chunks: Recent, touches: Recent, span_s: float, story: Story) -> np.ndarray:
     """The chart as uint8 [HEIGHT_PX, WIDTH_PX, 3] RGB.
 
-    gates, chunks: rows of GATE_COLUMNS and CHUNK_COLUMNS
-    now_ns:        time at the right edge; None before the first message
-    problem:       why no more comes, written into the gate's panel
+    gates, chunks, touches: times in s before now, and columns, of GATE_COLUMNS, CHUNK_COLUMNS, TOUCH_COLUMNS
     """
-    gate_times, gate = gates.since(now_ns or 0)
-    chunk_times, chunk = chunks.since(now_ns or 0)
-    top, middle, bottom = _panels()
-    sd = _logvar_limit(gate['logvar_standardised'])
-    axes = (Axis(*top, 0.0, 1.0), Axis(*middle, -sd, sd), Axis(*bottom, *LATENCY_MS, logarithmic=True))
-    image = _background(axes, span_s).copy()
-    _fill_under_gate(image, axes[0], gate_times, gate['gate'], span_s)
-    for column in _columns(chunk_times, span_s).astype(int).tolist():
-        image[axes[0].bottom - 4 : axes[0].bottom + 1, column] = TEXT
-    logvar = gate['logvar_standardised']
-    _draw(
-        image, axes[0], [Line('gate', gate_times, gate['gate'], TEXT, _last('{:.2f}', gate['gate']))], span_s
+    (gate_times, gate), (chunk_times, chunk), (touch_times, touch) = gates, chunks, touches
+    change, logvar = touch['change'], gate['logvar_standardised']
+    sd = _limit(np.abs(logvar), MIN_LOGVAR_SD)
+    top_change = _limit(change, max(2 * (story.contact_level or 0.0), MIN_CHANGE))
+    scales = ((0.0, 1.0), (0.0, top_change), (-sd, sd), LATENCY_MS)
+    axes = tuple(
+        Axis(*place, *scale, logarithmic=scale is LATENCY_MS)
+        for place, scale in zip(_panels(), scales, strict=True)
     )
-    _draw(image, axes[1], [Line('logvar, sd', gate_times, logvar, SKY, _last('{:+.1f}', logvar))], span_s)
+    image = _background(axes, span_s, story.gate_lines, story.contact_level).copy()
+    _fill_under_gate(image, axes[0], gate_times, gate['gate'], span_s)
+    _mark_chunks(image, axes[0], _columns(chunk_times, span_s), chunk['triggered'] > 0)
     latencies = [
         ('act', chunk_times, chunk['act_ms'], ORANGE),
         ('touch', gate_times, gate['touch_ms'], SKY),
         ('prefix age', chunk_times, chunk['prefix_age_ms'], PINK),
         ('tactile age', gate_times, gate['tactile_age_ms'], GREEN),
     ]
-    lines = [Line(name, times, ms, colour, _last('{:.0f} ms', ms)) for name, times, ms, colour in latencies]
-    _draw(image, axes[2], lines, span_s)
-    put_text(
-        image, f'{len(chunk_times)} chunks', WIDTH_PX - RIGHT_PX + 8, axes[0].top + 2 * LINE_PX + 6, TEXT
-    )
-    if problem:
-        put_text(image, problem, LEFT_PX + 8, axes[0].top + LINE_PX, INVALID)
+    panels = [
+        [Line('gate', gate_times, gate['gate'], TEXT, _last('{:.2f}', gate['gate']))],
+        [Line('change', touch_times, change, GREEN, _last('{:.0f}', change))],
+        [Line('log-variance', gate_times, logvar, SKY, _last('{:+.1f} sd', logvar))],
+        [Line(name, times, ms, colour, _last('{:.0f} ms', ms)) for name, times, ms, colour in latencies],
+    ]
+    for axis, lines in zip(axes, panels, strict=True):
+        _draw(image, axis, lines, span_s)
+    _legend_of_chunks(image, axes[0], len(chunk_times), int((chunk['triggered'] > 0).sum()))
+    for number, (text, colour) in enumerate(story.headlines[:HEADLINES]):
+        put_text(image, fitted(text, WIDTH_PX - 16), 8, 14 + number * LINE_PX, colour)
+    if not len(touch_times):
+        put_text(image, 'no tactile frame received', LEFT_PX + 8, axes[1].top + LINE_PX, INVALID)
+    if story.problem:
+        put_text(image, story.problem, LEFT_PX + 8, axes[0].top + 2 * LINE_PX, INVALID)
     return image
 
 
 def _panels() -> list[tuple[int, int]]:
-    """(top, bottom) rows of the three panels, the lowest a little larger for its four lines."""
-    free = HEIGHT_PX - TOP_PX - BOTTOM_PX - 2 * BETWEEN_PX
-    shares, top, places = (0.34, 0.26, 0.40), TOP_PX, []
-    for share in shares:
+    """(top, bottom) rows of the panels; above each there is room for its title."""
+    free = HEIGHT_PX - TOP_PX - BOTTOM_PX - len(TITLES) * TITLE_PX
+    top, places = TOP_PX, []
+    for share in (0.32, 0.22, 0.18, 0.28):
+        top += TITLE_PX
         places.append((top, top + int(share * free)))
-        top = places[-1][1] + BETWEEN_PX
+        top = places[-1][1]
     return places
 
 
-def _logvar_limit(logvar_sd: np.ndarray) -> float:
-    """A symmetric range that holds the values: 3, 6, 12, ... standard deviations, to seldom change."""
-    finite = np.abs(logvar_sd[np.isfinite(logvar_sd)])
-    limit = MIN_LOGVAR_SD
+def _limit(values: np.ndarray, least: float) -> float:
+    """A range that holds the values: `least`, or the double, fourfold ... of it, to seldom change."""
+    finite, limit = values[np.isfinite(values)], least
     while finite.size and finite.max() > limit and limit < 1e6:
         limit *= 2
     return limit
 
 
 @lru_cache(maxsize=8)
-def _background(axes: tuple[Axis, ...], span_s: float) -> np.ndarray:
+def _background(
+    axes: tuple[Axis, ...], span_s: float, gate_lines: tuple[float, ...], contact_level: float | None
+) -> np.ndarray:
     """Everything that doesn't move; drawn anew when an axis changes."""
     image = canvas(HEIGHT_PX, WIDTH_PX, PANEL)
     right = WIDTH_PX - RIGHT_PX
-    for axis, marks in zip(axes, _marks(axes), strict=True):
+    for axis, marks, title in zip(axes, _marks(axes), TITLES, strict=True):
+        put_text(image, title, LEFT_PX, axis.top - 4, TEXT, SMALL_PX)
         for value, text in marks:
             row = round(float(axis.rows(value)))
             cv2.line(image, (LEFT_PX, row), (right, row), GRID, 1)
-            put_text(image, text, 4, row + 4, TEXT, SMALL)
+            put_text(image, text, LEFT_PX - 12 - text_width_px(text, SMALL_PX), row + 4, TEXT, SMALL_PX)
         cv2.rectangle(image, (LEFT_PX, axis.top), (right, axis.bottom), FAINT, 1)
     _colour_key(image, axes[0])
-    for row in axes[0].rows(np.array(SATURATED)):
-        cv2.line(image, (LEFT_PX, round(float(row))), (right, round(float(row))), FAINT, 1)
+    for value, name in zip(gate_lines, ('plans at once', 'armed again'), strict=False):
+        _level(image, axes[0], value, f'{value:.2f} {name}')
+    if contact_level is not None:
+        _level(image, axes[1], contact_level, f'{contact_level:.0f} contact')
     for part in range(5):
         seconds = -span_s * (1 - part / 4)
-        column = int(_columns(np.array([seconds]), span_s)[0])
-        put_text(image, f'{seconds:.0f} s' if seconds else 'now', column - 12, HEIGHT_PX - 6, TEXT, SMALL)
+        text = f'{seconds:.0f} s' if seconds else 'now'
+        column = int(_columns(np.array([seconds]), span_s)[0]) - text_width_px(text, SMALL_PX) // 2
+        put_text(image, text, column, HEIGHT_PX - 6, TEXT, SMALL_PX)
     return image
+
+
+def _level(image: np.ndarray, axis: Axis, value: float, text: str) -> None:
+    """A dashed line across a panel, named on its right."""
+    row, right = round(float(axis.rows(value))), WIDTH_PX - RIGHT_PX
+    for left in range(LEFT_PX, right, 8):
+        cv2.line(image, (left, row), (min(left + 4, right), row), DASHED, 1)
+    put_text(image, text, right + 8, row + 4, DASHED, SMALL_PX)
+
+
+def _mark_chunks(image: np.ndarray, axis: Axis, columns: np.ndarray, triggered: np.ndarray) -> None:
+    """A tick for every chunk; a line with a head over the whole panel where touch triggered it."""
+    for column, by_touch in zip(columns.astype(int).tolist(), triggered.tolist(), strict=True):
+        if by_touch:
+            cv2.line(image, (column, axis.top), (column, axis.bottom), ORANGE, 1)
+            head = np.array([(column - 4, axis.top), (column + 4, axis.top), (column, axis.top + 7)])
+            cv2.fillConvexPoly(image, head, ORANGE, cv2.LINE_AA)
+        else:
+            image[axis.bottom - 4 : axis.bottom + 1, column] = TEXT
+
+
+def _legend_of_chunks(image: np.ndarray, axis: Axis, chunks: int, triggered: int) -> None:
+    left = WIDTH_PX - RIGHT_PX + 8
+    put_text(image, f'{chunks} chunks', left, axis.bottom - LINE_PX, TEXT, SMALL_PX)
+    put_text(image, f'{triggered} by touch', left, axis.bottom, ORANGE, SMALL_PX)
 
 
 def _colour_key(image: np.ndarray, axis: Axis) -> None:
@@ -143,11 +202,12 @@ def _colour_key(image: np.ndarray, axis: Axis) -> None:
 
 
 def _marks(axes: Sequence[Axis]) -> list[list[tuple[float, str]]]:
-    sd = axes[1].high
+    change, sd = axes[1].high, axes[2].high
     return [
         [(0.0, '0'), (0.5, '0.5'), (1.0, '1')],
+        [(0.0, '0'), (change, f'{change:.0f}')],
         [(-sd, f'{-sd:.0f}'), (0.0, '0'), (sd, f'{sd:+.0f}')],
-        [(1.0, '1'), (10.0, '10'), (100.0, '100'), (1000.0, '1 s')],
+        [(1.0, '1'), (10.0, '10'), (100.0, '100'), (1000.0, '1000')],
     ]
 
 
@@ -182,9 +242,9 @@ def _draw(image: np.ndarray, axis: Axis, lines: Sequence[Line], span_s: float) -
         for part in _runs(line.times_s, line.values):
             points = np.stack([_columns(line.times_s[part], span_s), axis.rows(line.values[part])], axis=-1)
             cv2.polylines(image, [np.rint(points).astype(np.int32)], False, line.colour, 1, cv2.LINE_AA)
-        left, row = WIDTH_PX - RIGHT_PX + 8, axis.top + 11 + place * (LINE_PX + 4)
+        left, row = WIDTH_PX - RIGHT_PX + 8, axis.top + 9 + place * LINE_PX
         put_text(image, line.name, left, row, line.colour)
-        put_text(image, line.text, left + 74, row, line.colour)
+        put_text(image, line.text, WIDTH_PX - 8 - text_width_px(line.text), row, line.colour)
 
 
 def _runs(times_s: np.ndarray, values: np.ndarray) -> list[slice]:

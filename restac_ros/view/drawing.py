@@ -1,13 +1,14 @@
-"""Text on images. OpenCV's built-in font has ASCII letters only."""
+"""Text on images, in the letters that matplotlib uses, so that every picture has one lettering."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-SCALE = 0.38
 LINE_PX = 15
+SIZE_PX, SMALL_PX = 11, 10
 
 
 def put_text(
@@ -16,15 +17,48 @@ def put_text(
     left_px: int,
     baseline_px: int,
     colour: tuple[int, int, int],
-    scale: float = SCALE,
+    size_px: int = SIZE_PX,
 ) -> None:
-    """Write `text` onto an RGB image [H, W, 3] in place."""
-    cv2.putText(image, text, (left_px, baseline_px), FONT, scale, colour, 1, cv2.LINE_AA)
+    """Write `text` onto an RGB image uint8 [H, W, 3] in place; what lies outside is cut off."""
+    mask, ascent = _mask(text, size_px)
+    top, left = baseline_px - ascent, max(0, left_px)
+    mask = mask[max(0, -top) :, left - left_px :]
+    area = image[max(0, top) :, left:][: mask.shape[0], : mask.shape[1]]
+    alpha = mask[: area.shape[0], : area.shape[1], None].astype(np.uint16)
+    area[:] = (area * (255 - alpha) + np.array(colour, np.uint16) * alpha) // 255
 
 
-def text_width_px(text: str, scale: float = SCALE) -> int:
+def text_width_px(text: str, size_px: int = SIZE_PX) -> int:
     """How wide `put_text` writes it."""
-    return cv2.getTextSize(text, FONT, scale, 1)[0][0]
+    return _mask(text, size_px)[0].shape[1]
+
+
+def fitted(text: str, width_px: int, size_px: int = SIZE_PX) -> str:
+    """The text, shortened by an ellipsis until it fits."""
+    shown = text
+    while shown and text_width_px(shown, size_px) > width_px:
+        shown = shown.removesuffix('…')[:-1].rstrip() + '…'
+        if shown == '…':
+            break
+    return shown
+
+
+@lru_cache(maxsize=512)
+def _mask(text: str, size_px: int) -> tuple[np.ndarray, int]:
+    """How much of each pixel the letters cover, uint8 [h, w], and the row of their baseline."""
+    font = _font(size_px)
+    ascent, descent = font.getmetrics()
+    picture = Image.new('L', (max(1, round(font.getlength(text)) + 1), ascent + descent))
+    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
+    return np.asarray(picture), ascent
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    spec = find_spec('matplotlib')
+    if spec is None or spec.origin is None:
+        raise RuntimeError('matplotlib, whose letters are used, is not installed: pip install matplotlib')
+    return ImageFont.truetype(str(Path(spec.origin).parent / 'mpl-data/fonts/ttf/DejaVuSans.ttf'), size_px)
 
 
 def canvas(height_px: int, width_px: int, colour: tuple[int, int, int]) -> np.ndarray:

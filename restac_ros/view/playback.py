@@ -9,13 +9,16 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.bag.message_types import deserialize
 from restac_ros.dataset.bag.storage import BagMessage
+from restac_ros.framing.sample import belongs
 from restac_ros.framing.values import decode_value
 from restac_ros.view.errors import ViewError
-from restac_ros.view.samples import chunk_sample, gate_sample, residual_map
+from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map
 from restac_ros.view.scene import GateScene, SceneOptions
 
 CHUNK_TYPE = 'restac_ros/msg/ActionChunk'
 GATE_TYPE = 'restac_ros/msg/GateState'
+_DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
+_POLICY_TYPES = (CHUNK_TYPE, GATE_TYPE, _DIAGNOSTICS_TYPE)
 RESIDUAL_NAME = '/tactile_residual'  # how its topic ends, whatever the policy node is called
 
 
@@ -88,6 +91,10 @@ class _Reader:
             else:
                 chunk = chunk_sample(value, self._contract.robot.base_frame)
                 self.scene.see_chunk(chunk, message.log_time_ns)
+        elif message.type == _DIAGNOSTICS_TYPE:
+            held = held_reason(deserialize(message.cdr, message.type))
+            if held is not None:
+                self.scene.see_held(held, message.log_time_ns)
         elif message.topic in self._streams:
             self._streams[message.topic](message)
         else:
@@ -100,6 +107,8 @@ class _Reader:
             self._see_pose(self._pose)
 
     def _keep_pose(self, message: BagMessage) -> None:
+        if not belongs(self._contract.streams[self._contract.pose_stream], message.cdr):
+            return
         self._pose = message
         if message.log_time_ns >= self._pose_due_ns:
             self._see_pose(message)
@@ -127,7 +136,7 @@ def _merged(bags: Sequence[Bag], topics: set[str], time_ns: int | None) -> Itera
         ours = {
             name
             for name, topic in bag.topics.items()
-            if topic.type in (CHUNK_TYPE, GATE_TYPE) or name.endswith(RESIDUAL_NAME)
+            if topic.type in _POLICY_TYPES or name.endswith(RESIDUAL_NAME)
         }
         stop = {} if time_ns is None else {'stop_ns': time_ns + 1}
         streams.append(bag.messages((topics | ours) & set(bag.topics), **stop))

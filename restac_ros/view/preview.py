@@ -10,30 +10,40 @@ from matplotlib.figure import Figure
 
 from restac_ros.geometry import quaternion as quat
 from restac_ros.view.colours import BACKGROUND, FAINT, TEXT
-from restac_ros.view.shapes import Kind, Shape
+from restac_ros.view.shapes import Shape, ShapeKind
 
-SIZE_IN, DPI = (15.0, 7.6), 100
+SIZE_IN, _DPI = (15.0, 7.6), 100
 VIEW_DEG = {'elev': 24, 'azim': -38}
 # visualization_msgs/Marker: the action and the types we send, and the axis of scale that each is sized by.
 ADD = 0
-KINDS: dict[int, tuple[Kind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
+_KINDS: dict[int, tuple[ShapeKind, str]] = {4: ('line_strip', 'x'), 8: ('points', 'x'), 9: ('text', 'z')}
+LABEL: dict[str, Any] = {
+    'fontsize': 10,
+    'ha': 'center',
+    'va': 'bottom',
+    'zorder': 1e6,
+    'bbox': {'facecolor': '#1e1e1ecc', 'edgecolor': 'none', 'pad': 3},
+}
 NEAR_M = 0.32  # half the side of the cube shown around the tool; the executed path goes on beyond it
 
 
 def save_preview(
     path: Path,
     shapes: Sequence[Shape],
-    tactile: np.ndarray,
+    tactile: np.ndarray | None,
     chart: np.ndarray,
     base_frame: str,
     title: str = '',
 ) -> Path:
-    """Draw shapes (in `base_frame`, m) and two images uint8 [H, W, 3] RGB into a PNG."""
-    figure = Figure(figsize=SIZE_IN, dpi=DPI, facecolor=_rgb(BACKGROUND))
+    """Draw shapes (in `base_frame`, m) and two images uint8 [H, W, 3] RGB into a PNG; no `tactile`: None."""
+    figure = Figure(figsize=SIZE_IN, dpi=_DPI, facecolor=_rgb(BACKGROUND))
     FigureCanvasAgg(figure)
     space = figure.add_axes((0.01, 0.03, 0.54, 0.93), projection='3d')
     _draw_space(space, shapes, base_frame)
-    for image, box in ((tactile, (0.575, 0.475, 0.415, 0.49)), (chart, (0.575, 0.01, 0.415, 0.46))):
+    pictures = [(chart, (0.575, 0.01, 0.415, 0.96))]
+    if tactile is not None:
+        pictures = [(tactile, (0.575, 0.63, 0.415, 0.35)), (chart, (0.575, 0.01, 0.415, 0.61))]
+    for image, box in pictures:
         axes = figure.add_axes(box)
         axes.imshow(image)
         axes.axis('off')
@@ -49,10 +59,10 @@ def shapes_of(markers: Sequence[Any]) -> list[Shape]:
 
 
 def _shape_of(marker: Any) -> Shape:
-    kind, axis = KINDS[marker.type]
+    kind, axis = _KINDS[marker.type]
     position, orientation = marker.pose.position, marker.pose.orientation
     pose = np.eye(4)
-    pose[:3, :3] = quat.to_matrix([orientation.x, orientation.y, orientation.z, orientation.w])
+    pose[:3, :3] = quat.to_matrix(np.array([orientation.x, orientation.y, orientation.z, orientation.w]))
     pose[:3, 3] = position.x, position.y, position.z
     points = np.array([(point.x, point.y, point.z) for point in marker.points]).reshape(-1, 3)
     colours = marker.colors or [marker.color] * max(1, len(points))
@@ -61,7 +71,7 @@ def _shape_of(marker: Any) -> Shape:
     return Shape(marker.ns, kind, pose, size_m, points, rgba, marker.text, number=marker.id)
 
 
-def _draw_space(axes, shapes: Sequence[Shape], base_frame: str) -> None:
+def _draw_space(axes: Any, shapes: Sequence[Shape], base_frame: str) -> None:
     """Every shape near the tool in 3D, with line widths as true to scale as matplotlib's points allow."""
     centre = _centre(shapes)
     limits = zip(('xlim', 'ylim', 'zlim'), centre - NEAR_M, centre + NEAR_M, strict=True)
@@ -72,7 +82,7 @@ def _draw_space(axes, shapes: Sequence[Shape], base_frame: str) -> None:
     for shape in shapes:
         if shape.kind == 'text':
             position = shape.pose[:3, 3]
-            axes.text(*position, shape.text, color=shape.colours[0], fontsize=10, ha='center', va='bottom')
+            axes.text(*position, shape.text, color=shape.colours[0], **LABEL)
             continue
         points = shape.in_base()
         near = (np.abs(points - centre) <= NEAR_M).all(axis=1)
@@ -87,7 +97,7 @@ def _draw_space(axes, shapes: Sequence[Shape], base_frame: str) -> None:
     _style(axes, base_frame)
 
 
-def _style(axes, base_frame: str) -> None:
+def _style(axes: Any, base_frame: str) -> None:
     axes.set_facecolor(_rgb(BACKGROUND))
     for axis, name in ((axes.xaxis, 'x'), (axes.yaxis, 'y'), (axes.zaxis, 'z')):
         axis.set_pane_color((*_rgb(BACKGROUND), 1.0))
@@ -104,4 +114,5 @@ def _centre(shapes: Sequence[Shape]) -> np.ndarray:
 
 
 def _rgb(colour: tuple[int, int, int]) -> tuple[float, float, float]:
-    return tuple(channel / 255 for channel in colour)
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255

@@ -42,7 +42,7 @@ def render(
     return save_preview(
         png,
         scene.shapes(end_ns),
-        scene.tactile_image(end_ns),
+        scene.tactile_image(end_ns) if scene.has_touch else None,
         scene.chart_image(end_ns),
         contract.robot.base_frame,
         f'{names}, {(end_ns - start_ns) * 1e-9:.2f} s from the beginning',

@@ -1,5 +1,6 @@
 """Policy messages as checked values: one reader for live and recorded ones, which have the same fields."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,12 +8,21 @@ import numpy as np
 from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.view.errors import ViewError
 
-MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
+TRIGGER_GATE = 1  # of ActionChunk.trigger
+PLANNING = 'policy_node: planning'  # how the policy's own status on /diagnostics ends
+_MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
 MAX_RESIDUAL = 1 << 16  # positions of a residual map
 
 
+class Origin(NamedTuple):
+    """Which policy a message is of and what it was asked to do; '' where an old recording does not say."""
+
+    prompt: str = ''
+    checkpoint: str = ''
+
+
 class GateSample(NamedTuple):
-    """One GateState: what touch said of the tactile frame captured at `stamp_ns`. NaN stays, to be shown."""
+    """One GateState: what touch gave for the tactile frame captured at `stamp_ns`. NaN stays, to be shown."""
 
     stamp_ns: int
     gate: float
@@ -23,6 +33,9 @@ class GateSample(NamedTuple):
     tactile_age_ns: int
     inference_ns: int
     saturated: bool
+    origin: Origin = Origin()
+    replan_threshold: float = math.nan
+    replan_release: float = math.nan
 
 
 class ChunkSample(NamedTuple):
@@ -30,6 +43,7 @@ class ChunkSample(NamedTuple):
 
     points_m: float64 [horizon + 1, 3], the anchor and then each step's target, in the base frame
     due_ns:   int64 [horizon + 1], when the tool is to be at each point
+    triggered: planned at once because the gate rose
     """
 
     stamp_ns: int
@@ -40,6 +54,8 @@ class ChunkSample(NamedTuple):
     prefix_age_ns: int
     tactile_age_ns: int
     inference_ns: int
+    triggered: bool = False
+    origin: Origin = Origin()
 
 
 def gate_sample(message: Any) -> GateSample:
@@ -54,6 +70,9 @@ def gate_sample(message: Any) -> GateSample:
         tactile_age_ns=int(message.tactile_age_ns),
         inference_ns=int(message.inference_ns),
         saturated=bool(message.saturated),
+        origin=_origin(message),
+        replan_threshold=float(getattr(message, 'replan_threshold', math.nan)),
+        replan_release=float(getattr(message, 'replan_release', math.nan)),
     )
 
 
@@ -71,9 +90,9 @@ def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
         raise ViewError(
             f'{name}: {found}; the contract has base_frame {base_frame!r}: use one contract for both'
         )
-    if not 0 < horizon <= MAX_HORIZON or len(message.delta_pose) != horizon * POSE_DIM:
+    if not 0 < horizon <= _MAX_HORIZON or len(message.delta_pose) != horizon * POSE_DIM:
         found = f'horizon {horizon} and {len(message.delta_pose)} numbers in delta_pose'
-        raise ViewError(f'{name}: {found}; expected 1 to {MAX_HORIZON} steps of {POSE_DIM} numbers each')
+        raise ViewError(f'{name}: {found}; expected 1 to {_MAX_HORIZON} steps of {POSE_DIM} numbers each')
     position = message.anchor_pose.position
     anchor = np.array([[position.x, position.y, position.z]])
     steps = np.asarray(message.delta_pose, dtype=np.float64).reshape(horizon, POSE_DIM)[:, :3]
@@ -91,7 +110,23 @@ def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
         prefix_age_ns=int(message.prefix_age_ns),
         tactile_age_ns=int(message.tactile_age_ns),
         inference_ns=int(message.inference_ns),
+        triggered=int(message.trigger) == TRIGGER_GATE,
+        origin=_origin(message),
     )
+
+
+def held_reason(message: Any) -> str | None:
+    """Why the policy holds, of a DiagnosticArray; '' while it plans, None where no policy is in it."""
+    for status in message.status:
+        if status.name.endswith(PLANNING):
+            level = status.level[0] if isinstance(status.level, bytes) else int(status.level)
+            return str(status.message) if level else ''
+    return None
+
+
+def _origin(message: Any) -> Origin:
+    run = getattr(message, 'run', None)
+    return Origin() if run is None else Origin(str(run.prompt), str(run.checkpoint))
 
 
 def stamp_ns(message: Any) -> int:

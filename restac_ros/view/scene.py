@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, strip_chart
+from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, TOUCH_COLUMNS, Recent, Story, strip_chart
+from restac_ros.view.colours import INVALID, TEXT
 from restac_ros.view.history import History, Timeline
-from restac_ros.view.samples import ChunkSample, GateSample
+from restac_ros.view.samples import ChunkSample, GateSample, Origin
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
-from restac_ros.view.tactile import HeatScale, Reference, tactile_image
+from restac_ros.view.tactile import HeatScale, Reference, contact_level, tactile_picture
 from restac_ros.view.trail import Trail
 
-MS = 1e-6  # ms in a ns
+_MS = 1e-6  # ms in a ns
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class GateScene:
         self._tactile_stream = tactile_stream
         self._options = options
         self._gates, self._chunks = History(GATE_COLUMNS, span_ns), History(CHUNK_COLUMNS, span_ns)
+        self._touches = History(TOUCH_COLUMNS, span_ns)
+        self._held: _Seen[str] = _Seen()
         self._timeline = Timeline()
         self._trail = Trail(span_ns)
         self._gate: _Seen[GateSample] = _Seen()
@@ -83,21 +86,24 @@ class GateScene:
             gate.stamp_ns,
             gate.gate,
             gate.logvar_standardised,
-            gate.inference_ns * MS,
-            gate.tactile_age_ns * MS,
+            gate.inference_ns * _MS,
+            gate.tactile_age_ns * _MS,
         )
 
     def see_chunk(self, chunk: ChunkSample, seen_ns: int) -> None:
         """An ActionChunk has come."""
         self._observe(chunk.stamp_ns, seen_ns)
         self._chunk.put(chunk, seen_ns)
-        self._chunks.append(chunk.stamp_ns, chunk.gate, chunk.inference_ns * MS, chunk.prefix_age_ns * MS)
+        self._chunks.append(
+            chunk.stamp_ns, chunk.gate, chunk.inference_ns * _MS, chunk.prefix_age_ns * _MS, chunk.triggered
+        )
 
     def see_pose(self, pose_tool_in_base: np.ndarray, seen_ns: int) -> None:
         """The tool is at [4, 4] in the base frame."""
         self._pose.put(pose_tool_in_base, seen_ns)
-        holds = self._gate.value and not self._gate_problem(seen_ns)
-        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], self._gate.value.gate if holds else np.nan)
+        gate = self._gate.value
+        holds = gate is not None and not self._gate_problem(seen_ns)
+        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], gate.gate if gate and holds else np.nan)
 
     def see_tactile(self, image: np.ndarray, seen_ns: int) -> None:
         """A tactile frame uint8 [H, W, 3] RGB has come; the first ones become the reference."""
@@ -105,10 +111,30 @@ class GateScene:
             self.reference.restart()
         self.reference.add(image)
         self._tactile.put(image, seen_ns)
+        if self.reference.image is not None:
+            self._touches.append(seen_ns, contact_level(image, self.reference.image))
 
     def see_residual(self, magnitude: np.ndarray, seen_ns: int) -> None:
         """The magnitude of felt minus expected per latent position, float [h, w], has come."""
         self._residual.put(magnitude, seen_ns)
+
+    def see_held(self, reason: str, seen_ns: int) -> None:
+        """The policy reports that it holds, and why; '': it plans."""
+        self._held.put(reason, seen_ns)
+
+    @property
+    def has_touch(self) -> bool:
+        """Whether there is a tactile frame to be drawn."""
+        return self._tactile.value is not None
+
+    def series(self, seen_ns: int) -> dict[str, Recent]:
+        """The recent past as values: times in s before now and columns, of 'gate', 'chunk' and 'touch'."""
+        now_ns = self._timeline.now_ns(seen_ns) or 0
+        return {
+            'gate': self._gates.since(now_ns),
+            'chunk': self._chunks.since(now_ns),
+            'touch': self._touches.since(seen_ns),
+        }
 
     def shapes(self, seen_ns: int) -> list[Shape]:
         """What to draw in space; nothing before the tool's pose is known."""
@@ -129,19 +155,42 @@ class GateScene:
         residual = None if self._residual.problem('residual', seen_ns, stale_s) else self._residual.value
         title, problem = self._tactile_stream, self._tactile.problem('tactile frame', seen_ns, stale_s)
         if self._gate.value is not None and not self._gate_problem(seen_ns):
-            gate = self._gate.value
-            title += f'   gate {gate.gate:.2f}' + (
-                f'   code {gate.code_index}' if gate.code_index >= 0 else ''
-            )
-        return tactile_image(
+            title += f'   gate {self._gate.value.gate:.2f}'
+        return tactile_picture(
             self._tactile.value, self.reference, self._options.heat, title, residual, problem
         )
 
     def chart_image(self, seen_ns: int) -> np.ndarray:
         """The strip chart, uint8 RGB."""
-        problem = self._gate_problem(seen_ns) if self._gate.value else 'no gate yet'
-        now_ns = self._timeline.now_ns(seen_ns)
-        return strip_chart(self._gates, self._chunks, now_ns, self._options.span_s, problem)
+        series = self.series(seen_ns)
+        story = Story(
+            self._gate_lines(),
+            self._options.heat.threshold,
+            self._headlines(seen_ns),
+            self._gate_problem(seen_ns) if self._gate.value else 'no gate yet',
+        )
+        return strip_chart(series['gate'], series['chunk'], series['touch'], self._options.span_s, story)
+
+    def _gate_lines(self) -> tuple[float, ...]:
+        """Where the policy plans at once, and where it may again; empty where that is not known, or never."""
+        gate = self._gate.value
+        if gate is None or not gate.replan_threshold < 1:
+            return ()
+        return gate.replan_threshold, gate.replan_release
+
+    def _headlines(self, seen_ns: int) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+        """Prompt, checkpoint, and whether the policy acts."""
+        newest = self._chunk.value or self._gate.value
+        origin = newest.origin if newest else Origin()
+        lines = [(f'prompt: {origin.prompt or "not known"}', TEXT)]
+        lines.append((f'checkpoint: {origin.checkpoint or "not known"}', TEXT))
+        if self._held.value:
+            lines.append((f'held: {self._held.value}', INVALID))
+        elif problem := self._chunk.problem('chunk', seen_ns, self._options.stale_s):
+            lines.append((problem, INVALID))
+        else:
+            lines.append(('planning' if self._chunk.value else 'no chunk yet', TEXT))
+        return tuple(lines)
 
     def _gate_problem(self, seen_ns: int) -> str:
         return self._gate.problem('gate', seen_ns, self._options.stale_s)
@@ -153,3 +202,4 @@ class GateScene:
             self._chunks.clear()
             self._trail.clear()
             self._chunk = _Seen()
+            self._held = _Seen()

@@ -13,7 +13,7 @@ import numpy as np
 from restac_ros.view.colours import FAINT, INVALID, TEXT, gate_colours, gate_rgba, rgba
 from restac_ros.view.samples import ChunkSample, GateSample
 
-Kind = Literal['line_strip', 'points', 'text']
+ShapeKind = Literal['line_strip', 'points', 'text']
 
 RING_RADIUS_M = 0.06
 RING_SEGMENTS = 36
@@ -54,7 +54,7 @@ class Shape:
     """
 
     name: str
-    kind: Kind
+    kind: ShapeKind
     pose: np.ndarray
     size_m: float
     points: np.ndarray
@@ -82,13 +82,14 @@ def gate_shapes(pose_tool_in_base: np.ndarray, gate: GateSample | None, problem:
 
 def gate_text(gate: GateSample) -> str:
     """What the label says."""
-    code = f'code {gate.code_index}' if gate.code_index >= 0 else 'no code'
     lines = [
         f'gate {gate.gate:.2f}' + (' (saturated)' if gate.saturated else ''),
-        f'{code}   logvar {gate.logvar_standardised:+.1f} sd',
+        f'vision unsure by {gate.logvar_standardised:+.1f} sd',
     ]
     if math.isfinite(gate.residual_norm):  # encoders without a visual prior have none
-        lines.append(f'residual {gate.residual_norm:.2f}')
+        lines.append(f'felt minus expected {gate.residual_norm:.1f}')
+    if gate.code_index >= 0:
+        lines.append(f'touch event {gate.code_index}')
     return '\n'.join(lines)
 
 

@@ -7,12 +7,14 @@ import cv2
 import numpy as np
 
 from restac_ros.view.colours import FAINT, HEAT_MAP, INVALID, PANEL, TEXT
-from restac_ros.view.drawing import LINE_PX, canvas, put_text, text_width_px
+from restac_ros.view.drawing import LINE_PX, canvas, fitted, put_text
 from restac_ros.view.errors import ViewError
 
 ZOOM = 2  # of what the model sees, which is small; sending images costs more than drawing them
 NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
-MIN_RESIDUAL_SCALE = 1e-6
+RESIDUAL_LABEL = 'felt minus expected'
+RESIDUAL_WIDTH_PX = 178  # at least, for its labels
+_STRONGEST_SHARE = 0.01  # of the area: a small contact is not averaged away
 DARKENED = 0.75  # keeps heat the brightest thing on the image
 
 
@@ -48,10 +50,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class HeatScale:
-    """How differences become heat, in grey levels of 255: none up to `threshold`, brightest at `full`."""
+    """How differences become heat, in grey levels of 255: none up to `threshold`, brightest at `full`.
+
+    Felt minus expected is drawn brightest at `residual_full`. The scales never change: noise stays dark.
+    """
 
     threshold: float = 6.0
     full: float = 60.0
+    residual_full: float = 10.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < self.full <= 255:
@@ -59,7 +65,7 @@ class HeatScale:
             raise ViewError(f'heat scale: {found}; expected 0 <= threshold < full <= 255 grey levels')
 
 
-def difference(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def pixel_change(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """|image - reference| of two uint8 [H, W, 3], in grey levels uint8 [H, W]: the channel that changed most.
 
     Channels are not averaged: three lamps of three colours light a GelSight from three sides, so that a
@@ -84,8 +90,9 @@ def _blending(scale: HeatScale) -> tuple[np.ndarray, np.ndarray]:
     """For each change 0 .. 255: the share kept of the image, of 255, and what is added; uint8 [256, 1, 3]."""
     heat = np.clip((np.arange(256) - scale.threshold) / (scale.full - scale.threshold), 0.0, 1.0)
     alpha = np.sqrt(heat)[:, None]  # lets faint contact show early
-    tables = np.tile(255 * DARKENED * (1 - alpha), (1, 3)), alpha * HEAT_MAP[(heat * 255).astype(np.uint8)]
-    return tuple(table.round().astype(np.uint8)[:, None] for table in tables)
+    kept = np.tile(255 * DARKENED * (1 - alpha), (1, 3))
+    added = alpha * HEAT_MAP[(heat * 255).astype(np.uint8)]
+    return kept.round().astype(np.uint8)[:, None], added.round().astype(np.uint8)[:, None]
 
 
 def contact_share(change: np.ndarray, scale: HeatScale) -> float:
@@ -93,7 +100,14 @@ def contact_share(change: np.ndarray, scale: HeatScale) -> float:
     return float(np.mean(change > scale.threshold))
 
 
-def tactile_image(
+def contact_level(image: np.ndarray, reference: np.ndarray) -> float:
+    """Change of an image in grey levels: the mean over the part of it that changed most."""
+    change = pixel_change(image, reference).ravel()
+    count = max(1, round(_STRONGEST_SHARE * change.size))
+    return float(np.partition(change, change.size - count)[-count:].mean())
+
+
+def tactile_picture(
     image: np.ndarray | None,
     reference: Reference,
     scale: HeatScale,
@@ -115,35 +129,39 @@ def tactile_image(
         panels = [cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)]
     if residual is not None:
         # Not enlarged: it has few positions, and whoever looks is sent the whole picture 15 times a second.
-        panel = _residual_panel(residual, height)
+        panel = _residual_panel(residual, scale.residual_full, height)
         below = canvas(height * (ZOOM - 1), panel.shape[1], PANEL)
         panels += [canvas(height * ZOOM, 4, PANEL), np.concatenate([panel, below])]
     body = np.concatenate(panels, axis=1)
     head, foot = (canvas(LINE_PX + 6, body.shape[1], PANEL) for _ in range(2))
-    put_text(head, title, 6, LINE_PX, TEXT)
-    put_text(foot, problem or caption, 6, LINE_PX, INVALID if problem else TEXT)
+    put_text(head, fitted(title, width * ZOOM - 8), 6, LINE_PX, TEXT)
+    put_text(foot, fitted(problem or caption, width * ZOOM - 8), 6, LINE_PX, INVALID if problem else TEXT)
     if residual is not None:
-        label = f'felt - expected, max {float(np.max(residual)):.2f}'
-        put_text(head, label, width * ZOOM + 10, LINE_PX, TEXT)
+        put_text(head, RESIDUAL_LABEL, width * ZOOM + 10, LINE_PX, TEXT)
+        peak = float(np.max(residual, initial=0.0, where=np.isfinite(residual)))
+        put_text(
+            foot, f'up to {peak:.1f}; brightest at {scale.residual_full:g}', width * ZOOM + 10, LINE_PX, TEXT
+        )
     return np.concatenate([head, body, foot])
 
 
 def _compare(image: np.ndarray, reference: Reference, scale: HeatScale) -> tuple[np.ndarray, str]:
     if reference.image is None:
         return image, f'reference without contact: {reference.collected} of {reference.needed}'
-    change = difference(image, reference.image)
+    change = pixel_change(image, reference.image)
     share, peak = contact_share(change, scale), float(change.max())
-    caption = f'change {peak:.0f} / 255   contact {100 * share:.1f} %'
+    caption = f'change up to {peak:.0f} of 255, contact on {100 * share:.1f} % of the gel'
     return heat_overlay(image, change, scale), caption
 
 
-def _residual_panel(residual: np.ndarray, height_px: int) -> np.ndarray:
-    """The residual map, scaled to its own maximum, with square cells and a frame."""
+def _residual_panel(residual: np.ndarray, full: float, height_px: int) -> np.ndarray:
+    """The residual map on its fixed scale, with a frame and room for its label."""
     if residual.ndim != 2 or not residual.size:
         raise ViewError(f'residual map of shape {residual.shape}; expected [h, w], a magnitude each')
-    known = np.where(np.isfinite(residual), residual, 0.0)
-    heat = known / max(float(known.max()), MIN_RESIDUAL_SCALE)
-    width_px = max(round(height_px * residual.shape[1] / residual.shape[0]), text_width_px('felt - expected'))
+    heat = np.where(np.isfinite(residual), residual, 0.0) / full
+    width_px = round(height_px * residual.shape[1] / residual.shape[0])
     cells = HEAT_MAP[(np.clip(heat, 0, 1) * 255).astype(np.uint8)]
     panel = cv2.resize(cells, (width_px, height_px), interpolation=cv2.INTER_NEAREST)
-    return cv2.rectangle(panel, (0, 0), (width_px - 1, height_px - 1), FAINT, 1)
+    framed = cv2.rectangle(panel, (0, 0), (width_px - 1, height_px - 1), FAINT, 1)
+    room_px = max(0, RESIDUAL_WIDTH_PX - width_px)
+    return cv2.copyMakeBorder(framed, 0, 0, 0, room_px, cv2.BORDER_CONSTANT, value=PANEL)

@@ -5,8 +5,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from restac_ros.bench.conversion import ConversionFigures, ConversionWish, make_bags, measure, part_of
-from restac_ros.bench.cpu_profile import Call, CpuProfile
+from restac_ros.bench.conversion import (
+    ConversionFigures,
+    ConversionWish,
+    make_bags,
+    measure_conversion,
+    part_of,
+)
+from restac_ros.bench.cpu_profile import CpuProfile, StackCall
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.fingerprint import fingerprint
@@ -22,7 +28,7 @@ def test_it_measures_the_command_and_its_parts(slow_contract_file: Path, tmp_pat
     bags = make_bags(wish, load_contract(slow_contract_file), tmp_path)
     assert len({fingerprint(bag) for bag in bags}) == 2
     assert all(open_bag(bag).notes == [] for bag in bags)
-    figures = measure(bags[:1], slow_contract_file, 1, tmp_path)
+    figures = measure_conversion(bags[:1], slow_contract_file, 1, tmp_path)
     assert figures.episode_s > 1
     assert figures.cpu_s > 0
     assert {'load libraries', 'decode and letterbox', 'encode'} <= set(figures.parts)
@@ -37,11 +43,11 @@ def test_what_bounds_it() -> None:
 
 
 def test_a_stack_belongs_to_the_innermost_part() -> None:
-    inside = Call('/any/restac_ros/framing/decode.py', 'decode_image')
-    assert part_of([Call('/lib/cv2.py', 'x'), inside, Call('/any/restac_ros/dataset/writer.py', 'add')]) == (
-        'decode and letterbox'
-    )
-    assert part_of([Call('/elsewhere/decode.py', 'decode_image')]) == 'other'
+    inside = StackCall('/any/restac_ros/framing/decode.py', 'decode_image')
+    assert part_of(
+        [StackCall('/lib/cv2.py', 'x'), inside, StackCall('/any/restac_ros/dataset/writer.py', 'add')]
+    ) == ('decode and letterbox')
+    assert part_of([StackCall('/elsewhere/decode.py', 'decode_image')]) == 'other'
 
 
 def test_cpu_time_goes_to_what_a_thread_is_doing() -> None:
@@ -50,7 +56,7 @@ def test_cpu_time_goes_to_what_a_thread_is_doing() -> None:
         while time.thread_time() < end_s:
             sum(range(1000))
 
-    def classify(stack: list[Call]) -> str:
+    def classify(stack: list[StackCall]) -> str:
         return 'burning' if any(call.function == 'burn' for call in stack) else 'else'
 
     with CpuProfile(classify) as profile:

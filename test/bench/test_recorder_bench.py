@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from restac_ros.bench.processes import Usage, cpu_share, scratch
-from restac_ros.bench.recorder import RecorderWish, main, measure
+from restac_ros.bench.recorder import RecorderWish, main, measure_recorder
 from restac_ros.commands.benchmarks import size_px
 from restac_ros.dataset.errors import JournalError
 from restac_ros.graph import GraphError, package_prefix
@@ -25,7 +25,7 @@ def _nodes() -> None:
 def test_it_counts_every_message(slow_contract_file: Path, tmp_path: Path) -> None:
     wish = RecorderWish(3.0, (64, 48), 'lz4', slow_contract_file)
     with scratch(tmp_path, 10**6) as folder:
-        figures = measure(wish, folder)
+        figures = measure_recorder(wish, folder)
     assert list(tmp_path.iterdir()) == []
     assert figures.streams['joints'].published == 300
     assert figures.streams['main'].published == 90

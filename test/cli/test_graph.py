@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from restac_ros import graph
-from restac_ros.graph import GraphError, Run, command, processes
+from restac_ros.graph import GraphError, Run, Source, command, processes
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def bag(tmp_path: Path) -> Path:
 
 
 def run_with(tmp_path: Path, **options) -> Run:
+    (tmp_path / 'c').mkdir(exist_ok=True)
     return Run(directory=tmp_path / 'run', **options)
 
 
@@ -34,7 +35,12 @@ def test_listeners_come_before_the_source_that_waits_for_them(
 ) -> None:
     listed = processes(
         run_with(
-            tmp_path, checkpoint=tmp_path / 'c', prompt='push', record=tmp_path / 'd', source='bag', bag=bag
+            tmp_path,
+            checkpoint=tmp_path / 'c',
+            prompt='push',
+            record=tmp_path / 'd',
+            source=Source.BAG,
+            bag=bag,
         )
     )
     assert [p.executable for p in listed] == ['policy_node', 'recorder_node', 'replay_node']
@@ -49,14 +55,14 @@ def test_without_a_record_directory_nothing_is_recorded(installed: Path, tmp_pat
 
 
 def test_the_view_listens_but_no_source_waits_for_it(installed: Path, tmp_path: Path, bag: Path) -> None:
-    listed = processes(run_with(tmp_path, view=True, source='bag', bag=bag))
+    listed = processes(run_with(tmp_path, view=True, source=Source.BAG, bag=bag))
     assert [p.executable for p in listed] == ['gate_view_node', 'replay_node']
     assert listed[-1].parameters['wait_subscribers'] == 0
     assert listed[-1].parameters['any_topics'], 'a session log can be looked at'
 
 
 def test_the_session_log_starts_first_to_stop_last(installed: Path, tmp_path: Path) -> None:
-    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'source': 'synthetic'}
+    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'source': Source.SYNTHETIC}
     listed = processes(run_with(tmp_path, sessions=tmp_path / 's', **options))
     assert [p.executable for p in listed] == ['session_log_node', 'policy_node', 'synthetic_node']
     assert listed[0].parameters['log_dir'] == str(tmp_path / 's')
@@ -75,7 +81,7 @@ def test_a_run_does_not_end_for_its_picture_or_its_log(installed: Path, tmp_path
 def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
     listed = processes(
         run_with(
-            tmp_path, checkpoint=tmp_path / 'c', prompt='push', record=tmp_path / 'd', source='synthetic'
+            tmp_path, checkpoint=tmp_path / 'c', prompt='push', record=tmp_path / 'd', source=Source.SYNTHETIC
         )
     )
     assert {p.parameters['contract'] for p in listed} == {
@@ -87,17 +93,21 @@ def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        ({'source': 'bag', 'checkpoint': Path('c'), 'prompt': 'x'}, 'a bag is played with source "bag"'),
-        ({'source': 'bagg', 'checkpoint': Path('c'), 'prompt': 'x'}, "did you mean 'bag'"),
+        ({'source': Source.BAG, 'checkpoint': Path('c'), 'prompt': 'x'}, 'a bag is played with source "bag"'),
         (
-            {'source': 'bag', 'bag': Path('/nowhere/at/all'), 'checkpoint': Path('c'), 'prompt': 'x'},
+            {'source': Source.BAG, 'bag': Path('/nowhere/at/all'), 'checkpoint': Path('c'), 'prompt': 'x'},
             'no bag at /nowhere/at/all',
         ),
         ({}, 'nothing to do'),
         ({'checkpoint': Path('c'), 'prompt': '  '}, 'needs a prompt'),
         ({'checkpoint': Path('c'), 'prompt': 'x', 'rate': 0.0}, 'rate is 0'),
-        ({'record': Path('d'), 'execute': True}, 'needs a checkpoint'),
-        ({'checkpoint': Path('c'), 'prompt': 'x', 'execute': True, 'source': 'synthetic'}, 'live drivers'),
+        ({'checkpoint': Path('/nowhere'), 'prompt': 'x'}, 'no checkpoint at /nowhere'),
+        ({'record': Path('d')}, 'recording needs a task text'),
+        ({'record': Path('d'), 'prompt': 'x', 'execute': True}, 'needs a checkpoint'),
+        (
+            {'checkpoint': Path('c'), 'prompt': 'x', 'execute': True, 'source': Source.SYNTHETIC},
+            'live drivers',
+        ),
     ],
 )
 def test_contradictions_are_refused_with_a_remedy(
@@ -105,6 +115,23 @@ def test_contradictions_are_refused_with_a_remedy(
 ) -> None:
     with pytest.raises(GraphError, match=words):
         processes(run_with(tmp_path, **options))
+
+
+def test_a_source_is_known_by_its_name_or_the_nearest_is_named() -> None:
+    assert Source.named('bag') is Source.BAG
+    with pytest.raises(GraphError, match="did you mean 'bag'"):
+        Source.named('bagg')
+
+
+def test_a_policy_is_executed_only_where_set_points_move_what_the_streams_show() -> None:
+    assert {source for source in Source if source.closes_loop} == {Source.DRIVERS}
+
+
+def test_all_nodes_of_a_run_know_each_other_and_no_other_run(installed: Path, tmp_path: Path) -> None:
+    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'record': tmp_path / 'd'}
+    ours, theirs = ({p.parameters['run_id'] for p in processes(run_with(tmp_path, **options))} for _ in 'ab')
+    assert len(ours) == len(theirs) == 1
+    assert ours != theirs
 
 
 def test_a_robot_moves_only_when_asked(installed: Path, tmp_path: Path) -> None:
@@ -144,7 +171,7 @@ def test_namespace_remappings_and_simulated_time_reach_every_node(installed: Pat
 
 
 def test_a_bag_played_in_simulated_time_gives_the_time(installed: Path, tmp_path: Path, bag: Path) -> None:
-    *_, source = processes(run_with(tmp_path, view=True, source='bag', bag=bag, use_sim_time=True))
+    *_, source = processes(run_with(tmp_path, view=True, source=Source.BAG, bag=bag, use_sim_time=True))
     assert source.parameters['publish_clock']
     assert source.parameters['stamps'] == 'keep'
     assert not source.parameters['use_sim_time'], 'it would wait for its own clock'

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from restac_ros.commands.summary import print_summary, read_summaries, saved_dataset
+from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries, saved_dataset
 from restac_ros.graph import Process
 from restac_ros.supervise import Ending
 
@@ -22,6 +22,10 @@ TALLY = {
 SUMMARIES = {
     'policy_node': {
         'problem': '',
+        'changes': ["prompt is now 'pull [it]'"],
+        'run_id': 'run7',
+        'checkpoint': 'abc123',
+        'prompt': 'pull [it]',
         'streams': {'main': TALLY},
         'prefixes': 30,
         'touches': 40,
@@ -30,6 +34,18 @@ SUMMARIES = {
         'hold_reasons': {'main stale': 3},
         'gate': {'min': 0.1, 'max': 0.75, 'saturated': 10},
         'latency_ms': {'act': {'count': 25, 'p50_ms': 8.0, 'p99_ms': 9.25, 'max_ms': 11.0}},
+    },
+    'streamer_node': {
+        'problem': '',
+        'phase': 'halted',
+        'reasons': ['halt requested: on request'],
+        'last_stop': ['halt requested: on request'],
+        'last_refusal': 'chunk 7 is not executed',
+        'accepted': 28,
+        'refused': 118,
+        'faulty': 0,
+        'foreign': 2,
+        'set_points': 900,
     },
     'recorder_node': {
         'problem': 'disk is slow',
@@ -69,6 +85,20 @@ def test_every_figure_of_a_run_is_shown() -> None:
     assert 'recorder_node: disk is slow' in text
 
 
+def test_it_says_which_run_and_policy_it_was_and_which_prompts_it_followed() -> None:
+    text = printed(SUMMARIES)
+    assert 'run: run7, checkpoint abc123' in text
+    assert 'prompt at the end: pull [it]' in text
+    assert "changed: prompt is now 'pull [it]'" in text
+
+
+def test_it_says_what_the_streamer_executed_and_why_it_stands() -> None:
+    text = printed(SUMMARIES)
+    assert '900 set-points; chunks: 28 accepted, 118 refused, 0 faulty, 2 foreign' in text
+    assert 'halted: halt requested: on request' in text
+    assert 'last refusal: chunk 7 is not executed' in text
+
+
 def test_a_run_without_summaries_still_says_how_it_ended() -> None:
     assert 'ended: replay_node has played everything' in printed({})
 
@@ -80,3 +110,11 @@ def test_only_a_run_that_saved_an_episode_names_its_dataset(tmp_path: Path) -> N
     file.write_text(json.dumps(SUMMARIES['policy_node']))
     listed = [Process(name, {'summary_file': str(tmp_path / f'{name}.json')}) for name in SUMMARIES]
     assert list(read_summaries(listed)) == ['policy_node']
+
+
+def test_what_a_killed_recorder_left_is_named_with_the_command_that_completes_it(tmp_path: Path) -> None:
+    (tmp_path / 'my take.partial').mkdir()
+    recorder = Process('recorder_node', {'journal_dir': str(tmp_path)})
+    [text] = left_unfinished([recorder], {})
+    assert f"restac-ros recover '{tmp_path}/my take.partial'" in text
+    assert left_unfinished([recorder], SUMMARIES) == [], 'one that ended in order has told what it left'

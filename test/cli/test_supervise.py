@@ -1,10 +1,17 @@
 """The supervisor with small real processes in place of nodes."""
 
+import fcntl
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +23,7 @@ from restac_ros.supervise import Supervisor, command, environment
 LISTENER = """
 import pathlib, signal, sys
 said = pathlib.Path(sys.argv[0]).with_suffix('.stopped')
-signal.signal(signal.SIGINT, lambda *_: (said.write_text('in order'), sys.exit(0)))
+signal.signal(signal.SIGTERM, lambda *_: (said.write_text('in order'), sys.exit(0)))
 pathlib.Path(sys.argv[0]).with_suffix('.ready').touch()
 signal.pause()
 """
@@ -95,7 +102,7 @@ def test_one_that_is_not_vital_may_end_in_order(
 ) -> None:
     done = """
     import pathlib, signal, sys
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pathlib.Path(sys.argv[0]).with_name('listener.ready').touch()
     """
     listed = [
@@ -106,25 +113,113 @@ def test_one_that_is_not_vital_may_end_in_order(
     assert 'started again' not in capfd.readouterr().err
 
 
-def test_an_interrupt_stops_everything_in_order(programs: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def supervised(programs: Path, tmp_path: Path, wait_for_file) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Start a supervisor of one listener in a process of its own, as `restac-ros up` does."""
     process(programs, 'listener', LISTENER)
     program = f"""
-import sys
+import os, sys
 from pathlib import Path
 from restac_ros.graph import Process
 from restac_ros.supervise import Supervisor
+Path({str(tmp_path / 'supervisor.pid')!r}).write_text(str(os.getpid()))
 ending = Supervisor([Process('listener', {{'summary_file': 'x'}})], Path({str(tmp_path / 'run')!r})).run()
+print('ended:', ending.reason, flush=True)
 sys.exit(ending.code)
 """
-    child = subprocess.Popen([sys.executable, '-c', program], env=dict(os.environ))
-    try:
-        while not (programs / 'listener.ready').exists():
-            assert child.poll() is None, 'the supervisor ended before its process was up'
-        child.send_signal(signal.SIGINT)
-        assert child.wait(timeout=30) == 130
-    finally:
-        child.kill()
+    (tmp_path / 'up.py').write_text(program)
+    started: list[subprocess.Popen] = []
+
+    def start(*before: str, **options) -> subprocess.Popen:
+        line = [*before, sys.executable, str(tmp_path / 'up.py')]
+        started.append(subprocess.Popen(line, env=dict(os.environ), **options))
+        wait_for_file(programs / 'listener.ready')
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait()
+
+
+@pytest.fixture(scope='session')
+def wait_for_file() -> Callable[[Path], None]:
+    """Polls until a file exists; fails after a generous deadline."""
+
+    def wait(file: Path) -> None:
+        deadline_s = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < deadline_s, f'{file} has not been written'
+            threading.Event().wait(0.01)
+
+    return wait
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_a_request_to_end_and_a_closed_terminal_all_stop_in_order(
+    programs: Path, supervised: Callable, number: signal.Signals
+) -> None:
+    child = supervised()
+    child.send_signal(number)
+    assert child.wait(timeout=60) == 130
     assert (programs / 'listener.stopped').exists()
+
+
+def test_a_run_stops_in_order_when_the_shell_above_it_is_killed(
+    programs: Path, supervised: Callable, wait_for_file
+) -> None:
+    shell = supervised('sh', '-c', '"$@" & wait', 'sh')
+    shell.kill()
+    wait_for_file(programs / 'listener.stopped')
+
+
+def test_a_run_stops_in_order_when_its_terminal_is_closed(
+    programs: Path, supervised: Callable, wait_for_file
+) -> None:
+    ours, theirs = pty.openpty()
+    child = supervised(
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    os.close(ours)
+    wait_for_file(programs / 'listener.stopped')
+    assert child.wait(timeout=60) == 130, 'what it prints then goes nowhere'
+
+
+def test_a_second_interrupt_is_passed_on(programs: Path, supervised: Callable, wait_for_file) -> None:
+    patient = """
+    import pathlib, signal, sys
+    here = pathlib.Path(sys.argv[0])
+    asked = []
+    def ask(*_):
+        asked.append(1)
+        here.with_suffix(f'.asked{len(asked)}').touch()
+        if len(asked) > 1:
+            sys.exit(0)
+    signal.signal(signal.SIGTERM, ask)
+    here.with_suffix('.ready').touch()
+    while True:
+        signal.pause()
+    """
+    process(programs, 'listener', patient)
+    child = supervised()
+    child.send_signal(signal.SIGINT)
+    wait_for_file(programs / 'listener.asked1')
+    child.send_signal(signal.SIGINT)
+    wait_for_file(programs / 'listener.asked2')
+    assert child.wait(timeout=60) == 130
+
+
+def test_what_an_earlier_run_left_is_not_taken_for_this_ones(programs: Path, tmp_path: Path) -> None:
+    left = tmp_path / 'listener.json'
+    left.write_text('{}')
+    silent = process(programs, 'listener', 'raise SystemExit(0)')
+    Supervisor([replace(silent, parameters={'summary_file': str(left)})], tmp_path / 'run').run()
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,67 @@ def test_tool_pose_can_take_the_place_of_joints():
     assert contract.stream('tool').reliability == 'best_effort'
 
 
+def test_a_measured_pose_needs_no_arm_of_ours():
+    def edit(values: dict) -> None:
+        use_tool_pose(values)
+        del values['robot']['arm']
+
+    assert parse_contract(edited(edit)).robot.arm is None
+
+
+def share_topic(values: dict) -> None:
+    """Arm and fingers on /joint_states."""
+    for name in ('joints', 'gripper'):
+        values['streams'][name]['topic'] = '/joint_states'
+
+
+def test_joint_streams_may_share_a_topic():
+    contract = parse_contract(edited(share_topic))
+    assert contract.by_topic()['/joint_states'] == ('joints', 'gripper')
+    assert contract.state_streams == ('joints', 'gripper')
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        (
+            'streams.gripper.joints',
+            ['fr3_joint1'],
+            'fr3_joint1, which stream joints reads from /joint_states',
+        ),
+        ('streams.gripper.reliability', 'best_effort', 'they are one subscription'),
+    ],
+)
+def test_streams_on_one_topic_are_one_subscription_with_joints_of_their_own(path, value, message):
+    def edit(values: dict) -> None:
+        share_topic(values)
+        values['gripper']['joint'] = {'unit': 'rad', 'closed': 0.0, 'open': 1.0}
+        assign(path, value)(values)
+
+    [problem] = refusal(edited(edit)).problems
+    assert problem.path == path
+    assert message in problem.message
+
+
+def without_gripper(values: dict) -> None:
+    del values['streams']['gripper']
+    values['gripper'] = {'opening_m': [0.0, 0.0], 'absent': 'the plug is bolted to the flange'}
+
+
+def test_a_robot_without_gripper_states_why_and_the_constant_in_its_place():
+    contract = parse_contract(edited(without_gripper))
+    assert contract.gripper_stream is None
+    assert contract.state_streams == ('joints',)
+
+    def varying(values: dict) -> None:
+        without_gripper(values)
+        values['gripper']['opening_m'] = [0.0, 0.08]
+
+    [problem] = refusal(edited(varying)).problems
+    assert problem.path == 'gripper.opening_m'
+    assert 'expected one constant, twice' in problem.message
+
+
 def test_dump_reads_back_to_an_equal_contract():
     for text in (TEXT, edited(use_tool_pose), edited(assign('rotation.convention', 'rotvec'))):
         contract = parse_contract(text)
@@ -200,21 +261,56 @@ def test_a_single_fault_is_named(edit, path, message):
         (
             assign('rotation.branch_centre_rad', [180.0, 0.0, 0.0]),
             'rotation.branch_centre_rad',
-            'expected rad',
+            'expected at most 6.28319 rad: is this in degrees?',
         ),
         (assign('fps', 20), 'streams.gelsight_left.rate_hz', 'found 18, below fps 20'),
         (assign('streams.main.max_age_ms', 30), 'streams.main.max_age_ms', 'expected at least 33.33'),
         (assign('streams.main.latency_ms', 130), 'streams.main.max_age_ms', 'expected at least 163.3'),
         (assign('streams.joints.joints', ['a'] * 7), 'streams.joints.joints', 'expected different'),
         (assign('streams.joints.joints', ['a', 'b']), 'streams.joints.joints', 'found 2 names; expected 7'),
-        (assign('streams.gripper.joints', list('abc')), 'streams.gripper.joints', 'expected 1 or 2'),
+        (
+            assign('streams.gripper.joints', [f'{side}_finger_joint1' for side in 'abc']),
+            'streams.gripper.joints',
+            'expected 1 or 2',
+        ),
+        (assign('limits.speed_m_s', 25.0), 'limits.speed_m_s', 'at most 3 m/s: is this in mm/s?'),
+        (assign('limits.speed_rad_s', 57.0), 'limits.speed_rad_s', 'at most 10 rad/s: is this in degrees/s?'),
+        (assign('limits.workspace_m.max', [800, 500, 800]), 'limits.workspace_m.max', 'is this in mm?'),
+        (assign('gripper.opening_m', [0, 80]), 'gripper.opening_m', 'found 80 m; expected at most 0.3 m'),
+        (
+            assign('robot.pose_tool_in_hand.xyz_m', [0.0, 0.0, 103.4]),
+            'robot.pose_tool_in_hand.xyz_m',
+            'found 103.4 m; expected at most 1 m: is this in mm?',
+        ),
+        (
+            assign('robot.pose_tool_in_hand.rpy_rad', [0.0, 0.0, 45.0]),
+            'robot.pose_tool_in_hand.rpy_rad',
+            'is this in degrees?',
+        ),
+        (remove('robot.arm'), 'robot.arm', 'stream joints (arm_joints) needs its forward kinematics'),
+        (
+            assign('streams.gripper.joints', ['robotiq_85_left_knuckle_joint']),
+            'streams.gripper.joints',
+            'its unit is not known; set gripper.joint',
+        ),
+        (
+            assign('gripper.joint', {'unit': 'rad', 'closed': 45.0, 'open': 0.0}),
+            'gripper.joint.closed',
+            'is it in another unit?',
+        ),
+        (
+            assign('gripper.joint', {'unit': 'rad', 'closed': 0.0, 'open': 0.0}),
+            'gripper.joint',
+            'expected different positions',
+        ),
+        (assign('gripper.absent', 'bolted'), 'gripper.absent', 'stream gripper has role gripper'),
         (assign('streams.joints.required', False), 'streams.joints.required', 'expected true'),
         (assign('streams.gripper.required', False), 'streams.gripper.required', 'expected true'),
         (assign('streams.side.slot', 'base_0_rgb'), 'streams.side.slot', 'which stream main has already'),
         (
             assign('streams.side.topic', '/cameras/main/color/image_raw'),
             'streams.side.topic',
-            'which stream main has already',
+            'which stream main has already: only streams of joint positions can share a topic',
         ),
         (
             assign('streams.gelsight_left.feature', 'observation.images.main_realsense_rgb'),

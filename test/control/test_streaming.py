@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from restac_ros.control.chunk import ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
-from restac_ros.control.streaming import Streamer, StreamerConfig, let_go, offer, report, resume, tick
-from restac_ros.control.supervisor import Fault, Phase, SupervisorConfig
+from restac_ros.control.streaming import Measured, Streamer, StreamerConfig
+from restac_ros.control.supervisor import Fault, Health, Phase, SupervisorConfig
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.delta import DeltaRule
-from restac_ros.geometry.pose import Offset
+from restac_ros.geometry.pose import Offset, Pose
 
 MS = 1_000_000
 TICK = 10 * MS
@@ -36,39 +36,48 @@ def deltas(velocity, horizon: int = 16) -> np.ndarray:
 
 
 class Run:
-    """One streamer, its clock, and what it commanded."""
+    """One streamer, its clock, and what it commanded. The arm is where it was sent, or at `arm`."""
 
     def __init__(self, make_chunk, config: StreamerConfig = CONFIG) -> None:
         self.make_chunk = make_chunk
-        self.config = config
-        self.state = Streamer()
+        self.state = Streamer(config)
+        self.arm: tuple[float, float, float] | None = None
+        self.opening_m: float | None = None
         self.now_ns = START
         self.commanded = []
         self.next_id = 0
 
     def offer(self, velocity=(0.0,) * 6, **changes) -> str | None:
-        """A chunk observed now, from where the arm is commanded to be."""
-        point = self.commanded[-1][1].pose if self.commanded else None
-        position = point.position_m if point else (0.5, 0.0, 0.3)
-        rotation = rpy(point.quaternion_xyzw) if point else (3.1, 0.1, -0.4)
+        """A chunk observed now, from where the arm is."""
         fields = {
             'chunk_id': self.next_id,
             'stamp_ns': self.now_ns,
-            'position_m': tuple(position),
-            'rotation_rad': tuple(rotation),
+            'position_m': tuple(self.pose.position_m),
+            'rotation_rad': tuple(rpy(self.pose.quaternion_xyzw)),
             'delta_pose': deltas(velocity),
         }
         chunk = self.make_chunk(**{**fields, **changes})
         self.next_id += 1
-        self.state, refusal = offer(self.config, self.state, chunk, self.now_ns)
-        return refusal
+        return self.state.offer(chunk, self.now_ns)
 
-    def tick(self, ticks: int = 1, gap_ns: int = TICK, **health) -> None:
+    def tick(self, ticks: int = 1, gap_ns: int = TICK, measured_age_ns: int = 0, **health) -> None:
         for _ in range(ticks):
             self.now_ns += gap_ns
-            self.state, point = tick(self.config, self.state, self.now_ns, **health)
+            measured = Measured(self.now_ns - measured_age_ns, self.pose, self.opening_m)
+            point = self.state.tick(Health(self.now_ns, **health), measured)
             if point is not None:
                 self.commanded.append((self.now_ns, point))
+
+    def resume(self) -> str | None:
+        return self.state.resume(self.now_ns)
+
+    @property
+    def pose(self) -> Pose:
+        """Where the arm is."""
+        turn = quat.from_rpy(np.array([3.1, 0.1, -0.4]))
+        if self.arm is not None:
+            return Pose(np.array(self.arm), turn)
+        return self.commanded[-1][1].pose if self.commanded else Pose(np.array([0.5, 0.0, 0.3]), turn)
 
     @property
     def phase(self) -> Phase:
@@ -135,7 +144,8 @@ def check_bounds(run: Run) -> None:
     assert np.all(positions >= LIMITS.workspace_min_m)
     assert np.all(positions <= LIMITS.workspace_max_m)
     for point in points:
-        assert LIMITS.opening_m[0] <= point.opening_m <= LIMITS.opening_m[1]
+        if point.gripper is not None:
+            assert LIMITS.opening_m[0] <= min(point.gripper) <= max(point.gripper) <= LIMITS.opening_m[1]
         assert np.linalg.norm(point.pose.quaternion_xyzw) == pytest.approx(1)
     for before, after in itertools.pairwise(points):
         step = Offset.between(before.pose, after.pose)
@@ -186,7 +196,8 @@ def test_a_chunk_is_executed_on_time(moving: Run):
     """Steady motion lies where the chunk says at that very time, smoothing included."""
     time_ns, point = moving.commanded[-1]
     assert point.pose.position_m[0] == pytest.approx(0.5 + 0.1 * (time_ns - START) * 1e-9, abs=1e-9)
-    assert point.opening_m == pytest.approx(moving.state.plan.opening_at(time_ns))
+    assert point.gripper.opening_m == pytest.approx(moving.state.plan.opening_at(time_ns))
+    assert point.gripper.final_m == 0.0, 'the end of the close that is under way'
 
 
 @pytest.mark.parametrize('fade_ms', [0, 100])
@@ -224,7 +235,7 @@ def test_replanning_the_same_motion_costs_nothing(moving: Run):
 def test_the_end_of_a_chunk_is_a_hold_at_its_end(run: Run):
     run.offer((0.1, 0, 0, 0, 0, 0))
     config = dataclasses.replace(CONFIG, supervisor=SupervisorConfig())
-    run.config = config
+    run.state.config = config
     run.tick(125)
     assert run.phase is Phase.HOLDING
     assert {reason.fault for reason in run.state.supervision.cause} == {Fault.EXHAUSTED}
@@ -236,13 +247,12 @@ def test_the_end_of_a_chunk_is_a_hold_at_its_end(run: Run):
     ('health', 'config', 'fault'),
     [
         ({'rivals': ('/teleop',)}, SupervisorConfig(), Fault.SECOND_PUBLISHER),
-        ({'robot_mode': 4}, SupervisorConfig(watch_robot_mode=True), Fault.ROBOT_MODE),
         ({'deadman_pressed': False, 'deadman_age_ns': 0}, SupervisorConfig(deadman=True), Fault.DEADMAN),
         ({'ages_ns': {'robot_state': 300 * MS}}, SupervisorConfig({'robot_state': 200 * MS}), Fault.STALE),
     ],
 )
 def test_faults_of_the_surroundings_hold_and_recover(moving: Run, health, config, fault: Fault):
-    moving.config = dataclasses.replace(CONFIG, supervisor=config)
+    moving.state.config = dataclasses.replace(CONFIG, supervisor=config)
     well = {'robot_mode': 2, 'deadman_pressed': True, 'deadman_age_ns': 0, 'ages_ns': {'robot_state': 0}}
     moving.tick(**well)
     assert moving.phase is Phase.MOVING
@@ -251,14 +261,14 @@ def test_faults_of_the_surroundings_hold_and_recover(moving: Run, health, config
     check_hold(moving)
     moving.tick(**well)
     if moving.phase is Phase.HALTED:
-        moving.state, refusal = resume(moving.state, moving.now_ns)
+        refusal = moving.resume()
         assert refusal is None
-    moving.config = CONFIG
+    moving.state.config = CONFIG
     check_recovers(moving)
 
 
 def test_a_faulty_chunk_halts_until_resumed(moving: Run):
-    moving.state = report(moving.state, Fault.MODEL, 'chunk 3: delta_pose[0] is nan')
+    moving.state.report(Fault.MODEL, 'chunk 3: delta_pose[0] is nan')
     moving.tick()
     assert (moving.phase, moving.faults) == (
         Phase.HALTED,
@@ -268,7 +278,7 @@ def test_a_faulty_chunk_halts_until_resumed(moving: Run):
     assert 'halted' in moving.offer((0.1, 0, 0, 0, 0, 0))
     moving.tick(20)
     assert moving.speed() == 0
-    moving.state, refusal = resume(moving.state, moving.now_ns)
+    refusal = moving.resume()
     assert refusal is None
     moving.tick(20)
     assert (moving.phase, moving.faults) == (Phase.HOLDING, {Fault.NO_CHUNK})
@@ -284,10 +294,10 @@ def test_a_chunk_of_another_contract_is_a_faulty_chunk(moving: Run):
 
 
 def test_halt_and_resume(moving: Run):
-    moving.state = report(moving.state, Fault.HALT, 'on request')
+    moving.state.report(Fault.HALT, 'on request')
     moving.tick()
     check_hold(moving)
-    moving.state, refusal = resume(moving.state, moving.now_ns)
+    refusal = moving.resume()
     assert refusal is None
     late = moving.offer((0.1, 0, 0, 0, 0, 0), stamp_ns=moving.now_ns - 10 * MS)
     assert 'is not executed: holding' in late, 'observed before the person said go'
@@ -295,13 +305,13 @@ def test_halt_and_resume(moving: Run):
 
 
 def test_halt_before_the_first_chunk_commands_nothing(run: Run):
-    run.state = report(run.state, Fault.HALT, 'on request')
+    run.state.report(Fault.HALT, 'on request')
     run.tick(5)
     assert 'halted' in run.offer()
     run.tick(5)
     assert run.phase is Phase.HALTED
     assert run.commanded == []
-    run.state, refusal = resume(run.state, run.now_ns)
+    refusal = run.resume()
     assert refusal is None
     assert run.phase is Phase.IDLE
     assert run.offer() is None
@@ -310,7 +320,7 @@ def test_halt_before_the_first_chunk_commands_nothing(run: Run):
 
 
 def test_after_a_fault_old_observations_do_not_move_the_arm(moving: Run):
-    moving.config = dataclasses.replace(CONFIG, supervisor=SupervisorConfig(deadman=True))
+    moving.state.config = dataclasses.replace(CONFIG, supervisor=SupervisorConfig(deadman=True))
     moving.tick(3, deadman_pressed=False, deadman_age_ns=0)
     began = moving.now_ns - 2 * TICK
     pressed = {'deadman_pressed': True, 'deadman_age_ns': 0}
@@ -323,7 +333,7 @@ def test_after_a_fault_old_observations_do_not_move_the_arm(moving: Run):
 
 
 def test_let_go_ramps_down_until_another_chunk_comes(moving: Run):
-    moving.state = let_go(moving.state)
+    moving.state.let_go()
     moving.tick()
     assert moving.phase is Phase.HOLDING
     check_hold(moving)
@@ -332,10 +342,10 @@ def test_let_go_ramps_down_until_another_chunk_comes(moving: Run):
 
 def test_the_trail_reaches_two_seconds_back(moving: Run):
     moving.tick(500)
-    oldest = moving.state.trail[0][0]
-    assert moving.now_ns - 2 * 10**9 < oldest <= moving.now_ns - 2 * 10**9 + TICK
+    oldest_ns = moving.state.trail.oldest_ns
+    assert moving.now_ns - 2 * 10**9 < oldest_ns <= moving.now_ns - 2 * 10**9 + TICK
     moving.tick(gap_ns=3 * 10**9)
-    assert [time_ns for time_ns, _ in moving.state.trail] == [moving.now_ns]
+    assert (len(moving.state.trail), moving.state.trail.oldest_ns) == (1, moving.now_ns)
 
 
 def test_clock_set_back_holds_and_recovers(moving: Run):
@@ -386,9 +396,12 @@ def test_a_robot_that_stands_still_as_it_should(run: Run):
 
 
 def test_no_start_outside_the_workspace(run: Run):
-    assert 'outside the workspace' in run.offer(position_m=(0.5, 0.0, -0.02))
+    run.arm = (0.5, 0.0, -0.02)
+    run.offer()
     run.tick()
     assert (run.phase, run.commanded) == (Phase.IDLE, [])
+    assert 'outside the workspace' in str(run.state.supervision.reasons)
+    run.arm = None
     assert run.offer() is None
     run.tick()
     assert run.phase is Phase.MOVING
@@ -471,11 +484,11 @@ def play(run: Run, history: list[tuple]) -> None:
             case ('late tick', gap_ms):
                 run.tick(gap_ns=gap_ms * MS, **WELL)
             case ('fault', fault):
-                run.state = report(run.state, fault, 'injected')
+                run.state.report(fault, 'injected')
             case ('let go',):
-                run.state = let_go(run.state)
+                run.state.let_go()
             case ('resume',):
-                run.state, _ = resume(run.state, run.now_ns)
+                run.resume()
         check_phases(run)
 
 
@@ -508,7 +521,7 @@ def test_no_history_breaks_the_limits_and_motion_comes_back(make_chunk, history,
     # Whatever happened: with the causes gone and a person's consent, a sound chunk moves the arm.
     run.tick(30, **WELL)
     if run.phase is Phase.HALTED:
-        run.state, refusal = resume(run.state, run.now_ns)
+        refusal = run.resume()
         assert refusal is None
     run.tick(gap_ns=3000 * MS, **WELL)
     run.tick(20, **WELL)
@@ -518,3 +531,179 @@ def test_no_history_breaks_the_limits_and_motion_comes_back(make_chunk, history,
     run.tick(3, **WELL)
     assert run.phase is Phase.MOVING
     check_bounds(run)
+
+
+# Silence: a streamer that commanded nothing starts again where the arm is, or not at all.
+
+MOVE, GUIDING, REFLEX = 2, 3, 4
+WATCHED = SupervisorConfig(max_age_ns={'robot state': 500 * MS}, watch_robot_mode=True)
+IN_MOVE = {'robot_mode': MOVE, 'ages_ns': {'robot state': 0}}
+SLOW = (0.05, 0, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def watched(make_chunk) -> Run:
+    """In motion, with the robot's mode watched."""
+    run = Run(make_chunk, dataclasses.replace(CONFIG, supervisor=WATCHED))
+    run.offer(SLOW)
+    run.tick(20, **IN_MOVE)
+    assert run.phase is Phase.MOVING
+    return run
+
+
+def guide(run: Run, by_m: tuple[float, float, float], mode: int = GUIDING) -> None:
+    """The mode changes, a hand moves the arm, the mode is 'move' again; as published, nothing happens."""
+    count = len(run.commanded)
+    run.tick(3, **{**IN_MOVE, 'robot_mode': mode})
+    run.arm = tuple(run.pose.position_m + by_m)
+    run.tick(3, **{**IN_MOVE, 'robot_mode': mode})
+    run.tick(50, **IN_MOVE)
+    assert len(run.commanded) == count, 'silent from the first tick of another mode until resumed'
+    assert run.phase is Phase.HALTED
+
+
+@pytest.mark.parametrize('mode', [GUIDING, REFLEX, None])
+def test_an_arm_guided_by_hand_is_taken_up_where_it_was_left(watched: Run, mode: int | None) -> None:
+    guide(watched, (0.0, 0.09, 0.0), mode)
+    left_m, count = np.array(watched.arm), len(watched.commanded)
+    assert watched.resume() is None
+    watched.tick(20, **IN_MOVE)
+    assert len(watched.commanded) == count, 'silent until a chunk comes'
+    assert watched.offer(SLOW) is None
+    watched.tick(**IN_MOVE)
+    assert watched.phase is Phase.MOVING
+    assert np.linalg.norm(watched.commanded[-1][1].pose.position_m - left_m) < 0.001
+
+
+def test_a_chunk_observed_before_the_arm_moved_stays_halted_and_names_the_distance(watched: Run) -> None:
+    guide(watched, (0.0, 0.09, 0.0))
+    assert watched.resume() is None
+    count = len(watched.commanded)
+    watched.offer(SLOW)
+    watched.arm = tuple(np.add(watched.pose.position_m, (0.03, 0.0, 0.0)))
+    watched.tick(5, **IN_MOVE)
+    assert len(watched.commanded) == count
+    assert watched.phase is Phase.HALTED
+    [reason] = [r for r in watched.state.supervision.latched if r.fault is Fault.ARM_MOVED]
+    assert 'the tool is 0.030 m and 0.00 rad from where chunk 1 begins' in reason.detail
+    assert watched.resume() is None, 'a person may try again'
+    assert watched.offer(SLOW) is None
+    watched.tick(2, **IN_MOVE)
+    assert watched.phase is Phase.MOVING
+
+
+def test_before_the_first_motion_a_moved_arm_only_delays(make_chunk) -> None:
+    run = Run(make_chunk)
+    run.offer(SLOW)
+    run.arm = (0.5, 0.02, 0.3)
+    run.tick(3)
+    assert (run.phase, run.commanded) == (Phase.IDLE, [])
+    assert Fault.ARM_MOVED in run.faults
+    run.offer(SLOW)
+    run.tick()
+    assert run.phase is Phase.MOVING
+
+
+@pytest.mark.parametrize(('opening_m', 'moves'), [(0.072, True), (0.03, False), (None, True)])
+def test_the_gripper_must_be_where_the_chunk_begins_too(make_chunk, opening_m, moves: bool) -> None:
+    run = Run(make_chunk)
+    run.opening_m = opening_m
+    run.offer(SLOW, anchor_opening_m=0.08)
+    run.tick()
+    assert (run.phase is Phase.MOVING) == moves
+    if not moves:
+        assert 'the gripper is 0.050 m from where chunk 0 begins' in str(run.state.supervision.reasons)
+
+
+def test_without_a_recent_measured_pose_nothing_starts(make_chunk) -> None:
+    run = Run(make_chunk)
+    run.offer(SLOW)
+    run.tick(measured_age_ns=101 * MS)
+    assert (run.phase, run.commanded) == (Phase.IDLE, [])
+    assert 'the measured pose is 101 ms old, at most 100 ms' in str(run.state.supervision.reasons)
+    run.offer(SLOW)
+    run.tick(measured_age_ns=99 * MS)
+    assert run.phase is Phase.MOVING
+
+
+def test_a_halt_on_request_restarts_at_the_measured_pose_too(watched: Run) -> None:
+    watched.state.report(Fault.HALT, 'on request')
+    watched.tick(2, **IN_MOVE)
+    assert 'not at a hold yet, which takes up to 140 ms' in watched.resume()
+    watched.tick(LIMITS.stop_ns // TICK + 1, **IN_MOVE)
+    watched.arm = tuple(np.add(watched.pose.position_m, (0.0, 0.0, 0.05)))  # the controller is soft
+    watched.tick(50, **IN_MOVE)
+    assert watched.resume() is None
+    watched.offer(SLOW)
+    watched.tick(**IN_MOVE)
+    assert np.linalg.norm(watched.commanded[-1][1].pose.position_m - watched.arm) < 0.001
+
+
+def test_an_unknown_mode_ramps_down_and_then_falls_silent(watched: Run) -> None:
+    lost = {'robot_mode': MOVE, 'ages_ns': {'robot state': 501 * MS}}
+    before = len(watched.commanded)
+    watched.tick(LIMITS.stop_ns // TICK + 2, **lost)
+    assert len(watched.commanded) > before + 10, 'a ramp'
+    count = len(watched.commanded)
+    watched.tick(20, **lost)
+    assert len(watched.commanded) == count
+    assert watched.speed() < 1e-3
+
+
+def test_the_set_points_before_a_silence_judge_no_arm_after_it(watched: Run) -> None:
+    """Moved by more than the following limit, resumed: the old set-points count for nothing."""
+    guide(watched, (0.0, 0.2, 0.0))
+    assert watched.resume() is None
+    assert watched.offer(SLOW) is None
+    watched.tick(**IN_MOVE)
+    assert watched.phase is Phase.MOVING
+
+
+deeds = st.one_of(
+    st.tuples(st.just('hand'), st.tuples(*[st.floats(-0.1, 0.1)] * 3)),
+    st.tuples(st.just('mode'), st.sampled_from([MOVE, GUIDING, REFLEX, None])),
+    st.tuples(st.just('chunk'), st.integers(0, 300)),
+    st.tuples(st.just('tick'), st.integers(1, 30)),
+    st.tuples(st.just('halt')),
+    st.tuples(st.just('resume')),
+    st.tuples(st.just('state age'), st.sampled_from([0, 600 * MS])),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(deeds, min_size=3, max_size=30))
+def test_the_first_set_point_after_any_silence_is_where_the_arm_is(make_chunk, history) -> None:
+    config: StreamerConfig = dataclasses.replace(CONFIG, supervisor=WATCHED)
+    run, health, silent = Run(make_chunk, config), dict(IN_MOVE), True
+    run.arm = (0.5, 0.0, 0.3)
+    past = [(START - 400 * MS, run.arm)]
+    for deed in [*history, ('tick', 1)]:
+        match deed:
+            case ('hand', by_m):
+                run.arm = tuple(np.clip(np.add(run.arm, by_m), (0.2, -0.5, 0.0), (0.8, 0.5, 0.8)))
+                past.append((run.now_ns, run.arm))
+            case ('mode', mode):
+                health['robot_mode'] = mode
+            case ('state age', age_ns):
+                health['ages_ns'] = {'robot state': age_ns}
+            case ('chunk', age_ms):
+                stamp_ns = run.now_ns - age_ms * MS
+                anchor = next(arm for at_ns, arm in reversed(past) if at_ns <= stamp_ns)
+                run.offer(SLOW, stamp_ns=stamp_ns, position_m=anchor)
+            case ('halt',):
+                run.state.report(Fault.HALT, 'on request')
+            case ('resume',):
+                run.resume()
+            case ('tick', ticks):
+                for _ in range(ticks):
+                    count = len(run.commanded)
+                    run.tick(**health)
+                    if len(run.commanded) == count:
+                        silent = True
+                        continue
+                    assert health['robot_mode'] == MOVE
+                    if silent:
+                        gap = Offset.between(run.commanded[-1][1].pose, run.pose)
+                        assert gap.distance_m <= 0.01
+                        assert gap.angle_rad <= 0.05
+                    silent = False

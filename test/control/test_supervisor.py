@@ -109,7 +109,11 @@ def test_resume_needs_a_halt(phase: Phase):
 @pytest.mark.parametrize(('change', 'fault', 'detail'), FAULTS)
 def test_before_the_first_command_start_up_conditions_only_delay(change: dict, fault: Fault, detail: str):
     state = supervise(CONFIG, Supervision(), replace(WELL, **change))
-    delays = fault not in LATCHED or fault in (Fault.ROBOT_MODE, Fault.SECOND_PUBLISHER)
+    delays = fault not in LATCHED or fault in (
+        Fault.ROBOT_MODE,
+        Fault.SECOND_PUBLISHER,
+        Fault.SECOND_POLICY,
+    )
     assert state.phase is (Phase.IDLE if delays else Phase.HALTED)
     assert not state.commanded
     if not delays:

@@ -22,8 +22,8 @@ from restac_ros.dataset.episodes import EpisodeSpan
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.features import ACTION_PREV, PUBLISHED_ACTION_PREV
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair.examination import examine
-from restac_ros.dataset.shards import Request
+from restac_ros.dataset.repair.examination import examine_dataset
+from restac_ros.dataset.shards import EpisodeWish
 from restac_ros.dataset.table_writing import with_renamed
 
 
@@ -83,7 +83,7 @@ def test_a_data_set_of_the_published_name_takes_episodes_under_it(
     published: Path, bag: Path, contract: Contract, by_shard: bool
 ) -> None:
     if by_shard:
-        (outcome,) = convert_many([Request(bag, 'turn', contract, span=part_of(bag))], published)
+        (outcome,) = convert_many([EpisodeWish(bag, 'turn', contract, span=part_of(bag))], published)
         assert outcome.refusal == ''
     else:
         convert_episode(bag, contract, published, 'turn')
@@ -92,5 +92,5 @@ def test_a_data_set_of_the_published_name_takes_episodes_under_it(
     assert ACTION_PREV not in dataset.features
     rows = [dataset[row][PUBLISHED_ACTION_PREV].numpy() for row in range(len(dataset))]
     assert np.abs(rows[-1]).max() > 0
-    assert examine(published).is_fine
+    assert examine_dataset(published).is_fine
     assert export_v21(published, published.with_name('v21')) == 2

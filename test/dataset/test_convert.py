@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -244,7 +244,7 @@ def test_a_recording_without_truth_changes_nothing(
         m._replace(cdr=m.cdr.replace(b'rgb8', b'mono', 1)) if m.topic.startswith('/cameras/side') else m
         for m in recording
     ]
-    with pytest.raises(ConversionError, match=r'cannot be decoded: side: undecodable.*mono'):
+    with pytest.raises(ConversionError, match=r"side: .*encoding 'mono'; the contract expects 'rgb8'"):
         convert_episode(write_bag(tmp_path / 'wrong', wrong), contract, root, TASK)
     assert state_of(root) == before
     assert sorted(p.name for p in root.parent.iterdir()) == ['.demos.lock', 'demos']
@@ -526,3 +526,82 @@ def test_a_real_bag(tmp_path: Path, make_real_bag: Callable[..., Path], reposito
             shown = picture(item, contract.streams[name].feature).astype(float)
             error = np.mean((shown - made[row].images[name]) ** 2)
             assert 10 * np.log10(255**2 / error) > 40
+
+
+def test_one_pass_finds_all_torn_images_and_the_longest_run_is_kept(
+    tmp_path: Path, recording: list[BagMessage], contract: Contract, write_bag: Callable[..., Path]
+) -> None:
+    cameras = [i for i, m in enumerate(recording) if m.topic == '/cameras/main/color/image_raw']
+    torn = list(recording)
+    for number, index in enumerate(cameras):
+        if number % 12 == 5:
+            torn[index] = torn[index]._replace(cdr=torn[index].cdr.replace(b'rgb8', b'rgb?', 1))
+    path = write_bag(tmp_path / 'bag', torn)
+    with pytest.raises(ConversionError, match=r'[4-9] gaps inside the episode.*main: undecodable'):
+        convert_episode(path, contract, tmp_path / 'demos', TASK)
+    report = convert_episode(path, contract, tmp_path / 'demos', TASK, on_gap='longest_run')
+    made = list(frames(contract, recorded_samples(open_bag(path), contract, *span_of(path)), *span_of(path)))
+    runs = [len(list(run)) for usable, run in groupby(frame.usable for frame in made) if usable]
+    assert report.rows == max(runs) - 1
+    assert len(report.gaps) == 4
+
+
+def span_of(path: Path) -> tuple[int, int]:
+    first_ns, last_ns = open_bag(path).bounds_ns
+    return first_ns, last_ns + 1
+
+
+def test_a_short_gap_in_images_is_bridged_where_asked_and_marked(
+    tmp_path: Path, recording: list[BagMessage], contract: Contract, write_bag: Callable[..., Path]
+) -> None:
+    main = '/cameras/main/color/image_raw'
+    held = [m for m in recording if m.topic != main or not 0.8 < (m.log_time_ns - START_NS) / 1e9 < 1.15]
+    path = write_bag(tmp_path / 'bag', held)
+    for bridge in (0, 1):
+        with pytest.raises(ConversionError, match=r'1 gap inside the episode: at .* 2 frames'):
+            convert_episode(path, contract, tmp_path / 'demos', TASK, bridge_frames=bridge)
+    report = convert_episode(path, contract, tmp_path / 'demos', TASK, bridge_frames=2)
+    assert report.gaps == []
+    assert any('2 frames from' in note and 'valid.<stream>' in note for note in report.notes)
+    dataset = open_dataset(tmp_path / 'demos')
+    rows = [dataset[row] for row in range(len(dataset))]
+    marked = [row for row, item in enumerate(rows) if not item['valid.main'].item()]
+    assert len(marked) == 2
+    before = rows[marked[0] - 1]
+    for row in marked:
+        item = rows[row]
+        shown, last = (picture(one, contract.streams['main'].feature).astype(int) for one in (item, before))
+        assert np.abs(shown - last).max() <= VIDEO_TOLERANCE, 'the last valid image is repeated'
+        assert item['stamp_ns.main'].item() == before['stamp_ns.main'].item()
+        period_ns = contract.period_ns * (row - marked[0] + 1)
+        assert item['age_ns.main'].item() == before['age_ns.main'].item() + period_ns
+        assert not np.array_equal(item['observation.state'], before['observation.state'])
+        assert item['valid.side'].item()
+
+
+def test_rates_are_those_of_the_run_that_is_taken(
+    tmp_path: Path, recording: list[BagMessage], contract: Contract, write_bag: Callable[..., Path]
+) -> None:
+    """A recorder under simulated time: the first messages are received at 0, and then nothing for seconds."""
+    early = [m._replace(log_time_ns=0) for m in recording[:20]]
+    shift_ns = START_NS - 10 * 10**9  # simulated time begins somewhere
+    later = [shifted(m, -shift_ns) for m in recording]
+    path = write_bag(tmp_path / 'bag', [*early, *later])
+    report = convert_episode(path, contract, tmp_path / 'demos', TASK)
+    assert report.rows > 15
+    assert report.streams['main'].rate_hz == pytest.approx(30, rel=0.05)
+    assert any('before the first /clock' in note for note in report.notes)
+    stray = [shifted(m, -shift_ns - 5 * 10**9) for m in recording[:60]]
+    path = write_bag(tmp_path / 'stray', [*stray, *later])
+    report = convert_episode(path, contract, tmp_path / 'demos', TASK, on_gap='longest_run')
+    assert report.streams['main'].rate_hz == pytest.approx(30, rel=0.05)
+
+
+def shifted(message: BagMessage, offset_ns: int) -> BagMessage:
+    """A message received and stamped at another time."""
+    seconds, nanoseconds = (int(value) for value in np.frombuffer(message.cdr[4:12], '<u4'))
+    stamp_ns = seconds * 10**9 + nanoseconds + offset_ns
+    head = np.array([stamp_ns // 10**9, stamp_ns % 10**9], '<u4').tobytes()
+    return message._replace(
+        cdr=message.cdr[:4] + head + message.cdr[12:], log_time_ns=message.log_time_ns + offset_ns
+    )

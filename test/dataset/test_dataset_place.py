@@ -20,9 +20,9 @@ from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.lerobot_access import private_cache
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
-from restac_ros.dataset.shards import Request
+from restac_ros.dataset.shards import EpisodeWish
 
 FAILURES = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
@@ -84,7 +84,7 @@ def test_a_data_set_behind_a_link_grows_there_and_the_link_stays_one(
     one_episode: Path, disk: Path, link: Path, bags: list[Path], contract: Contract
 ) -> None:
     shutil.copytree(one_episode, disk / 'plug')
-    (outcome,) = convert_many([Request(bags[1], 'turn', contract)], link)
+    (outcome,) = convert_many([EpisodeWish(bags[1], 'turn', contract)], link)
     assert outcome.refusal == ''
     convert_episode(bags[1], contract, link, 'plug in')
     assert link.is_symlink()
@@ -122,8 +122,8 @@ def test_export_and_repair_follow_links(one_episode: Path, disk: Path, link: Pat
     assert exported.is_symlink()
     assert (disk / 'v21' / 'meta' / 'info.json').is_file()
     (disk / 'plug' / 'meta' / 'stats.json').unlink()
-    aside = repair(examine(link))
-    assert examine(link).is_fine
+    aside = repair(examine_dataset(link))
+    assert examine_dataset(link).is_fine
     assert aside.parent == disk
     assert link.is_symlink()
 
@@ -143,14 +143,14 @@ def test_files_are_copied_where_there_are_no_hard_links(
     shutil.copytree(one_episode, root := disk / 'plug')
     before = (root / 'data/chunk-000/file-000.parquet').read_bytes()
     monkeypatch.setattr(module.os, 'link', fail)
-    (outcome,) = convert_many([Request(bags[1], 'turn', contract)], root)
+    (outcome,) = convert_many([EpisodeWish(bags[1], 'turn', contract)], root)
     assert outcome.report is not None
     assert episodes(root) == 2
     assert (root / 'data/chunk-000/file-000.parquet').read_bytes() == before
     assert export_v21(root, disk / 'v21') == 2
     (root / 'meta' / 'stats.json').unlink()
-    repair(examine(root))
-    assert examine(root).is_fine
+    repair(examine_dataset(root))
+    assert examine_dataset(root).is_fine
 
 
 def test_a_full_disk_is_not_answered_by_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_link_leads_to_another_file_system(
         convert_episode(bag, contract, link, 'plug in')
     assert episodes(other_file_system / 'plug') == 2
     assert export_v21(link, link.with_name('v21')) == 2
-    assert examine(link).is_fine
+    assert examine_dataset(link).is_fine
 
 
 def test_what_an_earlier_version_left_as_links_is_unlinked_not_followed(
@@ -180,7 +180,7 @@ def test_what_an_earlier_version_left_as_links_is_unlinked_not_followed(
     shutil.copytree(one_episode, elsewhere := disk / 'elsewhere')
     (disk / '.plug.staging').symlink_to(elsewhere)
     (disk / '.plug.shards').symlink_to(elsewhere)
-    (outcome,) = convert_many([Request(bags[1], 'turn', contract)], root)
+    (outcome,) = convert_many([EpisodeWish(bags[1], 'turn', contract)], root)
     assert outcome.report is not None
     assert episodes(elsewhere) == 1
     assert not (disk / '.plug.staging').is_symlink()
@@ -217,7 +217,7 @@ def test_a_path_that_lerobot_takes_for_a_pattern_is_refused_before_any_work(
     root = tmp_path / name
     attempts = (
         lambda: convert_episode(bags[0], contract, root, 'plug in'),
-        lambda: list(convert_many([Request(bags[0], 'turn', contract)], root)),
+        lambda: list(convert_many([EpisodeWish(bags[0], 'turn', contract)], root)),
         lambda: export_v21(one_episode, root),
         lambda: Record(to=root).run(),
         lambda: Repair(root).run(),

@@ -188,7 +188,7 @@ def test_marked_episodes_are_converted_each_with_its_task(
     assert not (tmp_path / 'demos').exists()
     assert asked.run() == 1  # the second lasts 0.15 s: a frame or two
     told = capsys.readouterr()
-    assert 'refused: 0.90 to 1.05 s: only' in told.err
+    assert f'refused: {bag.path} (0.90 to 1.05 s): only' in told.err
     assert '(0.20 to 0.90 s) -> episode 0: ' in told.out
     assert 'task: open' in told.out
     assert 'episode was still running' in told.out

@@ -1,6 +1,7 @@
 """Which frames become an episode: gaps, ends, rates and clocks, found without decoding."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.errors import ConversionError
-from restac_ros.dataset.plan import Gap, check_rates, plan_episode, rate_notes
+from restac_ros.dataset.plan import GapError, check_rates, plan_episode, rate_notes
 from restac_ros.dataset.survey import Survey, recorded_samples, survey
 from restac_ros.framing.framer import frames
 
@@ -52,9 +53,9 @@ def test_the_survey_judges_as_the_framer_does(
 
 def test_ends_are_trimmed(survey_of: Callable[..., Survey], recording: list[BagMessage]) -> None:
     late = without(without(recording, SIDE, 0, 0.55), '/gelsight/left/image_raw', 1.5, 9)
-    plan = plan_episode(survey_of(late), [], {}, keep_longest=False)
+    plan = plan_episode(survey_of(late), [], keep_longest=False)
     # The side camera is there from 0.6 s on; the last tactile image of 1.45 s is valid for 0.25 s.
-    assert (plan.first, plan.count, plan.trimmed_head, plan.trimmed_tail) == (6, 11, 6, 3)
+    assert (plan.first, plan.length, plan.trimmed_head, plan.trimmed_tail) == (6, 11, 6, 3)
     assert plan.gaps == []
 
 
@@ -63,35 +64,48 @@ def test_a_gap_is_refused_or_makes_the_longest_run(
 ) -> None:
     surveyed = survey_of(without(recording, SIDE, 0.5, 1.0))
     with pytest.raises(ConversionError, match=r'1 gap inside.*side: stale.*longest_run') as caught:
-        plan_episode(surveyed, [], {}, keep_longest=False)
+        plan_episode(surveyed, [], keep_longest=False)
     assert 'time labels false' in str(caught.value)
-    plan = plan_episode(surveyed, [], {}, keep_longest=True)
-    assert (plan.first, plan.count) == (11, 9)
-    assert plan.trimmed_head + plan.count + plan.trimmed_tail == 20
+    plan = plan_episode(surveyed, [], keep_longest=True)
+    assert (plan.first, plan.length) == (11, 9)
+    assert plan.trimmed_head + plan.length + plan.trimmed_tail == 20
     [gap] = plan.gaps
-    assert (gap.first, gap.count) == (7, 4)
+    assert (gap.first, gap.length) == (7, 4)
     assert gap.reason.startswith('side: stale')
 
 
-def test_faults_found_by_decoding_count(
+def faulty(surveyed: Survey, reasons: dict[int, str]) -> Survey:
+    """The survey with frames of these numbers unusable."""
+    changed = [(reasons[tick],) if tick in reasons else why for tick, why in enumerate(surveyed.reasons)]
+    return replace(surveyed, reasons=changed)
+
+
+def test_only_short_gaps_in_images_are_bridged(
     survey_of: Callable[..., Survey], recording: list[BagMessage]
 ) -> None:
-    surveyed = survey_of(recording)
-    plan = plan_episode(surveyed, [], {1: 'main: undecodable: x'}, keep_longest=False)
-    assert plan.first == 2
-    with pytest.raises(ConversionError, match='undecodable: x'):
-        plan_episode(surveyed, [], {10: 'main: undecodable: x'}, keep_longest=False)
-    assert plan_episode(surveyed, [], {10: 'f'}, keep_longest=True).gaps == [Gap(10, 1, 'f')]
+    torn = dict.fromkeys((4, 5, 9, 10, 11), 'main: undecodable: x')
+    surveyed = faulty(survey_of(recording), torn)
+    bridge = {'keep_longest': False, 'images': {'main', 'side'}}
+    plan = plan_episode(surveyed, [], **bridge, bridge=3)
+    assert (plan.first, plan.length, plan.gaps) == (2, 18, [])
+    assert [(gap.first, gap.length) for gap in plan.bridged] == [(4, 2), (9, 3)]
+    with pytest.raises(GapError, match=r'1 gap inside the episode: at 0\.90 s 3 frames'):
+        plan_episode(surveyed, [], **bridge, bridge=2)
+    kept = plan_episode(surveyed, [], keep_longest=True, images={'main'}, bridge=2)
+    assert (kept.first, kept.length, kept.bridged) == (12, 8, [])
+    for reason in ('joints: stale', 'action_prev: no state one period earlier', 'side: stale'):
+        with pytest.raises(GapError):
+            plan_episode(faulty(surveyed, {4: reason}), [], keep_longest=False, images={'main'}, bridge=9)
 
 
 def test_nothing_usable_says_why(survey_of: Callable[..., Survey], recording: list[BagMessage]) -> None:
     surveyed = survey_of(without(recording, SIDE, 0.1, 9))
     with pytest.raises(ConversionError, match='only 1 of 20 frames'):
-        plan_episode(surveyed, [], {}, keep_longest=False)
+        plan_episode(surveyed, [], keep_longest=False)
     stale = [m if m.topic != SIDE else m._replace(log_time_ns=m.log_time_ns + 10**9) for m in recording]
     surveyed = survey_of(sorted(stale, key=lambda m: m.log_time_ns))
     with pytest.raises(ConversionError, match=r'none of 20 frames is usable: .*side: (missing|stale)'):
-        plan_episode(surveyed, [], {}, keep_longest=False)
+        plan_episode(surveyed, [], keep_longest=False)
 
 
 def test_missing_and_mistyped_topics_are_named(
@@ -123,17 +137,17 @@ def test_false_labels_are_found(
     survey_of: Callable[..., Survey], recording: list[BagMessage], contract: Contract, contract_values: dict
 ) -> None:
     surveyed = survey_of(recording)
-    assert check_rates(surveyed, contract, plan_episode(surveyed, [], {}, keep_longest=False)) == []
+    assert check_rates(surveyed, contract, plan_episode(surveyed, [], keep_longest=False)) == []
     assert rate_notes(surveyed) == []
     values = yaml.safe_load(yaml.safe_dump(contract_values))
     values['streams']['side']['max_age_ms'] = 600
     patient = parse_contract(yaml.safe_dump(values))
     slow = survey_of(restamped(recording, SIDE, 0.45), patient)
-    [fault] = check_rates(slow, patient, plan_episode(slow, [], {}, keep_longest=False))
+    [fault] = check_rates(slow, patient, plan_episode(slow, [], keep_longest=False))
     assert fault.startswith('side: captured at 22.')
     rare = [m for i, m in enumerate(recording) if m.topic != SIDE or i % 17 == 0]
     few = survey_of(rare, patient)
-    faults = check_rates(few, patient, plan_episode(few, [], {}, keep_longest=True))
+    faults = check_rates(few, patient, plan_episode(few, [], keep_longest=True))
     assert 'Hz received, labelled 10: images would repeat' in faults[-1]
     assert rate_notes(few)[0].startswith('side: ')
 
@@ -172,7 +186,7 @@ def test_a_clock_six_percent_off_over_twenty_seconds_is_a_false_label(
     patient = with_patience(contract_values, 3000)
     messages = restamped(light_recording(patient, make_recording, 20), SIDE, factor)
     surveyed = survey_of(messages, patient, START_NS + 20 * 10**9)
-    faults = check_rates(surveyed, patient, plan_episode(surveyed, [], {}, keep_longest=False))
+    faults = check_rates(surveyed, patient, plan_episode(surveyed, [], keep_longest=False))
     assert [fault.split(' frames')[0] for fault in faults] == (['side: captured at 10.64'] if false else [])
 
 
@@ -195,8 +209,8 @@ def test_late_samples_at_the_ends_of_a_short_episode_make_no_label_false(
     if 'last' in ends:
         late = delayed(late, SIDE, seconds - 0.2, seconds, periods / 30)
     surveyed = survey_of(late, contract, START_NS + round(seconds * 1e9))
-    plan = plan_episode(surveyed, [], {}, keep_longest=False)
-    assert plan.count >= 10 * seconds - 3
+    plan = plan_episode(surveyed, [], keep_longest=False)
+    assert plan.length >= 10 * seconds - 3
     assert check_rates(surveyed, contract, plan) == []
 
 
@@ -214,7 +228,7 @@ def test_a_stream_as_slow_as_the_frames_may_lack_two_messages_not_a_tenth(
             if message.topic != SIDE or number not in lost:
                 messages.append(message)
         surveyed = survey_of(messages, contract, START_NS + round(seconds * 1e9))
-        return check_rates(surveyed, contract, plan_episode(surveyed, [], {}, keep_longest=False))
+        return check_rates(surveyed, contract, plan_episode(surveyed, [], keep_longest=False))
 
     assert faults(2, {7, 14}) == []
     [fault] = faults(6, set(range(5, 60, 10)))
@@ -229,7 +243,7 @@ def test_an_optional_image_that_is_left_out_is_not_judged(
     values['streams']['side']['required'] = False
     contract = parse_contract(yaml.safe_dump(values))
     surveyed = survey_of(without(recording, SIDE, 0.3, 1.6), contract)
-    plan = plan_episode(surveyed, [], {}, keep_longest=False)
+    plan = plan_episode(surveyed, [], keep_longest=False)
     assert check_rates(surveyed, contract, plan) == []
 
 

@@ -170,8 +170,11 @@ def test_another_encoding(recording, contract, assessed) -> None:
 def test_joints_of_another_name(recording, contract, assessed) -> None:
     names = [f'panda_joint{i}' for i in range(1, 8)]
     report = assessed(of(contract, 'joints', lambda m: edited(m, name=names))(recording))
-    assert 'undecodable' in kinds(report, 'joints')
-    assert 'panda_joint1' in finding(report, 'undecodable').text
+    assert 'missing-stream' in kinds(report, 'joints')
+    found = finding(report, 'missing-stream')
+    assert 'none of this stream' in found.text
+    assert 'panda_joint1' in found.text
+    assert found.remedy == 'Correct topic, type or joints in the contract.'
 
 
 def test_one_damaged_jpeg_condemns_no_other(recording, contract_values, assessed) -> None:

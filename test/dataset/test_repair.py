@@ -22,7 +22,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
 from restac_ros.dataset.table_writing import with_column
 from restac_ros.dataset.transaction import writing_lock
@@ -282,14 +282,14 @@ def test_what_can_be_put_right_loses_nothing(fault: str, root: Path, items: list
     break_it, said = MENDED[fault]
     break_it(root)
     before = state_of(root)
-    damage = examine(root)
+    damage = examine_dataset(root)
     lines = [*damage.faults, *map(str, damage.leftovers)]
     assert not damage.lost
     assert any(said in line for line in lines), lines
     assert state_of(root) == before, 'looking changes nothing'
     aside = repair(damage)
     assert_equal(read(root), items)
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine
     assert_nothing_is_gone(before, root, aside)
     assert (root / VIDEO).read_bytes() == before[VIDEO]
 
@@ -299,12 +299,12 @@ def test_broken_episodes_are_left_out_by_name(fault: str, root: Path, items: lis
     break_it, numbers, reason = LEFT_OUT[fault]
     break_it(root)
     before = state_of(root)
-    damage = examine(root)
+    damage = examine_dataset(root)
     assert [lost.number for lost in damage.lost] == numbers
     assert all(any(reason in text for text in lost.reasons) for lost in damage.lost), damage.lost
     aside = repair(damage)
     assert_equal(read(root), [episode for number, episode in enumerate(items) if number not in numbers])
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine
     assert_nothing_is_gone(before, root, aside)
     assert damage.cut_videos == ([Path(VIDEO)] if fault == 'cut video' else [])
     assert fault == 'cut video' or (root / VIDEO).read_bytes() == before[VIDEO], 'no frame is encoded anew'
@@ -330,7 +330,7 @@ def test_whole_data_sets_are_not_touched(root: Path, capsys: pytest.CaptureFixtu
 def test_statistics_are_those_of_the_episodes_that_stay(root: Path, items: list[list[dict]]) -> None:
     break_it, _, _ = LEFT_OUT['NaN']
     break_it(root)
-    repair(examine(root))
+    repair(examine_dataset(root))
     stats = open_dataset(root).meta.stats
     for key in ('action', 'observation.state'):
         rows = np.stack([item[key] for number in (0, 2, 3) for item in items[number]])
@@ -358,19 +358,19 @@ def test_refusals_change_nothing(root: Path) -> None:
     whole = (root / VIDEO).read_bytes()
     (root / VIDEO).write_bytes(whole[:100])
     before = state_of(root)
-    damage = examine(root)
+    damage = examine_dataset(root)
     assert all('cannot be opened' in lost.reasons[0] for lost in damage.lost)
     with pytest.raises(DatasetError, match='no episode is whole'):
         repair(damage)
     (root / VIDEO).write_bytes(whole)
     with writing_lock(root), pytest.raises(DatasetError, match='being written by process'):
-        examine(root)
+        examine_dataset(root)
     edit_json(root, 'meta/info.json', codebase_version='v2.1')
     with pytest.raises(DatasetError, match=r'format v2\.1'):
-        examine(root)
+        examine_dataset(root)
     (root / 'meta/info.json').unlink()
     with pytest.raises(DatasetError, match='cannot be read'):
-        examine(root)
+        examine_dataset(root)
     (root / 'meta/info.json').write_bytes(before['meta/info.json'])
     (root / VIDEO).write_bytes(before[VIDEO])
     assert state_of(root) == before
@@ -405,14 +405,14 @@ def test_means_that_lerobot_took_in_float32_are_not_broken(
     steps = np.arange(rows)
     columns = np.stack([value + motion * (steps % 100 == 7), steps / rows], axis=1).astype(np.float32)
     root = lerobots_own(tmp_path / 'numbers', columns, episodes)
-    assert examine(root).faults == []
+    assert examine_dataset(root).faults == []
     stats = json.loads((root / 'meta/stats.json').read_text())
     stats['observation.state']['mean'][0] += 0.05 * max(abs(value), 1)
     edit_json(root, 'meta/stats.json', **stats)
-    damage = examine(root)
+    damage = examine_dataset(root)
     assert 'stats.json is not that of the rows: observation.state' in damage.faults[0], 'a wrong one is found'
     repair(damage)
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine
 
 
 def test_an_absent_video_is_called_missing_before_its_frames_are_counted(
@@ -421,7 +421,7 @@ def test_an_absent_video_is_called_missing_before_its_frames_are_counted(
     edit(root, EPISODES, **{f'videos__{CAMERA}__to_timestamp': lambda v: v - 0.1})  # as some do
     (root / VIDEO).unlink()
     before = state_of(root)
-    damage = examine(root)
+    damage = examine_dataset(root)
     assert [lost.reasons for lost in damage.lost] == [[f'{VIDEO} is missing']] * 4
     for agreed in (False, True):
         assert repair_dataset(root, agreed=agreed) == 1
@@ -436,9 +436,9 @@ def test_an_absent_video_is_called_missing_before_its_frames_are_counted(
 def test_videos_in_another_folder_are_named_and_whole_once_they_are_back(root: Path) -> None:
     (root / 'videos').rename(root / 'video')
     elsewhere = VIDEO.replace('videos/', 'video/', 1)
-    assert f'is missing; {elsewhere} is there: move it' in examine(root).lost[0].reasons[0]
+    assert f'is missing; {elsewhere} is there: move it' in examine_dataset(root).lost[0].reasons[0]
     (root / 'video').rename(root / 'videos')
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine
 
 
 @pytest.mark.parametrize('file', [VIDEO, DATA, 'meta/info.json'])
@@ -447,9 +447,9 @@ def test_pointers_of_git_lfs_are_called_so(root: Path, file: str) -> None:
     remedy = 'is a Git LFS pointer, not the file itself: bring it with `git lfs pull`'
     if file.endswith('info.json'):
         with pytest.raises(DatasetError, match=remedy):
-            examine(root)
+            examine_dataset(root)
         return
-    damage = examine(root)
+    damage = examine_dataset(root)
     assert remedy in str([*damage.faults, *damage.lost])
     with pytest.raises(DatasetError, match=remedy):
         export_v21(root, root.with_name('v21'))
@@ -459,7 +459,7 @@ def test_a_name_lost_in_an_interrupted_write_is_given_back(root: Path, capsys: p
     root.rename(root.with_name('.demos.previous'))
     assert repair_dataset(root, agreed=True) == 0
     assert 'put back under its name' in capsys.readouterr().out
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine
 
 
 def test_lost_episodes_of_ours_name_their_bag_and_come_back(
@@ -474,11 +474,11 @@ def test_lost_episodes_of_ours_name_their_bag_and_come_back(
         messages = [m for m in recording if m.log_time_ns < recording[0].log_time_ns + length_ns]
         bags.append(write_bag(tmp_path / f'bag{number}', messages))
         convert_episode(bags[-1], contract, root, f'task {number}')
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine
     items = read(root)
     info = json.loads((root / 'meta/info.json').read_text())
     (root / 'meta/info.json').write_text('{"codebase_ver')
-    repair(examine(root))
+    repair(examine_dataset(root))
     assert json.loads((root / 'meta/info.json').read_text()) == info, 'made anew from the contract'
     file = root / DATA
     file.write_bytes(file.read_bytes()[:-100])
@@ -488,4 +488,4 @@ def test_lost_episodes_of_ours_name_their_bag_and_come_back(
     assert list(converted_recordings(root).values()) == [0]
     assert convert_episode(bags[0], contract, root, 'task 0').episode_index == 1
     assert_equal(read(root), [items[1], items[0]])
-    assert examine(root).is_fine
+    assert examine_dataset(root).is_fine

@@ -28,8 +28,12 @@ def gate_cdr(value: float, index: int) -> bytes:
     types = typestore().types
     stamp = types['builtin_interfaces/msg/Time'](sec=START_NS // 10**9, nanosec=index)
     header = types['std_msgs/msg/Header'](stamp=stamp, frame_id='gelsight_left')
+    run = types['restac_ros/msg/RunIdentity'](run_id='r', checkpoint='c', prompt='p', prompt_revision=0)
     state = types[GATE](
         header=header,
+        run=run,
+        replan_threshold=0.6,
+        replan_release=0.4,
         gate=value,
         logvar=-9.5,
         logvar_standardised=0.5,

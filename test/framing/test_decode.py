@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from restac_ros.framing.decode import decode_image, decode_joints, decode_pose
 from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.values import decode_value
+from restac_ros.framing.values import decode_value, gripper_positions
 
 RGB = np.random.default_rng(1).integers(0, 256, (6, 10, 3), dtype=np.uint8)
 BGR = RGB[..., ::-1]
@@ -54,7 +54,9 @@ def test_every_colour_encoding_gives_the_same_pixels(messages, camera, encoding,
 def test_undeclared_order_comes_from_the_contract(messages, camera, encoding, order, pixels, padding):
     cdr = messages.image(pixels, encoding, padding=padding)
     np.testing.assert_array_equal(decode_image(camera(channel_order=order), cdr), RGB)
-    with pytest.raises(DecodeError, match=r"doesn't tell red from blue; declare channel_order: rgb or bgr"):
+    with pytest.raises(
+        DecodeError, match=r'does not define the order of red and blue; declare channel_order: rgb or bgr'
+    ):
         decode_image(camera(), cdr)
 
 
@@ -89,7 +91,7 @@ def test_memoryview_and_bytes_are_alike(messages, camera):
         ('rgb8', {'height': 0, 'data': np.zeros(0, np.uint8)}, '10x0 px; expected 1 to 8192 a side'),
         ('rgb8', {'width': 2**31, 'step': 2**32 - 1}, '2147483648x6 px'),
         ('rgba8', {}, 'with step 30 and 180 bytes; expected step >= 40'),
-        ('16UC1', {}, "encoding '16UC1'; expected one of rgb8, bgr8"),
+        ('16UC1', {}, "encoding '16UC1', a depth image; expected one of rgb8, bgr8"),
         ('', {}, "encoding ''; expected one of"),
     ],
 )
@@ -135,11 +137,11 @@ def test_wrong_compressed_images_are_refused(messages, camera):
     png = messages.compressed(RGB, 'png')
     with pytest.raises(DecodeError, match='PNG of 10x6 px, mode RGB; the contract expects jpeg'):
         decode_image(camera(**COMPRESSED, encoding='jpeg'), png)
-    with pytest.raises(DecodeError, match="4 bytes of format 'png; depth': not a whole JPEG or PNG"):
+    with pytest.raises(DecodeError, match="format 'png; depth': no JPEG or PNG: it begins with 6e 6f 6e"):
         decode_image(camera(**COMPRESSED), messages.compressed_bytes(b'none', 'png; depth'))
     with pytest.raises(DecodeError, match='mode I;16'):
         decode_image(camera(**COMPRESSED), messages.compressed(RGB[..., 0].astype(np.uint16), 'png'))
-    with pytest.raises(DecodeError, match='not a whole JPEG or PNG'):
+    with pytest.raises(DecodeError, match='no JPEG or PNG: it begins with 47 49 46'):
         decode_image(camera(**COMPRESSED), messages.compressed(RGB, 'gif'))
 
 
@@ -261,8 +263,39 @@ def test_impossible_poses_are_refused(messages, pose_contract, xyz, quaternion, 
 
 def test_opening_far_out_of_range_is_refused(messages, contract):
     assert decode_value(contract, 'gripper', messages.gripper(0.0801)) == pytest.approx(0.0801)
-    with pytest.raises(DecodeError, match=r'opening 80 m; the contract declares 0 to 0.08 m; check units'):
+    with pytest.raises(
+        DecodeError,
+        match=r'opening 80 m; the contract declares 0 to 0.08 m; check joints, opening_m and the unit',
+    ):
         decode_value(contract, 'gripper', messages.gripper(80.0))
+
+
+@pytest.mark.parametrize(
+    ('unit', 'closed', 'opened', 'position', 'opening_m'),
+    [('rad', 0.8, 0.0, 0.6, 0.02125), ('percent', 0.0, 100.0, 25.0, 0.02125), ('mm', 0.0, 85.0, 85.0, 0.085)],
+)
+def test_a_grippers_joint_is_read_by_its_declared_scale(
+    messages, edited_contract, unit, closed, opened, position, opening_m
+):
+    contract = edited_contract(
+        {
+            'gripper': {
+                'opening_m': [0.0, 0.085],
+                'joint': {'unit': unit, 'closed': closed, 'open': opened},
+            },
+            'streams.gripper.joints': ['robotiq_85_left_knuckle_joint'],
+        }
+    )
+    cdr = messages.joints(['robotiq_85_left_knuckle_joint'], [position])
+    assert decode_value(contract, 'gripper', cdr) == pytest.approx(opening_m)
+    [back] = gripper_positions(contract, contract.streams['gripper'], opening_m)
+    assert back == pytest.approx(position)
+
+
+def test_a_message_with_some_of_the_joints_is_told_from_a_wrong_one(messages, contract):
+    partial = messages.joints([f'fr3_joint{i}' for i in range(1, 5)], [0.0] * 4)
+    with pytest.raises(DecodeError, match='only 4 of 7 joints; let one publisher send them together'):
+        decode_joints(contract.streams['joints'], partial)
 
 
 def test_values_are_read_only(messages, contract):

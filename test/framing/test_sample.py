@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rosbags.typesys import Stores, get_typestore
 
 from restac_ros.contract.errors import ContractError
 from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.sample import make_sample
+from restac_ros.framing.sample import belongs, make_sample
 
 STAMP = 1_760_000_000_123_456_789
 RECEIVED = STAMP + 10_000_000
+STORE = get_typestore(Stores.ROS2_JAZZY)
+ARM_JOINTS = [f'fr3_joint{i}' for i in range(1, 8)]
+FINGERS = ['fr3_finger_joint1', 'fr3_finger_joint2']
 
 
 @pytest.mark.parametrize('little_endian', [True, False])
@@ -18,8 +22,7 @@ def test_stamp_of_every_message_type(messages, contract, little_endian):
     pixels = np.zeros((2, 2, 3), np.uint8)
     cdrs = {
         'main': messages.image(pixels, 'rgb8', STAMP, little_endian=little_endian),
-        'joints': messages.joints(['a'], [0.0], STAMP, little_endian=little_endian),
-        'gripper': messages.pose([0, 0, 0], [0, 0, 0, 1], STAMP, little_endian=little_endian),
+        'joints': messages.joints(['fr3_joint1'], [0.0], STAMP, little_endian=little_endian),
     }
     for name, cdr in cdrs.items():
         for form in (cdr, memoryview(cdr)):
@@ -27,6 +30,42 @@ def test_stamp_of_every_message_type(messages, contract, little_endian):
             assert sample[:3] == (name, STAMP, RECEIVED)
             assert not sample.zero_stamp
             assert sample.cdr is form
+
+
+@pytest.mark.parametrize('little_endian', [True, False])
+def test_a_message_without_any_of_a_streams_joints_is_none_of_its_messages(messages, contract, little_endian):
+    fingers = messages.joints(FINGERS, [0.02, 0.02], STAMP, little_endian=little_endian)
+    assert make_sample(contract, 'joints', fingers, RECEIVED) is None
+    assert make_sample(contract, 'gripper', fingers, RECEIVED).stamp_ns == STAMP
+    nobodys = messages.joints([], [], STAMP, little_endian=little_endian)
+    assert make_sample(contract, 'gripper', nobodys, RECEIVED) is None
+
+
+def test_part_of_a_name_or_the_frame_is_no_joint(messages, contract):
+    alike = messages.joints(['fr3_joint10', 'my_fr3_joint1', 'fr3_joint'], [0.0] * 3, STAMP)
+    assert make_sample(contract, 'joints', alike, RECEIVED) is None
+    framed = STORE.deserialize_cdr(messages.joints(['wheel'], [0.0], STAMP), 'sensor_msgs/msg/JointState')
+    framed.header.frame_id = 'fr3_joint1'
+    cdr = bytes(STORE.serialize_cdr(framed, 'sensor_msgs/msg/JointState'))
+    assert make_sample(contract, 'joints', cdr, RECEIVED) is None
+
+
+@given(
+    names=st.lists(st.sampled_from([*ARM_JOINTS, *FINGERS, 'wheel', 'fr3_joint1_stiffness']), max_size=12),
+    frame=st.sampled_from(['', 'base', 'fr3_joint3']),
+    little_endian=st.booleans(),
+)
+def test_whose_message_it_is_equals_what_its_names_say(contract, names, frame, little_endian):
+    types = STORE.types
+    stamp = types['builtin_interfaces/msg/Time'](1, 2)
+    message = types['sensor_msgs/msg/JointState'](
+        types['std_msgs/msg/Header'](stamp, frame), names, np.zeros(len(names)), np.zeros(0), np.zeros(0)
+    )
+    cdr = bytes(STORE.serialize_cdr(message, 'sensor_msgs/msg/JointState', little_endian=little_endian))
+    for stream in ('joints', 'gripper'):
+        spec = contract.streams[stream]
+        assert belongs(spec, cdr) == bool(set(names) & set(spec.joints))
+        assert belongs(spec, memoryview(cdr)) == belongs(spec, cdr)
 
 
 def test_compressed_images_are_dated_alike(messages, contract):
@@ -54,7 +93,7 @@ def test_a_zero_stamp_counts_from_receipt_and_says_so(messages, contract, edited
         (b'', 'found 0 bytes'),
         (
             bytes(11),
-            'found 11 bytes beginning 00 00 00 00; expected a CDR-encoded sensor_msgs/msg/JointState',
+            'found 11 bytes beginning 00 00 00 00; expected CDR with a header, as of sensor_msgs',
         ),
         (b'\x00\x07\x00\x00' + bytes(20), 'beginning 00 07'),
         (b'\x00\x01\x00\x00' + b'\xff' * 20, 'header stamp -1 s'),

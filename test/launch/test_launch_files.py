@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from restac_ros import graph
-from restac_ros.graph import Run, processes, ros_arguments
+from restac_ros.graph import Run, Source, processes, ros_arguments
 
 launch = pytest.importorskip('launch')
 launch_ros_actions = pytest.importorskip('launch_ros.actions')
@@ -49,7 +49,14 @@ def test_policy_launch_starts_the_processes_of_the_graph(repository: Path, tmp_p
         run_dir=str(tmp_path),
     )
     expected = processes(
-        Run(directory=tmp_path, checkpoint=checkpoint, prompt='push', record=record, source='bag', bag=bag)
+        Run(
+            directory=tmp_path,
+            checkpoint=checkpoint,
+            prompt='push',
+            record=record,
+            source=Source.BAG,
+            bag=bag,
+        )
     )
     assert [node.node_executable for node in nodes] == [process.executable for process in expected]
 
@@ -80,7 +87,7 @@ def test_every_node_gets_the_arguments_that_up_gives_it(repository: Path, tmp_pa
         directory=tmp_path,
         checkpoint=tmp_path / 'checkpoint',
         prompt='push',
-        source='bag',
+        source=Source.BAG,
         bag=bag,
         namespace='left',
         use_sim_time=True,

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from lerobot_file import write_huggingface
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.huggingface import HuggingFaceParams, write_huggingface
+from restac_ros.model.checkpoint.huggingface import HuggingFaceParams
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, to_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.provenance import Origin

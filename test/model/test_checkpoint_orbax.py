@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import tensorstore as ts
+import zstandard
 from flax import traverse_util
 
 from restac_ros.model.checkpoint import array_store
@@ -213,4 +215,18 @@ def test_loading_takes_a_constant_amount_besides_the_parameters(
     command = [sys.executable, '-c', MEASURE, str(tmp_path), dtype]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     besides_mib = float(run.stdout)
-    assert -10 < besides_mib < 100
+    assert -10 < besides_mib < 120
+
+
+@pytest.mark.parametrize('says_its_size', [True, False])
+def test_a_chunk_that_unpacks_to_more_than_its_array_is_refused_first(
+    says_its_size: bool, written: Path
+) -> None:
+    name = 'action_in_proj/kernel'
+    store = ts.KvStore.open({'driver': 'ocdbt', 'base': written.as_uri()}).result()
+    bomb = zstandard.ZstdCompressor(write_content_size=says_its_size).compress(bytes(64 << 20))
+    key = f'params.{name.replace("/", ".")}.value/0.0'
+    assert store.read(key).result().state == 'value'
+    store.write(key, bomb).result()
+    with pytest.raises(CheckpointError, match=r'chunk 0.0 unpacks to \d+ bytes or more, \d+ expected'):
+        OrbaxParams(written).read([name])

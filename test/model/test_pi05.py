@@ -214,7 +214,7 @@ def _both_velocities(
     model: Pi05, observation: Observation, x_t: jax.Array, time: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     cache = model.encode_prefix(*observation.prefix)
-    cached = model.velocity_cached(cache, None, observation.state, x_t, model.time_code(time))
+    cached = model.velocity_field(cache, None, observation.state)(x_t, model.time_code(time))
     return model.velocity_joint(observation, x_t, time)[0], cached
 
 

@@ -62,16 +62,16 @@ def test_nearest_code_equals_the_loop(seed: int, batch: int) -> None:
     expected = nearest_by_loop(h, embed)
     squared = ((h[:, None] - embed) ** 2).sum(-1)
     # Float32 may order two codes differently only where they are equally far.
-    assert np.all(squared[range(batch), quantized.index] - squared[range(batch), expected] < 1e-5)
-    np.testing.assert_array_equal(quantized.code, embed[np.asarray(quantized.index)])
+    assert np.all(squared[range(batch), quantized.code_index] - squared[range(batch), expected] < 1e-5)
+    np.testing.assert_array_equal(quantized.code, embed[np.asarray(quantized.code_index)])
     np.testing.assert_allclose(quantized.distances, squared, atol=1e-4)
-    assert quantized.index.dtype == jnp.int32
+    assert quantized.code_index.dtype == jnp.int32
 
 
 def test_a_tie_goes_to_the_first_code() -> None:
     embed = jnp.asarray([[3.0, 0, 0], [1, 0, 0], [-1, 0, 0], [1, 0, 0], [0, 5, 0], [0, 0, 5]])
     codebook = vq.Codebook(embed, jnp.ones(6), embed)
-    assert vq.quantize(jnp.zeros((1, 3)), codebook, CONFIG).index.tolist() == [1]
+    assert vq.quantize(jnp.zeros((1, 3)), codebook, CONFIG).code_index.tolist() == [1]
 
 
 def test_straight_through_has_the_value_of_the_code_and_the_gradient_of_the_input() -> None:
@@ -112,7 +112,7 @@ def test_moving_averages_equal_the_loop_over_several_batches(config: QuantizerCo
         source = unit(h) if config.metric == 'cosine' else h
         quantized = vq.quantize(jnp.asarray(h), codebook, config)
         index = nearest_by_loop(source, np.asarray(codebook.embed))
-        np.testing.assert_array_equal(quantized.index, index)
+        np.testing.assert_array_equal(quantized.code_index, index)
         expected = ema_by_loop(codebook, source, index, config)
         if config.metric == 'cosine':
             expected[0] = unit(expected[0])
@@ -134,7 +134,7 @@ def test_a_dead_code_restarts_at_a_vector_of_the_batch() -> None:
     config = dataclasses.replace(CONFIG, restart_below=1.0)
     codebook = make_codebook(5)._replace(cluster_size=jnp.asarray([9.0, 9, 0.1, 9, 9, 0.1]))
     h = jnp.asarray(np.random.default_rng(6).standard_normal((4, 3)) + 50, jnp.float32)
-    quantized = vq.quantize(h, codebook, config)._replace(index=jnp.zeros(4, jnp.int32))
+    quantized = vq.quantize(h, codebook, config)._replace(code_index=jnp.zeros(4, jnp.int32))
     updated = vq.ema_update(codebook, quantized, config, jax.random.key(7))
     plain = vq.ema_update(codebook, quantized, CONFIG, jax.random.key(7))
     for k in range(config.num_codes):
@@ -179,8 +179,8 @@ def test_cosine_ignores_length() -> None:
     codebook = codebook._replace(embed=jnp.asarray(unit(np.asarray(codebook.embed))))
     h = np.random.default_rng(11).standard_normal((5, 3)).astype(np.float32)
     one, other = (vq.quantize(jnp.asarray(h * scale), codebook, COSINE) for scale in (1, 100))
-    np.testing.assert_array_equal(one.index, other.index)
-    np.testing.assert_array_equal(one.index, np.argmax(unit(h) @ np.asarray(codebook.embed).T, axis=1))
+    np.testing.assert_array_equal(one.code_index, other.code_index)
+    np.testing.assert_array_equal(one.code_index, np.argmax(unit(h) @ np.asarray(codebook.embed).T, axis=1))
     np.testing.assert_allclose(np.linalg.norm(one.source, axis=1), 1, atol=1e-6)
 
 

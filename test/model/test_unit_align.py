@@ -15,7 +15,7 @@ from restac_ros.model.tactile.config import UNIT_ALIGN
 from restac_ros.model.tactile.interface import TactileCode, TactileEncoder
 from restac_ros.model.tactile.prophet import imagenet_normalised
 from restac_ros.model.tactile.unit_align import UnitAlign
-from restac_ros.model.tactile.unit_align_checkpoint import LoadReport, load_unit_align, tensor_table
+from restac_ros.model.tactile.unit_align_checkpoint import TactileLoadReport, load_unit_align, tensor_table
 
 
 @pytest.fixture(scope='session')
@@ -25,7 +25,7 @@ def golden(golden_dir: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope='session')
-def loaded(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[UnitAlign, LoadReport]:
+def loaded(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[UnitAlign, TactileLoadReport]:
     path = tmp_path_factory.mktemp('unit_align') / 'noise.ckpt'
     tool = shared_dir / 'tools' / 'make_unit_align_ckpt.py'
     subprocess.run([sys.executable, str(tool), str(path)], check=True, capture_output=True)
@@ -41,7 +41,7 @@ def views(golden: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.fixture(scope='session')
 def computed(
-    loaded: tuple[UnitAlign, LoadReport], golden: dict[str, np.ndarray], views: np.ndarray
+    loaded: tuple[UnitAlign, TactileLoadReport], golden: dict[str, np.ndarray], views: np.ndarray
 ) -> tuple[np.ndarray, TactileCode]:
     """View features and code, from the two calls the policy makes."""
     module, _ = loaded
@@ -66,7 +66,7 @@ def test_every_tensor_of_the_published_layout_is_taken(golden_dir: Path) -> None
     assert set(used) == set(leaves)
 
 
-def test_report_counts_what_the_checkpoint_holds(loaded: tuple[UnitAlign, LoadReport]) -> None:
+def test_report_counts_what_the_checkpoint_holds(loaded: tuple[UnitAlign, TactileLoadReport]) -> None:
     module, report = loaded
     assert module.config == UNIT_ALIGN
     assert isinstance(module, TactileEncoder)
@@ -121,7 +121,7 @@ def test_residual_is_measured_minus_expected(computed: tuple[np.ndarray, Tactile
 
 
 def test_distances_and_commitment_loss(
-    loaded: tuple[UnitAlign, LoadReport],
+    loaded: tuple[UnitAlign, TactileLoadReport],
     computed: tuple[np.ndarray, TactileCode],
     golden: dict[str, np.ndarray],
 ) -> None:

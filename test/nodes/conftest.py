@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,13 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
         pytest.skip(str(error))
     started: list[NodeProcess] = []
 
-    def start(name: str, *arguments: str, **parameters: object) -> NodeProcess:
+    def start(
+        name: str,
+        *arguments: str,
+        before: Sequence[str] = (),
+        console: int | None = None,
+        **parameters: object,
+    ) -> NodeProcess:
         directory = tmp_path / 'processes' / str(len(started))
         directory.mkdir(parents=True)
         given = {
@@ -39,14 +45,15 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
             'summary_file': directory / f'{name}.json',
             **parameters,
         }
-        line = [sys.executable, str(programs / name), '--ros-args', '-r', f'__node:={name}', *arguments]
+        program = [sys.executable, str(programs / name)]
+        line = [*before, *program, '--ros-args', '-r', f'__node:={name}', *arguments]
         for key, value in given.items():
             line += [
                 '-p',
                 f'{key}:={json.dumps(value if isinstance(value, bool | int | float | list) else str(value))}',
             ]
         env = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain), 'PYTHONUNBUFFERED': '1'}
-        started.append(NodeProcess(name, line, env, directory))
+        started.append(NodeProcess(name, line, env, directory, console))
         return started[-1]
 
     yield start

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from restac_ros.control.chunk import Chunk, build_chunk
 from restac_ros.control.streaming import ChunkUse
-from restac_ros.runtime.chunk_continuity import ChunkContinuity, ContinuityRules
+from restac_ros.runtime.chunk_tracker import ChunkTracker
 
 MS = 10**6
 START, STEP = 10**18, 50 * MS
@@ -50,31 +50,29 @@ def use(stamp_ns: int, late_ns: int = 120 * MS) -> ChunkUse:
     return ChunkUse(stamp_ns + late_ns, True, stamp_ns, stamp_ns + late_ns)
 
 
-def make(max_delay: int = HORIZON - 1, **rules: int) -> ChunkContinuity:
-    continuing = SimpleNamespace(horizon=HORIZON, max_delay=max_delay)
-    return ChunkContinuity(
-        continuing, ContinuityRules(**{'overlap_steps': 8, 'initial_delay_steps': 2, **rules})
-    )
+def make(max_delay: int = HORIZON - 1, **rules: int) -> ChunkTracker:
+    encoder = SimpleNamespace(horizon=HORIZON, max_delay=max_delay)
+    return ChunkTracker(encoder, **{'overlap_steps': 8, 'initial_delay_steps': 2, **rules})
 
 
-def running() -> ChunkContinuity:
+def running() -> ChunkTracker:
     """One chunk is published and executed."""
-    continuity = make()
-    continuity.published(chunk(0, START))
-    continuity.taken_up(use(START))
-    return continuity
+    tracker = make()
+    tracker.published(chunk(0, START))
+    tracker.taken_up(use(START))
+    return tracker
 
 
 def test_a_chunk_continues_the_one_that_is_executed() -> None:
-    continuity = running()
-    found = continuity.next(START + 4 * STEP, at(3.5))  # the arm lags half a step behind
+    tracker = running()
+    found = tracker.next(START + 4 * STEP, at(3.5))  # the arm lags half a step behind
     rows = np.arange(1, HORIZON + 1)[:8] + 0.5
     np.testing.assert_allclose(found.delta_pose[:8], rows[:, None] * VELOCITY, atol=1e-12)
     assert found.delay_steps == 2
     assert found.weights[:2].tolist() == [1.0, 1.0]
     assert np.count_nonzero(found.weights) == 8
     assert np.all(np.diff(found.weights[2:8]) < 0)
-    assert continuity.summary() == {
+    assert tracker.summary() == {
         'continued': 1, 'planned_freely': 0, 'delay_steps': 2, 'delays_too_long': 0,
     }  # fmt: skip
 
@@ -85,78 +83,78 @@ def test_a_surprise_keeps_only_what_is_executed_anyway() -> None:
 
 
 def test_the_first_chunk_and_those_that_nobody_executes_are_planned_freely() -> None:
-    continuity = make()
-    assert continuity.next(START, at(0)) is None
+    tracker = make()
+    assert tracker.next(START, at(0)) is None
     for number in range(5):
-        continuity.published(chunk(number, START + number * 100 * MS))
-        assert continuity.next(START + number * 100 * MS + 50 * MS, at(1)) is None
-    assert continuity.summary()['planned_freely'] == 6
+        tracker.published(chunk(number, START + number * 100 * MS))
+        assert tracker.next(START + number * 100 * MS + 50 * MS, at(1)) is None
+    assert tracker.summary()['planned_freely'] == 6
 
 
 def test_after_a_hold_chunks_are_planned_freely_until_one_is_executed_again() -> None:
-    continuity = running()
-    continuity.taken_up(ChunkUse(START + 200 * MS))
-    assert continuity.next(START + 4 * STEP, at(4)) is None
-    continuity.published(chunk(1, START + 5 * STEP))
-    assert continuity.next(START + 6 * STEP, at(4)) is None
-    before = continuity.summary()['delay_steps']
+    tracker = running()
+    tracker.taken_up(ChunkUse(START + 200 * MS))
+    assert tracker.next(START + 4 * STEP, at(4)) is None
+    tracker.published(chunk(1, START + 5 * STEP))
+    assert tracker.next(START + 6 * STEP, at(4)) is None
+    before = tracker.summary()['delay_steps']
     for _ in range(3):
-        continuity.taken_up(use(START + 5 * STEP, late_ns=900 * MS))
-    assert continuity.next(START + 7 * STEP, at(4)) is not None
-    assert continuity.summary()['delay_steps'] == before, 'a start from standing is no delay'
+        tracker.taken_up(use(START + 5 * STEP, late_ns=900 * MS))
+    assert tracker.next(START + 7 * STEP, at(4)) is not None
+    assert tracker.summary()['delay_steps'] == before, 'a start from standing is no delay'
 
 
 def test_the_newest_chunk_is_continued_though_the_streamer_has_not_named_it_yet() -> None:
-    continuity = running()
-    continuity.published(chunk(1, START + 2 * STEP))
-    found = continuity.next(START + 3 * STEP, at(1))
+    tracker = running()
+    tracker.published(chunk(1, START + 2 * STEP))
+    found = tracker.next(START + 3 * STEP, at(1))
     np.testing.assert_allclose(
         found.delta_pose[0], VELOCITY, atol=1e-12
     )  # of chunk 1, one step after its start
 
 
 def test_a_streamer_that_fell_silent_executes_nothing() -> None:
-    continuity = running()
+    tracker = running()
     for number in range(1, 4):
         stamp_ns = START + number * 2 * STEP
-        assert continuity.next(stamp_ns, at(1)) is not None
-        continuity.published(chunk(number, stamp_ns))
-    assert continuity.next(START + 8 * STEP, at(1)) is None
+        assert tracker.next(stamp_ns, at(1)) is not None
+        tracker.published(chunk(number, stamp_ns))
+    assert tracker.next(START + 8 * STEP, at(1)) is None
 
 
 def test_a_chunk_that_has_ended_is_not_continued() -> None:
-    continuity = running()
-    assert continuity.next(START + (HORIZON - 2) * STEP, at(14)) is not None
-    assert continuity.next(START + (HORIZON - 1) * STEP, at(15)) is None
+    tracker = running()
+    assert tracker.next(START + (HORIZON - 2) * STEP, at(14)) is not None
+    assert tracker.next(START + (HORIZON - 1) * STEP, at(15)) is None
 
 
-def delays(continuity: ChunkContinuity, late_ms: list[int]) -> list[int]:
+def delays(tracker: ChunkTracker, late_ms: list[int]) -> list[int]:
     """What is expected after each of these; each chunk joins the one before."""
     expected = []
     for number, late in enumerate(late_ms, start=1):
         stamp_ns = START + number * 1000 * MS
-        continuity.published(chunk(number, stamp_ns))
-        continuity.taken_up(use(stamp_ns, late * MS))
-        continuity.taken_up(use(stamp_ns, late * MS))  # said twice, counted once
-        expected.append(continuity.summary()['delay_steps'])
+        tracker.published(chunk(number, stamp_ns))
+        tracker.taken_up(use(stamp_ns, late * MS))
+        tracker.taken_up(use(stamp_ns, late * MS))  # said twice, counted once
+        expected.append(tracker.summary()['delay_steps'])
     return expected
 
 
 def test_delays_are_seen_in_steps_without_the_warm_up_and_forgotten() -> None:
-    continuity = running()
-    assert delays(continuity, [700, 650]) == [2, 2], 'warm-up'
-    assert delays(continuity, [60, 240, 60]) == [2, 5, 5]
-    assert delays(continuity, [60] * 9)[-2:] == [5, 2]
+    tracker = running()
+    assert delays(tracker, [700, 650]) == [2, 2], 'warm-up'
+    assert delays(tracker, [60, 240, 60]) == [2, 5, 5]
+    assert delays(tracker, [60] * 9)[-2:] == [5, 2]
 
 
 def test_a_delay_beyond_what_the_policy_was_trained_for_is_cut_and_counted() -> None:
-    continuity = make(max_delay=3, initial_delay_steps=5)
-    continuity.published(chunk(0, START))
-    continuity.taken_up(use(START))
-    found = continuity.next(START + STEP, at(1))
+    tracker = make(max_delay=3, initial_delay_steps=5)
+    tracker.published(chunk(0, START))
+    tracker.taken_up(use(START))
+    found = tracker.next(START + STEP, at(1))
     assert found.delay_steps == 3
     assert found.weights[:3].tolist() == [1.0] * 3
-    assert continuity.summary()['delays_too_long'] == 1
+    assert tracker.summary()['delays_too_long'] == 1
 
 
 @settings(max_examples=60)
@@ -172,20 +170,20 @@ def test_a_delay_beyond_what_the_policy_was_trained_for_is_cut_and_counted() -> 
     )
 )
 def test_no_sequence_gives_a_continuation_that_cannot_be(events: list[tuple[str, int]]) -> None:
-    continuity, now_ns, stamps = make(), START, [START]
+    tracker, now_ns, stamps = make(), START, [START]
     moving = False
     for number, (event, ms) in enumerate(events):
         now_ns += ms * MS
         if event == 'publish':
             stamps.append(now_ns)
-            continuity.published(chunk(number, now_ns))
+            tracker.published(chunk(number, now_ns))
         elif event == 'use':
             moving = True
-            continuity.taken_up(use(stamps[-1], ms * MS))
+            tracker.taken_up(use(stamps[-1], ms * MS))
         elif event == 'hold':
             moving = False
-            continuity.taken_up(ChunkUse(now_ns))
-        elif (found := continuity.next(now_ns, at(0))) is not None:
+            tracker.taken_up(ChunkUse(now_ns))
+        elif (found := tracker.next(now_ns, at(0))) is not None:
             assert moving
             assert np.isfinite(found.delta_pose).all()
             assert 0 <= found.delay_steps < HORIZON

@@ -1,5 +1,6 @@
 """The doctor's judgement, without ROS: every fault alone gives its finding, and nothing else."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from restac_ros.runtime.doctor_checks import (
     MachineSeen,
     Publisher,
     StreamSeen,
-    examine,
+    examine_streams,
     is_healthy,
 )
 from restac_ros.runtime.doctor_machine import see_machine
@@ -46,7 +47,7 @@ def troubles(checks: list[Check]) -> list[tuple[str, str, str]]:
 
 
 def test_what_is_in_order_has_one_line_each(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
-    checks = examine(contract, healthy, {}, MACHINE)
+    checks = examine_streams(contract, healthy, {}, MACHINE)
     assert troubles(checks) == []
     assert is_healthy(checks)
     assert [check.subject for check in checks] == [*contract.streams, 'disk', 'memory', 'shared memory']
@@ -76,7 +77,7 @@ FAULTS = {
 @pytest.mark.parametrize('kind', FAULTS)
 def test_each_fault_alone(kind: str, contract: Contract, healthy: dict[str, StreamSeen]) -> None:
     name, changes, level, remedy = FAULTS[kind]
-    checks = examine(contract, {**healthy, name: replace(healthy[name], **changes)}, {}, MACHINE)
+    checks = examine_streams(contract, {**healthy, name: replace(healthy[name], **changes)}, {}, MACHINE)
     assert troubles(checks) == [(name, level, kind)]
     assert remedy.lower() in next(check.remedy for check in checks if check.kind == kind).lower()
     assert is_healthy(checks) == (level == 'warning')
@@ -85,13 +86,36 @@ def test_each_fault_alone(kind: str, contract: Contract, healthy: dict[str, Stre
 def test_another_type_of_message(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
     compressed = publisher('sensor_msgs/msg/CompressedImage')
     seen = replace(healthy['main'], publishers=(compressed,), received=0)
-    checks = examine(contract, {**healthy, 'main': seen}, {}, MACHINE)
+    checks = examine_streams(contract, {**healthy, 'main': seen}, {}, MACHINE)
     assert troubles(checks) == [('main', 'error', 'type')]
     assert 'CompressedImage' in checks[0].found
 
 
+def test_two_publishers_of_joints_of_their_own_are_no_fault(
+    contract: Contract, healthy: dict[str, StreamSeen]
+) -> None:
+    both = (publisher('sensor_msgs/msg/JointState'), publisher('sensor_msgs/msg/JointState', node='/b'))
+    shared = healthy | {'joints': replace(healthy['joints'], publishers=both, others=75)}
+    assert troubles(examine_streams(contract, shared, {}, MACHINE)) == []
+    found = healthy | {'joints': replace(healthy['joints'], publishers=both)}
+    assert troubles(examine_streams(contract, found, {}, MACHINE)) == [('joints', 'error', 'publishers')]
+
+
+def test_messages_without_any_of_the_joints_are_named(
+    contract: Contract, healthy: dict[str, StreamSeen]
+) -> None:
+    wrong = StreamSeen(healthy['joints'].publishers, others=500, problem='they name panda_joint1')
+    checks = examine_streams(contract, healthy | {'joints': wrong}, {}, MACHINE)
+    assert troubles(checks) == [('joints', 'error', 'joints')]
+    [text] = [check.found for check in checks if check.kind == 'joints']
+    assert text.startswith('500 messages on /franka/joint_states, none of them names a joint of joints')
+    assert 'panda_joint1' in text
+
+
 def test_the_merged_joint_states_of_thirty_hertz(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
-    checks = examine(contract, {**healthy, 'joints': replace(healthy['joints'], rate_hz=30.0)}, {}, MACHINE)
+    checks = examine_streams(
+        contract, {**healthy, 'joints': replace(healthy['joints'], rate_hz=30.0)}, {}, MACHINE
+    )
     assert troubles(checks) == [('joints', 'error', 'rate')]
     assert 'joint_state_publisher' in next(check.remedy for check in checks if check.kind == 'rate')
 
@@ -101,18 +125,20 @@ def test_a_topic_of_nearly_that_name(contract: Contract, healthy: dict[str, Stre
         '/camera/main/color/image_raw': ['sensor_msgs/msg/Image'],
         JOINTS: ['sensor_msgs/msg/JointState'],
     }
-    checks = examine(contract, {**healthy, 'main': StreamSeen()}, topics, MACHINE)
+    checks = examine_streams(contract, {**healthy, 'main': StreamSeen()}, topics, MACHINE)
     assert "did you mean '/camera/main/color/image_raw'" in checks[0].remedy
     assert JOINTS not in checks[0].remedy
 
 
 def test_a_slightly_slow_stream_is_a_warning(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
-    checks = examine(contract, {**healthy, 'main': replace(healthy['main'], rate_hz=27.0)}, {}, MACHINE)
+    checks = examine_streams(
+        contract, {**healthy, 'main': replace(healthy['main'], rate_hz=27.0)}, {}, MACHINE
+    )
     assert troubles(checks) == [('main', 'warning', 'rate')]
 
 
 def test_nobody_at_all_points_to_the_domain(contract: Contract) -> None:
-    checks = examine(contract, dict.fromkeys(contract.streams, StreamSeen()), {}, MACHINE)
+    checks = examine_streams(contract, dict.fromkeys(contract.streams, StreamSeen()), {}, MACHINE)
     assert checks[0].kind == 'nobody'
     assert 'ROS_DOMAIN_ID' in checks[0].remedy
 
@@ -133,11 +159,11 @@ def test_the_machine(
     changes: dict, expected: list, contract: Contract, healthy: dict[str, StreamSeen]
 ) -> None:
     """The streams bring 99 MB/s."""
-    assert troubles(examine(contract, healthy, {}, replace(MACHINE, **changes))) == expected
+    assert troubles(examine_streams(contract, healthy, {}, replace(MACHINE, **changes))) == expected
 
 
 def test_the_disk_is_left_as_it_was(tmp_path: Path) -> None:
-    seen = see_machine(tmp_path / 'not' / 'yet', 2**20)
+    seen = see_machine(tmp_path / 'not' / 'yet', 2**20, time.monotonic_ns)
     assert seen.write_bytes_per_s > 0
     assert seen.disk_free > 0
     assert not seen.disk_problem
@@ -145,4 +171,4 @@ def test_the_disk_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_refuses() -> None:
-    assert 'cannot be written' in see_machine(Path('/proc/recordings'), 2**20).disk_problem
+    assert 'cannot be written' in see_machine(Path('/proc/recordings'), 2**20, time.monotonic_ns).disk_problem

@@ -143,7 +143,7 @@ class Feeder(RosRig):
 def residual() -> Image:
     """As the policy publishes it: one latent position of 16 x 20 is off."""
     values = np.zeros((16, 20), np.float32)
-    values[3, 4] = 1.5
+    values[3, 4] = 9.0
     return residual_message(SimpleNamespace(residual_map=values, stamp_ns=0), 'gelsight_left')
 
 
@@ -187,7 +187,7 @@ def test_gate_chunk_and_touch_are_shown_where_they_belong(
     np.testing.assert_allclose(path[0], tool_position(), atol=1e-6)
     np.testing.assert_allclose(path[-1] - path[0], [0, 0, -0.16], atol=1e-6)
     np.testing.assert_allclose(shapes['chunk steps', 0].colours[0, :3] * 255, gate_colours(0.75), atol=1)
-    assert 'code 12' in shapes['label', 0].text
+    assert 'touch event 12' in shapes['label', 0].text
     assert feeder.got.chart.encoding == feeder.got.tactile.encoding == 'rgb8'
     beside = feeder.image('tactile')[:, 2 * 160 + 10 :]  # the residual, where one position is hot
     assert beside[40:-40].astype(int).max() > 200

@@ -98,7 +98,7 @@ def test_all_that_is_published_is_shown_by_a_display_of_its_type(displays: list[
 def test_every_qos_matches_its_publisher(displays: list[dict], repository: Path) -> None:
     cameras = load_contract(repository / 'config' / 'contract.yaml').by_role('camera')
     offered = dict.fromkeys(PUBLISHED, gate_view_node.OUTPUT_QOS)
-    offered |= {camera.topic: stream_qos(camera) for camera in cameras.values()}
+    offered |= {camera.topic: stream_qos(camera, camera.rate_hz) for camera in cameras.values()}
     topics = [display['Topic'] for display in displays if 'Topic' in display]
     assert len(topics) >= len(PUBLISHED)
     for topic in topics:

@@ -71,7 +71,7 @@ def test_looking_decodes_nothing_that_was_not_named(recorded: tuple) -> None:
     for sample in samples:
         live.push(sample._replace(cdr=b'\0\1\0\0') if sample.stream == 'main' else sample)
     clock[0] = end_ns
-    frame, statuses = live.look((contract.pose_stream, contract.gripper_stream))
+    frame, statuses = live.frame_with_statuses((contract.pose_stream, contract.gripper_stream))
     assert frame.state is not None
     assert frame.images == {}
     assert statuses['main'].valid  # not decoded, so that its damage is not known

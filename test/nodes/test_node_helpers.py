@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from restac_ros.nodes import transport
 from restac_ros.nodes.priority import call_niced
 from restac_ros.runtime.complaints import SETTLE_NS, Complaint, Complaints
 from restac_ros.runtime.latency import Latencies, LatencyTracker
+from restac_ros.runtime.simulated_arrival import SimulatedArrival
 from restac_ros.runtime.summary_file import latency_summary, write_summary
 from restac_ros.runtime.tally import RateMeter, StreamTally
 from restac_ros.runtime.worker import Worker
@@ -50,6 +52,7 @@ def test_without_numbers_losses_are_unknown_not_zero() -> None:
     tally.count(None, 1, 0)
     assert not tally.numbered
     assert tally.summary()['numbered'] is False
+    assert tally.summary()['lost'] is None
 
 
 def test_rate_is_measured_between_two_looks() -> None:
@@ -73,7 +76,7 @@ def test_percentiles_are_numpys_over_the_window() -> None:
 
 
 def test_a_mistyped_stage_raises_and_an_unused_one_is_left_out(tmp_path) -> None:
-    latencies = Latencies('act', 'prefix')
+    latencies = Latencies(time.perf_counter_ns, 'act', 'prefix')
     latencies.add('act', 2_000_000)
     with pytest.raises(KeyError):
         latencies.add('acts', 1)
@@ -189,6 +192,40 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_middleware_is_given_room_for_images(installed: Path) -> None:
     assert transport.use_transport_profile() == ''
     assert os.environ[transport.VARIABLES[0]] == str(installed)
+
+
+@pytest.mark.parametrize(('distribution', 'variable'), [('jazzy', 0), ('kilted', 1), ('', 0)])
+def test_the_profile_is_named_as_the_distribution_reads_it(
+    installed: Path, monkeypatch, distribution: str, variable: int
+) -> None:
+    monkeypatch.setenv('ROS_DISTRO', distribution or 'jazzy')
+    assert transport.use_transport_profile() == ''
+    assert [name for name in transport.VARIABLES if name in os.environ] == [transport.VARIABLES[variable]]
+
+
+def test_another_middleware_is_said_to_count_no_losses(installed: Path, monkeypatch) -> None:
+    monkeypatch.setattr(transport, 'get_rmw_implementation_identifier', lambda: 'rmw_cyclonedds_cpp')
+    assert 'losses are unknown' in transport.use_transport_profile()
+    assert transport.VARIABLES[0] not in os.environ
+
+
+@pytest.mark.parametrize('rate', [0.1, 1.0, 20.0])
+def test_arrivals_are_dated_by_a_simulated_clock_of_any_rate(rate: float) -> None:
+    arrivals, start_ns = SimulatedArrival(), 10**18
+    simulated = lambda system_ns: round(5e9 + rate * (system_ns - start_ns))  # noqa: E731
+    read_ns = start_ns
+    assert arrivals.arrival_ns(read_ns - 10**6, read_ns, simulated(read_ns)) == simulated(read_ns)
+    for _ in range(5):
+        read_ns += 60_000_000
+        found = arrivals.arrival_ns(read_ns - 10**7, read_ns, simulated(read_ns))
+    assert found == pytest.approx(simulated(read_ns - 10**7), abs=1000)
+
+
+def test_a_simulation_that_begins_anew_dates_no_message_before_its_start() -> None:
+    arrivals = SimulatedArrival()
+    for step in range(4):
+        arrivals.arrival_ns(10**18, 10**18 + step * 10**8, 10**12 + step * 10**8)
+    assert arrivals.arrival_ns(10**18, 10**18 + 4 * 10**8, 1000) == 1000
 
 
 def test_the_users_own_profile_is_left_alone(installed: Path, tmp_path: Path, monkeypatch) -> None:

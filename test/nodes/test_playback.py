@@ -7,15 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from restac_ros.dataset.bag.storage import BagMessage
+from restac_ros.framing.stamp import read_stamp_ns, with_stamp
 from restac_ros.runtime.playback import (
     Outgoing,
     Played,
     ReadAhead,
     TimeMap,
     play,
-    read_stamp_ns,
     scheduled,
-    with_stamp,
 )
 
 IMAGE = 'sensor_msgs/msg/Image'

@@ -12,12 +12,13 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetParametersResult
 from rcl_interfaces.srv import SetParameters
 from restac_ros.msg import ActionChunk, GateState
 from sensor_msgs.msg import Image
 
 from restac_ros.geometry import quaternion
+from restac_ros.model.checkpoint.store import checkpoint_fingerprint
 from restac_ros.view.samples import residual_map
 
 
@@ -71,7 +72,12 @@ class Policy:
 def policy(robot, start_node, wait_until, tiny_checkpoint: Path, compile_cache: Path) -> Policy:
     """A policy that plans, on a robot without faults."""
     node = start_node(
-        'policy_node', checkpoint=tiny_checkpoint, prompt='push', compile_cache=compile_cache, replan_hz=20.0
+        'policy_node',
+        checkpoint=tiny_checkpoint,
+        prompt='push',
+        compile_cache=compile_cache,
+        replan_hz=20.0,
+        run_id='run7',
     )
     robot.publish_streams()
     running = Policy(robot, node, wait_until)
@@ -111,17 +117,56 @@ def check_messages(policy: Policy) -> None:
     assert chunk.anchor_gripper == pytest.approx(0.04)
     stamp_ns = chunk.header.stamp.sec * 10**9 + chunk.header.stamp.nanosec
     assert chunk.valid_until.sec * 10**9 + chunk.valid_until.nanosec == stamp_ns + 500_000_000
-    assert 0 < chunk.prefix_age_ns < 5 * 10**9
-    assert 0 < chunk.tactile_age_ns < 5 * 10**9
+    assert 0 <= chunk.prefix_age_ns < 5 * 10**9  # 0 where the state that anchors the chunk is older
+    assert 0 <= chunk.tactile_age_ns < 5 * 10**9
     assert chunk.inference_ns > 0
     gate = policy.gates[-1]
     assert 0 <= gate.gate <= 1
     assert np.isfinite([gate.logvar, gate.logvar_standardised, gate.residual_norm]).all()
-    assert gate.header.frame_id == 'gelsight_left'
+    assert gate.header.frame_id == contract.robot.tool_frame
     residual = residual_map(policy.residuals[-1])
     of_the_same = next(g for g in reversed(policy.gates) if g.header == policy.residuals[-1].header)
     assert np.linalg.norm(residual) == pytest.approx(of_the_same.residual_norm, rel=1e-4)
     assert chunk.trigger in (ActionChunk.TRIGGER_PERIOD, ActionChunk.TRIGGER_GATE)
+
+
+def test_a_prompt_changed_live_is_in_the_chunks_and_gates_that_follow_it(
+    policy: Policy, wait_until, tiny_checkpoint: Path
+) -> None:
+    identity = policy.chunks[-1].run
+    assert (identity.run_id, identity.prompt, identity.prompt_revision) == ('run7', 'push', 0)
+    assert identity.checkpoint == checkpoint_fingerprint(tiny_checkpoint)
+    assert set_prompt(policy, 'pull').successful
+    policy.node.wait_for(r"the prompt is now 'pull' \(revision 1\)")
+    wait_until(lambda: policy.chunks[-1].run.prompt == 'pull', 'a chunk of the new prompt')
+    wait_until(lambda: policy.gates[-1].run.prompt == 'pull', 'a gate of the new prompt')
+    for messages in (policy.chunks, policy.gates):
+        followed = {(message.run.prompt, message.run.prompt_revision) for message in messages}
+        assert followed == {('push', 0), ('pull', 1)}
+    policy.node.end()
+    assert "prompt is now 'pull'" in policy.node.log
+    assert policy.node.summary['changes'] == ["prompt is now 'pull'"]
+
+
+@pytest.mark.parametrize(
+    ('prompt', 'reason'),
+    [(' ', 'expected a task'), ('_', 'expected a task'), ('lift ' * 400, 'does not fit')],
+)
+def test_a_prompt_that_cannot_be_followed_is_refused_where_it_is_set(
+    policy: Policy, prompt: str, reason: str
+) -> None:
+    answer = set_prompt(policy, prompt)
+    assert not answer.successful
+    assert reason in answer.reason
+    policy.plans()
+    assert policy.chunks[-1].run.prompt == 'push'
+
+
+def set_prompt(policy: Policy, prompt: str) -> SetParametersResult:
+    """Set the prompt as `ros2 param set` does; return the answer."""
+    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=prompt)
+    request = SetParameters.Request(parameters=[Parameter(name='prompt', value=value)])
+    return policy.robot.call('/policy_node/set_parameters', SetParameters, request).results[0]
 
 
 def check_diagnostics(policy: Policy, wait_until) -> None:

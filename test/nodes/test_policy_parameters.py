@@ -16,7 +16,7 @@ def parameters(repository: Path, **changes: object) -> PolicyParameters:
     """The defaults, with some changed."""
     text = (repository / 'config' / 'policy.yaml').read_text()
     return PolicyParameters.from_values(
-        yaml.safe_load(text)['/**']['ros__parameters'] | {'prompt': 'push'} | changes
+        yaml.safe_load(text)['/**/policy_node']['ros__parameters'] | {'prompt': 'push'} | changes
     )
 
 
@@ -28,12 +28,14 @@ def test_the_loops_are_told_in_their_own_units(repository: Path) -> None:
         replan_gate_threshold=0.7,
         replan_gate_release=0.5,
         replan_gate_interval_ms=40.0,
-        max_prefix_age_ms=0.0,
+        max_state_age_ms=50.0,
+        max_prefix_age_ms=1500.0,
         max_touch_age_ms=120.0,
     ).settings()
     assert (settings.replan_period_ns, settings.chunk_validity_ns) == (50_000_000, 250_000_000)
     assert settings.surprise == SurpriseRule(0.7, 0.5, 40_000_000)
-    assert (settings.max_prefix_age_ns, settings.max_touch_age_ns) == (None, 120_000_000)
+    assert (settings.max_state_age_ns, settings.max_prefix_age_ns) == (50_000_000, 1_500_000_000)
+    assert settings.max_touch_age_ns == 120_000_000
 
 
 def test_a_release_level_above_the_threshold_is_refused(repository: Path) -> None:
@@ -46,3 +48,15 @@ def test_a_release_level_above_the_threshold_is_refused(repository: Path) -> Non
 def test_levels_that_no_gate_can_have_are_refused(repository: Path, name: str) -> None:
     with pytest.raises(ParameterError, match=name):
         parameters(repository, **{name: 1.5})
+
+
+@pytest.mark.parametrize('prompt', ['', ' ', '_', '\n'])
+def test_a_prompt_without_words_is_refused(repository: Path, prompt: str) -> None:
+    with pytest.raises(ParameterError, match=r"parameter 'prompt' is .*expected a task such as"):
+        parameters(repository, prompt=prompt)
+
+
+@pytest.mark.parametrize('name', ['max_state_age_ms', 'max_prefix_age_ms', 'max_touch_age_ms'])
+def test_an_age_without_a_bound_is_refused(repository: Path, name: str) -> None:
+    with pytest.raises(ParameterError, match=name):
+        parameters(repository, **{name: 0.0})

@@ -21,7 +21,7 @@ from restac_ros.contract.load import load_contract
 from restac_ros.control.limits import MotionLimits
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.message_types import deserialize
-from restac_ros.nodes.drill.drill_record import Record, first_match, last_motion_ns, violations
+from restac_ros.nodes.drill.drill_record import DrillRecord, first_match, last_motion_ns, violations
 from restac_ros.nodes.drill.drill_stage import sayings_of, set_point_of
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
@@ -40,7 +40,7 @@ class Watcher:
     """Keeps set-points and diagnoses; waits for what is said of events, each after the one before."""
 
     def __init__(self, robot, wait_until: Callable) -> None:
-        self.record = Record()
+        self.record = DrillRecord()
         self.since_ns = 0
         self._wait_until = wait_until
         robot.node.create_subscription(PoseStamped, '/target_pose', self._see_target, QoSProfile(depth=200))
@@ -58,7 +58,7 @@ class Watcher:
 
     def forget(self) -> None:
         """Events are expected anew."""
-        self.since_ns = self.record.newest_set_point.stamp_ns
+        self.since_ns = self.record.newest_ns
 
     def _standing(self) -> bool:
         points = self.record.set_points(self.since_ns)
@@ -166,4 +166,4 @@ def test_without_a_sound_stream_nothing_is_commanded(
     watcher.says(STREAMING, '^idle: no chunk')
     assert policy.end() == 0, policy.log
     assert policy.summary['chunks'] == 0
-    assert watcher.record.newest_set_point is None
+    assert watcher.record.newest_ns == 0

@@ -22,7 +22,7 @@ from restac_ros.graph import GraphError, package_prefix
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # As they stand in the first line of the display, in colour; the recorder's log says the words, too.
 IDLE, RECORDING, PAUSED = (f'm{state}\x1b[0m   ' for state in ('idle', 'recording', 'paused'))
-COMMAND = [sys.executable, '-P', '-m', 'restac_ros.cli', 'record']
+COMMAND = [sys.executable, '-P', '-m', 'restac_ros.cli']
 
 
 class Terminal:
@@ -78,21 +78,35 @@ class Demonstrator:
 
 
 @pytest.fixture
-def demonstrator(robot, ros_domain: int, wait_until: Callable, tmp_path: Path) -> Iterator[Demonstrator]:
+def start(
+    robot, ros_domain: int, wait_until: Callable, tmp_path: Path
+) -> Iterator[Callable[..., Demonstrator]]:
+    """Start a command of `restac-ros` in a terminal of its own."""
     try:
         package_prefix()
     except GraphError as error:
         pytest.skip(str(error))
     parameters = tmp_path / 'parameters.yaml'
-    parameters.write_text('/**:\n  ros__parameters:\n    on_gap: longest_run\n')
-    given = {'--to': 'dataset', '--params': 'parameters.yaml', '--run-dir': 'run'}
-    paths = [text for option, name in given.items() for text in (option, str(tmp_path / name))]
+    parameters.write_text('/**/recorder_node:\n  ros__parameters:\n    on_gap: longest_run\n')
     env = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain), 'COLUMNS': '120', 'LINES': '40'}
-    terminal = Terminal([*COMMAND, '--task', 'push', *paths], env)
-    yield Demonstrator(robot, terminal, wait_until)
-    if terminal.process.poll() is None:
-        terminal.process.terminate()
-        terminal.process.wait()
+    started: list[Terminal] = []
+
+    def run(*arguments: str, **given: str) -> Demonstrator:
+        given |= {'params': 'parameters.yaml', 'run-dir': 'run'}
+        paths = [text for option, name in given.items() for text in (f'--{option}', str(tmp_path / name))]
+        started.append(Terminal([*COMMAND, *arguments, *paths], env))
+        return Demonstrator(robot, started[-1], wait_until)
+
+    yield run
+    for terminal in started:
+        if terminal.process.poll() is None:
+            terminal.process.terminate()
+            terminal.process.wait()
+
+
+@pytest.fixture
+def demonstrator(start: Callable[..., Demonstrator]) -> Demonstrator:
+    return start('record', '--task', 'push', to='dataset')
 
 
 def episodes_in(dataset: Path) -> tuple[int, list[str]]:
@@ -135,8 +149,20 @@ def test_a_closed_terminal_ends_in_order_and_saves_the_open_episode(
     assert episodes_in(tmp_path / 'dataset') == (1, ['push'])
 
 
+def test_a_run_is_steered_by_keys(start: Callable[..., Demonstrator], robot, tmp_path: Path) -> None:
+    robot.publish_streams()
+    up = start('up', '--prompt', 'push', record='dataset')
+    up.sees('s: save   d: discard   q: quit')
+    up.has_written(30)
+    up.press('s', 'saving')
+    up.terminal.press('q')
+    assert up.terminal.process.wait(240) == 0, up.terminal.shown
+    assert 'ended by key' in up.terminal.shown
+    assert episodes_in(tmp_path / 'dataset') == (1, ['push'])
+
+
 def test_without_a_terminal_it_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    line = [*COMMAND, '--to', str(tmp_path / 'dataset')]
+    line = [*COMMAND, 'record', '--to', str(tmp_path / 'dataset')]
     refused = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert 'stdin is not a terminal' in refused.stderr

@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import pytest
+from builtin_interfaces.msg import Time
 
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
@@ -17,6 +19,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from restac_ros.msg import RecorderStatus
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
@@ -143,7 +146,7 @@ def test_ctrl_c_without_save_keeps_the_bag_and_says_how_to_convert_it(
     assert recorder.node.end(signal.SIGTERM) == 0
     [journal] = recorder.journals.iterdir()
     assert sum(topic.count for topic in open_bag(journal).topics.values()) > 60
-    assert f'restac_ros.dataset.convert {journal} --to {tmp_path / "dataset"}' in recorder.node.log
+    assert f'restac-ros convert {journal} --to {tmp_path / "dataset"}' in recorder.node.log
     assert not (tmp_path / 'dataset').exists()
 
 
@@ -163,7 +166,7 @@ def test_a_second_ctrl_c_gives_up_the_episode_but_not_the_bag(make_recorder, rob
         assert frames == recorder.node.summary['frames'] > 0
     else:
         assert status == 1
-        assert 'is not converted; to do it' in recorder.node.log
+        assert 'is not converted, as the recorder was asked twice to stop; to do it' in recorder.node.log
 
 
 def test_kill_leaves_a_journal_that_is_named_and_can_be_recovered(make_recorder, robot) -> None:
@@ -310,6 +313,72 @@ def test_what_would_spoil_an_episode_is_told_while_recording(make_recorder, robo
     recorder.node.wait_for('main: right again')
     recorder.node.wait_for('gripper: right again')
     assert recorder.node.log.count('no good recording') <= 2
+
+
+def test_rates_and_ages_of_all_streams_are_published_while_idle(make_recorder, robot) -> None:
+    recorder = make_recorder()
+    robot.silent.add('gripper')
+    robot.publish_streams()
+    status = recorder.status(
+        lambda status: sum(rate_hz > 1 for rate_hz in status.rate_hz) == len(status.streams) - 1,
+        'rates of all streams but one',
+    )
+    of_stream = dict(zip(status.streams, zip(status.rate_hz, status.age_ns, strict=True), strict=True))
+    assert status.state == RecorderStatus.STATE_IDLE
+    assert of_stream.pop('gripper') == (0.0, -1)
+    assert all(0 <= age_ns < 10 * 10**9 for _, age_ns in of_stream.values())
+    assert sum(status.received) == 0
+
+
+def test_the_newest_images_are_drawn_on_request(make_recorder, robot) -> None:
+    recorder = make_recorder()
+    robot.silent.add('side')
+    robot.publish_streams()
+    recorder.status(lambda status: sum(rate_hz > 1 for rate_hz in status.rate_hz) > 3, 'rates')
+    answer = recorder.request('thumbnails')
+    path = recorder.journals / 'thumbnails.png'
+    assert (answer.success, answer.message) == (True, f'thumbnails: {path}')
+    assert cv2.imread(str(path)).shape[1] > 4 * 224
+
+
+def test_a_frozen_camera_is_said_while_nothing_is_recorded(make_recorder, robot) -> None:
+    recorder = make_recorder(max_frozen_ms=500.0)
+    robot.frozen.add('main')
+    robot.publish_streams()
+    recorder.node.wait_for(r'no good recording: main .* frozen: the same image for .*start the driver anew')
+    robot.frozen.clear()
+    recorder.node.wait_for('main: right again')
+
+
+def test_with_simulated_time_a_recording_begins_at_the_first_clock(make_recorder, robot) -> None:
+    recorder = make_recorder(use_sim_time=True, autostart_recording=True)
+    recorder.node.wait_for(r'waiting for the first message on /clock: use_sim_time is set')
+    answer = recorder.request('start')
+    assert not answer.success
+    assert 'nothing has been received on /clock' in answer.message
+    assert not recorder.journals.exists()
+    clock = robot.node.create_publisher(Clock, '/clock', 10)
+    now = iter(range(1_000_000))
+    robot.node.create_timer(
+        0.05, lambda: clock.publish(Clock(clock=Time(sec=1000, nanosec=next(now) * 1000)))
+    )
+    recorder.status(lambda status: status.state == RecorderStatus.STATE_RECORDING, 'recording')
+    assert recorder.node.end() == 0
+    [journal] = recorder.journals.iterdir()
+    assert 1000 * 10**9 <= read_notes(open_bag(journal)).start_ns < 1001 * 10**9
+
+
+def test_a_clean_up_during_a_conversion_says_why_there_is_no_episode(make_recorder, robot) -> None:
+    recorder = make_recorder(autostart_recording=True)
+    robot.publish_streams()
+    recorder.has_written(20)
+    assert recorder.request('save').success
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+        change = ChangeState.Request(transition=Transition(id=transition))
+        assert robot.call('/recorder_node/change_state', ChangeState, change).success
+    recorder.node.wait_for(
+        r'not converted, as the recorder was cleaned up while it was under way; to do it: restac-ros'
+    )
 
 
 def test_a_lifecycle_shutdown_keeps_the_bag_and_ends_the_process(make_recorder, robot) -> None:

@@ -10,14 +10,15 @@ pytest.importorskip('rclpy')
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.subscription import Subscription
+from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64
 
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.session_log import SessionLog
+from restac_ros.framing.stamp import read_stamp_ns, with_stamp
 from restac_ros.nodes.subscriptions import message_class
-from restac_ros.runtime.playback import read_stamp_ns, with_stamp
 
 DEPTH = 4000
 
@@ -164,3 +165,36 @@ def test_ctrl_c_ends_a_source_at_once_and_says_how_far_it_came(start_node) -> No
     source.wait_for('playing')
     assert source.end() == 0
     assert not source.summary['complete']
+
+
+def test_under_simulated_time_a_source_follows_the_clock_in_stamps_and_pace(
+    start_node, hear, wait_until, robot
+) -> None:
+    heard = {name: hear(spec.topic, spec.type) for name, spec in robot.contract.streams.items()}
+    clock = robot.node.create_publisher(Clock, '/clock', 10)
+    source = start_node('synthetic_node', '-p', 'use_sim_time:=true', seconds=0.5, wait_subscribers=1)
+    source.wait_for('waiting for /clock')
+    wait_until(lambda: clock.get_subscription_count() > 0, 'the source subscribes to /clock')
+    assert not any(heard.values()), 'nothing is published before there is a time'
+    now_ns, step_ns = 1000 * 10**9, 10_000_000
+
+    def tick_until_ended() -> bool:
+        nonlocal now_ns
+        now_ns += step_ns
+        clock.publish(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
+        return not source.alive
+
+    wait_until(tick_until_ended, lambda: f'the source ends by simulated time: {source.log}')
+    assert source.wait() == 0, source.log
+    expected = {name: round(spec.rate_hz * 0.5) for name, spec in robot.contract.streams.items()}
+    wait_until(lambda: all(len(heard[name]) >= expected[name] - 1 for name in heard), 'all has arrived')
+    stamps = [read_stamp_ns(cdr) for kept in heard.values() for cdr in kept]
+    assert min(stamps) > 1000 * 10**9
+    assert max(stamps) <= now_ns
+
+
+def test_a_bag_that_gives_the_time_cannot_follow_it(start_node, make_real_bag) -> None:
+    bag = make_real_bag('--seconds', '0.5')
+    replay = start_node('replay_node', '-p', 'use_sim_time:=true', bag=bag, publish_clock=True)
+    assert replay.wait() == 1
+    assert 'cannot wait for it; set use_sim_time to false' in replay.log

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from restac_ros.msg import RecorderStatus
@@ -46,6 +47,7 @@ def test_another_type_on_a_topic_is_named(listener, robot) -> None:
 
 def test_bytes_that_are_no_message_are_counted_and_told_once(listener, robot, wait_until) -> None:
     spec = robot.contract.streams['gripper']
+    diagnostics = robot.listen('/diagnostics', DiagnosticArray)
     outlet = robot.node.create_publisher(JointState, spec.topic, 5)
     broken = bytearray(serialize_message(JointState()))
     broken[8:12] = b'\xff\xff\xff\xff'  # nanoseconds of the stamp
@@ -53,6 +55,7 @@ def test_bytes_that_are_no_message_are_counted_and_told_once(listener, robot, wa
     for _ in range(3):
         outlet.publish(bytes(broken))
     listener.wait_for(r'gripper: /franka_gripper/joint_states: header stamp .* is no time')
+    wait_until(lambda: refused_of(diagnostics, 'gripper') == '3', 'all three counted')
     listener.end()
     assert listener.log.count('is no time') == 1
     assert listener.summary['streams']['gripper'] == {
@@ -61,9 +64,48 @@ def test_bytes_that_are_no_message_are_counted_and_told_once(listener, robot, wa
         'bytes': 3 * len(broken),
         'zero_stamps': 0,
         'refused': 3,
+        'others': 0,
         'restarts': 0,
         'numbered': True,
     }
+
+
+def refused_of(diagnostics: list, stream: str) -> str | None:
+    statuses = [status for array in diagnostics for status in array.status]
+    found = [status for status in statuses if status.name.endswith(f'stream {stream}')]
+    return {pair.key: pair.value for pair in found[-1].values}['refused'] if found else None
+
+
+def test_arm_and_fingers_on_one_topic_are_two_streams(
+    start_node, robot, wait_until, repository: Path, tmp_path: Path
+) -> None:
+    text = (repository / 'config' / 'contract.yaml').read_text()
+    shared = tmp_path / 'shared.yaml'
+    shared.write_text(text.replace('/franka_gripper/joint_states', robot.contract.streams['joints'].topic))
+    listener = start_node(
+        'recorder_node',
+        contract=shared,
+        journal_dir=tmp_path / 'journals',
+        task='push',
+        autostart_recording=True,
+    )
+    status = robot.listen('/recorder_node/status', RecorderStatus)
+    arm, fingers = (robot.contract.streams[name].joints for name in ('joints', 'gripper'))
+    outlet = robot.node.create_publisher(JointState, robot.contract.streams['joints'].topic, 100)
+    wait_until(lambda: outlet.get_subscription_count() > 0, 'a subscriber')
+    for second in range(1, 31):
+        for names in (arm,) if second > 10 else (fingers,) if second > 5 else ((*arm, *fingers),):
+            message = JointState(name=list(names), position=[0.0] * len(names))
+            message.header.stamp.sec = second
+            outlet.publish(message)
+    places = [list(robot.contract.streams).index(name) for name in ('joints', 'gripper')]
+    wait_until(
+        lambda: status and status[-1].received and [status[-1].received[i] for i in places] == [25, 10],
+        'both counted',
+    )
+    assert listener.end() == 0
+    assert listener.summary['streams']['joints']['others'] == 5
+    assert listener.summary['streams']['gripper']['others'] == 20
 
 
 def test_a_burst_is_received_whole_and_in_order(start_node, robot, wait_until, tmp_path: Path) -> None:
@@ -90,7 +132,7 @@ def test_a_burst_is_received_whole_and_in_order(start_node, robot, wait_until, t
 def test_queues_hold_a_stall_of_every_stream(repository: Path) -> None:
     contract = load_contract(repository / 'config' / 'contract.yaml')
     for spec in contract.streams.values():
-        qos = stream_qos(spec)
+        qos = stream_qos(spec, spec.rate_hz)
         assert qos.depth >= spec.rate_hz * STALL_S
         assert qos.reliability == ReliabilityPolicy.RELIABLE
 

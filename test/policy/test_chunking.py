@@ -23,7 +23,7 @@ from restac_ros.policy.chunking import Chunking, ContinuationEncoder
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import Quantiles
 from restac_ros.policy.policy import Policy
-from restac_ros.policy.products import Chunk, Continuation
+from restac_ros.policy.products import Continuation, PlannedActions
 
 HORIZON, MAX_DELAY = 5, 2
 NOISE = np.random.default_rng(3).standard_normal((HORIZON, 9)).astype(np.float32)
@@ -51,13 +51,15 @@ def policies(load: Callable[..., Policy]) -> dict[str, Policy]:
     return {kind: load(kind) for kind in ('receding_horizon', 'rtc_guided', 'rtc_trained')}
 
 
-def plan(policy: Policy, inputs: Any, continuation: Continuation | None = None) -> Chunk:
+def plan(policy: Policy, inputs: Any, continuation: Continuation | None = None) -> PlannedActions:
     prefix = policy.encode_prefix(inputs.images, 0)
     touch = policy.encode_tactile(inputs.tactile, prefix, inputs.action_prev, 0)
     return policy.act(prefix, touch, inputs.state, noise=NOISE, continuation=continuation)
 
 
-def continuation_of(chunk: Chunk, delay: int, offset: float = 0.0, free: float = np.nan) -> Continuation:
+def continuation_of(
+    chunk: PlannedActions, delay: int, offset: float = 0.0, free: float = np.nan
+) -> Continuation:
     """The same chunk again, moved by `offset` of each dimension's size, the last two rows free."""
     weights = prefix_weights(HORIZON, delay, 2)
     delta_pose = np.where(weights > 0, 1.0 + offset, free)[:, None] * chunk.delta_pose

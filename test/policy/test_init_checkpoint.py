@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from lerobot_file import write_huggingface
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.huggingface import write_huggingface
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import load_checkpoint, load_info
 from restac_ros.model.config import ModelConfig

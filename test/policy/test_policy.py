@@ -409,7 +409,7 @@ def test_the_state_can_enter_through_the_prompt(
     policy = load(tmp_path / 'prompted', prompt='lift')
     lengths = policy.warm_up()
     assert len(lengths) >= 2  # bins of one to three digits
-    with pytest.raises(PolicyError, match='state: found None'):
+    with pytest.raises(ObservationError, match='state: found None'):
         policy.encode_prefix(inputs.images, 0)
     moved = inputs.state + np.array([0.1, 0, 0, 0, 0, 0, 0], np.float32)
     prefixes = [policy.encode_prefix(inputs.images, 0, state) for state in (inputs.state, moved)]

@@ -14,7 +14,7 @@ from crash_recording import CrashSite, recording_trials
 from crash_saving import saving_trials
 from disk_faults import disk_trials
 from restac_ros.bench.processes import scratch
-from restac_ros.bench.table import show, write_json
+from restac_ros.bench.table import show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import config_file
 from trial import MAX_LOSS_MS, Trial, trial_rows
@@ -74,7 +74,7 @@ def main(wish: CrashStress) -> int:
     rows = [*trial_rows(trials), ('time', f'{seconds:.0f} s', '')]
     show(f'crashes and disk faults, seed {wish.seed}', rows, problems)
     described = {'seed': wish.seed, 'seconds': seconds, 'trials': [asdict(trial) for trial in trials]}
-    write_json(wish.json, described | {'missed': problems})
+    write_figures(wish.json, described | {'missed': problems})
     return 1 if problems else 0
 
 

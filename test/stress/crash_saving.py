@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from restac_ros.bench.recordings import START_NS, Scene, make_messages, record
+from restac_ros.bench.recordings import START_NS, Scene, make_messages, write_recording
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
 from trial import Trial
@@ -34,7 +34,7 @@ def make_journal(folder: Path, contract: Contract, number: int) -> Path:
     """A small finished recording, different for each number."""
     scene = Scene(CAMERA_PX, TACTILE_PX, seed=number)
     messages = make_messages(contract, SECONDS, scene, START_NS + number * 10**12)
-    return record(folder / f'journal-{number}', contract, messages)
+    return write_recording(folder / f'journal-{number}', contract, messages)
 
 
 class _Site:

@@ -19,7 +19,7 @@ from rich.console import Console
 from fuzz_cases import Case, run_case
 from fuzz_subjects import make_subjects, slow
 from restac_ros.bench.processes import scratch
-from restac_ros.bench.table import Row, show, write_json
+from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import config_file
 
@@ -90,7 +90,7 @@ def main(wish: FuzzStress) -> int:
     ]
     show(f'fuzzing, seed {wish.seed}', [*_rows(cases), ('time', f'{seconds:.0f} s', '')], problems)
     described = {'seed': wish.seed, 'seconds': seconds, 'cases': [asdict(case) for case in cases]}
-    write_json(wish.json, described | {'missed': problems})
+    write_figures(wish.json, described | {'missed': problems})
     return 1 if problems else 0
 
 

@@ -126,8 +126,8 @@ def _make_frames(bag: Bag, contract: Contract) -> None:
         return
     try:
         surveyed = survey(bag, contract, bag.bounds_ns[0], bag.bounds_ns[1] + 1)
-        plan = plan_episode(surveyed, [], {}, keep_longest=True)
-        begin_ns, end_ns = (surveyed.grid.tick_ns(plan.first + n) for n in (0, plan.count))
+        plan = plan_episode(surveyed, [], keep_longest=True)
+        begin_ns, end_ns = (surveyed.grid.tick_ns(plan.first + n) for n in (0, plan.length))
         for _ in frames(contract, recorded_samples(bag, contract, begin_ns, end_ns), begin_ns, end_ns):
             pass
     except (BagError, ConversionError, ContractError):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 EDGE_BYTES = 2_000  # headers and indexes lie at the ends, and are rare among the pixels
 MAX_FLIPS = 8
 MAX_BLOCK = 5_000
+ZSTD_MAGIC, LZ4_MAGIC = b'\x28\xb5\x2f\xfd', b'\x04\x22\x4d\x18'
 VALUES = (b'null', b'-1', b'[]', b'{a: b}', b'../../etc/passwd', b'1e999', b'"', b'zstd', b'&a [*a]')
 
 type Mutation = Callable[[bytes, random.Random], bytes]
@@ -73,8 +74,21 @@ def change_line(data: bytes, rng: random.Random) -> bytes:
     return b''.join(lines)
 
 
+def swell(data: bytes, rng: random.Random) -> bytes:
+    """A compressed frame claims to unpack to gigabytes; without one in it, a bit flips."""
+    size = rng.choice([2**31, 2**34, 2**40]).to_bytes(8, 'little')
+    for magic, head in (
+        (ZSTD_MAGIC, b'\xe0'),
+        (LZ4_MAGIC, b'\x68\x40'),
+    ):  # both say: eight bytes of size follow
+        if (place := data.find(magic, _place(len(data), rng))) >= 0 or (place := data.find(magic)) >= 0:
+            begin = place + len(magic)
+            return data[:begin] + head + size + data[begin + len(head) + len(size) :]
+    return flip_bits(data, rng)
+
+
 BLOCKS: list[Mutation] = [zero_block, overwrite_block, remove_block, repeat_block]
-BINARY: list[Mutation] = [flip_bits, flip_bits, flip_bits, truncate, truncate, *BLOCKS]
+BINARY: list[Mutation] = [flip_bits, flip_bits, flip_bits, truncate, truncate, swell, *BLOCKS]
 TEXT: list[Mutation] = [flip_bits, truncate, overwrite_block, change_line, change_line, change_line]
 
 

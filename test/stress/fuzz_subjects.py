@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from restac_ros.bench.recordings import Scene, make_messages, record
+from restac_ros.bench.recordings import Scene, make_messages, write_recording
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import COMPRESSIONS, PARTIAL
@@ -72,7 +72,7 @@ def make_subjects(folder: Path, contract: Contract) -> list[Subject]:
     messages = list(make_messages(contract, SECONDS, SCENE))
     subjects = []
     for compression in COMPRESSIONS:
-        bag = record(folder / f'mcap-{compression}', contract, messages, TASK, compression)
+        bag = write_recording(folder / f'mcap-{compression}', contract, messages, TASK, compression)
         file = next(bag.glob('*.mcap')).name
         notes = read_notes(open_bag(bag))
         subjects.append(Subject(f'MCAP, {compression}', bag, file, True, messages, notes))

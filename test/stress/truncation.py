@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from restac_ros.bench.recordings import Scene, make_messages, record
+from restac_ros.bench.recordings import Scene, make_messages, write_recording
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import COMPRESSIONS, PARTIAL, Compression
@@ -29,7 +29,7 @@ def truncation_trials(folder: Path, contract: Contract, count: int, seed: int) -
         compression: Compression = list(COMPRESSIONS)[number % len(COMPRESSIONS)]
         whole = folder / f'whole-{compression}'
         if not whole.exists():
-            record(whole, contract, messages, TASK, compression)
+            write_recording(whole, contract, messages, TASK, compression)
         file = next(whole.glob('*.mcap'))
         size = file.stat().st_size
         end = scan(file).end

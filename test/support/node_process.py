@@ -30,14 +30,17 @@ def poll_until(
 
 
 class NodeProcess:
-    """A node of this package in a process of its own; its messages are in `log`."""
+    """A node of this package in a process of its own; its messages are in `log`, or go to `console`."""
 
-    def __init__(self, name: str, line: list[str], env: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self, name: str, line: list[str], env: dict[str, str], directory: Path, console: int | None = None
+    ) -> None:
         self.name = name
         self.summary_file = directory / f'{name}.json'
         self._log_file = directory / f'{name}.log'
         with self._log_file.open('wb') as log:
-            self.process = subprocess.Popen(line, env=env, stdout=log, stderr=subprocess.STDOUT)
+            out = log if console is None else console
+            self.process = subprocess.Popen(line, env=env, stdout=out, stderr=subprocess.STDOUT)
 
     @property
     def log(self) -> str:

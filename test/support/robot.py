@@ -13,8 +13,9 @@ from node_process import poll_until
 class Robot:
     """Small images, moving joints. Faults are attributes that may be changed at any time.
 
-    silent: streams that are not published; zero_stamps: streams whose stamps stay unset; encodings: what the
-    messages of an image stream claim; joint_names: of the arm; lag_s: how much too old a stream's stamps are.
+    silent: streams that are not published; zero_stamps: streams whose stamps stay unset; frozen: image
+    streams that repeat; encodings: what the messages of an image stream claim; joint_names: of the arm;
+    lag_s: how much too old a stream's stamps are.
     """
 
     def __init__(self, contract_file: Path, domain: int) -> None:
@@ -26,6 +27,7 @@ class Robot:
         self.contract = load_contract(contract_file)
         self.silent: set[str] = set()
         self.zero_stamps: set[str] = set()
+        self.frozen: set[str] = set()
         self.encodings: dict[str, str] = {}
         self.joint_names = list(self.contract.streams['joints'].joints)
         self.lag_s: dict[str, float] = {}
@@ -92,7 +94,7 @@ class Robot:
             case 'gripper':
                 message = self._joint_state(list(spec.joints), np.full(2, 0.02))
             case _:
-                message = self._image(self.encodings.get(name, spec.encoding))
+                message = self._image(self.encodings.get(name, spec.encoding), name in self.frozen)
         if name not in self.zero_stamps:
             stamp_ns = time.time_ns() - round(self.lag_s.get(name, 0.0) * 1e9)
             message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
@@ -103,11 +105,11 @@ class Robot:
 
         return JointState(name=names, position=positions.tolist())
 
-    def _image(self, encoding: str) -> Any:
+    def _image(self, encoding: str, is_frozen: bool) -> Any:
         from sensor_msgs.msg import Image
 
         channels = {'mono8': 1, 'rgba8': 4}.get(encoding, 3)
         message = Image(height=48, width=64, encoding=encoding, step=64 * channels)
-        shade = int(127 + 120 * np.sin(self._phase))
+        shade = 127 if is_frozen else int(127 + 120 * np.sin(self._phase))
         message.data = bytes([shade]) * (48 * 64 * channels)
         return message

@@ -49,6 +49,7 @@ def chunk_message() -> Callable[..., SimpleNamespace]:
         values = {
             'header': SimpleNamespace(stamp=stamp, frame_id='fr3_link0'),
             'chunk_id': 7,
+            'trigger': 0,
             'anchor_pose': SimpleNamespace(position=position),
             'step_ns': 50_000_000,
             'horizon': horizon,

@@ -7,16 +7,19 @@ import pytest
 
 from restac_ros.view.chart import (
     CHUNK_COLUMNS,
+    DASHED,
     FILL,
     GATE_COLUMNS,
     HEIGHT_PX,
     LEFT_PX,
     RIGHT_PX,
+    TOUCH_COLUMNS,
     WIDTH_PX,
     Axis,
+    Story,
     strip_chart,
 )
-from restac_ros.view.colours import TEXT, gate_colours
+from restac_ros.view.colours import GREEN, INVALID, ORANGE, TEXT, gate_colours
 from restac_ros.view.history import History
 
 S = 10**9
@@ -29,14 +32,23 @@ def chart() -> Callable[..., np.ndarray]:
     """Draws gates given as (seconds before now, gate) and further columns."""
 
     def draw(
-        rows: list[tuple[float, float]], chunks: list[float] = (), logvar: float = 0.5, **options
+        rows: list[tuple[float, float]],
+        chunks: list[float] = (),
+        logvar: float = 0.5,
+        touches: list[tuple[float, float]] = (),
+        triggered: bool = False,
+        **story,
     ) -> np.ndarray:
-        gate_history, chunk_history = History(GATE_COLUMNS, 20 * S), History(CHUNK_COLUMNS, 20 * S)
+        columns = GATE_COLUMNS, CHUNK_COLUMNS, TOUCH_COLUMNS
+        gate_history, chunk_history, touch_history = (History(names, 20 * S) for names in columns)
         for seconds, gate in rows:
             gate_history.append(100 * S + round(seconds * S), gate, logvar, 9.0, 60.0)
         for seconds in chunks:
-            chunk_history.append(100 * S + round(seconds * S), 0.5, 30.0, 90.0)
-        return strip_chart(gate_history, chunk_history, 100 * S, SPAN_S, **options)
+            chunk_history.append(100 * S + round(seconds * S), 0.5, 30.0, 90.0, triggered)
+        for seconds, change in touches:
+            touch_history.append(100 * S + round(seconds * S), change)
+        recent = (history.since(100 * S) for history in (gate_history, chunk_history, touch_history))
+        return strip_chart(*recent, SPAN_S, Story(**story))
 
     return draw
 
@@ -109,9 +121,48 @@ def test_a_problem_is_written_on_it(chart: Callable) -> None:
     assert (chart(steady(0.5), problem='no gate for 2.0 s') != chart(steady(0.5))).any()
 
 
-def test_an_empty_chart_before_the_first_message() -> None:
-    image = strip_chart(History(GATE_COLUMNS, S), History(CHUNK_COLUMNS, S), None, SPAN_S, 'no gate yet')
-    assert image.shape == (HEIGHT_PX, WIDTH_PX, 3)
+def test_the_gates_lines_are_drawn_where_its_axis_says(chart: Callable) -> None:
+    image, (top, bottom) = chart([], gate_lines=(0.6, 0.4)), _gate_panel()
+    for value in (0.6, 0.4):
+        row = round(bottom - value * (bottom - top))
+        assert (image[row, LEFT_PX + 1 : RIGHT_EDGE - 8] == DASHED).all(axis=-1).mean() > 0.4
+    assert not (chart([])[top:bottom, LEFT_PX + 1 : RIGHT_EDGE] == DASHED).all(axis=-1).any()
+
+
+def test_a_chunk_that_touch_triggered_is_marked_over_the_whole_panel(chart: Callable) -> None:
+    (top, bottom), at = _gate_panel(), column(-10.0)
+    assert (chart([], chunks=[-10.0], triggered=True)[top + 9 : bottom, at] == ORANGE).all()
+    assert not (chart([], chunks=[-10.0])[top : bottom + 1, at] == ORANGE).all(axis=-1).any()
+
+
+def test_touch_is_drawn_over_time_with_its_contact_level(chart: Callable) -> None:
+    from restac_ros.view.chart import _panels
+
+    top, bottom = _panels()[1]
+    quiet = chart([], touches=[(t, 1.0) for t in np.arange(-10, 0, 0.1)], contact_level=6.0)
+    pressed = chart([], touches=[(t, 18.0) for t in np.arange(-10, 0, 0.1)], contact_level=6.0)
+
+    def height(image: np.ndarray) -> int:
+        away = np.abs(image[top : bottom + 1, column(-5.0)].astype(int) - GREEN).max(axis=-1)
+        curve = away < 60
+        return bottom - top - int(np.flatnonzero(curve)[0])
+
+    assert height(quiet) < 0.3 * (bottom - top) < 0.8 * (bottom - top) < height(pressed)
+    row = round(bottom - 6.0 / 20.0 * (bottom - top))
+    assert (quiet[row, LEFT_PX + 1 : RIGHT_EDGE - 8] == DASHED).all(axis=-1).mean() > 0.4
+
+
+def test_prompt_checkpoint_and_why_it_holds_are_written_above_and_never_over_the_edge(
+    chart: Callable,
+) -> None:
+    lines = (('prompt: ' + 'press the button ' * 20, TEXT), ('held: joints missing', INVALID))
+    image = chart(steady(0.5), headlines=lines)
+    assert (image[:18] != chart(steady(0.5))[:18]).any()
+    assert (image[:18, -8:] == chart([])[:18, -8:]).all()
+
+
+def test_an_empty_chart_before_the_first_message(chart: Callable) -> None:
+    assert chart([], problem='no gate yet').shape == (HEIGHT_PX, WIDTH_PX, 3)
 
 
 def test_axes_map_linearly_and_logarithmically_and_keep_what_exceeds_them_inside() -> None:

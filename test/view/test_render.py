@@ -43,6 +43,11 @@ def header(stamp_ns: int, frame_id: str):
     return types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id)
 
 
+def run_identity() -> object:
+    kind = typestore().types['restac_ros/msg/RunIdentity']
+    return kind(run_id='run', checkpoint='0' * 12, prompt='insert the plug', prompt_revision=0)
+
+
 def tactile(stamp_ns: int, pressed: bool) -> bytes:
     image = np.full((240, 320, 3), 90, np.uint8)
     if pressed:
@@ -61,8 +66,12 @@ def joints(stamp_ns: int, contract: Contract, q_rad: np.ndarray) -> bytes:
 def gate(stamp_ns: int, value: float) -> bytes:
     values = {'logvar': -9.5, 'logvar_standardised': 1.5, 'code_index': 12, 'residual_norm': 0.5}
     times = {'tactile_age_ns': 50_000_000, 'inference_ns': 8_000_000}
+    values |= {'replan_threshold': 0.6, 'replan_release': 0.4}
     head = header(stamp_ns, 'gel')
-    return cdr('restac_ros/msg/GateState', header=head, gate=value, saturated=False, **values, **times)
+    run = run_identity()
+    return cdr(
+        'restac_ros/msg/GateState', header=head, run=run, gate=value, saturated=False, **values, **times
+    )
 
 
 def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> bytes:
@@ -77,6 +86,7 @@ def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> b
     return cdr(
         'restac_ros/msg/ActionChunk',
         header=header(stamp_ns, 'fr3_link0'),
+        run=run_identity(),
         chunk_id=number,
         trigger=0,
         anchor_pose=anchor,
@@ -129,7 +139,7 @@ def recording(tmp_path: Path, contract: Contract) -> Recording:
             session.write(
                 '/policy_node/tactile_residual',
                 'sensor_msgs/msg/Image',
-                residual(now_ns, 2.0 if pressed else 0.0),
+                residual(now_ns, 9.0 if pressed else 0.3),
                 now_ns,
             )
         if tick % 10 == 0:
@@ -150,7 +160,7 @@ def test_the_scene_of_a_moment_is_that_moment(recording: Recording, contract: Co
         picture = scene.tactile_image(end_ns)
         assert picture.shape[1] > 2 * 160  # the residual stands beside the frame
         beside = picture[40:-40, 2 * 160 + 10 :].astype(int)
-        assert (beside.max() > 200) == (value > 0.5)
+        assert (beside.max() > 220) == (value > 0.5)
         assert scene.reference.image is not None
 
 

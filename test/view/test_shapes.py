@@ -90,7 +90,7 @@ def test_rviz_accepts_every_gate(gate: float, parts: tuple) -> None:
 
 def test_the_label_says_the_values(make_gate: Callable) -> None:
     label = gate_shapes(np.eye(4), make_gate(gate=0.731, code_index=41, logvar_standardised=-1.26))[-1]
-    for words in ('gate 0.73', 'code 41', 'logvar -1.3', 'residual 0.80'):
+    for words in ('gate 0.73', 'touch event 41', 'unsure by -1.3 sd', 'felt minus expected 0.8'):
         assert words in label.text
     assert 'saturated' not in label.text
     assert 'saturated' in gate_shapes(np.eye(4), make_gate(gate=0.99, saturated=True))[-1].text

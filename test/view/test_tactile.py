@@ -14,9 +14,9 @@ from restac_ros.view.tactile import (
     HeatScale,
     Reference,
     contact_share,
-    difference,
     heat_overlay,
-    tactile_image,
+    pixel_change,
+    tactile_picture,
 )
 
 SHAPE = (128, 160, 3)
@@ -45,7 +45,7 @@ def reference_of(image: np.ndarray) -> Reference:
 
 
 def test_without_contact_nothing_is_hot(plain: np.ndarray) -> None:
-    change = difference(plain, plain)
+    change = pixel_change(plain, plain)
     assert change.max() == 0
     assert contact_share(change, SCALE) == 0
     np.testing.assert_allclose(heat_overlay(plain, change, SCALE), plain * DARKENED, atol=1)
@@ -54,7 +54,7 @@ def test_without_contact_nothing_is_hot(plain: np.ndarray) -> None:
 @pytest.mark.parametrize('channel', [0, 1, 2])
 @pytest.mark.parametrize('levels', [-40, 40])
 def test_a_press_shows_where_and_as_strong_as_it_is(plain: np.ndarray, channel: int, levels: int) -> None:
-    change = difference(pressed(plain, levels, channel), plain)
+    change = pixel_change(pressed(plain, levels, channel), plain)
     assert change[64, 50] == pytest.approx(40, abs=1)
     assert change[64, 120] == 0
     # The disc's area, seen a little larger as its edge is smoothed.
@@ -67,7 +67,7 @@ def test_a_press_shows_where_and_as_strong_as_it_is(plain: np.ndarray, channel: 
 def test_noise_stays_below_the_threshold(plain: np.ndarray) -> None:
     noise = np.random.default_rng(0).normal(0, 2.5, SHAPE)
     noisy = np.clip(plain + noise, 0, 255).astype(np.uint8)
-    assert contact_share(difference(noisy, plain), SCALE) < 0.001
+    assert contact_share(pixel_change(noisy, plain), SCALE) < 0.001
 
 
 @given(st.integers(0, 120), st.integers(0, 120))
@@ -98,7 +98,7 @@ def test_the_reference_is_a_median_that_a_passing_shadow_does_not_move(plain: np
 def test_before_the_reference_is_complete_the_plain_image_is_shown(plain: np.ndarray) -> None:
     reference = Reference(3)
     reference.add(plain)
-    shown = tactile_image(plain, reference, SCALE, 'gelsight_left')
+    shown = tactile_picture(plain, reference, SCALE, 'gelsight_left')
     head = shown.shape[0] - 128 * ZOOM
     middle = shown[head // 2 : head // 2 + 128 * ZOOM]
     enlarged = cv2.resize(plain, (160 * ZOOM, 128 * ZOOM), interpolation=cv2.INTER_LINEAR)
@@ -107,10 +107,10 @@ def test_before_the_reference_is_complete_the_plain_image_is_shown(plain: np.nda
 
 def test_every_state_has_a_picture_of_its_own(plain: np.ndarray) -> None:
     states = [
-        tactile_image(None, Reference(3), SCALE, 'left'),
-        tactile_image(plain, Reference(3), SCALE, 'left'),
-        tactile_image(pressed(plain, 60), reference_of(plain), SCALE, 'left'),
-        tactile_image(
+        tactile_picture(None, Reference(3), SCALE, 'left'),
+        tactile_picture(plain, Reference(3), SCALE, 'left'),
+        tactile_picture(pressed(plain, 60), reference_of(plain), SCALE, 'left'),
+        tactile_picture(
             pressed(plain, 60), reference_of(plain), SCALE, 'left', problem='no tactile frame for 2.0 s'
         ),
     ]
@@ -122,25 +122,32 @@ def test_every_state_has_a_picture_of_its_own(plain: np.ndarray) -> None:
 def test_the_residual_is_shown_beside(plain: np.ndarray) -> None:
     residual = np.zeros((16, 20))
     residual[4, 5] = 3.0
-    without = tactile_image(plain, reference_of(plain), SCALE, 'left')
-    shown = tactile_image(plain, reference_of(plain), SCALE, 'left', residual)
+    without = tactile_picture(plain, reference_of(plain), SCALE, 'left')
+    shown = tactile_picture(plain, reference_of(plain), SCALE, 'left', residual)
     assert shown.shape[0] == without.shape[0]
     panel = shown[LINE_PX + 6 :][: plain.shape[0], without.shape[1] + 4 :].astype(int)
     row, column = np.unravel_index(panel.sum(axis=-1)[2:-2, 2:-2].argmax(), panel[2:-2, 2:-2].shape[:2])
     cell = panel.shape[0] / 16
-    assert (int((row + 2) // cell), int((column + 2) // (panel.shape[1] / 20))) == (4, 5)
+    assert (int((row + 2) // cell), int((column + 2) // cell)) == (4, 5)
 
 
 @pytest.mark.parametrize('residual', [np.full((16, 20), np.nan), np.zeros((16, 20))])
 def test_a_residual_that_says_nothing_is_dark(plain: np.ndarray, residual: np.ndarray) -> None:
-    shown = tactile_image(plain, reference_of(plain), SCALE, 'left', residual)
+    shown = tactile_picture(plain, reference_of(plain), SCALE, 'left', residual)
     assert shown[80, 160 * ZOOM + 80].max() < 120
+
+
+def test_the_residuals_scale_does_not_follow_its_maximum(plain: np.ndarray) -> None:
+    noise, event = np.full((16, 20), 0.3), np.full((16, 20), 9.0)
+    drawn = [tactile_picture(plain, reference_of(plain), SCALE, 'left', values) for values in (noise, event)]
+    place = drawn[0][80, 160 * ZOOM + 80].astype(int).sum(), drawn[1][80, 160 * ZOOM + 80].astype(int).sum()
+    assert place[0] + 150 < place[1]
 
 
 def test_wrong_shapes_and_scales_are_refused(plain: np.ndarray) -> None:
     with pytest.raises(ViewError, match='take the reference anew'):
-        difference(plain, np.zeros((64, 80, 3), np.uint8))
+        pixel_change(plain, np.zeros((64, 80, 3), np.uint8))
     with pytest.raises(ViewError, match='residual map of shape'):
-        tactile_image(plain, reference_of(plain), SCALE, 'left', np.zeros(5))
+        tactile_picture(plain, reference_of(plain), SCALE, 'left', np.zeros(5))
     with pytest.raises(ViewError, match='expected 0 <= threshold < full'):
         HeatScale(threshold=60, full=6)

@@ -2,35 +2,39 @@
 
 import heapq
 import re
+import weakref
 from collections import Counter
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
-from restac_ros.dataset.bag.compressed_bag import CompressedBag
 from restac_ros.dataset.bag.mcap_file import McapFile
 from restac_ros.dataset.bag.sqlite_file import SqliteFile
 from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, Storage
+from restac_ros.dataset.bag.unpacking import PACKED, ZSTD_MAGIC, unpack_file, unpack_message
 from restac_ros.dataset.errors import BagError
 
 STORAGES: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.db3': SqliteFile}
-MAX_METADATA_BYTES = 16 * 2**20
+ENDINGS = (*STORAGES, *(ending + PACKED for ending in STORAGES))
+_MAX_METADATA_BYTES = 16 * 2**20
 
 
-class Topic(NamedTuple):
+class BagTopic(NamedTuple):
     """A topic's type and how many of its messages the bag holds."""
 
     type: str
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuple
 
 
 class Bag:
     """Messages of one or several files as one stream in log order, read a chunk at a time.
 
-    `notes` says in words what is not as it should be: a cut-off file, metadata absent.
+    `notes` says in words what is not as it should be: a cut-off file, metadata absent. `mixed` are topics of
+    two types; only messages of the more frequent one are read.
     """
 
     def __init__(self, path: Path, files: list[Storage], notes: list[str]) -> None:
@@ -40,7 +44,14 @@ class Bag:
         foreign = sorted({topic for file in files for topic in file.foreign_topics})
         if foreign:
             self.notes.append(f'not CDR, left out: {", ".join(foreign)}')
-        self.topics = _topics(path, files)
+        self.topics, self.mixed = _topics(files)
+        self.notes += [
+            f'topic {name} has two types, only {self.topics[name].type} is read' for name in self.mixed
+        ]
+        self._first_ns = 0
+        if early := self._logged_at_zero():
+            self.notes.append(f'{early} messages were logged at 0, before the first /clock: left out')
+            self._first_ns = 1
         self.metadata: dict[str, dict[str, str]] = {}
         for file in files:
             for name, values in file.metadata.items():
@@ -57,7 +68,12 @@ class Bag:
     def bounds_ns(self) -> tuple[int, int] | None:
         """First and last log time; None without messages."""
         bounds = [file.bounds_ns for file in self.files if file.bounds_ns]
-        return (min(low for low, _ in bounds), max(high for _, high in bounds)) if bounds else None
+        if not bounds:
+            return None
+        low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+        if low < self._first_ns:
+            low = next((message.log_time_ns for message in self.messages()), high)
+        return low, high
 
     def messages(
         self,
@@ -73,8 +89,31 @@ class Bag:
         Raises:
             BagError: a file is damaged inside; what precedes the place has been yielded.
         """
-        streams = [file.messages(topics, start_ns, stop_ns, head_bytes) for file in self.files]
-        return heapq.merge(*streams, key=lambda message: message.log_time_ns)
+        whole = None if self._messages_packed else head_bytes
+        first_ns = max(start_ns, self._first_ns)
+        streams = [file.messages(topics, first_ns, stop_ns, whole) for file in self.files]
+        merged = heapq.merge(*streams, key=lambda message: message.log_time_ns)
+        if self.mixed:
+            merged = (message for message in merged if message.type == self.topics[message.topic].type)
+        if self._messages_packed:
+            return (message._replace(cdr=unpack_message(message.cdr)[:head_bytes]) for message in merged)
+        return merged
+
+    @cached_property
+    def _messages_packed(self) -> bool:
+        """Whether rosbag2 compressed each message by itself; without metadata.yaml only they show it."""
+        try:
+            heads = [next(file.messages(head_bytes=len(ZSTD_MAGIC)), None) for file in self.files]
+        except BagError:
+            return False  # said by whoever reads on
+        return any(message is not None and message.cdr == ZSTD_MAGIC for message in heads)
+
+    def _logged_at_zero(self) -> int:
+        """How many messages a recorder in simulated time logged before it knew the time."""
+        bounds = [file.bounds_ns for file in self.files if file.bounds_ns]
+        if not bounds or min(low for low, _ in bounds) or not max(high for _, high in bounds):
+            return 0
+        return sum(1 for file in self.files for _ in file.messages(stop_ns=1, head_bytes=0))
 
 
 def open_bag(path: Path | str) -> Bag:
@@ -89,17 +128,21 @@ def open_bag(path: Path | str) -> Bag:
     if not path.is_dir():
         raise BagError(f'{path} does not exist. Give a bag directory, or a .mcap or .db3 file.')
     description, notes = _read_description(path)
-    if description.get('compression_mode'):
-        return Bag(path, [CompressedBag(path)], notes)
-    named = description.get('relative_file_paths') or []
-    files = [path / Path(name).name for name in named] or _storage_files(path)
+    if (form := description.get('compression_format') or 'zstd') != 'zstd' and description.get(
+        'compression_mode'
+    ):
+        raise BagError(f'{path}: compression_format {form!r} in metadata.yaml; expected zstd.')
+    named = [path / Path(name).name for name in description.get('relative_file_paths') or []]
+    files = [_as_found(file) for file in named] or _storage_files(path)
+    if renamed := [file.name for file in files if named and file not in named]:
+        notes.append(f'metadata.yaml names them with or without {PACKED}; read: {", ".join(renamed)}')
     if missing := [file.name for file in files if not file.is_file()]:
         raise BagError(
             f'{path}: metadata.yaml names {", ".join(missing)}, absent there. Bring them back, '
             'or remove metadata.yaml to read what is there.'
         )
     bag = Bag(path, [_open_file(file) for file in files], notes)
-    announced, found = description.get('message_count'), sum(topic.count for topic in bag.topics.values())
+    announced, found = description.get('message_count'), sum(file.counts.total() for file in bag.files)
     is_all_cdr = not any(file.foreign_topics for file in bag.files)
     if is_all_cdr and isinstance(announced, int) and announced != found:
         bag.notes.append(f'metadata.yaml announces {announced} messages, {found} can be found')
@@ -110,8 +153,8 @@ def _read_description(path: Path) -> tuple[dict, list[str]]:
     """The content of metadata.yaml, and a note where there is none to trust: a crash leaves none."""
     file = path / 'metadata.yaml'
     try:
-        if file.stat().st_size > MAX_METADATA_BYTES:
-            raise ValueError(f'larger than {MAX_METADATA_BYTES} bytes')
+        if file.stat().st_size > _MAX_METADATA_BYTES:
+            raise ValueError(f'larger than {_MAX_METADATA_BYTES} bytes')
         content = yaml.safe_load(file.read_text(encoding='utf-8'))['rosbag2_bagfile_information']
         names = content.get('relative_file_paths', [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -129,27 +172,54 @@ def _storage_files(path: Path) -> list[Path]:
     def natural(file: Path) -> list[int | str]:
         return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
 
-    files = sorted((file for file in path.iterdir() if file.suffix in STORAGES), key=natural)
-    if not files:
-        raise BagError(f'{path} holds no bag: no .mcap or .db3 file in it.')
-    return files
+    found = {file for file in path.iterdir() if file.name.endswith(ENDINGS)}
+    packed = {file for file in found if file.with_suffix('') in found}  # its unpacked copy lies beside it
+    if not found:
+        if ros1 := sorted(path.glob('*.bag')):
+            raise BagError(_ros1(ros1[0]))
+        raise BagError(f'{path} holds no bag: no file in it ends in {", ".join(ENDINGS)}.')
+    return sorted(found - packed, key=natural)
+
+
+def _as_found(file: Path) -> Path:
+    """A file that metadata.yaml names, or the same packed, or unpacked by hand."""
+    others = [file.with_name(file.name + PACKED), file.with_name(file.name.removesuffix(PACKED))]
+    return next((path for path in [file, *others] if path.is_file()), file)
 
 
 def _open_file(path: Path) -> Storage:
+    if path.name.endswith(PACKED) and path.name.endswith(ENDINGS):
+        folder, unpacked, damage = unpack_file(path)
+        storage = STORAGES[unpacked.suffix](unpacked)
+        if damage and storage.damage is None:
+            raise BagError(f'{path} is {damage}. Fetch the file again.')
+        # The unpacked copy lives as long as what reads it.
+        weakref.finalize(storage, folder.cleanup)
+        return storage
+    if path.suffix == '.bag':
+        raise BagError(_ros1(path))
     if path.suffix not in STORAGES:
-        endings = ' or '.join(STORAGES)
-        raise BagError(f'{path}: a bag file ends in {endings}. For a compressed bag give its directory.')
+        raise BagError(f'{path}: a bag file ends in {", ".join(ENDINGS)}.')
     return STORAGES[path.suffix](path)
 
 
-def _topics(path: Path, files: list[Storage]) -> dict[str, Topic]:
+def _ros1(path: Path) -> str:
+    return (
+        f'{path} is a bag of ROS 1. Convert it with `rosbags-convert --src {path} --dst '
+        f'{path.with_suffix("")}` and give the directory that this makes.'
+    )
+
+
+def _topics(files: list[Storage]) -> tuple[dict[str, BagTopic], list[str]]:
+    """Topics by name, each with its (more frequent) type, and the names of those with two types."""
     totals: Counter[tuple[str, str]] = Counter()
     for file in files:
         totals.update(file.counts)
-    topics: dict[str, Topic] = {}
+    topics: dict[str, BagTopic] = {}
+    mixed = set()
     for (name, kind), count in sorted(totals.items()):
-        if name in topics and topics[name].type != kind:
-            types = f'{topics[name].type} and {kind}'
-            raise BagError(f'{path}: topic {name} has two types, {types}. Filter it with `ros2 bag convert`.')
-        topics[name] = Topic(kind, count)
-    return topics
+        if (before := topics.get(name)) is not None and before.count and count:
+            mixed.add(name)
+        if before is None or count > before.count:
+            topics[name] = BagTopic(kind, count)
+    return topics, sorted(mixed)

@@ -7,7 +7,7 @@ rosbag2 bag. Whatever stops the writer, all but the last second is in the file: 
 import fcntl
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -34,9 +34,17 @@ class BagWriter:
     """
 
     def __init__(
-        self, path: Path | str, *, start_ns: int, compression: Compression = 'none', sync: bool = True
+        self,
+        path: Path | str,
+        *,
+        start_ns: int,
+        compression: Compression = 'none',
+        sync: bool = True,
+        steady_ns: Callable[[], int] = lambda: 0,
     ) -> None:
         """Begin to write `path`.partial. `sync` forces every flush to the disk itself, against power cuts.
+
+        By the clock `steady_ns` the waiting for the disk is measured, if it is given.
 
         Raises:
             JournalError: the directory exists already, or the disk refuses.
@@ -45,7 +53,9 @@ class BagWriter:
         self.partial = self.path.with_name(self.path.name + PARTIAL)
         self.file_path = self.partial / f'{self.path.name}_0.mcap'
         self.bytes_written = 0
-        self._sync = sync
+        self._sync, self._steady_ns = sync, steady_ns
+        self._disk_ns = 0
+        self._waits_since_ns: int | None = None
         self._last_flush_ns = start_ns
         self._failure = ''
         self._schemas: dict[str, int] = {}
@@ -62,6 +72,12 @@ class BagWriter:
             self._writer.start(profile='ros2', library=LIBRARY)
             self._bring_to_disk()
             sync_directory(self.partial.parent)
+
+    @property
+    def disk_ns(self) -> int:
+        """How long flushes have waited for the disk, with the one under way, ns."""
+        since_ns = self._waits_since_ns
+        return self._disk_ns + (0 if since_ns is None else self._steady_ns() - since_ns)
 
     def note(self, **values: str) -> None:
         """Say something about the recording in its own file.
@@ -98,7 +114,8 @@ class BagWriter:
         if not 0 <= log_time_ns <= MAX_TIME_NS:
             raise JournalError(f'{self._declared[channel][0]}: {log_time_ns} ns is no time since the epoch')
         with self._guarded():
-            self._writer.add_message(channel, log_time_ns, cdr, log_time_ns, self._counts[channel] % 2**32)
+            sequence = self._counts[channel] % 2**32
+            self._writer.add_message(channel, log_time_ns, cdr, log_time_ns, sequence)  # type: ignore[arg-type]  # any buffer
         self._counts[channel] += 1
         self.bytes_written += len(cdr)
         self.flush_if_due(log_time_ns)
@@ -145,17 +162,21 @@ class BagWriter:
 
     def abandon(self) -> None:
         """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
-        with suppress(OSError):  # a full disk is a reason to abandon
+        try:
             if not self._failure:
                 self._writer.flush()
+        except Exception:  # noqa: BLE001  what was the reason to abandon it may end this, too
+            pass
         with suppress(OSError):
             self._file.close()
         self._failure = self._failure or 'it was abandoned'
 
     def _bring_to_disk(self) -> None:
+        self._waits_since_ns = self._steady_ns()
         self._file.flush()
         if self._sync:
             os.fdatasync(self._file.fileno())
+        self._disk_ns, self._waits_since_ns = self.disk_ns, None
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

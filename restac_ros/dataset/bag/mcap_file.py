@@ -13,14 +13,14 @@ from mcap.opcode import Opcode
 from restac_ros.dataset.bag.mcap_scan import (
     IN_CHUNK,
     MESSAGE_HEAD,
-    Damage,
+    ScanDamage,
     Span,
     message_head,
     scan,
     span_contents,
     walk_records,
 )
-from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage
+from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, full_type
 from restac_ros.dataset.errors import BagError
 
 
@@ -114,7 +114,7 @@ class McapFile:
     def _name(self, channel: int) -> tuple[str, str]:
         found = self.index.channels[channel]
         schema = self.index.schemas.get(found.schema_id)
-        return found.topic, schema.name if schema else ''
+        return found.topic, full_type(schema.name) if schema else ''
 
 
 def read_span(
@@ -130,16 +130,16 @@ def read_span(
         messages = []
         for record in walk_records(BytesIO(raw), 0, len(raw)):
             if record.opcode not in IN_CHUNK:
-                raise Damage(record.offset, f'a record {record.opcode:#04x} inside a chunk')
+                raise ScanDamage(record.offset, f'a record {record.opcode:#04x} inside a chunk')
             if record.opcode == Opcode.MESSAGE:
                 head = raw[record.offset : record.offset + MESSAGE_HEAD.size]
                 channel, log_time_ns = message_head(head, record)
                 if not span.start_ns <= log_time_ns <= span.end_ns:
-                    raise Damage(record.offset, 'a log time outside its chunk')
+                    raise ScanDamage(record.offset, 'a log time outside its chunk')
                 begin, end = record.offset + MESSAGE_HEAD.size, record.offset + record.length
                 cdr = raw[begin : end if head_bytes is None else min(end, begin + head_bytes)]
                 messages.append((channel, log_time_ns, cdr))
-    except Damage as damage:
+    except ScanDamage as damage:
         raise BagError(
             f'{path}: the chunk at byte {span.offset} is damaged ({damage}). Convert the time '
             'before it, or fetch the file again if it was copied.'

@@ -6,6 +6,7 @@ anything is read.
 """
 
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,15 +17,16 @@ from typing import BinaryIO, NamedTuple
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, Metadata, Schema
-from mcap.stream_reader import get_chunk_data_stream
+from mcap.records import Channel, Metadata, Schema
 from mcap.writer import MCAP0_MAGIC
 
+from restac_ros.dataset.bag.unpacking import UnpackError, unpack
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.sealed_notes import LIBRARY, is_intact
+from restac_ros.git_lfs import what_it_is
 
 MAX_CHUNK_BYTES = 512 * 2**20  # beyond any driver's message; a corrupt length must not fill the memory
-MAX_METADATA_BYTES = 16 * 2**20
+_MAX_METADATA_BYTES = 16 * 2**20
 LOOSE_SPAN_BYTES = 4 * 2**20
 
 RECORD_HEAD = struct.Struct('<BQ')  # opcode, length
@@ -41,7 +43,7 @@ IN_CHUNK = frozenset({Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE})
 IN_DATA = IN_CHUNK | {Opcode.HEADER, Opcode.CHUNK, Opcode.MESSAGE_INDEX, Opcode.ATTACHMENT, Opcode.METADATA}
 
 
-class Record(NamedTuple):
+class McapRecord(NamedTuple):
     """Where a record's content lies."""
 
     opcode: int
@@ -49,7 +51,7 @@ class Record(NamedTuple):
     length: int
 
 
-class Damage(Exception):  # noqa: N818 - a finding that the reader works around, reported as text
+class ScanDamage(Exception):  # noqa: N818 - a finding that the reader works around, reported as text
     """The first record that cannot be true."""
 
     def __init__(self, offset: int, what: str, opcode: int = 0) -> None:
@@ -89,52 +91,56 @@ class Index:
     cut_chunk: Span | None = None  # the whole part of an uncompressed chunk that begins at `end`, cut off
 
 
-def walk_records(stream: BinaryIO, start: int, stop: int) -> Iterator[Record]:
+def walk_records(stream: BinaryIO, start: int, stop: int) -> Iterator[McapRecord]:
     """Headers of the records between two offsets.
 
     Raises:
-        Damage: at the first record that does not fit, or has an opcode that no record has.
+        ScanDamage: at the first record that does not fit, or has an opcode that no record has.
     """
     position = start
     while position < stop:
         stream.seek(position)
         head = stream.read(RECORD_HEAD.size)
         if len(head) < RECORD_HEAD.size or position + RECORD_HEAD.size > stop:
-            raise Damage(position, 'a record header is cut off')
+            raise ScanDamage(position, 'a record header is cut off')
         opcode, length = RECORD_HEAD.unpack(head)
         if opcode not in KNOWN_OPCODES and opcode < FIRST_PRIVATE_OPCODE:
-            raise Damage(position, f'no record begins with {opcode:#04x}')
+            raise ScanDamage(position, f'no record begins with {opcode:#04x}')
         content = position + RECORD_HEAD.size
         if content + length > stop:
-            raise Damage(position, f'a record of {length} bytes has only {stop - content}', opcode)
-        yield Record(opcode, content, length)
+            raise ScanDamage(position, f'a record of {length} bytes has only {stop - content}', opcode)
+        yield McapRecord(opcode, content, length)
         position = content + length
 
 
 def span_contents(file: BinaryIO, span: Span) -> bytes:
-    """A span's records, read and decompressed; raises Damage."""
+    """A span's records, read and decompressed; raises ScanDamage."""
     file.seek(span.offset)
     data = file.read(span.length)
     if len(data) != span.length:
-        raise Damage(span.offset, f'{span.length} bytes expected, {len(data)} read')
+        raise ScanDamage(span.offset, f'{span.length} bytes expected, {len(data)} read')
     if span.record_offset is None:
         return data
     if max(span.length, span.uncompressed_size) > MAX_CHUNK_BYTES:
-        raise Damage(span.offset, f'a chunk of {span.uncompressed_size} bytes, more than {MAX_CHUNK_BYTES}')
-    chunk = Chunk(span.compression, data, span.end_ns, span.start_ns, span.crc, span.uncompressed_size)
-    try:
-        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
-    except Exception as error:  # each codec raises a type of its own, which mcap passes on
-        raise Damage(span.offset, f'{type(error).__name__}: {error}') from error
-    if length != span.uncompressed_size:
-        raise Damage(span.offset, f'{span.uncompressed_size} bytes announced, {length} unpacked')
-    return stream.read(length)
+        raise ScanDamage(
+            span.offset, f'a chunk of {span.uncompressed_size} bytes, more than {MAX_CHUNK_BYTES}'
+        )
+    if span.compression:
+        try:
+            data = unpack(data, span.compression, span.uncompressed_size)
+        except UnpackError as error:
+            raise ScanDamage(span.offset, str(error)) from error
+    if len(data) != span.uncompressed_size:
+        raise ScanDamage(span.offset, f'{span.uncompressed_size} bytes announced, {len(data)} unpacked')
+    if span.crc and zlib.crc32(data) != span.crc:
+        raise ScanDamage(span.offset, 'its checksum does not match')
+    return data
 
 
-def message_head(content: bytes, record: Record) -> tuple[int, int]:
+def message_head(content: bytes, record: McapRecord) -> tuple[int, int]:
     """Channel and log time of a message record."""
     if record.length < MESSAGE_HEAD.size:
-        raise Damage(record.offset, f'a message record of {record.length} bytes')
+        raise ScanDamage(record.offset, f'a message record of {record.length} bytes')
     channel, _, log_time_ns, _ = MESSAGE_HEAD.unpack_from(content)
     return channel, log_time_ns
 
@@ -164,12 +170,12 @@ class _Walker:
             if not magic:
                 raise BagError(f'{self.path} is empty: the recording stopped before its first message.')
             if magic != MCAP0_MAGIC:
-                raise BagError(f'{self.path} is not an MCAP file: it begins with {magic!r}.')
+                raise BagError(f'{self.path} is not an MCAP file: {what_it_is(self.path)}.')
             announced: tuple[int, int] | None = None
             try:
                 self._data_section(file)
                 announced = self._announced(file)
-            except Damage as damage:
+            except ScanDamage as damage:
                 self._salvage(file, damage)
             self._learn_unindexed(file)
         found = (sum(span.counts.total() for span in self.index.spans), len(self.index.metadata_records))
@@ -186,16 +192,16 @@ class _Walker:
             if record.opcode == Opcode.DATA_END and record.length == DATA_END_BYTES:
                 return
             if record.opcode not in IN_DATA and record.opcode < FIRST_PRIVATE_OPCODE:
-                raise Damage(record.offset, f'a record {record.opcode:#04x} among the data')
+                raise ScanDamage(record.offset, f'a record {record.opcode:#04x} among the data')
             self._take(file, record)
             self.index.end = record.offset + record.length
-        raise Damage(self.size, 'the recording was never closed: it ends')
+        raise ScanDamage(self.size, 'the recording was never closed: it ends')
 
     def _announced(self, file: BinaryIO) -> tuple[int, int] | None:
         """How many messages and metadata records a closed file claims; None if it has no statistics."""
         file.seek(-len(MCAP0_MAGIC), 2)
         if file.read() != MCAP0_MAGIC:
-            raise Damage(self.size, 'the end of the file is missing')
+            raise ScanDamage(self.size, 'the end of the file is missing')
         announced = None
         for record in walk_records(file, self.index.end, self.size - len(MCAP0_MAGIC)):
             if record.opcode == Opcode.STATISTICS and record.length >= STATISTICS_HEAD.size:
@@ -204,23 +210,23 @@ class _Walker:
                 announced = messages, notes
         return announced
 
-    def _take(self, file: BinaryIO, record: Record) -> None:
+    def _take(self, file: BinaryIO, record: McapRecord) -> None:
         index = self.index
         match record.opcode:
             case Opcode.HEADER:
-                self._is_ours = LIBRARY.encode() in _read(file, record, MAX_METADATA_BYTES)
+                self._is_ours = LIBRARY.encode() in _read(file, record, _MAX_METADATA_BYTES)
             case Opcode.CHUNK:
                 index.spans.append(self._chunk(file, record))
             case Opcode.MESSAGE_INDEX:
                 self._message_index(file, record)
             case Opcode.MESSAGE:
                 if index.spans and index.spans[-1].record_offset is not None:
-                    raise Damage(record.offset, 'a message between chunks')
+                    raise ScanDamage(record.offset, 'a message between chunks')
                 self._loose(file, record)
             case Opcode.SCHEMA | Opcode.CHANNEL:
-                _declare(index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
+                _declare(index, record.opcode, _read(file, record, _MAX_METADATA_BYTES))
             case Opcode.METADATA:
-                found = _parse(Metadata, _read(file, record, MAX_METADATA_BYTES), record.offset)
+                found = _parse(Metadata, _read(file, record, _MAX_METADATA_BYTES), record.offset)
                 if is_intact(found.name, found.metadata, self._is_ours):
                     index.metadata.setdefault(found.name, {}).update(found.metadata)
                 else:
@@ -229,25 +235,25 @@ class _Walker:
                     (found.name, record.offset - RECORD_HEAD.size, record.length + RECORD_HEAD.size)
                 )
 
-    def _chunk(self, file: BinaryIO, record: Record) -> Span:
+    def _chunk(self, file: BinaryIO, record: McapRecord) -> Span:
         span = chunk_span(file, record)
         if span.offset + span.length != record.offset + record.length:
-            raise Damage(record.offset, 'a chunk whose sizes contradict each other')
+            raise ScanDamage(record.offset, 'a chunk whose sizes contradict each other')
         return span
 
-    def _message_index(self, file: BinaryIO, record: Record) -> None:
+    def _message_index(self, file: BinaryIO, record: McapRecord) -> None:
         spans = self.index.spans
         if not spans or spans[-1].record_offset is None or record.length < INDEX_HEAD.size:
-            raise Damage(record.offset, 'a message index without its chunk')
+            raise ScanDamage(record.offset, 'a message index without its chunk')
         file.seek(record.offset)
         channel, size = INDEX_HEAD.unpack(file.read(INDEX_HEAD.size))
         if size != record.length - INDEX_HEAD.size:
-            raise Damage(record.offset, 'a message index whose sizes contradict each other')
+            raise ScanDamage(record.offset, 'a message index whose sizes contradict each other')
         spans[-1].index_offsets[channel] = record.offset - RECORD_HEAD.size
         spans[-1].index_length += record.length + RECORD_HEAD.size
         spans[-1].counts[channel] += size // INDEX_ENTRY_BYTES
 
-    def _loose(self, file: BinaryIO, record: Record) -> None:
+    def _loose(self, file: BinaryIO, record: McapRecord) -> None:
         """Append a message outside chunks to the last span, or begin the next one."""
         file.seek(record.offset)
         channel, time_ns = message_head(file.read(MESSAGE_HEAD.size), record)
@@ -265,13 +271,13 @@ class _Walker:
         last.start_ns, last.end_ns = min(last.start_ns, time_ns), max(last.end_ns, time_ns)
         last.counts[channel] += 1
 
-    def _salvage(self, file: BinaryIO, damage: Damage) -> None:
+    def _salvage(self, file: BinaryIO, damage: ScanDamage) -> None:
         """Note the damage; keep the whole messages of an uncompressed chunk that was cut off."""
         self.index.damage = f'{damage} of {self.size}'
         if damage.opcode != Opcode.CHUNK:
             return
         file.seek(damage.offset)
-        record = Record(
+        record = McapRecord(
             Opcode.CHUNK, damage.offset + RECORD_HEAD.size, RECORD_HEAD.unpack(file.read(RECORD_HEAD.size))[1]
         )
         try:
@@ -284,11 +290,11 @@ class _Walker:
                 if record.opcode == Opcode.MESSAGE:
                     self._loose(file, record)
                 elif record.opcode in IN_CHUNK:
-                    _declare(self.index, record.opcode, _read(file, record, MAX_METADATA_BYTES))
+                    _declare(self.index, record.opcode, _read(file, record, _MAX_METADATA_BYTES))
                 else:
                     return
                 span.length = record.offset + record.length - span.offset
-        except Damage:
+        except ScanDamage:
             return  # the cut itself: all before it has been kept
 
     def _learn_unindexed(self, file: BinaryIO) -> None:
@@ -308,7 +314,7 @@ class _Walker:
                     else:
                         _declare(self.index, record.opcode, content)
                 span.counts = counts
-            except Damage as damage:
+            except ScanDamage as damage:
                 self.index.damage = self.index.damage or f'{damage} of {self.size}'
                 self.index.end, self.index.cut_chunk = span.record_offset, None
                 del self.index.spans[number:]
@@ -316,17 +322,17 @@ class _Walker:
         self.index.spans = [span for span in self.index.spans if span.counts]
 
 
-def chunk_span(file: BinaryIO, record: Record) -> Span:
+def chunk_span(file: BinaryIO, record: McapRecord) -> Span:
     """The span a chunk record describes; its content may reach beyond the end of the file."""
     file.seek(record.offset)
     head = file.read(CHUNK_HEAD.size)
     if len(head) < CHUNK_HEAD.size:
-        raise Damage(record.offset, 'a chunk header is cut off')
+        raise ScanDamage(record.offset, 'a chunk header is cut off')
     start_ns, end_ns, uncompressed_size, crc, name_length = CHUNK_HEAD.unpack(head)
     name = file.read(name_length) if name_length <= 16 else b''
     size = file.read(8)
     if len(name) != name_length or len(size) < 8:
-        raise Damage(record.offset, 'a chunk header that cannot be true')
+        raise ScanDamage(record.offset, 'a chunk header that cannot be true')
     return Span(
         offset=record.offset + CHUNK_HEAD.size + name_length + len(size),
         length=int.from_bytes(size, 'little'),
@@ -349,9 +355,9 @@ def _declare(index: Index, opcode: int, content: bytes) -> None:
         index.channels[channel.id] = channel
 
 
-def _read(file: BinaryIO, record: Record, limit: int) -> bytes:
+def _read(file: BinaryIO, record: McapRecord, limit: int) -> bytes:
     if record.length > limit:
-        raise Damage(record.offset, f'a record of {record.length} bytes, more than {limit}')
+        raise ScanDamage(record.offset, f'a record of {record.length} bytes, more than {limit}')
     file.seek(record.offset)
     return file.read(record.length)
 
@@ -361,4 +367,4 @@ def _parse[R: (Schema, Channel, Metadata)](kind: type[R], content: bytes, offset
     try:
         return kind.read(ReadDataStream(BytesIO(content)))
     except (EndOfFile, struct.error, UnicodeDecodeError) as error:
-        raise Damage(offset, f'an unreadable {kind.__name__.lower()} record') from error
+        raise ScanDamage(offset, f'an unreadable {kind.__name__.lower()} record') from error

@@ -4,13 +4,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import Typestore
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from restac_ros.dataset.errors import BagError
 
-PACKAGE = 'restac_ros'
+_PACKAGE = 'restac_ros'
 
 
 def message_files() -> list[Path]:
@@ -19,17 +19,17 @@ def message_files() -> list[Path]:
     Raises:
         BagError: neither place holds any.
     """
-    package = next(folder for folder in Path(__file__).resolve().parents if folder.name == PACKAGE)
+    package = next(folder for folder in Path(__file__).resolve().parents if folder.name == _PACKAGE)
     # <source>/restac_ros/ or <prefix>/lib/python3.12/site-packages/restac_ros/
     places = [
         package.parent / 'msg',
-        *(prefix / 'share' / PACKAGE / 'msg' for prefix in package.parents[3:4]),
+        *(prefix / 'share' / _PACKAGE / 'msg' for prefix in package.parents[3:4]),
     ]
     for place in places:
         if files := sorted(place.glob('*.msg')):
             return files
     looked = ' and '.join(str(place) for place in places)
-    raise BagError(f'no message definitions of {PACKAGE} in {looked}: install the package whole')
+    raise BagError(f'no message definitions of {_PACKAGE} in {looked}: install the package whole')
 
 
 @cache
@@ -37,7 +37,7 @@ def typestore() -> Typestore:
     """Reads and writes CDR of all these types, without ROS."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for file in message_files():
-        name = f'{PACKAGE}/msg/{file.stem}'
+        name = f'{_PACKAGE}/msg/{file.stem}'
         store.register(get_types_from_msg(file.read_text(encoding='utf-8'), name))
     return store
 

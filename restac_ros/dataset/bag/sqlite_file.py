@@ -7,8 +7,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage
+from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, full_type
 from restac_ros.dataset.errors import BagError
+from restac_ros.git_lfs import pointer_fault
 
 SET_BACK = """SELECT max(latest - timestamp) FROM (
     SELECT timestamp, max(timestamp) OVER (ORDER BY id) AS latest FROM messages)"""
@@ -30,15 +31,21 @@ class SqliteFile:
             if not {'messages', 'topics'} <= tables:
                 raise BagError(f'{path} is no rosbag2 database: it holds only {sorted(tables)}.')
             rows = database.execute('SELECT id, name, type, serialization_format FROM topics').fetchall()
-            self._topics = {number: (name, kind) for number, name, kind, form in rows if form == 'cdr'}
+            described = all(isinstance(text, str) for row in rows for text in row[1:])
+            if not described:
+                raise sqlite3.DatabaseError('its tables hold values of other types')
+            self._topics = {
+                number: (name, full_type(kind)) for number, name, kind, form in rows if form == 'cdr'
+            }
             self.foreign_topics = sorted(name for _, name, _, form in rows if form != 'cdr')
             totals = dict(database.execute('SELECT topic_id, count(*) FROM messages GROUP BY topic_id'))
             (set_back,) = database.execute(SET_BACK).fetchone()
             first, last = database.execute('SELECT min(timestamp), max(timestamp) FROM messages').fetchone()
-            described = all(isinstance(text, str) for row in rows for text in row[1:])
-            if not (described and {type(first), type(last)} <= {int, type(None)}):
+            if not {type(first), type(last)} <= {int, type(None)}:
                 raise sqlite3.DatabaseError('its tables hold values of other types')
-        self.counts = Counter({topic: totals.get(number, 0) for number, topic in self._topics.items()})
+        self.counts: Counter[tuple[str, str]] = Counter()
+        for number, topic in self._topics.items():
+            self.counts[topic] += totals.get(number, 0)
         self.clock_set_back_ns = max(0, set_back or 0)
         self.bounds_ns: tuple[int, int] | None = None if first is None else (first, last)
         self.metadata: dict[str, dict[str, str]] = {}
@@ -81,6 +88,8 @@ class SqliteFile:
         try:
             yield
         except sqlite3.Error as error:
+            if pointer := pointer_fault(self.path):
+                raise BagError(f'{self.path} {pointer}.') from error
             raise BagError(
                 f'{self.path} cannot be read: {error}. If a crash cut it off, '
                 f'`sqlite3 {self.path.name} .recover | sqlite3 repaired.db3` saves what is whole.'

@@ -8,6 +8,12 @@ from typing import NamedTuple, Protocol
 END_OF_TIME_NS = 2**63 - 1  # the largest that SQLite and ROS can say
 
 
+def full_type(name: str) -> str:
+    """Return a message type as ROS 2 writes it: sensor_msgs/Image is sensor_msgs/msg/Image."""
+    package, slash, kind = name.partition('/')
+    return f'{package}/msg/{kind}' if slash and '/' not in kind else name
+
+
 class BagMessage(NamedTuple):
     """One recorded message, still serialised."""
 

@@ -19,10 +19,10 @@ from restac_ros.dataset.episodes import episodes_of
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.contact import ContactMeter
-from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, Touch, Trace
+from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, TouchTrace, Trace
 from restac_ros.dataset.session_log import is_session_log
 from restac_ros.dataset.stream_watch import StreamWatch
-from restac_ros.dataset.survey import StreamReport, Survey, recorded_samples
+from restac_ros.dataset.survey import LeftOut, StreamReport, Survey, recorded_samples
 from restac_ros.framing.buffer import StreamCounters
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import Framer, Selection, frames
@@ -30,7 +30,7 @@ from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import Sample
 
 SILENCE_NS = 10_000_000_000  # no frames are made of longer silence: a clock set by years would never end
-STILLS = 8
+_STILLS = 8
 
 
 def bag_traces(path: Path | str, contract: Contract | None = None) -> Iterator[Trace]:
@@ -136,7 +136,7 @@ class _Tracing:
         self._bag, self._contract, self._label = bag, contract, label
         self._start_ns, self._end_ns = start_ns, end_ns
         self._watches = {name: StreamWatch(name, contract) for name in contract.streams}
-        self._unreadable: Counter[str] = Counter()
+        self._left_out = LeftOut()
         self._counters: list[dict[str, StreamCounters]] = []
         self._survey = Survey(Grid(start_ns, contract.fps))
         self._times: list[int] = []
@@ -149,7 +149,7 @@ class _Tracing:
 
     def run(self, task: str) -> Trace:
         """Read it all."""
-        samples = recorded_samples(self._bag, self._contract, self._start_ns, self._end_ns, self._unreadable)
+        samples = recorded_samples(self._bag, self._contract, self._start_ns, self._end_ns, self._left_out)
         feed = _Feed(self._watched(samples), self._start_ns)
         silences = []
         start_ns = self._start_ns
@@ -179,7 +179,7 @@ class _Tracing:
     def _still_due(self, next_ns: int) -> bool:
         taken = len({still.time_s for still in self._stills})
         span_ns = max(1, self._end_ns - self._start_ns)
-        return taken < STILLS and next_ns - self._start_ns >= taken * span_ns // STILLS
+        return taken < _STILLS and next_ns - self._start_ns >= taken * span_ns // _STILLS
 
     def _collect(self, frame: Frame, *, is_still: bool) -> None:
         self._times.append(frame.time_ns)
@@ -206,6 +206,8 @@ class _Tracing:
                 rate_hz=_rate_hz(seen.receives_ns),
                 declared_rate_hz=self._contract.streams[name].rate_hz,
                 unreadable=seen.unreadable,
+                others=self._left_out.others[name],
+                left_out=self._left_out.why.get(name, ''),
                 zero_stamps=seen.zero_stamps,
                 duplicates=seen.duplicates,
                 out_of_order=seen.out_of_order,
@@ -231,7 +233,7 @@ class _Tracing:
 
     def _messages(self, name: str) -> StreamMessages:
         watch = self._watches[name]
-        total = Counter()
+        total: Counter[str] = Counter()
         for counters in self._counters:
             total.update(
                 {key: getattr(counters[name], key) for key in ('duplicates', 'out_of_order', 'future')}
@@ -241,20 +243,20 @@ class _Tracing:
             receives_ns=np.array(watch.receives_ns, np.int64),
             complete=True,
             zero_stamps=watch.zero_stamps,
-            unreadable=self._unreadable[name],
+            unreadable=self._left_out.unreadable[name],
             layouts=dict(watch.layouts),
             refusals=dict(watch.refusals),
             freezes=tuple(watch.freezes()),
             **total,
         )
 
-    def _touch(self, name: str) -> Touch:
+    def _touch(self, name: str) -> TouchTrace:
         meter, strongest = self._meters[name], None
         if name in self._strongest:
             _, time_ns, image = self._strongest[name]
             strongest = Still(name, (time_ns - self._times[0]) * 1e-9, image)
         reference = None if meter.reference is None else meter.reference.astype(np.uint8)
-        return Touch(np.array(self._levels[name]), meter.threshold, reference, strongest)
+        return TouchTrace(np.array(self._levels[name]), meter.threshold, reference, strongest)
 
 
 def _rate_hz(receives_ns: np.ndarray) -> float:

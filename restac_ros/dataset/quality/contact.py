@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 REFERENCE_FRAMES = 5
-STRONGEST_SHARE = 0.01  # of the pixels: a small contact is not averaged away, single noisy pixels are
+_STRONGEST_SHARE = 0.01  # of the pixels: a small contact is not averaged away, single noisy pixels are
 MIN_LEVEL = 10.0  # grey levels of 255; lamps and sensor noise stay below
 NOISE_FACTOR = 3.0  # a noisier sensor needs more change than that
 RELEASE_SHARE = 0.6  # of the threshold, at which a contact is over: no flicker at the edge
@@ -66,7 +66,7 @@ class ContactMeter:
 
 def _change(image: np.ndarray, reference: np.ndarray) -> float:
     change = np.abs(image.astype(np.int16) - reference).max(axis=-1).ravel()
-    count = max(1, round(STRONGEST_SHARE * change.size))
+    count = max(1, round(_STRONGEST_SHARE * change.size))
     return float(np.partition(change, change.size - count)[-count:].mean())
 
 

@@ -20,17 +20,17 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, read_info, streams_of
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import NO_SAMPLE_NS
+from restac_ros.dataset.features import NO_SAMPLE_NS, feature_of
 from restac_ros.dataset.freezes import ContentWatch, Freeze
 from restac_ros.dataset.quality.contact import ContactMeter
-from restac_ros.dataset.quality.trace import Still, StreamMessages, Touch, Trace
+from restac_ros.dataset.quality.trace import Still, StreamMessages, TouchTrace, Trace
 from restac_ros.dataset.quality.video_freezes import frozen_rows
 from restac_ros.dataset.survey import StreamReport, Survey
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.grid import Grid
 
 BATCH_ROWS = 256
-STILLS = 8
+_STILLS = 8
 
 
 @dataclass
@@ -52,8 +52,8 @@ class _Episode:
         return np.concatenate(self.columns[key])
 
 
-def dataset_traces(root: Path | str) -> Iterator[Trace]:
-    """One trace per episode, in order.
+def dataset_traces(root: Path | str, only: int | None = None) -> Iterator[Trace]:
+    """One trace per episode, in order; or that of the episode `only`.
 
     Raises:
         DatasetError: no data set of this package, or its files are damaged.
@@ -63,23 +63,31 @@ def dataset_traces(root: Path | str) -> Iterator[Trace]:
     contract, info = dataset_contract(root), read_info(root)
     streams = streams_of(root, contract)
     described = episode_rows(root)
-    for episode in _read(root, contract, streams, described):
+    files = sorted((root / 'data').glob('*/*.parquet'))
+    if only is not None:
+        place = {f'{kind}_index': described[only][f'data/{kind}_index'] for kind in ('chunk', 'file')}
+        files = [root / info['data_path'].format(**place)]
+    for episode in _read(files, contract, streams, described, only):
         yield _trace(root, contract, info, streams, episode, described.get(episode.index, {}))
 
 
 def _read(
-    root: Path, contract: Contract, streams: list[str], described: Mapping[int, dict[str, Any]]
+    files: list[Path],
+    contract: Contract,
+    streams: list[str],
+    described: Mapping[int, dict[str, Any]],
+    only: int | None,
 ) -> Iterator[_Episode]:
-    """Rows by episode, from all files in order."""
+    """Rows by episode, from files in order."""
     wanted = ['episode_index', 'observation.state', 'action']
     wanted += [f'{kind}.{name}' for name in streams for kind in ('stamp_ns', 'age_ns', 'valid')]
     tactile = {
-        name: contract.streams[name].feature for name in streams if contract.streams[name].role == 'tactile'
+        name: feature_of(contract, name) for name in streams if contract.streams[name].role == 'tactile'
     }
     current: _Episode | None = None
-    for batch in _batches(root, [*wanted, *tactile.values()]):
+    for batch in _batches(files, [*wanted, *tactile.values()]):
         indices = batch.column('episode_index').to_numpy()
-        for index in np.unique(indices):
+        for index in np.unique(indices) if only is None else [only] if only in indices else []:
             rows = batch.filter(pa.array(indices == index))
             if current is None or current.index != index:
                 if current is not None:
@@ -94,11 +102,11 @@ def _read(
 
 
 def _still_rows(rows: int) -> frozenset[int]:
-    return frozenset(np.linspace(0, rows - 1, STILLS).round().astype(int).tolist()) if rows else frozenset()
+    return frozenset(np.linspace(0, rows - 1, _STILLS).round().astype(int).tolist()) if rows else frozenset()
 
 
-def _batches(root: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for path in sorted((root / 'data').glob('*/*.parquet')):
+def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    for path in files:
         try:
             yield from pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns)
         except (pa.ArrowException, OSError) as error:
@@ -168,7 +176,7 @@ def _trace(
             _, row, image = episode.strongest[name]
             strongest = Still(name, (time_ns[row] - time_ns[0]) * 1e-9, image)
         reference = None if meter.reference is None else meter.reference.astype(np.uint8)
-        touch[name] = Touch(np.array(episode.levels[name]), meter.threshold, reference, strongest)
+        touch[name] = TouchTrace(np.array(episode.levels[name]), meter.threshold, reference, strongest)
     return Trace(
         contract=contract,
         source=f'{root}, episode {episode.index}',
@@ -268,7 +276,7 @@ def _videos(
 ) -> Iterator[tuple[str, tuple[Path, float]]]:
     """Each camera's video file, and where in it the episode begins, s."""
     for name in (name for name in streams if contract.streams[name].role == 'camera'):
-        key = contract.streams[name].feature
+        key = feature_of(contract, name)
         if f'videos/{key}/from_timestamp' not in described:
             continue
         place = {part: described[f'videos/{key}/{part}_index'] for part in ('chunk', 'file')}

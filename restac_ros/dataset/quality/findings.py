@@ -12,6 +12,7 @@ from restac_ros.dataset.quality.contact import REFERENCE_FRAMES
 from restac_ros.dataset.quality.measures import Measures, StreamMeasures
 from restac_ros.dataset.quality.trace import StreamMessages, Trace
 from restac_ros.framing.buffer import MAX_REORDER_NS
+from restac_ros.framing.framer import OTHER_CLOCK_NS, other_clock
 
 # 'bad': what is stored is false, or too little is left; 'warning': flawed, check it; 'note': no harm.
 Severity = Literal['bad', 'warning', 'note']
@@ -40,6 +41,7 @@ def find_faults(trace: Trace, measures: Measures) -> list[Finding]:
     found = [*_of_recording(trace, measures), *_of_frames(trace, measures), *_of_state(trace, measures)]
     for name, seen in trace.messages.items():
         found += _of_times(trace, name, seen, measures.streams[name])
+        found += _of_stamps(trace, name, measures.streams[name])
         found += _of_content(name, seen, measures.streams[name])
     found += _of_touch(trace)
     return sorted(found, key=lambda finding: ('bad', 'warning', 'note').index(finding.severity))
@@ -97,25 +99,25 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
         )
     gaps = measures.plan.gaps
     if gaps:
-        kept = measures.plan.count / total
-        lost = sum(gap.count for gap in gaps)
+        kept = measures.plan.length / total
+        lost = sum(gap.length for gap in gaps)
         first = gaps[0]
         yield Finding(
             'invalid-frames',
             'warning' if kept >= KEPT_SHARE else 'bad',
             f'{lost} of {total} frames inside the episode are not usable, first at '
             f'{trace.time_s[first.first]:.2f} s ({first.reason}); the longest run without is '
-            f'{measures.plan.count} frames',
+            f'{measures.plan.length} frames',
             'Record it again, or convert its longest run (--on-gap longest_run).',
             None,
             float(trace.time_s[first.first]),
-            float(trace.time_s[min(total - 1, first.first + first.count)]),
+            float(trace.time_s[min(total - 1, first.first + first.length)]),
         )
-    elif measures.plan.count < KEPT_SHARE * total:
+    elif measures.plan.length < KEPT_SHARE * total:
         yield Finding(
             'invalid-frames',
             'warning',
-            f'only {measures.plan.count} of {total} frames are usable; '
+            f'only {measures.plan.length} of {total} frames are usable; '
             f'{measures.plan.trimmed_head} at the beginning and {measures.plan.trimmed_tail} at the end '
             'are not',
             'Start the drivers before, and stop them after recording.',
@@ -123,18 +125,22 @@ def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
 
 
 def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMeasures) -> Iterator[Finding]:
-    """Presence, rate, holes and stamps of a stream."""
+    """Presence, rate and holes of a stream."""
     spec, report = trace.contract.streams[name], trace.survey.streams[name]
     if not report.messages:
         severity: Severity = 'bad' if spec.required else 'note'
-        yield Finding(
-            'missing-stream',
-            severity,
+        found, remedy = (
             f'{name}: no message on {spec.topic}',
             'Start its driver, or correct topic in the contract.',
-            name,
         )
+        if count := report.unreadable + report.others:
+            found = f'{name}: {count} messages on {spec.topic}, none of this stream: {report.left_out}'
+            remedy = 'Correct topic, type or joints in the contract.'
+        yield Finding('missing-stream', severity, found, remedy, name)
         return
+    if fault := _of_clock(name, seen):
+        yield fault
+        return  # its times mean nothing
     off = report.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_TOLERANCE:
         yield Finding(
@@ -166,6 +172,11 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
             'A busy CPU or a full USB hub drops images: lower the load or the rate.',
             name,
         )
+
+
+def _of_stamps(trace: Trace, name: str, measured: StreamMeasures) -> Iterator[Finding]:
+    """The stamps of a stream, and messages without a readable one."""
+    report = trace.survey.streams[name]
     if report.zero_stamps:
         yield Finding(
             'zero-stamp',
@@ -201,6 +212,20 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamMea
             'Is the topic really of the declared type?',
             name,
         )
+
+
+def _of_clock(name: str, seen: StreamMessages) -> Finding | None:
+    """Stamps that are of another clock than the receipts, or of none."""
+    stamps, receives = seen.stamps_ns, seen.receives_ns
+    if stamps.size > 2 and not seen.zero_stamps and stamps.min() == stamps.max():
+        found = f'{name}: {stamps.size} messages, one stamp: the driver does not set it'
+        return Finding(
+            'one-stamp', 'bad', found, 'Let the driver stamp at capture, or leave stamps at zero.', name
+        )
+    if stamps.size and stamps.size == receives.size and abs(np.median(receives - stamps)) > OTHER_CLOCK_NS:
+        found, _, remedy = other_clock(int(stamps[0]), int(receives[0])).partition('; ')
+        return Finding('another-clock', 'bad', f'{name}: {found}', f'{remedy[0].upper()}{remedy[1:]}.', name)
+    return None
 
 
 def _rate_remedy(role: str, found_hz: float, declared_hz: float) -> str:
@@ -282,10 +307,15 @@ def _of_state(trace: Trace, measures: Measures) -> Iterator[Finding]:
             )
 
 
+def angle_jumps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows before, and dimensions of, angles that jump by more than half a turn between two frames [N, 7]."""
+    rows, dims = np.nonzero(np.abs(np.diff(values[:, 3:6], axis=0)) > np.pi)
+    return rows, dims
+
+
 def _wrapped(trace: Trace, label: str, values: np.ndarray) -> Iterator[Finding]:
-    """Angles that jump by more than half a turn between two frames; of several the first is shown."""
-    jumps = np.abs(np.diff(values[:, 3:6], axis=0)) > np.pi
-    rows, dims = np.nonzero(jumps)
+    """Angles that jump; of several the first is described, and each is marked in the picture."""
+    rows, dims = angle_jumps(values)
     if rows.size:
         axis, row = 'xyz'[dims[0]], int(rows[0])
         yield Finding(

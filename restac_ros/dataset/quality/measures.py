@@ -8,7 +8,7 @@ import numpy as np
 
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.freezes import frozen_runs
-from restac_ros.dataset.plan import Plan, check_rates, plan_episode
+from restac_ros.dataset.plan import EpisodePlan, check_rates, plan_episode
 from restac_ros.dataset.quality.trace import StreamMessages, Trace
 
 LOST_FACTOR = 1.8  # an interval of so many usual ones hides a lost message
@@ -17,7 +17,7 @@ GAP_FLOOR_NS = 100_000_000  # shorter holes are counted as lost messages, not li
 STEP_NS = 50_000_000  # a lasting change of a stream's delay by more is no jitter
 STEP_WINDOW = 8
 UNDECODABLE = 'undecodable: '  # what the framer's reasons begin with then
-STILL_M, STILL_RAD, STILL_OPENING_M = 0.002, 0.01, 0.001
+_STILL_M, _STILL_RAD, STILL_OPENING_M = 0.002, 0.01, 0.001
 
 
 class Spread(NamedTuple):
@@ -79,14 +79,14 @@ class Measures:
     static_tail_s: float
     moves: bool
     jumps: list[Gap]
-    plan: Plan | None
+    plan: EpisodePlan | None
     no_plan: str
     false_rates: list[str]
 
     @property
     def longest_run(self) -> int:
         """Frames usable in a row."""
-        return self.plan.count if self.plan else 0
+        return self.plan.length if self.plan else 0
 
 
 def measure(trace: Trace) -> Measures:
@@ -115,10 +115,10 @@ def spread(values: np.ndarray) -> Spread | None:
     return Spread(*(round(float(value), 3) for value in (*np.percentile(values, [50, 95]), values.max())))
 
 
-def _plan(trace: Trace) -> tuple[Plan | None, str]:
+def _plan(trace: Trace) -> tuple[EpisodePlan | None, str]:
     """The frames that the converter could keep, or why there are none."""
     try:
-        return plan_episode(trace.survey, (), {}, keep_longest=True), ''
+        return plan_episode(trace.survey, (), keep_longest=True), ''
     except ConversionError as error:
         return None, str(error)
 
@@ -270,7 +270,7 @@ def _moved(change: np.ndarray) -> np.ndarray:
     """bool [N]: the tool or the gripper is elsewhere; whole turns of an angle are no motion."""
     angles = np.abs((change[:, 3:6] + np.pi) % (2 * np.pi) - np.pi)
     return (
-        (np.linalg.norm(change[:, :3], axis=1) > STILL_M)
-        | (angles.max(axis=1) > STILL_RAD)
+        (np.linalg.norm(change[:, :3], axis=1) > _STILL_M)
+        | (angles.max(axis=1) > _STILL_RAD)
         | (np.abs(change[:, 6]) > STILL_OPENING_M)
     )

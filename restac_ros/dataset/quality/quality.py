@@ -23,8 +23,8 @@ from restac_ros.dataset.quality.measures import Frozen, Gap, Measures, Spread, m
 from restac_ros.dataset.quality.trace import Trace
 
 Verdict = Literal['good', 'usable', 'bad']
-Kind = Literal['recording', 'data set']
-FORMAT_VERSION = 1
+FindingKind = Literal['recording', 'data set']
+_FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class QualityReport:
     """A recording by its stretches, or a data set by its episodes; `findings` are about all of them."""
 
     path: str
-    kind: Kind
+    kind: FindingKind
     verdict: Verdict
     verdicts: dict[str, int]
     findings: list[Finding]
@@ -97,7 +97,7 @@ class QualityReport:
     def to_json(self) -> str:
         """As text, with the format's version."""
         return (
-            json.dumps({'format_version': FORMAT_VERSION, **asdict(self)}, indent=1, allow_nan=False) + '\n'
+            json.dumps({'format_version': _FORMAT_VERSION, **asdict(self)}, indent=1, allow_nan=False) + '\n'
         )
 
 
@@ -144,7 +144,7 @@ def assess(
         ContractError: its contract is not valid.
     """
     path = Path(path)
-    kind: Kind = 'data set' if is_dataset(path) else 'recording'
+    kind: FindingKind = 'data set' if is_dataset(path) else 'recording'
     episodes = []
     for trace in dataset_traces(path) if kind == 'data set' else bag_traces(path, contract):
         episodes.append(judge_episode(trace))
@@ -152,8 +152,18 @@ def assess(
             each(episodes[-1], trace)
     findings = _across(episodes)
     severities = [*(episode.verdict for episode in episodes), *(finding.severity for finding in findings)]
-    verdicts = Counter(episode.verdict for episode in episodes)
+    verdicts: Counter[str] = Counter(episode.verdict for episode in episodes)
     return QualityReport(str(path), kind, verdict_of(severities), dict(verdicts), findings, episodes)
+
+
+def assess_episode(root: Path, index: int) -> EpisodeQuality:
+    """Assess one episode of a data set.
+
+    Raises:
+        DatasetError: the data set cannot be read.
+        ContractError: its contract is not valid.
+    """
+    return judge_episode(next(iter(dataset_traces(root, index))))
 
 
 def verdict_of(severities: Iterable[str]) -> Verdict:

@@ -1,23 +1,39 @@
 """Pictures of an episode's quality: what was there when, how old it was, what was felt, how the arm moved."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.quality.contact import Contact
+from restac_ros.dataset.quality.findings import angle_jumps
 from restac_ros.dataset.quality.quality import EpisodeQuality, StreamQuality
 from restac_ros.dataset.quality.trace import Still, Trace
 
-WIDTH_INCH = 11.5
-DPI = 96
+_WIDTH_INCH = 11.5
+_DPI = 96
 SHOWN_STILL_S = 0.3
-GOOD, STALE, MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
+SHORTEST_SPAN_S = 0.05  # thinner ones would not be seen
+GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
+# Told apart by colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
+STREAM_COLOURS = ('#0072b2', '#56b4e9', '#009e73', '#d55e00', '#444444', '#cc79a7', '#e69f00', '#8a6d00')
+CONTACT = '#f3d9b1'
+ABOVE: dict[str, Any] = {
+    'loc': 'lower right',
+    'bbox_to_anchor': (1.0, 1.0),
+    'fontsize': 7,
+    'borderpad': 0.1,
+}  # of legends
 AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
-STYLE = {
+_STYLE: Any = {
     'font.size': 8.5,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -30,7 +46,7 @@ STYLE = {
 LEGEND = (
     (GOOD, 'valid in the frame'),
     (STALE, 'too old or unusable'),
-    (MISSING, 'nothing came'),
+    (_MISSING, 'nothing came'),
     (FROZEN, 'identical images'),
 )
 
@@ -40,8 +56,8 @@ def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
     panels = _panels(trace)
     bars_inch = 0.42 + 0.27 * len(trace.messages)
     heights = [bars_inch, *[1.15] * (len(panels) - 1)]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
         FigureCanvasAgg(figure)
         axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True, height_ratios=heights))
         for panel, target in zip(panels, axes, strict=True):
@@ -57,13 +73,13 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
         return None
     streams = list(dict.fromkeys(still.stream for still in stills))
     times = sorted({round(still.time_s, 3) for still in stills})
-    cell = (WIDTH_INCH - 0.9) / len(times)
+    cell = (_WIDTH_INCH - 0.9) / len(times)
     rows = [next(still.image.shape for still in stills if still.stream == name) for name in streams]
     heights = [cell * shape[0] / shape[1] for shape in rows]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout=layout)
         FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
         grid = figure.subplots(len(streams), len(times), squeeze=False, height_ratios=heights)
         for axes in grid.flat:
             axes.set(xticks=[], yticks=[])
@@ -82,22 +98,22 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
 def touch_png(trace: Trace) -> bytes | None:
     """Per tactile sensor: the reference, the strongest contact, and the change between them; None without."""
     shown = [
-        (name, touch)
+        (name, touch.reference, touch.strongest)
         for name, touch in trace.touch.items()
         if touch.reference is not None and touch.strongest is not None
     ]
     if not shown:
         return None
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(shown), 3, squeeze=False)
-        for row, (name, touch) in enumerate(shown):
-            image = touch.strongest.image
-            change = np.abs(image.astype(np.int16) - touch.reference).max(axis=-1)
-            pictures = (
-                (touch.reference, f'{name}: reference', {}),
-                (image, f'strongest contact, {touch.strongest.time_s:.2f} s', {}),
+        for row, (name, reference, strongest) in enumerate(shown):
+            image = strongest.image
+            change = np.abs(image.astype(np.int16) - reference).max(axis=-1)
+            pictures: tuple[tuple[np.ndarray, str, dict[str, Any]], ...] = (
+                (reference, f'{name}: reference', {}),
+                (image, f'strongest contact, {strongest.time_s:.2f} s', {}),
                 (change, f'change, up to {int(change.max())} of 255', {'cmap': 'inferno'}),
             )
             for axes, (picture, title, options) in zip(grid[row], pictures, strict=True):
@@ -123,9 +139,7 @@ def _presence_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     axes.tick_params(axis='y', length=0)
     axes.grid(False)
     handles = [mpl.patches.Patch(color=colour, label=label) for colour, label in LEGEND]
-    axes.legend(
-        handles=handles, ncols=4, loc='lower right', bbox_to_anchor=(1.0, 1.0), fontsize=7.5, borderpad=0.1
-    )
+    axes.legend(handles=handles, ncols=4, **ABOVE)
 
 
 def _presence_bar(axes: Axes, row: int, trace: Trace, name: str, stream: StreamQuality) -> None:
@@ -135,7 +149,7 @@ def _presence_bar(axes: Axes, row: int, trace: Trace, name: str, stream: StreamQ
             _stretches(trace.time_s, chosen, period_s), (row - 0.36, 0.72), color=colour, linewidth=0
         )
     holes = [(gap.start_s, gap.end_s - gap.start_s) for gap in stream.gaps]
-    axes.broken_barh(holes, (row - 0.36, 0.72), color=MISSING, linewidth=0)
+    axes.broken_barh(holes, (row - 0.36, 0.72), color=_MISSING, linewidth=0)
     frozen = [(run.start_s, run.end_s - run.start_s) for run in stream.frozen]
     axes.broken_barh(frozen, (row - 0.36, 0.3), color=FROZEN, linewidth=0)
 
@@ -150,15 +164,24 @@ def _stretches(time_s: np.ndarray, chosen: np.ndarray, period_s: float) -> list[
 
 
 def _age_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
-    for name in trace.messages:
-        axes.plot(trace.time_s, trace.ages_ms(name), linewidth=0.9, label=name)
-    axes.set(ylabel='age [ms]', ylim=(0, None))
-    axes.legend(ncols=7, loc='lower right', bbox_to_anchor=(1.0, 0.97), fontsize=7, borderpad=0.1)
+    """How old each stream's sample was, and dotted how old it may be."""
+    plot_ages(axes, trace.time_s, {name: trace.ages_ms(name) for name in trace.messages}, trace.contract)
+    axes.set_ylabel('age [ms]')
+
+
+def plot_ages(axes: Axes, time_s: np.ndarray, ages_ms: Mapping[str, np.ndarray], contract: Contract) -> None:
+    """Ages by stream with their limits."""
+    for (name, values), colour in zip(ages_ms.items(), cycle(STREAM_COLOURS), strict=False):
+        limit_ms = contract.streams[name].max_age_ms
+        axes.plot(time_s, values, color=colour, linewidth=0.9, label=f'{name} (limit {limit_ms:g})')
+        axes.axhline(limit_ms, color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.set_ylim(0, None)
+    axes.legend(ncols=7, **ABOVE)
 
 
 def _contact_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for contact in quality.contacts:
-        axes.axvspan(contact.start_s, contact.end_s, color='#f3d9b1', linewidth=0)
+        axes.axvspan(contact.start_s, contact.end_s, color=CONTACT, linewidth=0)
         axes.annotate(
             f'{contact.peak:.0f}',
             (contact.peak_s, contact.peak),
@@ -178,22 +201,32 @@ def _position_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for dim, label in enumerate('xyz'):
         axes.plot(trace.time_s, trace.state[:, dim], color=AXIS_COLOURS[dim], linewidth=1.1, label=label)
     axes.set(ylabel='position\n[m]')
-    axes.legend(ncols=3, loc='lower right', bbox_to_anchor=(1.0, 0.97), fontsize=7, borderpad=0.1)
     _shade_still(axes, trace, quality)
+    shade_contacts(axes, quality.contacts)
+    axes.legend(ncols=5, **ABOVE)
 
 
 def _rotation_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for dim in range(3):
         axes.plot(trace.time_s, np.rad2deg(trace.state[:, 3 + dim]), color=AXIS_COLOURS[dim], linewidth=1.1)
-    for finding in quality.findings:
-        if finding.kind == 'wrapped-angle' and finding.start_s is not None:
-            axes.axvline(finding.start_s, color=MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
+    for row in np.unique(angle_jumps(trace.state)[0]).tolist():
+        axes.axvline(trace.time_s[row + 1], color=_MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
+    shade_contacts(axes, quality.contacts)
     axes.set(ylabel='rotation\n[deg]')
 
 
 def _gripper_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     axes.plot(trace.time_s, trace.state[:, 6] * 1000, color='0.25', linewidth=1.1)
+    shade_contacts(axes, quality.contacts)
     axes.set(ylabel='gripper\n[mm]', ylim=(0, None))
+
+
+def shade_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
+    """Where touch was in contact."""
+    for number, contact in enumerate(contacts):
+        label = None if number else 'contact'
+        span = contact.start_s, max(contact.end_s, contact.start_s + SHORTEST_SPAN_S)
+        axes.axvspan(*span, color=CONTACT, alpha=0.6, linewidth=0, zorder=0, label=label)
 
 
 def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
@@ -201,10 +234,10 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for low, high in ((0.0, quality.static_head_s), (end_s - quality.static_tail_s, end_s)):
         if high - low < SHOWN_STILL_S:
             continue
-        axes.axvspan(low, high, color='0.92', linewidth=0)
+        axes.axvspan(low, high, color='0.92', linewidth=0, zorder=0, label='at rest' if not low else None)
 
 
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=DPI)
+    figure.savefig(buffer, format='png', dpi=_DPI)
     return buffer.getvalue()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from restac_ros.dataset.dataset_files import ABOUT, is_dataset
 from restac_ros.dataset.errors import DatasetError
 
-MAX_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20
 
 
 class Verdicts(NamedTuple):
@@ -38,8 +38,8 @@ def read_verdicts(path: Path) -> Verdicts:
     if not file.is_file():
         return Verdicts(None, '', [], [])
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ValueError(f'larger than {MAX_BYTES} bytes')
+        if file.stat().st_size > _MAX_BYTES:
+            raise ValueError(f'larger than {_MAX_BYTES} bytes')
         report = json.loads(file.read_text(encoding='utf-8'))
         episodes = [str(episode['verdict']) for episode in report['episodes']]
         findings = [

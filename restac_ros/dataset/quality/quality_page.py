@@ -15,9 +15,9 @@ from restac_ros.dataset.quality.quality_figure import film_png, timeline_png, to
 from restac_ros.dataset.quality.quality_file import report_file
 from restac_ros.dataset.quality.trace import Trace
 
-OPEN_EPISODES = 3  # more are folded, so that the overview stays at hand
+PICTURED_ALWAYS = 3  # of more episodes only those with a fault
 MAX_PICTURED = 20  # a megabyte each
-STYLE = """
+_STYLE = """
 :root { color-scheme: light; --line: #e3e1dc; --soft: #6b6a66; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #23221f; background: #faf9f6; margin: 0 auto;
        max-width: 1160px; padding: 28px 24px 60px; }
@@ -55,7 +55,7 @@ class Page:
     def add(self, episode: EpisodeQuality, trace: Trace) -> None:
         """Draw an episode: the first ones, and those that have something to show."""
         index = len(self._sections)
-        pictured = self._pictured < MAX_PICTURED and (index < OPEN_EPISODES or episode.verdict != 'good')
+        pictured = self._pictured < MAX_PICTURED and (index < PICTURED_ALWAYS or episode.verdict != 'good')
         self._pictured += pictured
         self._sections.append(''.join(_episode(index, episode, trace if pictured else None)))
 
@@ -65,7 +65,7 @@ class Page:
         head = (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
             f'<title>{name}: {report.verdict}</title>'
-            f'<style>{STYLE}</style></head><body><h1>{_badge(report.verdict)}{name}</h1>'
+            f'<style>{_STYLE}</style></head><body><h1>{_badge(report.verdict)}{name}</h1>'
             f'<div class="soft path">{escape(report.kind)} {escape(report.path)}</div>'
         )
         return ''.join([head, *_overview(report), *self._sections, '</body></html>\n'])
@@ -127,8 +127,8 @@ def _overview(report: QualityReport) -> Iterator[str]:
 
 def _episode(index: int, episode: EpisodeQuality, trace: Trace | None) -> Iterator[str]:
     """The section of one episode, with pictures if there is a trace."""
-    unfolded = ' open' if index < OPEN_EPISODES else ''
-    yield f'<details id="e{index}"{unfolded}><summary>{_badge(episode.verdict)}'
+    unfolded = '' if index else ' open'
+    yield f'<details name="episode" id="e{index}"{unfolded}><summary>{_badge(episode.verdict)}'
     yield f'<h2>{escape(episode.task) or "no task text"}</h2></summary>'
     yield (
         f'<div class="soft">{escape(episode.source)}<br>{episode.duration_s:.2f} s, {episode.frames} frames '

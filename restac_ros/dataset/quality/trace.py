@@ -12,7 +12,7 @@ import numpy as np
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.freezes import Freeze
 from restac_ros.dataset.quality.contact import Contact, contact_phases
-from restac_ros.dataset.stream_watch import Layout
+from restac_ros.dataset.stream_watch import ImageLayout
 from restac_ros.dataset.survey import Survey
 
 
@@ -48,12 +48,12 @@ class StreamMessages:
     duplicates: int = 0
     out_of_order: int = 0
     future: int = 0
-    layouts: Mapping[Layout, int] = field(default_factory=dict)
+    layouts: Mapping[ImageLayout, int] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
     freezes: tuple[Freeze, ...] | None = ()
 
 
-class Touch(NamedTuple):
+class TouchTrace(NamedTuple):
     """One tactile stream over the frames: change against its reference [N] in grey levels (NaN: unknown)."""
 
     levels: np.ndarray
@@ -83,7 +83,7 @@ class Trace:
     messages: Mapping[str, StreamMessages]
     state: np.ndarray
     action: np.ndarray | None
-    touch: Mapping[str, Touch]
+    touch: Mapping[str, TouchTrace]
     stills: tuple[Still, ...] = ()
     damage: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

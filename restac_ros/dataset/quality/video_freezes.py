@@ -38,18 +38,24 @@ def frozen_rows(path: Path, begin_s: float, rows: int, fps: float) -> list[tuple
         with av.open(str(path)) as video:
             keys = _keys(video, begin_s, rows, fps)
             edges = [0, *(key.row for key in keys), rows]
-            if not keys or max(after - before for before, after in pairwise(edges)) > MAX_KEY_DISTANCE:
-                return None
-            return [run for group in _equally_large(keys) for run in _equal_images(video, group)]
+            tells = keys and max(after - before for before, after in pairwise(edges)) <= MAX_KEY_DISTANCE
+            runs = (
+                [run for group in _equally_large(keys) for run in _equal_images(video, group)]
+                if tells
+                else None
+            )
     except (OSError, av.FFmpegError, IndexError) as error:
         raise DatasetError(
             f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.'
         ) from error
+    return runs if tells else None
 
 
 def _keys(video: InputContainer, begin_s: float, rows: int, fps: float) -> list[_Key]:
     """Key packets of the rows, in order."""
     stream, found = video.streams.video[0], []
+    if stream.time_base is None:
+        return []
     for packet in video.demux(stream):
         if packet.pts is None or not packet.is_keyframe:
             continue

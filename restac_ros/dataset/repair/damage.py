@@ -1,4 +1,4 @@
-"""What can be wrong with a LeRobot v3.0 data set, as `examination.examine` finds it and `repair` mends it."""
+"""What can be wrong with a LeRobot v3.0 data set, as `examine_dataset` finds and `repair` mends it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ class Lost(NamedTuple):
 
 
 @dataclass
-class Damage:
+class DatasetDamage:
     """What is wrong with a data set; `is_fine` when nothing is.
 
     `faults` can be put right without losing anything. `strays` are files (relative) and `leftovers`

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from restac_ros.dataset.dataset_files import ABOUT
-from restac_ros.dataset.repair.damage import STATS, Damage, Whole
+from restac_ros.dataset.repair.damage import STATS, DatasetDamage, Whole
 
+COUNTERS = {'index', 'episode_index', 'task_index'}  # LeRobot's delete leaves their statistics as they were
 STATS_TOLERANCE = 1e-3  # of a column's range
 # LeRobot adds up an episode's float32 values one after the other in float32: each of n steps is off by up to
 # half a unit in the last place of the sum, so the mean by n times that of the largest value.
 FLOAT32_ROUNDING = float(np.finfo(np.float32).eps)
 
 
-def number_episodes(damage: Damage) -> None:
+def number_episodes(damage: DatasetDamage) -> None:
     """Number the whole episodes as their rows lie; note what meta/episodes and rows have wrong."""
     start = 0
     for number, whole in enumerate(damage.whole):
@@ -43,7 +44,7 @@ def _places(whole: Whole) -> dict[str, int]:
     }
 
 
-def totals(damage: Damage) -> dict[str, Any]:
+def totals(damage: DatasetDamage) -> dict[str, Any]:
     """What meta/info.json should say of the whole episodes."""
     frames = sum(whole.rows.count for whole in damage.whole)
     splits = {'train': f'0:{len(damage.whole)}'}
@@ -58,7 +59,7 @@ def totals(damage: Damage) -> dict[str, Any]:
     }
 
 
-def check_info(damage: Damage) -> None:
+def check_info(damage: DatasetDamage) -> None:
     """Totals that are wrong even when lost episodes are counted."""
     if not damage.lost and not damage.info_lost:
         for name, value in totals(damage).items():
@@ -66,7 +67,7 @@ def check_info(damage: Damage) -> None:
                 damage.faults.append(f'meta/info.json: {name} is {damage.info.get(name)}, not {value}')
 
 
-def check_stats(damage: Damage) -> None:
+def check_stats(damage: DatasetDamage) -> None:
     """Whether meta/stats.json is that of the rows, as far as they are numbers."""
     damage.stale_stats = bool(damage.lost)
     try:
@@ -76,13 +77,14 @@ def check_stats(damage: Damage) -> None:
         damage.faults.append(f'{STATS} {"is missing" if missing else f"is damaged: {error}"}')
         damage.stale_stats = True
         return
-    wrong = [] if damage.lost or not damage.whole else [key for key in stats if _is_stale(key, stats, damage)]
+    compared = [] if damage.lost or not damage.whole else [key for key in stats if key not in COUNTERS]
+    wrong = [key for key in compared if _is_stale(key, stats, damage)]
     if wrong:
         damage.faults.append(f'{STATS} is not that of the rows: {", ".join(wrong)}')
         damage.stale_stats = True
 
 
-def _is_stale(key: str, stats: dict[str, dict[str, list]], damage: Damage) -> bool:
+def _is_stale(key: str, stats: dict[str, dict[str, list]], damage: DatasetDamage) -> bool:
     """Count, minimum, maximum or mean of a column of numbers differ from those of its rows."""
     parts = [whole.rows.moments[key] for whole in damage.whole if key in whole.rows.moments]
     if len(parts) < len(damage.whole):
@@ -104,7 +106,7 @@ def _is_near(said: list | None, value: np.ndarray, tolerance: np.ndarray) -> boo
     return found.shape == value.shape and bool(np.all(np.abs(found - value) <= tolerance))
 
 
-def find_strays(damage: Damage, broken: Collection[Path], videos: Collection[Path]) -> None:
+def find_strays(damage: DatasetDamage, broken: Collection[Path], videos: Collection[Path]) -> None:
     """Files that belong to no whole episode, and descriptions of those that are lost."""
     root = damage.root
     used = {*videos, *(whole.rows.file for whole in damage.whole)}

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.git_lfs import pointer_fault
+from restac_ros.git_lfs import pointer_fault
 
-TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and the grid
+_TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and the grid
 FLOAT32_STEP = 2e-7  # relative; LeRobot keeps times as float32
 NUMBERS = ('float', 'int', 'uint')
 Moments = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -64,11 +64,12 @@ def rows_in(root: Path, file: Path, info: dict[str, Any]) -> Iterator[Rows]:
 
 def _rows(source: pq.ParquetFile, first: int, end: int) -> pa.Table:
     """Rows of a file, read from the row groups that hold them."""
-    wanted, offset, base = [], 0, None
+    wanted: list[int] = []
+    offset, base = 0, 0
     for group in range(source.num_row_groups):
         rows = source.metadata.row_group(group).num_rows
         if offset < end and offset + rows > first:
-            base = offset if base is None else base
+            base = base if wanted else offset
             wanted.append(group)
         offset += rows
     return source.read_row_groups(wanted).slice(first - base, end - first)
@@ -139,7 +140,7 @@ def _examine_times(table: pa.Table, rows: Rows, fps: int) -> None:
     counts = np.arange(rows.count)
     counted = np.array_equal(table['frame_index'].to_numpy(), counts)
     times_s = table['timestamp'].to_numpy().astype(np.float64)
-    on_grid = np.allclose(times_s, counts / fps, rtol=FLOAT32_STEP, atol=TOLERANCE_S)
+    on_grid = np.allclose(times_s, counts / fps, rtol=FLOAT32_STEP, atol=_TOLERANCE_S)
     if counted and on_grid:
         return
     off_s = float(np.abs(times_s - times_s[0] - counts / fps).max())

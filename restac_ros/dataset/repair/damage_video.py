@@ -6,7 +6,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from restac_ros.dataset.git_lfs import pointer_fault
+from restac_ros.git_lfs import pointer_fault
 
 TOLERANCE_S = 1e-4  # LeRobot's own between a row's time and its frame's
 CUT_OFF = 'is cut off'
@@ -28,7 +28,7 @@ def examine_video(path: Path, fps: int) -> Video:
             stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.pts is not None]
             whole = [packet.pts for packet in packets if not packet.is_corrupt]
-            times_s = np.sort(np.array(whole, np.float64)) * float(stream.time_base)
+            times_s = np.sort(np.array(whole, np.float64)) * float(stream.time_base or 0)
     except FileNotFoundError:
         return Video(0, MISSING)
     except (av.error.FFmpegError, IndexError, UnicodeDecodeError) as error:

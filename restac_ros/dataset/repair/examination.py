@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from restac_ros.dataset.dataset_files import ABOUT, read_info
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.repair.damage import TASKS, Damage, Lost, Whole
+from restac_ros.dataset.repair.damage import TASKS, DatasetDamage, Lost, Whole
 from restac_ros.dataset.repair.damage_numbers import check_info, check_stats, find_strays, number_episodes
 from restac_ros.dataset.repair.damage_rows import Rows, rows_in
 from restac_ros.dataset.repair.damage_video import CUT_OFF, MISSING, TOLERANCE_S, Video, examine_video
@@ -27,11 +27,11 @@ ABOUT_COLUMNS = (
     'data/chunk_index',
     'data/file_index',
 )
-WINDOW = ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp')
+_WINDOW = ('chunk_index', 'file_index', 'from_timestamp', 'to_timestamp')
 INFO_KEYS = ('codebase_version', 'fps', 'features', 'total_episodes', 'total_frames', 'data_path')
 
 
-def examine(root: Path, unwanted: Mapping[int, str] | None = None) -> Damage:
+def examine_dataset(root: Path, unwanted: Mapping[int, str] | None = None) -> DatasetDamage:
     """Read everything in a data set but the pictures of its videos.
 
     `unwanted` episodes count as lost, for the reason given.
@@ -57,12 +57,12 @@ class _Examination:
         self.root, self.info = root, info
         if self._video_keys() and not info.get('video_path'):
             raise DatasetError(f'{root}: meta/info.json lacks video_path. Restore it from a copy.')
-        self.damage = Damage(root, info, faults=[fault] if fault else [], info_lost=bool(fault))
+        self.damage = DatasetDamage(root, info, faults=[fault] if fault else [], info_lost=bool(fault))
         self.videos: dict[Path, Video] = {}
         self.reasons = defaultdict[int, list[str]](list, {n: [why] for n, why in unwanted.items()})
         self.broken_files: dict[Path, str] = {}
 
-    def run(self) -> Damage:
+    def run(self) -> DatasetDamage:
         self.abouts = self._read_abouts()
         self.rows = self._read_rows()
         for path, fault in self.broken_files.items():
@@ -79,7 +79,7 @@ class _Examination:
 
     def _read_abouts(self) -> dict[int, pa.Table]:
         """Rows of meta/episodes by the number of the episode."""
-        needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self._video_keys() for name in WINDOW)]
+        needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self._video_keys() for name in _WINDOW)]
         found: dict[int, pa.Table] = {}
         for path in sorted((self.root / 'meta' / 'episodes').glob('*/*.parquet')):
             try:
@@ -213,11 +213,7 @@ class _Examination:
         return [key for key, feature in self.info['features'].items() if feature['dtype'] == 'video']
 
     def _window(self, key: str, about: pa.Table) -> tuple[Path, int, int]:
-        """An episode's video file, its first frame in it and the number of its frames."""
-        chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in WINDOW)
-        path = self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
-        first = round(begin_s * self.info['fps'])
-        return Path(path), first, round(end_s * self.info['fps']) - first
+        return window_of(self.info, key, about)
 
     def _window_changes(self, about: pa.Table, rows: int) -> dict[str, float]:
         """The times of an episode in its videos, where meta/episodes has them wrong."""
@@ -261,6 +257,14 @@ class _Examination:
         except (OSError, ValueError):
             described = {}
         return Lost(number, self.reasons[number], task or described.get('task', ''), described.get('bag', ''))
+
+
+def window_of(info: Mapping[str, Any], key: str, about: pa.Table) -> tuple[Path, int, int]:
+    """An episode's video file (relative), its first frame in it and the number of its frames."""
+    chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in _WINDOW)
+    path = info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
+    first = round(begin_s * info['fps'])
+    return Path(path), first, round(end_s * info['fps']) - first
 
 
 def _info(root: Path) -> tuple[dict[str, Any], str]:

@@ -14,7 +14,13 @@ from lerobot.utils.constants import DEFAULT_FEATURES
 
 from restac_ros.dataset.dataset_files import ABOUT, CONVERSION, dataset_contract
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import action_prev_key, features_of, optional_images, stored_streams
+from restac_ros.dataset.features import (
+    action_prev_key,
+    feature_of,
+    features_of,
+    optional_images,
+    stored_streams,
+)
 from restac_ros.dataset.repair.damage_video import examine_video
 from restac_ros.dataset.video.video_choice import VideoChoice
 
@@ -30,7 +36,7 @@ def rebuilt_info(root: Path) -> dict[str, Any]:
     streams = [
         name
         for name in stored_streams(contract)
-        if name not in optional_images(contract) or contract.streams[name].feature in present
+        if name not in optional_images(contract) or feature_of(contract, name) in present
     ]
     features = {**features_of(contract, streams, action_prev_key(present)), **DEFAULT_FEATURES}
     for key, feature in features.items():

@@ -6,6 +6,7 @@ stay untouched, and the frames of an episode that is left out are merely named b
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,30 @@ import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
 from lerobot.datasets.io_utils import load_stats, write_stats, write_tasks
 
-from restac_ros.dataset.dataset_files import ABOUT
+from restac_ros.dataset.dataset_files import ABOUT, write_description
 from restac_ros.dataset.dataset_place import link_or_copy
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair.damage import STATS, TASKS, Damage, Whole
+from restac_ros.dataset.repair.damage import STATS, TASKS, DatasetDamage, Whole
 from restac_ros.dataset.repair.damage_numbers import totals
 from restac_ros.dataset.repair.damage_rows import NUMBERS, numbers_of
 from restac_ros.dataset.repair.damage_video import copy_whole_part
-from restac_ros.dataset.repair.examination import examine
+from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.table_writing import with_column, write_table
 from restac_ros.dataset.transaction import transaction, writing_lock
-from restac_ros.dataset.writer import write_json
 
 INFO = Path('meta', 'info.json')
 EPISODES = Path('meta', 'episodes', 'chunk-000', 'file-000.parquet')
 Stats = dict[str, dict[str, np.ndarray]]
 
 
-def repair(damage: Damage) -> Path:
-    """Put right what `examine` has found, in one step; the folder with all that was replaced or left out.
+def repair(
+    damage: DatasetDamage, purpose: str = 'repair', notes: Mapping[Path, dict[str, Any]] | None = None
+) -> Path:
+    """Put right what was found, in one step; the folder with all that was replaced or left out.
 
-    The folder lies beside the data set, holds these files under their old names, and a report.json.
+    The folder lies beside the data set as DATASET.`purpose`-N, holds these files under their old names, and a
+    report.json. `notes` are JSON files (relative) to be written by the way.
 
     Raises:
         DatasetError: no episode is whole, or the result does not read back. The data set is as before.
@@ -47,19 +50,19 @@ def repair(damage: Damage) -> Path:
             f'{root}: no episode is whole, so nothing would be left. It stays as it is: '
             'restore it from a copy, or convert the recordings again.'
         )
-    aside = _free_name(root)
+    aside = _free_name(root, purpose)
     with writing_lock(root.with_name(f'{root.name}.shards')):
         _move_aside(root, damage.leftovers, aside)
         with transaction(root, lambda _: False) as staging, private_cache():
-            touched = _Repair(damage, staging).run()
+            touched = _Repair(damage, staging).run(notes or {})
             _verify(staging, damage)
             _keep_originals(damage, aside, touched)
     return aside
 
 
-def _free_name(root: Path) -> Path:
+def _free_name(root: Path, purpose: str) -> Path:
     number = 1
-    while (path := root.with_name(f'{root.name}.repair-{number}')).exists():
+    while (path := root.with_name(f'{root.name}.{purpose}-{number}')).exists():
         number += 1
     return path
 
@@ -75,14 +78,14 @@ def _move_aside(root: Path, leftovers: list[Path], aside: Path) -> None:
 class _Repair:
     """The steps, in a staging copy whose files are links to the originals: replaced, never written to."""
 
-    def __init__(self, damage: Damage, staging: Path) -> None:
+    def __init__(self, damage: DatasetDamage, staging: Path) -> None:
         self.damage, self.staging = damage, staging
         self.touched: set[Path] = set()
         self.in_file: dict[Path, list[Whole]] = defaultdict(list)
         for whole in damage.whole:
             self.in_file[whole.rows.file].append(whole)
 
-    def run(self) -> set[Path]:
+    def run(self, notes: Mapping[Path, dict[str, Any]]) -> set[Path]:
         """Relative paths of the files that were removed or replaced."""
         damage = self.damage
         for path in damage.strays:
@@ -104,6 +107,8 @@ class _Repair:
             self._rewrite_stats(stats)
         self._renumber_descriptions()
         self._rewrite_info()
+        for path, content in notes.items():
+            write_description(self._take(path), content)
         self._remove_empty()
         return self.touched
 
@@ -168,7 +173,8 @@ class _Repair:
         for whole in wholes:
             part = table.slice(first, whole.rows.count)
             arrays = {key: _rows_of(part[key], whole.rows.count, features[key]['shape']) for key in keys}
-            pictures = {key: _stored_stats(whole.about, key) for key in known - set(keys) if key in features}
+            others = sorted((known - set(keys)) & set(features))
+            pictures = {key: stored_stats(whole.about, key, features[key]) for key in others}
             found.append(compute_episode_stats(arrays, features) | {k: v for k, v in pictures.items() if v})
             first += whole.rows.count
         return found
@@ -212,7 +218,7 @@ class _Repair:
                 described[whole.number] = {**about, 'episode_index': whole.number}
                 self._take(path)
         for number, about in described.items():
-            write_json(self._take(folder / f'episode_{number:06d}.json'), about)
+            write_description(self._take(folder / f'episode_{number:06d}.json'), about)
 
     def _rewrite_info(self) -> None:
         wanted = {**self.damage.info, **totals(self.damage)}
@@ -231,24 +237,23 @@ def _rows_of(column: pa.ChunkedArray, rows: int, shape: list[int]) -> np.ndarray
     return numbers_of(column).reshape(rows if tuple(shape) == (1,) else (rows, *shape))
 
 
-def _stored_stats(about: pa.Table, key: str) -> dict[str, np.ndarray]:
-    """Statistics of pictures in a row of meta/episodes; by channel [C, 1, 1]."""
+def stored_stats(about: pa.Table, key: str, feature: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Statistics of a column in a row of meta/episodes; of pictures by channel [C, 1, 1]."""
     prefix = f'stats/{key}/'
-    stored = {
-        name.removeprefix(prefix): about[name].to_pylist()[0]
-        for name in about.column_names
-        if name.startswith(prefix)
-    }
-    return {
-        kind: np.array(value) if kind == 'count' else np.reshape(value, (-1, 1, 1))
-        for kind, value in stored.items()
-        if value is not None
-    }
+    is_picture = feature['dtype'] in ('video', 'image')
+    found = {}
+    for name in about.column_names:
+        value = about[name].to_pylist()[0] if name.startswith(prefix) else None
+        if value is not None:
+            kind = name.removeprefix(prefix)
+            reshaped = is_picture and kind != 'count'
+            found[kind] = np.reshape(value, (-1, 1, 1)) if reshaped else np.array(value)
+    return found
 
 
-def _verify(staging: Path, damage: Damage) -> None:
+def _verify(staging: Path, damage: DatasetDamage) -> None:
     """Nothing is wrong any more, and LeRobot reads both ends of every episode."""
-    again = examine(staging)
+    again = examine_dataset(staging)
     if not again.is_fine:
         found = [*again.faults, *(f'episode {lost.number}: {lost.reasons[0]}' for lost in again.lost)]
         raise DatasetError(f'{damage.root} could not be mended, and is as it was: {"; ".join(found)}')
@@ -269,13 +274,13 @@ def _verify(staging: Path, damage: Damage) -> None:
                 )
 
 
-def _keep_originals(damage: Damage, aside: Path, touched: set[Path]) -> None:
+def _keep_originals(damage: DatasetDamage, aside: Path, touched: set[Path]) -> None:
     """Links to the files that will be gone, and what was done, beside the data set."""
     for path in touched:
         (aside / path).parent.mkdir(parents=True, exist_ok=True)
         link_or_copy(damage.root / path, aside / path)
     aside.mkdir(exist_ok=True)
-    write_json(
+    write_description(
         aside / 'report.json',
         {
             'dataset': str(damage.root),

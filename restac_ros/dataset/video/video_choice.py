@@ -23,7 +23,7 @@ Codec = Literal['h264', 'hevc', 'av1']
 
 # By codec, LeRobot's settings (RGBEncoderConfig). A group of pictures is short, as training reads at random.
 # x264's slower presets look ahead (macroblock tree), and then not every run gives the same bytes.
-_SETTINGS: dict[str, dict[str, Any]] = {
+_SETTINGS: dict[Codec, dict[str, Any]] = {
     'h264': {'vcodec': 'h264', 'g': 1, 'preset': 'ultrafast', 'fast_decode': 1},
     # x265 counts the machine's cores unless it is told how many threads to take.
     'hevc': {
@@ -55,11 +55,11 @@ class VideoChoice:
     def __post_init__(self) -> None:
         if self.codec not in get_args(Codec):
             raise DatasetError(f'video codec {self.codec!r}; expected one of {", ".join(get_args(Codec))}')
-        if self.quality is None:
-            object.__setattr__(self, 'quality', _VISUALLY_LOSSLESS[self.codec])
-        if not 0 <= self.quality <= _WORST[self.codec]:
+        quality = _VISUALLY_LOSSLESS[self.codec] if self.quality is None else self.quality
+        object.__setattr__(self, 'quality', quality)
+        if not 0 <= quality <= _WORST[self.codec]:
             raise DatasetError(
-                f'video quality {self.quality}; expected 0 (best) to {_WORST[self.codec]}, '
+                f'video quality {quality}; expected 0 (best) to {_WORST[self.codec]}, '
                 f'the scale of {self.codec}'
             )
 
@@ -74,7 +74,7 @@ class VideoChoice:
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any]) -> 'VideoChoice':
         """The choice that made these settings, now or in an earlier version; DatasetError when none did."""
-        codecs = {made['vcodec']: codec for codec, made in _SETTINGS.items()}
+        codecs = {_SETTINGS[codec]['vcodec']: codec for codec in get_args(Codec)}
         vcodec, crf = settings.get('vcodec'), settings.get('crf')
         if vcodec not in codecs or not isinstance(crf, int):
             raise DatasetError(f'video settings {dict(settings)} are not of this package')

@@ -16,9 +16,10 @@ def frame_count(path: Path) -> int:
     """
     try:
         with av.open(str(path)) as video:
-            return video.streams.video[0].frames
+            count = video.streams.video[0].frames
     except (av.FFmpegError, IndexError) as error:
         raise DatasetError(f'{path} is no video that can be read: {error}.') from error
+    return count
 
 
 def cut_video(source: Path, target: Path, begin_s: float, end_s: float) -> int:
@@ -30,9 +31,10 @@ def cut_video(source: Path, target: Path, begin_s: float, end_s: float) -> int:
     """
     try:
         with av.open(str(source)) as video, av.open(str(target), 'w') as cut:
-            return _copy_packets(source, video, cut, begin_s, end_s)
+            copied = _copy_packets(source, video, cut, begin_s, end_s)
     except (av.FFmpegError, IndexError) as error:
         raise DatasetError(f'{source} cannot be cut: {error}.') from error
+    return copied
 
 
 def _copy_packets(
@@ -40,9 +42,11 @@ def _copy_packets(
 ) -> int:
     stream = video.streams.video[0]
     copied = cut.add_stream_from_template(stream, opaque=True)  # needs no encoder of that codec
-    half_frame_s = 0.5 / float(stream.average_rate)
-    begin, end = (round((time_s - half_frame_s) / stream.time_base) for time_s in (begin_s, end_s))
-    offset = round(begin_s / stream.time_base)
+    if stream.average_rate is None or stream.time_base is None:
+        raise DatasetError(f'{source} states no frame rate or no time base: convert its recording again.')
+    half_frame_s, time_base = 0.5 / float(stream.average_rate), stream.time_base
+    begin, end = (round((time_s - half_frame_s) / time_base) for time_s in (begin_s, end_s))
+    offset = round(begin_s / time_base)
     count = 0
     for packet in video.demux(stream):
         if packet.pts is None or not begin <= packet.pts < end:

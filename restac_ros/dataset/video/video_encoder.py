@@ -27,6 +27,9 @@ THREADS_PER_VIDEO = 1
 class PixelStatistics(RunningQuantileStats):
     """LeRobot's statistics of 8-bit pixels, number for number, by counting values: a quarter of its time."""
 
+    _min: np.ndarray
+    _max: np.ndarray
+
     def update(self, batch: np.ndarray) -> None:
         """Take in pixels uint8 [n, channels]."""
         if self._count == 0:

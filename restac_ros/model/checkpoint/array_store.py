@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import tensorstore as ts
@@ -26,6 +27,7 @@ IN_FLIGHT_BYTES = 32 << 20
 """Decoded bytes of ordinary chunks that may be in memory at once."""
 
 _PIECE_BYTES = 8 << 20
+_FRAME_HEAD_BYTES = 18  # of zstd, at most
 _MAX_HEADER_BYTES = 1 << 20
 
 
@@ -47,15 +49,17 @@ class StoredArray:
         return int(np.prod(self.chunks, dtype=np.int64)) * self.dtype.itemsize
 
     @property
-    def streamable(self) -> bool:
-        """Whether the array is one zstd-compressed chunk in row-major order."""
-        return (
-            self.header is not None
+    def stream_header(self) -> dict | None:
+        """The header of an array that is one zstd-compressed chunk in row-major order; None for others."""
+        header = self.header
+        is_one = (
+            header is not None
             and self.chunks == self.shape
-            and self.header['order'] == 'C'
-            and not self.header.get('filters')
-            and (self.header.get('compressor') or {}).get('id') == 'zstd'
+            and header['order'] == 'C'
+            and not header.get('filters')
+            and (header.get('compressor') or {}).get('id') == 'zstd'
         )
+        return header if is_one else None
 
     def read(self, dtype: np.dtype) -> np.ndarray:
         """Return the array in `dtype`.
@@ -65,9 +69,10 @@ class StoredArray:
         """
         out = np.empty(self.shape, dtype)
         try:
-            if self.streamable and self.chunk_bytes > STREAM_ABOVE_BYTES:
-                _stream_into(self, out)
+            if (header := self.stream_header) and self.chunk_bytes > STREAM_ABOVE_BYTES:
+                _stream_into(self, header, out)
             else:
+                _check_chunk_sizes(self)
                 _copy_into(self, out)
         except (ValueError, OSError, zstandard.ZstdError) as error:
             raise CheckpointError(
@@ -115,7 +120,8 @@ def open_array(store: ts.KvStore, directory: Path, key: str, name: str, *, zarr3
     except (ValueError, OSError, TypeError) as error:
         raise CheckpointError(f'{source}: leaf {name!r} has no readable header: {error}') from error
     check_leaf_size(source, name, handle.shape, dtype.itemsize)
-    chunks = tuple(handle.chunk_layout.read_chunk.shape or ())  # None for a scalar
+    sides = handle.chunk_layout.read_chunk.shape or ()  # none of a scalar; None is a side that is not divided
+    chunks = tuple(whole if side is None else side for side, whole in zip(sides, handle.shape, strict=True))
     return StoredArray(source, name, tuple(handle.shape), chunks, dtype, handle, header)
 
 
@@ -140,6 +146,42 @@ def _copy_into(array: StoredArray, out: np.ndarray) -> None:
         write.result()
 
 
+def _check_chunk_sizes(array: StoredArray) -> None:
+    """Refuse chunks that unpack to more than they may: the reader would take that memory before it looks."""
+    if ((array.header or {}).get('compressor') or {}).get('id') != 'zstd':
+        return
+    store = _chunk_store(array)
+    for key in _chunk_keys(array):
+        if store.read(key, byte_range=slice(0, 1)).result().state != 'value':
+            continue  # absent: all of it has the fill value
+        size = zstandard.frame_content_size(_StoredValue(store, key).read(_FRAME_HEAD_BYTES))
+        if size < 0:  # the frame does not say: count
+            reader, size = _unpacking(store, key), 0
+            while size <= array.chunk_bytes and (piece := reader.read(_PIECE_BYTES)):
+                size += len(piece)
+        if size > array.chunk_bytes:
+            raise ValueError(f'chunk {key} unpacks to {size} bytes or more, {array.chunk_bytes} expected')
+
+
+def _chunk_store(array: StoredArray) -> ts.KvStore:
+    store = array.handle.kvstore
+    if store is None:
+        raise ValueError('its chunks are in no key-value store')
+    return ts.KvStore.open(store.spec()).result()
+
+
+def _chunk_keys(array: StoredArray) -> list[str]:
+    """Keys of a zarr v2 array's chunks."""
+    separator = (array.header or {}).get('dimension_separator', '.')
+    counts = [-(-side // chunk) for side, chunk in zip(array.shape, array.chunks, strict=True)]
+    return [separator.join(map(str, index)) or '0' for index in np.ndindex(*counts)]
+
+
+def _unpacking(store: ts.KvStore, key: str) -> zstandard.ZstdDecompressionReader:
+    value = cast(IO[bytes], _StoredValue(store, key))  # the reader only calls `read`
+    return zstandard.ZstdDecompressor().stream_reader(value)
+
+
 def _regions(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
     starts = [range(0, side, chunk) for side, chunk in zip(shape, chunks, strict=True)]
     for corner in itertools.product(*starts):
@@ -147,12 +189,11 @@ def _regions(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[
         yield tuple(slice(a, b) for a, b in zip(corner, ends, strict=True))
 
 
-def _stream_into(array: StoredArray, out: np.ndarray) -> None:
+def _stream_into(array: StoredArray, header: dict, out: np.ndarray) -> None:
     """Decompress the array's only chunk piece by piece into `out`."""
-    store = ts.KvStore.open(array.handle.kvstore.spec()).result()
-    key = array.header.get('dimension_separator', '.').join('0' for _ in array.shape)
-    endian = array.dtype.newbyteorder('>') if array.header['dtype'].startswith('>') else array.dtype
-    reader = zstandard.ZstdDecompressor().stream_reader(_StoredValue(store, key))
+    store, key = _chunk_store(array), header.get('dimension_separator', '.').join('0' for _ in array.shape)
+    endian = array.dtype.newbyteorder('>') if header['dtype'].startswith('>') else array.dtype
+    reader = _unpacking(store, key)
     flat, piece, filled = out.reshape(-1), _PIECE_BYTES // endian.itemsize, 0
     while filled < flat.size:
         wanted = min(piece, flat.size - filled)

@@ -12,6 +12,7 @@ from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, Shapes
 from restac_ros.model.checkpoint.report import LoadReport
+from restac_ros.model.checkpoint.sizes import POSITIONS, resampled_positions
 from restac_ros.model.config import ModelConfig
 
 
@@ -44,13 +45,21 @@ def merge_base_weights(
     own = dict(encoder or {})
     shapes = leaf_shapes(config)
     base = _open_base(source, shapes)
-    plan = plan_merge(shapes, base.shapes, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
+    stored = dict(base.shapes)
+    resample = POSITIONS in stored and stored[POSITIONS] != shapes[POSITIONS]
+    if resample:  # images of another size: the patches' positions are interpolated
+        stored[POSITIONS] = shapes[POSITIONS]
+    plan = plan_merge(shapes, stored, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
     params = base.read(plan.load, cast, on_host_device)
+    if resample:
+        params[POSITIONS] = on_host_device(resampled_positions(params[POSITIONS], shapes[POSITIONS]))
     fresh = [name for name in plan.keep if name not in own]
     params |= initial_params(config, fresh, seed, cast=cast, consume=on_host_device)
     params |= {name: on_host_device(leaf) for name, leaf in own.items()}
     origins = dict.fromkeys(plan.load, str(source)) | dict.fromkeys(own, encoder_origin)
-    dropped = {name: base.shapes[name] for name in plan.drop} | base.unused
+    if resample:
+        origins[POSITIONS] = f'{source}, interpolated from {base.shapes[POSITIONS][1]} patches'
+    dropped = {name: base.shapes[name] for name in plan.drop} | dict(base.unused)
     ordered = {name: params[name] for name in shapes}
     return ordered, LoadReport.of(ordered, origins, dropped)
 
@@ -60,12 +69,14 @@ def on_host_device(leaf: Leaf) -> jax.Array:
     return jax.device_put(leaf, jax.devices('cpu')[0])
 
 
+def is_safetensors(source: Path) -> bool:
+    """Whether weights are in Hugging Face's layout, not in orbax's."""
+    return source.suffix == '.safetensors' or any((source / name).is_file() for name in (WEIGHTS, INDEX))
+
+
 def _open_base(source: Path, shapes: Shapes) -> OrbaxParams | HuggingFaceParams:
     """The reader for what lies at `source`."""
     source = Path(source).expanduser()
     if not source.exists():
         raise CheckpointError(f'{source}: no such file or directory')
-    is_safetensors = source.suffix == '.safetensors' or any(
-        (source / name).is_file() for name in (WEIGHTS, INDEX)
-    )
-    return HuggingFaceParams(source, shapes) if is_safetensors else OrbaxParams(source)
+    return HuggingFaceParams(source, shapes) if is_safetensors(source) else OrbaxParams(source)

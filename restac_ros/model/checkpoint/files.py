@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
 
 _BLOCK_BYTES = 8 << 20
@@ -61,7 +62,7 @@ def verify(directory: Path, listed: dict[str, dict[str, int]], *, checksums: boo
         if path.stat().st_size != expected['size']:
             raise CheckpointError(
                 f'{path}: found {path.stat().st_size} bytes, expected {expected["size"]}. '
-                'The file is truncated or changed; copy the checkpoint again'
+                f'The file is truncated or changed ({what_it_is(path)}); copy the checkpoint again'
             )
         if checksums and crc32(path) != expected['crc32']:
             raise CheckpointError(

@@ -1,20 +1,19 @@
-"""Reading and writing LeRobot's `pi05` safetensors."""
+"""Reading LeRobot's `pi05` safetensors."""
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  (registers bfloat16 with numpy, in which safetensors returns it)
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.huggingface_names import (
     EMBEDDING,
     PI05_TENSORS,
-    PREFIX,
     TIED_HEAD,
     UNUSED,
     Tensor,
@@ -34,7 +33,11 @@ WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 
 _MAX_INDEX_BYTES = 16 << 20
-_DTYPES = {'F32': np.dtype(np.float32), 'F16': np.dtype(np.float16), 'BF16': np.dtype('bfloat16')}
+_DTYPES: dict[str, np.dtype] = {
+    'F32': np.dtype(np.float32),
+    'F16': np.dtype(np.float16),
+    'BF16': np.dtype('bfloat16'),
+}
 
 
 class HuggingFaceParams:
@@ -90,13 +93,15 @@ class HuggingFaceParams:
 
     def _read_leaf(self, leaf: str, cast: CastRule) -> np.ndarray:
         shape = self.shapes[leaf]
-        out: np.ndarray | None = None
+        out = np.empty(0)
         for tensor in _TENSORS_OF[leaf]:
             for name, index in tensor.places(shape):
                 value = self._read_tensor(name)
-                if out is None:
+                if out.shape != shape:
                     out = np.empty(shape, cast(leaf, value.dtype))
                 out[index] = tensor.to_jax(value, shape)
+        if out is None:
+            raise CheckpointError(f'{self.path}: leaf {leaf!r} has no tensor of its own')
         return out
 
     def _read_tensor(self, name: str) -> np.ndarray:
@@ -159,42 +164,6 @@ for _tensor in PI05_TENSORS:
     _TENSORS_OF[_tensor.leaf].append(_tensor)
 
 
-def write_huggingface(
-    path: Path, params: Mapping[str, Leaf], *, drop_others: bool = False
-) -> tuple[str, ...]:
-    """Write pi0.5 parameters as one LeRobot safetensors file; returns the leaves left out.
-
-    Needs memory for a second copy of the parameters: the format takes all tensors at once.
-
-    Args:
-        drop_others: leave out leaves that plain pi0.5 has not (touch, gate, LoRA) instead of raising.
-
-    Raises:
-        CheckpointError: the file exists, leaves are missing, or there are others and `drop_others` is false.
-    """
-    if path.exists():
-        raise CheckpointError(f'{path}: already exists; choose another path or remove it')
-    if missing := [leaf for leaf in _TENSORS_OF if leaf not in params]:
-        raise CheckpointError(f'{path}: not written: leaves {shorten(missing)} of pi0.5 are missing')
-    others = tuple(name for name in params if name not in _TENSORS_OF)
-    if others and not drop_others:
-        raise CheckpointError(
-            f'{path}: not written: a LeRobot pi05 file has no place for {shorten(others)}; '
-            'merge adapters first, or ask for these leaves to be dropped'
-        )
-    tensors: dict[str, np.ndarray] = {}
-    for leaf, entries in _TENSORS_OF.items():
-        value = np.asarray(params[leaf])
-        for tensor in entries:
-            for name, index in tensor.places(value.shape):
-                stored = TIED_HEAD if name == EMBEDDING else name
-                tensors[PREFIX + stored] = tensor.to_torch(value[index])
-    partial = path.with_name(path.name + '.partial')
-    save_file(tensors, partial, metadata={'format': 'pt'})
-    partial.replace(path)
-    return others
-
-
 def _weight_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
@@ -223,5 +192,6 @@ def _tensor_names(file: Path) -> list[str]:
             return list(tensors.keys())
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f'{file}: not a complete safetensors file: {error}. Download or copy it again'
+            f'{file}: not a complete safetensors file: {error} ({what_it_is(file)}). '
+            'Download or copy it again'
         ) from error

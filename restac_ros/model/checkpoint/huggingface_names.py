@@ -16,7 +16,7 @@ VECTOR = 'a -> a'
 MATRIX = 'a b -> a b'
 LINEAR = 'i o -> o i'
 CONVOLUTION = 'h w i o -> o i h w'
-POSITIONS = 'one p w -> (one p) w'
+_POSITIONS = 'one p w -> (one p) w'
 HEADS_IN = 'n w h -> (n h) w'
 HEADS_OUT = 'n h w -> w (n h)'
 VIT_HEADS_IN = 'w n h -> (n h) w'
@@ -74,12 +74,8 @@ class Tensor:
         groups = re.findall(r'\([^)]*\)|\S+', self.layout.split(' -> ')[1])
         return tuple(prod(sizes[axis] for axis in group.strip('()').split()) for group in groups)
 
-    def to_torch(self, piece: np.ndarray) -> np.ndarray:
-        """Rearrange one piece, contiguous."""
-        return np.ascontiguousarray(rearrange(piece, self.layout))
-
     def to_jax(self, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Inverse of `to_torch` for a leaf of `shape`."""
+        """Rearrange one PyTorch tensor into its piece of a leaf of `shape`."""
         jax_side, torch_side = self.layout.split(' -> ')
         sizes = {axis: size for axis, size in self._sizes(shape).items() if '(' in torch_side}
         return rearrange(tensor, f'{torch_side} -> {jax_side}', **sizes)
@@ -105,7 +101,7 @@ def _siglip() -> list[Tensor]:
     attention = f'{block}/MultiHeadDotProductAttention_0'
     tensors = [
         *_with_bias(f'{leaf}/embedding', f'{name}embeddings.patch_embedding', CONVOLUTION),
-        Tensor(f'{leaf}/pos_embedding', f'{name}embeddings.position_embedding.weight', POSITIONS),
+        Tensor(f'{leaf}/pos_embedding', f'{name}embeddings.position_embedding.weight', _POSITIONS),
         *_norm(f'{block}/LayerNorm_0', f'{layer}layer_norm1'),
         *_norm(f'{block}/LayerNorm_1', f'{layer}layer_norm2'),
         *_with_bias(f'{block}/MlpBlock_0/Dense_0', f'{layer}mlp.fc1'),

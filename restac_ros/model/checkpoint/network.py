@@ -14,7 +14,7 @@ from restac_ros.model.config import ModelConfig
 from restac_ros.model.restac import create_model
 from restac_ros.model.tactile.config import TactileConfig
 
-TACTILE = 'tactile'
+_TACTILE = 'tactile'
 """Name of the tactile encoder among a policy's parts."""
 
 
@@ -106,7 +106,7 @@ def unit_align_params(path: Path) -> tuple[TactileConfig, Params]:
 
     encoder, _ = load_unit_align(path)
     leaves = to_params(nnx.state(encoder))
-    return encoder.config, {f'{TACTILE}/{name}': leaf for name, leaf in leaves.items()}
+    return encoder.config, {f'{_TACTILE}/{name}': leaf for name, leaf in leaves.items()}
 
 
 def model_paths(config: ModelConfig) -> tuple[nnx.GraphDef, dict[str, tuple[tuple, nnx.Variable]]]:

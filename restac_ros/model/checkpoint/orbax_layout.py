@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
 
+from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.array_store import StoredArray, open_array, open_store
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, shorten
@@ -136,7 +137,9 @@ def _read_metadata(directory: Path) -> dict:
         if not isinstance(metadata['tree_metadata'], dict):
             raise TypeError('tree_metadata is not a mapping')
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f'{path}: damaged or not written by orbax: {error!r}') from error
+        raise CheckpointError(
+            f'{path}: damaged or not written by orbax: {error!r}; {what_it_is(path)}'
+        ) from error
     return metadata
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from restac_ros.model.checkpoint.params import Leaf
 
-Action = Literal['loaded', 'kept', 'dropped']
+LeafAction = Literal['loaded', 'kept', 'dropped']
 """loaded: from the source; kept: the model's own value; dropped: a leaf of the source without use."""
 
 
@@ -17,7 +17,7 @@ class LeafRecord:
     """One row of the report."""
 
     name: str
-    action: Action
+    action: LeafAction
     shape: tuple[int, ...]
     dtype: str
     origin: str  # where the value came from, or why the leaf was dropped
@@ -58,7 +58,7 @@ class LoadReport:
         unused = [LeafRecord(name, 'dropped', shape, '', 'no such leaf') for name, shape in dropped.items()]
         return cls((*loaded, *kept, *unused))
 
-    def names(self, action: Action) -> list[str]:
+    def names(self, action: LeafAction) -> list[str]:
         """Leaves with this action."""
         return [record.name for record in self.records if record.action == action]
 

@@ -9,6 +9,7 @@
 - `checkpoint.json`: format, versions, origin, and size and checksum of every other file
 """
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import inventory, new_directory, read_small, verify
 from restac_ros.model.checkpoint.network import check_leaves
@@ -28,7 +30,7 @@ from restac_ros.model.config import ModelConfig
 from restac_ros.model.tactile.errors import TactileConfigError
 
 FORMAT = 'restac_ros checkpoint'
-FORMAT_VERSION = 1
+_FORMAT_VERSION = 1
 MANIFEST = 'checkpoint.json'
 CONFIG = 'model_config.json'
 CONTRACT = 'contract.yaml'
@@ -98,7 +100,7 @@ def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
             (partial / TOKENIZER).write_bytes(info.tokenizer)
         manifest = {
             'format': FORMAT,
-            'format_version': FORMAT_VERSION,
+            'format_version': _FORMAT_VERSION,
             'versions': dict(info.versions) or current_versions(),
             'origin': info.origin.to_dict(),
             'files': inventory(partial, skip=MANIFEST),
@@ -141,6 +143,16 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
         tokenizer=read_small(path / TOKENIZER, _MAX_TOKENIZER_BYTES) if has_tokenizer else None,
         versions=manifest['versions'],
     )
+
+
+def checkpoint_fingerprint(path: Path) -> str:
+    """First 12 hex digits of the manifest's SHA-256; the manifest holds the checksums of all other files.
+
+    Raises:
+        CheckpointError: no checkpoint of ours.
+    """
+    _read_manifest(path)
+    return hashlib.sha256(read_small(path / MANIFEST, _MAX_JSON_BYTES)).hexdigest()[:12]
 
 
 def load_checkpoint(
@@ -206,10 +218,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         )
     manifest = _read_json(path / MANIFEST)
     found = (manifest.get('format'), manifest.get('format_version'))
-    if found != (FORMAT, FORMAT_VERSION):
+    if found != (FORMAT, _FORMAT_VERSION):
         raise CheckpointError(
             f'{path / MANIFEST}: format {found[0]!r} version {found[1]!r}; expected {FORMAT!r} version '
-            f'{FORMAT_VERSION}. Update restac_ros to read newer checkpoints'
+            f'{_FORMAT_VERSION}. Update restac_ros to read newer checkpoints'
         )
     well_formed = all(isinstance(manifest.get(key), dict) for key in ('files', 'versions', 'origin')) and all(
         isinstance(entry, dict) and {'size', 'crc32'} <= entry.keys() for entry in manifest['files'].values()
@@ -225,7 +237,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f'{path}: not readable JSON: {error}. Copy the checkpoint again') from error
+        raise CheckpointError(
+            f'{path}: not readable JSON: {error} ({what_it_is(path)}). Copy the checkpoint again'
+        ) from error
     if not isinstance(value, dict):
         raise CheckpointError(f'{path}: found a JSON {type(value).__name__}, expected an object')
     return value

@@ -1,7 +1,6 @@
 """Sizes and options of every tactile encoder, as frozen dataclasses with a strict JSON form."""
 
 import dataclasses
-import math
 from typing import Literal
 
 from restac_ros.model.tactile.strict import StrictConfig, check, check_positive, check_rate
@@ -10,7 +9,7 @@ from restac_ros.model.tactile.strict import StrictConfig, check, check_positive,
 _MAX_LEVELS = 8
 _MAX_LAYERS = 64
 
-TactileKind = Literal['unit_align', 'cnn', 'torchscript']
+TactileKind = Literal['unit_align', 'cnn']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +152,6 @@ class TactileConfig(StrictConfig):
     event: EventConfig = EventConfig()
     quantizer: QuantizerConfig = QuantizerConfig()
     cnn: CnnConfig = CnnConfig()
-    torchscript_sha256: str | None = None  # kind 'torchscript': the only file this model may run with
 
     def __post_init__(self) -> None:
         stride = self.encoder.stride
@@ -162,19 +160,6 @@ class TactileConfig(StrictConfig):
             self,
             'tactile_size',
             f'positive multiples of the encoder stride {stride}',
-        )
-        digest = self.torchscript_sha256
-        check(
-            digest is None or (len(digest) == 64 and set(digest) <= set('0123456789abcdef')),
-            self,
-            'torchscript_sha256',
-            '64 lower-case hexadecimal digits',
-        )
-        check(
-            self.kind != 'torchscript' or digest is not None,
-            self,
-            'torchscript_sha256',
-            "the file's SHA-256, which kind 'torchscript' needs",
         )
 
     @property
@@ -201,8 +186,6 @@ class TactileConfig(StrictConfig):
                 return self.prophet.feature_dim
             case 'cnn':
                 return self.cnn.view_widths[-1] * self.prophet.num_views
-            case 'torchscript':  # such a file takes the views themselves
-                return math.prod(self.view_shape)
 
 
 UNIT_ALIGN = TactileConfig()

@@ -54,7 +54,7 @@ class AttentionBlock(nnx.Module):
         return x + self.out(mixed.reshape(x.shape))
 
 
-class Level(nnx.Module):
+class EncoderLevel(nnx.Module):
     """Residual blocks of one width, attention after each where asked for, then halving of the resolution."""
 
     def __init__(
@@ -71,9 +71,7 @@ class Level(nnx.Module):
         self.blocks = nnx.List([ResidualBlock(before, after, config, rngs) for before, after in widths])
         attentions = [AttentionBlock(width, config, rngs) for _ in range(count)] if attention else []
         self.attentions = nnx.List(attentions)
-        # One column on the right and one row below, not symmetric: the weights were trained that way.
-        halving = {'strides': 2, 'padding': ((0, 1), (0, 1))}
-        self.downsample = nnx.Conv(width, width, (3, 3), **halving, rngs=rngs) if downsample else None
+        self.downsample = _halving_conv(width, rngs) if downsample else None
 
     def __call__(self, x: Float[Array, 'B h w c'], rngs: nnx.Rngs | None = None) -> Float[Array, 'B i j d']:
         for i, block in enumerate(self.blocks):
@@ -92,7 +90,7 @@ class TactileImageEncoder(nnx.Module):
         self.conv_in = _conv3x3(config.in_channels, config.ch, rngs)
         self.levels = nnx.List(
             [
-                Level(
+                EncoderLevel(
                     in_width=widths[i - 1] if i else config.ch,
                     width=width,
                     attention=config.resolution // 2**i in config.attn_resolutions,
@@ -132,3 +130,8 @@ def _conv3x3(in_width: int, width: int, rngs: nnx.Rngs) -> nnx.Conv:
 
 def _conv1x1(in_width: int, width: int, rngs: nnx.Rngs) -> nnx.Conv:
     return nnx.Conv(in_width, width, (1, 1), rngs=rngs)
+
+
+def _halving_conv(width: int, rngs: nnx.Rngs) -> nnx.Conv:
+    """Padded by one column on the right and one row below only, as the weights were trained."""
+    return nnx.Conv(width, width, (3, 3), strides=2, padding=((0, 1), (0, 1)), rngs=rngs)

@@ -10,16 +10,8 @@ class TactileInputError(ValueError):
 
 
 class TactileFileError(ValueError):
-    """A checkpoint or TorchScript file that was refused or is damaged."""
+    """A checkpoint that was refused or is damaged."""
 
 
 class TactileCheckpointError(TactileFileError):
     """A readable checkpoint that is not a Unit-Align of the sizes it states; nothing is loaded from it."""
-
-
-class UntrustedTorchScriptError(PermissionError):
-    """A TorchScript file was named, but nobody said that it may execute its code."""
-
-
-class TorchScriptOutputError(ValueError):
-    """A TorchScript program returned something other than finite q_event and logvar of the right shapes."""

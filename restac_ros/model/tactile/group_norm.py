@@ -7,12 +7,17 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 
-class GroupNorm(nnx.GroupNorm):
-    """GroupNorm of channel-last maps.
+class GroupNorm(nnx.Module):
+    """GroupNorm of channel-last maps [B, h, w, width], with a scale and a bias per channel.
 
     flax reduces over rows, columns and the group's channels at once, which the CPU compiler does not
     vectorise; sums over rows and columns it does, and what remains is a vector.
     """
+
+    def __init__(self, width: int, *, num_groups: int, epsilon: float, rngs: nnx.Rngs) -> None:
+        self.num_groups, self.group_size, self.epsilon = num_groups, width // num_groups, epsilon
+        self.scale = nnx.Param(nnx.initializers.ones(rngs.params(), (width,), jnp.float32))
+        self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (width,), jnp.float32))
 
     def __call__(self, x: Float[Array, 'B h w c']) -> Float[Array, 'B h w c']:
         count = x.shape[1] * x.shape[2] * self.group_size

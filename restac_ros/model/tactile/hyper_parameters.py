@@ -15,13 +15,13 @@ from restac_ros.model.tactile.config import (
 from restac_ros.model.tactile.errors import TactileConfigError
 
 # Values that change the arithmetic, each with the only one that this implementation computes.
-_REQUIRED_VALUES = {
+_REQUIRED_VALUES: dict[str, dict[str, Any]] = {
     'ddconfig': {'double_z': False, 'resamp_with_conv': True},
     'prophet_config': {'visual_backbone': 'resnet18', 'history_len': 1},
     'residual_vq_config': {'use_ema': True},
 }
 # Values by which the published modules are built where the file does not state them.
-_DEFAULTS = {
+_DEFAULTS: dict[str, dict[str, Any]] = {
     'ddconfig': {'double_z': True, 'resamp_with_conv': True, 'dropout': 0.0},
     'prophet_config': {
         'visual_backbone': 'resnet18',
@@ -52,7 +52,7 @@ _STATED = {
     'residual_vq_config': ('n_e', 'e_dim'),
 }
 # Known to have no bearing here: the decoder's width, where weights came from, what was frozen in training.
-_HARMLESS = {
+_HARMLESS: dict[str, tuple[str, ...]] = {
     'ddconfig': ('out_ch',),
     'prophet_config': ('visual_pretrained', 'freeze_visual_backbone'),
     'residual_vq_config': (),

@@ -19,37 +19,37 @@ def check_all(
     tactile: Array | None, view_features: Array | None, action_prev: Array | None, config: TactileConfig
 ) -> None:
     """Check the inputs of `TactileEncoder.encode`."""
-    check_tactile(tactile, config)
-    check_view_features(view_features, config)
-    check_action_prev(action_prev, config)
-    check_same_batch(tactile=tactile, view_features=view_features, action_prev=action_prev)
+    check_same_batch(
+        tactile=check_tactile(tactile, config),
+        view_features=check_view_features(view_features, config),
+        action_prev=check_action_prev(action_prev, config),
+    )
 
 
-def check_tactile(tactile: Array | None, config: TactileConfig) -> None:
-    """Raise TactileInputError unless this is a float32 image batch [B, *tactile_shape] in [-1, 1]."""
+def check_tactile(tactile: Array | None, config: TactileConfig) -> Array:
+    """Return it; TactileInputError unless it is a float32 image batch [B, *tactile_shape] in [-1, 1]."""
     remedy = f'{_IMAGE_REMEDY}; a tactile image is never letterboxed to the size of a camera view'
-    _check_array('tactile', tactile, config.tactile_shape, remedy)
-    _check_image_values('tactile', tactile)
+    return _check_image_values('tactile', _check_array('tactile', tactile, config.tactile_shape, remedy))
 
 
-def check_views(views: Array | None, config: TactileConfig) -> None:
-    """Raise TactileInputError unless these are float32 views [B, *view_shape] in [-1, 1]."""
+def check_views(views: Array | None, config: TactileConfig) -> Array:
+    """Return them; TactileInputError unless they are float32 views [B, *view_shape] in [-1, 1]."""
     remedy = f'{_IMAGE_REMEDY}; order base_0_rgb, left_wrist_0_rgb, right_wrist_0_rgb'
-    _check_array('views', views, config.view_shape, remedy)
-    _check_image_values('views', views)
+    return _check_image_values('views', _check_array('views', views, config.view_shape, remedy))
 
 
-def check_view_features(view_features: Array | None, config: TactileConfig) -> None:
-    """Raise TactileInputError unless this is a finite result of `encode_views`."""
-    _check_array('view_features', view_features, (config.view_feature_dim,), 'call encode_views first')
-    _check_finite('view_features', view_features)
+def check_view_features(view_features: Array | None, config: TactileConfig) -> Array:
+    """Return them; TactileInputError unless they are a finite result of `encode_views`."""
+    shape = (config.view_feature_dim,)
+    given = _check_array('view_features', view_features, shape, 'call encode_views first')
+    return _check_finite('view_features', given)
 
 
-def check_action_prev(action_prev: Array | None, config: TactileConfig) -> None:
-    """Raise TactileInputError unless this is a finite, float32 [B, action_dim]."""
+def check_action_prev(action_prev: Array | None, config: TactileConfig) -> Array:
+    """Return it; TactileInputError unless it is a finite, float32 [B, action_dim]."""
     remedy = 'give the raw difference of two states (m, rad), neither normalised nor padded'
-    _check_array('action_prev', action_prev, (config.prophet.action_dim,), remedy)
-    _check_finite('action_prev', action_prev)
+    given = _check_array('action_prev', action_prev, (config.prophet.action_dim,), remedy)
+    return _check_finite('action_prev', given)
 
 
 def check_same_batch(**fields: Array) -> None:
@@ -59,7 +59,7 @@ def check_same_batch(**fields: Array) -> None:
         raise TactileInputError(f'batch sizes differ: found {sizes}, expected one size')
 
 
-def _check_array(field: str, array: Array | None, shape: tuple[int, ...], remedy: str) -> None:
+def _check_array(field: str, array: Array | None, shape: tuple[int, ...], remedy: str) -> Array:
     if array is None:
         raise TactileInputError(f'{field}: missing, expected float32 [B, {_text(shape)}]; {remedy}')
     if array.ndim != len(shape) + 1 or tuple(array.shape[1:]) != shape:
@@ -68,11 +68,12 @@ def _check_array(field: str, array: Array | None, shape: tuple[int, ...], remedy
         )
     if array.dtype != np.float32:
         raise TactileInputError(f'{field}: found dtype {array.dtype}, expected float32; {remedy}')
+    return array
 
 
-def _check_image_values(field: str, image: Array) -> None:
+def _check_image_values(field: str, image: Array) -> Array:
     if isinstance(image, jax.core.Tracer):
-        return
+        return image
     _check_finite(field, image)
     values = np.asarray(image)  # numpy, since jax operations on constants are traced within jit
     low, high = values.min(initial=0), values.max(initial=0)
@@ -80,14 +81,16 @@ def _check_image_values(field: str, image: Array) -> None:
         raise TactileInputError(
             f'{field}: found values from {low:g} to {high:g}, expected [-1, 1]; {_IMAGE_REMEDY}'
         )
+    return image
 
 
-def _check_finite(field: str, array: Array) -> None:
+def _check_finite(field: str, array: Array) -> Array:
     if isinstance(array, jax.core.Tracer):
-        return
+        return array
     bad = int(np.size(array) - np.isfinite(np.asarray(array)).sum())
     if bad:
         raise TactileInputError(f'{field}: found {bad} values that are NaN or infinite, expected none')
+    return array
 
 
 def _text(shape: tuple[int, ...]) -> str:

@@ -11,7 +11,7 @@ NO_CODE = -1
 class TactileCode(NamedTuple):
     """What touch says that vision did not predict. B is the batch; maps are channel first.
 
-    Encoders without a prior or a codebook (`cnn`, `torchscript`) leave the maps None and give NO_CODE.
+    Encoders without a prior or a codebook (`cnn`) leave the maps None and give NO_CODE.
     """
 
     q_event: Float[Array, 'B code']  # event code that the policy reads

@@ -1,26 +1,24 @@
-"""The one module that imports torch: PyTorch Lightning checkpoints and TorchScript files.
+"""The one module that imports torch: PyTorch Lightning checkpoints.
 
-Files are untrusted. A checkpoint is read as plain tensors and containers only, which executes nothing in
-it; TorchScript is a program, so running one asks for explicit trust. Imported when such a file is opened.
+Files are untrusted: a checkpoint is read as plain tensors and containers only, which executes nothing in it.
+Imported when such a file is opened.
 """
 
-import hashlib
-import io
 import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from restac_ros.git_lfs import what_it_is
 from restac_ros.model.tactile.errors import TactileFileError
 
-MAX_FILE_BYTES = 8 * 2**30
-MAX_UNPACKED_BYTES = 64 * 2**20  # of the code in a TorchScript file, all that PyTorch compresses
+_MAX_FILE_BYTES = 8 * 2**30
+MAX_UNPACKED_BYTES = 64 * 2**20  # PyTorch compresses nothing but code
 
 _RESAVE = (
     'Where you trust its origin, save it again without objects:  '
@@ -63,41 +61,11 @@ def read_lightning(path: Path) -> LightningFile:
     )
 
 
-def open_torchscript(path: Path, sha256: str) -> Callable[..., list[np.ndarray]]:
-    """Load a TorchScript program, if it is the expected one, as a function on numpy arrays.
-
-    This executes code from the file: call it for trusted files only.
-
-    Raises:
-        FileNotFoundError: no such file.
-        TactileFileError: damaged, of another digest, or not TorchScript.
-    """
-    _check_archive(path)
-    # Read once: what is hashed is what is run.
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != sha256:
-        raise TactileFileError(f'{path}: found SHA-256 {digest}, expected {sha256} by the configuration')
-    try:
-        module = torch.jit.load(io.BytesIO(data), map_location='cpu').eval()
-    except RuntimeError as error:
-        raise TactileFileError(f'{path}: not a TorchScript file ({_first_line(error)})') from error
-
-    def call(*arrays: np.ndarray) -> list[np.ndarray]:
-        # Copies: the program may write to its inputs, which are buffers of the caller's.
-        with torch.inference_mode():
-            outputs = module(*(torch.from_numpy(np.array(array)) for array in arrays))
-        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        return [output.numpy() for output in outputs]
-
-    return call
-
-
 def _check_archive(path: Path) -> None:
     """Refuse what is not a whole zip archive, or unpacks to much more than it is, before torch opens it."""
     size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise TactileFileError(f'{path}: found {size} bytes, expected at most {MAX_FILE_BYTES}')
+    if size > _MAX_FILE_BYTES:
+        raise TactileFileError(f'{path}: found {size} bytes, expected at most {_MAX_FILE_BYTES}')
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(i.file_size for i in archive.infolist() if i.compress_type != zipfile.ZIP_STORED)
@@ -109,7 +77,8 @@ def _check_archive(path: Path) -> None:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         raise TactileFileError(
-            f'{path}: truncated, damaged or not a PyTorch zip file ({error}); copy it again, '
+            f'{path}: truncated, damaged or not a PyTorch zip file ({error}; {what_it_is(path)}); copy it '
+            'again, '
             'or save it with torch.save of PyTorch 1.6 or later'
         ) from error
     if damaged is not None:

@@ -49,7 +49,7 @@ class BasicBlock(nnx.Module):
     def __call__(self, x: Float[Array, 'B h w c'], train: bool = False) -> Float[Array, 'B i j d']:
         h = nnx.relu(self.norm1(self.conv1(x), use_running_average=not train))
         h = self.norm2(self.conv2(h), use_running_average=not train)
-        if self.shortcut_conv is not None:
+        if self.shortcut_conv is not None and self.shortcut_norm is not None:
             x = self.shortcut_norm(self.shortcut_conv(x), use_running_average=not train)
         return nnx.relu(h + x)
 

@@ -9,6 +9,8 @@ from typing import Any, Literal, Self
 
 from restac_ros.model.tactile.errors import TactileConfigError
 
+RETIRED = ('torchscript_sha256',)
+
 
 class StrictConfig:
     """JSON form of a frozen dataclass: tuples become lists; unknown, missing or mistyped keys raise."""
@@ -27,6 +29,8 @@ class StrictConfig:
         where = where or cls.__name__
         if not isinstance(data, Mapping):
             raise TactileConfigError(f'{where}: expected a mapping, found {type(data).__name__}')
+        # Checkpoints made before an option was removed hold its empty value.
+        data = {key: value for key, value in data.items() if key not in RETIRED or value is not None}
         names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         unknown = sorted(set(data) - set(names))
         missing = [name for name in names if name not in data]

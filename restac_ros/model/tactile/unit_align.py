@@ -62,7 +62,7 @@ class UnitAlign(nnx.Module):
         z_real = self.quant_conv(self.encoder(tactile))
         h_event = self.event_encoder(prior.mean, z_real - prior.mean)
         quantized = self.quantizer(h_event)
-        return _tactile_code(quantized.code, quantized.index, h_event, prior, z_real)
+        return _tactile_code(quantized.code, quantized.code_index, h_event, prior, z_real)
 
     def __call__(
         self,
@@ -97,9 +97,9 @@ class UnitAlign(nnx.Module):
         config = self.config.quantizer
         q_event = vector_quantizer.straight_through(quantized)
         return UnitAlignTraining(
-            code=_tactile_code(q_event, quantized.index, h_event, prior, z_real),
+            code=_tactile_code(q_event, quantized.code_index, h_event, prior, z_real),
             commitment_loss=vector_quantizer.commitment_loss(quantized, config),
-            perplexity=vector_quantizer.perplexity(quantized.index, config.num_codes),
+            perplexity=vector_quantizer.perplexity(quantized.code_index, config.num_codes),
             codebook=vector_quantizer.ema_update(self.quantizer.codebook, quantized, config, rngs.codebook()),
         )
 

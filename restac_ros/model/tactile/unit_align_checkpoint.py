@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +27,7 @@ PREFIXES = ('prophet_encoder.', 'obs_encoder.', 'quant_conv.', 'event_encoder.',
 type LeafPath = tuple[str | int, ...]
 
 
-class Layout(Enum):
+class TorchLayout(Enum):
     """Torch's axes in our order."""
 
     SAME = ()
@@ -47,11 +47,11 @@ class Target(NamedTuple):
     """Where a tensor goes; path None: must be there, is not used (batch counters)."""
 
     path: LeafPath | None
-    layout: Layout = Layout.SAME
+    layout: TorchLayout = TorchLayout.SAME
 
 
 @dataclasses.dataclass(frozen=True)
-class LoadReport:
+class TactileLoadReport:
     """What was taken from a checkpoint and what was left."""
 
     path: Path
@@ -71,7 +71,7 @@ class LoadReport:
         return '\n'.join(lines)
 
 
-def load_unit_align(path: str | Path) -> tuple[UnitAlign, LoadReport]:
+def load_unit_align(path: str | Path) -> tuple[UnitAlign, TactileLoadReport]:
     """Return the module with the checkpoint's weights, and what was loaded and ignored.
 
     Raises:
@@ -90,7 +90,7 @@ def load_unit_align(path: str | Path) -> tuple[UnitAlign, LoadReport]:
     except (TactileConfigError, TactileCheckpointError) as error:
         raise TactileCheckpointError(f'{path}: {error}') from error
     sizes = {p: [value.size for name, value in ours.items() if name.startswith(p)] for p in PREFIXES}
-    report = LoadReport(
+    report = TactileLoadReport(
         path=path,
         lightning_version=file.version,
         loaded={prefix: (len(values), sum(values)) for prefix, values in sizes.items()},
@@ -108,7 +108,7 @@ def unit_align_from_tensors(config: TactileConfig, tensors: Mapping[str, np.ndar
     """
     table = tensor_table(config)
     graph, abstract = nnx.split(nnx.eval_shape(lambda: UnitAlign(config, nnx.Rngs(0))))
-    leaves = dict(nnx.to_flat_state(abstract))
+    leaves: dict[Any, Any] = dict(nnx.to_flat_state(abstract))
     _check_tensors(tensors, table, leaves)
     for name, target in table.items():
         if target.path is not None:
@@ -122,7 +122,7 @@ def tensor_table(config: TactileConfig) -> dict[str, Target]:
     entries: list[tuple[str, Target]] = []
     for part in (_prophet_entries, _encoder_entries, _event_entries):
         entries += part(config)
-    entries += _weights('quant_conv', ('quant_conv',), Layout.CONV)
+    entries += _weights('quant_conv', ('quant_conv',), TorchLayout.CONV)
     for name in Codebook._fields:
         entries.append((f'residual_vq.{name}', Target(('quantizer', name))))
     return dict(entries)
@@ -134,30 +134,32 @@ type _Entries = Iterator[tuple[str, Target]]
 def _prophet_entries(config: TactileConfig) -> _Entries:
     """The backbone is torchvision's ResNet-18 as a plain sequence: 0 and 1 the stem, 4 to 7 the stages."""
     backbone = 'prophet_encoder.visual_backbone'
-    yield from _weights(f'{backbone}.0', ('prophet', 'backbone', 'conv_in'), Layout.CONV, bias=False)
+    yield from _weights(f'{backbone}.0', ('prophet', 'backbone', 'conv_in'), TorchLayout.CONV, bias=False)
     yield from _batch_norm(f'{backbone}.1', ('prophet', 'backbone', 'norm_in'))
     for i in range(8):
         stage, block = divmod(i, 2)
         name, path = f'{backbone}.{4 + stage}.{block}', ('prophet', 'backbone', 'blocks', i)
         for n in (1, 2):
-            yield from _weights(f'{name}.conv{n}', (*path, f'conv{n}'), Layout.CONV, bias=False)
+            yield from _weights(f'{name}.conv{n}', (*path, f'conv{n}'), TorchLayout.CONV, bias=False)
             yield from _batch_norm(f'{name}.bn{n}', (*path, f'norm{n}'))
         if stage > 0 and block == 0:
-            yield from _weights(f'{name}.downsample.0', (*path, 'shortcut_conv'), Layout.CONV, bias=False)
+            yield from _weights(
+                f'{name}.downsample.0', (*path, 'shortcut_conv'), TorchLayout.CONV, bias=False
+            )
             yield from _batch_norm(f'{name}.downsample.1', (*path, 'shortcut_norm'))
-    yield from _weights('prophet_encoder.action_mlp.0', ('prophet', 'action_in'), Layout.LINEAR)
+    yield from _weights('prophet_encoder.action_mlp.0', ('prophet', 'action_in'), TorchLayout.LINEAR)
     for i in range(config.prophet.num_fusion_layers):
-        name, path = 'prophet_encoder.fusion_body', ('prophet', 'fusion', i)
-        yield from _weights(f'{name}.{4 * i}', (*path, 'linear'), Layout.LINEAR)
-        yield from _norm(f'{name}.{4 * i + 1}', (*path, 'norm'))
+        name, layer = 'prophet_encoder.fusion_body', ('prophet', 'fusion', i)
+        yield from _weights(f'{name}.{4 * i}', (*layer, 'linear'), TorchLayout.LINEAR)
+        yield from _norm(f'{name}.{4 * i + 1}', (*layer, 'norm'))
     for head in ('head_mu', 'head_logvar'):
-        yield from _weights(f'prophet_encoder.{head}', ('prophet', head), Layout.LINEAR)
+        yield from _weights(f'prophet_encoder.{head}', ('prophet', head), TorchLayout.LINEAR)
 
 
 def _encoder_entries(config: TactileConfig) -> _Entries:
     encoder = config.encoder
     widths = encoder.widths
-    yield from _weights('obs_encoder.conv_in', ('encoder', 'conv_in'), Layout.CONV)
+    yield from _weights('obs_encoder.conv_in', ('encoder', 'conv_in'), TorchLayout.CONV)
     for i, width in enumerate(widths):
         name, path = f'obs_encoder.down.{i}', ('encoder', 'levels', i)
         for j in range(encoder.num_res_blocks):
@@ -166,36 +168,36 @@ def _encoder_entries(config: TactileConfig) -> _Entries:
             if encoder.resolution // 2**i in encoder.attn_resolutions:
                 yield from _attention(f'{name}.attn.{j}', (*path, 'attentions', j))
         if i < len(widths) - 1:
-            yield from _weights(f'{name}.downsample.conv', (*path, 'downsample'), Layout.CONV)
+            yield from _weights(f'{name}.downsample.conv', (*path, 'downsample'), TorchLayout.CONV)
     yield from _residual_block('obs_encoder.mid.block_1', ('encoder', 'mid_block1'), shortcut=False)
     yield from _attention('obs_encoder.mid.attn_1', ('encoder', 'mid_attention'))
     yield from _residual_block('obs_encoder.mid.block_2', ('encoder', 'mid_block2'), shortcut=False)
     yield from _norm('obs_encoder.norm_out', ('encoder', 'norm_out'))
-    yield from _weights('obs_encoder.conv_out', ('encoder', 'conv_out'), Layout.CONV)
+    yield from _weights('obs_encoder.conv_out', ('encoder', 'conv_out'), TorchLayout.CONV)
 
 
 def _event_entries(config: TactileConfig) -> _Entries:
-    yield from _weights('event_encoder.head.0', ('event_encoder', 'conv_in'), Layout.CONV)
+    yield from _weights('event_encoder.head.0', ('event_encoder', 'conv_in'), TorchLayout.CONV)
     for i in range(config.event.num_blocks):
         yield from _residual_block(f'event_encoder.body.{i}', ('event_encoder', 'blocks', i), shortcut=False)
-    yield from _weights('event_encoder.pre_pool', ('event_encoder', 'conv_out'), Layout.CONV)
+    yield from _weights('event_encoder.pre_pool', ('event_encoder', 'conv_out'), TorchLayout.CONV)
 
 
 def _residual_block(name: str, path: LeafPath, shortcut: bool) -> _Entries:
     for n in (1, 2):
         yield from _norm(f'{name}.norm{n}', (*path, f'norm{n}'))
-        yield from _weights(f'{name}.conv{n}', (*path, f'conv{n}'), Layout.CONV)
+        yield from _weights(f'{name}.conv{n}', (*path, f'conv{n}'), TorchLayout.CONV)
     if shortcut:
-        yield from _weights(f'{name}.nin_shortcut', (*path, 'shortcut'), Layout.CONV)
+        yield from _weights(f'{name}.nin_shortcut', (*path, 'shortcut'), TorchLayout.CONV)
 
 
 def _attention(name: str, path: LeafPath) -> _Entries:
     yield from _norm(f'{name}.norm', (*path, 'norm'))
     for theirs, ours in {'q': 'query', 'k': 'key', 'v': 'value', 'proj_out': 'out'}.items():
-        yield from _weights(f'{name}.{theirs}', (*path, ours), Layout.CONV)
+        yield from _weights(f'{name}.{theirs}', (*path, ours), TorchLayout.CONV)
 
 
-def _weights(name: str, path: LeafPath, layout: Layout, bias: bool = True) -> _Entries:
+def _weights(name: str, path: LeafPath, layout: TorchLayout, bias: bool = True) -> _Entries:
     yield f'{name}.weight', Target((*path, 'kernel'), layout)
     if bias:
         yield f'{name}.bias', Target((*path, 'bias'))

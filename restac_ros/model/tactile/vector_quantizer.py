@@ -26,7 +26,7 @@ class Quantized(NamedTuple):
     """Chosen codes. With cosine codes, `source` is the input scaled to unit length, else the input."""
 
     code: Float[Array, 'B code']
-    index: Int[Array, ' B']
+    code_index: Int[Array, ' B']
     distances: Float[Array, 'B K']  # squared
     source: Float[Array, 'B code']
 
@@ -96,7 +96,7 @@ def ema_update(
     `key` chooses the vectors of the batch at which dead codes restart.
     """
     source = jax.lax.stop_gradient(quantized.source)
-    chosen = jax.nn.one_hot(quantized.index, config.num_codes)
+    chosen = jax.nn.one_hot(quantized.code_index, config.num_codes)
     cluster_size = _moving(codebook.cluster_size, chosen.sum(axis=0), config.decay)
     embed_avg = _moving(codebook.embed_avg, chosen.T @ source, config.decay)
     total = cluster_size.sum()
@@ -155,7 +155,7 @@ def _cluster(
     source: Float[Array, 'B code'], means: Float[Array, 'K code'], config: QuantizerConfig
 ) -> tuple[Float[Array, ' K'], Float[Array, 'K code']]:
     """Number and sum of the vectors nearest to each mean."""
-    nearest = quantize(source, Codebook(means, means[:, 0], means), config).index
+    nearest = quantize(source, Codebook(means, means[:, 0], means), config).code_index
     chosen = jax.nn.one_hot(nearest, config.num_codes)
     return chosen.sum(axis=0), chosen.T @ source
 

@@ -18,11 +18,10 @@ from restac_ros.nodes.parameters import NodeParameters, OptionalPath
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions, UnknownTypeError
 from restac_ros.runtime.complaints import Complaints
-from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine, is_healthy
+from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine_streams, is_healthy
 from restac_ros.runtime.doctor_machine import see_machine
-from restac_ros.runtime.tally import StreamTally
 
-LOOK_PERIOD_S = 0.1
+_LOOK_PERIOD_S = 0.1
 
 
 class DoctorParameters(NodeParameters):
@@ -38,7 +37,7 @@ class DoctorParameters(NodeParameters):
 class Heard:
     """What has come on one stream."""
 
-    first_ns: int | None = None
+    first_ns: int = 0
     last_ns: int = 0
     count: int = 0
     delays_ns: array = field(default_factory=lambda: array('q'))
@@ -46,7 +45,7 @@ class Heard:
 
     def add(self, sample: Sample) -> None:
         """Note a sample; only the newest is kept."""
-        self.first_ns = sample.receive_ns if self.first_ns is None else self.first_ns
+        self.first_ns = self.first_ns if self.count else sample.receive_ns
         self.last_ns = sample.receive_ns
         self.count += 1
         self.newest = sample
@@ -59,15 +58,15 @@ class DoctorNode(ManagedNode):
 
     model = DoctorParameters
     refusals = (UnknownTypeError,)
+    contract: Contract  # from configure on
 
     def __init__(self) -> None:
         super().__init__('doctor_node')
-        self.contract: Contract | None = None
         self._heard: dict[str, Heard] = {}
         self._hearing: Subscriptions | None = None
         self._begun_s = 0.0
         self._summary: dict[str, object] = {}
-        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     def configure(self) -> None:
         self.contract = self.load_contract()
@@ -88,17 +87,19 @@ class DoctorNode(ManagedNode):
         if self.phase != 'active' or self.exit_status is not None:
             return
         elapsed_s = time.monotonic() - self._begun_s
-        if self._hearing is None:
+        if (hearing := self._hearing) is None:
             everyone = all(_publishers(self, spec.topic) for spec in self.contract.streams.values())
             if everyone or elapsed_s >= self.parameters.discovery_s:
                 self._listen()
         elif elapsed_s >= self.parameters.seconds:
-            self._conclude()
+            self._conclude(hearing)
 
     def _listen(self) -> None:
         self._begun_s = time.monotonic()
         self.get_logger().info(f'listening for {self.parameters.seconds:g} s')
-        quiet = Complaints(lambda text: None, lambda text: None)  # all of it is said once, at the end
+        quiet = Complaints(
+            lambda text: None, lambda text: None, time.monotonic_ns
+        )  # all of it is said once, at the end
         heard_by_all = self._audible_contract()
         self._hearing = Subscriptions(self, heard_by_all, self._on_sample, quiet)
 
@@ -114,15 +115,16 @@ class DoctorNode(ManagedNode):
     def _on_sample(self, sample: Sample) -> None:
         self._heard[sample.stream].add(sample)
 
-    def _conclude(self) -> None:
+    def _conclude(self, hearing: Subscriptions) -> None:
         seconds = time.monotonic() - self._begun_s
-        tallies = self._hearing.tallies
-        self._hearing.take_polled()
-        streams = {name: self._seen(name, tallies[name], seconds) for name in self.contract.streams}
+        hearing.take_polled()
+        streams = {name: self._seen(name, hearing, seconds) for name in self.contract.streams}
         offered = self.get_topic_names_and_types()
         topics = {topic: types for topic, types in offered if self.count_publishers(topic)}
-        machine = see_machine(self.parameters.journal_dir, self.parameters.write_mb * 10**6)
-        checks = examine(self.contract, streams, topics, machine)
+        machine = see_machine(
+            self.parameters.journal_dir, self.parameters.write_mb * 10**6, time.monotonic_ns
+        )
+        checks = examine_streams(self.contract, streams, topics, machine)
         self._summary = {
             'contract': self.contract.name,
             'seconds': round(seconds, 3),
@@ -135,8 +137,8 @@ class DoctorNode(ManagedNode):
             self._say(checks)
         self.exit_status = 0 if is_healthy(checks) else 1
 
-    def _seen(self, name: str, tally: StreamTally, seconds: float) -> StreamSeen:
-        heard, spec = self._heard[name], self.contract.streams[name]
+    def _seen(self, name: str, hearing: Subscriptions, seconds: float) -> StreamSeen:
+        heard, spec, tally = self._heard[name], self.contract.streams[name], hearing.tallies[name]
         span_ns = heard.last_ns - heard.first_ns if heard.count > 1 else 0
         rate_hz = (heard.count - 1 + tally.lost) * 1e9 / span_ns if span_ns > 0 else None
         return StreamSeen(
@@ -145,10 +147,11 @@ class DoctorNode(ManagedNode):
             lost=tally.lost,
             zero_stamps=tally.zero_stamps,
             refused=tally.refused,
+            others=tally.others,
             bytes_per_s=tally.bytes / seconds,
             rate_hz=rate_hz,
             delay_ms=float(np.median(heard.delays_ns)) * 1e-6 if heard.delays_ns else None,
-            problem=self._problem(name, heard.newest),
+            problem=self._problem(name, heard.newest) or hearing.foreign.get(name, ''),
         )
 
     def _problem(self, name: str, sample: Sample | None) -> str:

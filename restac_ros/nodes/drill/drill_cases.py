@@ -2,22 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from rclpy.time import Time
 
 from restac_ros.contract.schema import Contract
+from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_stage import Stage, restamp
-from restac_ros.nodes.drill.stream_faults import StreamFault
+from restac_ros.sim.stream_faults import StreamFault
+from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
 
 # hold: stands until the fault is over. halt: stands until resumed. go on: nothing happens to the motion.
-# silent: no set-points until the streamer is back.
-Expectation = Literal['hold', 'halt', 'go on', 'silent']
-MS = 1_000_000
+# gone: no set-points until the streamer is back.
+Expectation = Literal['hold', 'halt', 'go on', 'gone']
+_MS = 1_000_000
 # From publishing to a tick that knows of it, on a machine that is not overloaded.
-DELIVERY_NS = 300 * MS
-DISCOVERY_NS = 2000 * MS  # until a new publisher is known to others
+DELIVERY_NS = 300 * _MS
+DISCOVERY_NS = 2000 * _MS  # until a new publisher is known to others
+ROBOT_MODE_REFLEX = 4
+PUSH_N = 12.0  # of a hand on an arm that moves: 30 mm
+GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
+GUIDED_M = 0.09
+FOREIGN_CHUNKS = 20  # 2 s: they are named in /diagnostics while they come
+_SETTLE_S = 0.3
+
+StageAction = Callable[[Stage], object]
 
 
 @dataclass(frozen=True)
@@ -29,15 +40,19 @@ class Case:
         speaker: beginning of the name of the status that says so.
         noticed_ns: from the fault until no chunk that it has spoilt is begun, or the streamer knows.
         runs_out: the chunk under way is played to its end before the hold.
+        silent: nothing may be published from then on, until the streamer starts again where the arm is.
+        heals: the cause goes away by itself; the streamer must be resumable before `end`.
     """
 
     name: str
     expectation: Expectation
     reason: str
-    begin: Callable[[Stage], None]
-    end: Callable[[Stage], None]
+    begin: StageAction
+    end: StageAction
     noticed_ns: int = 0
     runs_out: bool = False
+    silent: bool = False
+    heals: bool = False
     speaker: str = ''
 
 
@@ -82,11 +97,16 @@ def _stream_cases(contract: Contract, max_frozen_ns: int) -> list[Case]:
         case('zero stamps', [touch], 'go on', 'stamps are zero'),
         case('re-encoded', [first], 'hold', f'{first}.* undecodable', old(first)),
         case('re-encoded', [touch], 'hold', f'{touch}.* undecodable', old(touch)),
-        case('re-encoded', [arm], 'hold', f'{arm}.* undecodable', old(arm)),
+        # Joints of other names are another stream's: the arm's are missing.
+        case('re-encoded', [arm], 'hold', f'{arm}.* (stale|undecodable)', old(arm)),
         case('dropped', [first], 'go on', ''),
         case('clock ahead', everything, 'hold', 'future', soonest_ns),
         case('clock back', everything, 'hold', 'stale', soonest_ns),
     ]
+
+
+def _nothing(stage: Stage) -> None:
+    """The cause goes away by itself."""
 
 
 def _chunk_cases() -> list[Case]:
@@ -100,10 +120,22 @@ def _chunk_cases() -> list[Case]:
         return lambda stage, chunk: restamp(chunk, stage.now_ns() + by_ns)
 
     def backwards(stage: Stage, chunk: ActionChunk) -> None:
-        restamp(chunk, stage.newest_chunk_ns - MS)  # observed before one that is known already ...
-        chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * MS).to_msg()  # ... and not too old
+        restamp(chunk, stage.newest_chunk_ns - _MS)  # observed before one that is known already ...
+        chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * _MS).to_msg()  # ... and not too old
 
-    def case(name: str, change: Callable, expectation: Expectation, reason: str) -> Case:
+    def foreign(stage: Stage, chunk: ActionChunk) -> None:
+        """Executed it would halt the streamer."""
+        chunk.run.run_id = 'forgotten'
+        nan(stage, chunk)
+
+    def send_foreign(stage: Stage) -> None:
+        for _ in range(FOREIGN_CHUNKS):
+            stage.send_chunk(foreign)
+            stage.pause(0.1)
+
+    def case(
+        name: str, change: Callable[[Stage, ActionChunk], None], expectation: Expectation, reason: str
+    ) -> Case:
         return Case(
             name=name,
             expectation=expectation,
@@ -117,20 +149,25 @@ def _chunk_cases() -> list[Case]:
     return [
         case('chunk with NaN', nan, 'halt', 'faulty chunk.* is nan'),
         case('chunk with an absurd number', far, 'halt', 'faulty chunk.* is 1e'),
-        case('chunk from the future', shifted(2000 * MS), 'go on', 'from the future'),
-        case('old chunk', shifted(-3000 * MS), 'go on', 'too old'),
+        case('chunk from the future', shifted(2000 * _MS), 'go on', 'from the future'),
+        case('old chunk', shifted(-3000 * _MS), 'go on', 'too old'),
         case('chunk out of order', backwards, 'go on', 'out of order'),
+        Case(
+            name='chunks of a forgotten policy',
+            expectation='go on',
+            reason='chunks of run forgotten .* are not executed',
+            begin=send_foreign,
+            end=_nothing,
+            speaker='streamer_node',
+        ),
     ]
 
 
 def _person_cases() -> list[Case]:
-    def mode(value: int) -> Callable[[Stage], None]:
-        return lambda stage: setattr(stage, 'robot_mode', value)
-
     def press(pressed: bool) -> Callable[[Stage], None]:
         return lambda stage: setattr(stage, 'pressed', pressed)
 
-    def case(name: str, reason: str, begin: Callable, end: Callable, **options) -> Case:
+    def case(name: str, reason: str, begin: StageAction, end: StageAction, **options: Any) -> Case:
         return Case(
             name=name,
             reason=reason,
@@ -140,22 +177,55 @@ def _person_cases() -> list[Case]:
             **{'expectation': 'halt', 'noticed_ns': DELIVERY_NS, **options},
         )
 
+    def push(stage: Stage) -> None:
+        stage.push(PUSH_N)
+
+    def release(stage: Stage) -> None:
+        stage.push(0.0)
+
+    def guide(stage: Stage) -> None:
+        """A hand leads the arm away, lets go, and the robot is in move again, before anybody resumes."""
+        stage.set_mode(ROBOT_MODE_GUIDING)
+        stage.push(GUIDE_N)
+        start_m = stage.arm.pose().position_m
+        stage.until(
+            lambda: np.linalg.norm(stage.arm.pose().position_m - start_m) > GUIDED_M, 'the arm is led by hand'
+        )
+        stage.push(0.0)
+        stage.set_mode(ROBOT_MODE_MOVE)
+
+    def reflex(stage: Stage) -> None:
+        """The arm stops by itself; while it is in guiding mode, before it is recovered, it is moved."""
+        stage.set_mode(ROBOT_MODE_REFLEX)
+        stage.pause(_SETTLE_S)
+        guide(stage)
+
+    rival = {'noticed_ns': DISCOVERY_NS, 'heals': True}
     return [
-        case('halt on request', 'halt requested', lambda stage: stage.call('halt'), lambda stage: None),
+        case('halt on request', 'halt requested', lambda stage: stage.call('halt'), _nothing),
         case(
             'second publisher of set-points',
             'second publisher.*drill_node',
-            lambda stage: stage.open_rival(),
+            lambda stage: stage.open_rival(sending=True),
             lambda stage: stage.close_rival(),
-            noticed_ns=DISCOVERY_NS,
+            **rival,
         ),
-        case('robot in reflex', 'robot mode: reflex', mode(4), mode(2)),
+        case(
+            'second publisher that sends nothing',
+            'drill_node may publish .*has sent nothing',
+            lambda stage: stage.open_rival(sending=False),
+            lambda stage: stage.close_rival(),
+            expectation='go on',
+        ),
+        case('robot in reflex, then moved', 'robot mode: reflex', reflex, _nothing, silent=True),
+        case('arm guided by hand', 'robot mode: guiding', guide, _nothing, silent=True),
+        case('arm pushed by hand', '', push, release, expectation='go on'),
         case('enabling switch released', 'not pressed', press(False), press(True), expectation='hold'),
     ]
 
 
 def _death_cases() -> list[Case]:
-    def case(node: str, expectation: Expectation, reason: str, **options) -> Case:
+    def case(node: str, expectation: Expectation, reason: str, **options: Any) -> Case:
         return Case(
             name=f'kill -9 {node}',
             expectation=expectation,
@@ -170,5 +240,5 @@ def _death_cases() -> list[Case]:
         case('session_log_node', 'go on', ''),
         case('gate_view_node', 'go on', ''),
         case('policy_node', 'hold', 'chunk exhausted|stale observation', runs_out=True),
-        case('streamer_node', 'silent', ''),
+        case('streamer_node', 'gone', '', silent=True),
     ]

@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from restac_ros.control.limits import MotionLimits
 from restac_ros.nodes.drill.drill_cases import Case
 from restac_ros.nodes.drill.drill_record import (
     Saying,
-    SetPoint,
     first_match,
     last_motion_ns,
+    restart_fault,
     stalls_ns,
     violations,
 )
@@ -21,11 +20,10 @@ STREAMING = 'streamer_node: streaming'
 LATENCY = 'policy_node: latency '
 STILL_NS = 300_000_000  # so long without motion is a hold
 GO_ON_NS = 1_500_000_000  # so long with motion is going on
-REJOIN_M = 0.02  # a streamer that was restarted begins where the tool is
 
 
 @dataclass
-class Outcome:
+class CaseOutcome:
     """What came of one fault. Times are of the messages' stamps.
 
     Attributes:
@@ -66,10 +64,10 @@ class Director:
         self._stage = stage
         self._bounds = bounds
 
-    def rehearse(self, cases: Iterable[Case]) -> Iterator[Outcome]:
+    def rehearse(self, cases: Iterable[Case]) -> Iterator[CaseOutcome]:
         """All of them, or as many as the arm moves for; one that fails says so in its outcome."""
         for case in cases:
-            outcome = Outcome(case.name, case.expectation)
+            outcome = CaseOutcome(case.name, case.expectation)
             yield outcome
             self._stage.node.get_logger().info(f'drill: {case.name}')
             try:
@@ -85,25 +83,27 @@ class Director:
                 case.end(self._stage)
                 self._stage.call('resume')
 
-    def _rehearse(self, case: Case, outcome: Outcome) -> None:
+    def _rehearse(self, case: Case, outcome: CaseOutcome) -> None:
         stage = self._stage
         outcome.onset_ns = stage.now_ns()
         case.begin(stage)
         match case.expectation:
             case 'go on':
                 self._see_going_on(case, outcome)
-            case 'silent':
+            case 'gone':
                 self._see_silence()
             case _:
                 self._see_hold(case, outcome)
-        before = stage.record.newest_set_point
+        if case.heals:
+            stage.until(lambda: stage.call('resume'), f'{case.name}: its cause is gone, resume is accepted')
         case.end(stage)
-        if case.expectation == 'silent':
-            self._see_return(before, outcome)
         self._await_motion(resuming=case.expectation == 'halt')
         outcome.recovered = True
         outcome.over_ns = stage.now_ns()
-        outcome.faults += violations(self._points_of(case, outcome), self._bounds.limits)
+        points = stage.record.set_points(outcome.onset_ns - STILL_NS)
+        outcome.faults += violations(points, self._bounds.limits)
+        if case.silent and (fault := restart_fault(points)):
+            outcome.faults.append(fault)
 
     def _await_motion(self, resuming: bool = False) -> None:
         """Until the streamer moves, and has done so for a while; a person resumes it where it is latched."""
@@ -120,12 +120,14 @@ class Director:
 
         stage.until(moving, 'the arm moves')
 
-    def _see_hold(self, case: Case, outcome: Outcome) -> None:
+    def _see_hold(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def standing() -> bool:
             points = stage.record.set_points(onset_ns)
             last_ns = last_motion_ns(points) or onset_ns
+            if case.silent:
+                return stage.now_ns() - (points[-1].stamp_ns if points else onset_ns) > STILL_NS
             return bool(points) and points[-1].stamp_ns - last_ns > STILL_NS
 
         holds = 'halted' if case.expectation == 'halt' else 'holding'
@@ -135,9 +137,13 @@ class Director:
         )
         self._see_reason(case, outcome)
         points = stage.record.set_points(onset_ns)
-        self._judge_hold(case, outcome, last_motion_ns(points) or onset_ns)
+        if case.silent:
+            still_ns = points[-1].stamp_ns if points else onset_ns
+        else:
+            still_ns = last_motion_ns(points) or onset_ns
+        self._judge_hold(case, outcome, still_ns)
 
-    def _judge_hold(self, case: Case, outcome: Outcome, still_ns: int) -> None:
+    def _judge_hold(self, case: Case, outcome: CaseOutcome, still_ns: int) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
         points = [point for point in stage.record.set_points(onset_ns) if point.stamp_ns <= still_ns]
         stalled_ns = stalls_ns(points, self._bounds.period_ns)
@@ -159,13 +165,13 @@ class Director:
         longest_ms = [stage_ms(self._stage.record.newest(f'{LATENCY}{name}')) for name in stages]
         return round(sum(longest_ms) * 1e6)
 
-    def _see_going_on(self, case: Case, outcome: Outcome) -> None:
+    def _see_going_on(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def going_on() -> bool:
             """A busy machine may hold for reasons of its own, but not for ever."""
             held_ns = stage.record.last_said_ns(STREAMING, '^(holding|halted)', onset_ns)
-            return stage.record.newest_set_point.stamp_ns > held_ns + GO_ON_NS
+            return stage.record.newest_ns > held_ns + GO_ON_NS
 
         stage.until(going_on, f'{case.name}: set-points go on')
         self._see_reason(case, outcome)
@@ -177,21 +183,12 @@ class Director:
         stage, begun_ns = self._stage, self._stage.now_ns()
         stage.until(
             lambda: (
-                stage.now_ns() > begun_ns + STILL_NS
-                and stage.record.newest_set_point.stamp_ns < stage.now_ns() - STILL_NS
+                stage.now_ns() > begun_ns + STILL_NS and stage.record.newest_ns < stage.now_ns() - STILL_NS
             ),
             'set-points have ended',
         )
 
-    def _see_return(self, last: SetPoint, outcome: Outcome) -> None:
-        stage = self._stage
-        stage.until(lambda: stage.record.newest_set_point.stamp_ns > last.stamp_ns, 'set-points are back')
-        first = stage.record.set_points(last.stamp_ns + 1)[0]
-        gap_m = float(abs(first.position_m - last.position_m).max())
-        if gap_m > REJOIN_M:
-            outcome.faults.append(f'came back {gap_m:.3f} m from where it was')
-
-    def _see_reason(self, case: Case, outcome: Outcome) -> None:
+    def _see_reason(self, case: Case, outcome: CaseOutcome) -> None:
         if not case.reason:
             return
         record = self._stage.record
@@ -202,13 +199,6 @@ class Director:
         parts = record.heard(case.reason, outcome.onset_ns, case.speaker).split('; ')
         outcome.reason = next((part for part in parts if re.search(case.reason, part)), parts[0])
 
-    def _points_of(self, case: Case, outcome: Outcome) -> list[SetPoint]:
-        points = self._stage.record.set_points(outcome.onset_ns)
-        if case.expectation != 'silent':
-            return points
-        gaps = [after.stamp_ns - before.stamp_ns for before, after in pairwise(points)]
-        return points[gaps.index(max(gaps)) + 1 :]  # those of the streamer that came back
-
 
 def stage_ms(text: str) -> float:
     """The longest that a stage took, of a latency's status; 0 where it has said nothing."""
@@ -216,7 +206,7 @@ def stage_ms(text: str) -> float:
     return float(values.get('max_ms', 0))
 
 
-def judge_log(cases: Sequence[Case], outcomes: Sequence[Outcome], sayings: Sequence[Saying]) -> None:
+def judge_log(cases: Sequence[Case], outcomes: Sequence[CaseOutcome], sayings: Sequence[Saying]) -> None:
     """Whether the session log says the reasons, too."""
     by_name = {case.name: case for case in cases}
     for outcome in outcomes:

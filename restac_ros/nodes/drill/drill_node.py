@@ -1,13 +1,13 @@
-"""Rehearses faults: runs a policy and a streamer on test patterns or a bag, harms them, watches what happens.
+"""Rehearses faults: runs a policy and a streamer on test patterns or a bag, harms them, records what happens.
 
-An arm of thin air follows the set-points, so that the loop is closed. They go out on a topic of the drill's
-own, and it is refused where anybody else, such as a robot, publishes the streams.
+A compliant virtual arm follows the set-points, so that the loop is closed. They go out on a topic of the
+drill's own, and it is refused where anybody else, such as a robot, publishes the streams.
 """
 
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import count
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -17,43 +17,48 @@ from rclpy.parameter import parameter_dict_from_yaml_file
 from std_msgs.msg import Float64
 
 from restac_ros.contract.errors import did_you_mean
+from restac_ros.contract.schema import Contract
 from restac_ros.control.limits import MotionLimits
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.bag.message_types import deserialize
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.framing.decode import MESSAGE_TYPES
+from restac_ros.framing.sample import belongs
+from restac_ros.framing.stamp import with_stamp
 from restac_ros.graph import Process, config_file
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
-from restac_ros.nodes.drill.drill_director import Bounds, Director, Outcome, judge_log
+from restac_ros.nodes.drill.drill_director import Bounds, CaseOutcome, Director, judge_log
 from restac_ros.nodes.drill.drill_record import Saying
 from restac_ros.nodes.drill.drill_stage import (
     CHUNK_TOPIC,
     DEADMAN_TOPIC,
     MODE_TOPIC,
+    RIVAL_FRAME,
     TARGET_TOPIC,
     LateError,
     Stage,
+    pose_of,
     sayings_of,
     set_point_of,
 )
-from restac_ros.nodes.drill.stream_faults import StreamFaults
-from restac_ros.nodes.drill.virtual_arm import VirtualArm
+from restac_ros.nodes.drill.stage_arm import StageArm, re_encoded
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.patterns import messages, patterns_of
-from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic
-from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled, with_stamp
+from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic, contract_topics
+from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
+from restac_ros.sim.stream_faults import StreamFaults
 
 GRIPPER_TOPIC = '/drill_node/gripper'
-DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
+_DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
 LOGGED = [
     f'{CHUNK_TOPIC} restac_ros/msg/ActionChunk',
     f'{TARGET_TOPIC} geometry_msgs/msg/PoseStamped',
-    f'/diagnostics {DIAGNOSTICS_TYPE}',
+    f'/diagnostics {_DIAGNOSTICS_TYPE}',
 ]
-NICENESS = -10
+_NICENESS = -10
 FOREVER_S = 86_400.0
 PASS_GAP_NS = 30_000_000  # between the end of a bag and its next beginning
 
@@ -73,6 +78,18 @@ class DrillParameters(SourceParameters):
     camera_height_px: int = Field(ge=16, le=8192, description='of test patterns')
 
 
+@dataclass(frozen=True)
+class Drill:
+    """What a drill works with."""
+
+    contract: Contract
+    bag: Bag | None
+    arm: StageArm
+    faults: StreamFaults
+    stage: Stage
+    cases: list[Case]
+
+
 class DrillNode(SourceNode):
     """Plays the streams from one thread, goes through the cases in another, ends when all are done."""
 
@@ -81,87 +98,86 @@ class DrillNode(SourceNode):
 
     def __init__(self) -> None:
         super().__init__('drill_node')
-        self._bag: Bag | None = None
-        self._arm: VirtualArm | None = None
-        self._faults: StreamFaults | None = None
-        self._stage: Stage | None = None
-        self._cases: list[Case] = []
-        self._outcomes: list[Outcome] = []
-        self._drill: threading.Thread | None = None
-        self._arms_topics: dict[str, str] = {}
+        self._drill: Drill | None = None
+        self._outcomes: list[CaseOutcome] = []
+
+    @property
+    def drill(self) -> Drill:
+        """What there is from `configure` on."""
+        if self._drill is None:
+            raise SourceError('the drill is not configured')
+        return self._drill
 
     def open(self) -> dict[str, Topic]:
         parameters = self.parameters
         if parameters.checkpoint is None or parameters.directory is None:
             raise ParameterError('checkpoint and directory must be given')
         parameters.directory.mkdir(parents=True, exist_ok=True)
-        self._cases = self._chosen()
-        self._bag = open_bag(parameters.bag) if parameters.bag else None
-        if self._bag and not any(spec.topic in self._bag.topics for spec in self.contract.streams.values()):
-            raise SourceError(f'{self._bag.path} holds none of the topics of contract {self.contract.name!r}')
-        self._arm, self._faults = VirtualArm(self.contract), StreamFaults(self.contract)
-        self._arms_topics = {
-            spec.topic: name
-            for name, spec in self.contract.streams.items()
-            if spec.role in ('arm_joints', 'tool_pose', 'gripper')
-        }
-        return {spec.topic: Topic(spec.type, spec.rate_hz) for spec in self.contract.streams.values()}
+        contract = self.load_contract()
+        bag = open_bag(parameters.bag) if parameters.bag else None
+        if bag and not any(spec.topic in bag.topics for spec in contract.streams.values()):
+            raise SourceError(f'{bag.path} holds none of the topics of contract {contract.name!r}')
+        arm = StageArm(contract, self.now_ns)
+        faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
+        stage = Stage(self, self._processes(), parameters.directory, faults, arm)
+        self._drill = Drill(contract, bag, arm, faults, stage, self._chosen(contract))
+        return contract_topics(contract)
 
     def activate(self) -> None:
         self._take_priority()
-        self._stage = Stage(self, self._processes(), self.parameters.directory, self._faults)
-        self.create_subscription(PoseStamped, TARGET_TOPIC, self._see_target, 200)
-        self.create_subscription(Float64, GRIPPER_TOPIC, self._see_gripper, 10)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._see_diagnostics, 200)
-        self.create_subscription(ActionChunk, CHUNK_TOPIC, self._see_chunk, 10)
-        self._drill = threading.Thread(target=self._rehearse, name='drill', daemon=True)
-        self._drill.start()
+        self.create_subscription(PoseStamped, TARGET_TOPIC, self._receive_target, 200)
+        self.create_subscription(Float64, GRIPPER_TOPIC, self._receive_gripper, 10)
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._receive_diagnostics, 200)
+        self.create_subscription(ActionChunk, CHUNK_TOPIC, self._receive_chunk, 10)
+        self._rehearsing = threading.Thread(target=self._rehearse, name='drill', daemon=True)
+        self._rehearsing.start()
         super().activate()
 
     def deactivate(self) -> None:
-        if self._stage:
-            self._stage.stopping.set()
-            self._drill.join()
+        self.drill.stage.stopping.set()
+        self._rehearsing.join()
         super().deactivate()
 
     def summarise(self) -> dict[str, object]:
         return {'outcomes': [asdict(outcome) for outcome in self._outcomes]}
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
-        if self._bag is None:
+        contract, bag = self.drill.contract, self.drill.bag
+        if bag is None:
             size_px = (self.parameters.camera_height_px, self.parameters.camera_width_px)
-            return messages(self.contract, patterns_of(self.contract, size_px), FOREVER_S, start_ns)
-        return iter(ReadAhead(self._passes(start_ns)))
+            return messages(contract, patterns_of(contract, size_px), FOREVER_S, start_ns)
+        return iter(ReadAhead(self._passes(bag, start_ns)))
 
-    def _passes(self, start_ns: int) -> Iterator[Outgoing]:
-        begin_ns, end_ns = self._bag.bounds_ns
+    def _passes(self, bag: Bag, start_ns: int) -> Iterator[Outgoing]:
+        begin_ns, end_ns = bag.bounds_ns or (0, 0)
         for repetition in count():
             time_map = TimeMap(begin_ns, start_ns, 1.0, repetition * (end_ns - begin_ns + PASS_GAP_NS))
-            yield from scheduled(self._bag.messages(set(self._outlets)), time_map, frozenset(MESSAGE_TYPES))
+            yield from scheduled(bag.messages(set(self._outlets)), time_map, frozenset(MESSAGE_TYPES))
 
     def _publish(self, message: Outgoing) -> None:
         """The arm's own state in place of a pattern's or a bag's; then whatever is to go wrong.
 
         What comes late on a busy machine counts as captured now: that isn't among the faults rehearsed.
         """
-        stream = self._arms_topics.get(message.topic)
-        content = self._arm.cdr(stream) if stream else message.cdr
-        cdr = self._faults.apply(message._replace(cdr=with_stamp(content, self.now_ns())))
-        if cdr is not None:
-            super()._publish(message._replace(cdr=cdr))
+        drill = self.drill
+        for name in drill.contract.by_topic()[message.topic]:
+            if belongs(drill.contract.streams[name], message.cdr):
+                content = with_stamp(drill.arm.cdr(name) or message.cdr, self.now_ns())
+                if (cdr := drill.faults.apply(name, content)) is not None:
+                    super()._publish(message._replace(cdr=cdr))
 
     def _take_priority(self) -> None:
         """For the streams and all that is started: what else the machine does is not what is rehearsed."""
         try:
-            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+            os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
         except PermissionError:
             self.get_logger().warning(
-                f'streams may come late on a busy machine: niceness {NICENESS} is not permitted'
+                f'streams may come late on a busy machine: niceness {_NICENESS} is not permitted'
             )
 
-    def _chosen(self) -> list[Case]:
-        known = cases_of(self.contract, round(self.parameters.max_frozen_ms * 1e6))
-        chosen = []
+    def _chosen(self, contract: Contract) -> list[Case]:
+        known = cases_of(contract, round(self.parameters.max_frozen_ms * 1e6))
+        chosen: list[Case] = []
         for wanted in self.parameters.cases:
             found = [case for case in known if wanted in case.name]
             if not found:
@@ -203,6 +219,7 @@ class DrillNode(SourceNode):
                 name,
                 {
                     'contract': contract,
+                    'run_id': 'drill',
                     'exit_on_refusal': True,
                     'summary_file': str(parameters.directory / f'{name}.json'),
                     **given,
@@ -215,10 +232,10 @@ class DrillNode(SourceNode):
     def _bounds(self) -> Bounds:
         defaults = parameter_dict_from_yaml_file(str(config_file('streamer.yaml')), use_wildcard=True)
         oldest_ms = defaults['max_observation_age_ms'].value.double_value
-        chunk_ns = self._stage.chunk.horizon * self._stage.chunk.step_ns
+        chunk_ns = self.drill.stage.policys_chunk.horizon * self.drill.stage.policys_chunk.step_ns
         rate_hz = defaults['rate_hz'].value.double_value
         return Bounds(
-            limits=MotionLimits.from_contract(self.contract),
+            limits=MotionLimits.from_contract(self.drill.contract),
             life_ns=min(chunk_ns, round(oldest_ms * 1e6)),
             period_ns=round(1e9 / rate_hz),
         )
@@ -226,15 +243,15 @@ class DrillNode(SourceNode):
     # The drill's own thread.
 
     def _rehearse(self) -> None:
-        stage = self._stage
+        stage, cases = self.drill.stage, self.drill.cases
         try:
             for name in ('session_log_node', 'gate_view_node', 'streamer_node', 'policy_node'):
                 stage.start(name)
             stage.until(lambda: stage.chunk, 'the first chunk', self.parameters.wait_timeout_s)
-            for outcome in Director(stage, self._bounds()).rehearse(self._cases):
+            for outcome in Director(stage, self._bounds()).rehearse(cases):
                 self._outcomes.append(outcome)
             stage.stop()
-            judge_log(self._cases, self._outcomes, self._logged())
+            judge_log(cases, self._outcomes, self._logged())
             self._complete = True
         except (LateError, BagError, JournalError) as error:
             self.report_problem(f'the drill has ended early: {error}; see {self.parameters.directory}')
@@ -249,26 +266,26 @@ class DrillNode(SourceNode):
         sayings = []
         for path in sorted(folder.iterdir()):
             for message in open_bag(path).messages({'/diagnostics'}):
-                sayings += sayings_of(deserialize(message.cdr, DIAGNOSTICS_TYPE))
+                sayings += sayings_of(deserialize(message.cdr, _DIAGNOSTICS_TYPE))
         return sayings
 
     # The executor's.
 
-    def _see_target(self, message: PoseStamped) -> None:
-        point = set_point_of(message)
-        self._stage.record.add_set_point(point)
-        self._arm.follow(point.position_m, point.quaternion_xyzw)
+    def _receive_target(self, message: PoseStamped) -> None:
+        if message.header.frame_id != RIVAL_FRAME:
+            apart = self.drill.arm.follow(pose_of(message))
+            self.drill.stage.record.add_set_point(set_point_of(message, apart))
 
-    def _see_gripper(self, message: Float64) -> None:
-        self._arm.grip(message.data)
+    def _receive_gripper(self, message: Float64) -> None:
+        self.drill.arm.grip(message.data)
 
-    def _see_diagnostics(self, message: DiagnosticArray) -> None:
+    def _receive_diagnostics(self, message: DiagnosticArray) -> None:
         for saying in sayings_of(message):
-            self._stage.record.add_saying(saying)
+            self.drill.stage.record.add_saying(saying)
 
-    def _see_chunk(self, message: ActionChunk) -> None:
+    def _receive_chunk(self, message: ActionChunk) -> None:
         if message.inference_ns:  # the policy's, not one of the drill's own
-            self._stage.chunk = message
+            self.drill.stage.chunk = message
 
 
 def main() -> None:

@@ -13,25 +13,29 @@ import numpy as np
 from builtin_interfaces.msg import Time as TimeMessage
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
-from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.time import Time
 from std_msgs.msg import Bool, UInt8
 from std_srvs.srv import Trigger
 
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
+from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.graph import Process, command
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_record import Record, Saying, SetPoint
-from restac_ros.nodes.drill.stream_faults import StreamFaults
-from restac_ros.nodes.streamer.streamer_node import CHUNK_QOS, TARGET_QOS
+from restac_ros.nodes.drill.drill_record import DrillRecord, ReceivedSetPoint, Saying
+from restac_ros.nodes.drill.stage_arm import StageArm
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.streamer.active_streamer import CHUNK_QOS, TARGET_QOS
+from restac_ros.sim.stream_faults import StreamFaults
 
 CHUNK_TOPIC = '/policy_node/action_chunk'
 TARGET_TOPIC = '/drill_node/target_pose'  # no controller listens there
 DEADMAN_TOPIC = '/drill_node/deadman'
 MODE_TOPIC = '/drill_node/robot_mode'
 REPEAT_S = 0.05
-POLL_S = 0.02
+_POLL_S = 0.02
+RIVAL_FRAME = 'rival'  # by which the drill's arm tells the rival's set-points from the streamer's
+RIVAL_SET_POINTS = 20
 DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
 STOP_PATIENCE_S = 20.0
 
@@ -41,26 +45,33 @@ class LateError(Exception):
 
 
 class Stage:
-    """Processes by name, the robot's switches, and everything that is said; used by one thread.
+    """Processes by name, the robot's switches, and everything that is published; used by one thread.
 
-    `pressed` and `robot_mode` are published until changed. `chunk` is the newest of the policy's.
+    `pressed` and the robot's mode are published until changed. `chunk` is the newest of the policy's.
     """
 
     def __init__(
-        self, node: Node, processes: Mapping[str, Process], directory: Path, faults: StreamFaults
+        self,
+        node: ManagedNode,
+        processes: Mapping[str, Process],
+        directory: Path,
+        faults: StreamFaults,
+        arm: StageArm,
     ) -> None:
         self.node = node
-        self.record = Record()
+        self.record = DrillRecord()
         self.faults = faults
+        self.arm = arm
         self.pressed = True
-        self.robot_mode = ROBOT_MODE_MOVE
+        self._robot_mode = ROBOT_MODE_MOVE
         self.chunk: ActionChunk | None = None
         self.stopping = threading.Event()
         self._processes = dict(processes)
         self._directory = directory
         self._running: dict[str, subprocess.Popen] = {}
         self._starts = 0
-        self._rival: Publisher | None = None
+        self._rivals: list[Publisher] = []
+        self._rival_left = 0  # set-points that the rival still sends
         self._chunks = node.create_publisher(ActionChunk, CHUNK_TOPIC, CHUNK_QOS)
         self._deadman = node.create_publisher(Bool, DEADMAN_TOPIC, 1)
         self._mode = node.create_publisher(UInt8, MODE_TOPIC, 1)
@@ -83,7 +94,7 @@ class Stage:
         while not condition():
             if refused := [name for name, child in self._running.items() if child.poll() == 1]:
                 raise LateError(f'{", ".join(refused)} ended by itself; its messages say why')
-            if time.monotonic() > end_s or self.stopping.wait(POLL_S):
+            if time.monotonic() > end_s or self.stopping.wait(_POLL_S):
                 raise LateError(f'not within {deadline_s:g} s: {what}; streamer: {self.streamer_says}')
 
     @property
@@ -94,7 +105,14 @@ class Stage:
     @property
     def newest_chunk_ns(self) -> int:
         """Observation time of the policy's newest chunk."""
-        return nanoseconds(self.chunk.header.stamp)
+        return nanoseconds(self.policys_chunk.header.stamp)
+
+    @property
+    def policys_chunk(self) -> ActionChunk:
+        """The policy's newest chunk; raises LateError before the first."""
+        if self.chunk is None:
+            raise LateError('the policy has not published a chunk yet')
+        return self.chunk
 
     def start(self, name: str) -> None:
         """Start a process; what it says goes to a file."""
@@ -135,24 +153,47 @@ class Stage:
 
     def send_chunk(self, change: Callable[['Stage', ActionChunk], None]) -> None:
         """Publish the policy's newest chunk, observed now, with a change."""
-        chunk = copy.deepcopy(self.chunk)
+        chunk = copy.deepcopy(self.policys_chunk)
         chunk.chunk_id += 1
         chunk.inference_ns = 0  # nobody has inferred it
         restamp(chunk, self.now_ns())
         change(self, chunk)
         self._chunks.publish(chunk)
 
-    def open_rival(self) -> None:
-        """Someone else publishes set-points, too: announces it, but says nothing."""
-        self._rival = self.node.create_publisher(PoseStamped, TARGET_TOPIC, TARGET_QOS)
+    def open_rival(self, sending: bool) -> None:
+        """Someone else may publish set-points, too, and does so for a while if `sending`."""
+        self._rivals.append(self.node.create_publisher(PoseStamped, TARGET_TOPIC, TARGET_QOS))
+        self._rival_left = RIVAL_SET_POINTS if sending else 0
 
     def close_rival(self) -> None:
         """Its end."""
-        self.node.destroy_publisher(self._rival)
+        while self._rivals:
+            self.node.destroy_publisher(self._rivals.pop())
+
+    def set_mode(self, mode: int) -> None:
+        """The robot changes its mode, and publishes it."""
+        self.arm.set_mode(mode)
+        self._robot_mode = mode
+        self._mode.publish(UInt8(data=mode))
+
+    def push(self, force_n: float) -> None:
+        """A hand on the arm; 0 lets go."""
+        self.arm.push(force_n)
+
+    def pause(self, seconds: float) -> None:
+        """Let so much time pass."""
+        end_ns = self.now_ns() + round(seconds * 1e9)
+        self.until(lambda: self.now_ns() >= end_ns, f'{seconds:g} s have passed')
 
     def _repeat(self) -> None:
         self._deadman.publish(Bool(data=self.pressed))
-        self._mode.publish(UInt8(data=self.robot_mode))
+        self._mode.publish(UInt8(data=self._robot_mode))
+        if self._rivals and self._rival_left:
+            self._rival_left -= 1
+            message = PoseStamped()
+            message.header.frame_id = RIVAL_FRAME
+            message.header.stamp = Time(nanoseconds=self.now_ns()).to_msg()
+            self._rivals[0].publish(message)
 
 
 def restamp(chunk: ActionChunk, stamp_ns: int) -> None:
@@ -162,14 +203,16 @@ def restamp(chunk: ActionChunk, stamp_ns: int) -> None:
     chunk.valid_until = Time(nanoseconds=stamp_ns + lasts_ns).to_msg()
 
 
-def set_point_of(message: PoseStamped) -> SetPoint:
-    """A set-point as published."""
+def pose_of(message: PoseStamped) -> Pose:
+    """A pose as published."""
     position, turn = message.pose.position, message.pose.orientation
-    return SetPoint(
-        nanoseconds(message.header.stamp),
-        np.array([position.x, position.y, position.z]),
-        np.array([turn.x, turn.y, turn.z, turn.w]),
-    )
+    return Pose(np.array([position.x, position.y, position.z]), np.array([turn.x, turn.y, turn.z, turn.w]))
+
+
+def set_point_of(message: PoseStamped, apart: Offset | None = None) -> ReceivedSetPoint:
+    """A set-point as published, and how far the arm was from it."""
+    point = ReceivedSetPoint(nanoseconds(message.header.stamp), *pose_of(message))
+    return point._replace(apart_m=apart.distance_m, apart_rad=apart.angle_rad) if apart else point
 
 
 def sayings_of(array: DiagnosticArray) -> list[Saying]:

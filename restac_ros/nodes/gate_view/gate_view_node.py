@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from pydantic import Field
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -19,6 +20,7 @@ from visualization_msgs.msg import MarkerArray
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.sample import belongs
 from restac_ros.framing.values import decode_value
 from restac_ros.msg import ActionChunk, GateState
 from restac_ros.nodes.diagnostics import Status, latency_statuses
@@ -33,7 +35,7 @@ from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.summary_file import latency_summary
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import tactile_stream
-from restac_ros.view.samples import chunk_sample, gate_sample, residual_map
+from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map
 from restac_ros.view.scene import GateScene, SceneOptions
 from restac_ros.view.tactile import HeatScale
 
@@ -41,7 +43,8 @@ MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
 # For somebody who looks: the newest only, but that reliably. config/restac.rviz asks for the same.
 OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
 CHART_EVERY = 3  # looks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
-RESIDUAL = 'residual'  # the one input that need not come: some policies have no prior
+RESIDUAL, DIAGNOSTICS = OPTIONAL = 'residual', 'diagnostics'  # need not come: some policies have no prior
+SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
 POLICY_DEPTH = 64  # gates and chunks between two looks, with room for a stall
 
 
@@ -57,6 +60,7 @@ class GateViewParameters(NodeParameters):
     stale_s: float = Field(gt=0, le=60, description='without a message for so long, a value is old, s')
     reference_frames: int = Field(ge=1, le=1000, description='first frames, taken for contact-free')
     heat_threshold: float = Field(ge=0, le=255, description='change that is contact, grey levels')
+    residual_full: float = Field(gt=0, description='felt minus expected that is drawn brightest')
     heat_full: float = Field(gt=0, le=255, description='change that is drawn brightest, grey levels')
 
 
@@ -69,8 +73,8 @@ class GateViewNode(ManagedNode):
     def __init__(self) -> None:
         super().__init__('gate_view_node')
         logger = self.get_logger()
-        self._complaints = Complaints(logger.warning, logger.info)
-        self._latencies = Latencies('take', 'draw')
+        self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
+        self._latencies = Latencies(time.perf_counter_ns, 'take', 'draw')
         self._inputs: dict[str, PolledInput] = {}
         self._thread: threading.Thread | None = None
         self._halt = threading.Event()
@@ -93,7 +97,7 @@ class GateViewNode(ManagedNode):
             parameters.span_s,
             parameters.stale_s,
             parameters.reference_frames,
-            HeatScale(parameters.heat_threshold, parameters.heat_full),
+            HeatScale(parameters.heat_threshold, parameters.heat_full, parameters.residual_full),
         )
         tactile = tactile_stream(contract, parameters.tactile_stream)
         self._contract, self._scene = contract, GateScene(contract, tactile, options)
@@ -109,8 +113,13 @@ class GateViewNode(ManagedNode):
         )
         if parameters.residual_topic:
             self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.see_residual)
+        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, self._see_held)
         self._listen_to_stream(tactile, scene.see_tactile)
         self._listen_to_stream(contract.pose_stream, scene.see_pose)
+
+    def _see_held(self, reason: str | None, seen_ns: int) -> None:
+        if self._scene and reason is not None:
+            self._scene.see_held(reason, seen_ns)
 
     def activate(self) -> None:
         self._halt.clear()
@@ -136,7 +145,7 @@ class GateViewNode(ManagedNode):
         missing = [
             self._why_missing(source)
             for name, source in self._inputs.items()
-            if not source.received and name != RESIDUAL
+            if not source.received and name not in OPTIONAL
         ]
         faults = [*self._complaints.texts, *missing]
         values = {name: str(source.received) for name, source in self._inputs.items()}
@@ -159,7 +168,15 @@ class GateViewNode(ManagedNode):
         """Show the newest message of a stream of the contract."""
         spec = self._contract.streams[name]
         receive = self._receiver(name, lambda cdr: decode_value(self._contract, name, cdr), show)
-        self._inputs[name] = PolledInput(self, message_class(spec.type), spec.topic, 1, receive, raw=True)
+
+        def receive_own(cdr: bytes, info: dict) -> None:
+            if belongs(spec, cdr):
+                receive(cdr, info)
+
+        depth = 1 if len(self._contract.by_topic()[spec.topic]) == 1 else SHARED_DEPTH
+        self._inputs[name] = PolledInput(
+            self, message_class(spec.type), spec.topic, depth, receive_own, raw=True
+        )
 
     def _receiver(
         self, name: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]

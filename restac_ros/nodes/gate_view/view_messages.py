@@ -14,7 +14,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from restac_ros.geometry import quaternion as quat
 from restac_ros.view.shapes import Shape
 
-KINDS = {'line_strip': Marker.LINE_STRIP, 'points': Marker.POINTS, 'text': Marker.TEXT_VIEW_FACING}
+_KINDS = {'line_strip': Marker.LINE_STRIP, 'points': Marker.POINTS, 'text': Marker.TEXT_VIEW_FACING}
 # A view that has died must not leave its last word standing in rviz.
 LIFETIME = Duration(sec=1)
 
@@ -47,7 +47,7 @@ class MarkerWriter:
         return marker
 
     def _fill(self, marker: Marker, shape: Shape) -> None:
-        marker.type = KINDS[shape.kind]
+        marker.type = _KINDS[shape.kind]
         marker.pose.position = _point(*shape.pose[:3, 3].tolist())
         marker.pose.orientation = _orientation(shape.pose[:3, :3].tobytes())
         _set_size(marker, shape.size_m)

@@ -1,14 +1,23 @@
 """What the policy node can be told, and how its loops are set up by it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
 from restac_ros.policy.chunking import Chunking
-from restac_ros.runtime.chunk_continuity import ContinuityRules
+from restac_ros.policy.tokenizer import clean
 from restac_ros.runtime.runtime_products import RuntimeSettings
 from restac_ros.runtime.surprise import SurpriseRule
+
+
+def _task(prompt: str) -> str:
+    if not clean(prompt).strip():
+        raise ValueError('expected a task such as "insert the plug"')
+    return prompt
+
+
+Age = Annotated[float, Field(gt=0, le=60_000)]
 
 
 class PolicyParameters(NodeParameters):
@@ -17,7 +26,9 @@ class PolicyParameters(NodeParameters):
     changeable = frozenset({'prompt'})
 
     checkpoint: OptionalPath = Field(description='checkpoint directory')
-    prompt: str = Field(min_length=1, description='what the robot shall do; may be changed while running')
+    prompt: Annotated[str, AfterValidator(_task)] = Field(
+        description='what the robot shall do; may be changed while running'
+    )
     tokenizer: OptionalPath = Field(description="SentencePiece file; empty: the checkpoint's own")
     dtype: Literal['checkpoint', 'float32', 'bfloat16'] = Field(description='arithmetic of the network')
     flow_steps: int = Field(ge=1, le=100, description='Euler steps of one chunk')
@@ -26,9 +37,12 @@ class PolicyParameters(NodeParameters):
     replan_gate_threshold: float = Field(ge=0, le=1, description='a gate rising above it triggers; 1: never')
     replan_gate_release: float = Field(ge=0, le=1, description='down to this before it can trigger again')
     replan_gate_interval_ms: Milliseconds = Field(description='least time between two triggered replans')
-    chunk_validity_ms: Milliseconds = Field(description='latest start of a chunk after its observation')
-    max_prefix_age_ms: Milliseconds = Field(description='oldest image behind a chunk; 0: derived')
-    max_touch_age_ms: Milliseconds = Field(description='oldest tactile frame behind a chunk; 0: derived')
+    chunk_validity_ms: Milliseconds = Field(
+        description='latest start of a chunk after its state was measured'
+    )
+    max_state_age_ms: Age = Field(description='oldest measured state that a chunk is anchored at')
+    max_prefix_age_ms: Age = Field(description='oldest image behind a chunk')
+    max_touch_age_ms: Age = Field(description='oldest tactile frame behind a chunk')
     max_frozen_ms: Milliseconds = Field(description='longest that an image may repeat; 0: not watched')
     chunking: Literal['receding_horizon', 'rtc_guided', 'rtc_trained'] = Field(
         description='how chunks follow each other'
@@ -56,8 +70,9 @@ class PolicyParameters(NodeParameters):
             replan_period_ns=round(1e9 / self.replan_hz),
             chunk_validity_ns=round(self.chunk_validity_ms * 1e6),
             surprise=SurpriseRule(threshold, release, round(self.replan_gate_interval_ms * 1e6)),
-            max_prefix_age_ns=round(self.max_prefix_age_ms * 1e6) or None,
-            max_touch_age_ns=round(self.max_touch_age_ms * 1e6) or None,
+            max_state_age_ns=round(self.max_state_age_ms * 1e6),
+            max_prefix_age_ns=round(self.max_prefix_age_ms * 1e6),
+            max_touch_age_ns=round(self.max_touch_age_ms * 1e6),
         )
 
     def chunking_choice(self) -> Chunking:
@@ -73,7 +88,3 @@ class PolicyParameters(NodeParameters):
                 f'{self.flow_steps}; guidance would overshoot: expected at most the same'
             )
         return Chunking(self.chunking, self.rtc_max_guidance)
-
-    def continuity_rules(self) -> ContinuityRules:
-        """How chunks are tied to the running one, with real-time chunking."""
-        return ContinuityRules(self.rtc_overlap_steps, self.rtc_initial_delay_steps)

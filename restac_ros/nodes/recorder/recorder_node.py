@@ -1,8 +1,12 @@
 """Records episodes from the robot's streams: a journal while recording, a LeRobot episode on save."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import cv2
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.timer import Timer
 from std_msgs.msg import String
@@ -13,7 +17,8 @@ from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
-from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
+from restac_ros.nodes.awaited_node import AwaitedNode
+from restac_ros.nodes.diagnostics import Status, StatusLevel, StreamDiagnostics
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import recorder_message
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
@@ -22,127 +27,170 @@ from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.recording.guards import GuardError
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
-from restac_ros.recording.saving import Voice
-from restac_ros.recording.triggers import Action
+from restac_ros.recording.recording import Clocks
+from restac_ros.recording.saving import Announcer
+from restac_ros.recording.triggers import TriggerAction
 from restac_ros.runtime.complaints import Complaints
-from restac_ros.runtime.holding import START_GRACE_NS, invalid_streams
+from restac_ros.runtime.holding import START_GRACE_NS, Reasons, invalid_streams
 from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.summary_file import streams_summary
+from restac_ros.runtime.tally import RateMeter, StreamTally
+from restac_ros.view.contact_sheet import contact_sheet
 
-LATCHED = QoSProfile(
+_LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-POLL_PERIOD_S = 0.25
+_POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
+NO_CLOCK = (
+    'use_sim_time is set and nothing has been received on /clock: start the simulator or the replay that '
+    'publishes it, or unset use_sim_time'
+)
+
+
+@dataclass(frozen=True)
+class _Configured:
+    """What exists from configure to clean-up."""
+
+    contract: Contract
+    recorder: Recorder
+    timer: Timer
+
+
+@dataclass
+class _Active:
+    """What exists while the node is active. Losses are counted per take, pauses left out."""
+
+    streams: Subscriptions
+    frames: LiveFrames
+    triggers: TriggerInputs
+    diagnostics: StreamDiagnostics
+    meters: Mapping[str, RateMeter]
+    since_ns: int
+    start_due: bool
+    lost_before: dict[str, int]
+    lost_at_pause: dict[str, int] = field(default_factory=dict)
+    statuses: Mapping[str, StreamStatus] = field(default_factory=dict)
+    faults: Reasons = field(default_factory=dict)
+    rates_hz: dict[str, float] = field(default_factory=dict)
 
 
 class RecorderNode(ManagedNode):
-    """Services (std_srvs/Trigger): ~/start, ~/save, ~/discard, ~/pause, ~/resume, ~/recover.
+    """Services (std_srvs/Trigger): ~/start, ~/save, ~/discard, ~/pause, ~/resume, ~/recover, ~/thumbnails.
 
     Pedals and joystick buttons do the same. The next episode's task text comes by parameter or on ~/task
-    (String); how things stand is on ~/status.
+    (String); the recorder's state is published on ~/status.
     """
 
     model = RecorderParameters
+    unique = True
     refusals = (DatasetError, JournalError, RecorderError, GuardError)
 
     def __init__(self) -> None:
         super().__init__('recorder_node')
         logger = self.get_logger()
-        self._complaints = Complaints(logger.warning, logger.info)
-        self._invalid = Complaints(lambda text: logger.warning(f'no good recording: {text}'), logger.info)
-        self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED)
+        self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
+        self._invalid = Complaints(
+            lambda text: logger.warning(f'no good recording: {text}'), logger.info, time.monotonic_ns
+        )
+        self._status = self.create_publisher(RecorderStatus, '~/status', _LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
-        for name in REQUESTS:
+        for name in (*REQUESTS, 'thumbnails'):
             self._serve(name, getattr(self, f'_{name}'))
-        self._contract: Contract | None = None
-        self._recorder: Recorder | None = None
-        self._streams: Subscriptions | None = None
-        self._triggers: TriggerInputs | None = None
-        self._frames: LiveFrames | None = None
-        self._statuses: Mapping[str, StreamStatus] = {}
-        self._active_since_ns = 0
-        self._stream_diagnostics: StreamDiagnostics | None = None
-        self._timer: Timer | None = None
+        self._configured: _Configured | None = None
+        self._active: _Active | None = None
+        self._tallies: Mapping[str, StreamTally] = {}  # of the last activation
         self._polls = 0
         self._task = ''
-        self._lost_before: dict[str, int] = {}
-        self._lost_at_pause: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """Record from when the policy plans: before there is nothing to record."""
+        if self.parameters.start_after:
+            AwaitedNode(self, self.steady_clock, self.parameters.start_after, self.trigger_activate)
+        else:
+            self.trigger_activate()
 
     def configure(self) -> None:
-        parameters = self.parameters
-        self._contract, self._task = self.load_contract(), parameters.task
-        logger = self.get_logger()
-        voice = Voice(
+        parameters, logger = self.parameters, self.get_logger()
+        contract, self._task = self.load_contract(), parameters.task
+        announce = Announcer(
             inform=lambda text: logger.info(text),
             warn=lambda text: logger.warning(text),
             fail=self.report_problem,
         )
-        self._recorder = Recorder(self._contract, parameters.settings(), self.now_ns, voice)
-        self._timer = self.create_timer(POLL_PERIOD_S, self._poll, clock=self.steady_clock)
+        clocks = Clocks(self.now_ns, time.monotonic_ns, time.time_ns)
+        recorder = Recorder(contract, parameters.settings(), clocks, announce)
+        timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=self.steady_clock)
+        self._configured = _Configured(contract, recorder, timer)
 
     def activate(self) -> None:
+        contract, parameters = self._ready.contract, self.parameters
         self._complaints.forget()
         self._invalid.forget()
-        streams = self._contract.streams
-        self._stream_diagnostics = StreamDiagnostics({name: spec.rate_hz for name, spec in streams.items()})
-        self._frames = LiveFrames(self._contract, self.now_ns, self._take_polled)
-        self._streams = Subscriptions(self, self._contract, self._on_sample, self._complaints)
-        debounce_ns = round(self.parameters.debounce_ms * 1e6)
-        self._triggers = TriggerInputs(
-            self, self.parameters.triggers, debounce_ns, self._on_trigger, self._complaints
+        max_frozen_ns = round(parameters.max_frozen_ms * 1e6)
+        streams = Subscriptions(self, contract, self._on_sample, self._complaints)
+        self._tallies = streams.tallies
+        debounce_ns = round(parameters.debounce_ms * 1e6)
+        self._active = _Active(
+            streams,
+            LiveFrames(contract, self.now_ns, streams.take_polled, max_frozen_ns),
+            TriggerInputs(self, parameters.triggers, debounce_ns, self._on_trigger, self._complaints),
+            StreamDiagnostics({name: spec.rate_hz for name, spec in contract.streams.items()}),
+            {name: RateMeter() for name in contract.streams},
+            since_ns=time.monotonic_ns(),
+            start_due=parameters.autostart_recording,
+            lost_before=dict.fromkeys(contract.streams, 0),
         )
-        self._active_since_ns = time.monotonic_ns()
-        self._lost_before = dict.fromkeys(streams, 0)
-        if self.parameters.autostart_recording:
+        if not self.now_ns():
+            self.get_logger().warning(f'waiting for the first message on /clock: {NO_CLOCK}')
+        elif self._active.start_due:
             self.get_logger().info(self._start())
 
     def deactivate(self) -> None:
-        if self._triggers:
-            self._triggers.destroy()
-            self._triggers = None
-        if self._streams:
-            self._streams.take_polled()
-            self._streams.destroy()
-        if self._recorder and self._recorder.is_recording:
-            self.get_logger().info(self._recorder.save(convert=self.parameters.save_on_shutdown))
+        if active := self._active:
+            active.triggers.destroy()
+            active.streams.take_polled()
+            active.streams.destroy()
+            self._active = None
+        if self._configured and self._configured.recorder.is_recording:
+            self.get_logger().info(self._configured.recorder.save(convert=self.parameters.save_on_shutdown))
         self._publish_status()
 
     def cleanup(self) -> None:
-        if self._timer:
-            self.destroy_timer(self._timer)
-            self._timer = None
-        if self._recorder:
-            self._recorder.give_up()
-            self._recorder = None
+        configured, self._configured = self._configured, None
+        if configured:
+            self.destroy_timer(configured.timer)
+            configured.recorder.give_up('the recorder was cleaned up while it was under way')
 
     def finish(self) -> None:
         """Wait until the last episode is in the data set, unless asked a second time to stop."""
-        recorder = self._recorder
-        if recorder and recorder.busy:
+        if self._configured is None:
+            return
+        recorder = self._configured.recorder
+        if recorder.busy:
             self.get_logger().info('finishing the last episode; a second Ctrl-C keeps its journal only')
-        while recorder and recorder.busy and self.stop_requests < 2:
-            recorder.poll()
+        while recorder.busy and self.stop_requests < 2:
+            self._poll_recorder(recorder)
             self._publish_status()
             time.sleep(0.1)
-        if recorder:
-            recorder.give_up()
-            self._publish_status()
+        recorder.give_up('the recorder was asked twice to stop')
+        self._publish_status()
 
     def summarise(self) -> dict[str, object]:
-        if self._recorder is None:
+        if self._configured is None:
             return {}
-        report = self._recorder.report()
+        recorder = self._configured.recorder
+        report = recorder.report()
         return {
-            'streams': streams_summary(self._streams.tallies) if self._streams else {},
+            'streams': streams_summary(self._tallies),
             'dataset': str(self.parameters.dataset or ''),
             'journal': report.journal,
-            'episodes': [converted.episode for converted in self._recorder.saved if not converted.failure],
-            'failures': [converted.failure for converted in self._recorder.saved if converted.failure],
-            'frames': sum(converted.rows for converted in self._recorder.saved),
+            'episodes': [converted.episode for converted in recorder.saved if not converted.failure],
+            'failures': [converted.failure for converted in recorder.saved if converted.failure],
+            'frames': sum(converted.rows for converted in recorder.saved),
             'bytes': report.bytes_written,
             'received': dict(report.received),
             'written': dict(report.written),
@@ -151,67 +199,103 @@ class RecorderNode(ManagedNode):
         }
 
     def diagnose(self) -> list[Status]:
-        if self._recorder is None:
+        if self._configured is None:
             return []
-        report = self._recorder.report()
+        report = self._configured.recorder.report()
         values = {
             'task': report.task,
             'journal': report.journal,
             'dropped': str(sum(report.dropped.values())),
+            'lost_frames': str(report.lost_frames),
             'disk_free_gb': f'{report.disk_free / 1e9:.1f}',
         }
-        level = 'error' if report.state == 'error' else 'warn' if sum(report.dropped.values()) else 'ok'
+        flawed = sum(report.dropped.values()) or report.lost_frames
+        level: StatusLevel = 'error' if report.state == 'error' else 'warn' if flawed else 'ok'
         statuses = [Status('recording', level, report.message or report.state, values)]
-        if self._streams and self.phase == 'active':
-            ages = {name: status.age_ns for name, status in self._statuses.items()}
-            reasons = {name: status.reason for name, status in self._statuses.items()}
-            statuses += self._stream_diagnostics.statuses(
-                self._streams.tallies, ages, reasons, time.monotonic_ns()
+        if active := self._active:
+            ages = {name: status.age_ns for name, status in active.statuses.items()}
+            reasons = {name: status.reason for name, status in active.statuses.items()}
+            statuses += active.diagnostics.statuses(
+                active.streams.tallies, ages, reasons, time.monotonic_ns()
             )
         return statuses
 
     def parameters_changed(self) -> None:
         self._task = self.parameters.task
 
+    @property
+    def _ready(self) -> _Configured:
+        if self._configured is None:
+            raise RecorderError(f'the recorder is {self.phase}: configure it first')
+        return self._configured
+
+    @property
+    def _running(self) -> _Active:
+        if self._active is None:
+            raise RecorderError(f'the recorder is {self.phase}: activate it first')
+        return self._active
+
     def _on_task(self, message: String) -> None:
         self._task = message.data
 
     def _start(self) -> str:
-        text = self._recorder.start(self._task)
-        self.problem = ''
-        self._lost_before = {name: tally.lost for name, tally in self._streams.tallies.items()}
+        active = self._running
+        if not self.now_ns():
+            raise RecorderError(NO_CLOCK)
+        text = self._ready.recorder.start(self._task)
+        self.problem, active.start_due = '', False
+        active.lost_before = {name: tally.lost for name, tally in active.streams.tallies.items()}
         return text
 
     def _save(self) -> str:
-        self._streams.take_polled()
-        return self._recorder.save()
+        self._running.streams.take_polled()
+        return self._ready.recorder.save()
 
     def _discard(self) -> str:
-        return self._recorder.discard()
+        return self._ready.recorder.discard()
 
     def _pause(self) -> str:
-        self._streams.take_polled()
-        text = self._recorder.pause()
-        self._lost_at_pause = {name: tally.lost for name, tally in self._streams.tallies.items()}
+        active = self._running
+        active.streams.take_polled()
+        text = self._ready.recorder.pause()
+        active.lost_at_pause = {name: tally.lost for name, tally in active.streams.tallies.items()}
         return text
 
     def _resume(self) -> str:
-        self._streams.take_polled()
-        text = self._recorder.resume()
-        for name, tally in self._streams.tallies.items():
-            self._lost_before[name] += tally.lost - self._lost_at_pause[name]
+        active = self._running
+        active.streams.take_polled()
+        text = self._ready.recorder.resume()
+        for name, tally in active.streams.tallies.items():
+            active.lost_before[name] += tally.lost - active.lost_at_pause[name]
         return text
 
     def _recover(self) -> str:
-        text = self._recorder.recover()
+        text = self._ready.recorder.recover()
         self.problem = ''
         return text
 
     def _toggle(self) -> str:
-        return self._save() if self._recorder.is_recording else self._start()
+        return self._save() if self._ready.recorder.is_recording else self._start()
 
     def _pause_resume(self) -> str:
-        return self._resume() if self._recorder.is_paused else self._pause()
+        return self._resume() if self._ready.recorder.is_paused else self._pause()
+
+    def _thumbnails(self) -> str:
+        """Draw the newest image of every camera and tactile sensor."""
+        contract = self._ready.contract
+        names = [*contract.by_role('camera'), *contract.by_role('tactile')]
+        frame = self._running.frames.frame(names)
+        path: Path = self.parameters.settings().journal_dir / 'thumbnails.png'
+        sheet = contact_sheet(
+            {**frame.images, **frame.tactile}, {name: frame.streams[name] for name in names}
+        )
+        encoded = cv2.imencode('.png', sheet[..., ::-1])[1]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded.tobytes())
+        except OSError as error:
+            raise RecorderError(f'{path} cannot be written: {error.strerror}') from error
+        return f'thumbnails: {path}'
 
     def _serve(self, name: str, action: Callable[[], str]) -> None:
         def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -220,14 +304,14 @@ class RecorderNode(ManagedNode):
 
         self.create_service(Trigger, f'~/{name}', answer)
 
-    def _on_trigger(self, action: Action, source: str) -> None:
+    def _on_trigger(self, action: TriggerAction, source: str) -> None:
         self.get_logger().info(f'{source} pressed: {action}')
         self._do(getattr(self, f'_{action}'))
 
     def _do(self, action: Callable[[], str]) -> tuple[bool, str]:
         """Do what was asked for: whether that went well, and what was done or why not."""
         try:
-            if self.phase != 'active':
+            if self._active is None:
                 raise RecorderError(f'the recorder is {self.phase}: activate it first')
             text, done = action(), True
             self.get_logger().info(text)
@@ -238,36 +322,64 @@ class RecorderNode(ManagedNode):
         return done, text
 
     def _poll(self) -> None:
-        before = self._recorder.report().state
-        self._recorder.poll()
+        """The timer: go on with what has ended, publish the state, check the streams once a second."""
+        recorder, active = self._ready.recorder, self._active
+        before = recorder.state
+        self._poll_recorder(recorder)
         self._polls += 1
-        if self._polls % STATUS_EVERY == 0 or self._recorder.report().state != before:
+        is_due = self._polls % STATUS_EVERY == 0
+        if active:
+            if active.start_due and self.now_ns():
+                active.start_due = False
+                self._do(self._start)
+            if is_due:
+                active.streams.check_publishers()
+                self._check_streams(active)
+        if is_due or recorder.state != before:
             self._publish_status()
-        if self._polls % STATUS_EVERY == 0 and self.phase == 'active':
-            self._streams.check_publishers()
-            self._check_streams()
 
-    def _check_streams(self) -> None:
-        """See whether frames could be made of what comes: better now than when the episode is saved."""
-        self._statuses = self._frames.frame(list(self._contract.streams)).streams
-        if time.monotonic_ns() - self._active_since_ns >= START_GRACE_NS:
-            self._invalid.update(invalid_streams(self._contract, self._statuses))
+    def _poll_recorder(self, recorder: Recorder) -> None:
+        """What the disk refuses now it may allow later: it is reported once, and the recorder lives on."""
+        try:
+            recorder.poll()
+        except (*self.refusals, OSError) as error:
+            self._complaints.set('recorder', type(error).__name__, str(error))
+        else:
+            self._complaints.clear('recorder')
+
+    def _check_streams(self, active: _Active) -> None:
+        """Rates, ages, and whether frames could be made of what comes: better now than at the save.
+
+        A fault is reported when two checks in a row have found it: on a busy machine single ones come and go.
+        """
+        contract, now_ns = self._ready.contract, time.monotonic_ns()
+        active.statuses = active.frames.frame(list(contract.streams)).streams
+        for name, meter in active.meters.items():
+            rate_hz = meter.rate_hz(active.streams.tallies[name].received, now_ns)
+            active.rates_hz[name] = math.nan if rate_hz is None else rate_hz
+        if now_ns - active.since_ns >= START_GRACE_NS:
+            before, active.faults = active.faults, invalid_streams(contract, active.statuses)
+            self._invalid.update({name: found for name, found in active.faults.items() if name in before})
 
     def _on_sample(self, sample: Sample) -> None:
-        self._recorder.offer(sample)
-        self._frames.push(sample)
-
-    def _take_polled(self) -> None:
-        self._streams.take_polled()
+        if active := self._active:
+            self._ready.recorder.offer(sample)
+            active.frames.push(sample)
 
     def _publish_status(self) -> None:
-        if self._recorder is None:
+        if self._configured is None:
             return
-        tallies = self._streams.tallies if self._streams else {}
-        lost = {name: tally.lost - self._lost_before.get(name, 0) for name, tally in tallies.items()}
-        dataset = str(self.parameters.dataset or '')
-        stamp = self.get_clock().now().to_msg()
-        self._status.publish(recorder_message(stamp, self._recorder.report(), dataset, lost))
+        active, report = self._active, self._configured.recorder.report()
+        message = recorder_message(report, str(self.parameters.dataset or ''))
+        message.run_id = self.run_id
+        message.header.stamp = self.get_clock().now().to_msg()
+        if active:
+            statuses, tallies = active.statuses, active.streams.tallies
+            ages = [statuses[name].age_ns if name in statuses else None for name in message.streams]
+            message.lost = [tallies[name].lost - active.lost_before[name] for name in message.streams]
+            message.rate_hz = [active.rates_hz.get(name, math.nan) for name in message.streams]
+            message.age_ns = [-1 if age_ns is None else max(0, age_ns) for age_ns in ages]
+        self._status.publish(message)
 
 
 def main() -> None:

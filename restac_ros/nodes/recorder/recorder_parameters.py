@@ -1,4 +1,4 @@
-"""What the recorder can be told."""
+"""The parameters of the recorder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,15 +6,15 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from restac_ros.dataset.bag.bag_writer import Compression
+from restac_ros.dataset.convert import OnGap
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
-from restac_ros.recording.conversion import OnGap
 from restac_ros.recording.recorder import RecorderSettings
 from restac_ros.recording.triggers import Trigger, parse_triggers
 
 
 def _triggers(value: object) -> object:
-    if isinstance(value, str) or not all(isinstance(line, str) for line in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(line, str) for line in value):
         raise ValueError('expected a list of texts')
     return parse_triggers(value)
 
@@ -28,8 +28,10 @@ class RecorderParameters(NodeParameters):
     journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
     task: str = Field(description='what the next episode shows; may change while running')
     autostart_recording: bool = Field(description='begin an episode when activated')
+    start_after: str = Field(description='node that must be active before this one is; empty: none')
     save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')
     on_gap: OnGap = Field(description='refuse an episode with a gap, or keep its longest run without one')
+    max_frozen_ms: Milliseconds = Field(description='longest that an image may repeat; 0: not watched')
     compression: Compression = Field(description='of the journal')
     queue_mb: float = Field(gt=0, le=65_536, description='messages that may wait for the disk, MB')
     min_free_gb: float = Field(ge=0, le=65_536, description='end a recording when less disk is left, GB')

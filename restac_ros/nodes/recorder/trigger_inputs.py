@@ -1,16 +1,16 @@
-"""Listens to pedals and joysticks; what a press means and whether it is one is decided in `triggers`."""
+"""Subscribes to pedals and joysticks; what counts as a press, and what it means, is decided in `triggers`."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-from rclpy.node import Node
 from rclpy.qos import qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool
 
-from restac_ros.recording.triggers import Action, Buttons, Trigger
+from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.recording.triggers import Buttons, Trigger, TriggerAction
 from restac_ros.runtime.complaints import Complaints
 
 QUEUE = 10
@@ -21,10 +21,10 @@ class TriggerInputs:
 
     def __init__(
         self,
-        node: Node,
+        node: ManagedNode,
         triggers: Sequence[Trigger],
         debounce_ns: int,
-        act: Callable[[Action, str], None],
+        act: Callable[[TriggerAction, str], None],
         complaints: Complaints,
     ) -> None:
         """`act` is given the action and what was pressed; `complaints` hears of buttons that do not exist."""

@@ -20,16 +20,19 @@ from restac_ros.contract.schema import (
     Stream,
     TactileStream,
 )
-from restac_ros.runtime.playback import Outgoing, with_stamp
+from restac_ros.framing.stamp import with_stamp
+from restac_ros.framing.values import gripper_positions
+from restac_ros.geometry.pose import Pose
+from restac_ros.runtime.playback import Outgoing
+from restac_ros.sim.virtual_arm import READY_RAD
 
 CAMERA_SIZE_PX = (480, 640)  # height, width, as of the following
 TACTILE_SIZE_PX = (240, 320)
 # A stream's serialised message, its stamp unset, as a function of time in s.
 Pattern = Callable[[float], bytes]
 
-LOOP_S = 2.0  # every pattern repeats after this
+_LOOP_S = 2.0  # every pattern repeats after this
 IMAGE_FRAMES = 24  # a loop's distinct images: 22 MB a camera
-READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
 SWING_RAD = np.array([0.10, 0.06, 0.08, 0.06, 0.10, 0.08, 0.12])
 CIRCLE_CENTRE_M, CIRCLE_RADIUS_M = np.array([0.5, 0.0, 0.4]), 0.05
 
@@ -105,25 +108,25 @@ def pattern(contract: Contract, name: str, size_px: tuple[int, int] = CAMERA_SIZ
         case TactileStream():
             return _images(spec, [tactile_image(i / IMAGE_FRAMES) for i in range(IMAGE_FRAMES)])
         case ArmJointsStream():
-            return _loop(spec, lambda t: _joint_state(spec, _swinging_rad(t)))
+            return _loop(spec, lambda t: joint_state(spec, _swinging_rad(t)))
         case GripperStream():
-            return _loop(spec, lambda t: _joint_state(spec, _fingers_m(contract, spec, t)))
+            return _loop(spec, lambda t: joint_state(spec, _fingers_m(contract, spec, t)))
         case PoseStream():
             frame_id = spec.frame_id or contract.robot.base_frame
-            return _loop(spec, lambda t: _pose(frame_id, t))
+            return _loop(spec, lambda t: tool_pose(frame_id, _circling(t)))
 
 
 def _loop(spec: Stream, cdr_at: Pattern) -> Pattern:
     """The messages of one loop, serialised beforehand: at 1 kHz that would be most of the source's work."""
-    count = max(1, round(LOOP_S * spec.rate_hz))
-    serialised = [cdr_at(LOOP_S * index / count) for index in range(count)]
-    return lambda t: serialised[int(t / LOOP_S * count) % count]
+    count = max(1, round(_LOOP_S * spec.rate_hz))
+    serialised = [cdr_at(_LOOP_S * index / count) for index in range(count)]
+    return lambda t: serialised[int(t / _LOOP_S * count) % count]
 
 
 def _images(spec: CameraStream | TactileStream, drawn: list[np.ndarray]) -> Pattern:
     encode = _compressed if spec.type == 'sensor_msgs/msg/CompressedImage' else _image
     serialised = [serialize_message(encode(spec, image)) for image in drawn]
-    return lambda t: serialised[int(t / LOOP_S * len(serialised)) % len(serialised)]
+    return lambda t: serialised[int(t / _LOOP_S * len(serialised)) % len(serialised)]
 
 
 def _image(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Image:
@@ -148,28 +151,35 @@ def _compressed(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Compress
 
 def _swinging_rad(t: float) -> np.ndarray:
     """Seven joint positions around the ready posture."""
-    return READY_RAD + SWING_RAD * math.sin(2 * np.pi * t / LOOP_S)
+    return READY_RAD + SWING_RAD * math.sin(2 * np.pi * t / _LOOP_S)
 
 
 def _fingers_m(contract: Contract, spec: GripperStream, t: float) -> np.ndarray:
     """Each finger's position: opens and closes once a loop, staying inside the declared range."""
     closed, opened = contract.gripper.opening_m
-    opening = closed + (opened - closed) * (0.5 + 0.45 * math.cos(2 * np.pi * t / LOOP_S))
-    return np.full(len(spec.joints), opening / 2)
+    opening = closed + (opened - closed) * (0.5 + 0.45 * math.cos(2 * np.pi * t / _LOOP_S))
+    return gripper_positions(contract, spec, opening)
 
 
-def _joint_state(spec: ArmJointsStream | GripperStream, positions: np.ndarray) -> bytes:
+def joint_state(spec: ArmJointsStream | GripperStream, positions: np.ndarray) -> bytes:
+    """A JointState of the contract's names, its stamp unset."""
     zeros = [0.0] * len(positions)
     message = JointState(name=list(spec.joints), position=positions.tolist(), velocity=zeros, effort=zeros)
     return serialize_message(message)
 
 
-def _pose(frame_id: str, t: float) -> bytes:
+def _circling(t: float) -> Pose:
     """The tool on a circle, pointing down."""
-    angle = 2 * np.pi * t / LOOP_S
+    angle = 2 * np.pi * t / _LOOP_S
+    offset_m = CIRCLE_RADIUS_M * np.array([math.cos(angle), math.sin(angle), 0.0])
+    return Pose(CIRCLE_CENTRE_M + offset_m, np.array([1.0, 0.0, 0.0, 0.0]))
+
+
+def tool_pose(frame_id: str, pose: Pose) -> bytes:
+    """A PoseStamped, its stamp unset."""
     message = PoseStamped()
     message.header.frame_id = frame_id
-    x, y, z = CIRCLE_CENTRE_M + CIRCLE_RADIUS_M * np.array([math.cos(angle), math.sin(angle), 0.0])
-    message.pose.position.x, message.pose.position.y, message.pose.position.z = float(x), float(y), float(z)
-    message.pose.orientation.x, message.pose.orientation.w = 1.0, 0.0
+    position, orientation = message.pose.position, message.pose.orientation
+    position.x, position.y, position.z = pose.position_m.tolist()
+    orientation.x, orientation.y, orientation.z, orientation.w = pose.quaternion_xyzw.tolist()
     return serialize_message(message)

@@ -14,11 +14,10 @@ from restac_ros.dataset.errors import BagError
 from restac_ros.framing.decode import MESSAGE_TYPES
 from restac_ros.nodes.parameters import OptionalPath
 from restac_ros.nodes.running import run_node
-from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic
+from restac_ros.nodes.source.source import CLOCK_TOPIC, SourceError, SourceNode, SourceParameters, Topic
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 
-CLOCK_TOPIC = '/clock'
 CLOCK_PERIOD_NS = 5_000_000
 GAP_NS = 100_000_000  # between the end of a bag and its next beginning
 
@@ -38,21 +37,28 @@ class ReplayNode(SourceNode):
     """Bag in, topics out."""
 
     model = ReplayParameters
+    _bag: Bag  # from configure on, as the time of its first and last message
+    _bounds_ns: tuple[int, int]
     refusals = (SourceError, BagError)
 
     def __init__(self) -> None:
         super().__init__('replay_node')
-        self._bag: Bag | None = None
         self._reader: ReadAhead | None = None
 
     def open(self) -> dict[str, Topic]:
         if self.parameters.bag is None:
             raise SourceError('no bag: name one with -p bag:=DIRECTORY')
+        if self.parameters.publish_clock and self.get_parameter('use_sim_time').value:
+            raise SourceError(
+                f'publish_clock and use_sim_time are true: what publishes {CLOCK_TOPIC} cannot wait for it; '
+                'set use_sim_time to false for this node'
+            )
         self._bag = open_bag(self.parameters.bag)
         for note in self._bag.notes:
             self.get_logger().warning(note)
         if self._bag.bounds_ns is None:
             raise SourceError(f'{self._bag.path} holds no message')
+        self._bounds_ns = self._bag.bounds_ns
         topics = {
             name: Topic(topic.type, self._rate_hz(topic.count)) for name, topic in self._bag.topics.items()
         }
@@ -80,7 +86,7 @@ class ReplayNode(SourceNode):
 
     def _passes(self, start_ns: int) -> Iterator[Outgoing]:
         """The bag once, or again and again."""
-        begin_ns, end_ns = self._bag.bounds_ns
+        begin_ns, end_ns = self._bounds_ns
         parameters, topics = self.parameters, set(self._outlets) - {CLOCK_TOPIC}
         stamped = frozenset(MESSAGE_TYPES) if parameters.stamps == 'shift' else None
         length_ns = round((end_ns - begin_ns) / parameters.rate) + GAP_NS
@@ -103,7 +109,7 @@ class ReplayNode(SourceNode):
             yield message
 
     def _rate_hz(self, count: int) -> float:
-        begin_ns, end_ns = self._bag.bounds_ns
+        begin_ns, end_ns = self._bounds_ns
         return count * self.parameters.rate * 1e9 / max(end_ns - begin_ns, 10**9)
 
     def _is_installed(self, topic: str, type_name: str) -> bool:

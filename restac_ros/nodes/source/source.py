@@ -3,8 +3,8 @@
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 from rclpy.duration import Duration
@@ -19,8 +19,10 @@ from restac_ros.nodes.subscriptions import message_class
 from restac_ros.runtime.playback import Outgoing, Played, play
 
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
-MIN_DEPTH = 16
-LOOK_PERIOD_S = 0.2
+_MIN_DEPTH = 16
+_LOOK_PERIOD_S = 0.2
+CLOCK_TOPIC = '/clock'
+_CLOCK_POLL_S = 0.002
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 
 
@@ -42,6 +44,14 @@ class Topic(NamedTuple):
     rate_hz: float
 
 
+def contract_topics(contract: Contract) -> dict[str, Topic]:
+    """The topics of a contract; where streams share one, it has the sum of their rates."""
+    return {
+        topic: Topic(contract.streams[names[0]].type, sum(contract.streams[name].rate_hz for name in names))
+        for topic, names in contract.by_topic().items()
+    }
+
+
 class SourceError(RuntimeError):
     """There is nothing to publish, or nobody to hear it; the text says what to do."""
 
@@ -52,18 +62,19 @@ class SourceNode(ManagedNode):
     Subclasses give the topics when configured, and the messages when all subscribers are there.
     """
 
-    refusals = (SourceError,)
+    refusals: ClassVar[tuple[type[Exception], ...]] = (SourceError,)
+    contract: Contract  # from configure on
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.contract: Contract | None = None
+        self._topics: dict[str, str] = {}  # of the streams, by name
         self.played = Played({})
         self._outlets: dict[str, Publisher] = {}
         self._thread: threading.Thread | None = None
         self._halt = threading.Event()
         self._complete = False
         self._failure = ''
-        self.create_timer(LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
 
     @abstractmethod
     def open(self) -> dict[str, Topic]:
@@ -71,13 +82,14 @@ class SourceNode(ManagedNode):
 
     @abstractmethod
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
-        """The messages; `start_ns` is the system's clock at their beginning."""
+        """The messages; `start_ns` is the node's clock at their beginning."""
 
     def configure(self) -> None:
         self.contract = self.load_contract()
+        self._topics = {name: spec.topic for name, spec in self.contract.streams.items()}
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
-            depth = max(MIN_DEPTH, round(rate_hz * HISTORY_S))
+            depth = max(_MIN_DEPTH, round(rate_hz * HISTORY_S))
             qos = QoSProfile(
                 history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE
             )
@@ -101,13 +113,11 @@ class SourceNode(ManagedNode):
         self._outlets.clear()
 
     def summarise(self) -> dict[str, object]:
-        topics = (
-            {stream.topic: name for name, stream in self.contract.streams.items()} if self.contract else {}
-        )
+        counts = self.played.counts
         return {
             'complete': self._complete,
-            'published': {topic: self.played.counts.get(topic, 0) for topic in self._outlets},
-            'streams': {topics[topic]: n for topic, n in self.played.counts.items() if topic in topics},
+            'published': {topic: counts.get(topic, 0) for topic in self._outlets},
+            'streams': {name: counts[topic] for name, topic in self._topics.items() if topic in counts},
             'late_max_ms': round(self.played.late_max_ns / 1e6, 3),
         }
 
@@ -127,35 +137,44 @@ class SourceNode(ManagedNode):
         self.exit_status = 0 if self._complete else 1
 
     def _speak(self) -> None:
+        refused: tuple[type[Exception], ...] = (*self.refusals, *self._always_refused)
         try:
             self._check_alone()
             self._await_subscribers()
             if not self._halt.is_set():
                 self._complete = self._play()
                 self._await_acknowledgement()
-        except (*self.refusals, *self._always_refused) as error:
+        except refused as error:
             self._failure = str(error)
         except Exception as error:  # a thread must not end silently
             self._failure = f'unexpected {type(error).__name__}: {error}'
             raise
 
     def _play(self) -> bool:
+        pace_ns: Callable[[], int] = time.monotonic_ns
+        pause: Callable[[float], bool] = self._halt.wait
+        if self.get_parameter('use_sim_time').value:
+            # Simulated time may run at any rate: it is looked at again and again.
+            pace_ns, pause = self.now_ns, self._pause_simulated
+            if not self.now_ns():
+                self.get_logger().info(f'waiting for {CLOCK_TOPIC}, as use_sim_time is true')
+            while not self.now_ns():
+                if pause(_CLOCK_POLL_S):
+                    return False
         self.get_logger().info('playing')
-        # Two clocks, read at once: stamps are of the system's, pacing is steady.
-        messages, begun_ns = self.messages(time.time_ns()), time.monotonic_ns()
-        return play(
-            messages,
-            self._publish,
-            lambda: time.monotonic_ns() - begun_ns,
-            self._halt.wait,
-            self.played,
-        )
+        # Two clocks, read at once: stamps are of the node's, pacing is steady unless time is simulated.
+        messages, begun_ns = self.messages(self.now_ns()), pace_ns()
+        return play(messages, self._publish, lambda: pace_ns() - begun_ns, pause, self.played)
+
+    def _pause_simulated(self, wait_s: float) -> bool:
+        return self._halt.wait(min(wait_s, _CLOCK_POLL_S))
 
     def _check_alone(self) -> None:
         """Nobody else publishes what we do: a robot's own streams and ours would be taken for one."""
         if self.parameters.share_topics or self._halt.wait(self.parameters.discovery_s):
             return
-        ours, others = self.get_fully_qualified_name(), {}
+        ours = self.get_fully_qualified_name()
+        others: dict[str, str] = {}
         for topic in self._outlets:
             infos = self.get_publishers_info_by_topic(topic)
             names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]

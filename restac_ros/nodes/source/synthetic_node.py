@@ -6,7 +6,7 @@ from pydantic import Field
 
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.patterns import Pattern, messages, patterns_of
-from restac_ros.nodes.source.source import SourceNode, SourceParameters, Topic
+from restac_ros.nodes.source.source import SourceNode, SourceParameters, Topic, contract_topics
 from restac_ros.runtime.playback import Outgoing
 
 
@@ -30,7 +30,7 @@ class SyntheticNode(SourceNode):
     def open(self) -> dict[str, Topic]:
         size_px = (self.parameters.camera_height_px, self.parameters.camera_width_px)
         self._patterns = patterns_of(self.contract, size_px)
-        return {spec.topic: Topic(spec.type, spec.rate_hz) for spec in self.contract.streams.values()}
+        return contract_topics(self.contract)
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
         return messages(self.contract, self._patterns, self.parameters.seconds, start_ns)

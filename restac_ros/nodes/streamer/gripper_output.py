@@ -1,124 +1,136 @@
-"""Gripper commands that never block: the newest opening goes out when the gripper can take it."""
+"""Where gripper commands go: a number on a topic, or goals of an action. It runs in the executor."""
 
 import importlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 
+from restac_ros.contract.schema import Contract
+from restac_ros.control.gripper import Goal, GoalOutcome, GoalSequence, GripperRequest
+from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 
 TOPIC_TYPES = ('std_msgs/msg/Float32', 'std_msgs/msg/Float64', 'std_msgs/msg/Float64MultiArray')
-ACTION_TYPES = ('franka_msgs/action/Move', 'control_msgs/action/GripperCommand')
+FRANKA_MOVE, FRANKA_GRASP = 'franka_msgs/action/Move', 'franka_msgs/action/Grasp'
+ACTION_TYPES = (FRANKA_MOVE, 'control_msgs/action/GripperCommand')
 COMMAND_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
+REPEAT_NS = 1_000_000_000  # a driver that was restarted learns the opening from the next repetition
+
+MakeGoal = Callable[[Goal], tuple[Any, Any]]  # the client of the goal's action, and its message
 
 
 class GripperOutput(Protocol):
     """Where openings go. `problem` says what is wrong, '' when nothing is."""
 
-    sent: int
-    problem: str
+    @property
+    def problem(self) -> str: ...
 
-    def command(self, opening_m: float, now_ns: int) -> None:
-        """Ask for an opening between the fingertips; called at every tick, returns at once."""
+    def command(self, request: GripperRequest, measured_m: float | None, now_ns: int) -> None:
+        """Ask for an opening between the fingertips; called again and again, returns at once."""
+
+    def forget(self) -> None:
+        """Nothing is commanded for the present: whatever was sent does not count any more."""
 
     def destroy(self) -> None:
-        """Take leave of ROS."""
+        """Close publishers and clients."""
 
 
 class TopicGripper:
-    """Publishes a number, scaled, whenever the opening has changed by the deadband."""
+    """Publishes the opening due now, scaled, when it has changed by the deadband, and once a second."""
+
+    problem = ''
 
     def __init__(self, node: Node, type_name: str, topic: str, scale: float, deadband_m: float) -> None:
-        self.sent = 0
-        self.problem = ''
         self._node = node
-        self._message = message_class(type_name)
+        self._message: Any = message_class(type_name)
         self._listed = type_name.endswith('MultiArray')
         self._scale = scale
         self._deadband_m = deadband_m
-        self._last_m: float | None = None
+        self._last: tuple[float, int] | None = None  # opening in m and time of the last message
         self._publisher = node.create_publisher(self._message, topic, COMMAND_QOS)
 
-    def command(self, opening_m: float, now_ns: int) -> None:
-        if self._last_m is not None and abs(opening_m - self._last_m) < self._deadband_m:
-            return
-        self._last_m = opening_m
-        value = opening_m * self._scale
+    def command(self, request: GripperRequest, measured_m: float | None, now_ns: int) -> None:
+        if self._last is not None:
+            last_m, last_ns = self._last
+            if abs(request.opening_m - last_m) < self._deadband_m and now_ns - last_ns < REPEAT_NS:
+                return
+        self._last = request.opening_m, now_ns
+        value = request.opening_m * self._scale
         self._publisher.publish(self._message(data=[value] if self._listed else value))
-        self.sent += 1
+
+    def forget(self) -> None:
+        self._last = None
 
     def destroy(self) -> None:
         self._node.destroy_publisher(self._publisher)
 
 
 class ActionGripper:
-    """Sends goals one at a time, the newest opening first.
+    """Sends the goals of a `GoalSequence`, and hands it their results."""
 
-    Franka's gripper takes about a second for a goal and queues others behind it, so none is sent before the
-    one before is done. `timeout_ns` later it counts as done: a gripper that never answers is not waited for.
-    """
-
-    def __init__(
-        self,
-        client: ActionClient,
-        make_goal: Callable[[float], Any],
-        deadband_m: float,
-        timeout_ns: int,
-    ) -> None:
-        self.sent = 0
-        self.problem = ''
-        self._client = client
+    def __init__(self, goals: GoalSequence, make_goal: MakeGoal, clients: list[Any]) -> None:
+        self.goals = goals
         self._make_goal = make_goal
-        self._deadband_m = deadband_m
-        self._timeout_ns = timeout_ns
-        self._last_m: float | None = None
-        self._busy_until_ns: int | None = None
+        self._clients = clients
+        self._unreachable = ''
+        self._now_ns = 0
 
-    def command(self, opening_m: float, now_ns: int) -> None:
-        if self._last_m is not None and abs(opening_m - self._last_m) < self._deadband_m:
-            return
-        if self._busy_until_ns is not None and now_ns < self._busy_until_ns:
-            return
-        if self._busy_until_ns is not None:
-            seconds = self._timeout_ns * 1e-9
-            self.problem = f'the gripper has not answered for {seconds:g} s'
-        if not self._client.server_is_ready():
-            self.problem = 'the gripper is not commanded: its action has no server'
-            return
-        self._last_m, self._busy_until_ns = opening_m, now_ns + self._timeout_ns
-        number = self.sent = self.sent + 1
-        future = self._client.send_goal_async(self._make_goal(opening_m))
-        future.add_done_callback(lambda done: self._answered(done, number))
+    @property
+    def problem(self) -> str:
+        return self._unreachable or self.goals.problem
+
+    def command(self, request: GripperRequest, measured_m: float | None, now_ns: int) -> None:
+        self._now_ns = now_ns
+        ready = all(client.server_is_ready() for client in self._clients)
+        self._unreachable = '' if ready else 'the gripper is not commanded: its action has no server'
+        if ready and (goal := self.goals.next(request.final_m, measured_m, now_ns)):
+            client, message = self._make_goal(goal)
+            client.send_goal_async(message).add_done_callback(lambda done: self._answered(done, goal))
+
+    def forget(self) -> None:
+        self.goals.forget()
 
     def destroy(self) -> None:
-        self._client.destroy()
+        for client in self._clients:
+            client.destroy()
 
-    def _answered(self, future: Future, number: int) -> None:
+    def _answered(self, future: Future, goal: Goal) -> None:
         handle = future.result()
         if handle is None or not handle.accepted:
-            self.problem = 'the gripper refuses a goal'
-            self._finished(number)
+            self.goals.ended(goal, 'refused', '', self._now_ns)
             return
-        self.problem = ''
-        handle.get_result_async().add_done_callback(lambda _: self._finished(number))
+        handle.get_result_async().add_done_callback(lambda done: self._ended(done, goal))
 
-    def _finished(self, number: int) -> None:
-        # An answer to a goal that was given up says nothing about the present one.
-        if number == self.sent:
-            self._busy_until_ns = None
+    def _ended(self, future: Future, goal: Goal) -> None:
+        self.goals.ended(goal, *outcome_of(future.result()), self._now_ns)
 
 
-def check_gripper_type(type_name: str) -> None:
-    """Whether `make_gripper` can do it; empty is no gripper.
+def outcome_of(response: Any) -> tuple[GoalOutcome, str]:
+    """Read a result of GripperCommand (stalled, reached_goal), or of Move and Grasp (success, error)."""
+    result = response.result
+    if getattr(result, 'stalled', False):
+        return 'blocked', ''
+    if response.status != GoalStatus.STATUS_SUCCEEDED:
+        return 'failed', getattr(result, 'error', '') or f'its status is {response.status}'
+    if not getattr(result, 'success', True):
+        return 'failed', result.error
+    return 'done', ''
+
+
+def check_gripper_type(parameters: StreamerParameters) -> None:
+    """Check that `make_gripper` can do it; an empty type is no gripper.
 
     Raises:
         UnknownTypeError: the type is none of ours, or its package is not installed.
+        ParameterError: a grasp is asked of a type that has none.
     """
+    type_name = parameters.gripper_type
     if type_name in TOPIC_TYPES:
         message_class(type_name)
     elif type_name in ACTION_TYPES:
@@ -126,29 +138,55 @@ def check_gripper_type(type_name: str) -> None:
     elif type_name:
         known = ', '.join((*TOPIC_TYPES, *ACTION_TYPES))
         raise UnknownTypeError(f'gripper_type is {type_name!r}, expected one of {known}, or empty for none')
+    if parameters.gripper_grasp_name and type_name != FRANKA_MOVE:
+        raise ParameterError(
+            f'gripper_grasp_name is {parameters.gripper_grasp_name!r}, but only {FRANKA_MOVE} has a grasp, '
+            f'and gripper_type is {type_name!r}: leave gripper_grasp_name empty'
+        )
 
 
-def make_gripper(node: Node, parameters: StreamerParameters) -> GripperOutput | None:
+def make_gripper(node: Node, parameters: StreamerParameters, contract: Contract) -> GripperOutput | None:
     """The output that the parameters ask for; None for no type. Raises as `check_gripper_type`."""
     type_name, name, scale = parameters.gripper_type, parameters.gripper_name, parameters.gripper_scale
-    deadband_m = parameters.gripper_deadband_m
-    check_gripper_type(type_name)
+    check_gripper_type(parameters)
     if not type_name:
         return None
     if type_name in TOPIC_TYPES:
-        return TopicGripper(node, type_name, name, scale, deadband_m)
-    action = action_class(type_name)
+        return TopicGripper(node, type_name, name, scale, parameters.gripper_deadband_m)
+    action: Any = action_class(type_name)
+    clients = [ActionClient(node, action, name)]
+    if type_name == FRANKA_MOVE:
+        grasp_name: str = parameters.gripper_grasp_name
+        grasp: Any = action_class(FRANKA_GRASP) if grasp_name else None
+        clients += [ActionClient(node, grasp, grasp_name)] if grasp_name else []
+        make_goal = franka_goals(action, grasp, clients, parameters)
+    else:
 
-    def goal(opening_m: float) -> Any:
-        if type_name == 'franka_msgs/action/Move':
-            return action.Goal(width=opening_m * scale, speed=parameters.gripper_speed_m_s)
-        message = action.Goal()
-        message.command.position = opening_m * scale
-        message.command.max_effort = parameters.gripper_effort_n
-        return message
+        def make_goal(goal: Goal) -> tuple[Any, Any]:
+            message = action.Goal()
+            message.command.position = goal.opening_m * scale
+            message.command.max_effort = parameters.gripper_effort_n
+            return clients[0], message
 
     timeout_ns = round(parameters.gripper_timeout_s * 1e9)
-    return ActionGripper(ActionClient(node, action, name), goal, deadband_m, timeout_ns)
+    closed_m = contract.gripper.opening_m[0]
+    goals = GoalSequence(parameters.gripper_deadband_m, timeout_ns, closed_m, grasps=len(clients) > 1)
+    return ActionGripper(goals, make_goal, clients)
+
+
+def franka_goals(move: Any, grasp: Any, clients: list[Any], parameters: StreamerParameters) -> MakeGoal:
+    """Move for openings, and Grasp, which keeps its force on whatever it meets, of any width."""
+    scale, speed_m_s = parameters.gripper_scale, parameters.gripper_speed_m_s
+
+    def make_goal(goal: Goal) -> tuple[Any, Any]:
+        width = goal.opening_m * scale
+        if not goal.grasp:
+            return clients[0], move.Goal(width=width, speed=speed_m_s)
+        message = grasp.Goal(width=width, speed=speed_m_s, force=parameters.gripper_effort_n)
+        message.epsilon.inner = message.epsilon.outer = 1.0
+        return clients[1], message
+
+    return make_goal
 
 
 def action_class(type_name: str) -> type:

@@ -9,7 +9,8 @@ from restac_ros.control.chunk import ChunkRules
 from restac_ros.control.continuity import ContinuityConfig
 from restac_ros.control.limits import MotionLimits
 from restac_ros.control.streaming import StreamerConfig
-from restac_ros.control.supervisor import SupervisorConfig
+from restac_ros.control.supervisor import ROBOT_STATE, SupervisorConfig
+from restac_ros.control.trail import FollowingConfig
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters
 
 
@@ -18,13 +19,12 @@ class StreamerParameters(NodeParameters):
 
     chunk_topic: str = Field(min_length=1, description='ActionChunk of the policy')
     target_topic: str = Field(min_length=1, description='PoseStamped of the controller; ours alone')
-    target_frame: str = Field(description="frame_id of set-points; empty: the contract's base_frame")
     rate_hz: float = Field(ge=10, le=500, description='set-points a second')
     realtime_priority: int = Field(ge=0, le=98, description='SCHED_FIFO priority; 0: none')
-    acceleration_m_s2: float = Field(gt=0, le=1e6, description='largest of the set-points')
-    acceleration_rad_s2: float = Field(gt=0, le=1e6, description='largest of the set-points')
-    jerk_m_s3: float = Field(gt=0, le=1e6, description='largest of the set-points')
-    jerk_rad_s3: float = Field(gt=0, le=1e6, description='largest of the set-points')
+    acceleration_m_s2: float = Field(gt=0, le=50, description='largest of the set-points')
+    acceleration_rad_s2: float = Field(gt=0, le=100, description='largest of the set-points')
+    jerk_m_s3: float = Field(gt=0, le=20_000, description='largest of the set-points')
+    jerk_rad_s3: float = Field(gt=0, le=50_000, description='largest of the set-points')
     step_m: float = Field(gt=0, le=0.1, description='most between two set-points')
     step_rad: float = Field(gt=0, le=0.5, description='most between two set-points')
     continuity: Literal['receding_horizon', 'temporal_ensembling'] = Field(description='chunk after chunk')
@@ -41,20 +41,21 @@ class StreamerParameters(NodeParameters):
     motionless_rad: float = Field(gt=0, le=10, description='farthest of set-points while it is at rest')
     deadman_topic: str = Field(description='std_msgs/Bool, true while pressed; empty: none')
     deadman_max_age_ms: Milliseconds = Field(description='silence for longer counts as released')
-    robot_state_topic: str = Field(description='where the robot tells its mode; empty: not watched')
+    robot_state_topic: str = Field(description='where the robot publishes its mode; empty: not watched')
     robot_state_type: str = Field(description='message type there')
     robot_mode_field: str = Field(min_length=1, description='field of that message')
     robot_state_max_age_ms: Milliseconds = Field(description='silence for longer is a fault')
     gripper_type: str = Field(description='message or action type; empty: no gripper')
     gripper_name: str = Field(min_length=1, description='topic or action')
+    gripper_grasp_name: str = Field(description='action of franka_msgs/action/Grasp; empty: none')
     gripper_scale: float = Field(gt=0, le=1000, description='number commanded per m of opening')
     gripper_deadband_m: float = Field(ge=0, le=0.1, description='smaller changes are not sent')
-    gripper_speed_m_s: float = Field(gt=0, le=1, description='of franka_msgs/action/Move')
-    gripper_effort_n: float = Field(ge=0, le=200, description='of control_msgs/action/GripperCommand')
-    gripper_timeout_s: float = Field(gt=0, le=60, description='a goal is given up without an answer')
+    gripper_speed_m_s: float = Field(gt=0, le=1, description='of franka_msgs Move and Grasp')
+    gripper_effort_n: float = Field(ge=0, le=200, description='of GripperCommand, and force of a Grasp')
+    gripper_timeout_s: float = Field(gt=0, le=60, description='a goal that takes longer counts as failed')
 
     def control(self, contract: Contract) -> StreamerConfig:
-        """The same as control sees it.
+        """Return the configuration of `restac_ros.control.streaming`.
 
         Raises:
             LimitError: limits that contradict each other.
@@ -64,7 +65,7 @@ class StreamerParameters(NodeParameters):
             'observation': self.max_observation_age_ms,
             'cameras': self.max_camera_age_ms,
             'tactile': self.max_tactile_age_ms,
-            'robot state': self.robot_state_max_age_ms if self.robot_state_topic else 0,
+            ROBOT_STATE: self.robot_state_max_age_ms if self.robot_state_topic else 0,
         }
         return StreamerConfig(
             limits=MotionLimits.from_contract(contract, **{name: getattr(self, name) for name in names}),
@@ -82,8 +83,12 @@ class StreamerParameters(NodeParameters):
                 deadman=bool(self.deadman_topic),
                 deadman_max_age_ns=round(self.deadman_max_age_ms * 1e6),
             ),
-            following_m=self.following_m,
-            following_rad=self.following_rad,
-            motionless_m=self.motionless_m,
-            motionless_rad=self.motionless_rad,
+            following=FollowingConfig(
+                following_m=self.following_m,
+                following_rad=self.following_rad,
+                motionless_m=self.motionless_m,
+                motionless_rad=self.motionless_rad,
+            ),
+            max_measured_age_ns=contract.streams[contract.pose_stream].max_age_ns,
+            measures_gripper=bool(contract.by_role('gripper')),
         )

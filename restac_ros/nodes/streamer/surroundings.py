@@ -1,24 +1,36 @@
-"""What the streamer must know besides chunks: the robot's mode, the enabling switch, other publishers."""
+"""What the streamer must know besides chunks: measured pose, robot's mode, enabling switch, rivals."""
 
-import time
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
 from std_msgs.msg import Bool
 
+from restac_ros.contract.schema import Contract
+from restac_ros.control.streaming import Measured
+from restac_ros.control.supervisor import ROBOT_STATE, Health
+from restac_ros.framing.errors import DecodeError
+from restac_ros.framing.sample import belongs, make_sample
+from restac_ros.framing.values import decode_value
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.pose import Pose
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import message_class
 
-# Best effort matches any publisher, and a switch that repeats itself loses nothing by a lost message.
-DEADMAN_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for so long is no rival
+ECHO_DEPTH = 64
+NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rmw's, of a publisher that has just been discovered
+_SHARED_DEPTH = 64  # where arm and gripper publish on one topic, at different rates
+OWN_KEPT = 512  # a second of set-points at the highest rate
 
 
-def robot_state_class(parameters: StreamerParameters) -> type | None:
+def robot_state_class(parameters: StreamerParameters) -> Any:
     """Message type of the robot's state; None when it is not watched.
 
     Raises:
@@ -27,7 +39,7 @@ def robot_state_class(parameters: StreamerParameters) -> type | None:
     """
     if not parameters.robot_state_topic:
         return None
-    found = message_class(parameters.robot_state_type)
+    found: Any = message_class(parameters.robot_state_type)
     fields, wanted = found.get_fields_and_field_types(), parameters.robot_mode_field
     if wanted not in fields:
         raise ParameterError(
@@ -37,59 +49,124 @@ def robot_state_class(parameters: StreamerParameters) -> type | None:
 
 
 class Surroundings:
-    """Subscribes, and tells what `streaming.tick` asks for. Ages are by a steady clock."""
+    """Everything is read from its queue right before each set-point, so that it acts on that set-point.
 
-    def __init__(self, node: Node, parameters: StreamerParameters, target: Publisher) -> None:
-        self._node = node
-        self._target = target
+    Ages are by `pace_ns`, a steady clock, or the simulated one. `health` and `measured` belong to the thread
+    of the set-points, `find_publishers` to the executor's.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        contract: Contract,
+        parameters: StreamerParameters,
+        target: Publisher,
+        pace_ns: Callable[[], int],
+    ) -> None:
+        self.others: tuple[str, ...] = ()  # other publishers of set-points, whether they send or not
+        self._node, self._contract, self._target, self._pace_ns = node, contract, target, pace_ns
         self._field = parameters.robot_mode_field
-        self._rivals: tuple[str, ...] = ()
         self._mode: int | None = None
-        self._mode_seen_ns: int | None = None
+        self._mode_ns: int | None = None
         self._pressed = False
-        self._deadman_seen_ns: int | None = None
-        self._robot: PolledInput | None = None
-        self._deadman: Subscription | None = None
+        self._deadman_ns: int | None = None
+        self._foreign_ns: int | None = None
+        self._own: deque[bytes] = deque(maxlen=OWN_KEPT)
+        self._newest: dict[str, tuple[bytes, int]] = {}  # message and time of receipt of the measured streams
+        self._pose_stream = contract.pose_stream
+        self._gripper_stream = contract.gripper_stream
+        echo = PolledInput(node, PoseStamped, target.topic_name, ECHO_DEPTH, self._receive_target, raw=True)
+        self._inputs = [echo]
+        for name in filter(None, (self._pose_stream, self._gripper_stream)):
+            self._inputs.append(self._stream_input(name))
         if state_class := robot_state_class(parameters):
             topic = parameters.robot_state_topic
-            self._robot = PolledInput(node, state_class, topic, 1, self._see_robot)
+            self._inputs.append(PolledInput(node, state_class, topic, 1, self._receive_state))
         if topic := parameters.deadman_topic:
-            self._deadman = node.create_subscription(Bool, topic, self._see_deadman, DEADMAN_QOS)
+            self._inputs.append(PolledInput(node, Bool, topic, 1, self._receive_deadman))
 
-    def look(self) -> None:
-        """Read what is looked at now and then: a robot state comes at 1 kHz, the graph is slow to ask."""
-        if self._robot:
-            self._robot.take()
+    def health(self, now_ns: int) -> Health:
+        """Read what has arrived."""
+        for queue in self._inputs:
+            queue.take()
+        pace_ns = self._pace_ns()
+        rival = self._foreign_ns is not None and pace_ns - self._foreign_ns < RIVAL_SILENT_NS
+        return Health(
+            now_ns,
+            ages_ns={} if self._mode_ns is None else {ROBOT_STATE: pace_ns - self._mode_ns},
+            robot_mode=self._mode,
+            deadman_pressed=self._pressed,
+            deadman_age_ns=None if self._deadman_ns is None else pace_ns - self._deadman_ns,
+            rivals=(self.others or ('an unknown node',)) if rival else (),
+        )
+
+    def measured(self, now_ns: int) -> Measured | None:
+        """The newest measured pose, and the gripper's opening while it is younger than the contract asks."""
+        pose = self._decoded(self._pose_stream)
+        if pose is None:
+            return None
+        stamp_ns, matrix = pose
+        return Measured(
+            stamp_ns, Pose(matrix[:3, 3], quat.from_matrix(matrix[:3, :3])), self.opening_m(now_ns)
+        )
+
+    def opening_m(self, now_ns: int) -> float | None:
+        """The newest measured opening; None where it is unknown, or older than the contract allows."""
+        name = self._gripper_stream
+        found = self._decoded(name) if name else None
+        if name is None or found is None or now_ns - found[0] > self._contract.streams[name].max_age_ns:
+            return None
+        return float(found[1])
+
+    def sent(self, cdr: bytes) -> None:
+        """Note a set-point of ours, which comes back on its topic."""
+        self._own.append(cdr)
+
+    def find_publishers(self) -> None:
+        """Ask the graph, which is slow, who else publishes set-points."""
         infos = self._node.get_publishers_info_by_topic(self._target.topic_name)
-        names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
+        names = [
+            f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+            for info in infos
+            if info.node_name != NAME_UNKNOWN
+        ]
         ours = self._node.get_fully_qualified_name()
         if ours in names:
             names.remove(ours)  # once: a second streamer may have our name
-        self._rivals = tuple(names)
-
-    def health(self) -> dict[str, Any]:
-        """Keyword arguments of `streaming.tick`."""
-        now_ns = time.monotonic_ns()
-        seen = {'robot state': self._mode_seen_ns}
-        return {
-            'ages_ns': {name: now_ns - at_ns for name, at_ns in seen.items() if at_ns is not None},
-            'robot_mode': self._mode,
-            'deadman_pressed': self._pressed,
-            'deadman_age_ns': None if self._deadman_seen_ns is None else now_ns - self._deadman_seen_ns,
-            'rivals': self._rivals,
-        }
+        self.others = tuple(names)
 
     def destroy(self) -> None:
         """Unsubscribe."""
-        if self._robot:
-            self._robot.destroy()
-        if self._deadman:
-            self._node.destroy_subscription(self._deadman)
+        for queue in self._inputs:
+            queue.destroy()
 
-    def _see_robot(self, message: Any, info: dict) -> None:
-        self._mode = int(getattr(message, self._field))
-        self._mode_seen_ns = time.monotonic_ns()
+    def _stream_input(self, name: str) -> PolledInput:
+        def receive(cdr: Any, info: dict) -> None:
+            if belongs(spec, cdr):
+                self._newest[name] = bytes(cdr), self._node.get_clock().now().nanoseconds
 
-    def _see_deadman(self, message: Bool) -> None:
-        self._pressed = message.data
-        self._deadman_seen_ns = time.monotonic_ns()
+        spec = self._contract.streams[name]
+        kind = message_class(spec.type)
+        depth = _SHARED_DEPTH if len(self._contract.by_topic()[spec.topic]) > 1 else 1
+        return PolledInput(self._node, kind, spec.topic, depth, receive, raw=True)
+
+    def _decoded(self, name: str) -> tuple[int, np.ndarray] | None:
+        """Capture time and value of a stream's newest message; None before the first, or if it has none."""
+        if name not in self._newest:
+            return None
+        cdr, receive_ns = self._newest[name]
+        try:
+            sample = make_sample(self._contract, name, cdr, receive_ns)
+            return (sample.stamp_ns, decode_value(self._contract, name, cdr)) if sample else None
+        except DecodeError:
+            return None  # the policy, which needs the stream too, says what is wrong with it
+
+    def _receive_target(self, cdr: Any, info: dict) -> None:
+        if bytes(cdr) not in self._own:
+            self._foreign_ns = self._pace_ns()
+
+    def _receive_state(self, message: Any, info: dict) -> None:
+        self._mode, self._mode_ns = int(getattr(message, self._field)), self._pace_ns()
+
+    def _receive_deadman(self, message: Bool, info: dict) -> None:
+        self._pressed, self._deadman_ns = message.data, self._pace_ns()

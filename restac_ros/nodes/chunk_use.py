@@ -6,13 +6,13 @@ from rclpy.time import Time
 from restac_ros.control.streaming import ChunkUse
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 
-# None should be missed: each one tells of a chunk's delay.
+# None should be missed: each one shows a chunk's delay.
 CHUNK_USE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=8, reliability=ReliabilityPolicy.RELIABLE)
 
 
-def chunk_use_message(use: ChunkUse, frame_id: str) -> ChunkUseMessage:
-    """To tell the policy."""
-    message = ChunkUseMessage(moving=use.moving)
+def chunk_use_message(use: ChunkUse, frame_id: str, run_id: str) -> ChunkUseMessage:
+    """Return what is executed, as the message for the policy."""
+    message = ChunkUseMessage(run_id=run_id, moving=use.moving)
     message.header.stamp = Time(nanoseconds=use.since_ns).to_msg()
     message.header.frame_id = frame_id
     message.chunk_stamp = Time(nanoseconds=use.chunk_stamp_ns).to_msg()
@@ -21,7 +21,7 @@ def chunk_use_message(use: ChunkUse, frame_id: str) -> ChunkUseMessage:
 
 
 def chunk_use_of(message: ChunkUseMessage) -> ChunkUse:
-    """What the streamer told."""
+    """Return what a message of the streamer says."""
     stamps = (message.header.stamp, message.chunk_stamp, message.joined)
     since_ns, chunk_stamp_ns, joined_ns = (Time.from_msg(stamp).nanoseconds for stamp in stamps)
     return ChunkUse(since_ns, message.moving, chunk_stamp_ns, joined_ns)

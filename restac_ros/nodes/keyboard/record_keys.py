@@ -2,38 +2,45 @@
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import Any, NamedTuple
+from typing import Any, get_args
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
+from restac_ros.nodes.keyboard.run_keys import TextEntry
+from restac_ros.recording.recorder import State
+
 RED = 'bold red'
-COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
+_COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
 KEYS = 'space: start/save   d: discard   p: pause/resume   t: task   q: quit'
 INTERRUPT = '\x03'
-ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
 RATE_PERIOD_NS = 900_000_000  # rates are measured over at least so long
 
 
-class Call(NamedTuple):
-    """Ask the recorder for something: the name of one of its services."""
-
-    name: str
+_STATES = {getattr(RecorderStatus, f'STATE_{name.upper()}'): name for name in get_args(State)}
 
 
-class SetTask(NamedTuple):
-    """Tell the recorder what the next episode shows."""
-
-    text: str
-
-
-class Stop(NamedTuple):
-    """Stop the recorder in order; a second one keeps the last journal without converting it."""
-
-
-Request = Call | SetTask | Stop
+def status_values(message: RecorderStatus) -> dict[str, Any]:
+    """Return the numbers of a status by name, its streams by their names."""
+    names = ('received', 'written', 'dropped', 'lost', 'high_water')
+    columns = zip(*(getattr(message, name) for name in names), strict=True)
+    streams = {
+        stream: dict(zip(names, map(int, counts), strict=True))
+        for stream, counts in zip(message.streams, columns, strict=True)
+    }
+    return {
+        'stamp_ns': message.header.stamp.sec * 10**9 + message.header.stamp.nanosec,
+        'state': _STATES[message.state],
+        'episodes': message.episode,
+        'unfinished': list(message.unfinished),
+        'streams': streams,
+        **{name: getattr(message, name) for name in ('message', 'task', 'frames', 'duration_ns')},
+        **{name: getattr(message, name) for name in ('bytes', 'disk_free')},
+    }
 
 
 class _Mode(Enum):
@@ -45,12 +52,12 @@ class _Mode(Enum):
     ENDING = auto()
 
 
-class RecordConsole:
+class RecordKeys:
     """Keys become requests, statuses become a picture."""
 
     def __init__(self, task: str) -> None:
         self._task = task  # of the next episode
-        self._typed = ''
+        self._entry = TextEntry()
         self._mode = _Mode.WAITING
         self._stop_when_done = False
         self._ready = False
@@ -58,14 +65,14 @@ class RecordConsole:
         self._before: Mapping[str, Any] = {}
         self._rates_hz: dict[str, float] = {}
 
-    def key(self, key: str) -> list[Request]:
+    def key(self, key: str) -> list[ConsoleRequest]:
         """One character that was typed, or INTERRUPT for Ctrl-C."""
         if key == INTERRUPT:
             return self._interrupted()
         match self._mode:
             case _Mode.OFFERING if key in ('y', 'n'):
                 self._mode = _Mode.RUNNING
-                return [Call('recover')] if key == 'y' else []
+                return [ConsoleCall('recover')] if key == 'y' else []
             case _Mode.RUNNING:
                 return self._running_key(key)
             case _Mode.TYPING:
@@ -81,19 +88,19 @@ class RecordConsole:
         self._ready = True
         self._begin()
 
-    def told(self, status: Mapping[str, Any]) -> None:
-        """How the recorder stands, as recorder_link_node tells it."""
+    def receive(self, status: Mapping[str, Any]) -> None:
+        """Show how the recorder stands, as `status_values` gives it."""
         self._measure_rates(status)
         self._status = status
         self._begin()
 
-    def lost(self) -> list[Request]:
+    def lost(self) -> list[ConsoleRequest]:
         """Nobody can type any more, or the recorder cannot be reached: it is stopped, once."""
         return [] if self._mode is _Mode.ENDING else self._stop()
 
-    def answered(self, request: Request, success: bool) -> list[Request]:
+    def answered(self, request: ConsoleRequest, success: bool) -> list[ConsoleRequest]:
         """The recorder has answered a request."""
-        if not self._stop_when_done or request not in (Call('save'), Call('discard')):
+        if not self._stop_when_done or request not in (ConsoleCall('save'), ConsoleCall('discard')):
             return []
         self._stop_when_done = False
         if success:
@@ -116,16 +123,16 @@ class RecordConsole:
             return
         self._mode = _Mode.OFFERING if self._status['unfinished'] else _Mode.RUNNING
 
-    def _running_key(self, key: str) -> list[Request]:
+    def _running_key(self, key: str) -> list[ConsoleRequest]:
         match key:
             case ' ' if not self._is_open and not self._task:
                 self._mode = _Mode.TYPING
             case ' ':
-                return [Call('save' if self._is_open else 'start')]
+                return [ConsoleCall('save' if self._is_open else 'start')]
             case 'd':
-                return [Call('discard')]
+                return [ConsoleCall('discard')]
             case 'p':
-                return [Call('resume' if self._status['state'] == 'paused' else 'pause')]
+                return [ConsoleCall('resume' if self._status['state'] == 'paused' else 'pause')]
             case 't':
                 self._mode = _Mode.TYPING
             case 'q' if self._is_open:
@@ -134,33 +141,30 @@ class RecordConsole:
                 return self._stop()
         return []
 
-    def _typing_key(self, key: str) -> list[Request]:
-        if key in ENTER and self._typed.strip():
-            self._task, self._typed, self._mode = self._typed.strip(), '', _Mode.RUNNING
-            return [SetTask(self._task)]
-        if key == ESCAPE or key in ENTER:
-            self._typed, self._mode = '', _Mode.RUNNING
-        elif key in ERASE:
-            self._typed = self._typed[:-1]
-        elif key.isprintable():
-            self._typed += key
-        return []
+    def _typing_key(self, key: str) -> list[ConsoleRequest]:
+        if (text := self._entry.key(key)) is None:
+            return []
+        self._entry, self._mode = TextEntry(), _Mode.RUNNING
+        if not text:
+            return []
+        self._task = text
+        return [SetText(text)]
 
-    def _asking_key(self, key: str) -> list[Request]:
+    def _asking_key(self, key: str) -> list[ConsoleRequest]:
         if key not in ('s', 'd'):
             self._mode = _Mode.RUNNING
             return []
         self._stop_when_done = True
-        return [Call('save' if key == 's' else 'discard')]
+        return [ConsoleCall('save' if key == 's' else 'discard')]
 
-    def _interrupted(self) -> list[Request]:
+    def _interrupted(self) -> list[ConsoleRequest]:
         """First as q; a second one stops without asking."""
         if self._mode is _Mode.RUNNING and self._is_open:
             self._mode = _Mode.ASKING
             return []
         return self._stop()
 
-    def _stop(self) -> list[Request]:
+    def _stop(self) -> list[ConsoleRequest]:
         self._mode = _Mode.ENDING
         return [Stop()]
 
@@ -181,7 +185,7 @@ class RecordConsole:
 
     def _state_line(self) -> RenderableType:
         status = self._status
-        state = f'[{COLOURS[status["state"]]}]{status["state"]}[/]'
+        state = f'[{_COLOURS[status["state"]]}]{status["state"]}[/]'
         task = status['task'] if self._is_open else self._task
         facts = [
             state,
@@ -212,7 +216,7 @@ class RecordConsole:
                 names = ', '.join(path.rpartition('/')[2] for path in self._status['unfinished'])
                 return Text(f'left unfinished by a crash: {names}. Recover and convert? y/n', style='bold')
             case _Mode.TYPING:
-                return Text(f'task: {self._typed}_   (Enter: take it, Esc: leave it)', style='bold')
+                return Text(f'task: {self._entry.text}_   (Enter: take it, Esc: leave it)', style='bold')
             case _Mode.ASKING:
                 return Text('an episode is open. s: save, d: discard, other keys: go on', style='bold')
             case _Mode.ENDING:

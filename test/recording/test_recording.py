@@ -1,6 +1,7 @@
 """The recorder without ROS: queue, journal, disk, conversion, and what is kept when something goes wrong."""
 
 import dataclasses
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,13 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.errors import JournalError
-from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.journal import Journal, read_notes
 from restac_ros.framing.sample import Sample
 from restac_ros.recording.conversion import LOG_SUFFIX, Conversions, Converted, find_unconverted
 from restac_ros.recording.guards import GuardError, Guards, available_memory_bytes
 from restac_ros.recording.recorder import TRASH, Recorder, RecorderError, RecorderSettings
-from restac_ros.recording.recording import HOLD_BACK_NS, Recording
-from restac_ros.recording.saving import Voice
+from restac_ros.recording.recording import HOLD_BACK_NS, Clocks, Recording
+from restac_ros.recording.saving import Announcer
 
 START_NS = 1_760_000_000 * 10**9
 JOINT_STATE = b'\0\1\0\0' + bytes(64)
@@ -39,28 +40,65 @@ class Clock:
         self.now_ns += 1000
         return self.now_ns
 
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(self, self, self)
+
 
 @pytest.fixture
-def make_recorder(contract: Contract, tmp_path: Path) -> Callable[..., tuple[Recorder, dict[str, list[str]]]]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def begin(contract: Contract, tmp_path: Path, clock: Clock) -> Callable[..., Recording]:
+    """begin(path='journal', queue_bytes=10**6) -> a recording under way."""
+
+    def begin(path: str = 'journal', queue_bytes: int = 10**6) -> Recording:
+        return Recording(tmp_path / path, contract, 'push', clock.clocks, queue_bytes)
+
+    return begin
+
+
+def sample(stream: str, receive_ns: int, cdr: bytes = JOINT_STATE) -> Sample:
+    return Sample(stream, receive_ns, receive_ns, cdr)
+
+
+def crash(recording: Recording) -> Path:
+    """End a recording as the death of its process does; what is left on the disk."""
+    recording._end(saving=False)
+    recording.join()
+    return recording.path
+
+
+@pytest.fixture
+def make_recorder(
+    contract: Contract, tmp_path: Path, clock: Clock
+) -> Callable[..., tuple[Recorder, dict[str, list[str]]]]:
     def make(guards: Guards | None = None, **settings: object) -> tuple[Recorder, dict[str, list[str]]]:
         told: dict[str, list[str]] = {'inform': [], 'warn': [], 'fail': []}
         chosen = RecorderSettings(tmp_path / 'journals', None, queue_bytes=10**6, min_free_bytes=0)
         chosen = dataclasses.replace(chosen, **settings)
-        voice = Voice(**{key: told[key].append for key in told})
-        return Recorder(contract, chosen, Clock(), voice, guards), told
+        announce = Announcer(**{key: told[key].append for key in told})
+        return Recorder(contract, chosen, clock.clocks, announce, guards), told
 
     return make
 
 
-def settle(recorder: Recorder) -> None:
-    """Poll until nothing is under way; the recorder's own threads bring that about."""
+def settle_until(recorder: Recorder, condition: Callable[[], bool]) -> None:
+    """Poll until a condition holds; the recorder's own threads bring that about."""
     pause = threading.Event()
     for _ in range(DEADLINE_S * 50):
         recorder.poll()
-        if not recorder.busy:
+        if condition():
             return
         pause.wait(0.02)
     pytest.fail('the recorder never came to rest')
+
+
+def settle(recorder: Recorder) -> None:
+    """Poll until nothing is under way."""
+    settle_until(recorder, lambda: not recorder.busy)
 
 
 def offer(recorder: Recorder, count: int, stream: str = 'joints') -> None:
@@ -87,46 +125,41 @@ def test_a_saved_recording_is_a_bag_of_what_was_offered(make_recorder, contract:
     assert told['fail'] == []
 
 
-def test_what_finds_no_room_is_dropped_and_counted(contract: Contract, tmp_path: Path) -> None:
-    recording = Recording(tmp_path / 'journal', contract, 'push', Clock(), queue_bytes=len(JOINT_STATE))
-    with recording._changed:  # the writer can't take anything meanwhile
-        for i in range(3):
-            recording._held_bytes = len(JOINT_STATE)
-            recording.offer('joints', JOINT_STATE, START_NS + i)
-        recording._held_bytes = 0
-    assert (recording.received['joints'], recording.dropped['joints']) == (3, 3)
+def test_what_finds_no_room_is_dropped_and_counted(begin) -> None:
+    recording = begin(queue_bytes=2 * len(JOINT_STATE))
+    for i in range(5):  # all so new that the writer holds them back to sort them
+        recording.offer(sample('joints', START_NS + i))
+    assert (recording.received['joints'], recording.dropped['joints']) == (5, 3)
     recording.finish()
     recording.join()
-    assert recording.done
-    assert recording.written['joints'] == 0
+    assert recording.closed
+    assert recording.written['joints'] == 2
 
 
-def test_what_comes_a_little_out_of_order_is_sorted(contract: Contract, tmp_path: Path) -> None:
-    recording = Recording(tmp_path / 'journal', contract, 'push', Clock(), queue_bytes=10**6)
+def test_what_comes_a_little_out_of_order_is_sorted(begin) -> None:
+    recording = begin()
     for i in (3, 1, 2, 0, 5, 4):
-        recording.offer('joints' if i % 2 else 'gripper', JOINT_STATE + bytes([i]), START_NS + i * 10**6)
+        stream = 'joints' if i % 2 else 'gripper'
+        recording.offer(sample(stream, START_NS + i * 10**6, JOINT_STATE + bytes([i])))
     recording.finish()
-    recording._thread.join(DEADLINE_S)
+    recording.join()
     messages = list(open_bag(recording.path).messages())
     assert [message.cdr[-1] for message in messages] == [0, 1, 2, 3, 4, 5]
     assert [message.log_time_ns for message in messages] == [START_NS + i * 10**6 for i in range(6)]
 
 
-def test_what_comes_too_late_to_be_sorted_is_dated_by_when_it_came(
-    contract: Contract, tmp_path: Path
-) -> None:
-    clock = Clock()
-    recording = Recording(tmp_path / 'journal', contract, 'push', clock, queue_bytes=10**6)
-    recording.offer('joints', JOINT_STATE, START_NS + 5)
+def test_what_comes_too_late_to_be_sorted_is_dated_by_when_it_came(begin, clock: Clock) -> None:
+    recording = begin()
+    recording.offer(sample('joints', START_NS + 5))
     clock.now_ns += 10 * HOLD_BACK_NS
     pause = threading.Event()
     for _ in range(DEADLINE_S * 50):
         if recording.written['joints']:
             break
         pause.wait(0.02)
-    recording.offer('gripper', JOINT_STATE, START_NS + 1)
+    recording.offer(sample('gripper', START_NS + 1))
     recording.finish()
-    recording._thread.join(DEADLINE_S)
+    recording.join()
     assert [message.log_time_ns for message in open_bag(recording.path).messages()] == [START_NS + 5] * 2
 
 
@@ -234,13 +267,13 @@ def test_the_memory_guard_reads_what_the_kernel_says(tmp_path: Path, monkeypatch
     meminfo.write_text('MemTotal:       24684096 kB\n')
     with pytest.raises(GuardError, match='no line MemAvailable'):
         available_memory_bytes()
-    assert Guards(tmp_path, 0, 0).shortage() == ''
+    assert Guards(tmp_path, 0, 0).check().shortage == ''
 
 
-def test_nothing_is_taken_in_a_pause(make_recorder) -> None:
+def test_nothing_is_taken_in_a_pause(make_recorder, clock: Clock) -> None:
     recorder, told = make_recorder()
     recorder.start('push')
-    recorder._now_ns.now_ns = START_NS + 10**9
+    clock.now_ns = START_NS + 10**9
     offer(recorder, 10)  # received until START_NS + 9 ms
     recorder.pause()
     assert recorder.report().state == 'paused'
@@ -248,7 +281,7 @@ def test_nothing_is_taken_in_a_pause(make_recorder) -> None:
         recorder.pause()
     offer(recorder, 30)
     paused = recorder.report().duration_ns
-    recorder._now_ns.now_ns = START_NS + 2 * 10**9
+    clock.now_ns = START_NS + 2 * 10**9
     assert recorder.report().duration_ns == paused
     recorder.resume()
     with pytest.raises(RecorderError, match='not paused'):
@@ -256,7 +289,7 @@ def test_nothing_is_taken_in_a_pause(make_recorder) -> None:
     offer(recorder, 5)  # received in the pause, or before
     for i in range(3):
         recorder.offer(Sample('joints', START_NS, START_NS + 2 * 10**9 + (i + 1) * 10**8, JOINT_STATE))
-    recorder._now_ns.now_ns = START_NS + 3 * 10**9
+    clock.now_ns = START_NS + 3 * 10**9
     recorder.save()
     settle(recorder)
     report = recorder.report()
@@ -272,39 +305,40 @@ def test_nothing_is_taken_in_a_pause(make_recorder) -> None:
 
 
 def test_pauses_are_in_order_while_the_clock_stands_still(contract: Contract, tmp_path: Path) -> None:
-    recording = Recording(tmp_path / 'journal', contract, 'push', lambda: START_NS, queue_bytes=10**6)
+    recording = Recording(
+        tmp_path / 'journal', contract, 'push', Clocks(*[lambda: START_NS] * 3), queue_bytes=10**6
+    )
     for _ in range(3):
         recording.pause()
         recording.resume()
     recording.pause()
     recording.finish()
-    recording._thread.join(DEADLINE_S)
+    recording.join()
     assert recording.failure == ''
     assert len(read_notes(open_bag(recording.path)).segments) == 4
 
 
-def test_the_most_that_waited_at_once_is_told_by_stream(contract: Contract, tmp_path: Path) -> None:
-    clock = Clock()
-    recording = Recording(tmp_path / 'journal', contract, 'push', clock, queue_bytes=10**6)
+def test_the_most_that_waited_at_once_is_told_by_stream(begin, clock: Clock) -> None:
+    recording = begin()
     for i in range(7):
-        recording.offer('joints', JOINT_STATE, START_NS + 10**9 + i)
-    recording.offer('gripper', JOINT_STATE, START_NS + 10**9)
+        recording.offer(sample('joints', START_NS + 10**9 + i))
+    recording.offer(sample('gripper', START_NS + 10**9))
     clock.now_ns += 20 * HOLD_BACK_NS
     pause = threading.Event()
     for _ in range(DEADLINE_S * 50):
         if recording.written['joints'] == 7:
             break
         pause.wait(0.02)
-    recording.offer('joints', JOINT_STATE, START_NS + 10**10)
+    recording.offer(sample('joints', START_NS + 10**10))
     recording.finish()
-    recording._thread.join(DEADLINE_S)
+    recording.join()
     assert (recording.high_water['joints'], recording.high_water['gripper']) == (7, 1)
     assert recording.high_water['main'] == 0
 
 
-def test_a_failed_disk_is_told_and_the_rest_counted_as_dropped(make_recorder, monkeypatch) -> None:
-    from restac_ros.dataset.journal import Journal
-
+def test_a_failed_disk_is_told_and_the_rest_counted_as_dropped(
+    make_recorder, clock: Clock, monkeypatch
+) -> None:
     def refuse(*_: object) -> None:
         raise JournalError('the disk refuses')
 
@@ -313,8 +347,8 @@ def test_a_failed_disk_is_told_and_the_rest_counted_as_dropped(make_recorder, mo
     recording = recorder._recording
     monkeypatch.setattr(Journal, 'write', refuse)
     offer(recorder, 1)
-    recorder._now_ns.now_ns += 10 * HOLD_BACK_NS
-    recording._thread.join(DEADLINE_S)
+    clock.now_ns += 10 * HOLD_BACK_NS
+    recording.join()
     offer(recorder, 5)
     assert recording.dropped['joints'] == 5
     recorder.poll()
@@ -323,10 +357,8 @@ def test_a_failed_disk_is_told_and_the_rest_counted_as_dropped(make_recorder, mo
     assert recording._journal.partial.is_dir()
 
 
-def test_journals_left_by_a_crash_are_named(make_recorder, tmp_path: Path, contract: Contract) -> None:
-    crashed = Recording(tmp_path / 'journals' / 'lost', contract, 'push', Clock(), 10**6)
-    crashed._end(saving=False)
-    crashed._thread.join(DEADLINE_S)
+def test_journals_left_by_a_crash_are_named(make_recorder, tmp_path: Path, begin) -> None:
+    crash(begin('journals/lost'))
     recorder, told = make_recorder()
     assert 'lost.partial' in told['warn'][0]
     assert f'restac-ros recover {tmp_path / "journals"}' in told['warn'][0]
@@ -334,15 +366,14 @@ def test_journals_left_by_a_crash_are_named(make_recorder, tmp_path: Path, contr
 
 
 def test_journals_left_by_a_crash_are_completed_and_converted_when_asked(
-    make_recorder, tmp_path: Path, contract: Contract
+    make_recorder, tmp_path: Path, begin, clock: Clock
 ) -> None:
-    crashed = Recording(tmp_path / 'journals' / 'lost', contract, 'push', Clock(), 10**6)
-    crashed.offer('joints', JOINT_STATE, START_NS)
+    crashed = begin('journals/lost')
+    crashed.offer(sample('joints', START_NS))
     crashed.pause()
     while not crashed.written['joints']:
-        crashed._now_ns.now_ns += HOLD_BACK_NS
-    crashed._end(saving=False)
-    crashed._thread.join(DEADLINE_S)
+        clock.now_ns += HOLD_BACK_NS
+    crash(crashed)
     recorder, told = make_recorder(dataset=tmp_path / 'dataset')
     assert recorder.recover() == 'recovering lost.partial'
     assert recorder.report().unfinished == []
@@ -361,8 +392,8 @@ def test_a_conversion_cut_off_is_offered_and_made_again(make_recorder, tmp_path:
     offer(recorder, 3)
     recorder.save()
     journal = Path(recorder.report().journal)
-    recorder.give_up()
-    assert f'{journal} is not converted; to do it' in told['fail'][0]
+    recorder.give_up('it was stopped')
+    assert f'{journal} is not converted, as it was stopped; to do it: restac-ros convert' in told['fail'][0]
     again, told = make_recorder(dataset=tmp_path / 'dataset')
     assert again.report().unfinished == [journal]
     assert again.recover() == f'recovering {journal.name}'
@@ -423,15 +454,100 @@ def test_a_conversion_that_is_stopped_says_how_to_do_it_by_hand(tmp_path: Path) 
     assert conversions.pending == [tmp_path / 'one', tmp_path / 'two']
     assert conversions.stop() == [tmp_path / 'one', tmp_path / 'two']
     assert conversions.pending == []
-    assert f'restac_ros.dataset.convert {tmp_path / "one"}' in conversions.by_hand(tmp_path / 'one')
+    assert conversions.by_hand(tmp_path / 'one').startswith(f'restac-ros convert {tmp_path / "one"} --to ')
 
 
 def test_a_converter_that_dies_is_a_failure(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr('restac_ros.recording.conversion.command', lambda *_: ['false'])
+    monkeypatch.setattr('restac_ros.recording.conversion.conversion_command', lambda *_: ['false'])
     conversions = Conversions(tmp_path / 'dataset', 'refuse')
     conversions.add(tmp_path / 'one')
     conversions.poll()
-    conversions._background._process.wait(DEADLINE_S)
-    [ended] = conversions.poll()
+    pause = threading.Event()
+    for _ in range(DEADLINE_S * 50):
+        if ended := conversions.poll():
+            break
+        pause.wait(0.02)
+    [ended] = ended
     assert isinstance(ended, Converted)
     assert 'status 1' in ended.failure
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+@pytest.mark.parametrize('death', [MemoryError('no memory'), SystemExit(3)])
+def test_a_writer_that_dies_is_a_failure_and_nothing_is_called_saved(
+    make_recorder, tmp_path: Path, monkeypatch, death: BaseException
+) -> None:
+    recorder, told = make_recorder()
+    recorder.start('push')
+    offer(recorder, 4)
+
+    def die(*_: object) -> None:
+        raise death
+
+    monkeypatch.setattr(Journal, 'close', die)
+    recorder.save()
+    settle(recorder)
+    [failure] = told['fail']
+    assert re.search(r'was not finished: .*(MemoryError: no memory|without closing it)', failure)
+    assert not any('saved' in text for text in told['inform'])
+    [partial] = (tmp_path / 'journals').glob('*.partial')
+    assert str(partial) in failure
+    assert recorder.state == 'error'
+
+
+def test_a_writer_that_dies_while_recording_is_reported_at_the_next_poll(
+    make_recorder, clock: Clock, monkeypatch
+) -> None:
+    def die(*_: object) -> None:
+        raise MemoryError('no memory')
+
+    recorder, told = make_recorder()
+    recorder.start('push')
+    monkeypatch.setattr(Journal, 'write', die)
+    offer(recorder, 1)
+    clock.now_ns += 10 * HOLD_BACK_NS
+    settle_until(recorder, lambda: bool(told['fail']))
+    assert 'MemoryError' in told['fail'][0]
+    assert not recorder.is_recording
+    assert [path.suffix for path in recorder.report().unfinished] == ['.partial']
+
+
+@pytest.mark.parametrize(
+    ('disk_ns', 'compression', 'words'),
+    [
+        (9 * 10**9, 'none', 'the disk is too slow; record to a faster one'),
+        (10**8, 'zstd', r'too busy \(.*only 1% of the time\); .* without zstd \(compression: none\)'),
+        (10**8, 'none', r'too busy \(.*only 1% of the time\); end other programs$'),
+    ],
+)
+def test_what_is_dropped_is_laid_to_the_disk_only_when_the_writer_waited_for_it(
+    make_recorder, clock: Clock, monkeypatch, disk_ns: int, compression: str, words: str
+) -> None:
+    recorder, told = make_recorder(queue_bytes=len(JOINT_STATE), compression=compression)
+    recorder.start('push')
+    offer(recorder, 3)
+    monkeypatch.setattr(Recording, 'disk_share', property(lambda _: disk_ns / 10**10))
+    recorder.poll()
+    [warning] = told['warn']
+    assert re.search(f'^2 messages dropped: .*{words}', warning)
+    recorder.poll()
+    assert len(told['warn']) == 1
+
+
+def test_the_share_of_time_that_the_disk_takes_is_measured(begin, clock: Clock, monkeypatch) -> None:
+    recording = begin(queue_bytes=2 * len(JOINT_STATE))
+    assert recording.disk_share < 0.5
+
+    def slow(_: int) -> None:
+        clock.now_ns += 10**9
+
+    monkeypatch.setattr('os.fdatasync', slow)
+    for i in range(3):  # half of the queue and more waits from now on
+        recording.offer(sample('joints', clock.now_ns + 10**12 + i))
+    for _ in range(DEADLINE_S * 50):
+        if recording.disk_share > 0.8:
+            break
+        clock.now_ns += 10**6
+        threading.Event().wait(0.02)
+    assert recording.disk_share > 0.8
+    crash(recording)

@@ -3,9 +3,13 @@
 from typing import Any
 
 import pytest
+
+pytest.importorskip('rclpy')
+
 from rich.console import Console
 
-from restac_ros.commands.record_console import INTERRUPT, Call, RecordConsole, SetTask, Stop
+from restac_ros.nodes.keyboard.record_keys import INTERRUPT, RecordKeys
+from restac_ros.nodes.keyboard.requests import ConsoleCall, SetText, Stop
 
 
 def status(state: str, second: float = 0.0, received: int = 0, **changes: Any) -> dict[str, Any]:
@@ -26,34 +30,34 @@ def status(state: str, second: float = 0.0, received: int = 0, **changes: Any) -
     }
 
 
-def console(state: str, task: str = 'push', **changes: Any) -> RecordConsole:
-    made = RecordConsole(task)
+def console(state: str, task: str = 'push', **changes: Any) -> RecordKeys:
+    made = RecordKeys(task)
     made.ready()
-    made.told(status(state, **changes))
+    made.receive(status(state, **changes))
     return made
 
 
-def shown(made: RecordConsole) -> str:
+def shown(made: RecordKeys) -> str:
     terminal = Console(width=120, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
     terminal.print(made.render())
     return terminal.export_text()
 
 
-def typed(made: RecordConsole, keys: str) -> list:
+def typed(made: RecordKeys, keys: str) -> list:
     return [request for key in keys for request in made.key(key)]
 
 
 @pytest.mark.parametrize(
     ('state', 'key', 'asked'),
     [
-        ('idle', ' ', Call('start')),
-        ('saving', ' ', Call('start')),
-        ('error', ' ', Call('start')),
-        ('recording', ' ', Call('save')),
-        ('paused', ' ', Call('save')),
-        ('recording', 'd', Call('discard')),
-        ('recording', 'p', Call('pause')),
-        ('paused', 'p', Call('resume')),
+        ('idle', ' ', ConsoleCall('start')),
+        ('saving', ' ', ConsoleCall('start')),
+        ('error', ' ', ConsoleCall('start')),
+        ('recording', ' ', ConsoleCall('save')),
+        ('paused', ' ', ConsoleCall('save')),
+        ('recording', 'd', ConsoleCall('discard')),
+        ('recording', 'p', ConsoleCall('pause')),
+        ('paused', 'p', ConsoleCall('resume')),
         ('idle', 'q', Stop()),
         ('saving', 'q', Stop()),
         ('idle', INTERRUPT, Stop()),
@@ -68,13 +72,13 @@ def test_keys_without_a_meaning_do_nothing() -> None:
 
 
 def test_nothing_is_asked_before_the_recorder_can_be_called() -> None:
-    made = RecordConsole('push')
+    made = RecordKeys('push')
     assert typed(made, ' dpt') == []
     assert 'waiting for the recorder' in shown(made)
-    made.told(status('idle'))
+    made.receive(status('idle'))
     assert typed(made, ' ') == []
     made.ready()
-    assert typed(made, ' ') == [Call('start')]
+    assert typed(made, ' ') == [ConsoleCall('start')]
 
 
 def test_an_open_episode_is_asked_for_before_quitting() -> None:
@@ -82,11 +86,11 @@ def test_an_open_episode_is_asked_for_before_quitting() -> None:
     assert made.key('q') == []
     assert 's: save, d: discard' in shown(made)
     assert made.key('x') == []
-    assert made.key('p') == [Call('pause')]
+    assert made.key('p') == [ConsoleCall('pause')]
     assert typed(made, 'q') == []
-    assert made.key('s') == [Call('save')]
-    assert made.answered(SetTask('an earlier request'), success=True) == []
-    assert made.answered(Call('save'), success=True) == [Stop()]
+    assert made.key('s') == [ConsoleCall('save')]
+    assert made.answered(SetText('an earlier request'), success=True) == []
+    assert made.answered(ConsoleCall('save'), success=True) == [Stop()]
     assert made.key(' ') == []
     assert made.key(INTERRUPT) == [Stop()]  # a second one: without waiting
     assert made.lost() == []
@@ -94,10 +98,10 @@ def test_an_open_episode_is_asked_for_before_quitting() -> None:
 
 def test_a_save_that_fails_does_not_quit() -> None:
     made = console('paused')
-    assert typed(made, 'qs') == [Call('save')]
-    assert made.answered(Call('save'), success=False) == []
-    assert made.key('d') == [Call('discard')]
-    assert made.answered(Call('discard'), success=True) == []
+    assert typed(made, 'qs') == [ConsoleCall('save')]
+    assert made.answered(ConsoleCall('save'), success=False) == []
+    assert made.key('d') == [ConsoleCall('discard')]
+    assert made.answered(ConsoleCall('discard'), success=True) == []
 
 
 def test_two_interrupts_stop_an_open_episode_without_asking() -> None:
@@ -116,33 +120,33 @@ def test_the_task_text_is_typed() -> None:
     made = console('idle')
     assert typed(made, 'tpull q\x7fthe lévér') == []
     assert 'task: pull the lévér_' in shown(made)
-    assert made.key('\n') == [SetTask('pull the lévér')]
+    assert made.key('\n') == [SetText('pull the lévér')]
     assert 'pull the lévér' in shown(made)
     assert typed(made, 'tnothing\x1b') == []
-    assert typed(made, 't  \n ') == [Call('start')]
+    assert typed(made, 't  \n ') == [ConsoleCall('start')]
     assert 'pull the lévér' in shown(made)
 
 
 def test_without_a_task_text_it_is_asked_for_first() -> None:
     made = console('idle', task='')
-    assert typed(made, ' push\n') == [SetTask('push')]
-    assert made.key(' ') == [Call('start')]
+    assert typed(made, ' push\n') == [SetText('push')]
+    assert made.key(' ') == [ConsoleCall('start')]
 
 
-@pytest.mark.parametrize(('key', 'asked'), [('y', [Call('recover')]), ('n', [])])
+@pytest.mark.parametrize(('key', 'asked'), [('y', [ConsoleCall('recover')]), ('n', [])])
 def test_what_a_crash_left_is_offered_at_the_start(key: str, asked: list) -> None:
     made = console('idle', unfinished=['/data/a.partial', '/data/b'])
     assert 'a.partial, b. Recover and convert? y/n' in shown(made)
     assert typed(made, ' dq') == []
     assert made.key(key) == asked
-    made.told(status('idle', unfinished=['/data/c.partial']))
-    assert made.key(' ') == [Call('start')]  # offered once
+    made.receive(status('idle', unfinished=['/data/c.partial']))
+    assert made.key(' ') == [ConsoleCall('start')]  # offered once
 
 
 def test_everything_that_matters_is_shown() -> None:
     made = console('recording', second=1.0, received=100, message='saving: 5 of 90 frames')
-    made.told(status('recording', second=1.5, received=115))  # too soon for a rate
-    made.told(status('recording', second=3.0, received=160))
+    made.receive(status('recording', second=1.5, received=115))  # too soon for a rate
+    made.receive(status('recording', second=3.0, received=160))
     text = shown(made)
     for words in ('recording', 'push', '12 s', '5 MB', '3 episodes', '90.5 GB of disk left', 'space: start'):
         assert words in text
@@ -150,7 +154,7 @@ def test_everything_that_matters_is_shown() -> None:
     [joints] = [line.split() for line in text.splitlines() if line.startswith('joints')]
     assert main == ['main', '30.0', '160', '0', '0', '7']
     assert joints == ['joints', '30.0', '160', '2', '0', '7']
-    made.told(status('saving', second=4.0, received=160, message='saving: 5 of 90 frames'))
+    made.receive(status('saving', second=4.0, received=160, message='saving: 5 of 90 frames'))
     assert 'saving: 5 of 90 frames' in shown(made)
     assert '30.0' not in shown(made)
 

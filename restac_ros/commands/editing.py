@@ -1,0 +1,103 @@
+"""Subcommands that change which episodes a data set holds, and the list of what is in a directory."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import Positional
+
+from restac_ros.commands.converting import print_line
+from restac_ros.commands.paths import absolute
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Take episodes out of a data set. Nothing is thrown away: all that changes goes to DATASET.deleted-N.
+
+    The episodes after them get lower numbers; no video is encoded anew.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """LeRobot v3.0 data set."""
+    episodes: Annotated[tuple[int, ...], Positional]
+    """Numbers of the episodes, as `restac-ros list` shows them."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.dataset.repair.deletion import delete_episodes
+
+        root = absolute(self.dataset)
+        console = Console()
+        aside, deleted = delete_episodes(root, self.episodes)
+        print_line(f'{root}: deleted {", ".join(f"episode {lost.number}" for lost in deleted)}', console)
+        print_line(f'what was deleted or replaced is in {aside}, with a report.json', console)
+        for lost in deleted:
+            if lost.bag:
+                again = ['restac-ros', 'convert', lost.bag, '--to', str(root), '--task', lost.task, '--again']
+                print_line(f'to have episode {lost.number} again: {shlex.join(again)}', console)
+        return 0
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Append all episodes of several data sets, in the order given, to one; the sources stay as they are."""
+
+    datasets: Annotated[tuple[Path, ...], Positional]
+    """LeRobot v3.0 data sets with the same meaning."""
+    to: Path
+    """Data set; made if absent."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.commands.exporting import counting
+        from restac_ros.dataset.joining import join_datasets
+
+        target = absolute(self.to)
+        with counting('merging') as on_episode:
+            episodes = join_datasets([absolute(path) for path in self.datasets], target, on_episode)
+        print_line(f'{target}: {episodes} episode{"s" * (episodes != 1)}', Console())
+        return 0
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Give a data set without a contract that of its columns, so that episodes can be added to it.
+
+    Columns, shapes and fps are compared; what the numbers mean (frames, units) is your word.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """LeRobot v3.0 data set, such as LeRobot's own tools leave it."""
+    contract: Path
+    """Robot facts (YAML) that its rows were made with."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.contract.load import load_contract
+        from restac_ros.dataset.adoption import adopt_dataset
+
+        root = absolute(self.dataset)
+        adopt_dataset(root, load_contract(self.contract))
+        console = Console()
+        print_line(f'{root}: adopted with the contract {absolute(self.contract)}', console)
+        print_line(
+            'which recordings its episodes came from is not known: none is skipped as there already', console
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class List:
+    """List the recordings and data sets in a directory: task, length, state and verdict of each."""
+
+    directory: Annotated[Path, Positional] = Path('.')
+    """Such as DATASET.journals, or a data set."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.commands.listing import print_list
+
+        print_list(absolute(self.directory), Console())
+        return 0

@@ -1,0 +1,113 @@
+"""Chunks <-> ActionChunk messages: the policy sends what the streamer reads, and both are one type."""
+
+import math
+from typing import NamedTuple
+
+from restac_ros.control.chunk import Chunk, ChunkError, ChunkReport, ReplanTrigger, build_chunk
+from restac_ros.msg import ActionChunk, RunIdentity
+from restac_ros.nodes.fields import stamp, stamp_as_ns, unsigned
+
+_CHUNKINGS = {
+    'receding_horizon': ActionChunk.CHUNKING_RECEDING_HORIZON,
+    'rtc_guided': ActionChunk.CHUNKING_RTC_GUIDED,
+    'rtc_trained': ActionChunk.CHUNKING_RTC_TRAINED,
+}
+_CHUNKING_NAMES = {number: name for name, number in _CHUNKINGS.items()}
+
+
+class PolicyOrigin(NamedTuple):
+    """Run and checkpoint of a policy, as in RunIdentity.msg."""
+
+    run_id: str
+    checkpoint: str
+    replan_threshold: float = math.nan
+    replan_release: float = math.nan
+
+    def message(self, prompt: str, prompt_revision: int) -> RunIdentity:
+        """Return whose product it is, and which prompt it followed."""
+        return RunIdentity(
+            run_id=self.run_id,
+            checkpoint=self.checkpoint,
+            prompt=prompt,
+            prompt_revision=prompt_revision,
+        )
+
+
+def named_run(run: RunIdentity) -> str:
+    """Return what an operator knows a run by."""
+    return f"run {run.run_id} (checkpoint {run.checkpoint or 'unknown'}, prompt '{run.prompt}')"
+
+
+def chunk_message(chunk: Chunk, origin: PolicyOrigin) -> ActionChunk:
+    """Return a chunk as a message."""
+    message, report = ActionChunk(), chunk.report
+    message.header.stamp = stamp(chunk.stamp_ns)
+    message.header.frame_id = chunk.frame_id
+    message.run = origin.message(report.prompt, report.prompt_revision)
+    message.chunk_id = unsigned(chunk.chunk_id)
+    message.trigger = int(report.trigger)
+    position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
+    position.x, position.y, position.z = chunk.anchor.position_m.tolist()
+    orientation.x, orientation.y, orientation.z, orientation.w = chunk.anchor.quaternion_xyzw.tolist()
+    message.anchor_state = chunk.anchor_state
+    message.anchor_gripper = chunk.anchor_opening_m
+    message.rotation_convention = chunk.rule.convention
+    message.delta_composition = chunk.rule.composition
+    message.step_ns = unsigned(chunk.step_ns)
+    message.horizon = chunk.horizon
+    message.delta_pose = chunk.delta_pose.reshape(-1).tolist()
+    message.gripper = chunk.opening_m.tolist()
+    message.valid_until = stamp(chunk.valid_until_ns)
+    message.gate = report.gate
+    message.prefix_age_ns = unsigned(chunk.camera_age_ns)
+    message.tactile_age_ns = unsigned(chunk.tactile_age_ns)
+    message.inference_ns = unsigned(report.inference_ns)
+    message.chunking = _CHUNKINGS[report.chunking]
+    message.continues = report.continued_delay_steps is not None
+    message.continued_delay_steps = report.continued_delay_steps or 0
+    return message
+
+
+def chunk_of(message: ActionChunk) -> Chunk:
+    """Return the checked chunk of a message.
+
+    Raises:
+        ChunkError: the message contradicts itself; says where.
+    """
+    position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
+    return build_chunk(
+        chunk_id=message.chunk_id,
+        stamp_ns=stamp_as_ns(message.header.stamp),
+        frame_id=message.header.frame_id,
+        anchor_position_m=(position.x, position.y, position.z),
+        anchor_quaternion_xyzw=(orientation.x, orientation.y, orientation.z, orientation.w),
+        anchor_state=message.anchor_state,
+        anchor_opening_m=message.anchor_gripper,
+        convention=message.rotation_convention,
+        composition=message.delta_composition,
+        step_ns=message.step_ns,
+        horizon=message.horizon,
+        delta_pose=message.delta_pose,
+        opening_m=message.gripper,
+        valid_until_ns=stamp_as_ns(message.valid_until),
+        camera_age_ns=message.prefix_age_ns,
+        tactile_age_ns=message.tactile_age_ns,
+        report=_report(message),
+    )
+
+
+def _report(message: ActionChunk) -> ChunkReport:
+    name = f'chunk {message.chunk_id}'
+    if message.chunking not in _CHUNKING_NAMES:
+        raise ChunkError(f'{name}: chunking is {message.chunking}, expected one of CHUNKING_*')
+    if message.trigger not in set(ReplanTrigger):
+        raise ChunkError(f'{name}: trigger is {message.trigger}, expected one of TRIGGER_*')
+    return ChunkReport(
+        trigger=ReplanTrigger(message.trigger),
+        gate=message.gate,
+        inference_ns=message.inference_ns,
+        chunking=_CHUNKING_NAMES[message.chunking],
+        continued_delay_steps=message.continued_delay_steps if message.continues else None,
+        prompt=message.run.prompt,
+        prompt_revision=message.run.prompt_revision,
+    )

@@ -1,0 +1,133 @@
+"""The keyboard of a run, and for `restac-ros record` its display: keys become service calls."""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+
+from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.keyboard.record_keys import RecordKeys, status_values
+from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, ConsoleRequest, SetText, Stop
+from restac_ros.nodes.keyboard.run_keys import RunKeys
+from restac_ros.nodes.keyboard.terminal import LOG_LINE, Inputs, single_keys
+from restac_ros.recording.recorder import REQUESTS
+from restac_ros.stopping import is_orphan
+
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_POLL_S = 0.1
+_COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
+
+
+class ConsoleNode(Node):
+    """With a display (for a recorder alone) it shows the streams below the messages of the other nodes."""
+
+    def __init__(self) -> None:
+        super().__init__('console_node')
+        names = ('nodes', ['']), ('task', ''), ('log_descriptor', -1), ('run_id', '')
+        values = {name: self.declare_parameter(name, default).value for name, default in names}
+        self._run_id, self._logs = values['run_id'], values['log_descriptor']
+        self._record = RecordKeys(values['task']) if self._logs >= 0 else None
+        self._run = RunKeys(values['nodes'])
+        self._caller = Caller(self)
+        self._screen = Console(file=sys.stdout if self._record else sys.stderr)
+        self._live = Live(console=self._screen, auto_refresh=False)
+        self._inputs = Inputs(self._on_key, self._on_lost)
+        self._awaited: list[ConsoleCall | SetText] = []
+        if self._record:
+            self._awaited = [*map(ConsoleCall, REQUESTS), SetText('')]
+        for request in self._run.requests:
+            self._caller.is_ready(request)  # discovers who serves it, before the key is pressed
+        self.asked_to_stop = False
+        if self._record:
+            self._inputs.read_lines(self._logs, self._on_log)
+            self.create_subscription(RecorderStatus, 'recorder_node/status', self._on_status, _LATCHED)
+
+    def run(self, executor: SingleThreadedExecutor) -> None:
+        """Until the run has ended: with a display, until the last line of the others has been shown."""
+        with suppress(OSError), single_keys(with_interrupt=self._record is not None):
+            if self._record:
+                self._live.start()
+            else:
+                self._say(self._run.line)
+            while not (self.asked_to_stop and self._inputs.lines_ended) and not is_orphan():
+                self._inputs.poll(_POLL_S)
+                executor.spin_once(timeout_sec=0)
+                self._update()
+            self._live.stop()
+
+    def _update(self) -> None:
+        record = self._record
+        if record is None:
+            return
+        if self._awaited and all(map(self._caller.is_ready, self._awaited)):
+            self._awaited = []
+            record.ready()
+        if self.asked_to_stop:
+            record.lost()  # by now the recorder finishes: further keys are for nobody
+        self._live.update(record.render(), refresh=True)
+
+    def _on_key(self, key: str) -> None:
+        before = self._run.line
+        self._do(self._record.key(key) if self._record else self._run.key(key))
+        if self._record is None and self._run.line != before:
+            self._say(self._run.line)
+
+    def _on_lost(self) -> None:
+        if self._record:
+            self._do(self._record.lost())
+
+    def _do(self, requests: list[ConsoleRequest]) -> None:
+        for request in requests:
+            if isinstance(request, Stop) and not is_orphan():
+                os.kill(os.getppid(), signal.SIGUSR1)  # the supervisor ends the run
+            elif not isinstance(request, Stop):
+                self._caller.ask(request, self._on_answer)
+
+    def _on_answer(self, request: ConsoleCall | SetText, success: bool, text: str) -> None:
+        if self._record:
+            self._do(self._record.answered(request, success))
+        if not self._record or not success:
+            self._say(text, 'green' if success else 'red')
+
+    def _on_status(self, message: RecorderStatus) -> None:
+        if self._record and message.run_id == self._run_id:  # another run's recorder is none of ours
+            self._record.receive(status_values(message))
+
+    def _on_log(self, line: str) -> None:
+        found = LOG_LINE.fullmatch(line)
+        text = found['text'] if found else line
+        self._say(text, _COLOURS.get(found['level'], '') if found else '')
+
+    def _say(self, text: str, colour: str = '') -> None:
+        self._screen.print(
+            f'[{colour}]{escape(text)}[/]' if colour else escape(text), soft_wrap=True, highlight=False
+        )
+
+
+def main() -> None:
+    """Entry point. The supervisor starts it in its own process group: Ctrl-C reaches both, and it decides."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = ConsoleNode()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(node, 'asked_to_stop', True))
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        node.run(executor)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()

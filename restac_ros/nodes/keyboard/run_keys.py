@@ -1,0 +1,67 @@
+"""What the keys of `restac-ros up` do. Knows neither terminal nor processes."""
+
+from collections.abc import Collection
+
+from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
+
+ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
+# key -> what it asks for, and in which words the help names it
+_CALLS = {
+    ' ': (ConsoleCall('halt', 'streamer_node'), 'space: halt'),
+    'r': (ConsoleCall('resume', 'streamer_node'), 'r: resume'),
+    's': (ConsoleCall('save'), 's: save'),
+    'd': (ConsoleCall('discard'), 'd: discard'),
+}
+_PROMPT = SetText('', 'prompt', 'policy_node')
+
+
+class TextEntry:
+    """A line of text, typed key by key."""
+
+    def __init__(self) -> None:
+        self.text = ''
+
+    def key(self, key: str) -> str | None:
+        """Return the line when it is complete, empty when it was left, None while it is typed."""
+        if key in ENTER or key == ESCAPE:
+            return self.text.strip() if key != ESCAPE else ''
+        if key in ERASE:
+            self.text = self.text[:-1]
+        elif key.isprintable():
+            self.text += key
+        return None
+
+
+class RunKeys:
+    """Keys become requests to the nodes that the run has."""
+
+    def __init__(self, nodes: Collection[str]) -> None:
+        self._calls = {key: (call, text) for key, (call, text) in _CALLS.items() if call.node in nodes}
+        self._has_prompt = _PROMPT.node in nodes
+        self._entry: TextEntry | None = None
+
+    @property
+    def requests(self) -> list[ConsoleCall | SetText]:
+        """All that can be asked for."""
+        return [*(call for call, _ in self._calls.values()), *([_PROMPT] if self._has_prompt else [])]
+
+    @property
+    def line(self) -> str:
+        """What can be typed now."""
+        if self._entry is not None:
+            return f'prompt: {self._entry.text}_   (Enter: set it, Esc: leave it)'
+        words = [text for _, text in self._calls.values()]
+        return '   '.join([*words, *(['p: prompt'] if self._has_prompt else []), 'q: quit'])
+
+    def key(self, key: str) -> list[ConsoleRequest]:
+        """One character that was typed."""
+        if self._entry is not None:
+            if (text := self._entry.key(key)) is None:
+                return []
+            self._entry = None
+            return [_PROMPT._replace(text=text)] if text else []
+        if key in self._calls:
+            return [self._calls[key][0]]
+        if key == 'p' and self._has_prompt:
+            self._entry = TextEntry()
+        return [Stop()] if key == 'q' else []

@@ -1,0 +1,60 @@
+"""Whether another node of the same full name lives in this domain: two would steer each other."""
+
+import os
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+
+from restac_ros.nodes.polled_input import PolledInput
+
+_POLL_S = 0.05
+_DISCOVERY_S = 3.0  # nodes that are there have been discovered by then: 1.3 s where a machine is busy
+_GHOST_S = 25.0  # a node that was killed is known for so long after its end
+_DEPTH = 100
+
+
+class TwinError(RuntimeError):
+    """Another node of this name is alive; the text says how both can run."""
+
+
+def check_alone(node: Node, run_id: str) -> None:
+    """Return when no other node of this full name is alive.
+
+    One that is only known may have been killed: it is waited for until it publishes its diagnostics, which
+    proves it alive, or is forgotten.
+
+    Raises:
+        TwinError: there is one.
+    """
+    full_name = node.get_fully_qualified_name()
+    others: set[str] = set()
+
+    def receive(array: DiagnosticArray, _: dict[str, int]) -> None:
+        for status in array.status:
+            if status.name == f'{full_name.removeprefix("/")}: state':
+                others.update(pair.value for pair in status.values if pair.key == 'run_id')
+        others.discard(run_id)
+
+    heard = PolledInput(node, DiagnosticArray, '/diagnostics', _DEPTH, receive)
+    try:
+        known, end_s = False, time.monotonic() + _DISCOVERY_S
+        while time.monotonic() < end_s and not others:
+            time.sleep(_POLL_S)
+            heard.take()
+            if known and _count(node, full_name) < 2:
+                return
+            if not known and _count(node, full_name) > 1:
+                known, end_s = True, time.monotonic() + _GHOST_S
+                node.get_logger().info(f'another {full_name} is known: waiting whether it is alive')
+    finally:
+        heard.destroy()
+    if others or known:
+        found = f'another {full_name} runs already in ROS_DOMAIN_ID {os.environ.get("ROS_DOMAIN_ID", "0")}'
+        run = f' (run {", ".join(sorted(others))})' if others else ''
+        raise TwinError(f'{found}{run}: end it, or use another ROS_DOMAIN_ID or namespace')
+
+
+def _count(node: Node, full_name: str) -> int:
+    names = node.get_node_names_and_namespaces()
+    return sum(f'{namespace.rstrip("/")}/{name}' == full_name for name, namespace in names)

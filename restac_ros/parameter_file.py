@@ -1,0 +1,148 @@
+"""ROS parameter files as users write them: which section reaches which node, and whether the names are known.
+
+rcl applies a file without a word about sections and names that reach nobody: limits would be lost by a slip.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from restac_ros.contract.errors import did_you_mean
+
+PARAMETERS = 'ros__parameters'
+# Every node has these from rcl and rclpy; they are none of ours.
+RCL_PARAMETERS = ('use_sim_time', 'start_type_description_service')
+RCL_PREFIXES = ('qos_overrides.',)
+_MAX_BYTES = 1_000_000
+
+
+class ParameterFileError(ValueError):
+    """A parameter file is refused; the text names the file, what was found and the remedy."""
+
+
+class Section(NamedTuple):
+    """Parameters for the nodes whose full name matches: `/**/policy_node`, `/left/policy_node`, `/**`."""
+
+    pattern: str
+    values: Mapping[str, object]
+
+    @property
+    def node(self) -> str:
+        """Name of the node without its namespace; empty where the section is for nodes of any name."""
+        name = self.pattern.rpartition('/')[2]
+        return '' if '*' in name else name
+
+    def reaches(self, full_name: str) -> bool:
+        """Whether a node of this full name gets the section, by rcl's rule: * is one name, ** any number."""
+        parts = [part for part in self.pattern.split('/') if part]
+        kinds = {'**': r'(?:/\w+)*', '*': r'/\w+'}
+        return bool(
+            re.fullmatch(''.join(kinds.get(part, f'/{re.escape(part)}') for part in parts), full_name)
+        )
+
+
+def is_rcl(name: str) -> bool:
+    """Whether a parameter is one that every node has."""
+    return name in RCL_PARAMETERS or name.startswith(RCL_PREFIXES)
+
+
+def read_sections(path: Path) -> list[Section]:
+    """The sections of a parameter file.
+
+    Raises:
+        ParameterFileError: the file cannot be read, or is no ROS parameter file.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ParameterFileError(f'{path} is larger than {_MAX_BYTES} bytes: no parameter file')
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ParameterFileError(
+            f'parameter file {path}: {error.strerror}; name a file that can be read'
+        ) from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParameterFileError(f'parameter file {path} is not valid YAML: {error}') from error
+    sections = list(_sections(content, '')) if isinstance(content, dict) else []
+    if not sections:
+        raise ParameterFileError(
+            f'parameter file {path} has no {PARAMETERS}; '
+            f'expected /**/policy_node: {{{PARAMETERS}: {{NAME: VALUE}}}}'
+        )
+    return sections
+
+
+def known_parameters(folder: Path) -> dict[str, frozenset[str]]:
+    """Names of the parameters of each node of this package, from the files of defaults in `folder`."""
+    return {
+        section.node: frozenset(section.values)
+        for path in sorted(folder.glob('*.yaml'))
+        if PARAMETERS in path.read_text(encoding='utf-8')
+        for section in read_sections(path)
+    }
+
+
+def check_parameter_file(path: Path, nodes: Sequence[str], known: Mapping[str, frozenset[str]]) -> None:
+    """Refuse a file of which something reaches nobody.
+
+    `nodes` are full names of nodes, `known` the parameters of each node of this package.
+
+    Sections of nodes that the run does not start, of this package or another, are left alone.
+
+    Raises:
+        ParameterFileError: naming every section and parameter that cannot be meant so.
+    """
+    sections = read_sections(path)
+    faults = [fault for section in sections for fault in _unknown_names(section, known)]
+    for full_name in nodes:
+        own = [section for section in sections if section.node == full_name.rpartition('/')[2]]
+        if own and not any(section.reaches(full_name) for section in own):
+            found = ', '.join(repr(section.pattern) for section in own)
+            faults.append(f'{found} does not reach {full_name}; write /**/{own[0].node}')
+    if faults:
+        raise ParameterFileError(f'parameter file {path}: {"; ".join(faults)}')
+
+
+def unknown_parameter(name: str, node: str, known: Mapping[str, frozenset[str]]) -> str:
+    """What is wrong with a name that `node` does not have; with an empty `node`, that none has."""
+    owners = [owner for owner, names in known.items() if name in names]
+    if owners:
+        return f'{node} has no parameter {name!r}, but {", ".join(owners)} has: move it to that section'
+    names = known[node] if node else frozenset().union(*known.values())
+    return f'unknown parameter {name!r}; {did_you_mean(name, sorted(names))}'
+
+
+def _sections(content: Mapping[object, object], above: str) -> Iterator[Section]:
+    for key, value in content.items():
+        pattern = f'{above}/{str(key).strip("/")}'
+        if not isinstance(value, dict):
+            continue
+        if PARAMETERS in value:
+            yield Section(pattern, dict(_flat(value[PARAMETERS] or {}, '')))
+        else:
+            yield from _sections(value, pattern)
+
+
+def _flat(values: Mapping[object, object], above: str) -> Iterator[tuple[str, object]]:
+    """Nested names joined by a dot."""
+    for key, value in values.items():
+        name = f'{above}{key}'
+        if isinstance(value, dict):
+            yield from _flat(value, f'{name}.')
+        else:
+            yield name, value
+
+
+def _unknown_names(section: Section, known: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    node = section.node
+    if node and node not in known:
+        if near := difflib.get_close_matches(node, known, n=1):
+            yield f'section {section.pattern!r} reaches no node; did you mean {near[0]!r}?'
+        return
+    names = known[node] if node else frozenset().union(*known.values())
+    for name in section.values:
+        if name not in names and not is_rcl(name):
+            yield unknown_parameter(name, node, known)

@@ -1,0 +1,56 @@
+"""Judges the frames of a take while it is written, by the converter's own rule."""
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.survey import Judge
+from restac_ros.framing.grid import Grid
+from restac_ros.framing.sample import Sample
+
+
+class LostFrame(NamedTuple):
+    """The first frame of a take that cannot be used: when, s from the stretch's start, and why."""
+
+    time_s: float
+    reason: str
+
+
+class TakeWatch:
+    """Counts frames that a take lacks inside; those before its first usable frame will be cut off, unharmed.
+
+    Give it every sample, in the order in which the journal holds them. `needed` are optional streams that the
+    data set has. `first` is set at the first lost frame, `lost` counts all.
+    """
+
+    def __init__(self, contract: Contract, start_ns: int, needed: Collection[str] = ()) -> None:
+        self.first: LostFrame | None = None
+        self.lost = 0
+        self._contract, self._needed = contract, needed
+        self.begin(start_ns)
+
+    def begin(self, start_ns: int) -> None:
+        """A stretch begins, an episode of its own."""
+        self._judge, self._grid = Judge(self._contract, start_ns), Grid(start_ns, self._contract.fps)
+        self._index = 0
+        self._begun = False
+
+    def add(self, sample: Sample) -> None:
+        """Judge the frames before a sample's receipt, then take it in."""
+        while (tick_ns := self._grid.tick_ns(self._index)) < sample.receive_ns:
+            self._frame(tick_ns)
+            self._index += 1
+        self._judge.push(sample._replace(cdr=b''))
+
+    def _frame(self, tick_ns: int) -> None:
+        frame = self._judge.frame_at(tick_ns)
+        statuses = ((name, frame.streams[name]) for name in self._needed)
+        reasons = [
+            *frame.reasons,
+            *(f'{name}: {found.reason}' for name, found in statuses if not found.valid),
+        ]
+        if not reasons:
+            self._begun = True
+        elif self._begun:
+            self.lost += 1
+            self.first = self.first or LostFrame((tick_ns - self._grid.start_ns) * 1e-9, reasons[0])

@@ -1,0 +1,24 @@
+"""When a message arrived, by a simulated clock that runs at any rate."""
+
+_WINDOW_NS = 100_000_000
+
+
+class SimulatedArrival:
+    """Turns the system time of an arrival into simulated time, by the rate of the one clock to the other.
+
+    The middleware notes arrivals by the system's clock; the rate of the simulated one is measured as messages
+    come. Until then a message counts as arrived when it is read: never too early.
+    """
+
+    def __init__(self) -> None:
+        self._rate = 0.0
+        self._since: tuple[int, int] | None = None
+
+    def arrival_ns(self, arrived_ns: int, system_ns: int, simulated_ns: int) -> int:
+        """Return the arrival in simulated time, ns; `system_ns` and `simulated_ns` are both clocks now."""
+        if self._since is None or simulated_ns < self._since[1]:  # a simulation that began anew
+            self._rate, self._since = 0.0, (system_ns, simulated_ns)
+        elif (elapsed_ns := system_ns - self._since[0]) >= _WINDOW_NS:
+            self._rate = (simulated_ns - self._since[1]) / elapsed_ns
+            self._since = (system_ns, simulated_ns)
+        return simulated_ns - round(self._rate * max(0, system_ns - arrived_ns))

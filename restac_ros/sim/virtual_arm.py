@@ -1,0 +1,145 @@
+"""A compliant arm that follows set-points, gives way to a hand, and stops in any other mode than move."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from restac_ros.contract.schema import Contract
+from restac_ros.control.supervisor import ROBOT_MODE_MOVE
+from restac_ros.framing.kinematics import fk_hand_tcp, transform
+from restac_ros.geometry import quaternion as quat
+from restac_ros.geometry.pose import Offset, Pose
+
+READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
+ROBOT_MODE_GUIDING = 3
+DAMPING = 1e-3  # of the least squares: near a singular posture it gives way instead of racing
+EPSILON_RAD = 1e-6
+MAX_STEP_RAD = 0.2
+APPROACH_STEPS = 100
+IK_PERIOD_NS = 5_000_000
+NOISE_RAD = 1e-6  # no real encoder repeats itself exactly
+
+
+@dataclass(frozen=True)
+class Impedance:
+    """A critically damped Cartesian impedance controller, as seen from outside.
+
+    Attributes:
+        rate_rad_s: its natural frequency; a moving set-point is followed 2 / rate_rad_s later.
+        stiffness_n_m: the arm gives way to a hand by 1 / stiffness_n_m per N.
+        guided_n_s_m: what a hand feels in guiding mode, where nothing holds the arm.
+    """
+
+    rate_rad_s: float = 25.0
+    stiffness_n_m: float = 400.0
+    guided_n_s_m: float = 100.0
+
+
+class VirtualArm:
+    """Starts in the middle of the workspace, at rest, with the tool as in Franka's ready posture.
+
+    In mode move it follows set-points with lag, and springs back when a hand lets go. In any other mode it
+    ignores them: it stands, or, in guiding mode, goes where the hand leads it. Back in move it stays where it
+    is until the next set-point, as controllers do when they are activated. Not thread-safe.
+
+    Attributes:
+        opening_m: of the gripper.
+    """
+
+    def __init__(
+        self, contract: Contract, now_ns: int, impedance: Impedance | None = None, seed: int = 0
+    ) -> None:
+        self.impedance = impedance or Impedance()
+        self._hand_n = np.zeros(3)
+        self.opening_m = contract.gripper.opening_m[1]
+        offset = contract.robot.pose_tool_in_hand
+        self._tool_in_hand = transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
+        self._noise = np.random.default_rng(seed)
+        self._mode = ROBOT_MODE_MOVE
+        self._now_ns = now_ns
+        self._joints_rad, self._joints_ns = READY_RAD.copy(), now_ns
+        box = contract.limits.workspace_m
+        turn = quat.from_matrix(self._pose_of(READY_RAD)[:3, :3])
+        self._pose = self._target = Pose((np.array(box.min) + np.array(box.max)) / 2, turn)
+        self._speed = np.zeros(6)  # m/s and rad/s
+        for _ in range(APPROACH_STEPS):
+            self._joints_rad = self._nearer(self._joints_rad)
+
+    def set_mode(self, mode: int, now_ns: int) -> None:
+        """Stop, or begin to follow again, from where the arm is; modes as in FrankaRobotState."""
+        self.advance(now_ns)
+        self._mode, self._target, self._speed = mode, self._pose, np.zeros(6)
+
+    def push(self, hand_n: np.ndarray, now_ns: int) -> None:
+        """A hand on the tool from now on: its force [3] in N in the base frame, zero when it has let go."""
+        self.advance(now_ns)
+        self._hand_n = hand_n
+
+    def follow(self, set_point: Pose, now_ns: int) -> None:
+        """Go to a set-point, in mode move."""
+        self.advance(now_ns)
+        if self._mode == ROBOT_MODE_MOVE:
+            self._target = set_point
+
+    def pose(self, now_ns: int) -> Pose:
+        """Where the tool is in the base frame."""
+        self.advance(now_ns)
+        return self._pose
+
+    def joints_rad(self, now_ns: int) -> np.ndarray:
+        """Joint positions [7], with an encoder's noise."""
+        self.advance(now_ns)
+        if now_ns - self._joints_ns >= IK_PERIOD_NS:
+            self._joints_ns = now_ns
+            for _ in range(2):
+                self._joints_rad = self._nearer(self._joints_rad)
+        return self._joints_rad + NOISE_RAD * self._noise.standard_normal(7)
+
+    def noisy_pose(self, now_ns: int) -> Pose:
+        """The tool's pose as a robot's own state has it, with an encoder's noise."""
+        pose = self.pose(now_ns)
+        return Pose(pose.position_m + NOISE_RAD * self._noise.standard_normal(3), pose.quaternion_xyzw)
+
+    def advance(self, now_ns: int) -> None:
+        """Go on to `now_ns`, exactly: the equations of motion are linear between two calls."""
+        elapsed_s = max(0, now_ns - self._now_ns) * 1e-9
+        self._now_ns = max(now_ns, self._now_ns)
+        if self._mode == ROBOT_MODE_MOVE:
+            self._spring(elapsed_s)
+        elif self._mode == ROBOT_MODE_GUIDING:
+            moved_m = self._hand_n / self.impedance.guided_n_s_m * elapsed_s
+            self._pose = Pose(self._pose.position_m + moved_m, self._pose.quaternion_xyzw)
+
+    def _spring(self, elapsed_s: float) -> None:
+        """x'' = w^2 (rest - x) - 2 w x': the arm goes to where spring and hand are in balance."""
+        rate = self.impedance.rate_rad_s
+        rest = Pose(
+            self._target.position_m + self._hand_n / self.impedance.stiffness_n_m,
+            self._target.quaternion_xyzw,
+        )
+        gap = np.concatenate(Offset.between(rest, self._pose))
+        fall = np.exp(-rate * elapsed_s)
+        slope = self._speed + rate * gap
+        left = (gap + slope * elapsed_s) * fall
+        self._speed = (slope - rate * (gap + slope * elapsed_s)) * fall
+        self._pose = Offset(left[:3], left[3:]).apply(rest)
+
+    def _nearer(self, joints_rad: np.ndarray) -> np.ndarray:
+        """One step of damped least squares towards the tool's pose, on a numerical Jacobian."""
+        goal = np.eye(4)
+        goal[:3, :3], goal[:3, 3] = quat.to_matrix(self._pose.quaternion_xyzw), self._pose.position_m
+        here = self._pose_of(joints_rad)
+        near = self._pose_of(joints_rad + EPSILON_RAD * np.eye(7))
+        jacobian = _difference(near, here).T / EPSILON_RAD
+        normal = jacobian @ jacobian.T + DAMPING**2 * np.eye(6)
+        step = jacobian.T @ np.linalg.solve(normal, _difference(goal, here))
+        return joints_rad + np.clip(step, -MAX_STEP_RAD, MAX_STEP_RAD)
+
+    def _pose_of(self, joints_rad: np.ndarray) -> np.ndarray:
+        return fk_hand_tcp(joints_rad) @ self._tool_in_hand
+
+
+def _difference(new: np.ndarray, old: np.ndarray) -> np.ndarray:
+    """Poses [..., 4, 4] and [4, 4] -> translation and rotation vector [..., 6] in the base frame."""
+    turn = quat.to_rotvec(quat.from_matrix(new[..., :3, :3] @ old[:3, :3].T))
+    return np.concatenate([new[..., :3, 3] - old[:3, 3], turn], axis=-1)

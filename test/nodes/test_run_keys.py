@@ -1,0 +1,48 @@
+"""The keys of `restac-ros up`: what each asks for, by the nodes that the run has."""
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from restac_ros.nodes.keyboard.requests import ConsoleCall, SetText, Stop
+from restac_ros.nodes.keyboard.run_keys import RunKeys
+
+ALL = ('policy_node', 'recorder_node', 'streamer_node')
+
+
+def typed(keys: RunKeys, text: str) -> list:
+    return [request for key in text for request in keys.key(key)]
+
+
+@pytest.mark.parametrize(
+    ('key', 'asked'),
+    [
+        (' ', ConsoleCall('halt', 'streamer_node')),
+        ('r', ConsoleCall('resume', 'streamer_node')),
+        ('s', ConsoleCall('save')),
+        ('d', ConsoleCall('discard')),
+        ('q', Stop()),
+    ],
+)
+def test_each_key_asks_the_node_it_is_about(key: str, asked: object) -> None:
+    assert RunKeys(ALL).key(key) == [asked]
+
+
+def test_a_prompt_is_typed_and_set_by_enter() -> None:
+    assert typed(RunKeys(ALL), 'ppush  it\x7f\x7f hard\r') == [
+        SetText('push   hard', 'prompt', 'policy_node')
+    ]
+
+
+def test_escape_and_an_empty_line_leave_the_prompt_as_it_is() -> None:
+    keys = RunKeys(ALL)
+    assert typed(keys, 'pdqs\x1b') == []
+    assert typed(keys, 'p  \r') == []
+    assert keys.key('q') == [Stop()]
+
+
+def test_only_keys_of_nodes_that_the_run_has_are_offered() -> None:
+    keys = RunKeys(['recorder_node'])
+    assert keys.line == 's: save   d: discard   q: quit'
+    assert keys.requests == [ConsoleCall('save'), ConsoleCall('discard')]
+    assert typed(keys, ' rp') == []
