@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from restac_ros.model.checkpoint.network import TACTILE
 from restac_ros.model.config import ModelConfig
 from restac_ros.training.config import Part
 
@@ -47,7 +46,7 @@ def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 
     """
     rules: list[Callable[[str], bool]] = [
         lambda name: (
-            name.startswith(f'{TACTILE}/')
+            name.startswith('tactile/')
             and (config.tactile is None or config.tactile.kind != 'cnn' or bool(_NO_GRADIENT.search(name)))
         ),
         lambda name: _has_lora(config, name) and not _LORA.search(name),

@@ -13,7 +13,8 @@ import pyarrow as pa
 from jaxtyping import Bool, Float32, UInt8
 
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.dataset_files import dataset_contract
+from restac_ros.dataset.dataset_files import dataset_contract, read_info
+from restac_ros.dataset.features import action_prev_key
 from restac_ros.framing.resize import TACTILE_SHAPE, letterbox
 from restac_ros.framing.values import state_change
 from restac_ros.training.data.tables import Span, Tables, read_pictures, read_tables
@@ -204,9 +205,10 @@ def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
     """
     root = root.expanduser().resolve()
     contract = contract or dataset_contract(root)
-    has_previous = _previous_column(root)
-    widths = {STATE: DIMS, ACTION: DIMS} | ({has_previous: DIMS} if has_previous else {})
-    tables = read_tables(root, widths)
+    columns = read_info(root).get('features', {})
+    previous_key = action_prev_key(columns)
+    stored = [name for name in (STATE, ACTION, previous_key) if name in columns or name != previous_key]
+    tables = read_tables(root, dict.fromkeys(stored, DIMS))
     _check_contract(tables, contract)
     cameras = {name: stream.feature for name, stream in contract.by_role('camera').items()}
     touch = [stream.feature for stream in contract.by_role('tactile').values()]
@@ -217,8 +219,9 @@ def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
             f'{root}: found {len(short)} episodes shorter than {SHORTEST} frames, expected none: '
             f'{short[:10]}; take them out with `restac-ros delete`'
         )
-    previous = tables.numbers[has_previous] if has_previous else _previous_of_states(tables, contract)
-    columns = tables.info['features']
+    previous = tables.numbers.get(previous_key)
+    if previous is None:
+        previous = _previous_of_states(tables, contract)
     present = {name: column for name, column in cameras.items() if column in columns}
     tactile = touch[0] if touch and touch[0] in columns else None
     return Episodes(tables, contract, previous, present, tactile, FrameReader())
@@ -237,13 +240,6 @@ def chosen(episodes: Episodes, wanted: Sequence[int] | None) -> list[int]:
             f'{episodes.name}: found no episode {unknown}, expected numbers from {known[0]} to {known[-1]}'
         )
     return known if wanted is None else sorted(set(wanted))
-
-
-def _previous_column(root: Path) -> str | None:
-    from restac_ros.dataset.dataset_files import read_info
-
-    features = read_info(root).get('features', {})
-    return next((name for name in ('observation.action_prev', 'action_prev') if name in features), None)
 
 
 def _previous_of_states(tables: Tables, contract: Contract) -> np.ndarray:
