@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.graph import Process, checked_remaps, config_file, full_namespace
+from restac_ros.graph import ParameterValue, Process, checked_remaps, config_file, full_namespace
 from restac_ros.supervise import command
 
 _COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
@@ -31,7 +31,7 @@ def run_doctor(
     with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
         summary_file = json_file or Path(folder) / 'doctor.json'
         summary_file.unlink(missing_ok=True)
-        parameters = {
+        parameters: dict[str, ParameterValue] = {
             'contract': str(contract or config_file('contract.yaml')),
             'seconds': float(seconds),
             'journal_dir': str(journals),

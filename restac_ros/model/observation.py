@@ -26,25 +26,27 @@ class ObservationError(ValueError):
     """An input the policy must not see; the message names the field, what was found and what was expected."""
 
 
-class Observation(NamedTuple):
-    """Checked network inputs; B is the batch. Built by `make_observation` only.
+class Observation[A: (np.ndarray, Array)](NamedTuple):
+    """Checked network inputs; B is the batch. Built by `make_observation` only, on the host.
+
+    A is `np.ndarray` on the host and `Array` in the network.
 
     `images` holds the cameras that exist, in the order of CAMERA_SLOTS; a masked camera changes nothing but
     the time it takes. `action_prev` is in raw units (m, rad, m), never normalised.
     """
 
-    images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']]
-    image_masks: dict[str, Bool[Array, ' B']]
-    state: Float[Array, 'B D']
-    tokenized_prompt: Int[Array, 'B T']
-    tokenized_prompt_mask: Bool[Array, 'B T']
-    tactile: Float[Array, 'B h w 3'] | UInt8[Array, 'B h w 3'] | None = None
-    action_prev: Float[Array, 'B 7'] | None = None
+    images: dict[str, Float[A, 'B H W 3'] | UInt8[A, 'B H W 3']]
+    image_masks: dict[str, Bool[A, ' B']]
+    state: Float[A, 'B D']
+    tokenized_prompt: Int[A, 'B T']
+    tokenized_prompt_mask: Bool[A, 'B T']
+    tactile: Float[A, 'B h w 3'] | UInt8[A, 'B h w 3'] | None = None
+    action_prev: Float[A, 'B 7'] | None = None
 
     @property
     def prefix(
         self,
-    ) -> tuple[dict[str, Array], dict[str, Bool[Array, ' B']], Int[Array, 'B T'], Bool[Array, 'B T']]:
+    ) -> tuple[dict[str, A], dict[str, Bool[A, ' B']], Int[A, 'B T'], Bool[A, 'B T']]:
         """The arguments of `encode_prefix`: images, image masks, prompt tokens, prompt mask."""
         return self.images, self.image_masks, self.tokenized_prompt, self.tokenized_prompt_mask
 
@@ -99,7 +101,7 @@ def make_observation(
     tokenized_prompt_mask: np.ndarray,
     tactile: np.ndarray | None = None,
     action_prev: np.ndarray | None = None,
-) -> Observation:
+) -> Observation[np.ndarray]:
     """Check every input against `config` and build the observation, with trailing prompt padding cut.
 
     Args:

@@ -209,7 +209,7 @@ class Pi05(nnx.Module):
         del images
         return None
 
-    def observe_touch(self, observation: Observation) -> TactileCode | None:
+    def observe_touch(self, observation: Observation[Array]) -> TactileCode | None:
         """Encode the observation's tactile image; nothing here."""
         del observation
         return None
@@ -278,7 +278,7 @@ class Pi05(nnx.Module):
 
     def run_jointly(
         self,
-        observation: Observation,
+        observation: Observation[Array],
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
@@ -304,7 +304,7 @@ class Pi05(nnx.Module):
 
     def velocity_joint(
         self,
-        observation: Observation,
+        observation: Observation[Array],
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
@@ -364,7 +364,7 @@ class Pi05(nnx.Module):
 
     def compute_loss(
         self,
-        observation: Observation,
+        observation: Observation[Array],
         actions: Float[Array, 'B T D'],
         noise: Float[Array, 'B T D'],
         time: Float[Array, ' B'],

@@ -63,7 +63,7 @@ class ResTac(Pi05):
         trains = self.config.tactile is not None and self.config.tactile.kind == 'cnn'
         return code if trains else jax.lax.stop_gradient(code)
 
-    def observe_touch(self, observation: Observation) -> TactileCode:
+    def observe_touch(self, observation: Observation[Array]) -> TactileCode:
         """Encode the observation's tactile image with its views."""
         view_features = self.encode_views(observation.images)
         return self.encode_tactile(observation.tactile, view_features, observation.action_prev)

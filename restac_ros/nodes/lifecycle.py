@@ -41,7 +41,12 @@ class ManagedNode(LifecycleNode):
     model: ClassVar[type[NodeParameters]]
     unique: ClassVar[bool] = False  # of a run: a second one in the same domain and namespace is refused
     refusals: ClassVar[tuple[type[Exception], ...]] = ()
-    _always_refused = (ParameterError, ContractError, GraphError, OSError)
+    _always_refused: ClassVar[tuple[type[Exception], ...]] = (
+        ParameterError,
+        ContractError,
+        GraphError,
+        OSError,
+    )
 
     def __init__(self, name: str) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True)

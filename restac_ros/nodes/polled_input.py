@@ -25,6 +25,10 @@ class PolledGroup(CallbackGroup):
         """Nothing is ever executed."""
 
 
+def _never_called(_: object) -> None:
+    """Stand for the callback that rclpy requires; PolledGroup keeps the executor from it."""
+
+
 class PolledInput:
     """Keeps the newest `depth` messages for `take`, which hands each, and what is known of it, to `receive`.
 
@@ -48,7 +52,7 @@ class PolledInput:
         reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
         self._subscription: Subscription = node.create_subscription(
-            kind, topic, receive, qos, callback_group=PolledGroup(), raw=raw
+            kind, topic, _never_called, qos, callback_group=PolledGroup(), raw=raw
         )
 
     @property

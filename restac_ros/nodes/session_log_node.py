@@ -15,7 +15,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.rosbag2_layout import describe_type
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.session_log import SessionLog
-from restac_ros.nodes.diagnostics import Status
+from restac_ros.nodes.diagnostics import Status, StatusLevel
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters, OptionalPath, ParameterError
 from restac_ros.nodes.polled_input import PolledInput
@@ -58,6 +58,14 @@ def parse_topics(entries: list[str]) -> list[Logged]:
     return list(found.values())
 
 
+class _Active(NamedTuple):
+    """What exists while the node is active."""
+
+    log: SessionLog
+    timer: Timer
+    inputs: list[PolledInput]
+
+
 class SessionLogNode(ManagedNode):
     """Active: one log. Every activation begins another."""
 
@@ -66,12 +74,10 @@ class SessionLogNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__('session_log_node')
-        self.log: SessionLog | None = None
-        self.last_log = ''
         self._contract: Contract | None = None
+        self._active: _Active | None = None
+        self._last_log = ''
         self._received: Counter[str] = Counter()
-        self._inputs: list[PolledInput] = []
-        self._timer: Timer | None = None
 
     def configure(self) -> None:
         folder = self.parameters.log_dir
@@ -88,49 +94,53 @@ class SessionLogNode(ManagedNode):
             describe_type(kind)
 
     def activate(self) -> None:
+        if self._contract is None:
+            raise JournalError(f'the log is {self.phase}: configure it first')
         name = datetime.datetime.now().strftime('session_%Y-%m-%dT%H-%M-%S')
         path = self.parameters.log_dir / name
-        self.log = SessionLog(path, self._contract, start_ns=self.now_ns(), task=self.parameters.task)
-        self.last_log = str(path)
-        self._received = Counter()
-        self._inputs = [self._listen(*logged) for logged in parse_topics(self.parameters.topics)]
-        self._timer = self.create_timer(TAKE_PERIOD_S, self._take, clock=self.steady_clock)
+        log = SessionLog(path, self._contract, start_ns=self.now_ns(), task=self.parameters.task)
+        self._last_log, self._received = str(path), Counter()
+        inputs: list[PolledInput] = []
+        timer = self.create_timer(TAKE_PERIOD_S, lambda: _take(inputs), clock=self.steady_clock)
+        self._active = _Active(log, timer, inputs)
+        for topic, kind in parse_topics(self.parameters.topics):
+            inputs.append(self._input(log, topic, kind))
 
     def deactivate(self) -> None:
-        if self._timer:
-            self.destroy_timer(self._timer)
-            self._timer = None
-        self._take()
-        for source in self._inputs:
+        active, self._active = self._active, None
+        if active is None:
+            return
+        self.destroy_timer(active.timer)
+        _take(active.inputs)
+        for source in active.inputs:
             source.destroy()
-        self._inputs.clear()
-        if self.log:
-            log, self.log = self.log, None
-            self.get_logger().info(f'{log.close(self.now_ns())}: {log.written} messages')
+        self.get_logger().info(f'{active.log.close(self.now_ns())}: {active.log.written} messages')
 
     def summarise(self) -> dict[str, object]:
-        return {'log': self.last_log, 'received': dict(self._received)}
+        return {'log': self._last_log, 'received': dict(self._received)}
 
     def diagnose(self) -> list[Status]:
-        if self.log is None:
+        if self._active is None:
             return []
+        log = self._active.log
         values = {topic: str(count) for topic, count in self._received.items()}
-        values |= {'written': str(self.log.written), 'dropped': str(self.log.dropped)}
-        level = 'error' if self.log.failure else 'warn' if self.log.dropped else 'ok'
-        return [Status('session log', level, self.log.failure or f'writing {self.log.path}', values)]
+        values |= {'written': str(log.written), 'dropped': str(log.dropped)}
+        level: StatusLevel = 'error' if log.failure else 'warn' if log.dropped else 'ok'
+        return [Status('session log', level, log.failure or f'writing {log.path}', values)]
 
-    def _listen(self, topic: str, kind: str) -> PolledInput:
+    def _input(self, log: SessionLog, topic: str, kind: str) -> PolledInput:
         full_name = self.resolve_topic_name(topic)
 
         def receive(cdr: bytes, info: dict) -> None:
             self._received[full_name] += 1
-            self.log.write(full_name, kind, cdr, info['received_timestamp'] or self.now_ns())
+            log.write(full_name, kind, cdr, info['received_timestamp'] or self.now_ns())
 
         return PolledInput(self, message_class(kind), topic, DEPTH, receive, raw=True, reliable=True)
 
-    def _take(self) -> None:
-        for source in self._inputs:
-            source.take()
+
+def _take(inputs: list[PolledInput]) -> None:
+    for source in inputs:
+        source.take()
 
 
 def main() -> None:

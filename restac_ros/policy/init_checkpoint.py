@@ -3,7 +3,7 @@
 Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.base_weights import is_safetensors, merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.merge import NEW_LEAVES
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Params, num_bytes
@@ -93,15 +92,8 @@ def init_checkpoint(
     )
     config, params, calibration = _calibrated(config, params, seed, draw_codebook=True)
     stats = stats_from_limits(contract, config)
-    info = CheckpointInfo(
-        config=config,
-        contract_text=dump_contract(contract),
-        norm_stats=stats.to_dict(),
-        calibration=calibration,
-        tokenizer=train_demo_tokenizer(),
-        origin=Origin('init-checkpoint', 'random, untrained', seed),
-    )
-    save_checkpoint(out_dir, params, info)
+    origin = Origin('init-checkpoint', 'random, untrained', seed)
+    _save(out_dir, params, config, contract, stats, calibration, train_demo_tokenizer(), origin)
     return _report(out_dir, params, stats, calibration, 'built in, of a few dozen demonstration words', None)
 
 
@@ -116,8 +108,6 @@ def import_checkpoint(
     tokenizer: Path | None = None,
     dtype: Dtype | None = None,
     seed: int = 0,
-    new_leaves: str = NEW_LEAVES,
-    keep_own: str | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> CheckpointReport:
     """Write a checkpoint from pi0.5 base weights; touch and gate start as at the start of training.
@@ -134,8 +124,6 @@ def import_checkpoint(
             looked up when the policy is loaded.
         dtype: of the stored parameters; default as in the source.
         seed: of the leaves that the source does not have.
-        new_leaves: pattern of leaves that the source may lack.
-        keep_own: pattern of leaves to start anew although the source has them.
         progress: receives the name of each step that takes long.
 
     Raises:
@@ -145,9 +133,7 @@ def import_checkpoint(
     """
     _refuse_existing(out_dir)
     config, notes = _config_for(preset, source, has_touch=unit_align is not None)
-    encoder: Params = {}
-    if unit_align is not None:
-        config, encoder = _with_unit_align(config, unit_align)
+    config, encoder = _with_unit_align(config, unit_align)
     check_model(config, contract, str(source))
     progress(f'reading {source}')
     params, leaves = merge_base_weights(
@@ -157,29 +143,33 @@ def import_checkpoint(
         encoder=encoder,
         encoder_origin=str(unit_align),
         cast=CastRule(dtype),
-        new_leaves=new_leaves,
-        keep_own=keep_own,
     )
     progress('calibrating the gate')
-    config, params, calibration = _calibrated(
-        config, params, seed, draw_codebook=_CODEBOOK in leaves.names('kept')
-    )
+    is_new = _CODEBOOK in leaves.names('kept')
+    config, params, calibration = _calibrated(config, params, seed, draw_codebook=is_new)
     stats = norm_stats or stats_from_limits(contract, config)
-    origin = Origin('import-checkpoint', str(source), seed)
-    info = CheckpointInfo(
-        config=config,
-        contract_text=dump_contract(contract),
-        norm_stats=stats.to_dict(),
-        calibration=calibration,
-        tokenizer=find_tokenizer(tokenizer)[0] if tokenizer else None,
-        origin=replace(origin, unit_align=str(unit_align) if unit_align else None),
+    origin = Origin(
+        'import-checkpoint', str(source), seed, unit_align=str(unit_align) if unit_align else None
     )
+    own_tokenizer = find_tokenizer(tokenizer)[0] if tokenizer else None
     progress(f'writing {out_dir}')
+    _save(out_dir, params, config, contract, stats, calibration, own_tokenizer, origin)
+    notes += _range_notes(stats, contract)
+    return _report(out_dir, params, stats, calibration, _tokenizer_text(tokenizer), leaves, notes)
+
+
+def _save(
+    out_dir: Path,
+    params: Params,
+    config: ModelConfig,
+    contract: Contract,
+    stats: NormStats,
+    calibration: GateCalibration | None,
+    tokenizer: bytes | None,
+    origin: Origin,
+) -> None:
+    info = CheckpointInfo(config, dump_contract(contract), stats.to_dict(), origin, calibration, tokenizer)
     save_checkpoint(out_dir, params, info)
-    return replace(
-        _report(out_dir, params, stats, calibration, _tokenizer_text(tokenizer), leaves),
-        notes=(*notes, *_range_notes(stats, contract)),
-    )
 
 
 def _tokenizer_text(tokenizer: Path | None) -> str:
@@ -220,8 +210,10 @@ def _config_for(
     return sized, [f'sizes as in the source, of no preset: {sizes}']
 
 
-def _with_unit_align(config: ModelConfig, path: Path) -> tuple[ModelConfig, Params]:
-    """The configuration with the file's encoder sizes, and the encoder's leaves."""
+def _with_unit_align(config: ModelConfig, path: Path | None) -> tuple[ModelConfig, Params]:
+    """The configuration with the file's encoder sizes, and the encoder's leaves; no file changes nothing."""
+    if path is None:
+        return config, {}
     if not config.uses_touch:
         raise CheckpointError(
             f'{path}: the preset has no touch (fusion = {config.fusion!r}); choose one with it'
@@ -253,6 +245,7 @@ def _report(
     calibration: GateCalibration | None,
     tokenizer: str,
     leaves: LoadReport | None,
+    notes: Sequence[str] = (),
 ) -> CheckpointReport:
     return CheckpointReport(
         path=path,
@@ -262,6 +255,7 @@ def _report(
         calibration_source=calibration.source if calibration else 'none needed',
         tokenizer=tokenizer,
         leaves=leaves,
+        notes=tuple(notes),
     )
 
 

@@ -65,7 +65,7 @@ class Preprocessor:
         task: str,
         tactile: UInt8[np.ndarray, 'h w 3'] | None = None,
         action_prev: Float[np.ndarray, '7'] | None = None,
-    ) -> Observation:
+    ) -> Observation[np.ndarray]:
         """Return a row or frame as a checked observation of batch 1, on the host.
 
         Raises:
@@ -147,7 +147,7 @@ class Preprocessor:
         return padded
 
 
-def stack(observations: Sequence[Observation]) -> Observation:
+def stack(observations: Sequence[Observation[np.ndarray]]) -> Observation[np.ndarray]:
     """Return one batch of several observations of one preprocessor; prompts are padded to the longest."""
     length = max(one.tokenized_prompt.shape[1] for one in observations)
 
@@ -161,5 +161,5 @@ def stack(observations: Sequence[Observation]) -> Observation:
         )
         for one in observations
     ]
-    batch: Observation = jax.tree.map(lambda *values: np.concatenate(values), *rows)
+    batch: Observation[np.ndarray] = jax.tree.map(lambda *values: np.concatenate(values), *rows)
     return batch

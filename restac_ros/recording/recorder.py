@@ -13,7 +13,7 @@ from restac_ros.dataset.dataset_files import check_appendable, is_dataset, strea
 from restac_ros.framing.sample import Sample
 from restac_ros.recording.conversion import Converted
 from restac_ros.recording.guards import Guards
-from restac_ros.recording.recording import Clocks, Recording
+from restac_ros.recording.recording import Recording, RecordingClocks
 from restac_ros.recording.saving import Announcer, Saving, recover_command
 
 TRASH = 'trash'
@@ -68,7 +68,7 @@ class Recorder:
         self,
         contract: Contract,
         settings: RecorderSettings,
-        clocks: Clocks,
+        clocks: RecordingClocks,
         announce: Announcer,
         guards: Guards | None = None,
     ) -> None:

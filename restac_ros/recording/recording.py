@@ -23,7 +23,7 @@ PAUSE, RESUME = '/pause', '/resume'  # no stream has such a name
 CALM_SHARE = 0.25  # of the queue: while no more waits, the disk keeps up
 
 
-class Clocks(NamedTuple):
+class RecordingClocks(NamedTuple):
     """Where time comes from, each in ns: the node's clock (may be simulated), a steady one, UTC."""
 
     now_ns: Callable[[], int]
@@ -52,7 +52,7 @@ class Recording:
         path: Path,
         contract: Contract,
         task: str,
-        clocks: Clocks,
+        clocks: RecordingClocks,
         queue_bytes: int,
         compression: Compression = 'none',
         needed: Collection[str] = (),

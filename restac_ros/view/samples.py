@@ -14,7 +14,7 @@ _MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the m
 MAX_RESIDUAL = 1 << 16  # positions of a residual map
 
 
-class Origin(NamedTuple):
+class RunOrigin(NamedTuple):
     """Which policy a message is of and what it was asked to do; '' where an old recording does not say."""
 
     prompt: str = ''
@@ -33,7 +33,7 @@ class GateSample(NamedTuple):
     tactile_age_ns: int
     inference_ns: int
     saturated: bool
-    origin: Origin = Origin()
+    origin: RunOrigin = RunOrigin()
     replan_threshold: float = math.nan
     replan_release: float = math.nan
 
@@ -55,7 +55,7 @@ class ChunkSample(NamedTuple):
     tactile_age_ns: int
     inference_ns: int
     triggered: bool = False
-    origin: Origin = Origin()
+    origin: RunOrigin = RunOrigin()
 
 
 def gate_sample(message: Any) -> GateSample:
@@ -124,9 +124,9 @@ def held_reason(message: Any) -> str | None:
     return None
 
 
-def _origin(message: Any) -> Origin:
+def _origin(message: Any) -> RunOrigin:
     run = getattr(message, 'run', None)
-    return Origin() if run is None else Origin(str(run.prompt), str(run.checkpoint))
+    return RunOrigin() if run is None else RunOrigin(str(run.prompt), str(run.checkpoint))
 
 
 def stamp_ns(message: Any) -> int:

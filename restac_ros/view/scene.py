@@ -12,7 +12,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, TOUCH_COLUMNS, Recent, Story, strip_chart
 from restac_ros.view.colours import INVALID, TEXT
 from restac_ros.view.history import History, Timeline
-from restac_ros.view.samples import ChunkSample, GateSample, Origin
+from restac_ros.view.samples import ChunkSample, GateSample, RunOrigin
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
 from restac_ros.view.tactile import HeatScale, Reference, contact_level, tactile_picture
 from restac_ros.view.trail import Trail
@@ -181,7 +181,7 @@ class GateScene:
     def _headlines(self, seen_ns: int) -> tuple[tuple[str, tuple[int, int, int]], ...]:
         """Prompt, checkpoint, and whether the policy acts."""
         newest = self._chunk.value or self._gate.value
-        origin = newest.origin if newest else Origin()
+        origin = newest.origin if newest else RunOrigin()
         lines = [(f'prompt: {origin.prompt or "not known"}', TEXT)]
         lines.append((f'checkpoint: {origin.checkpoint or "not known"}', TEXT))
         if self._held.value:

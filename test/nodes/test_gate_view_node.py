@@ -144,7 +144,7 @@ def residual() -> Image:
     """As the policy publishes it: one latent position of 16 x 20 is off."""
     values = np.zeros((16, 20), np.float32)
     values[3, 4] = 9.0
-    return residual_message(SimpleNamespace(residual_map=values, stamp_ns=0), 'gelsight_left')
+    return residual_message(0, values, 'gelsight_left')
 
 
 def plain_image() -> np.ndarray:

@@ -17,7 +17,7 @@ from restac_ros.framing.sample import Sample
 from restac_ros.recording.conversion import LOG_SUFFIX, Conversions, Converted, find_unconverted
 from restac_ros.recording.guards import GuardError, Guards, available_memory_bytes
 from restac_ros.recording.recorder import TRASH, Recorder, RecorderError, RecorderSettings
-from restac_ros.recording.recording import HOLD_BACK_NS, Clocks, Recording
+from restac_ros.recording.recording import HOLD_BACK_NS, Recording, RecordingClocks
 from restac_ros.recording.saving import Announcer
 
 START_NS = 1_760_000_000 * 10**9
@@ -41,8 +41,8 @@ class Clock:
         return self.now_ns
 
     @property
-    def clocks(self) -> Clocks:
-        return Clocks(self, self, self)
+    def clocks(self) -> RecordingClocks:
+        return RecordingClocks(self, self, self)
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ def test_nothing_is_taken_in_a_pause(make_recorder, clock: Clock) -> None:
 
 def test_pauses_are_in_order_while_the_clock_stands_still(contract: Contract, tmp_path: Path) -> None:
     recording = Recording(
-        tmp_path / 'journal', contract, 'push', Clocks(*[lambda: START_NS] * 3), queue_bytes=10**6
+        tmp_path / 'journal', contract, 'push', RecordingClocks(*[lambda: START_NS] * 3), queue_bytes=10**6
     )
     for _ in range(3):
         recording.pause()

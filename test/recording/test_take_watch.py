@@ -10,7 +10,7 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.sample import Sample
 from restac_ros.recording.recorder import Recorder, RecorderSettings
-from restac_ros.recording.recording import Clocks
+from restac_ros.recording.recording import RecordingClocks
 from restac_ros.recording.saving import Announcer
 from restac_ros.recording.take_watch import TakeWatch
 
@@ -90,7 +90,7 @@ def test_a_lost_frame_is_said_once_and_at_once_with_what_to_do(
     contract: Contract, tmp_path: Path, on_gap: str, words: str
 ) -> None:
     now = [START_NS]
-    clocks = Clocks(*[lambda: now[0]] * 3)
+    clocks = RecordingClocks(*[lambda: now[0]] * 3)
     said: list[str] = []
     settings = RecorderSettings(tmp_path / 'j', tmp_path / 'demos', 10**8, 0, on_gap=on_gap)
     recorder = Recorder(contract, settings, clocks, Announcer(said.append, said.append, said.append))

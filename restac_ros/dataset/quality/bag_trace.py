@@ -77,7 +77,8 @@ class _Feed:
     def piece(self) -> Iterator[Sample]:
         """Samples up to the next silence."""
         self.pausing = False
-        self.last_ns = self.upcoming.receive_ns
+        if self.upcoming is not None:
+            self.last_ns = self.upcoming.receive_ns
         while self.upcoming is not None and self.upcoming.receive_ns - self.last_ns <= SILENCE_NS:
             sample, self.last_ns = self.upcoming, self.upcoming.receive_ns
             self.upcoming = self._next()
@@ -190,7 +191,7 @@ class _Tracing:
             image = frame.tactile.get(name)
             level = None if image is None else meter.level(image)
             self._levels[name].append(np.nan if level is None else level)
-            if level is not None and level > self._strongest.get(name, (0.0,))[0]:
+            if image is not None and level is not None and level > self._strongest.get(name, (0.0,))[0]:
                 self._strongest[name] = (level, frame.time_ns, image)
         if is_still:
             time_s = (frame.time_ns - self._times[0]) * 1e-9

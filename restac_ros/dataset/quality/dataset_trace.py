@@ -303,7 +303,7 @@ def _video_stills(path: Path, name: str, times_s: list[tuple[float, float]]) -> 
         with av.open(str(path)) as video:
             stream = video.streams.video[0]
             for time_s, at_s in times_s:
-                video.seek(int(at_s / stream.time_base), stream=stream)
+                video.seek(int(at_s * av.time_base))
                 for frame in video.decode(stream):
                     if frame.time >= at_s - 1e-3:
                         yield Still(name, time_s, frame.to_ndarray(format='rgb24'))

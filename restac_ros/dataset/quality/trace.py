@@ -106,12 +106,8 @@ class Trace:
 
     def ages_ms(self, stream: str) -> np.ndarray:
         """float64 [N]; NaN where nothing had been received."""
-        return np.array(
-            [
-                np.nan if status[stream].age_ns is None else status[stream].age_ns * 1e-6
-                for status in self.survey.statuses
-            ]
-        )
+        ages_ns = (status[stream].age_ns for status in self.survey.statuses)
+        return np.array([np.nan if age_ns is None else age_ns * 1e-6 for age_ns in ages_ns])
 
     def valid(self, stream: str) -> np.ndarray:
         """bool [N]."""

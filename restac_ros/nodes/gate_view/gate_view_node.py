@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -23,7 +23,7 @@ from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import belongs
 from restac_ros.framing.values import decode_value
 from restac_ros.msg import ActionChunk, GateState
-from restac_ros.nodes.diagnostics import Status, latency_statuses
+from restac_ros.nodes.diagnostics import Status, StatusLevel, latency_statuses
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters
@@ -64,6 +64,14 @@ class GateViewParameters(NodeParameters):
     heat_full: float = Field(gt=0, le=255, description='change that is drawn brightest, grey levels')
 
 
+class _View(NamedTuple):
+    """What exists while the node is configured."""
+
+    contract: Contract
+    scene: GateScene
+    markers: MarkerWriter
+
+
 class GateViewNode(ManagedNode):
     """Wires a GateScene to topics."""
 
@@ -80,9 +88,7 @@ class GateViewNode(ManagedNode):
         self._halt = threading.Event()
         self._looks = 0
         self._lock = threading.Lock()  # of the scene
-        self._scene: GateScene | None = None
-        self._contract: Contract | None = None
-        self._markers: MarkerWriter | None = None
+        self._view: _View | None = None
         self._outputs = {
             MARKERS: self.create_lifecycle_publisher(MarkerArray, MARKERS, OUTPUT_QOS),
             TACTILE: self.create_lifecycle_publisher(Image, TACTILE, OUTPUT_QOS),
@@ -100,9 +106,13 @@ class GateViewNode(ManagedNode):
             HeatScale(parameters.heat_threshold, parameters.heat_full, parameters.residual_full),
         )
         tactile = tactile_stream(contract, parameters.tactile_stream)
-        self._contract, self._scene = contract, GateScene(contract, tactile, options)
-        self._markers = MarkerWriter(contract.robot.base_frame)
-        scene, base_frame = self._scene, contract.robot.base_frame
+        base_frame = contract.robot.base_frame
+        scene = GateScene(contract, tactile, options)
+
+        def see_held(reason: str | None, seen_ns: int) -> None:
+            if reason is not None:
+                scene.see_held(reason, seen_ns)
+
         self._listen('gate', GateState, parameters.gate_topic, gate_sample, scene.see_gate)
         self._listen(
             'chunk',
@@ -113,17 +123,16 @@ class GateViewNode(ManagedNode):
         )
         if parameters.residual_topic:
             self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.see_residual)
-        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, self._see_held)
-        self._listen_to_stream(tactile, scene.see_tactile)
-        self._listen_to_stream(contract.pose_stream, scene.see_pose)
-
-    def _see_held(self, reason: str | None, seen_ns: int) -> None:
-        if self._scene and reason is not None:
-            self._scene.see_held(reason, seen_ns)
+        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, see_held)
+        self._listen_to_stream(contract, tactile, scene.see_tactile)
+        self._listen_to_stream(contract, contract.pose_stream, scene.see_pose)
+        self._view = _View(contract, scene, MarkerWriter(base_frame))
 
     def activate(self) -> None:
+        if self._view is None:
+            raise ViewError(f'the view is {self.phase}: configure it first')
         self._halt.clear()
-        self._thread = threading.Thread(target=self._run, name='view', daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(self._view,), name='view', daemon=True)
         self._thread.start()
 
     def deactivate(self) -> None:
@@ -137,11 +146,12 @@ class GateViewNode(ManagedNode):
             source.destroy()
         self._inputs.clear()
         self._complaints.forget()
-        self._scene = None
+        self._view = None
 
     def diagnose(self) -> list[Status]:
-        if self._scene is None:
+        if self._view is None:
             return []
+        reference = self._view.scene.reference
         missing = [
             self._why_missing(source)
             for name, source in self._inputs.items()
@@ -149,8 +159,9 @@ class GateViewNode(ManagedNode):
         ]
         faults = [*self._complaints.texts, *missing]
         values = {name: str(source.received) for name, source in self._inputs.items()}
-        values['reference'] = f'{self._scene.reference.collected} of {self._scene.reference.needed}'
-        level, text = ('warn', '; '.join(faults)) if faults else ('ok', 'all inputs are shown')
+        values['reference'] = f'{reference.collected} of {reference.needed}'
+        level: StatusLevel = 'warn' if faults else 'ok'
+        text = '; '.join(faults) or 'all inputs are shown'
         return [Status('view', level, text, values), *latency_statuses(self._latencies)]
 
     def summarise(self) -> dict[str, object]:
@@ -164,16 +175,18 @@ class GateViewNode(ManagedNode):
         receive = self._receiver(name, read, show)
         self._inputs[name] = PolledInput(self, kind, topic, POLICY_DEPTH, receive)
 
-    def _listen_to_stream(self, name: str, show: Callable[[np.ndarray, int], None]) -> None:
+    def _listen_to_stream(
+        self, contract: Contract, name: str, show: Callable[[np.ndarray, int], None]
+    ) -> None:
         """Show the newest message of a stream of the contract."""
-        spec = self._contract.streams[name]
-        receive = self._receiver(name, lambda cdr: decode_value(self._contract, name, cdr), show)
+        spec = contract.streams[name]
+        receive = self._receiver(name, lambda cdr: decode_value(contract, name, cdr), show)
 
         def receive_own(cdr: bytes, info: dict) -> None:
             if belongs(spec, cdr):
                 receive(cdr, info)
 
-        depth = 1 if len(self._contract.by_topic()[spec.topic]) == 1 else SHARED_DEPTH
+        depth = 1 if len(contract.by_topic()[spec.topic]) == 1 else SHARED_DEPTH
         self._inputs[name] = PolledInput(
             self, message_class(spec.type), spec.topic, depth, receive_own, raw=True
         )
@@ -192,35 +205,35 @@ class GateViewNode(ManagedNode):
 
         return receive
 
-    def _run(self) -> None:
+    def _run(self, view: _View) -> None:
         """The thread: draws at the asked rate; what it misses is left out, not made up for."""
         period_ns = round(1e9 / self.parameters.rate_hz)
         due_ns = self._steady_ns()
         try:
             while not self._halt.wait(max(0, due_ns - self._steady_ns()) * 1e-9):
                 with self._lock:
-                    self._tick()
+                    self._tick(view)
                 due_ns = max(due_ns + period_ns, self._steady_ns())
         except Exception as error:  # noqa: BLE001  a thread that died unheard would leave a picture standing
             traceback.print_exc()
             self.report_problem(f'drawing ended with {type(error).__name__}: {error}')
             self.exit_status = 1
 
-    def _tick(self) -> None:
+    def _tick(self, view: _View) -> None:
         start_ns = self._steady_ns()
         for source in self._inputs.values():
             source.take()
         taken_ns = self._steady_ns()
-        self._publish(taken_ns)
+        self._publish(view, taken_ns)
         self._latencies.add('take', taken_ns - start_ns)
         self._latencies.add('draw', self._steady_ns() - taken_ns)
 
-    def _publish(self, seen_ns: int) -> None:
+    def _publish(self, view: _View, seen_ns: int) -> None:
         """Draw and send what somebody looks at."""
-        scene, stamp = self._scene, self.get_clock().now().to_msg()
-        frame = self._contract.robot.tool_frame
+        scene, stamp = view.scene, self.get_clock().now().to_msg()
+        frame = view.contract.robot.tool_frame
         draw = {
-            MARKERS: lambda: self._markers.write(scene.shapes(seen_ns)),
+            MARKERS: lambda: view.markers.write(scene.shapes(seen_ns)),
             TACTILE: lambda: image_message(scene.tactile_image(seen_ns), frame, stamp),
             CHART: lambda: image_message(scene.chart_image(seen_ns), frame, stamp),
         }
@@ -231,13 +244,14 @@ class GateViewNode(ManagedNode):
         self._looks += 1
 
     def _set_reference(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._scene is not None
-        if self._scene is None:
+        response.success = self._view is not None
+        if self._view is None:
             response.message = f'the node is {self.phase}: configure it first'
         else:
+            reference = self._view.scene.reference
             with self._lock:
-                self._scene.reference.restart()
-            response.message = f'the next {self._scene.reference.needed} tactile frames are the reference'
+                reference.restart()
+            response.message = f'the next {reference.needed} tactile frames are the reference'
         return response
 
     def _why_missing(self, source: PolledInput) -> str:

@@ -27,7 +27,7 @@ from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.recording.guards import GuardError
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
-from restac_ros.recording.recording import Clocks
+from restac_ros.recording.recording import RecordingClocks
 from restac_ros.recording.saving import Announcer
 from restac_ros.recording.triggers import TriggerAction
 from restac_ros.runtime.complaints import Complaints
@@ -121,7 +121,7 @@ class RecorderNode(ManagedNode):
             warn=lambda text: logger.warning(text),
             fail=self.report_problem,
         )
-        clocks = Clocks(self.now_ns, time.monotonic_ns, time.time_ns)
+        clocks = RecordingClocks(self.now_ns, time.monotonic_ns, time.time_ns)
         recorder = Recorder(contract, parameters.settings(), clocks, announce)
         timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=self.steady_clock)
         self._configured = _Configured(contract, recorder, timer)
