@@ -38,6 +38,7 @@ class Record:
         from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries
         from restac_ros.supervise import Supervisor, has_keyboard
 
+        dataset = dataset_place(self.to)  # a path that cannot be is refused first
         if not has_keyboard():
             raise GraphError(
                 'stdin is not a terminal, and episodes are recorded by keys: run this in a terminal, or use '
@@ -47,7 +48,7 @@ class Record:
             directory=absolute(self.run_dir),
             contract=absolute(self.contract),
             prompt=self.task,
-            record=dataset_place(self.to),
+            record=dataset,
             journals=absolute(self.journals),
             autostart_recording=False,
             parameter_file=absolute(self.params),

@@ -78,16 +78,16 @@ def convert_episode(
     task = (journal.task or '') if task is None else task
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
-    bounds = bounds_of(bag)
+    first_ns, last_ns = bounds_of(bag)
     identity = fingerprint(bag.path, start_ns, end_ns)
-    start_ns = _first(start_ns, journal.start_ns, bounds.first_ns)
-    surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, bounds.last_ns + 1))
+    start_ns = _first(start_ns, journal.start_ns, first_ns)
+    surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
     rules = _Rules(target or root, on_gap, bridge_frames, allow_false_rate)
     for attempt in range(2):
         plan, streams, false_rates = _plan(bag, contract, surveyed, rules)
         video = video_for(rules.target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
-        report.notes = [*notes, *bounds.notes, *report.notes, *false_rates]
+        report.notes = [*notes, *report.notes, *false_rates]
         report.fingerprint = identity
         if dry_run:
             report.rows = plan.length - 1

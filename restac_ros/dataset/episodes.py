@@ -96,41 +96,28 @@ def episodes_of(
     return [_span(bag, start_ns, end_ns) for start_ns, end_ns in segments]
 
 
-class EpisodeBounds(NamedTuple):
-    """When the first and the last message of a recording were received; `notes` on what is left out."""
-
-    first_ns: int
-    last_ns: int
-    notes: tuple[str, ...] = ()
-
-
-def bounds_of(bag: Bag) -> EpisodeBounds:
-    """When a recording begins and ends; messages received at time 0, before the first /clock, do not count.
+def bounds_of(bag: Bag) -> tuple[int, int]:
+    """Return when the first and the last message of a recording were received, ns.
 
     Raises:
         ConversionError: it holds no message.
     """
-    if bag.bounds_ns is None:
+    if (bounds := bag.bounds_ns) is None:
         raise ConversionError(f'{bag.path} holds no message.')
-    first_ns, last_ns = bag.bounds_ns
-    if first_ns > 0 or last_ns == 0:
-        return EpisodeBounds(first_ns, last_ns)
-    first = next(iter(bag.messages(list(bag.topics), 1)))
-    note = 'messages received at time 0, before the first /clock, are left out'
-    return EpisodeBounds(first.log_time_ns, last_ns, (note,))
+    return bounds
 
 
 def _span(
     bag: Bag, start_ns: int, end_ns: int, task: str | None = None, notes: tuple[str, ...] = ()
 ) -> EpisodeSpan:
-    first_ns, last_ns, _ = bounds_of(bag)
+    first_ns, last_ns = bounds_of(bag)
     start_s, end_s = ((time_ns - first_ns) / 1e9 for time_ns in (start_ns, end_ns))
     share = (end_ns - start_ns) / max(last_ns - first_ns, 1)
     return EpisodeSpan(start_ns, end_ns, task, f'{start_s:.2f} to {end_s:.2f} s', min(share, 1.0), notes)
 
 
 def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
-    first_ns, last_ns, _ = bounds_of(bag)
+    first_ns, last_ns = bounds_of(bag)
     length_s = (last_ns - first_ns) / 1e9
     spans: list[EpisodeSpan] = []
     until: tuple[int, TimeRange] | None = None
@@ -158,6 +145,7 @@ def _marked(bag: Bag, topic: str) -> list[EpisodeSpan]:
     _check_marker_topic(bag, topic)
     spans: list[EpisodeSpan] = []
     start_ns, running = 0, None
+    _, last_ns = bounds_of(bag)
     for message in bag.messages([topic]):
         said = _said(topic, message.type, message.cdr)
         if said == running:
@@ -167,7 +155,7 @@ def _marked(bag: Bag, topic: str) -> list[EpisodeSpan]:
         start_ns, running = message.log_time_ns, said
     if running is not None:
         note = f'{topic}: the episode was still running when the recording ended'
-        spans.append(_span(bag, start_ns, bounds_of(bag).last_ns + 1, running or None, (note,)))
+        spans.append(_span(bag, start_ns, last_ns + 1, running or None, (note,)))
     if not spans:
         raise ConversionError(f'{bag.path}: no episode begins on {topic}: only markers that end one.')
     return spans

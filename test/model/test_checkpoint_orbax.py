@@ -1,5 +1,6 @@
 """openpi's orbax layout: read leaf by leaf, in either dtype, with bounded memory; damage is named."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -213,9 +214,12 @@ def test_loading_takes_a_constant_amount_besides_the_parameters(
         with ocp.PyTreeCheckpointer() as checkpointer:
             checkpointer.save(tmp_path / 'params', traverse_util.unflatten_dict(flat))
     command = [sys.executable, '-c', MEASURE, str(tmp_path), dtype]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    # glibc keeps freed blocks in the arena of whichever thread had them, 40 to 80 MiB more on a busy machine:
+    # with a fixed threshold it returns large ones at once, and what is measured is what the reader holds.
+    environment = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': str(1 << 20)}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     besides_mib = float(run.stdout)
-    assert -10 < besides_mib < 120
+    assert -10 < besides_mib < 64
 
 
 @pytest.mark.parametrize('says_its_size', [True, False])
