@@ -14,7 +14,7 @@ from restac_ros.training.config import CONFIGS, TrainConfig
 
 
 @dataclass(frozen=True)
-class NormStats:
+class MeasureNormStats:
     """Measure normalisation statistics of recorded episodes: states and delta actions, exact quantiles.
 
     Attributes:
@@ -37,7 +37,7 @@ class NormStats:
         from restac_ros.contract.load import load_contract
         from restac_ros.training.data.episodes import chosen, open_episodes
         from restac_ros.training.data.selection import select
-        from restac_ros.training.norm_stats import measure
+        from restac_ros.training.norm_stats import measure_norm_stats
 
         contract = load_contract(self.contract) if self.contract else None
         opened = [open_episodes(root, contract) for root in self.datasets]
@@ -47,7 +47,7 @@ class NormStats:
             ).trained_episodes
             for one in opened
         ]
-        measured = measure(opened, numbers, self.horizon, widen=self.min_range)
+        measured = measure_norm_stats(opened, numbers, self.horizon, widen=self.min_range)
         self.to.parent.mkdir(parents=True, exist_ok=True)
         self.to.write_text(json.dumps(measured.to_dict(), indent=1) + '\n', encoding='utf-8')
         print('\n'.join(measured.describe()))
@@ -82,6 +82,9 @@ class MakeTouchTask:
         return 0
 
 
+_CONFIGS = tyro.extras.subcommand_type_from_defaults(CONFIGS)
+
+
 @dataclass(frozen=True)
 class Train:
     """Train a policy on recorded episodes; Ctrl-C saves, and the same command goes on.
@@ -90,34 +93,33 @@ class Train:
         config: what to train; every field is an option.
     """
 
-    config: Annotated[tyro.extras.subcommand_type_from_defaults(CONFIGS), tyro.conf.arg(name='')]
+    config: Annotated[TrainConfig, tyro.conf.arg(name='', constructor=_CONFIGS)]
 
     def run(self) -> int:
         return _train(self.config)
 
 
 def _train(config: TrainConfig) -> int:
-    import jax
-
+    from restac_ros.model.device import runs_on
     from restac_ros.training.data.loader import batches
     from restac_ros.training.deploy import write_checkpoint
     from restac_ros.training.picture import save_inputs
     from restac_ros.training.prepare import prepare
-    from restac_ros.training.progress import Progress
+    from restac_ros.training.progress import RunProgress
     from restac_ros.training.run_store import RunStore
     from restac_ros.training.sharding import Placement
     from restac_ros.training.trainer import Trainer, deployable
 
     prepared = prepare(config)
-    for line in [*prepared.describe(), f'runs on: {jax.device_count()} x {jax.devices()[0].device_kind}']:
+    for line in [*prepared.describe(), runs_on()]:
         print(line)
     first = next(
         batches(prepared.sources, config.data.weights, config.batch_size, config.seed, 0, config.loader)
     )
     save_inputs(config.to / 'inputs.png', first, config.augmentation, config.seed)
-    placement = Placement.over(jax.device_count(), config.fsdp, config.batch_size)
+    placement = Placement.over(config.fsdp, config.batch_size)
     store = RunStore(config.to, config.keep_every, prepared.identity)
-    progress = Progress(config.to, config.steps, lambda line: print(line, flush=True))
+    progress = RunProgress(config.to, config.steps, lambda line: print(line, flush=True))
     interrupts: list[int] = []
     trainer = Trainer(prepared, placement, store, progress, time.monotonic, lambda: bool(interrupts))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -131,5 +133,5 @@ def _train(config: TrainConfig) -> int:
             f'interrupted after step {outcome.step}, which is saved; the same command goes on. So far: {path}'
         )
         return 130
-    print(f'{path}: ready for `restac-ros evaluate` and `restac-ros up --checkpoint`')
+    print(f'{path}: ready for `restac-ros up --checkpoint`')
     return 0

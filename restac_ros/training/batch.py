@@ -2,9 +2,13 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from restac_ros.model.observation import Observation
+
+type Array = jax.Array | np.ndarray
 
 
 class Batch(NamedTuple):

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 
 from restac_ros.contract.load import dump_contract
-from restac_ros.model.checkpoint.params import CastRule
+from restac_ros.model.checkpoint.params import CastRule, Params
 from restac_ros.model.checkpoint.provenance import Origin
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
 from restac_ros.training.prepare import Prepared
-from restac_ros.training.step import Leaves
+from restac_ros.training.step import NamedLeaves
 
 CHECKPOINT = 'checkpoint'  # and the number of steps
 
 
-def write_checkpoint(prepared: Prepared, weights: Leaves, step: int) -> Path:
+def write_checkpoint(prepared: Prepared, weights: NamedLeaves, step: int) -> Path:
     """Write the run's policy after `step` steps, unless it is there.
 
     Raises:
@@ -23,7 +23,7 @@ def write_checkpoint(prepared: Prepared, weights: Leaves, step: int) -> Path:
     train = prepared.train
     cast = CastRule(prepared.config.dtype)
     leaves = {**prepared.frozen, **weights}
-    params = {
+    params: Params = {
         name: np.asarray(leaves[name]).astype(cast(name, leaves[name].dtype))
         for name in prepared.start.params
     }

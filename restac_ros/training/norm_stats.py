@@ -68,7 +68,7 @@ def identity_of(sources: Sequence[Episodes], episodes: Sequence[Sequence[int]], 
     return hashlib.sha256(json.dumps([parts, horizon, 'gripper absolute']).encode()).hexdigest()
 
 
-def measure(
+def measure_norm_stats(
     sources: Sequence[Episodes],
     episodes: Sequence[Sequence[int]],
     horizon: int,

@@ -13,6 +13,7 @@ from flax import nnx
 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, model_paths
 from restac_ros.model.checkpoint.provenance import GateCalibration
 from restac_ros.model.config import LogvarCalibration, ModelConfig
@@ -26,16 +27,15 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
 from restac_ros.training.data.loader import SampleSource, longest_prompt, validation_batches
-from restac_ros.training.data.selection import Selection, select
+from restac_ros.training.data.selection import FrameSelection, select
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.memory import MemoryEstimate, estimate
 from restac_ros.training.optimizer import transformation
 from restac_ros.training.start import Start, starting_point
-from restac_ros.training.step import Leaves, StepFunction
+from restac_ros.training.step import NamedLeaves, StepFunction
 from restac_ros.training.trainable import Split, split_leaves
 
 CALIBRATION_FRAMES = 256
-DIMS = 7
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,19 @@ class Prepared:
     start: Start
     split: Split
     sources: Sequence[SampleSource]
-    selections: Sequence[Selection]
+    selections: Sequence[FrameSelection]
     validation: Sequence[Batch]
     step: StepFunction
     identity: Mapping[str, Any]
     memory: MemoryEstimate
 
     @property
-    def trained(self) -> Leaves:
+    def trained(self) -> NamedLeaves:
         """Weights that are trained, float32, on the host."""
-        return {name: self.start.params[name] for name in self.split.trained}
+        return {name: jnp.asarray(self.start.params[name]) for name in self.split.trained}
 
     @property
-    def frozen(self) -> Leaves:
+    def frozen(self) -> NamedLeaves:
         """The others, in the dtype asked for; statistics and codebooks keep theirs."""
         dtype = jnp.dtype(self.train.frozen_dtype)
         return {name: _cast(self.start.params[name], dtype) for name in self.split.frozen}
@@ -105,28 +105,14 @@ def prepare(train: TrainConfig) -> Prepared:
         TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: what can be
             refused before compiling, naming item, value, expectation and remedy.
     """
-    data = train.data
-    if not data.datasets:
-        raise TrainingError('data.datasets: found none, expected one or more LeRobot data sets')
-    contract = None if data.contract is None else load_contract(data.contract)
-    opened = [open_episodes(root, contract) for root in data.datasets]
-    _check_mixture(train, opened)
+    opened = _open_data(train)
     start = starting_point(train)
     for episodes in opened:
         check_model(start.config, episodes.contract, episodes.name)
         _check_touch(start.config, episodes)
         episodes.check_videos()
     horizon = start.config.action_horizon
-    selections = [
-        select(
-            episodes,
-            chosen(episodes, data.episodes or None),
-            horizon,
-            data.validation_share,
-            skip_idle=data.skip_idle,
-        )
-        for episodes in opened
-    ]
+    selections = [_select(train, episodes, horizon) for episodes in opened]
     stats = _statistics(train, opened, selections, horizon)
     words = PromptTokenizer(start.tokenizer, start.config.max_prompt_tokens, start.tokenizer_source)
     make = partial(Preprocessor.from_contract, config=start.config, stats=stats, tokenizer=words)
@@ -156,15 +142,33 @@ def prepare(train: TrainConfig) -> Prepared:
         ),
         step=_step_function(train, config, len(sources)),
         identity=_identity(train, config, opened, selections),
-        memory=estimate(
-            config,
-            abstract_leaves(config),
-            split.trained,
-            frozen_itemsize=jnp.dtype(train.frozen_dtype).itemsize,
-            average=train.ema_decay is not None,
-            micro_batch=max(1, train.batch_size // train.accumulate // jax.device_count()),
-            fsdp=train.fsdp,
-        ),
+        memory=_memory(train, config, split),
+    )
+
+
+def _open_data(train: TrainConfig) -> list[Episodes]:
+    if not train.data.datasets:
+        raise TrainingError('data.datasets: found none, expected one or more LeRobot data sets')
+    contract = None if train.data.contract is None else load_contract(train.data.contract)
+    opened = [open_episodes(root, contract) for root in train.data.datasets]
+    _check_mixture(train, opened)
+    return opened
+
+
+def _select(train: TrainConfig, episodes: Episodes, horizon: int) -> FrameSelection:
+    numbers = chosen(episodes, train.data.episodes or None)
+    return select(episodes, numbers, horizon, train.data.validation_share, skip_idle=train.data.skip_idle)
+
+
+def _memory(train: TrainConfig, config: ModelConfig, split: Split) -> MemoryEstimate:
+    return estimate(
+        config,
+        abstract_leaves(config),
+        split.trained,
+        frozen_itemsize=jnp.dtype(train.frozen_dtype).itemsize,
+        average=train.ema_decay is not None,
+        micro_batch=max(1, train.batch_size // train.accumulate // jax.device_count()),
+        fsdp=train.fsdp,
     )
 
 
@@ -175,7 +179,7 @@ def _step_function(train: TrainConfig, config: ModelConfig, sources: int) -> Ste
         paths=paths,
         transformation=transformation(train.optimizer, train.steps),
         augmentation=train.augmentation,
-        dims=DIMS,
+        dims=STATE_DIM,
         max_delay_steps=train.max_delay_steps,
         accumulate=train.accumulate,
         ema_decay=train.ema_decay,
@@ -219,14 +223,14 @@ def _check_touch(config: ModelConfig, episodes: Episodes) -> None:
 
 
 def _statistics(
-    train: TrainConfig, opened: Sequence[Episodes], selections: Sequence[Selection], horizon: int
+    train: TrainConfig, opened: Sequence[Episodes], selections: Sequence[FrameSelection], horizon: int
 ) -> NormStats:
     numbers = [selection.trained_episodes for selection in selections]
     identity = norm_stats.identity_of(opened, numbers, horizon)
     path = train.data.norm_stats
     if path is None:
-        return norm_stats.measure(opened, numbers, horizon, widen=train.data.min_range).stats
-    stats = read_norm_stats(path, DIMS)
+        return norm_stats.measure_norm_stats(opened, numbers, horizon, widen=train.data.min_range).stats
+    stats = read_norm_stats(path, STATE_DIM)
     found = json.loads(path.read_text(encoding='utf-8')).get('identity')
     norm_stats.check_identity(found, identity, str(path))
     return stats
@@ -256,7 +260,7 @@ def _calibrated(start: Start, sources: Sequence[SampleSource]) -> tuple[ModelCon
 
 
 def _identity(
-    train: TrainConfig, config: ModelConfig, opened: Sequence[Episodes], selections: Sequence[Selection]
+    train: TrainConfig, config: ModelConfig, opened: Sequence[Episodes], selections: Sequence[FrameSelection]
 ) -> dict[str, Any]:
     """Everything that the order of samples and the meaning of the state depend on."""
     return {

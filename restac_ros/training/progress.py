@@ -18,7 +18,7 @@ _LINE = {  # name: how it is printed
 }
 
 
-class Progress:
+class RunProgress:
     """Prints a line per report, and writes all numbers for TensorBoard.
 
     Args:

@@ -10,9 +10,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.step import State
+from restac_ros.training.step import TrainingState
 
-STATES, ABOUT = 'states', 'about'
+_STATES = 'states'
 
 
 class RunStore:
@@ -32,14 +32,14 @@ class RunStore:
             save_decision_policy=save_decision_policy.FixedIntervalPolicy(1),  # the trainer decides
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
         )
-        self._manager = ocp.CheckpointManager((directory / STATES).absolute(), options=options)
+        self._manager = ocp.CheckpointManager((directory / _STATES).absolute(), options=options)
 
     @property
     def latest(self) -> int | None:
         """Number of the newest whole state."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: TrainingState) -> None:
         """Begin to save; the arrays are copied before this returns.
 
         Raises:
@@ -58,7 +58,7 @@ class RunStore:
                 'command'
             ) from error
 
-    def restore(self, state: State, *, allow_changes: bool = False) -> State:
+    def restore(self, state: TrainingState, *, allow_changes: bool = False) -> TrainingState:
         """Read the newest state into the shapes and shardings of `state`.
 
         Raises:
@@ -98,7 +98,7 @@ class RunStore:
         self._manager.close()
 
 
-def _stored(state: State) -> State:
+def _stored(state: TrainingState) -> TrainingState:
     """The state without what is not there."""
     return {name: value for name, value in state.items() if value is not None}
 

@@ -1,6 +1,5 @@
 """Placing parameters and batches on devices: the batch over all, large parameters over some."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -26,12 +25,15 @@ class Placement:
     least_bytes: int = LEAST_BYTES
 
     @classmethod
-    def over(cls, devices: int, fsdp: int, batch_size: int, least_bytes: int = LEAST_BYTES) -> 'Placement':
-        """Arrange the first `devices` devices.
+    def over(
+        cls, fsdp: int, batch_size: int, devices: int | None = None, least_bytes: int = LEAST_BYTES
+    ) -> 'Placement':
+        """Arrange the first `devices` devices; None takes all.
 
         Raises:
             TrainingError: sizes that do not divide.
         """
+        devices = devices or jax.device_count()
         if devices % fsdp:
             raise TrainingError(f'fsdp: found {fsdp}, expected a divisor of {devices} devices')
         if batch_size % devices:
@@ -74,10 +76,3 @@ class Placement:
     def put_batch[Tree](self, batch: Tree) -> Tree:
         """Move this process's share of a batch to its devices."""
         return jax.tree.map(lambda part: jax.make_array_from_process_local_data(self.batch, part), batch)
-
-
-def join_processes(arguments: Mapping[str, object]) -> tuple[int, int]:
-    """Join a run of several processes, by arguments or Slurm's variables; returns (process, processes)."""
-    if arguments:
-        jax.distributed.initialize(**arguments)
-    return jax.process_index(), jax.process_count()

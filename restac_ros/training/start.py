@@ -62,7 +62,7 @@ def starting_point(train: TrainConfig) -> Start:
     if source is None:
         names = [name for name in leaf_shapes(config) if name not in encoder]
         fresh = initial_params(config, names, train.seed, cast=cast, consume=on_host_device)
-        params = {name: encoder.get(name, fresh.get(name)) for name in leaf_shapes(config)}
+        params = {name: (fresh | encoder)[name] for name in leaf_shapes(config)}
         described = f'random weights, seed {train.seed}'
     else:
         params, report = merge_base_weights(

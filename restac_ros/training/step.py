@@ -19,9 +19,9 @@ from restac_ros.model.observation import Observation, pixels_to_float
 from restac_ros.training.augmentation import AugmentationConfig, augment
 from restac_ros.training.batch import Batch
 
-type Leaves = dict[str, Array]
-type State = dict[str, Any]
-"""{'step': int32, 'trained': Leaves, 'optimizer': optax's, 'ema': Leaves or None}."""
+type NamedLeaves = dict[str, Array]
+type TrainingState = dict[str, Any]
+"""{'step': int32, 'trained': NamedLeaves, 'optimizer': optax's, 'ema': NamedLeaves or None}."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class StepFunction:
     sources: int = 1
     seed: int = 0
 
-    def start(self, trained: Leaves) -> State:
-        """State before the first step; the moving average is a copy, as buffers are donated."""
+    def start(self, trained: NamedLeaves) -> TrainingState:
+        """TrainingState before the first step; the moving average is a copy, as buffers are donated."""
         ema = None if self.ema_decay is None else jax.tree.map(jnp.copy, trained)
         return {
             'step': jnp.zeros((), jnp.int32),
@@ -61,7 +61,9 @@ class StepFunction:
             'ema': ema,
         }
 
-    def __call__(self, state: State, frozen: Leaves, batch: Batch) -> tuple[State, dict[str, Array]]:
+    def __call__(
+        self, state: TrainingState, frozen: NamedLeaves, batch: Batch
+    ) -> tuple[TrainingState, dict[str, Array]]:
         """Update the state. The result's numbers are scalars, or one value per data set."""
         key = jax.random.fold_in(jax.random.key(self.seed), state['step'])
         total, gradient, report = self._accumulated(state['trained'], frozen, batch, key)
@@ -75,13 +77,21 @@ class StepFunction:
         after = {'step': state['step'] + 1, 'trained': trained, 'optimizer': optimizer, 'ema': ema}
         return after, report
 
-    def validate(self, trained: Leaves, frozen: Leaves, batch: Batch, number: Array) -> dict[str, Array]:
+    def validate(
+        self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, number: Array
+    ) -> dict[str, Array]:
         """Sums over a held-out batch, for `means`; noise and times depend on its number alone."""
         key = jax.random.fold_in(jax.random.key(self.seed), number)
         return self.loss(trained, frozen, batch, key, train=False)[1]
 
     def loss(
-        self, trained: Leaves, frozen: Leaves, batch: Batch, key: PRNGKeyArray, *, train: bool = True
+        self,
+        trained: NamedLeaves,
+        frozen: NamedLeaves,
+        batch: Batch,
+        key: PRNGKeyArray,
+        *,
+        train: bool = True,
     ) -> tuple[Float[Array, ''], dict[str, Array]]:
         """Sum of the loss over valid steps, and the sums and counts that the metrics are made of."""
         model = self.model(trained, frozen)
@@ -93,21 +103,22 @@ class StepFunction:
         delay = None
         if self.max_delay_steps and train:
             delay = rtc.sample_delay(delay_key, batch.actions.shape[0], self.max_delay_steps)
-        errors = flow_errors(model, observation, batch.actions, noise, time, touch, delay)
-        squares, valid = errors.squares[..., : self.dims], batch.step_mask & errors.asked
+        actions, step_mask = jnp.asarray(batch.actions), jnp.asarray(batch.step_mask)
+        errors = flow_errors(model, observation, actions, noise, time, touch, delay)
+        squares, valid = errors.squares[..., : self.dims], step_mask & errors.asked
         per_step = jnp.where(valid, jnp.mean(squares, axis=-1), 0.0)
         total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(errors.reading)
         return total, self._sums(batch, per_step, squares, valid, errors.reading)
 
-    def model(self, trained: Leaves, frozen: Leaves) -> Any:
+    def model(self, trained: NamedLeaves, frozen: NamedLeaves) -> Any:
         """The network with these leaves."""
         leaves = {**trained, **frozen}
         flat = [(path, variable.replace(leaves[name])) for name, (path, variable) in self.paths.items()]
         return nnx.merge(self.graph, nnx.from_flat_state(flat))
 
     def _accumulated(
-        self, trained: Leaves, frozen: Leaves, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, ''], Leaves, dict[str, Array]]:
+        self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ''], NamedLeaves, dict[str, Array]]:
         """Mean loss and gradient over the valid steps of all micro-batches, and the metrics."""
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
         if self.accumulate == 1:

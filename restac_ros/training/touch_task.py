@@ -19,7 +19,7 @@ from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 from restac_ros.framing.values import state_change
 
-TASK = 'slide the finger along the edge'
+TOUCH_TASK = 'slide the finger along the edge'
 LEVELS = (-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0)
 """Places of the edge, of half the image's width; the slide is in proportion."""
 
@@ -28,7 +28,7 @@ DOWN_M, UP_M = 0.02, 0.08
 SPREAD_M = 0.06  # of where the finger comes down
 APPROACH, REST, SLIDE, LIFT = 6, 3, 5, 4  # frames
 TOUCHES = 3  # an episode
-NOISE = 2.0  # grey levels
+_NOISE_GREY_LEVELS = 2.0  # grey levels
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,13 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
     for number in range(episodes):
         rng = np.random.default_rng((seed, number))
         frames = episode(rng)
-        with appending(root, contract, streams, TASK) as writer:
+        with appending(root, contract, streams, TOUCH_TASK) as writer:
             for index, frame in enumerate(frames[:-1]):
                 before = frames[max(index - 1, 0)].state
-                images = {name: camera_image(name, frame.state, rng) for name in contract.by_role('camera')}
-                images[touch] = tactile_image(frame.edge, rng)
+                images = {
+                    name: draw_cameras_view(name, frame.state, rng) for name in contract.by_role('camera')
+                }
+                images[touch] = draw_touch(frame.edge, rng)
                 writer.add(
                     row_of(
                         contract,
@@ -87,7 +89,7 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
         yield number
 
 
-def tactile_image(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndarray, '128 160 3']:
+def draw_touch(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndarray, '128 160 3']:
     """Return a gel lit from three sides, with a ridge across it where it is pressed."""
     rows, columns = np.mgrid[: TACTILE_SHAPE[0], : TACTILE_SHAPE[1]]
     base = np.stack(
@@ -98,10 +100,12 @@ def tactile_image(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndar
         offset = (columns - centre) / 8.0
         slope = -offset * np.exp(-(offset**2) / 2)
         base += slope[..., None] * np.array([90.0, 15.0, -90.0])
-    return np.clip(base + rng.normal(0, NOISE, base.shape), 0, 255).astype(np.uint8)
+    return np.clip(base + rng.normal(0, _NOISE_GREY_LEVELS, base.shape), 0, 255).astype(np.uint8)
 
 
-def camera_image(view: str, state: np.ndarray, rng: np.random.Generator) -> UInt8[np.ndarray, '224 224 3']:
+def draw_cameras_view(
+    view: str, state: np.ndarray, rng: np.random.Generator
+) -> UInt8[np.ndarray, '224 224 3']:
     """Return a table and a finger over it, from in front, from the side or from the wrist."""
     image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), (150, 140, 125), np.float64)
     image[170:] = (90, 100, 110)
@@ -112,7 +116,7 @@ def camera_image(view: str, state: np.ndarray, rng: np.random.Generator) -> UInt
         image[round(120 + (z - DOWN_M) * 1000) :] = (90, 100, 110)
         column, row = 112, 120
     image[max(row - 60, 0) : row, max(column - 8, 0) : column + 8] = (40, 60, 190)
-    return np.clip(image + rng.normal(0, NOISE, image.shape), 0, 255).astype(np.uint8)
+    return np.clip(image + rng.normal(0, _NOISE_GREY_LEVELS, image.shape), 0, 255).astype(np.uint8)
 
 
 def _frame(

@@ -7,14 +7,15 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from restac_ros.framing.values import STATE_DIM
 from restac_ros.training.batch import Batch
 from restac_ros.training.data.loader import batches
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.optimizer import schedule
-from restac_ros.training.prepare import DIMS, Prepared
+from restac_ros.training.prepare import Prepared
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.sharding import Placement
-from restac_ros.training.step import Leaves, State, means
+from restac_ros.training.step import NamedLeaves, TrainingState, means
 
 
 class Reporter(Protocol):
@@ -28,7 +29,7 @@ class Reporter(Protocol):
 class Outcome:
     """How a run ended: its state, the steps it has made, and whether it was interrupted."""
 
-    state: State
+    state: TrainingState
     step: int
     interrupted: bool
 
@@ -66,14 +67,14 @@ class Trainer:
         self._step = jax.jit(step.__call__, donate_argnums=0, out_shardings=(shardings, None))
         self._validate = jax.jit(step.validate)
 
-    def begin(self, *, allow_changes: bool = False) -> State:
+    def begin(self, *, allow_changes: bool = False) -> TrainingState:
         """Return the state to go on from: the newest saved one, else the start."""
         state = self._start(self._prepared.trained)
         if self._store.latest is None:
             return state
         return self._store.restore(state, allow_changes=allow_changes)
 
-    def run(self, state: State) -> Outcome:
+    def run(self, state: TrainingState) -> Outcome:
         """Train to the last step.
 
         Raises:
@@ -102,7 +103,7 @@ class Trainer:
         self._store.wait()
         return Outcome(state, step, interrupted=False)
 
-    def validate(self, state: State) -> dict[str, float]:
+    def validate(self, state: TrainingState) -> dict[str, float]:
         """Return the loss over the held-out batches, with the same noise and times at every call."""
         trained = deployable(state)
         sums: Any = None
@@ -140,7 +141,7 @@ class Trainer:
             )
 
 
-def deployable(state: State) -> Leaves:
+def deployable(state: TrainingState) -> NamedLeaves:
     """The weights that are deployed: the moving average where there is one."""
     return state['trained'] if state['ema'] is None else state['ema']
 
@@ -154,8 +155,8 @@ def _scalars(report: Mapping[str, Any], prepared: Prepared) -> dict[str, float]:
     if len(by_source) > 1:
         numbers |= {f'flow_loss_of/{number}': float(value) for number, value in enumerate(by_source)}
     actions = prepared.stats.actions
-    spread = (np.subtract(actions.q99, actions.q01) / 2)[:DIMS]
-    in_units = np.sqrt(by_dim[:DIMS]) * spread
+    spread = (np.subtract(actions.q99, actions.q01) / 2)[:STATE_DIM]
+    in_units = np.sqrt(by_dim[:STATE_DIM]) * spread
     numbers['position_m'] = float(np.sqrt(np.sum(in_units[:3] ** 2)))
     numbers['rotation_rad'] = float(np.sqrt(np.sum(in_units[3:6] ** 2)))
     numbers['gripper_mm'] = float(in_units[6] * 1e3)
@@ -167,7 +168,8 @@ class _Timer:
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        self._begun_s, self._waited_s, self._step = now_s(), 0.0, None
+        self._begun_s, self._waited_s = now_s(), 0.0
+        self._step: int | None = None
 
     def waiting(self) -> '_Waiting':
         return _Waiting(self)

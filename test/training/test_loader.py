@@ -15,7 +15,7 @@ from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.loader import SampleSource, batches, longest_prompt, validation_batches
 from restac_ros.training.data.selection import select
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.norm_stats import measure
+from restac_ros.training.norm_stats import measure_norm_stats
 
 BATCH = 4
 THREADS = LoaderConfig(threads=2)
@@ -24,7 +24,7 @@ THREADS = LoaderConfig(threads=2)
 @pytest.fixture(scope='session')
 def preprocessor(episodes: Episodes) -> Preprocessor:
     config = PRESETS['tiny']
-    stats = measure([episodes], [range(4)], config.action_horizon).stats
+    stats = measure_norm_stats([episodes], [range(4)], config.action_horizon).stats
     words = PromptTokenizer(train_demo_tokenizer(), config.max_prompt_tokens, 'built in')
     return Preprocessor.from_contract(episodes.contract, config, stats, words)
 

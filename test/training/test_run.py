@@ -39,7 +39,7 @@ def train(prepared: Prepared, stop_after: int | None = None) -> tuple[Outcome, N
     store = RunStore(config.to, config.keep_every, prepared.identity)
     trainer = Trainer(
         prepared,
-        Placement.over(1, 1, config.batch_size),
+        Placement.over(1, config.batch_size),
         store,
         numbers,
         now_s=iter(range(10_000)).__next__,
@@ -148,7 +148,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(touch_data: Path, tmp_path: Path,
     subprocess.run(line, check=True, capture_output=True)
     state = Trainer(
         replace(prepared, train=replace(prepared.train, to=tmp_path / 'run')),
-        Placement.over(1, 1, 4),
+        Placement.over(1, 4),
         RunStore(tmp_path / 'run', 10, prepared.identity),
         Numbers(),
         now_s=lambda: 0.0,

@@ -16,17 +16,16 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import dataset_contract, read_info
 from restac_ros.dataset.features import action_prev_key
 from restac_ros.framing.resize import TACTILE_SHAPE, letterbox
-from restac_ros.framing.values import state_change
-from restac_ros.training.data.tables import Span, Tables, read_pictures, read_tables
+from restac_ros.framing.values import STATE_DIM, state_change
+from restac_ros.training.data.tables import EpisodeRows, Tables, read_pictures, read_tables
 from restac_ros.training.data.video_frames import FrameReader, VideoIndex
 from restac_ros.training.errors import TrainingError
 
 STATE, ACTION = 'observation.state', 'action'
-DIMS = 7
 SHORTEST = 2  # frames: an action needs a frame after it
 
 
-class Sample(NamedTuple):
+class EpisodeSample(NamedTuple):
     """One frame of an episode and the actions that followed, raw units, nothing normalised.
 
     images:      camera stream -> uint8 [224, 224, 3] RGB, letterboxed
@@ -51,7 +50,7 @@ class Sample(NamedTuple):
 
 
 class _VideoPlace(NamedTuple):
-    index: VideoIndex
+    file: VideoIndex
     first_frame: int
 
 
@@ -97,7 +96,7 @@ class Episodes:
         span = self.tables.spans[index]
         return hashlib.sha256(self.state[span.first : span.first + span.length].tobytes()).hexdigest()
 
-    def sample(self, episode: int, frame: int, horizon: int) -> Sample:
+    def sample(self, episode: int, frame: int, horizon: int) -> EpisodeSample:
         """Read one sample.
 
         Raises:
@@ -112,7 +111,7 @@ class Episodes:
         steps = frame + np.arange(horizon)
         step_mask = steps < span.length
         rows = span.first + np.minimum(steps, span.length - 1)
-        return Sample(
+        return EpisodeSample(
             images={name: self._camera(column, span, frame) for name, column in self.cameras.items()},
             tactile=None if self.tactile is None else self._picture(self.tactile, episode, frame),
             state=self.state[row],
@@ -124,11 +123,11 @@ class Episodes:
             frame=frame,
         )
 
-    def _camera(self, column: str, span: Span, frame: int) -> np.ndarray:
+    def _camera(self, column: str, span: EpisodeRows, frame: int) -> np.ndarray:
         if self.tables.info['features'][column]['dtype'] == 'image':
             return letterbox(self._decoded_picture(column, span.index, frame))
         place = self._videos[column][span.index]
-        return letterbox(self._reader.read(place.index, place.first_frame + frame))
+        return letterbox(self._reader.read(place.file, place.first_frame + frame))
 
     def _picture(self, column: str, episode: int, frame: int) -> np.ndarray:
         image = self._decoded_picture(column, episode, frame)
@@ -208,7 +207,7 @@ def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
     columns = read_info(root).get('features', {})
     previous_key = action_prev_key(columns)
     stored = [name for name in (STATE, ACTION, previous_key) if name in columns or name != previous_key]
-    tables = read_tables(root, dict.fromkeys(stored, DIMS))
+    tables = read_tables(root, dict.fromkeys(stored, STATE_DIM))
     _check_contract(tables, contract)
     cameras = {name: stream.feature for name, stream in contract.by_role('camera').items()}
     touch = [stream.feature for stream in contract.by_role('tactile').values()]
@@ -275,7 +274,7 @@ def _check_images(tables: Tables, cameras: Mapping[str, str], touch: Sequence[st
             raise TrainingError(f'{tables.root}: {column}: found {dtype}, expected image or video')
 
 
-def _video_file(tables: Tables, column: str, span: Span) -> tuple[Path, int]:
+def _video_file(tables: Tables, column: str, span: EpisodeRows) -> tuple[Path, int]:
     """The file that holds an episode's frames, and the number of the first of them in it."""
     info, described = tables.info, span.described
     if info['codebase_version'] == 'v2.1':

@@ -52,12 +52,12 @@ class SampleSource:
             sample.action_prev if config.uses_touch else None,
         )
         missing = self.prompt_length - observation.tokenized_prompt.shape[1]
-        padded = {
-            name: np.pad(getattr(observation, name), ((0, 0), (0, missing)))
-            for name in ('tokenized_prompt', 'tokenized_prompt_mask')
-        }
+        behind = ((0, 0), (0, missing))
         return Batch(
-            observation=observation._replace(**padded),
+            observation=observation._replace(
+                tokenized_prompt=np.pad(observation.tokenized_prompt, behind),
+                tokenized_prompt_mask=np.pad(observation.tokenized_prompt_mask, behind),
+            ),
             actions=self.preprocessor.actions(sample.actions, sample.state)[None],
             step_mask=sample.step_mask[None],
             source=np.array([self.number], np.int32),

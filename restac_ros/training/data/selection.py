@@ -16,7 +16,7 @@ IDLE_BELOW = np.array([1e-3, 1e-3, 1e-3, 1e-2, 1e-2, 1e-2, 1e-3])
 
 
 @dataclass(frozen=True)
-class Selection:
+class FrameSelection:
     """Frames as (episode, frame).
 
     Attributes:
@@ -41,7 +41,7 @@ def is_held_out(key: str, share: float) -> bool:
 
 def select(
     episodes: Episodes, numbers: Sequence[int], horizon: int, validation_share: float, *, skip_idle: bool
-) -> Selection:
+) -> FrameSelection:
     """Choose frames of the given episodes.
 
     Raises:
@@ -64,7 +64,7 @@ def select(
             f'{episodes.name}: found no frame to train on among {len(numbers)} episodes (validation share '
             f'{validation_share:g}, {idle_frames} of {frames} frames idle); record more, or hold out less'
         )
-    return Selection(trained, validated, idle_frames / max(frames, 1))
+    return FrameSelection(trained, validated, idle_frames / max(frames, 1))
 
 
 def idle(episodes: Episodes, number: int, horizon: int) -> np.ndarray:

@@ -22,7 +22,7 @@ _KEYS = ('episode_index', 'frame_index', 'task_index')
 
 
 @dataclass(frozen=True)
-class Span:
+class EpisodeRows:
     """One episode's rows: `first` is its first row in the columns, `length` the number of its frames."""
 
     index: int
@@ -47,7 +47,7 @@ class Tables:
 
     root: Path
     info: Mapping[str, Any]
-    spans: Mapping[int, Span]
+    spans: Mapping[int, EpisodeRows]
     numbers: Mapping[str, Float32[np.ndarray, 'N D']]
     tasks: Mapping[int, str]
     task_of_row: Int64[np.ndarray, ' N']
@@ -138,7 +138,7 @@ def _read_columns(path: Path, columns: Mapping[str, int]) -> dict[str, np.ndarra
     return read
 
 
-def _spans(root: Path, episodes: np.ndarray, frames: np.ndarray) -> dict[int, Span]:
+def _spans(root: Path, episodes: np.ndarray, frames: np.ndarray) -> dict[int, EpisodeRows]:
     described = episode_rows(root)
     indices, firsts, lengths = np.unique(episodes, return_index=True, return_counts=True)
     spans = {}
@@ -153,7 +153,7 @@ def _spans(root: Path, episodes: np.ndarray, frames: np.ndarray) -> dict[int, Sp
             raise TrainingError(
                 f'{root}: episode {index}: found {found} in meta/episodes, expected {length}; {_REPAIR}'
             )
-        spans[index] = Span(index, first, length, tuple(about.get('tasks') or ()), about)
+        spans[index] = EpisodeRows(index, first, length, tuple(about.get('tasks') or ()), about)
     return spans
 
 

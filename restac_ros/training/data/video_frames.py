@@ -36,8 +36,7 @@ class VideoIndex:
         codec: FFmpeg's name.
         extradata: the decoder's parameters.
         places: packets in the order of presentation.
-        times: presentation stamps of the frames in units of `time_base_s`.
-        time_base_s: s.
+        times: presentation stamps of the frames, in the stream's own unit.
         all_key: every frame is a key frame.
     """
 
@@ -46,7 +45,6 @@ class VideoIndex:
     extradata: bytes
     places: tuple[_Place, ...]
     times: tuple[int, ...]
-    time_base_s: float
     all_key: bool
 
     def __len__(self) -> int:
@@ -63,22 +61,22 @@ class VideoIndex:
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]
                 packets = [packet for packet in container.demux(stream) if packet.size]
-                context = stream.codec_context
-                ordered = sorted(packets, key=lambda packet: packet.pts)
-                return cls(
-                    path=path,
-                    codec=context.name,
-                    extradata=bytes(context.extradata or b''),
-                    places=tuple(_Place(packet.pos, packet.size) for packet in ordered),
-                    times=tuple(packet.pts for packet in ordered),
-                    time_base_s=float(stream.time_base),
-                    all_key=all(packet.is_keyframe and packet.pos is not None for packet in packets),
-                )
+                codec, extradata = stream.codec_context.name, bytes(stream.codec_context.extradata or b'')
         except (OSError, IndexError, av.FFmpegError) as error:
             raise TrainingError(
                 f'{path} cannot be read as a video: {error}. What is broken in its data set, '
                 '`restac-ros repair` tells'
             ) from error
+        # A packet without a place in the file cannot be read alone.
+        ordered = sorted((packet.pts or 0, packet.pos or 0, packet.size) for packet in packets)
+        return cls(
+            path=path,
+            codec=codec,
+            extradata=extradata,
+            places=tuple(_Place(offset, size) for _, offset, size in ordered),
+            times=tuple(time for time, _, _ in ordered),
+            all_key=all(packet.is_keyframe and packet.pos is not None for packet in packets),
+        )
 
 
 class FrameReader:
@@ -150,7 +148,9 @@ class _Decoders:
     def context(self, index: VideoIndex) -> av.VideoCodecContext:
         key = index.codec, index.extradata
         if key not in self._contexts:
-            context = av.CodecContext.create(index.codec, 'r')
+            context = av.VideoCodecContext.create(index.codec, 'r')
+            if not isinstance(context, av.VideoCodecContext):
+                raise TrainingError(f'{index.path}: found codec {index.codec}, expected one of video')
             context.extradata = index.extradata
             context.thread_count = 1
             self._contexts[key] = context
