@@ -100,7 +100,7 @@ class Train:
 
 
 def _train(config: TrainConfig) -> int:
-    from restac_ros.model.device import runs_on
+    from restac_ros.model.device import describe_device
     from restac_ros.training.data.loader import batches
     from restac_ros.training.deploy import write_checkpoint
     from restac_ros.training.picture import save_inputs
@@ -111,7 +111,7 @@ def _train(config: TrainConfig) -> int:
     from restac_ros.training.trainer import Trainer, deployable
 
     prepared = prepare(config)
-    for line in [*prepared.describe(), runs_on()]:
+    for line in [*prepared.describe(), describe_device()]:
         print(line)
     first = next(
         batches(prepared.sources, config.data.weights, config.batch_size, config.seed, 0, config.loader)
