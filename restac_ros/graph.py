@@ -94,7 +94,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Run:
-    """What a user asks for. Paths that are None are not used.
+    """Description of a run. Paths that are None are not used.
 
     Attributes:
         contract: robot facts; None takes the installed `config/contract.yaml`.
@@ -228,7 +228,7 @@ def checked_remaps(remaps: Sequence[str]) -> tuple[str, ...]:
 
 
 def processes(run: Run) -> list[Process]:
-    """The processes of a run, those that listen before the one that speaks.
+    """The processes of a run, subscribers before the source.
 
     Raises:
         GraphError: contradictory or missing arguments, named with the remedy.
@@ -239,11 +239,11 @@ def processes(run: Run) -> list[Process]:
         listeners.append(_policy(run))
     if run.record is not None:
         listeners.append(_recorder(run, run.record))
-    complete = len(listeners)  # those that take every stream, which a source waits for
+    complete = len(listeners)  # subscribers of every stream, which a source waits for
     if run.sessions is not None:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
         log = _process(run, 'session_log_node', parameters, vital=False)
-        listeners.insert(0, log)  # stops last, and so hears the others' last words
+        listeners.insert(0, log)  # stops last, so that it receives the others' last messages
     if run.view:
         listeners.append(_process(run, 'gate_view_node', {}, vital=False))
     if run.execute:
@@ -254,7 +254,7 @@ def processes(run: Run) -> list[Process]:
 
 
 def console(run: Run, others: Sequence[Process], terminal: Literal['keys', 'display']) -> Process:
-    """The process that has the keyboard of a run of these others."""
+    """The process that reads the keyboard in a run of the given processes."""
     parameters: dict[str, ParameterValue] = {
         'nodes': [process.executable for process in others],
         'task': run.prompt,
@@ -282,9 +282,9 @@ def _check(run: Run) -> None:
     if run.checkpoint is None and run.record is None and not run.view:
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
-        raise GraphError('the policy needs a prompt: say what the robot shall do')
+        raise GraphError('the policy needs a prompt: describe what the robot shall do')
     if run.record is not None and run.autostart_recording and not run.prompt.strip():
-        raise GraphError('recording needs a task text: say by prompt what the robot shall do')
+        raise GraphError('recording needs a task text: describe by prompt what the robot shall do')
     if run.execute and (run.checkpoint is None or not run.source.closes_loop):
         raise GraphError(
             'execute sends set-points to a robot: it needs a checkpoint, and streams that show what the '
@@ -344,7 +344,7 @@ def _recorder(run: Run, dataset: Path) -> Process:
     if run.checkpoint is not None:
         parameters['start_after'] = 'policy_node'
     if run.source is not Source.DRIVERS:
-        # What is played is nobody's demonstration: take what a busy machine left of it.
+        # A played bag is no demonstration: a busy machine may lose frames of it.
         parameters['on_gap'] = 'longest_run'
     return _process(run, 'recorder_node', parameters, patience_s=1800.0)
 

@@ -1,6 +1,6 @@
 """ROS parameter files as users write them: which section reaches which node, and whether the names are known.
 
-rcl applies a file without a word about sections and names that reach nobody: limits would be lost by a slip.
+rcl ignores sections and names that match no node without a message: a typing error would lose a limit.
 """
 
 import difflib
@@ -86,14 +86,14 @@ def known_parameters(folder: Path) -> dict[str, frozenset[str]]:
 
 
 def check_parameter_file(path: Path, nodes: Sequence[str], known: Mapping[str, frozenset[str]]) -> None:
-    """Refuse a file of which something reaches nobody.
+    """Refuse a file with a section or name that reaches no node.
 
     `nodes` are full names of nodes, `known` the parameters of each node of this package.
 
     Sections of nodes that the run does not start, of this package or another, are left alone.
 
     Raises:
-        ParameterFileError: naming every section and parameter that cannot be meant so.
+        ParameterFileError: names every such section and parameter.
     """
     sections = read_sections(path)
     faults = [fault for section in sections for fault in _unknown_names(section, known)]

@@ -1,4 +1,4 @@
-"""When a process must stop: asked by a signal, or left alone by the process that started it.
+"""When a process must stop: on a signal, or when the process that started it is gone.
 
 Imported first by every program, so that the parent is known from the beginning.
 """
@@ -15,7 +15,7 @@ _PARENT = os.getppid()
 
 
 def end_at_once(status: int) -> None:
-    """Until somebody listens, end without a traceback when asked to stop: while imports run."""
+    """End without a traceback on a stop signal, while imports run."""
     for number in STOP_SIGNALS:
         if number != signal.SIGHUP or not survives_terminal():
             signal.signal(number, lambda *_: os._exit(status))
@@ -34,8 +34,7 @@ def survives_terminal() -> bool:
 def watch(asked: Callable[[str], None], poll: Callable[[], None]) -> None:
     """Call `asked` with the reason for every stop signal, and once when the parent is gone.
 
-    It is called in a thread, and so at once, whatever keeps the main thread busy; so is `poll`, every
-    `_POLL_S`.
+    Both are called in a thread, `poll` every `_POLL_S`, so that a busy main thread delays neither.
     """
     reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)

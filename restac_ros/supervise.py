@@ -19,7 +19,7 @@ REASONS = {
     signal.SIGINT: 'interrupted',
     signal.SIGTERM: 'asked to stop (SIGTERM)',
     signal.SIGHUP: 'the terminal was closed',
-    signal.SIGUSR1: 'ended by key',  # from the process that has the terminal
+    signal.SIGUSR1: 'ended by key',  # sent by the process with the keyboard
 }
 
 
@@ -32,7 +32,7 @@ class Ending:
 
 
 def environment(publishes_sensor_topics: bool) -> dict[str, str]:
-    """The nodes' environment. A played bag stays on this machine: its topics carry the real robot's names."""
+    """Environment of the nodes. Sensor topics that a source publishes stay on this machine."""
     env = dict(os.environ)
     if publishes_sensor_topics:
         env.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -40,7 +40,7 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
 
 
 def remove_summaries(processes: Sequence[Process]) -> None:
-    """Remove what an earlier run left in the same directory, or it would be shown as this run's."""
+    """Remove the summaries of an earlier run in the same directory."""
     for process in processes:
         if process.summary_file.is_file():
             process.summary_file.unlink(missing_ok=True)
@@ -51,14 +51,14 @@ class _Child:
     process: Process
     running: subprocess.Popen[bytes]
     restarts: int = 0
-    left: bool = False  # it has ended, and that is that
+    left: bool = False  # ended, and not restarted
 
 
 class Supervisor:
-    """Starts processes, waits until the run is over, stops the rest: in order.
+    """Starts processes, waits until the run is over, and stops the rest in order.
 
-    A vital process that ends by itself ends the run; the streamer, told to stop, ramps to a hold first. One
-    that isn't vital is started again, at most `MAX_RESTARTS` times: a run is not lost for its picture.
+    A vital process that ends by itself ends the run; the streamer ramps to a hold before it ends. Other
+    processes are restarted, at most `MAX_RESTARTS` times.
     """
 
     def __init__(self, processes: Sequence[Process], directory: Path) -> None:
@@ -69,11 +69,11 @@ class Supervisor:
         self._requests, self._reason = 0, ''
         self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
         self._passed_on = 0
-        self._lines: tuple[int, ...] = ()  # a pipe from the others to the one that displays what they print
+        self._lines: tuple[int, ...] = ()  # pipe from the other processes to the display
         self._wake = threading.Event()
 
     def run(self) -> Ending:
-        """Blocks until the run is over.
+        """Run until the end; blocks.
 
         Ctrl-C, SIGTERM, a closed terminal and the end of the process that started this one end it in order. A
         second Ctrl-C is passed on, a third one kills what is left.
@@ -99,7 +99,7 @@ class Supervisor:
                     child.running.wait()
             if self._lines:
                 os.close(self._lines[0])
-            if modes and os.isatty(0):  # whoever had the keyboard may have been killed
+            if modes and os.isatty(0):  # the process with the keyboard may have been killed
                 termios.tcsetattr(0, termios.TCSADRAIN, modes)
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -109,7 +109,7 @@ class Supervisor:
             lines = {'log_descriptor': self._lines[0]} if self._lines else {}
             shown = replace(process, parameters={**process.parameters, **lines})
             return subprocess.Popen(command(shown), env=self._env, pass_fds=self._lines[:1])
-        # A session of its own: a Ctrl-C in the terminal reaches us only, and we pass it on in order.
+        # A session of its own: Ctrl-C in the terminal reaches only us, and we stop the rest in order.
         return subprocess.Popen(
             command(process),
             env=self._env,
@@ -149,7 +149,7 @@ class Supervisor:
         return Ending(0 if self._reason == REASONS[signal.SIGUSR1] else 130, self._reason)
 
     def _go_on_without(self, child: _Child, what: str, start_again: bool) -> None:
-        """The run needs it not: start it again unless it ended in order, or too often."""
+        """Restart a process that is not vital unless it ended in order, or too often."""
         child.left = not start_again or child.restarts >= MAX_RESTARTS
         if child.left:
             after = f' after {child.restarts} restarts' if child.restarts else ''
@@ -176,7 +176,7 @@ class Supervisor:
         return ending
 
     def _ask_to_stop(self) -> None:
-        """Stop the source first, which was started last; then all finish side by side."""
+        """Send SIGTERM to all, in reverse order of start, so that the source stops first."""
         self._passed_on = self._requests
         if self._lines:  # the display ends with the last of those that write
             os.close(self._lines[1])
@@ -199,7 +199,7 @@ class Supervisor:
 
 
 def _let_go_of_terminal(numbers: Sequence[int]) -> None:
-    """A terminal that is gone cannot be written to: what is still to be said must not end the run."""
+    """Redirect descriptors of a closed terminal, so that later output does not end the run."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in numbers:
         os.dup2(nowhere, number)
@@ -211,7 +211,7 @@ def _describe(code: int) -> str:
 
 
 def has_keyboard() -> bool:
-    """Whether stdin is a terminal that is ours to read: we do not run in the background of a shell."""
+    """Whether stdin is a terminal and this process runs in the foreground."""
     if not os.isatty(0):
         return False
     try:

@@ -14,13 +14,14 @@ from pathlib import Path
 from restac_ros.bench.cpu_profile import CpuProfile, StackCall
 from restac_ros.bench.processes import Watch, end_family, scratch
 from restac_ros.bench.recordings import START_NS, Scene, drop_from_memory, make_messages, write_recording
+from restac_ros.bench.settings import ConvertBench, size_px
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.convert_many import bag_bytes
 from restac_ros.dataset.dataset_files import read_info
-from restac_ros.graph import GraphError, config_file
+from restac_ros.graph import GraphError
 
 MIN_SPEED = 5.0  # x real time, from raw 640x480 bags
 BUSY_SHARE = 0.85  # of the cores in use: above this, the CPU bounds
@@ -37,22 +38,6 @@ PARTS = {
     'write and read back': ('writer', 'lerobot_access', 'merge', 'transaction', 'dataset_files', 'features'),
 }
 _PART_OF = {file: part for part, files in PARTS.items() for file in files}
-
-
-@dataclass(frozen=True)
-class ConversionWish:
-    """What to convert: bags of our own making, or `given` ones.
-
-    Those of our own are read from the disk, unless `from_memory`, as what has just been recorded is.
-    """
-
-    seconds: float
-    bags: int
-    workers: int
-    size_px: tuple[int, int]
-    given: tuple[Path, ...] = ()
-    contract: Path | None = None
-    from_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,33 +93,31 @@ class ConversionFigures:
         return []
 
 
-def main(wish: ConversionWish, directory: Path, json_file: Path | None = None) -> int:
+def main(settings: ConvertBench) -> int:
     """Run, print a table, write JSON if asked; 1 when the target is missed. What was made is removed.
 
     Raises:
         GraphError: the conversion failed.
-        JournalError: too little free disk in `directory`.
+        JournalError: too little free disk in `settings.directory`.
     """
-    contract = load_contract(wish.contract or config_file('contract.yaml'))
-    with scratch(directory, _needed_bytes(wish, contract)) as folder:
-        bags = wish.given or make_bags(wish, contract, folder)
-        figures = measure_conversion(
-            bags, wish.contract or config_file('contract.yaml'), wish.workers, folder
-        )
+    contract = load_contract(settings.contract_file)
+    with scratch(settings.directory, _needed_bytes(settings, contract)) as folder:
+        bags = settings.bag or make_bags(settings, contract, folder)
+        figures = measure_conversion(bags, settings.contract_file, settings.workers, folder)
     show(f'converter, {figures.bags} bags, {figures.workers} workers', _rows(figures), figures.missed)
     derived = {'speed': figures.speed, 'mb_per_s': figures.mb_per_s, 'bound': figures.bound}
-    write_figures(json_file, asdict(figures) | derived | {'missed': figures.missed})
+    write_figures(settings.json, asdict(figures) | derived | {'missed': figures.missed})
     return 1 if figures.missed else 0
 
 
-def make_bags(wish: ConversionWish, contract: Contract, folder: Path) -> tuple[Path, ...]:
+def make_bags(settings: ConvertBench, contract: Contract, folder: Path) -> tuple[Path, ...]:
     """Different recordings."""
     bags = []
-    for number in range(wish.bags):
-        scene = Scene(wish.size_px, seed=number)
-        messages = make_messages(contract, wish.seconds, scene, START_NS + number * 10**12)
+    for number in range(settings.bags):
+        scene = Scene(size_px(settings.size), seed=number)
+        messages = make_messages(contract, settings.seconds, scene, START_NS + number * 10**12)
         bags.append(write_recording(folder / f'bag-{number}', contract, messages, TASK))
-        if not wish.from_memory:
+        if not settings.from_memory:
             drop_from_memory(bags[-1])
     return tuple(bags)
 
@@ -201,13 +184,13 @@ def part_of(stack: list[StackCall]) -> str:
     return 'other'
 
 
-def _needed_bytes(wish: ConversionWish, contract: Contract) -> int:
+def _needed_bytes(settings: ConvertBench, contract: Contract) -> int:
     """Bags, and a fifth of that for data sets."""
-    if wish.given:
-        return _SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in wish.given))
-    pixels = {'camera': wish.size_px[0] * wish.size_px[1] * 3, 'tactile': 240 * 320 * 3}
+    if settings.bag:
+        return _SPARE_BYTES + round(0.2 * sum(bag_bytes(bag) for bag in settings.bag))
+    pixels = {'camera': size_px(settings.size)[0] * size_px(settings.size)[1] * 3, 'tactile': 240 * 320 * 3}
     rate = sum(spec.rate_hz * pixels.get(spec.role, 600) for spec in contract.streams.values())
-    return _SPARE_BYTES + round(1.2 * rate * wish.seconds * wish.bags)
+    return _SPARE_BYTES + round(1.2 * rate * settings.seconds * settings.bags)
 
 
 def _rows(figures: ConversionFigures) -> list[Row]:

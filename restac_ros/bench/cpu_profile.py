@@ -59,11 +59,11 @@ class CpuProfile:
             stacks = sys._current_frames()
             for thread in threading.enumerate():
                 if thread.native_id is not None and thread.ident in stacks and thread.ident != own:
-                    self._look_at(thread.native_id, stacks[thread.ident])
+                    self._sample(thread.native_id, stacks[thread.ident])
             del stacks  # frames keep what their functions hold alive
         self._own_s = _run_time_ns(threading.get_native_id()) * 1e-9
 
-    def _look_at(self, native_id: int, frame: FrameType) -> None:
+    def _sample(self, native_id: int, frame: FrameType) -> None:
         used_ns = _run_time_ns(native_id)
         spent_ns = used_ns - self._used_ns.get(native_id, 0)
         if used_ns and spent_ns > 0:

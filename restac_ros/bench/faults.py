@@ -13,67 +13,49 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from restac_ros.bench.settings import FaultsBench
 from restac_ros.bench.table import write_figures
 from restac_ros.graph import GraphError, ParameterValue, Process, command, config_file
 from restac_ros.supervise import environment
 
 
-def main(
-    checkpoint: Path,
-    contract: Path | None = None,
-    bag: Path | None = None,
-    cases: Sequence[str] = ('',),
-    params: Path | None = None,
-    json_file: Path | None = None,
-    directory: Path | None = None,
-) -> int:
+def main(settings: FaultsBench) -> int:
     """Run, print a table, write JSON if asked; 1 when a fault was not borne as it must be.
 
     Raises:
         GraphError: no such checkpoint, or the drill could not do its part.
     """
-    if not checkpoint.is_dir():
-        raise GraphError(
-            f'no checkpoint at {checkpoint}: `restac-ros init-checkpoint --to {checkpoint}` makes one'
-        )
     with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
-        place = directory or Path(folder)
-        summary = rehearse(checkpoint, place, contract=contract, bag=bag, cases=cases, params=params)
+        summary = rehearse(settings, settings.directory or Path(folder))
     print_outcomes(summary['outcomes'])
-    write_figures(json_file, summary)
+    write_figures(settings.json, summary)
     return int(any(outcome['faults'] for outcome in summary['outcomes']))
 
 
 def rehearse(
-    checkpoint: Path,
+    settings: FaultsBench,
     directory: Path,
     *,
-    contract: Path | None = None,
-    bag: Path | None = None,
-    cases: Sequence[str] = ('',),
-    params: Path | None = None,
     size_px: tuple[int, int] = (640, 480),
     compile_cache: Path | None = None,
 ) -> dict:
-    """Run drill_node to its end; its summary, with an outcome per case.
+    """Run drill_node to its end and return its summary, with an outcome per case.
 
     Args:
-        directory: where logs and messages go.
-        bag: whose images are played; None: test patterns, `size_px` wide and high.
-        cases: names of faults, or parts of them.
-        params: ROS parameter file for the nodes.
-        compile_cache: the policy's; None: under ~/.cache.
+        directory: for logs and messages.
+        size_px: width and height of test patterns.
+        compile_cache: of the policy; None: under ~/.cache.
 
     Raises:
-        GraphError: it ended before it was through.
+        GraphError: no such checkpoint, or the drill ended before it was through.
     """
     summary_file = directory / 'drill.json'
     parameters: dict[str, ParameterValue] = {
-        'contract': str(contract or config_file('contract.yaml')),
-        'checkpoint': str(checkpoint),
-        'bag': str(bag or ''),
-        'params': str(params or ''),
-        'cases': list(cases),
+        'contract': str(settings.contract or config_file('contract.yaml')),
+        'checkpoint': str(settings.existing_checkpoint()),
+        'bag': str(settings.bag or ''),
+        'params': str(settings.params or ''),
+        'cases': list(settings.cases),
         'compile_cache': str(compile_cache or ''),
         'directory': str(directory / 'drill'),
         'camera_width_px': size_px[0],

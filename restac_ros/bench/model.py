@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +19,7 @@ from rich.table import Table
 
 from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
 from restac_ros.bench.profile import Share, profile
+from restac_ros.bench.settings import ModelBench
 from restac_ros.bench.table import write_figures
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
@@ -168,12 +168,13 @@ def _measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int)
     return VariantFigures(figures, figures['act'].seconds / NUM_STEPS, first_call_s, flop, profiles)
 
 
-def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = None) -> int:
+def main(settings: ModelBench) -> int:
     """Measure, print, and compare the `mid` preset with its targets; exit status 1 when one is missed.
 
     Raises:
         PolicyError: no such preset.
     """
+    preset, runs, warmups = settings.preset, settings.runs, settings.warmups
     if preset not in PRESETS:
         raise PolicyError(f'preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}')
     own = PRESETS[preset]
@@ -189,7 +190,7 @@ def main(preset: str, runs: int = 5, warmups: int = 2, json_file: Path | None = 
     console.print(_floor(variants['pi0.5'], yardstick_s))
     console.print(_profiles(variants['pi0.5']))
     described = {name: asdict(variant) for name, variant in variants.items()}
-    write_figures(json_file, {'preset': preset, 'yardstick_s': yardstick_s, **described})
+    write_figures(settings.json, {'preset': preset, 'yardstick_s': yardstick_s, **described})
     return _judge(variants['pi0.5'], console) if preset == 'mid' else 0
 
 

@@ -17,6 +17,7 @@ import psutil
 
 from restac_ros.bench.processes import summary_of
 from restac_ros.bench.ros_domain import own_domain
+from restac_ros.bench.settings import NodeBench
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.graph import GraphError, Process, Run, Source, processes
@@ -74,19 +75,15 @@ class NodeFigures:
         return found
 
 
-def main(bag: Path | None, checkpoint: Path, json_file: Path | None = None) -> int:
+def main(settings: NodeBench) -> int:
     """Run, print a table, write JSON if asked; 1 when a target is missed.
 
     Raises:
         GraphError: no such bag or checkpoint, or a node that did not do its part.
     """
-    if not checkpoint.is_dir():
-        raise GraphError(
-            f'no checkpoint at {checkpoint}: `restac-ros init-checkpoint --to {checkpoint}` makes one'
-        )
-    figures = _measure(bag, checkpoint)
+    figures = _measure(settings.bag, settings.existing_checkpoint())
     show('policy node, ingest', _rows(figures), figures.missed)
-    write_figures(json_file, asdict(figures))
+    write_figures(settings.json, asdict(figures))
     return 1 if figures.missed else 0
 
 

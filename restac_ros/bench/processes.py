@@ -79,10 +79,10 @@ class Watch:
                 family = [self._process, *self._process.children(recursive=True)]
             except psutil.NoSuchProcess:
                 return
-            resident = sum(self._look_at(member) for member in family)
+            resident = sum(self._sample(member) for member in family)
             self.samples.append(Usage(time.monotonic(), self.cpu_s, resident))
 
-    def _look_at(self, member: psutil.Process) -> int:
+    def _sample(self, member: psutil.Process) -> int:
         try:
             with member.oneshot():
                 times = member.cpu_times()

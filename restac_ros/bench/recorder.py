@@ -23,12 +23,12 @@ from restac_ros.bench.processes import (
     started,
     summary_of,
 )
+from restac_ros.bench.settings import RecordBench, size_px
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.dataset.bag.bag_writer import Compression
-from restac_ros.graph import GraphError, ParameterValue, Process, config_file
+from restac_ros.graph import GraphError, ParameterValue, Process
 
 MAX_CPU_SHARE = 0.50
 MAX_GROWTH_MB = 24.0  # after the warm-up; the file's own index takes about 1 kB per chunk of 768 kB
@@ -38,27 +38,6 @@ _STOP_TIMEOUT_S = 180.0
 _SPARE_BYTES = 3 * 10**9  # the recorder itself stops when 2 GB are left
 TACTILE_BYTES = 240 * 320 * 3
 SMALL_BYTES = 600  # a joint state with names, in the file
-
-
-@dataclass(frozen=True)
-class RecorderWish:
-    """What to record: `seconds`, of cameras with `size_px` (width, height)."""
-
-    seconds: float
-    size_px: tuple[int, int]
-    compression: Compression
-    contract: Path | None = None
-
-    @property
-    def contract_file(self) -> Path:
-        """The contract's file."""
-        return self.contract or config_file('contract.yaml')
-
-    def expected_bytes(self, contract: Contract) -> int:
-        """How large the journal will be, if nothing is compressed."""
-        sizes = {'camera': self.size_px[0] * self.size_px[1] * 3, 'tactile': TACTILE_BYTES}
-        rate = sum(spec.rate_hz * sizes.get(spec.role, SMALL_BYTES) for spec in contract.streams.values())
-        return round(rate * self.seconds)
 
 
 @dataclass(frozen=True)
@@ -119,28 +98,36 @@ class RecorderFigures:
         return found
 
 
-def main(wish: RecorderWish, directory: Path, json_file: Path | None = None) -> int:
+def main(settings: RecordBench) -> int:
     """Run, print a table, write JSON if asked; 1 when a target is missed. What is recorded is removed.
 
     Raises:
         GraphError: a node did not do its part.
-        JournalError: too little free disk in `directory`.
+        JournalError: too little free disk in `settings.directory`.
     """
-    expected = wish.expected_bytes(load_contract(wish.contract_file))
-    with scratch(directory, expected + _SPARE_BYTES) as folder:
-        figures = measure_recorder(wish, folder)
-    show(_title(wish), _rows(figures), figures.missed)
-    write_figures(json_file, asdict(figures) | {'missed': figures.missed})
+    expected = expected_bytes(settings, load_contract(settings.contract_file))
+    with scratch(settings.directory, expected + _SPARE_BYTES) as folder:
+        figures = measure_recorder(settings, folder)
+    show(_title(settings), _rows(figures), figures.missed)
+    write_figures(settings.json, asdict(figures) | {'missed': figures.missed})
     return 1 if figures.missed else 0
 
 
-def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
+def expected_bytes(settings: RecordBench, contract: Contract) -> int:
+    """Size of the journal if nothing is compressed."""
+    width, height = size_px(settings.size)
+    sizes = {'camera': width * height * 3, 'tactile': TACTILE_BYTES}
+    rate = sum(spec.rate_hz * sizes.get(spec.role, SMALL_BYTES) for spec in contract.streams.values())
+    return round(rate * settings.seconds)
+
+
+def measure_recorder(settings: RecordBench, folder: Path) -> RecorderFigures:
     """Record into `folder` what a source publishes, and look at what both leave behind.
 
     Raises:
         GraphError: a node did not do its part.
     """
-    recorder, source = _processes(wish, folder)
+    recorder, source = _processes(settings, folder)
     logs = [folder / f'{process.executable}.log' for process in (recorder, source)]
     with (
         started(recorder, logs[0]) as listening,
@@ -149,25 +136,25 @@ def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
         Watch(speaking.pid) as said,
         FileWatch(folder / 'journals') as file,
     ):
-        ended_in_order('the source', speaking, logs[1], wish.seconds + _STOP_TIMEOUT_S)
+        ended_in_order('the source', speaking, logs[1], settings.seconds + _STOP_TIMEOUT_S)
         ended_s = time.monotonic()
         listening.send_signal(signal.SIGINT)
         ended_in_order('the recorder', listening, logs[0], _STOP_TIMEOUT_S)
         closing_s = time.monotonic() - ended_s
-    window = (file.begun_s + _MARGIN_S, file.begun_s + wish.seconds - _MARGIN_S)
+    window = (file.begun_s + _MARGIN_S, file.begun_s + settings.seconds - _MARGIN_S)
     written = summary_of(recorder)
     published = summary_of(source)
     memory = _memory(heard.between(*window))
     return RecorderFigures(
-        seconds=wish.seconds,
-        size_px=wish.size_px,
-        compression=wish.compression,
-        streams=_streams(load_contract(wish.contract_file), published, written),
+        seconds=settings.seconds,
+        size_px=size_px(settings.size),
+        compression=settings.compression,
+        streams=_streams(load_contract(settings.contract_file), published, written),
         cpu_share=cpu_share(heard.between(*window)),
         source_cpu_share=cpu_share(said.between(*window)),
         **memory,
         memory_peak_mb=max(sample.rss_bytes for sample in heard.samples) / 1e6,
-        written_mb_per_s=written['bytes'] / wish.seconds / 1e6,
+        written_mb_per_s=written['bytes'] / settings.seconds / 1e6,
         file_mb=sum(path.stat().st_size for path in Path(written['journal']).iterdir()) / 1e6,
         file_still_max_ms=file.longest_still_s() * 1e3,
         source_late_max_ms=published['late_max_ms'],
@@ -176,21 +163,22 @@ def measure_recorder(wish: RecorderWish, folder: Path) -> RecorderFigures:
     )
 
 
-def _processes(wish: RecorderWish, folder: Path) -> tuple[Process, Process]:
-    shared: dict[str, ParameterValue] = {'contract': str(wish.contract_file), 'exit_on_refusal': True}
+def _processes(settings: RecordBench, folder: Path) -> tuple[Process, Process]:
+    width_px, height_px = size_px(settings.size)
+    shared: dict[str, ParameterValue] = {'contract': str(settings.contract_file), 'exit_on_refusal': True}
     recorder: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'recorder.json'),
         'journal_dir': str(folder / 'journals'),
         'task': 'bench',
         'autostart_recording': True,
-        'compression': wish.compression,
+        'compression': settings.compression,
     }
     source: dict[str, ParameterValue] = {
         'summary_file': str(folder / 'source.json'),
-        'seconds': float(wish.seconds),
+        'seconds': float(settings.seconds),
         'wait_subscribers': 1,
-        'camera_width_px': wish.size_px[0],
-        'camera_height_px': wish.size_px[1],
+        'camera_width_px': width_px,
+        'camera_height_px': height_px,
     }
     return Process('recorder_node', shared | recorder), Process('synthetic_node', shared | source)
 
@@ -232,9 +220,9 @@ def _most_waiting(figures: RecorderFigures) -> str:
     return f'{stream.waiting_max} of {name}'
 
 
-def _title(wish: RecorderWish) -> str:
-    width, height = wish.size_px
-    return f'recorder, {wish.seconds:g} s, cameras {width}x{height}, compression {wish.compression}'
+def _title(settings: RecordBench) -> str:
+    width, height = size_px(settings.size)
+    return f'recorder, {settings.seconds:g} s, cameras {width}x{height}, compression {settings.compression}'
 
 
 def _rows(figures: RecorderFigures) -> list[Row]:

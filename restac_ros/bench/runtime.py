@@ -18,6 +18,7 @@ import yaml
 
 from restac_ros.bench.processes import Watch, cpu_share, ended_in_order, scratch, started, summary_of
 from restac_ros.bench.runtime_figures import RuntimeFigures
+from restac_ros.bench.settings import RuntimeBench
 from restac_ros.bench.table import show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import GraphError, ParameterValue, Process, Run, Source, config_file, processes
@@ -30,7 +31,6 @@ SETTLE_S = 1.0  # of the measured pass's beginning, not counted as CPU
 _POLL_S = 0.05
 SCRATCH_BYTES = 2 << 30
 DRY_TARGET = '/bench/target_pose'
-REPLAN_HZ = {'tiny': 10.0, 'mid': 2.0}  # what two cores can do beside prefixes; others need `replan_hz`
 SHOWN = {
     '/gate_view_node/markers': 'visualization_msgs/msg/MarkerArray',
     '/gate_view_node/tactile': 'sensor_msgs/msg/Image',
@@ -41,78 +41,49 @@ SHOWN = {
 }
 
 
-@dataclass(frozen=True)
-class RuntimeWish:
-    """What to measure.
-
-    bag: recording to play; None takes the synthetic source.
-    preset: size of the policy, with random weights.
-    seconds: longest measured pass, s.
-    replan_hz: replan rate; None takes the preset's.
-    gate_threshold: of the gate whose rise triggers; None takes the 60th percentile of a first pass.
-    """
-
-    bag: Path | None
-    preset: str = 'tiny'
-    seconds: float = 20.0
-    replan_hz: float | None = None
-    gate_threshold: float | None = None
-
-    @property
-    def rate_hz(self) -> float:
-        """Replans a second.
-
-        Raises:
-            GraphError: none is given, and none known for the preset.
-        """
-        if (rate_hz := self.replan_hz or REPLAN_HZ.get(self.preset)) is None:
-            raise GraphError(f'no replan rate known for preset {self.preset!r}: give --replan-hz')
-        return rate_hz
-
-
-def main(wish: RuntimeWish, directory: Path, json_file: Path | None = None) -> int:
+def main(settings: RuntimeBench) -> int:
     """Run, print a table, write JSON if asked; 1 when a target is missed.
 
     Raises:
         GraphError: a node that did not do its part, or a gate that is the same all the time.
     """
-    figures = _measure(wish, directory)
+    figures = _measure(settings)
     load = f'preset {figures.preset}, {figures.seconds:.0f} s, {os.cpu_count()} cores'
     title = f'whole graph, {load}; triggers: the gate above {figures.gate_threshold:.4f}'
     show(title, figures.rows, figures.missed)
-    write_figures(json_file, asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz})
+    write_figures(settings.json, asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz})
     return 1 if figures.missed else 0
 
 
-def _measure(wish: RuntimeWish, directory: Path) -> RuntimeFigures:
-    """Both passes, in a folder under `directory` that is removed afterwards; checkpoints there are kept."""
-    checkpoint = directory / 'checkpoints' / wish.preset
+def _measure(settings: RuntimeBench) -> RuntimeFigures:
+    """Make both passes, in a folder that is removed afterwards; checkpoints are kept."""
+    checkpoint = settings.directory / 'checkpoints' / settings.preset
     if not checkpoint.is_dir():
-        init_checkpoint(wish.preset, load_contract(config_file('contract.yaml')), checkpoint)
-    with scratch(directory, SCRATCH_BYTES) as folder:
+        init_checkpoint(settings.preset, load_contract(config_file('contract.yaml')), checkpoint)
+    with scratch(settings.directory, SCRATCH_BYTES) as folder:
         run = Run(
             directory=folder,
             checkpoint=checkpoint,
             prompt='insert the plug',
-            source=Source.BAG if wish.bag else Source.SYNTHETIC,
-            bag=wish.bag,
-            seconds=wish.seconds,
+            source=Source.BAG if settings.bag else Source.SYNTHETIC,
+            bag=settings.bag,
+            seconds=settings.seconds,
         )
-        threshold, release = _levels(wish, run)
+        threshold, release = _levels(settings, run)
         policy = {
-            'replan_hz': wish.rate_hz,
+            'replan_hz': settings.rate_hz,
             'replan_gate_threshold': threshold,
             'replan_gate_release': release,
         }
-        play = _play(_whole_graph(run, policy), wish.seconds)
+        play = _play(_whole_graph(run, policy), settings.seconds)
     policy_left = play.left['policy_node']
     counts = {name: value for name, value in policy_left.items() if isinstance(value, int | float)}
     source = play.left[play.source]['streams']
     received = {name: tally['received'] for name, tally in policy_left['streams'].items()}
     return RuntimeFigures(
-        preset=wish.preset,
+        preset=settings.preset,
         seconds=play.seconds,
-        replan_hz=wish.rate_hz,
+        replan_hz=settings.rate_hz,
         gate_threshold=threshold,
         load_average=os.getloadavg()[0],
         policy_ms=policy_left['latency_ms'],
@@ -133,11 +104,11 @@ class _Play:
     cpu_shares: Mapping[str, float]
 
 
-def _levels(wish: RuntimeWish, run: Run) -> tuple[float, float]:
-    """Threshold and release level: as wished, or so that the gate rises through it now and then."""
-    if wish.gate_threshold is not None:
-        return wish.gate_threshold, wish.gate_threshold / 2
-    play = _play(processes(run), min(CALIBRATION_S, wish.seconds))
+def _levels(settings: RuntimeBench, run: Run) -> tuple[float, float]:
+    """Threshold and release level: as given, or so that the gate rises through it now and then."""
+    if settings.gate_threshold is not None:
+        return settings.gate_threshold, settings.gate_threshold / 2
+    play = _play(processes(run), min(CALIBRATION_S, settings.seconds))
     gate = play.left['policy_node']['gate']
     if 'p60' not in gate or not gate['p40'] < gate['p60'] < 1:
         raise GraphError(f'this gate does not rise: {gate}; give --gate-threshold')

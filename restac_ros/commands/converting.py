@@ -23,7 +23,7 @@ from restac_ros.dataset.quality.quality import assess_episode
 from restac_ros.dataset.recording_kind import holds_bag
 from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.session_log import is_session_log
-from restac_ros.dataset.shards import Answer, EpisodeWish
+from restac_ros.dataset.shards import Answer, EpisodeRequest
 from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.graph import GraphError, config_file
 
@@ -84,7 +84,7 @@ def convert_all(asked: Conversion) -> int:
     return int(bool(refused))
 
 
-def _convert(asked: Conversion, requests: list[EpisodeWish]) -> int:
+def _convert(asked: Conversion, requests: list[EpisodeRequest]) -> int:
     """Convert and say what came of it; how many were refused."""
     refused = 0
     with _Bar(asked.dry_run) as bar:
@@ -107,10 +107,10 @@ def _convert(asked: Conversion, requests: list[EpisodeWish]) -> int:
     return refused
 
 
-def _requests(asked: Conversion) -> tuple[list[EpisodeWish], list[str]]:
+def _requests(asked: Conversion) -> tuple[list[EpisodeRequest], list[str]]:
     """What is to be converted, an episode each, and why some bags hold none."""
     given = load_contract(asked.contract) if asked.contract else None
-    whole = EpisodeWish(
+    whole = EpisodeRequest(
         bag=Path(),
         task=asked.task,
         contract=given,

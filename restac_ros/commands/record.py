@@ -35,10 +35,10 @@ class Record:
 
     def run(self) -> int:
         """Exit status: 0 when all went well."""
-        from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries
-        from restac_ros.supervise import Supervisor, has_keyboard
+        from restac_ros.commands.summary import run_processes
+        from restac_ros.supervise import has_keyboard
 
-        dataset = dataset_place(self.to)  # a path that cannot be is refused first
+        dataset = dataset_place(self.to)
         if not has_keyboard():
             raise GraphError(
                 'stdin is not a terminal, and episodes are recorded by keys: run this in a terminal, or use '
@@ -57,10 +57,5 @@ class Record:
         )
         [listed] = processes(run)
         recorder = replace(listed, parameters={**listed.parameters, 'save_on_shutdown': True})
-        started = [console(run, [recorder], 'display'), recorder]
-        ending = Supervisor(started, run.directory).run()
-        summaries = read_summaries(started)
-        print_summary(summaries, ending)
-        for text in left_unfinished(started, summaries):
-            print(text)
+        ending, _ = run_processes([console(run, [recorder], 'display'), recorder], run.directory)
         return ending.code

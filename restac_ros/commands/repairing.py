@@ -21,28 +21,28 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
     """
     console = console or Console()
 
-    def say(text: str) -> None:
+    def show(text: str) -> None:
         console.print(escape(text), soft_wrap=True, highlight=False)
 
     if agreed and restore_interrupted(root):
-        say(f'{root}: put back under its name, which an interrupted write had left without')
+        show(f'{root}: put back under its name, which an interrupted write had left without')
     damage = examine_dataset(root)
     if damage.is_fine:
-        say(f'{root}: nothing is broken ({_episodes(len(damage.whole))})')
+        show(f'{root}: nothing is broken ({_episodes(len(damage.whole))})')
         return 0
     for line in plan_lines(damage, agreed=agreed):
-        say(line)
+        show(line)
     if not agreed or not damage.whole:
-        say('Nothing was changed.' + (' To do this: the same command with --yes' if damage.whole else ''))
+        show('Nothing was changed.' + (' To do this: the same command with --yes' if damage.whole else ''))
         return 1
     from restac_ros.dataset.repair.repair import repair  # loads torch
 
     aside = repair(damage)
-    say(f'mended; what was replaced or left out is in {aside}, with a report.json')
+    show(f'mended; what was replaced or left out is in {aside}, with a report.json')
     for lost in damage.lost:
         if lost.bag:
             again = shlex.join(['restac-ros', 'convert', lost.bag, '--to', str(root), '--task', lost.task])
-            say(f'to have episode {lost.number} again: {again}')
+            show(f'to have episode {lost.number} again: {again}')
     return 0
 
 

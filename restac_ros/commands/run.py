@@ -11,7 +11,7 @@ from restac_ros.graph import Run, Source, console, processes
 
 @dataclass(frozen=True)
 class Up:
-    """Start the policy, a recorder and a source where asked for; stop them in order; say what came out."""
+    """Start the policy, a recorder and a source where asked for; stop them in order; print a summary."""
 
     checkpoint: Path | None = None
     """Policy checkpoint; without one only the recorder runs."""
@@ -47,19 +47,15 @@ class Up:
     """Where the nodes put their summaries, and the picture of the episode."""
 
     def run(self) -> int:
-        """Exit status: 0 when the run ended in order."""
-        from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries, saved_dataset
-        from restac_ros.supervise import Supervisor, has_keyboard
+        """Run until it ends; exit status 0 when it ended in order."""
+        from restac_ros.commands.summary import run_processes, saved_dataset
+        from restac_ros.supervise import has_keyboard
 
         run = self._described()
         listed = processes(run)
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
-        ending = Supervisor(listed, run.directory).run()
-        summaries = read_summaries(listed)
-        print_summary(summaries, ending)
-        for text in left_unfinished(listed, summaries):
-            print(text)
+        ending, summaries = run_processes(listed, run.directory)
         if dataset := saved_dataset(summaries):
             _draw_episode(dataset, run.directory / 'episode.png')
         return ending.code

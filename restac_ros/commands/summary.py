@@ -1,4 +1,4 @@
-"""What a run came to, as tables: read from the summaries that its processes leave behind."""
+"""The summary of a run, as tables, from the files that its processes write at their end."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from restac_ros.graph import Process
-from restac_ros.supervise import Ending
+from restac_ros.supervise import Ending, Supervisor
 
 _STAGES = {
     'frame_cameras': 'framing and decoding, cameras',
@@ -28,6 +28,16 @@ _STAGES = {
 }
 
 Summaries = Mapping[str, Mapping]
+
+
+def run_processes(listed: Sequence[Process], directory: Path) -> tuple[Ending, Summaries]:
+    """Run processes until they have ended, then print what they counted and what they left unfinished."""
+    ending = Supervisor(listed, directory).run()
+    summaries = read_summaries(listed)
+    print_summary(summaries, ending)
+    for text in left_unfinished(listed, summaries):
+        print(text)
+    return ending, summaries
 
 
 def read_summaries(processes: Sequence[Process]) -> dict[str, dict]:

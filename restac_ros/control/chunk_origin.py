@@ -1,4 +1,4 @@
-"""Whose chunks a streamer executes: those of one run, never a mixture."""
+"""Selects the run whose chunks a streamer executes: one at a time."""
 
 from dataclasses import dataclass, field
 
@@ -55,4 +55,4 @@ class ChunkOrigin:
         return f'chunks come from {ours} and from {others}: none are executed; {remedy}'
 
     def _forget(self, now_ns: int) -> None:
-        self._live = {run_id: seen for run_id, seen in self._live.items() if abs(now_ns - seen[0]) <= LIVE_NS}
+        self._live = {run_id: last for run_id, last in self._live.items() if abs(now_ns - last[0]) <= LIVE_NS}

@@ -1,9 +1,9 @@
-"""From one chunk to the next without a jump: which chunk speaks at a time, and how the switch is bridged.
+"""From one chunk to the next without a jump: which chunks set the target, and how a switch is smoothed.
 
 Two modes. Receding horizon (the default): the newest chunk alone. Temporal ensembling (Zhao et al. 2023,
-arXiv 2304.13705): the weighted mean of all chunks that reach the time asked for; it averages samples drawn
-with fresh noise, so it blends modes. In both, the path asked for stays continuous where a chunk joins: the
-difference to what was asked before is taken along as an offset and faded out.
+arXiv 2304.13705): the weighted mean of all chunks that cover the requested time; it averages samples drawn
+with fresh noise, so it blends modes. In both, the target stays continuous where a chunk joins: the
+difference to the target before is kept as an offset and faded out.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class ContinuityConfig:
     """How chunks follow each other.
 
     Attributes:
-        mode: what speaks where chunks overlap.
+        mode: which chunks set the target where several overlap.
         fade_ns: time in which the offset of a switch goes to zero; 0 leaves the jump to the limiter.
         ensemble_decay: m of the weights exp(-m i).
         ensemble_order: which prediction has i = 0, the largest weight. ACT and LeRobot: the oldest.
@@ -68,12 +68,12 @@ def fade(fraction: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is asked of the arm as a function of time.
+    """Target of the arm as a function of time.
 
     Attributes:
         chunks: from oldest to newest; one in receding horizon.
         joined_ns: when the newest chunk joined.
-        offset: from the chunks' path to what was asked until then, at `joined_ns`.
+        offset: from the chunks' path to the target before, at `joined_ns`.
     """
 
     config: ContinuityConfig
@@ -83,11 +83,11 @@ class Plan:
 
     @classmethod
     def start(cls, config: ContinuityConfig, chunk: Chunk, now_ns: int, asked: Pose) -> Self:
-        """Begin with one chunk at a time at which `asked` is asked of the arm."""
+        """Begin with one chunk at `now_ns`, when the target is `asked`."""
         return cls(config, (chunk,), now_ns)._bridged(asked)
 
     def join(self, chunk: Chunk, now_ns: int, asked: Pose) -> Self:
-        """Go over to a newer chunk; `asked` is what is asked of the arm at `now_ns`."""
+        """Switch to a newer chunk at `now_ns`, when the target is `asked`."""
         keep = self.config.ensemble_size - 1 if self.config.mode == 'temporal_ensembling' else 0
         older = tuple(old for old in self.chunks if old.end_ns >= now_ns)[-keep:] if keep else ()
         return type(self)(self.config, (*older, chunk), now_ns)._bridged(asked)
@@ -101,34 +101,32 @@ class Plan:
         return self.newest.end_ns
 
     def pose_at(self, time_ns: int) -> Pose:
-        """Pose asked for at `time_ns`, continuous over switches."""
+        """Target pose at `time_ns`, continuous over switches."""
         if not self.config.fade_ns:
             return self._path_at(time_ns)
         share = fade((time_ns - self.joined_ns) / self.config.fade_ns)
         return self.offset.apply(self._path_at(time_ns), share)
 
     def opening_at(self, time_ns: int) -> float:
-        """Gripper opening asked for at `time_ns`, m."""
-        speaking, weights = self._speaking(time_ns)
-        return float(np.dot(weights, [chunk.opening_at(time_ns) for chunk in speaking]))
+        """Target opening of the gripper at `time_ns`, m."""
+        active, weights = self._active(time_ns)
+        return float(np.dot(weights, [chunk.opening_at(time_ns) for chunk in active]))
 
     def _bridged(self, asked: Pose) -> Self:
         offset = Offset.between(self._path_at(self.joined_ns), asked)
         return type(self)(self.config, self.chunks, self.joined_ns, offset)
 
-    def _speaking(self, time_ns: int) -> tuple[list[Chunk], np.ndarray]:
+    def _active(self, time_ns: int) -> tuple[list[Chunk], np.ndarray]:
         if len(self.chunks) == 1:
             return [self.newest], np.ones(1)
-        speaking = [chunk for chunk in self.chunks[:-1] if time_ns <= chunk.end_ns] + [self.newest]
-        return speaking, ensemble_weights(
-            len(speaking), self.config.ensemble_decay, self.config.ensemble_order
-        )
+        active = [chunk for chunk in self.chunks[:-1] if time_ns <= chunk.end_ns] + [self.newest]
+        return active, ensemble_weights(len(active), self.config.ensemble_decay, self.config.ensemble_order)
 
     def _path_at(self, time_ns: int) -> Pose:
-        speaking, weights = self._speaking(time_ns)
-        if len(speaking) == 1:
+        active, weights = self._active(time_ns)
+        if len(active) == 1:
             return self.newest.pose_at(time_ns)
-        poses = [chunk.pose_at(time_ns) for chunk in speaking]
+        poses = [chunk.pose_at(time_ns) for chunk in active]
         return Pose(
             weights @ np.array([pose.position_m for pose in poses]),
             quat.mean(np.array([pose.quaternion_xyzw for pose in poses]), weights),

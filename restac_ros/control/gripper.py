@@ -1,4 +1,4 @@
-"""What the gripper is asked for, and which goal a gripper that takes goals gets next. No ROS, no clock."""
+"""Requested openings of the gripper, and the sequence of goals for an action server. No ROS, no clock."""
 
 from typing import Literal, NamedTuple
 
@@ -11,17 +11,17 @@ FIRST_RETRY_NS, LAST_RETRY_NS = 500_000_000, 8_000_000_000
 
 
 class GripperRequest(NamedTuple):
-    """The opening due now, and the one in which the present opening or closing ends; both in m."""
+    """The opening due now, and the final opening of the present motion of the fingers; both in m."""
 
     opening_m: float
     final_m: float
 
 
 def gripper_request(plan: Plan, limits: MotionLimits, now_ns: int) -> GripperRequest:
-    """Return what a plan asks of the gripper at `now_ns`, inside the gripper's range.
+    """Return the opening that a plan requests at `now_ns`, within the gripper's range.
 
-    The final opening is the end of the monotone run of the newest chunk that is under way: a gripper that
-    takes a second for each goal gets the whole close as one.
+    The final opening is the end of the present monotone run in the newest chunk: a gripper that needs a
+    second per goal gets a whole close as one goal.
     """
     opening_m = final_m = plan.opening_at(now_ns)
     openings_m = plan.newest.openings_m
@@ -37,22 +37,22 @@ def gripper_request(plan: Plan, limits: MotionLimits, now_ns: int) -> GripperReq
 
 
 class Goal(NamedTuple):
-    """One goal: an opening in m; `grasp`: close with force and hold what is met."""
+    """One goal: an opening in m; `grasp`: close with force and hold the object."""
 
     number: int
     opening_m: float
     grasp: bool = False
 
 
-# refused: not accepted. failed: aborted, or its result says so. blocked: an object was met and is held.
+# refused: not accepted. failed: aborted, or unsuccessful by its result. blocked: stopped at an object.
 GoalOutcome = Literal['done', 'blocked', 'refused', 'failed']
 
 
 class GoalSequence:
-    """Goals one at a time, the newest opening first; a goal that fails is sent again, later and later.
+    """Sends one goal at a time, always for the newest opening; repeats a failed goal with growing delays.
 
-    A gripper takes about a second for a goal and queues others behind it, so none is sent before the one
-    before has ended. A goal without an answer for `timeout_ns` counts as failed. With `grasps`, a close to
+    A gripper needs about a second per goal and queues further ones, so none is sent before the last one
+    has ended. A goal without an answer for `timeout_ns` counts as failed. With `grasps`, a close to
     `closed_m` is a grasp, and so is a close that failed because the fingers met an object.
 
     Attributes:
@@ -96,7 +96,7 @@ class GoalSequence:
         return self._running
 
     def ended(self, goal: Goal, outcome: GoalOutcome, detail: str, now_ns: int) -> None:
-        """Note the answer to a goal; one that was given up is not the present one's."""
+        """Process the result of a goal; results of abandoned goals are ignored."""
         if self._running is None or goal.number != self._running.number:
             return
         self._running = None
@@ -114,7 +114,7 @@ class GoalSequence:
         self._pause_ns = min(self._pause_ns if may_grasp else 2 * self._pause_ns, LAST_RETRY_NS)
 
     def forget(self) -> None:
-        """After a silence the fingers may be anywhere: compare the next opening with the measured one."""
+        """Forget the last goal, as the fingers may have moved."""
         self._reached_m = self._failed = None
 
     def _is_grasp(self, final_m: float, measured_m: float | None) -> bool:

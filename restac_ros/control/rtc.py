@@ -106,13 +106,13 @@ def prefix_weights(
 
 
 class Decided(NamedTuple):
-    """What the running chunk says about the steps of the next one, in the next one's own terms.
+    """The running chunk's targets for the steps of the next one, relative to the next anchor.
 
     Attributes:
         delta_pose: [T, 6] m and rad, relative to the next chunk's anchor.
         opening_m: [T].
-        known: [T] bool, True up to the running chunk's end. Past it the last row repeats: nothing may depend
-            on it.
+        known: [T] bool, True up to the running chunk's end. Later rows repeat the last one and must not be
+            used.
     """
 
     delta_pose: np.ndarray
@@ -120,7 +120,7 @@ class Decided(NamedTuple):
     known: np.ndarray
 
     def bind(self, weights: np.ndarray) -> np.ndarray:
-        """Weights [T] that bind nothing to a step that isn't known."""
+        """Weights [T], zero for steps that are not known."""
         return np.where(self.known, weights, 0.0)
 
 
@@ -156,10 +156,10 @@ def inpainting(
     kind: MaskKind = 'exponential',
     max_overlap: int = MAX_HORIZON,
 ) -> tuple[Decided, np.ndarray] | None:
-    """What to give to the sampler: the decided actions, and their weights [T].
+    """Return the decided actions and their weights [T] for the sampler.
 
-    None where the running chunk ends before the new one, `delay` steps late, can take over: nothing is
-    decided then, and the arm holds in between.
+    None where the running chunk ends before the new one starts, `delay` steps late: nothing is decided
+    then, and the arm holds in between.
 
     Args:
         running, observed_ns, anchor_state, horizon: as in `decided_actions`.

@@ -1,4 +1,4 @@
-"""The streamer without ROS and without a clock: chunks in, at any time; set-points out, at every tick.
+"""The streamer without ROS and without a clock: receives chunks at any time, returns a set-point per tick.
 
     chunk --> timely? --> plan (continuity) --> supervisor --> limiter --> set-point
 
@@ -29,13 +29,13 @@ from restac_ros.geometry.pose import Offset, Pose
 
 @dataclass(frozen=True)
 class StreamerConfig:
-    """Everything that shapes the set-points.
+    """Parameters of the streamer.
 
     Attributes:
         max_measured_age_ns: of the measured pose at which motion starts.
         measures_gripper: motion starts only where the gripper's opening is known, too.
-        start_m, start_rad: after any silence, how far the measured tool may be from the anchor of the chunk
-            that starts the motion, and the gripper from its opening there (m).
+        start_m, start_rad: at the start of a motion, largest distance of the measured tool from the anchor of
+            the first chunk, and of the gripper from its opening there (m).
     """
 
     limits: MotionLimits
@@ -49,10 +49,10 @@ class StreamerConfig:
     start_rad: float = 0.05
 
     def check(self, chunk: Chunk) -> None:
-        """Compare a chunk with the contract and with how chunks are to follow each other.
+        """Compare a chunk with the contract and with the continuity mode.
 
         Raises:
-            ChunkError: what differs, found and expected.
+            ChunkError: they differ.
         """
         self.rules.check(chunk)
         if chunk.continues_others and self.continuity.mode == 'temporal_ensembling':
@@ -64,9 +64,9 @@ class StreamerConfig:
 
 
 class ChunkUse(NamedTuple):
-    """Which chunk is executed, since when; stamps are 0 while none is.
+    """Which chunk is executed, and since when; stamps are 0 while none is.
 
-    joined_ns: time from which on it is asked; targets due earlier were the older chunk's.
+    joined_ns: targets due from this time on are of this chunk.
     """
 
     since_ns: int = 0
@@ -77,7 +77,7 @@ class ChunkUse(NamedTuple):
 
 @dataclass
 class Counts:
-    """What happened so far. refused: chunks that came at a wrong time; lost: gaps in their numbers."""
+    """Event counts. refused: chunks not executed for their time or order; lost: gaps in their numbers."""
 
     accepted: int = 0
     refused: int = 0
@@ -89,7 +89,7 @@ class Counts:
 
 
 class Measured(NamedTuple):
-    """Where the tool was measured at `stamp_ns`; `opening_m` None where the gripper is not measured."""
+    """Measured tool pose at `stamp_ns`; `opening_m` None where the gripper is not measured."""
 
     stamp_ns: int
     pose: Pose
@@ -97,19 +97,19 @@ class Measured(NamedTuple):
 
 
 class SetPoint(NamedTuple):
-    """What to publish at one tick; `gripper` None while the gripper must not be commanded."""
+    """Output of one tick; `gripper` None while the gripper must not be commanded."""
 
     pose: Pose
     gripper: GripperRequest | None
 
 
 class Streamer:
-    """The state between ticks, and everything that changes it. Not thread-safe.
+    """State of the streamer and its transitions. Not thread-safe.
 
     Attributes:
-        motion: None while silent: nothing is published.
+        motion: None while nothing is published.
         plan: None while no chunk is executed.
-        refusal: why a chunk was last not executed.
+        refusal: why the last refused chunk was not executed.
     """
 
     def __init__(self, config: StreamerConfig) -> None:
@@ -132,29 +132,29 @@ class Streamer:
 
     @property
     def use(self) -> ChunkUse:
-        """Which chunk is executed as of the last tick."""
+        """The chunk that is executed since the last tick."""
         if self.phase is not Phase.MOVING or self.plan is None:
             return ChunkUse(self.now_ns)
         return ChunkUse(self.now_ns, True, self.plan.newest.stamp_ns, self.plan.joined_ns)
 
     @property
     def starting(self) -> bool:
-        """Whether the next tick needs a measured pose, at which motion starts."""
+        """Whether the next tick starts a motion, for which it needs a measured pose."""
         return self.motion is None and self.plan is not None
 
     def report(self, fault: Fault, detail: str) -> None:
-        """Note a fault found outside; the next tick acts on it."""
+        """Report a fault found outside; the next tick acts on it."""
         self.counts.faulty += fault is Fault.MODEL
         self._reported.append(Reason(fault, detail))
 
     def let_go(self) -> None:
-        """Drop the plan: from the next tick on the arm ramps to a hold, until another chunk comes."""
+        """Drop the plan: from the next tick on the arm ramps to a hold, until the next chunk."""
         self.plan = None
 
     def resume(self, now_ns: int) -> str | None:
-        """Go on after a halt, with the next chunk observed from now on. Return why not, if refused.
+        """End a halt; the next chunk observed from now on is executed. Return the reason if refused.
 
-        Motion then starts at the measured pose: the arm may have been moved meanwhile.
+        Motion restarts at the measured pose, as the arm may have been moved.
         """
         supervision, refusal = self.supervision.resume(now_ns)
         if refusal is not None:
@@ -169,7 +169,7 @@ class Streamer:
         return None
 
     def offer(self, chunk: Chunk, now_ns: int) -> str | None:
-        """Take a chunk up. Return why not, if it is not executed."""
+        """Accept a chunk for execution. Return the reason if it is refused."""
         try:
             self.config.check(chunk)
         except ChunkError as error:
@@ -192,10 +192,10 @@ class Streamer:
         return None
 
     def tick(self, health: Health, measured: Measured | None = None) -> SetPoint | None:
-        """Go on to `health.now_ns`: the set-point to publish, None while silent.
+        """Advance to `health.now_ns` and return the set-point to publish, or None.
 
-        `health` holds what the caller knows; what is known here is added. `measured` is the newest pose,
-        needed while `starting`.
+        `health` is the caller's part; plan, ages and reports are added here. `measured` is the newest pose,
+        required while `starting`.
         """
         now_ns = health.now_ns
         self._check_clock(now_ns)
@@ -238,7 +238,7 @@ class Streamer:
         return SetPoint(self.motion.set_point, gripper)
 
     def _start_faults(self, chunk: Chunk, measured: Measured | None, now_ns: int) -> Sequence[Reason]:
-        """Why motion cannot start: where the tool is, is unknown or not where the chunk begins."""
+        """Why motion cannot start: the tool's pose is unknown, or too far from the chunk's anchor."""
         config = self.config
         if measured is None:
             return [Reason(Fault.STALE, 'the measured pose is unknown')]
@@ -278,7 +278,7 @@ class Streamer:
         }
 
     def _check_clock(self, now_ns: int) -> None:
-        """A clock set back makes all stamps so far meaningless: start over with the order of chunks."""
+        """Reset the order of chunks after the clock was set back, which makes earlier stamps meaningless."""
         if now_ns >= self.now_ns:
             return
         back_ms = (self.now_ns - now_ns) / 1e6
@@ -288,12 +288,12 @@ class Streamer:
         self._fresh_from_ns = now_ns
 
     def _note_stop(self, now_ns: int) -> None:
-        """After a fault only what was observed since may end the hold; a late chunk may come as it is."""
+        """After a fault only chunks observed since may end the hold; after a late chunk any chunk may."""
         if not {reason.fault for reason in self.supervision.cause} <= {Fault.NO_CHUNK, Fault.EXHAUSTED}:
             self._fresh_from_ns = now_ns
 
     def _fall_silent(self) -> None:
-        """Command nothing; what was commanded does not count any more."""
+        """Stop publishing and forget the set-points so far."""
         self.motion = self.plan = None
         self.trail.clear()
 

@@ -168,7 +168,7 @@ def commandable(config: SupervisorConfig, health: Health, standing: bool) -> boo
 
 def supervise(config: SupervisorConfig, state: Supervision, health: Health) -> Supervision:
     """Judge one instant."""
-    active = tuple(_find(config, health))
+    active = tuple(_find_reasons(config, health))
     wrong = (*health.reported, *active)
     latching = LATCHED if state.commanded else LATCHED - _STARTUP
     latched = state.latched
@@ -195,7 +195,7 @@ def _phase(commanded: bool, wrong: bool, latched: bool) -> Phase:
     return Phase.HOLDING if commanded else Phase.IDLE
 
 
-def _find(config: SupervisorConfig, health: Health) -> list[Reason]:
+def _find_reasons(config: SupervisorConfig, health: Health) -> list[Reason]:
     return [
         *_plan(health),
         *health.start,

@@ -210,11 +210,11 @@ def main(arguments: list[str] | None = None) -> int:
         spans = episodes_of(open_bag(options.bag))
         held = converted_recordings(root) if is_dataset(root) else {}
     except (*REFUSALS, OSError) as error:
-        _say('failed', error=str(error))
-        _say('end')
+        _print('failed', error=str(error))
+        _print('end')
         return 1
     status = max([_convert_span(options, contract, span, held) for span in spans])
-    _say('end')
+    _print('end')
     return status
 
 
@@ -225,14 +225,14 @@ def _convert_span(
     try:
         identity = fingerprint(options.bag, span.start_ns, span.end_ns)
         if identity in held:
-            _say('already', episode_index=held[identity])
+            _print('already', episode_index=held[identity])
             return 0
         report = convert_episode(
             options.bag,
             contract,
             options.to,
             options.task,
-            lambda done, total: _say('progress', done=done, total=total),
+            lambda done, total: _print('progress', done=done, total=total),
             start_ns=span.start_ns,
             end_ns=span.end_ns,
             on_gap=options.on_gap,
@@ -242,13 +242,13 @@ def _convert_span(
         remedy = ''
         if isinstance(error, GapError):
             remedy = f' The command for it: {longest_run_command(options.bag, options.to)}'
-        _say('failed', error=(f'{span.label}: {error}' if span.label else str(error)) + remedy)
+        _print('failed', error=(f'{span.label}: {error}' if span.label else str(error)) + remedy)
         return 1
-    _say('done', report=asdict(report))
+    _print('done', report=asdict(report))
     return 0
 
 
-def _say(event: str, **content: Any) -> None:
+def _print(event: str, **content: Any) -> None:
     print(json.dumps({'event': event, **content}), flush=True)
 
 

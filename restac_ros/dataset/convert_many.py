@@ -16,7 +16,7 @@ from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import bag_files, converted_recordings, deleted_recordings, fingerprint
-from restac_ros.dataset.shards import Answer, EpisodeWish, shard_path, shards_folder
+from restac_ros.dataset.shards import Answer, EpisodeRequest, shard_path, shards_folder
 
 
 class Progress(NamedTuple):
@@ -31,7 +31,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def convert_many(
-    requests: Sequence[EpisodeWish],
+    requests: Sequence[EpisodeRequest],
     root: Path,
     workers: int | None = 1,
     on_progress: OnProgress | None = None,
@@ -56,7 +56,7 @@ def convert_many(
         raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
     todo, skipped = _sorted_out(requests, root)
     meter = _Meter([_bytes_of(requests[number]) for number in todo], on_progress)
-    starting = start_engine(engine, workers, len(todo), ray_address, meter.tell)
+    starting = start_engine(engine, workers, len(todo), ray_address, meter.report_progress)
     made = _in_order([requests[number] for number in todo], root, starting, meter)
     with closing(made):
         for number in range(len(requests)):
@@ -64,7 +64,7 @@ def convert_many(
         next(made, None)  # past its last outcome, so that it ends in order, not by being closed
 
 
-def _sorted_out(requests: Sequence[EpisodeWish], root: Path) -> tuple[list[int], dict[int, Answer]]:
+def _sorted_out(requests: Sequence[EpisodeRequest], root: Path) -> tuple[list[int], dict[int, Answer]]:
     """Numbers of the requests to work on, and the outcomes of those that need no work."""
     held, deleted = converted_recordings(root), deleted_recordings(root)
     first_of: dict[str, int] = {}
@@ -93,12 +93,12 @@ def bag_bytes(bag: Path) -> int:
     return sum(file.stat().st_size for file in bag_files(bag))
 
 
-def _bytes_of(request: EpisodeWish) -> int:
+def _bytes_of(request: EpisodeRequest) -> int:
     return round(bag_bytes(request.bag) * request.span.share)
 
 
 class _Meter:
-    """Adds up what the workers tell."""
+    """Adds up what the workers report."""
 
     def __init__(self, sizes: list[int], listener: OnProgress | None) -> None:
         self.sizes, self.listener = sizes, listener
@@ -107,7 +107,7 @@ class _Meter:
         if listener:
             listener(Progress(0, sum(sizes), 0.0))
 
-    def tell(self, number: int, share: float, seconds: float) -> None:
+    def report_progress(self, number: int, share: float, seconds: float) -> None:
         """Recording `number` is done to this share (0..1)."""
         self.shares[number], self.seconds[number] = share, seconds
         if self.listener:
@@ -117,11 +117,11 @@ class _Meter:
     def finish(self, number: int, outcome: Answer) -> None:
         """Recording `number` has its outcome."""
         report = outcome.report
-        self.tell(number, 1.0, report.rows / report.fps if report else 0.0)
+        self.report_progress(number, 1.0, report.rows / report.fps if report else 0.0)
 
 
 def _in_order(
-    requests: list[EpisodeWish], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
+    requests: list[EpisodeRequest], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
 ) -> Generator[Answer]:
     """Shards are begun in order, a few ahead, and appended in order; the disk holds only those few."""
     with shards_folder(root) as folder, starting as engine:

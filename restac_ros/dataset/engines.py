@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.shards import Answer, EpisodeWish, append_made, make_shard
+from restac_ros.dataset.shards import Answer, EpisodeRequest, append_made, make_shard
 
 EngineKind = Literal['processes', 'ray']
-Tell = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
+OnShare = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
 _POLL_S = 0.1
 AHEAD = 1  # recordings begun besides one per worker, so that none waits for an append
 
@@ -30,10 +30,10 @@ class Engine(Protocol):
 
     ahead: int
 
-    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
+    def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
         """Begin `make_shard` for the recording of this number."""
 
-    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
+    def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         """Begin `append_made`."""
 
     def wait(self, future: Future[Answer]) -> Answer:
@@ -46,7 +46,7 @@ class Engine(Protocol):
 
 
 def start_engine(
-    kind: EngineKind, workers: int | None, most: int, ray_address: str | None, tell: Tell
+    kind: EngineKind, workers: int | None, most: int, ray_address: str | None, report_progress: OnShare
 ) -> AbstractContextManager[Engine]:
     """An engine with `workers` (None: all that there are), of which at most `most` have work.
 
@@ -60,9 +60,9 @@ def start_engine(
     if kind == 'ray' and most:
         from restac_ros.dataset.ray_engine import ray_engine
 
-        return ray_engine(ray_address, workers, most, tell)
+        return ray_engine(ray_address, workers, most, report_progress)
     workers = min(workers or len(os.sched_getaffinity(0)), most)
-    return _processes(workers, tell) if workers > 1 else _here(tell)
+    return _processes(workers, report_progress) if workers > 1 else _here(report_progress)
 
 
 class _Here:
@@ -70,13 +70,13 @@ class _Here:
 
     ahead = 1
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
+    def __init__(self, report_progress: OnShare) -> None:
+        self.report_progress = report_progress
 
-    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
-        return done(make_shard(request, root, shard, partial(self.tell, number)))
+    def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
+        return done(make_shard(request, root, shard, partial(self.report_progress, number)))
 
-    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
+    def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return done(append_made(request, outcome, root, shard))
 
     def wait(self, future: Future[Answer]) -> Answer:
@@ -84,8 +84,8 @@ class _Here:
 
 
 @contextmanager
-def _here(tell: Tell) -> Iterator[Engine]:
-    yield _Here(tell)
+def _here(report_progress: OnShare) -> Iterator[Engine]:
+    yield _Here(report_progress)
 
 
 def done(outcome: Answer) -> Future[Answer]:
@@ -95,11 +95,11 @@ def done(outcome: Answer) -> Future[Answer]:
     return future
 
 
-def wait_telling(future: Future[Answer], events: Any, tell: Tell) -> Answer:
+def wait_reporting(future: Future[Answer], events: Any, report_progress: OnShare) -> Answer:
     """The result; meanwhile what workers put into a queue, in Python's or Ray's kind, is told."""
     while not future.done():
         try:
-            tell(*events.get(timeout=_POLL_S))
+            report_progress(*events.get(timeout=_POLL_S))
         except queue.Empty:
             continue
     return future.result()
@@ -108,22 +108,24 @@ def wait_telling(future: Future[Answer], events: Any, tell: Tell) -> Answer:
 class _Processes:
     """A pool of processes; appends run there too, where LeRobot is loaded."""
 
-    def __init__(self, pool: ProcessPoolExecutor, events: Queue, workers: int, tell: Tell) -> None:
-        self.pool, self.events, self.tell = pool, events, tell
+    def __init__(
+        self, pool: ProcessPoolExecutor, events: Queue, workers: int, report_progress: OnShare
+    ) -> None:
+        self.pool, self.events, self.report_progress = pool, events, report_progress
         self.ahead = workers + AHEAD
 
-    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
+    def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(_in_worker, number, request, root, shard)
 
-    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
+    def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(append_made, request, outcome, root, shard)
 
     def wait(self, future: Future[Answer]) -> Answer:
-        return wait_telling(future, self.events, self.tell)
+        return wait_reporting(future, self.events, self.report_progress)
 
 
 @contextmanager
-def _processes(workers: int, tell: Tell) -> Iterator[Engine]:
+def _processes(workers: int, report_progress: OnShare) -> Iterator[Engine]:
     # Forking from a clean server: threads of this process do no harm, LeRobot is loaded once.
     context = mp.get_context('forkserver')
     context.set_forkserver_preload(['restac_ros.dataset.merge'])
@@ -131,7 +133,7 @@ def _processes(workers: int, tell: Tell) -> Iterator[Engine]:
     ours = set(mp.active_children())
     pool = ProcessPoolExecutor(workers, context, _begin_worker, (events,))
     try:
-        yield _Processes(pool, events, workers, tell)
+        yield _Processes(pool, events, workers, report_progress)
     except BrokenProcessPool as error:
         raise EngineError(
             'a worker died, perhaps for want of memory. What is complete is kept: start again, '
@@ -157,9 +159,9 @@ def _begin_worker(events: Queue) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
 
 
-def _in_worker(number: int, request: EpisodeWish, root: Path, shard: Path) -> Answer:
-    def tell(share: float, seconds: float) -> None:
+def _in_worker(number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:
+    def report_progress(share: float, seconds: float) -> None:
         if _events is not None:
             _events.put((number, share, seconds))
 
-    return make_shard(request, root, shard, tell)
+    return make_shard(request, root, shard, report_progress)

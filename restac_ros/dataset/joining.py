@@ -102,7 +102,7 @@ def _make_shard(damage: DatasetDamage, whole: Whole, shard: Path) -> None:
         if name.endswith(('/chunk_index', '/file_index')):
             places[name] = 0
     for key in [key for key, feature in features.items() if feature['dtype'] == 'video']:
-        _take_video(damage, about, key, rows.count, _made(shard / 'videos' / key / 'chunk-000/file-000.mp4'))
+        _copy_video(damage, about, key, rows.count, _made(shard / 'videos' / key / 'chunk-000/file-000.mp4'))
         ends = {'from_timestamp': 0.0, 'to_timestamp': rows.count / damage.info['fps']}
         places |= {f'videos/{key}/{name}': time_s for name, time_s in ends.items()}
     stats = {
@@ -132,7 +132,7 @@ def _make_shard(damage: DatasetDamage, whole: Whole, shard: Path) -> None:
     write_description(_made(shard / ABOUT / 'episodes/episode_000000.json'), known)
 
 
-def _take_video(damage: DatasetDamage, about: pa.Table, key: str, rows: int, target: Path) -> None:
+def _copy_video(damage: DatasetDamage, about: pa.Table, key: str, rows: int, target: Path) -> None:
     """An episode's video: the same file where it has one of its own, else its part of the shared one."""
     file, first, _ = window_of(damage.info, key, about)
     shared = sum(window_of(damage.info, key, other.about)[0] == file for other in damage.whole) > 1

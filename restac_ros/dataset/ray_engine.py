@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from restac_ros.dataset.engines import AHEAD, Engine, Tell, done, wait_telling
+from restac_ros.dataset.engines import AHEAD, Engine, OnShare, done, wait_reporting
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.shards import Answer, EpisodeWish, append_made, make_shard
+from restac_ros.dataset.shards import Answer, EpisodeRequest, append_made, make_shard
 
 try:
     import ray
@@ -36,7 +36,7 @@ CONNECT_S = 5.0
 
 
 @contextmanager
-def ray_engine(address: str | None, workers: int | None, most: int, tell: Tell) -> Iterator[Engine]:
+def ray_engine(address: str | None, workers: int | None, most: int, tell: OnShare) -> Iterator[Engine]:
     """Use the cluster at `address` (HOST:PORT or 'auto'), or one of this machine's cores when None.
 
     Raises:
@@ -94,25 +94,25 @@ def _knock(address: str) -> None:
 class _Ray:
     """One task per recording."""
 
-    def __init__(self, slots: int, tell: Tell) -> None:
+    def __init__(self, slots: int, tell: OnShare) -> None:
         self.ahead = slots + AHEAD
         self.tell = tell
         self.events = Queue(actor_options={'num_cpus': 0})
         self.task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(_in_worker)
         self.begun: list[ray.ObjectRef] = []
 
-    def make(self, number: int, request: EpisodeWish, root: Path, shard: Path) -> Future[Answer]:
+    def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
         there = replace(request, bag=request.bag.absolute())  # workers have directories of their own
         reference = self.task.remote(self.events, number, there, root, shard)
         self.begun.append(reference)
         return reference.future()
 
-    def append(self, request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
+    def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return done(append_made(request, outcome, root, shard))
 
     def wait(self, future: Future[Answer]) -> Answer:
         try:
-            return wait_telling(future, self.events, self.tell)
+            return wait_reporting(future, self.events, self.tell)
         except RayTaskError as error:
             raise raised_there(error.cause) from None
         except RayError as error:
@@ -140,7 +140,7 @@ def raised_there(cause: Exception) -> Exception:
     return cause
 
 
-def _in_worker(events: Queue, number: int, request: EpisodeWish, root: Path, shard: Path) -> Answer:
+def _in_worker(events: Queue, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:
     """`make_shard` on some host, which must see the same files."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     host = socket.gethostname()

@@ -95,12 +95,12 @@ class SessionLog:
                 self._drop(entry is not _FLUSH)
                 continue
             try:
-                self._take(entry)
+                self._write(entry)
             except JournalError as error:
                 self.failure = str(error)
                 self._drop(entry is not _FLUSH)
 
-    def _take(self, entry: _Entry) -> None:
+    def _write(self, entry: _Entry) -> None:
         if entry is _FLUSH:
             self._bag.flush(self._newest_ns)
             return

@@ -23,7 +23,7 @@ REPORT_EVERY_ROWS = 15
 
 
 @dataclass(frozen=True)
-class EpisodeWish:
+class EpisodeRequest:
     """A recording to convert, or a part of it.
 
     `task` and `contract` override its own; the contract `fallback` stands in where it has none. `again`
@@ -55,7 +55,7 @@ class Answer:
     With `has_gap` the longest run without a gap can be kept; a `deleted` episode is not made again.
     """
 
-    request: EpisodeWish
+    request: EpisodeRequest
     report: EpisodeReport | None = None
     already: int | None = None
     refusal: str = ''
@@ -68,7 +68,7 @@ class Answer:
         return self.request.bag
 
 
-def refusal_text(request: EpisodeWish, error: Exception) -> str:
+def refusal_text(request: EpisodeRequest, error: Exception) -> str:
     """Why a recording is refused; the text names it, and its part."""
     said = str(error).removeprefix(f'{request.bag}: ')
     return str(error) if not request.span.label and str(request.bag) in said else f'{request.name}: {said}'
@@ -94,12 +94,14 @@ def shards_folder(root: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
 
 
-def make_shard(request: EpisodeWish, root: Path, shard: Path, tell: Callable[[float, float], None]) -> Answer:
-    """Convert into the data set `shard`, which the one at `root` can take; `tell(share, seconds)` of it."""
-    return _attempt(request, root if request.dry_run else shard, tell, target=root)
+def make_shard(
+    request: EpisodeRequest, root: Path, shard: Path, report_progress: Callable[[float, float], None]
+) -> Answer:
+    """Convert into the data set `shard`, which the one at `root` can take."""
+    return _attempt(request, root if request.dry_run else shard, report_progress, target=root)
 
 
-def append_made(request: EpisodeWish, outcome: Answer, root: Path, shard: Path) -> Answer:
+def append_made(request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Answer:
     """What `make_shard` made becomes part of the data set."""
     from restac_ros.dataset.merge import ColumnsDifferError, append_shard  # loads torch
 
@@ -114,7 +116,7 @@ def append_made(request: EpisodeWish, outcome: Answer, root: Path, shard: Path) 
     return replace(outcome, report=replace(outcome.report, episode_index=index, dataset=str(root)))
 
 
-def _contract_of(request: EpisodeWish) -> Contract:
+def _contract_of(request: EpisodeRequest) -> Contract:
     if request.contract:
         return request.contract
     bag = open_bag(request.bag)
@@ -123,7 +125,10 @@ def _contract_of(request: EpisodeWish) -> Contract:
 
 
 def _attempt(
-    request: EpisodeWish, place: Path, tell: Callable[[float, float], None], target: Path | None = None
+    request: EpisodeRequest,
+    place: Path,
+    report_progress: Callable[[float, float], None],
+    target: Path | None = None,
 ) -> Answer:
     """Convert into the data set at `place`, a shard for `target`; a bad recording becomes a refusal."""
     span = request.span
@@ -131,7 +136,7 @@ def _attempt(
 
     def progress(done: int, total: int) -> None:
         if done % REPORT_EVERY_ROWS == 0 or done == total:
-            tell(done / total, done / contract.fps)
+            report_progress(done / total, done / contract.fps)
 
     try:
         contract = _contract_of(request)

@@ -59,13 +59,13 @@ class StreamWatch:
             self.zero_stamps += 1
             self.first_zero_stamp_ns = self.first_zero_stamp_ns or sample.receive_ns
         if self.spec.role in ('camera', 'tactile'):
-            self._look_at_image(self.spec, sample)
+            self._check_image(self.spec, sample)
 
     def freezes(self) -> list[Freeze]:
         """Runs of at least two identical images so far."""
         return self._content.runs()
 
-    def _look_at_image(self, spec: CameraStream | TactileStream, sample: Sample) -> None:
+    def _check_image(self, spec: CameraStream | TactileStream, sample: Sample) -> None:
         try:
             message: Any = load_types().deserialize_cdr(memoryview(sample.cdr), spec.type)
         except SerdeError as error:

@@ -34,8 +34,6 @@ class StreamCounters:
     evicted: int = 0
     decoded: int = 0
     undecodable: int = 0
-    last_stamp_ns: int | None = None
-    last_receive_ns: int | None = None
 
     @property
     def repeats_one_stamp(self) -> bool:
@@ -78,7 +76,6 @@ class StreamBuffer:
         counters, newest = self.counters, self._newest_receive_ns
         counters.received += 1
         counters.zero_stamps += sample.zero_stamp
-        counters.last_stamp_ns, counters.last_receive_ns = sample.stamp_ns, sample.receive_ns
         if newest is not None and sample.receive_ns < newest - MAX_REORDER_NS:
             # What was received before the clock was set back cannot be compared with what comes now.
             counters.clock_jumps += 1

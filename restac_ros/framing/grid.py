@@ -13,7 +13,3 @@ class Grid:
     def tick_ns(self, index: int) -> int:
         """Time of tick `index`."""
         return self.start_ns + index * 10**9 // self.fps
-
-    def index_at_or_after(self, time_ns: int) -> int:
-        """The first tick not before `time_ns`; 0 for times before the start."""
-        return max(0, -((self.start_ns - time_ns) * self.fps // 10**9))

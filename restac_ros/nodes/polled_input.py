@@ -10,7 +10,7 @@ from rclpy.subscription import Subscription
 
 
 class PolledGroup(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.take_polled` takes from them.
+    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.poll` takes from them.
 
     Their events, too: to wait for a subscription's events is to be woken by its messages.
     """
@@ -30,7 +30,7 @@ def _never_called(_: object) -> None:
 
 
 class PolledInput:
-    """Keeps the newest `depth` messages for `take`, which hands each, and what is known of it, to `receive`.
+    """Keeps the newest `depth` messages for `poll`, which hands each, and what is known of it, to `receive`.
 
     Unless `reliable` it is best effort: such a reader matches every publisher and never makes one wait.
     """
@@ -60,16 +60,16 @@ class PolledInput:
         """Its full name."""
         return self._subscription.topic_name
 
-    def take(self) -> None:
+    def poll(self) -> None:
         """Hand over what has come, oldest first, at most one queue full."""
         subscription = self._subscription
         with subscription.handle:
             for _ in range(self._depth):
-                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
-                if taken is None:
+                message = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                if message is None:
                     return
                 self.received += 1
-                self._receive(*taken)
+                self._receive(*message)
 
     def destroy(self) -> None:
         """Unsubscribe."""

@@ -22,7 +22,7 @@ from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 
-TAKE_PERIOD_S = 0.1
+POLL_PERIOD_S = 0.1
 DEPTH = 2048  # of a topic's queue: 20 s of set-points at 100 Hz
 
 
@@ -101,7 +101,7 @@ class SessionLogNode(ManagedNode):
         log = SessionLog(path, self._contract, start_ns=self.now_ns(), task=self.parameters.task)
         self._last_log, self._received = str(path), Counter()
         inputs: list[PolledInput] = []
-        timer = self.create_timer(TAKE_PERIOD_S, lambda: _take(inputs), clock=self.steady_clock)
+        timer = self.create_timer(POLL_PERIOD_S, lambda: _poll(inputs), clock=self.steady_clock)
         self._active = _Active(log, timer, inputs)
         for topic, kind in parse_topics(self.parameters.topics):
             inputs.append(self._input(log, topic, kind))
@@ -111,7 +111,7 @@ class SessionLogNode(ManagedNode):
         if active is None:
             return
         self.destroy_timer(active.timer)
-        _take(active.inputs)
+        _poll(active.inputs)
         for source in active.inputs:
             source.destroy()
         self.get_logger().info(f'{active.log.close(self.now_ns())}: {active.log.written} messages')
@@ -138,9 +138,9 @@ class SessionLogNode(ManagedNode):
         return PolledInput(self, message_class(kind), topic, DEPTH, receive, raw=True, reliable=True)
 
 
-def _take(inputs: list[PolledInput]) -> None:
+def _poll(inputs: list[PolledInput]) -> None:
     for source in inputs:
-        source.take()
+        source.poll()
 
 
 def main() -> None:

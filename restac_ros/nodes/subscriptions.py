@@ -25,7 +25,7 @@ from restac_ros.runtime.worker import Worker
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
 _MIN_DEPTH = 16
 # Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
-# taken from their queues by a timer, and by whoever makes a frame, so that frames miss nothing.
+# polled by a timer, and before each frame, so that frames miss nothing.
 POLL_ABOVE_HZ = 150.0
 _POLL_PERIOD_S = 0.02
 # A thread of its own looks for tactile frames, which are answered at once, with this period, and into all
@@ -89,10 +89,10 @@ class Subscriptions:
         self._on_sample = on_sample
         self._complaints = complaints
         self._simulated = SimulatedArrival() if node.get_parameter('use_sim_time').value else None
-        self._taking = threading.Lock()
+        self._polling = threading.Lock()
         self._polled: list[tuple[tuple[str, ...], Subscription]] = []
         self._urgent: list[tuple[tuple[str, ...], Subscription]] = []
-        self._looks = 0
+        self._polls = 0
         self._all: list[Subscription] = []
         for names in contract.by_topic().values():
             fastest_hz = max(contract.streams[name].rate_hz for name in names)
@@ -104,19 +104,19 @@ class Subscriptions:
             self._poller = poller
             poller.start()
         elif self._polled:
-            self._timer = node.create_timer(_POLL_PERIOD_S, self.take_polled, clock=node.steady_clock)
+            self._timer = node.create_timer(_POLL_PERIOD_S, self.poll, clock=node.steady_clock)
 
-    def take_polled(self) -> None:
+    def poll(self) -> None:
         """Hand over what has arrived on the fast streams; from any thread, so that frames see the latest."""
-        self._take(self._polled)
+        self._drain(self._polled)
 
-    def _take(self, queues: Collection[tuple[tuple[str, ...], Subscription]]) -> None:
-        with self._taking:
+    def _drain(self, queues: Collection[tuple[tuple[str, ...], Subscription]]) -> None:
+        with self._polling:
             for names, subscription in queues:
                 with subscription.handle:
                     take = subscription.handle.take_message
-                    while (taken := take(subscription.msg_type, True)) is not None:
-                        self._receive(names, *taken)
+                    while (message := take(subscription.msg_type, True)) is not None:
+                        self._receive(names, *message)
 
     def check_publishers(self) -> None:
         """Say which topic is published as another type, or not as reliably as the contract says.
@@ -138,7 +138,7 @@ class Subscriptions:
                 self._complaints.clear(f'{name} type')
             unreliable = [p for p in publishers if p.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT]
             if spec.reliability == 'reliable' and unreliable:
-                self._tell_incompatible(name, spec, 'reliability')
+                self._report_incompatible(name, spec, 'reliability')
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -147,7 +147,7 @@ class Subscriptions:
         if self._poller:
             self._poller.ask_to_stop()
             self._poller.join()
-        with self._taking:
+        with self._polling:
             self._polled.clear()
             self._urgent.clear()
         for subscription in self._all:
@@ -155,8 +155,8 @@ class Subscriptions:
 
     def _poll(self, poller: Worker) -> None:
         poller.wait(OWN_POLL_PERIOD_S)
-        self._looks += 1
-        self._take(self._polled if self._looks % ALL_EVERY == 0 else self._urgent)
+        self._polls += 1
+        self._drain(self._polled if self._polls % ALL_EVERY == 0 else self._urgent)
 
     def _subscribe(self, names: tuple[str, ...], polled: bool) -> None:
         """Subscribe to the topic that these streams share."""
@@ -172,7 +172,7 @@ class Subscriptions:
             stream_qos(spec, sum(self._contract.streams[name].rate_hz for name in names)),
             callback_group=PolledGroup() if polled else None,
             event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._incompatible(names[0], spec, event)
+                incompatible_qos=lambda event: self._on_incompatible(names[0], spec, event)
             ),
             raw=True,
         )
@@ -192,14 +192,14 @@ class Subscriptions:
         try:
             sample = make_sample(self._contract, name, cdr, receive_ns)
         except DecodeError as error:
-            tally.count(number, len(cdr), receive_ns)
+            tally.count(number, len(cdr))
             tally.refused += 1
             self._complaints.set(f'{name} header', 'header', f'{name}: {error}')
             return
         if sample is None:
             self._leave_out(name, cdr)
             return
-        tally.count(number, len(cdr), receive_ns)
+        tally.count(number, len(cdr))
         if sample.zero_stamp:
             tally.zero_stamps += 1
             self._warn_of_zero_stamps(name)
@@ -240,10 +240,10 @@ class Subscriptions:
                 f'({spec.latency_ms:g}) counts as capture: set latency_ms to what the driver takes'
             )
 
-    def _incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        self._tell_incompatible(name, spec, qos_policy_name_from_kind(event.last_policy_kind).lower())
+    def _on_incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
+        self._report_incompatible(name, spec, qos_policy_name_from_kind(event.last_policy_kind).lower())
 
-    def _tell_incompatible(self, name: str, spec: Stream, policy: str) -> None:
+    def _report_incompatible(self, name: str, spec: Stream, policy: str) -> None:
         remedy = (
             f'set reliability: best_effort for {name} in the contract'
             if policy == 'reliability'

@@ -36,19 +36,19 @@ def check_alone(node: Node, run_id: str) -> None:
                 others.update(pair.value for pair in status.values if pair.key == 'run_id')
         others.discard(run_id)
 
-    heard = PolledInput(node, DiagnosticArray, '/diagnostics', _DEPTH, receive)
+    diagnostics = PolledInput(node, DiagnosticArray, '/diagnostics', _DEPTH, receive)
     try:
         known, end_s = False, time.monotonic() + _DISCOVERY_S
         while time.monotonic() < end_s and not others:
             time.sleep(_POLL_S)
-            heard.take()
+            diagnostics.poll()
             if known and _count(node, full_name) < 2:
                 return
             if not known and _count(node, full_name) > 1:
                 known, end_s = True, time.monotonic() + _GHOST_S
                 node.get_logger().info(f'another {full_name} is known: waiting whether it is alive')
     finally:
-        heard.destroy()
+        diagnostics.destroy()
     if others or known:
         found = f'another {full_name} runs already in ROS_DOMAIN_ID {os.environ.get("ROS_DOMAIN_ID", "0")}'
         run = f' (run {", ".join(sorted(others))})' if others else ''

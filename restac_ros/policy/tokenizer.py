@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, Int32
 
 PALIGEMMA_URL = 'https://storage.googleapis.com/big_vision/paligemma_tokenizer.model'
 PALIGEMMA_SHA256 = '8986bb4f423f07f8c7f70d0dbe3526fb2316056c17bae71b1ea975e77a168fc6'
-PALIGEMMA_BYTES = 4_264_023
-"""Size and digest that several independent projects publish for openpi's tokenizer file; it is also the
+"""Digest that several independent projects publish for openpi's tokenizer file; it is also the
 tokenizer.model of google/paligemma-3b-pt-224."""
 
 CACHE_VARIABLE = 'OPENPI_DATA_HOME'

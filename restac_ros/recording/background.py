@@ -1,4 +1,4 @@
-"""Work on recordings in processes of their own, one after the other, at low priority."""
+"""Jobs on recordings: one process after the other, at low priority."""
 
 import fcntl
 import json
@@ -14,7 +14,7 @@ TAIL_BYTES = 64 * 2**10
 
 
 class Ended(NamedTuple):
-    """How the work on a path ended: the process's exit status and the events it reported, in order."""
+    """How the job on a path ended: the process's exit status, and its events in order."""
 
     path: Path
     status: int
@@ -32,14 +32,14 @@ class _Running(NamedTuple):
 
 
 class Background:
-    """A queue of paths and the process that works on the first of them; it reports in lines of JSON.
+    """A queue of paths, and a process that works on the first of them and prints events as lines of JSON.
 
-    Nothing waits here: `ended` polls. From `announce` or `add` on each path has a log
-    beside it, locked until it is done with: where one is not locked and reports no end, there was a crash.
+    `ended` polls, and never blocks. From `announce` or `add` until its job has ended each path has a locked
+    log beside it; a log that is not locked and holds no end is left by a crash.
     """
 
     def __init__(self, line: Callable[[Path], list[str]], log_suffix: str) -> None:
-        """`line` makes the command that works on a path."""
+        """`line` returns the command for a path."""
         self._line, self._log_suffix = line, log_suffix
         self._announced: dict[Path, IO[bytes]] = {}
         self._waiting: deque[_Task] = deque()
@@ -47,12 +47,12 @@ class Background:
 
     @property
     def pending(self) -> list[Path]:
-        """Paths that are not done with, the one under way first."""
+        """Paths whose jobs have not ended, the running one first."""
         return [task.path for task in self._tasks]
 
     @property
     def under_way(self) -> Path | None:
-        """The path that is worked on."""
+        """The path of the running job."""
         return self._running.task.path if self._running else None
 
     @property
@@ -60,13 +60,13 @@ class Background:
         return [*([self._running.task] if self._running else []), *self._waiting]
 
     def announce(self, path: Path) -> None:
-        """A path will be added. Raises OSError: its log cannot be written."""
+        """Lock the log of a path that will be added. Raises OSError: the log cannot be written."""
         log = log_of(path, self._log_suffix).open('wb')
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._announced[path] = log
 
     def withdraw(self, path: Path) -> None:
-        """A path that may have been announced will not be added."""
+        """Unlock the log of a path that will not be added after all."""
         if log := self._announced.pop(path, None):
             log.close()
 
@@ -77,7 +77,7 @@ class Background:
         self._waiting.append(_Task(path, self._announced.pop(path)))
 
     def ended(self, may_start: bool = True) -> Ended | None:
-        """Start what waits, if it may; return what has ended."""
+        """Start the next job, if it may; return one that has ended."""
         if self._running is None:
             if self._waiting and may_start:
                 self._start(self._waiting.popleft())
@@ -90,12 +90,12 @@ class Background:
         return Ended(task.path, status, read_events(log_of(task.path, self._log_suffix)))
 
     def last_event(self) -> dict:
-        """What the work under way reported last; {} before the first."""
+        """Last event of the running job; {} before the first."""
         path = self.under_way
         return last_event(log_of(path, self._log_suffix)) if path else {}
 
     def stop(self) -> list[Path]:
-        """Stop the work under way; returns the paths that are not done with."""
+        """Stop the running job; return the paths whose jobs have not ended."""
         tasks = self._tasks
         if self._running:
             process = self._running.process
@@ -121,17 +121,17 @@ class Background:
 
 
 def log_of(path: Path, suffix: str) -> Path:
-    """Where the work on `path` is reported."""
+    """Path of the log of `path`."""
     return path.with_name(path.name + suffix)
 
 
 def read_events(log: Path) -> list[dict]:
-    """All whole lines of a log."""
+    """Events of all whole lines of a log."""
     return _parse(log.read_bytes().split(b'\n')[:-1])
 
 
 def last_event(log: Path) -> dict:
-    """The last whole line of a log, if it is not longer than any but the very last; {} before the first."""
+    """The last event within the last `TAIL_BYTES` of a log; {} when there is none."""
     with log.open('rb') as file:
         begin = max(0, file.seek(0, 2) - TAIL_BYTES)
         file.seek(begin)
@@ -141,12 +141,12 @@ def last_event(log: Path) -> dict:
 
 
 def _parse(lines: list[bytes]) -> list[dict]:
-    """The events; other lines are what libraries print."""
+    """Parse events; skip other lines, which libraries print."""
     return [json.loads(line) for line in lines if line.startswith(b'{"event"')]
 
 
 def is_locked(log: Path) -> bool:
-    """Whether somebody still works, or will work, on what `log` is about."""
+    """Whether the job of a log is running or queued."""
     with log.open('rb') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

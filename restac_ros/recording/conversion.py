@@ -42,7 +42,7 @@ def conversion_command(journal: Path, dataset: Path, on_gap: OnGap) -> list[str]
     return [*module, str(journal), '--to', str(dataset), '--on-gap', on_gap, '--nice', str(NICENESS)]
 
 
-class Conversions:
+class Conversions(Background):
     """Converts journals, one after the other.
 
     Appending an episode is transactional, so stopping a conversion leaves the data set as it was, and the
@@ -50,79 +50,47 @@ class Conversions:
     """
 
     def __init__(self, dataset: Path, on_gap: OnGap) -> None:
+        super().__init__(lambda journal: conversion_command(journal, dataset, on_gap), LOG_SUFFIX)
         self._dataset, self._on_gap = dataset, on_gap
-        self._background = Background(
-            lambda journal: conversion_command(journal, dataset, on_gap), LOG_SUFFIX
-        )
-
-    @property
-    def pending(self) -> list[Path]:
-        """Journals that are no episodes yet, the one under way first."""
-        return self._background.pending
-
-    def announce(self, journal: Path) -> None:
-        """A journal is to be converted once it is whole, whatever happens. Raises OSError: as `add`."""
-        self._background.announce(journal)
-
-    def withdraw(self, journal: Path) -> None:
-        """A journal that was announced will not be whole."""
-        self._background.withdraw(journal)
-
-    def add(self, journal: Path) -> None:
-        """Queue a journal. Raises OSError: its log cannot be written."""
-        self._background.add(journal)
 
     def poll(self, may_start: bool = True) -> list[Converted]:
-        """Start what waits, if it may; tell the episodes of a conversion that has ended."""
-        ended = self._background.ended(may_start)
+        """Start the next conversion, if it may; return the episodes of a conversion that has ended."""
+        ended = self.ended(may_start)
         if ended is None:
             return []
-        told = [_converted(ended.path, event) for event in ended.events if event['event'] in OUTCOMES]
-        if ended.status and not any(converted.failure for converted in told):
+        found = [_converted(ended.path, event) for event in ended.events if event['event'] in OUTCOMES]
+        if ended.status and not any(converted.failure for converted in found):
             log = log_of(ended.path, LOG_SUFFIX)
             failure = f'the converter ended with status {ended.status}: see above, and {log}'
-            told.append(Converted(ended.path, 0, -1, failure))
-        return told
+            found.append(Converted(ended.path, 0, -1, failure))
+        return found
 
     def progress(self) -> str:
-        """How far the conversion under way is, in words; '' when there is none."""
-        if self._background.under_way is None:
+        """Progress of the running conversion, in words; '' when there is none."""
+        if self.under_way is None:
             return ''
-        last = self._background.last_event()
+        last = self.last_event()
         if last.get('event') != 'progress':
             return 'looking through the recording'
         return f'{last["done"]} of {last["total"]} frames'
 
-    def stop(self) -> list[Path]:
-        """Stop the conversion under way; returns the journals that are no episodes."""
-        return self._background.stop()
-
     def by_hand(self, journal: Path) -> str:
-        """What a user can type to convert a journal."""
+        """The command by which a user converts a journal."""
         line = ['restac-ros', 'convert', str(journal), '--to', str(self._dataset), '--on-gap', self._on_gap]
         return shlex.join(line)
 
 
-class Recoveries:
+class Recoveries(Background):
     """Completes unfinished journals, one after the other. Stopping leaves one that can be recovered again."""
 
     def __init__(self) -> None:
         module = [sys.executable, '-P', '-m', 'restac_ros.dataset.recovery']
         nice = ['--nice', str(NICENESS)]
-        self._background = Background(lambda partial: [*module, str(partial), *nice], RECOVERY_LOG_SUFFIX)
-
-    @property
-    def pending(self) -> list[Path]:
-        """Journals that are not whole yet, the one under way first."""
-        return self._background.pending
-
-    def add(self, partial: Path) -> None:
-        """Queue an unfinished journal. Raises OSError: its log cannot be written."""
-        self._background.add(partial)
+        super().__init__(lambda partial: [*module, str(partial), *nice], RECOVERY_LOG_SUFFIX)
 
     def poll(self) -> Completed | None:
-        """Start what waits; tell a recovery that has ended."""
-        ended = self._background.ended()
+        """Start the next recovery; return one that has ended."""
+        ended = self.ended()
         if ended is None:
             return None
         last = ended.events[-1] if ended.events else {}
@@ -131,10 +99,6 @@ class Recoveries:
         log = log_of(ended.path, RECOVERY_LOG_SUFFIX)
         failure = f'its recovery ended with status {ended.status}: see above, and {log}'
         return Completed(ended.path, 0, '', last.get('error', failure))
-
-    def stop(self) -> list[Path]:
-        """Stop the recovery under way; returns what is not whole."""
-        return self._background.stop()
 
 
 def find_unconverted(directory: Path) -> list[Path]:

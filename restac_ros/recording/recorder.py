@@ -171,7 +171,7 @@ class Recorder:
 
     def recover(self) -> str:
         """Complete what a crash left, in the background, and convert it. Raises RecorderError."""
-        self._saving.look_for_unfinished()
+        self._saving.check_unfinished()
         if not self._saving.unfinished:
             raise RecorderError(f'{self._settings.journal_dir} holds no unfinished recordings')
         self._problem = ''
@@ -258,7 +258,7 @@ class Recorder:
         if recording.done:  # without having been asked to
             self._end()
             self._fail(recording.failure)
-            self._saving.look_for_unfinished()
+            self._saving.check_unfinished()
             return
         if dropped := sum(recording.dropped.values()):
             self._warn_once(

@@ -43,7 +43,7 @@ class Saving:
         self.episodes = int(read_info(dataset)['total_episodes']) if dataset and is_dataset(dataset) else 0
         self.saved: list[Converted] = []
         self.unfinished: list[Path] = []
-        self.look_for_unfinished()
+        self.check_unfinished()
 
     @property
     def busy(self) -> bool:
@@ -54,7 +54,7 @@ class Saving:
     def _to_convert(self) -> list[Path]:
         return self._conversions.pending if self._conversions else []
 
-    def look_for_unfinished(self) -> None:
+    def check_unfinished(self) -> None:
         """Find what a crash or a failing disk left: recordings not closed, and those not converted."""
         found = find_unfinished(self._journal_dir) if self._journal_dir.is_dir() else []
         if self._dataset and self._journal_dir.is_dir():
@@ -120,7 +120,7 @@ class Saving:
             if conversions:
                 conversions.withdraw(path)
             self._announce.fail(recording.failure)
-            self.look_for_unfinished()
+            self.check_unfinished()
         elif conversions is None:
             self._announce.inform(f'saved {path}; not converted, as no data set is given')
         elif convert:
@@ -146,7 +146,7 @@ class Saving:
     def _completed(self, completed: Completed) -> None:
         if completed.failure:
             self._announce.fail(completed.failure)
-            self.look_for_unfinished()
+            self.check_unfinished()
             return
         cut_off = f'; cut off: {completed.damage}' if completed.damage else ''
         self._announce.inform(f'recovered {completed.journal}: {completed.messages} messages{cut_off}')

@@ -1,4 +1,4 @@
-"""Chunks, from the latest of everything: at the replan rate, and at once when the gate has risen."""
+"""Plans chunks from the latest inputs: at the replan rate, and at once when the gate has risen."""
 
 import math
 from collections import deque
@@ -30,7 +30,7 @@ from restac_ros.runtime.worker import Worker
 
 
 class _Turn(NamedTuple):
-    """One replan: when it could begin, by the steady clock, and the touch that called for it, if one did."""
+    """One replan: its earliest begin by the steady clock, and the touch that triggered it, if any."""
 
     begun_ns: int
     surprise: TouchReading | None
@@ -41,7 +41,7 @@ class _Turn(NamedTuple):
 
 
 class _Basis(NamedTuple):
-    """What a chunk rests on, all of it fit. `state_ns`: when the state was measured."""
+    """Checked inputs of a chunk. `state_ns`: when the state was measured."""
 
     state: np.ndarray
     state_ns: int
@@ -50,25 +50,25 @@ class _Basis(NamedTuple):
 
 
 class ActLoop:
-    """Plans. A policy without touch has no `touches`.
+    """Plans chunks. A policy without touch has no `touches`.
 
-    A chunk's time begins when the state that anchors it was measured, not when it is planned: then step i is
-    due as long after the anchor as in the data, however old the measurement is, and nothing is predicted. A
-    state older than `max_state_age_ns` plans nothing.
+    The steps of a chunk are timed from the measurement of its anchor state, not from planning: step i is then
+    due as long after the anchor as in the data, and no state is predicted. States older than
+    `max_state_age_ns` are not used.
     """
 
     def __init__(self, context: LoopContext, prefixes: PrefixLoop, touches: TouchLoop | None) -> None:
         self._context, self._prefixes, self._touches = context, prefixes, touches
         contract = context.policy.contract
         self._pose_stream, self._state_streams = contract.pose_stream, contract.state_streams
-        self._surprises: deque[TouchReading] = deque(maxlen=1)  # of several the last; its ends are atomic
+        self._surprises: deque[TouchReading] = deque(maxlen=1)  # keeps the last; append and pop are atomic
         self._begun_ns, self._due_ns = context.clocks.steady_ns(), context.clocks.pace_ns()
         self.worker = Worker('act', self._step, context.outputs.failed)
         if touches:
             touches.on_surprise = self._replan_at_once
 
     def _replan_at_once(self, reading: TouchReading) -> None:
-        """Replan from this touch. Called in the touch loop's thread."""
+        """Trigger a replan from this touch. Called in the touch loop's thread."""
         self._surprises.append(reading)
         self.worker.wake.set()
 
@@ -85,7 +85,7 @@ class ActLoop:
     def _await_turn(self) -> _Turn:
         """Wait for the next tick, or a surprise.
 
-        Ticks that were missed are left out, so that the rhythm stays; a surprise begins it anew.
+        Missed ticks are left out, so that the phase is kept; a surprise restarts it.
         """
         clocks, period_ns = self._context.clocks, self._context.settings.replan_period_ns
         free_ns, now_ns = clocks.steady_ns(), clocks.pace_ns()
@@ -101,13 +101,13 @@ class ActLoop:
             self.worker.wait(clocks.wait_s(self._due_ns - now_ns))
 
     def _basis(self, surprise: TouchReading | None) -> _Basis | Reasons:
-        """Return what a chunk can rest on now, or why none can."""
+        """Return the inputs of a chunk, or the reasons why some are missing or too old."""
         context, contract = self._context, self._context.policy.contract
         with context.latencies.timed('frame_state'):
             frame, statuses = context.frames.frame_with_statuses(self._state_streams)
         reasons = merged(
             [
-                # What only decoding shows stands in `frame.streams`, and in the other loops' reasons.
+                # Faults that only decoding shows are in `frame.streams`, and in the other loops' reasons.
                 invalid_streams(contract, statuses | dict(frame.streams)),
                 self._prefixes.reasons,
                 self._touches.reasons if self._touches else {},
@@ -132,7 +132,7 @@ class ActLoop:
         return too_old('state', age, None, limit)
 
     def _plan(self, basis: _Basis, turn: _Turn) -> Reasons:
-        """Plan and publish a chunk; return why there is none."""
+        """Plan and publish a chunk; return the reasons if there is none."""
         context, reading = self._context, basis.reading
         touch, continuation = reading.touch if reading else None, None
         if context.tracker:
@@ -193,7 +193,7 @@ class ActLoop:
             latencies.add('contact_to_chunk', published_ns - turn.surprise.received_ns)
 
     def _after_grace(self, reasons: Reasons) -> Reasons:
-        """Return the reasons without those that are usual while streams and first products begin."""
+        """Return the reasons without those that are usual at the start."""
         if self._context.clocks.steady_ns() - self._begun_ns >= START_GRACE_NS:
             return reasons
         return {subject: found for subject, found in reasons.items() if found.kind not in NOT_YET}

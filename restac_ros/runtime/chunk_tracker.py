@@ -1,8 +1,8 @@
-"""Real-time chunking around the policy's act: which chunk is executed, how late chunks come, what is decided.
+"""Real-time chunking around the policy's act: the executed chunk, the delay of chunks, the decided actions.
 
 A chunk continues the running one: the newest that was published, as long as the streamer reports that it
 executes our chunks. Before the first one, and after every hold, chunks are planned freely from the measured
-state, as what an older one says about the coming steps is then not going to happen.
+state, as the steps of an older chunk are then not executed.
 """
 
 import numpy as np
@@ -13,17 +13,17 @@ from restac_ros.control.streaming import ChunkUse
 from restac_ros.policy.chunking import ContinuationEncoder
 from restac_ros.policy.products import Continuation
 
-# The streamer may be so many chunks behind the newest: one is on its way, one is being taken up.
+# The streamer may be this many chunks behind the newest: one is in transit, one is being accepted.
 REMEMBERED = 3
 
 
 class ChunkTracker:
     """Follows the chunks of one activation.
 
-    `taken_up` is called by the executor, the rest by the act loop's thread.
+    `note_use` is called by the executor, the rest by the act loop's thread.
 
     Args:
-        encoder: which continuations the policy takes.
+        encoder: encodes continuations for the policy.
         overlap_steps: steps that are bound at most, the delay included.
         initial_delay_steps: delay assumed until one has been measured.
     """
@@ -36,7 +36,7 @@ class ChunkTracker:
         self._continued = self._free = self._beyond = 0
 
     def summary(self) -> dict[str, int]:
-        """Chunks continued and planned freely; the delay expected, in steps; how often it was too long."""
+        """Counts of continued and freely planned chunks and of delays too long; expected delay in steps."""
         return {
             'continued': self._continued,
             'planned_freely': self._free,
@@ -48,8 +48,8 @@ class ChunkTracker:
         """Remember a chunk that the streamer may execute from now on."""
         self._published = (*self._published, chunk)[-REMEMBERED:]
 
-    def taken_up(self, use: ChunkUse) -> None:
-        """Remember what the streamer executes; a chunk that joined another one shows its delay."""
+    def note_use(self, use: ChunkUse) -> None:
+        """Store which chunk the streamer executes, and measure the delay of one that joined another."""
         before, self._use = self._use, use
         chunk = self._executed()
         if chunk is None or not before.moving or use.chunk_stamp_ns == before.chunk_stamp_ns:
@@ -57,12 +57,12 @@ class ChunkTracker:
         self._delay = self._delay.after(executed_steps(chunk.stamp_ns, use.joined_ns, chunk.step_ns))
 
     def next(self, observed_ns: int, state: np.ndarray, surprised: bool = False) -> Continuation | None:
-        """Return what the chunk about to be planned has to continue; None: it is planned freely.
+        """Return the continuation for the next chunk; None: it is planned freely.
 
         Args:
             observed_ns: when its state was measured.
             state: [7], its deltas start there.
-            surprised: touch contradicts the plan: only what can't be changed any more is kept of it.
+            surprised: touch contradicts the plan, of which only the unavoidable steps are kept.
         """
         continuation = self._continuation(observed_ns, state, 'hard' if surprised else 'exponential')
         self._continued += continuation is not None
@@ -70,7 +70,7 @@ class ChunkTracker:
         return continuation
 
     def _executed(self) -> Chunk | None:
-        """The chunk that the streamer named last, if it is one of the latest."""
+        """The chunk that the streamer reported last, if it is remembered."""
         if not self._use.moving:
             return None
         return next((c for c in self._published if c.stamp_ns == self._use.chunk_stamp_ns), None)

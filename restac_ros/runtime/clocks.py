@@ -1,11 +1,9 @@
-"""Time as the loops are given it: nothing in this layer reads a clock itself."""
+"""The clocks that are handed to the loops; this layer reads none itself."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
-SIMULATED_POLL_S = (
-    0.002  # a second of a simulated clock may take any time: its waits are cut into such pieces
-)
+SIMULATED_POLL_S = 0.002  # longest wait on a simulated clock, which may run at any rate
 
 
 class Clocks(NamedTuple):
@@ -13,9 +11,9 @@ class Clocks(NamedTuple):
 
     Attributes:
         now_ns: the node's clock, which stamps are compared with: the system's, or a simulated one.
-        steady_ns: never set and never simulated; durations and latencies are taken with it.
+        steady_ns: never set and never simulated; for durations and latencies.
         pace_ns: replans are due by it.
-        longest_wait_s: after so long a wait for `pace_ns` looks again; None: it runs with the wall.
+        longest_wait_s: upper limit of a single wait for `pace_ns`; None: no limit.
     """
 
     now_ns: Callable[[], int]

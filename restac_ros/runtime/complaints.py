@@ -1,4 +1,4 @@
-"""One clear message when something goes wrong, one when it is right again, none in between."""
+"""One message when a fault begins, one when it has ended, none in between."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ SETTLE_NS = 1_000_000_000
 
 
 class Complaint(NamedTuple):
-    """What is wrong with a subject.
+    """A fault of a subject.
 
-    `kind` (one word, say 'stale') decides whether it is news; `found` may hold ages and counts; `remedy` is
-    said once for all that need the same.
+    `kind`, such as 'stale', decides whether the fault is new; `found` may hold ages and counts; `remedy` is
+    logged once for all faults that share it.
     """
 
     kind: str
@@ -31,9 +31,9 @@ class _Standing:
 
 
 class Complaints:
-    """What is wrong at present, by subject; told when its kind changes.
+    """Present faults by subject; each is logged when its kind changes.
 
-    That something is right again is told when it has been for a second: a flickering fault is one message.
+    The end of a fault is logged after a second, so that a flickering fault is one message.
     """
 
     def __init__(
@@ -48,34 +48,34 @@ class Complaints:
         self._standing: dict[str, _Standing] = {}
 
     def set(self, subject: str, kind: str, text: str) -> None:
-        """`subject` is wrong in the way `kind`, or right again when `kind` is empty."""
+        """Set the fault of a subject; an empty `kind` ends it."""
         if kind:
-            self._tell(self._news({subject: Complaint(kind, text)}))
+            self._warn_of_new(self._news({subject: Complaint(kind, text)}))
         elif subject in self._standing:
             self._settle(subject)
 
     def clear(self, subject: str) -> None:
-        """`subject` is right (again)."""
+        """End the fault of a subject."""
         self.set(subject, '', '')
 
     def update(self, found: Mapping[str, Complaint]) -> None:
-        """All that is wrong at present, by subject; everything else is right. News is one message."""
+        """Set all present faults by subject, and end all others. New ones are one message per remedy."""
         for subject in [subject for subject in self._standing if subject not in found]:
             self._settle(subject)
-        self._tell(self._news(found))
+        self._warn_of_new(self._news(found))
 
     def forget(self) -> None:
-        """Start anew without a word."""
+        """Forget all faults without a message."""
         self._standing.clear()
 
     @property
     def texts(self) -> list[str]:
-        """All that is wrong now."""
+        """Texts of all present faults."""
         current = [standing for standing in self._standing.values() if standing.right_since_ns is None]
         return [standing.complaint.text for standing in current]
 
     def _news(self, found: Mapping[str, Complaint]) -> list[Complaint]:
-        """Note what is found; what of it is new."""
+        """Store faults; return those that are new."""
         news = []
         for subject, complaint in found.items():
             before = self._standing.get(subject)
@@ -84,7 +84,7 @@ class Complaints:
             self._standing[subject] = _Standing(complaint)
         return news
 
-    def _tell(self, news: Iterable[Complaint]) -> None:
+    def _warn_of_new(self, news: Iterable[Complaint]) -> None:
         by_remedy: dict[str, list[str]] = {}
         for complaint in news:
             by_remedy.setdefault(complaint.remedy, []).append(complaint.found)

@@ -1,4 +1,4 @@
-"""What a doctor makes of what was observed: findings with remedies. No ROS here, only values."""
+"""Findings and remedies of the doctor, from what it received. No ROS here, only values."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ JOINT_STATE_PUBLISHER_HZ = 100.0  # joint_state_publisher sends at 30, Franka's 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Who publishes a topic, as what, how reliably."""
+    """Node, type and reliability of a publisher."""
 
     node: str
     type: str
@@ -30,7 +30,7 @@ class Publisher:
 
 
 @dataclass(frozen=True)
-class StreamSeen:
+class StreamReception:
     """One stream while the doctor listened.
 
     rate_hz: by receive times, lost messages included; None with fewer than two messages
@@ -53,7 +53,7 @@ class StreamSeen:
 
 @dataclass(frozen=True)
 class MachineSeen:
-    """The machine that will record. Sizes in bytes; None where it was not looked at or does not exist."""
+    """The machine that will record. Sizes in bytes; None where not measured or absent."""
 
     journal_dir: str = ''
     write_bytes_per_s: float | None = None
@@ -66,7 +66,7 @@ class MachineSeen:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found about a subject (a stream, or part of the machine), and what to do about it."""
+    """A finding about a subject (a stream, or part of the machine), and its remedy."""
 
     subject: str
     level: CheckLevel
@@ -86,21 +86,21 @@ NOBODY = Check(
 
 def examine_streams(
     contract: Contract,
-    streams: Mapping[str, StreamSeen],
+    streams: Mapping[str, StreamReception],
     topics: Mapping[str, Collection[str]],
     machine: MachineSeen,
 ) -> list[Check]:
-    """Every finding, subject by subject; a subject without any gets one that says it is in order.
+    """Return the findings by subject; a subject without any gets one of level 'ok'.
 
-    `topics` are all that somebody publishes, with their types.
+    `topics` are all published topics, with their types.
     """
-    checks = [] if any(seen.publishers for seen in streams.values()) else [NOBODY]
-    for name, seen in streams.items():
+    checks = [] if any(stream.publishers for stream in streams.values()) else [NOBODY]
+    for name, stream in streams.items():
         spec = contract.streams[name]
-        found = list(_of_stream(contract, name, spec, seen, topics))
-        rate = 'one message' if seen.rate_hz is None else f'{seen.rate_hz:.1f} Hz'
+        found = list(_of_stream(contract, name, spec, stream, topics))
+        rate = 'one message' if stream.rate_hz is None else f'{stream.rate_hz:.1f} Hz'
         checks += found or [Check(name, 'ok', 'ok', f'{rate} on {spec.topic}')]
-    needed = sum(seen.bytes_per_s for seen in streams.values())
+    needed = sum(stream.bytes_per_s for stream in streams.values())
     return checks + _of_machine(machine, needed)
 
 
@@ -110,17 +110,20 @@ def is_healthy(checks: Collection[Check]) -> bool:
 
 
 def _of_stream(
-    contract: Contract, name: str, spec: Stream, seen: StreamSeen, topics: Mapping[str, Collection[str]]
+    contract: Contract,
+    name: str,
+    spec: Stream,
+    stream: StreamReception,
+    topics: Mapping[str, Collection[str]],
 ) -> Iterator[Check]:
-    yield from _of_publishers(name, spec, seen, topics)
-    if not seen.received and seen.others:
-        found = (
-            f'{seen.others} messages on {spec.topic}, none of them names a joint of {name}: {seen.problem}'
-        )
+    yield from _of_publishers(name, spec, stream, topics)
+    if not stream.received and stream.others:
+        count = f'{stream.others} messages on {spec.topic}'
+        found = f'{count}, none of them names a joint of {name}: {stream.problem}'
         yield Check(name, _severity(spec), 'joints', found, 'Correct joints or topic in the contract.')
         return
-    if not seen.received:
-        if any(publisher.type == spec.type for publisher in seen.publishers):
+    if not stream.received:
+        if any(publisher.type == spec.type for publisher in stream.publishers):
             yield Check(
                 name,
                 _severity(spec),
@@ -129,20 +132,20 @@ def _of_stream(
                 'Is its sensor connected, its node active? Else a firewall or two ROS_DOMAIN_IDs.',
             )
         return
-    yield from _of_rate(name, spec, seen)
-    yield from _of_stamps(contract, name, spec, seen)
-    if seen.problem:
-        yield Check(name, 'error', 'undecodable', seen.problem, 'Correct the driver or the contract.')
-    if seen.refused:
-        found = f'{seen.refused} messages on {spec.topic} have no readable header'
+    yield from _of_rate(name, spec, stream)
+    yield from _of_stamps(contract, name, spec, stream)
+    if stream.problem:
+        yield Check(name, 'error', 'undecodable', stream.problem, 'Correct the driver or the contract.')
+    if stream.refused:
+        found = f'{stream.refused} messages on {spec.topic} have no readable header'
         yield Check(name, 'error', 'unreadable', found, f'Is it really {spec.type}?')
 
 
 def _of_publishers(
-    name: str, spec: Stream, seen: StreamSeen, topics: Mapping[str, Collection[str]]
+    name: str, spec: Stream, stream: StreamReception, topics: Mapping[str, Collection[str]]
 ) -> Iterator[Check]:
     """Existence, type, number and QoS."""
-    if not seen.publishers:
+    if not stream.publishers:
         same_type = [topic for topic, types in topics.items() if spec.type in types]
         hint = f'; of this type, {did_you_mean(spec.topic, same_type)}' if same_type else ''
         yield Check(
@@ -153,41 +156,47 @@ def _of_publishers(
             f'Start its driver, or correct topic in the contract{hint}.',
         )
         return
-    if wrong := sorted({publisher.type for publisher in seen.publishers} - {spec.type}):
+    if wrong := sorted({publisher.type for publisher in stream.publishers} - {spec.type}):
         found = f'{spec.topic} is published as {", ".join(wrong)}, the contract expects {spec.type}'
         yield Check(name, 'error', 'type', found, 'Correct topic or type in the contract.')
-    if len(seen.publishers) > 1 and not seen.others:  # several may share a topic for joints of their own
-        nodes = ', '.join(publisher.node for publisher in seen.publishers)
-        found = f'{spec.topic} has {len(seen.publishers)} publishers: {nodes}'
+    if len(stream.publishers) > 1 and not stream.others:  # several may share a topic for joints of their own
+        nodes = ', '.join(publisher.node for publisher in stream.publishers)
+        found = f'{spec.topic} has {len(stream.publishers)} publishers: {nodes}'
         yield Check(name, 'error', 'publishers', found, 'Stop all but one, or remap: their messages mix.')
-    best_effort = [publisher.node for publisher in seen.publishers if publisher.reliability == 'best_effort']
+    best_effort = [
+        publisher.node for publisher in stream.publishers if publisher.reliability == 'best_effort'
+    ]
     if best_effort and spec.reliability == 'reliable':
-        found = f'{", ".join(best_effort)} publishes best effort, the contract asks for reliable: not heard'
+        found = (
+            f'{", ".join(best_effort)} publishes best effort, the contract asks for reliable: no reception'
+        )
         yield Check(name, 'error', 'qos', found, f'Set reliability: best_effort for {name} in the contract.')
 
 
-def _of_rate(name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
-    if seen.rate_hz is None:
+def _of_rate(name: str, spec: Stream, stream: StreamReception) -> Iterator[Check]:
+    if stream.rate_hz is None:
         yield Check(name, 'error', 'rate', f'one message only, {spec.rate_hz:g} Hz declared', 'Is it alive?')
         return
-    off = seen.rate_hz / spec.rate_hz - 1
+    off = stream.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_WARNING:
         level: CheckLevel = 'error' if abs(off) > RATE_ERROR else 'warning'
-        found = f'{seen.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
-        yield Check(name, level, 'rate', found, _rate_remedy(spec, seen, seen.rate_hz))
-    total = seen.received + seen.lost
-    if seen.lost > LOSS_WARNING * total:
-        found = f'{seen.lost} of {total} messages did not arrive'
+        found = (
+            f'{stream.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
+        )
+        yield Check(name, level, 'rate', found, _rate_remedy(spec, stream, stream.rate_hz))
+    total = stream.received + stream.lost
+    if stream.lost > LOSS_WARNING * total:
+        found = f'{stream.lost} of {total} messages did not arrive'
         yield Check(name, 'warning', 'lost', found, 'Lower the load; enlarge shared memory (/dev/shm).')
 
 
-def _rate_remedy(spec: Stream, seen: StreamSeen, rate_hz: float) -> str:
+def _rate_remedy(spec: Stream, stream: StreamReception, rate_hz: float) -> str:
     if spec.role == 'arm_joints' and rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
         return (
             'This looks like joint_state_publisher, 30 Hz and stamped anew: set topic to '
             '/franka/joint_states, of 1 kHz.'
         )
-    if len(seen.publishers) > 1:
+    if len(stream.publishers) > 1:
         return 'Stop all publishers but one.'
     if rate_hz > spec.rate_hz:
         return 'Correct rate_hz in the contract, or the rate of its driver.'
@@ -196,18 +205,20 @@ def _rate_remedy(spec: Stream, seen: StreamSeen, rate_hz: float) -> str:
     return 'Look at the rate of its driver and at CPU load, or correct rate_hz in the contract.'
 
 
-def _of_stamps(contract: Contract, name: str, spec: Stream, seen: StreamSeen) -> Iterator[Check]:
-    if seen.zero_stamps:
-        found = f'{seen.zero_stamps} of {seen.received} stamps are zero, so that receipt counts as capture'
+def _of_stamps(contract: Contract, name: str, spec: Stream, stream: StreamReception) -> Iterator[Check]:
+    if stream.zero_stamps:
+        found = (
+            f'{stream.zero_stamps} of {stream.received} stamps are zero, so that receipt counts as capture'
+        )
         remedy = f'Let the driver stamp at capture, or set latency_ms ({spec.latency_ms:g}) to what it takes.'
         yield Check(name, 'warning', 'zero-stamp', found, remedy)
-    if seen.delay_ms is None:
+    if stream.delay_ms is None:
         return
-    if seen.delay_ms < -contract.max_skew_ms:
-        found = f'stamps are {-seen.delay_ms:.0f} ms ahead of this clock (limit {contract.max_skew_ms:g})'
+    if stream.delay_ms < -contract.max_skew_ms:
+        found = f'stamps are {-stream.delay_ms:.0f} ms ahead of this clock (limit {contract.max_skew_ms:g})'
         yield Check(name, 'error', 'future', found, 'Synchronise the clocks of the machines (chrony, PTP).')
-    elif seen.delay_ms > spec.max_age_ms:
-        found = f'messages are {seen.delay_ms:.0f} ms old on arrival (max_age_ms {spec.max_age_ms:g})'
+    elif stream.delay_ms > spec.max_age_ms:
+        found = f'messages are {stream.delay_ms:.0f} ms old on arrival (max_age_ms {spec.max_age_ms:g})'
         remedy = 'Synchronise the clocks; several subscribers to a RealSense can delay it by a second.'
         yield Check(name, 'error', 'late', found, remedy)
 
@@ -225,7 +236,7 @@ def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
 
 
 def _of_disk(machine: MachineSeen, needed: float) -> Iterator[Check]:
-    """Speed and room, against what the streams bring; `needed` in bytes/s."""
+    """Compare speed and free space of the disk with the streams' `needed` bytes/s."""
     if machine.disk_problem:
         yield Check(
             'disk', 'error', 'disk', machine.disk_problem, 'Record to a directory that can be written.'

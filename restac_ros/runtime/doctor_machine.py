@@ -14,7 +14,7 @@ _SHARED_MEMORY = Path('/dev/shm')
 _BLOCK_BYTES = 2**20
 
 
-def see_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Callable[[], int]) -> MachineSeen:
+def measure_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Callable[[], int]) -> MachineSeen:
     """Measure; the disk only where a journal directory is given. Nothing is left behind."""
     speed, free, problem = None, None, ''
     if journal_dir is not None:

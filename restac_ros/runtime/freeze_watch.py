@@ -1,4 +1,4 @@
-"""Images that repeat themselves: a driver that hangs may go on publishing its last one, with new stamps."""
+"""Detects repeated images: a hanging driver may republish its last one with new stamps."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from restac_ros.framing.sample import HEADER_BYTES, Sample
 
 
 class FreezeWatch:
-    """Since when each image stream has shown one and the same content, to the bit.
+    """Time since the content of each image stream last changed, compared bit by bit.
 
-    A camera's noise makes every image another; joints of an arm at rest may well repeat, and are not watched.
-    `max_frozen_ns` 0 watches nothing: what a simulator draws of a scene at rest doesn't change.
+    Sensor noise makes every camera image differ; joints of an arm at rest may repeat, and are not watched.
+    `max_frozen_ns` 0 switches the watch off, for simulators, whose images of a scene at rest are identical.
     """
 
     def __init__(self, contract: Contract, max_frozen_ns: int) -> None:
@@ -21,8 +21,8 @@ class FreezeWatch:
         self._content: dict[str, np.ndarray] = {}
         self._since_ns: dict[str, int] = {}
 
-    def see(self, sample: Sample) -> None:
-        """Compare a sample with the one before, of the same stream."""
+    def add(self, sample: Sample) -> None:
+        """Compare a sample with the previous one of its stream."""
         if sample.stream not in self._watched:
             return
         content = np.frombuffer(sample.cdr, np.uint8)[HEADER_BYTES:]
@@ -37,7 +37,7 @@ class FreezeWatch:
         self._since_ns.clear()
 
     def reasons(self, time_ns: int) -> dict[str, str]:
-        """Streams that have been frozen for too long, and how it is put."""
+        """Streams that have been frozen for too long, each with the text of the reason."""
         found = {}
         for name, since_ns in self._since_ns.items():
             frozen_ns = time_ns - since_ns

@@ -38,7 +38,7 @@ class LiveFrames:
         """Take in one sample."""
         with self._lock:
             self._framer.push(sample)
-            self._freezes.see(sample)
+            self._freezes.add(sample)
         for event in self._arrived[sample.stream]:
             event.set()
 

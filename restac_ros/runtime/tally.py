@@ -1,4 +1,4 @@
-"""What has come in on a stream, and what has not: counted from the publisher's own sequence numbers."""
+"""Counts of received and lost messages, from the publisher's sequence numbers."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 class StreamTally:
     """Counts of one subscription.
 
-    received:  messages taken
-    lost:      numbers missing between the first and the last message of each publisher
-    bytes:     of all messages taken
+    received: messages
+    lost: numbers missing between the first and the last message of each publisher
+    bytes: size of all messages
     zero_stamps: messages whose header stamp was left unset
-    refused:   messages too damaged to be dated
-    others:    joint states on this topic that name no joint of the stream; in no other count
-    restarts:  how often the numbers began anew: the publisher was restarted, or there are two
-    numbered:  False when the middleware numbers no messages, so that losses cannot be counted
+    refused: messages without a readable stamp
+    others: joint states on this topic that name no joint of the stream; in no other count
+    restarts: how often the numbers began anew: the publisher was restarted, or there are two
+    numbered: False when the middleware numbers no messages, so that losses cannot be counted
     """
 
     received: int = 0
@@ -25,14 +25,12 @@ class StreamTally:
     others: int = 0
     restarts: int = 0
     numbered: bool = True
-    last_receive_ns: int | None = None
     _last_number: int | None = None
 
-    def count(self, number: int | None, size: int, receive_ns: int) -> None:
+    def count(self, number: int | None, size: int) -> None:
         """Count a message with the publisher's sequence number (None or 0 where there is none)."""
         self.received += 1
         self.bytes += size
-        self.last_receive_ns = receive_ns
         if not number:
             self.numbered = False
             return
@@ -45,18 +43,18 @@ class StreamTally:
 
     def summary(self) -> dict[str, int | bool | None]:
         """For the summary file; `lost` is None where it is unknown."""
-        values = {name: value for name, value in asdict(self).items() if not name.startswith(('_', 'last_'))}
+        values = {name: value for name, value in asdict(self).items() if not name.startswith('_')}
         return values if self.numbered else values | {'lost': None}
 
 
 class RateMeter:
-    """Messages per second between two looks at a counter."""
+    """Messages per second between two readings of a counter."""
 
     def __init__(self) -> None:
         self._before: tuple[int, int] | None = None
 
     def rate_hz(self, count: int, now_ns: int) -> float | None:
-        """Since the look before; None at the first one."""
+        """Rate since the reading before; None at the first one."""
         before, self._before = self._before, (count, now_ns)
         if before is None or now_ns <= before[1]:
             return None

@@ -73,13 +73,13 @@ class Timeline:
         self._stamp_ns: int | None = None
         self._seen_ns = 0
 
-    def observe(self, stamp_ns: int, seen_ns: int) -> bool:
-        """Take note of a stamp, seen at `seen_ns` on the steady clock. True if time was set back."""
+    def observe(self, stamp_ns: int, steady_ns: int) -> bool:
+        """Take note of a stamp, seen at `steady_ns` on the steady clock. True if time was set back."""
         restarted = self._stamp_ns is not None and stamp_ns < self._stamp_ns - RESTART_NS
         if self._stamp_ns is None or restarted or stamp_ns > self._stamp_ns:
-            self._stamp_ns, self._seen_ns = stamp_ns, seen_ns
+            self._stamp_ns, self._seen_ns = stamp_ns, steady_ns
         return restarted
 
-    def now_ns(self, seen_ns: int) -> int | None:
-        """The time at `seen_ns` on the steady clock; None before the first stamp."""
-        return None if self._stamp_ns is None else self._stamp_ns + max(0, seen_ns - self._seen_ns)
+    def now_ns(self, steady_ns: int) -> int | None:
+        """The time at `steady_ns` on the steady clock; None before the first stamp."""
+        return None if self._stamp_ns is None else self._stamp_ns + max(0, steady_ns - self._seen_ns)

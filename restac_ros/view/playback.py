@@ -51,9 +51,9 @@ def scene_at(
     _check(bags, reader.topics)
     end_ns = time_ns
     for message in _merged(bags, reader.topics, time_ns):
-        reader.take(message)
+        reader.add(message)
         end_ns = max(message.log_time_ns, end_ns or 0)
-    if end_ns is None or not reader.taken:
+    if end_ns is None or not reader.added:
         raise ViewError(f'no message to show up to {time_ns} ns; the bags begin later')
     reader.flush()
     return reader.scene, end_ns
@@ -67,12 +67,12 @@ class _Reader:
     def __init__(self, contract: Contract, options: SceneOptions) -> None:
         self.tactile = tactile_stream(contract)
         self.scene = GateScene(contract, self.tactile, options)
-        self.taken = 0
+        self.added = 0
         self._contract = contract
         self._pose: BagMessage | None = None
         self._pose_due_ns = 0
         self._streams = {
-            contract.streams[self.tactile].topic: self._see_tactile,
+            contract.streams[self.tactile].topic: self._add_tactile,
             contract.streams[contract.pose_stream].topic: self._keep_pose,
         }
 
@@ -81,45 +81,45 @@ class _Reader:
         """Contract topics to be read; what the policy says is found by its type, the residual by its name."""
         return set(self._streams)
 
-    def take(self, message: BagMessage) -> None:
+    def add(self, message: BagMessage) -> None:
         """Show a message."""
-        self.taken += 1
+        self.added += 1
         if message.type in (CHUNK_TYPE, GATE_TYPE):
             value = deserialize(message.cdr, message.type)
             if message.type == GATE_TYPE:
-                self.scene.see_gate(gate_sample(value), message.log_time_ns)
+                self.scene.add_gate(gate_sample(value), message.log_time_ns)
             else:
                 chunk = chunk_sample(value, self._contract.robot.base_frame)
-                self.scene.see_chunk(chunk, message.log_time_ns)
+                self.scene.add_chunk(chunk, message.log_time_ns)
         elif message.type == _DIAGNOSTICS_TYPE:
             held = held_reason(deserialize(message.cdr, message.type))
             if held is not None:
-                self.scene.see_held(held, message.log_time_ns)
+                self.scene.add_hold(held, message.log_time_ns)
         elif message.topic in self._streams:
             self._streams[message.topic](message)
         else:
             residual = residual_map(deserialize(message.cdr, message.type))
-            self.scene.see_residual(residual, message.log_time_ns)
+            self.scene.add_residual(residual, message.log_time_ns)
 
     def flush(self) -> None:
         """Show the last pose."""
         if self._pose is not None:
-            self._see_pose(self._pose)
+            self._add_pose(self._pose)
 
     def _keep_pose(self, message: BagMessage) -> None:
         if not belongs(self._contract.streams[self._contract.pose_stream], message.cdr):
             return
         self._pose = message
         if message.log_time_ns >= self._pose_due_ns:
-            self._see_pose(message)
+            self._add_pose(message)
             self._pose_due_ns = message.log_time_ns + self.POSE_PERIOD_NS
 
-    def _see_pose(self, message: BagMessage) -> None:
+    def _add_pose(self, message: BagMessage) -> None:
         pose: np.ndarray = decode_value(self._contract, self._contract.pose_stream, message.cdr)
-        self.scene.see_pose(pose, message.log_time_ns)
+        self.scene.add_pose(pose, message.log_time_ns)
 
-    def _see_tactile(self, message: BagMessage) -> None:
-        self.scene.see_tactile(decode_value(self._contract, self.tactile, message.cdr), message.log_time_ns)
+    def _add_tactile(self, message: BagMessage) -> None:
+        self.scene.add_tactile(decode_value(self._contract, self.tactile, message.cdr), message.log_time_ns)
 
 
 def _check(bags: Sequence[Bag], topics: set[str]) -> None:

@@ -1,6 +1,6 @@
 """Everything the view knows, and what it shows of it at one moment. Nodes and files both feed it.
 
-Two clocks: `seen_ns` is the reader's own, steady; stamps are the policy's. Ages of what has stopped coming
+Two clocks: `steady_ns` is the reader's own, steady; stamps are the policy's. Ages of what has stopped coming
 are told by the first, so that a dead policy, or sensor, cannot leave a living picture.
 """
 
@@ -43,18 +43,18 @@ class SceneOptions:
 
 
 @dataclass
-class _Seen[T]:
+class _Newest[T]:
     """The newest of a kind, and when it came on the reader's clock."""
 
     value: T | None = None
     at_ns: int = 0
 
-    def put(self, value: T, seen_ns: int) -> None:
-        self.value, self.at_ns = value, seen_ns
+    def put(self, value: T, steady_ns: int) -> None:
+        self.value, self.at_ns = value, steady_ns
 
-    def problem(self, what: str, seen_ns: int, stale_s: float) -> str:
+    def problem(self, what: str, steady_ns: int, stale_s: float) -> str:
         """Why it doesn't hold any more; empty while it does, and before there is one."""
-        age_s = (seen_ns - self.at_ns) * 1e-9
+        age_s = (steady_ns - self.at_ns) * 1e-9
         return f'no {what} for {age_s:.1f} s' if self.value is not None and age_s > stale_s else ''
 
 
@@ -69,19 +69,19 @@ class GateScene:
         self._options = options
         self._gates, self._chunks = History(GATE_COLUMNS, span_ns), History(CHUNK_COLUMNS, span_ns)
         self._touches = History(TOUCH_COLUMNS, span_ns)
-        self._held: _Seen[str] = _Seen()
+        self._held: _Newest[str] = _Newest()
         self._timeline = Timeline()
         self._trail = Trail(span_ns)
-        self._gate: _Seen[GateSample] = _Seen()
-        self._chunk: _Seen[ChunkSample] = _Seen()
-        self._pose: _Seen[np.ndarray] = _Seen()
-        self._tactile: _Seen[np.ndarray] = _Seen()
-        self._residual: _Seen[np.ndarray] = _Seen()
+        self._gate: _Newest[GateSample] = _Newest()
+        self._chunk: _Newest[ChunkSample] = _Newest()
+        self._pose: _Newest[np.ndarray] = _Newest()
+        self._tactile: _Newest[np.ndarray] = _Newest()
+        self._residual: _Newest[np.ndarray] = _Newest()
 
-    def see_gate(self, gate: GateSample, seen_ns: int) -> None:
+    def add_gate(self, gate: GateSample, steady_ns: int) -> None:
         """A GateState has come."""
-        self._observe(gate.stamp_ns, seen_ns)
-        self._gate.put(gate, seen_ns)
+        self._observe(gate.stamp_ns, steady_ns)
+        self._gate.put(gate, steady_ns)
         self._gates.append(
             gate.stamp_ns,
             gate.gate,
@@ -90,84 +90,84 @@ class GateScene:
             gate.tactile_age_ns * _MS,
         )
 
-    def see_chunk(self, chunk: ChunkSample, seen_ns: int) -> None:
+    def add_chunk(self, chunk: ChunkSample, steady_ns: int) -> None:
         """An ActionChunk has come."""
-        self._observe(chunk.stamp_ns, seen_ns)
-        self._chunk.put(chunk, seen_ns)
+        self._observe(chunk.stamp_ns, steady_ns)
+        self._chunk.put(chunk, steady_ns)
         self._chunks.append(
             chunk.stamp_ns, chunk.gate, chunk.inference_ns * _MS, chunk.prefix_age_ns * _MS, chunk.triggered
         )
 
-    def see_pose(self, pose_tool_in_base: np.ndarray, seen_ns: int) -> None:
+    def add_pose(self, pose_tool_in_base: np.ndarray, steady_ns: int) -> None:
         """The tool is at [4, 4] in the base frame."""
-        self._pose.put(pose_tool_in_base, seen_ns)
+        self._pose.put(pose_tool_in_base, steady_ns)
         gate = self._gate.value
-        holds = gate is not None and not self._gate_problem(seen_ns)
-        self._trail.append(seen_ns, pose_tool_in_base[:3, 3], gate.gate if gate and holds else np.nan)
+        holds = gate is not None and not self._gate_problem(steady_ns)
+        self._trail.append(steady_ns, pose_tool_in_base[:3, 3], gate.gate if gate and holds else np.nan)
 
-    def see_tactile(self, image: np.ndarray, seen_ns: int) -> None:
+    def add_tactile(self, image: np.ndarray, steady_ns: int) -> None:
         """A tactile frame uint8 [H, W, 3] RGB has come; the first ones become the reference."""
         if self.reference.image is not None and self.reference.image.shape != image.shape:
             self.reference.restart()
         self.reference.add(image)
-        self._tactile.put(image, seen_ns)
+        self._tactile.put(image, steady_ns)
         if self.reference.image is not None:
-            self._touches.append(seen_ns, contact_level(image, self.reference.image))
+            self._touches.append(steady_ns, contact_level(image, self.reference.image))
 
-    def see_residual(self, magnitude: np.ndarray, seen_ns: int) -> None:
+    def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
         """The magnitude of felt minus expected per latent position, float [h, w], has come."""
-        self._residual.put(magnitude, seen_ns)
+        self._residual.put(magnitude, steady_ns)
 
-    def see_held(self, reason: str, seen_ns: int) -> None:
+    def add_hold(self, reason: str, steady_ns: int) -> None:
         """The policy reports that it holds, and why; '': it plans."""
-        self._held.put(reason, seen_ns)
+        self._held.put(reason, steady_ns)
 
     @property
     def has_touch(self) -> bool:
         """Whether there is a tactile frame to be drawn."""
         return self._tactile.value is not None
 
-    def series(self, seen_ns: int) -> dict[str, Recent]:
+    def series(self, steady_ns: int) -> dict[str, Recent]:
         """The recent past as values: times in s before now and columns, of 'gate', 'chunk' and 'touch'."""
-        now_ns = self._timeline.now_ns(seen_ns) or 0
+        now_ns = self._timeline.now_ns(steady_ns) or 0
         return {
             'gate': self._gates.since(now_ns),
             'chunk': self._chunks.since(now_ns),
-            'touch': self._touches.since(seen_ns),
+            'touch': self._touches.since(steady_ns),
         }
 
-    def shapes(self, seen_ns: int) -> list[Shape]:
+    def shapes(self, steady_ns: int) -> list[Shape]:
         """What to draw in space; nothing before the tool's pose is known."""
         shapes = executed_path(*self._trail.path())
-        now_ns = self._timeline.now_ns(seen_ns)
+        now_ns = self._timeline.now_ns(steady_ns)
         if self._chunk.value is not None and now_ns is not None:
             shapes += chunk_shapes(self._chunk.value, now_ns)
         if self._pose.value is not None:
-            problem = self._pose.problem('tool pose', seen_ns, self._options.stale_s) or self._gate_problem(
-                seen_ns
+            problem = self._pose.problem('tool pose', steady_ns, self._options.stale_s) or self._gate_problem(
+                steady_ns
             )
             shapes += gate_shapes(self._pose.value, self._gate.value, problem)
         return shapes
 
-    def tactile_image(self, seen_ns: int) -> np.ndarray:
+    def tactile_image(self, steady_ns: int) -> np.ndarray:
         """The tactile overlay, uint8 RGB."""
         stale_s = self._options.stale_s
-        residual = None if self._residual.problem('residual', seen_ns, stale_s) else self._residual.value
-        title, problem = self._tactile_stream, self._tactile.problem('tactile frame', seen_ns, stale_s)
-        if self._gate.value is not None and not self._gate_problem(seen_ns):
+        residual = None if self._residual.problem('residual', steady_ns, stale_s) else self._residual.value
+        title, problem = self._tactile_stream, self._tactile.problem('tactile frame', steady_ns, stale_s)
+        if self._gate.value is not None and not self._gate_problem(steady_ns):
             title += f'   gate {self._gate.value.gate:.2f}'
         return tactile_picture(
             self._tactile.value, self.reference, self._options.heat, title, residual, problem
         )
 
-    def chart_image(self, seen_ns: int) -> np.ndarray:
+    def chart_image(self, steady_ns: int) -> np.ndarray:
         """The strip chart, uint8 RGB."""
-        series = self.series(seen_ns)
+        series = self.series(steady_ns)
         story = Story(
             self._gate_lines(),
             self._options.heat.threshold,
-            self._headlines(seen_ns),
-            self._gate_problem(seen_ns) if self._gate.value else 'no gate yet',
+            self._headlines(steady_ns),
+            self._gate_problem(steady_ns) if self._gate.value else 'no gate yet',
         )
         return strip_chart(series['gate'], series['chunk'], series['touch'], self._options.span_s, story)
 
@@ -178,7 +178,7 @@ class GateScene:
             return ()
         return gate.replan_threshold, gate.replan_release
 
-    def _headlines(self, seen_ns: int) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+    def _headlines(self, steady_ns: int) -> tuple[tuple[str, tuple[int, int, int]], ...]:
         """Prompt, checkpoint, and whether the policy acts."""
         newest = self._chunk.value or self._gate.value
         origin = newest.origin if newest else RunOrigin()
@@ -186,20 +186,20 @@ class GateScene:
         lines.append((f'checkpoint: {origin.checkpoint or "not known"}', TEXT))
         if self._held.value:
             lines.append((f'held: {self._held.value}', INVALID))
-        elif problem := self._chunk.problem('chunk', seen_ns, self._options.stale_s):
+        elif problem := self._chunk.problem('chunk', steady_ns, self._options.stale_s):
             lines.append((problem, INVALID))
         else:
             lines.append(('planning' if self._chunk.value else 'no chunk yet', TEXT))
         return tuple(lines)
 
-    def _gate_problem(self, seen_ns: int) -> str:
-        return self._gate.problem('gate', seen_ns, self._options.stale_s)
+    def _gate_problem(self, steady_ns: int) -> str:
+        return self._gate.problem('gate', steady_ns, self._options.stale_s)
 
-    def _observe(self, stamp_ns: int, seen_ns: int) -> None:
+    def _observe(self, stamp_ns: int, steady_ns: int) -> None:
         """Keep time; when it was set back, as by a bag that starts anew, what was drawn before is over."""
-        if self._timeline.observe(stamp_ns, seen_ns):
+        if self._timeline.observe(stamp_ns, steady_ns):
             self._gates.clear()
             self._chunks.clear()
             self._trail.clear()
-            self._chunk = _Seen()
-            self._held = _Seen()
+            self._chunk = _Newest()
+            self._held = _Newest()

@@ -15,15 +15,15 @@ class Trail:
         self._span_ns = span_ns
         self._points: deque[tuple[int, np.ndarray, float]] = deque(maxlen=MAX_POINTS)
 
-    def append(self, seen_ns: int, position_m: np.ndarray, gate: float) -> None:
+    def append(self, steady_ns: int, position_m: np.ndarray, gate: float) -> None:
         """Add the tool's position [3] in the base frame, unless it lies within SPACING_M of the last one."""
         points = self._points
-        if points and seen_ns < points[-1][0]:
+        if points and steady_ns < points[-1][0]:
             points.clear()
-        while points and points[0][0] < seen_ns - self._span_ns:
+        while points and points[0][0] < steady_ns - self._span_ns:
             points.popleft()
         if not points or np.linalg.norm(position_m - points[-1][1]) >= SPACING_M:
-            points.append((seen_ns, np.array(position_m, dtype=np.float64), gate))
+            points.append((steady_ns, np.array(position_m, dtype=np.float64), gate))
 
     def clear(self) -> None:
         """Forget everything."""

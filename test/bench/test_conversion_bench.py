@@ -7,12 +7,12 @@ from pathlib import Path
 
 from restac_ros.bench.conversion import (
     ConversionFigures,
-    ConversionWish,
     make_bags,
     measure_conversion,
     part_of,
 )
 from restac_ros.bench.cpu_profile import CpuProfile, StackCall
+from restac_ros.bench.settings import ConvertBench
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.fingerprint import fingerprint
@@ -24,8 +24,8 @@ FIGURES = ConversionFigures(
 
 
 def test_it_measures_the_command_and_its_parts(slow_contract_file: Path, tmp_path: Path) -> None:
-    wish = ConversionWish(1.5, 2, 1, (64, 48))
-    bags = make_bags(wish, load_contract(slow_contract_file), tmp_path)
+    settings = ConvertBench(1.5, 2, 1, '64x48')
+    bags = make_bags(settings, load_contract(slow_contract_file), tmp_path)
     assert len({fingerprint(bag) for bag in bags}) == 2
     assert all(open_bag(bag).notes == [] for bag in bags)
     figures = measure_conversion(bags[:1], slow_contract_file, 1, tmp_path)

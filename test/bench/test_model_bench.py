@@ -8,6 +8,7 @@ import pytest
 
 from restac_ros.bench import flops
 from restac_ros.bench.model import main
+from restac_ros.bench.settings import ModelBench
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.errors import PolicyError
 
@@ -29,7 +30,7 @@ def test_acting_grows_with_steps_and_context() -> None:
 
 
 def test_it_measures_every_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main('tiny', runs=1, warmups=0, json_file=tmp_path / 'figures.json') == 0
+    assert main(ModelBench('tiny', runs=1, warmups=0, json=tmp_path / 'figures.json')) == 0
     figures = json.loads((tmp_path / 'figures.json').read_text())
     assert set(figures['pi0.5']['calls']) == {'full call', 'prefix', 'act'}
     assert set(figures['token_in_ae']['calls']) == {'full call', 'prefix', 'act', 'tactile'}
@@ -41,4 +42,4 @@ def test_it_measures_every_call(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
     with pytest.raises(PolicyError, match='mid'):
-        main('midd')
+        main(ModelBench('midd'))

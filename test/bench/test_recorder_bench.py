@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from restac_ros.bench.processes import Usage, cpu_share, scratch
-from restac_ros.bench.recorder import RecorderWish, main, measure_recorder
-from restac_ros.commands.benchmarks import size_px
+from restac_ros.bench.recorder import expected_bytes, main, measure_recorder
+from restac_ros.bench.settings import RecordBench, size_px
 from restac_ros.dataset.errors import JournalError
 from restac_ros.graph import GraphError, package_prefix
 
@@ -23,9 +23,9 @@ def _nodes() -> None:
 
 @pytest.mark.usefixtures('_nodes')
 def test_it_counts_every_message(slow_contract_file: Path, tmp_path: Path) -> None:
-    wish = RecorderWish(3.0, (64, 48), 'lz4', slow_contract_file)
+    settings = RecordBench(3.0, '64x48', 'lz4', slow_contract_file)
     with scratch(tmp_path, 10**6) as folder:
-        figures = measure_recorder(wish, folder)
+        figures = measure_recorder(settings, folder)
     assert list(tmp_path.iterdir()) == []
     assert figures.streams['joints'].published == 300
     assert figures.streams['main'].published == 90
@@ -39,15 +39,15 @@ def test_it_counts_every_message(slow_contract_file: Path, tmp_path: Path) -> No
 
 def test_too_little_disk_is_said_first(slow_contract_file: Path, tmp_path: Path) -> None:
     with pytest.raises(JournalError, match='GB free of'):
-        main(RecorderWish(1e9, (640, 480), 'none', slow_contract_file), tmp_path)
+        main(RecordBench(1e9, contract=slow_contract_file, directory=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_expected_size_is_that_of_the_images(slow_contract_file: Path) -> None:
     from restac_ros.contract.load import load_contract
 
-    wish = RecorderWish(120.0, (640, 480), 'none', slow_contract_file)
-    assert wish.expected_bytes(load_contract(slow_contract_file)) == pytest.approx(10.5e9, rel=0.03)
+    settings = RecordBench(120.0, '640x480')
+    assert expected_bytes(settings, load_contract(slow_contract_file)) == pytest.approx(10.5e9, rel=0.03)
 
 
 def test_shares_are_of_one_core() -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from restac_ros.bench.runtime import RuntimeWish
 from restac_ros.bench.runtime_figures import RuntimeFigures
+from restac_ros.bench.settings import RuntimeBench
 from restac_ros.graph import GraphError
 
 
@@ -83,7 +83,7 @@ def test_a_larger_network_is_not_judged_by_the_tiny_ones_times() -> None:
 
 
 def test_the_replan_rate_is_the_presets_or_the_users_and_never_guessed() -> None:
-    assert RuntimeWish(None, 'mid').rate_hz < RuntimeWish(None, 'tiny').rate_hz
-    assert RuntimeWish(None, 'mid', replan_hz=7.0).rate_hz == 7.0
+    assert RuntimeBench(None, 'mid').rate_hz < RuntimeBench(None, 'tiny').rate_hz
+    assert RuntimeBench(None, 'mid', replan_hz=7.0).rate_hz == 7.0
     with pytest.raises(GraphError, match='give --replan-hz'):
-        _ = RuntimeWish(None, 'pi05').rate_hz
+        _ = RuntimeBench(None, 'pi05').rate_hz

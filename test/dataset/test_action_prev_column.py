@@ -23,7 +23,7 @@ from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.features import ACTION_PREV, PUBLISHED_ACTION_PREV
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.repair.examination import examine_dataset
-from restac_ros.dataset.shards import EpisodeWish
+from restac_ros.dataset.shards import EpisodeRequest
 from restac_ros.dataset.table_writing import with_renamed
 
 
@@ -83,7 +83,7 @@ def test_a_data_set_of_the_published_name_takes_episodes_under_it(
     published: Path, bag: Path, contract: Contract, by_shard: bool
 ) -> None:
     if by_shard:
-        (outcome,) = convert_many([EpisodeWish(bag, 'turn', contract, span=part_of(bag))], published)
+        (outcome,) = convert_many([EpisodeRequest(bag, 'turn', contract, span=part_of(bag))], published)
         assert outcome.refusal == ''
     else:
         convert_episode(bag, contract, published, 'turn')

@@ -21,7 +21,7 @@ from restac_ros.dataset.convert_many import Progress, convert_many
 from restac_ros.dataset.errors import DatasetError, EngineError
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.shards import Answer, EpisodeWish
+from restac_ros.dataset.shards import Answer, EpisodeRequest
 
 TASKS = ('press the button', 'turn the key', 'press the button')
 EPISODES = 'meta/restac_ros/episodes'
@@ -49,14 +49,14 @@ def bags(
 
 
 @pytest.fixture(scope='module')
-def requests(bags: list[Path], contract: Contract) -> list[EpisodeWish]:
+def requests(bags: list[Path], contract: Contract) -> list[EpisodeRequest]:
     tasks = (TASKS[0], 'none', *TASKS[1:])
-    return [EpisodeWish(bag, task, contract) for bag, task in zip(bags, tasks, strict=True)]
+    return [EpisodeRequest(bag, task, contract) for bag, task in zip(bags, tasks, strict=True)]
 
 
 @pytest.fixture(scope='module')
 def by_two(
-    tmp_path_factory: pytest.TempPathFactory, requests: list[EpisodeWish]
+    tmp_path_factory: pytest.TempPathFactory, requests: list[EpisodeRequest]
 ) -> tuple[Path, list[Answer]]:
     root = tmp_path_factory.mktemp('by_two') / 'demos'
     return root, list(convert_many(requests, root, workers=2))
@@ -64,7 +64,7 @@ def by_two(
 
 @pytest.fixture(scope='module')
 def by_one(
-    tmp_path_factory: pytest.TempPathFactory, requests: list[EpisodeWish]
+    tmp_path_factory: pytest.TempPathFactory, requests: list[EpisodeRequest]
 ) -> tuple[Path, list[Answer]]:
     root = tmp_path_factory.mktemp('by_one') / 'demos'
     return root, list(convert_many(requests, root, workers=1))
@@ -88,7 +88,7 @@ def test_the_number_of_workers_changes_nothing(
 
 
 def test_shards_become_what_appending_would_have_made(
-    by_two: tuple[Path, list[Answer]], requests: list[EpisodeWish], tmp_path: Path
+    by_two: tuple[Path, list[Answer]], requests: list[EpisodeRequest], tmp_path: Path
 ) -> None:
     """Byte by byte where LeRobot writes rows, for statistics within rounding."""
     root = tmp_path / 'appended'
@@ -137,19 +137,21 @@ def test_lerobot_reads_the_episodes_in_the_order_given(by_two: tuple[Path, list[
 
 
 def test_what_is_in_is_skipped(
-    by_two: tuple[Path, list[Answer]], requests: list[EpisodeWish], tmp_path: Path
+    by_two: tuple[Path, list[Answer]], requests: list[EpisodeRequest], tmp_path: Path
 ) -> None:
     root, _ = by_two
     before = files(root)
     moved = tmp_path / 'moved'
     os.symlink(requests[2].bag, moved)
-    again = list(convert_many([requests[0], EpisodeWish(moved, 'x', requests[0].contract)], root, workers=2))
+    again = list(
+        convert_many([requests[0], EpisodeRequest(moved, 'x', requests[0].contract)], root, workers=2)
+    )
     assert [o.already for o in again] == [0, 1]
     assert files(root) == before
 
 
 def test_an_interrupted_call_goes_on_where_it_was(
-    requests: list[EpisodeWish], by_one: tuple[Path, list[Answer]], tmp_path: Path
+    requests: list[EpisodeRequest], by_one: tuple[Path, list[Answer]], tmp_path: Path
 ) -> None:
     root = tmp_path / 'demos'
     started = convert_many(requests, root, workers=2)
@@ -183,7 +185,7 @@ def test_optional_images_are_the_first_episodes_choice(
     less = write_bag(tmp_path / 'less', [m for m in short if m.topic != topic])
     bags = [full, less] if first_has_it else [less, full]
     root = tmp_path / 'demos'
-    outcomes = list(convert_many([EpisodeWish(bag, 'x', contract) for bag in bags], root))
+    outcomes = list(convert_many([EpisodeRequest(bag, 'x', contract) for bag in bags], root))
     kept = contract.streams['side'].feature in open_dataset(root).meta.features
     assert kept == first_has_it
     if first_has_it:
@@ -195,7 +197,7 @@ def test_optional_images_are_the_first_episodes_choice(
 
 
 def test_a_killed_worker_is_told_and_loses_nothing_that_is_complete(
-    requests: list[EpisodeWish], tmp_path: Path
+    requests: list[EpisodeRequest], tmp_path: Path
 ) -> None:
     root = tmp_path / 'demos'
     others = set(multiprocessing.active_children())
@@ -210,7 +212,7 @@ def test_a_killed_worker_is_told_and_loses_nothing_that_is_complete(
 
 
 def test_an_append_that_fails_changes_nothing(
-    requests: list[EpisodeWish], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    requests: list[EpisodeRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / 'demos'
     assert next(convert_many(requests[:1], root)).report
@@ -228,9 +230,9 @@ def test_an_append_that_fails_changes_nothing(
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_a_dry_run_writes_nothing_and_says_what_would_be(
-    requests: list[EpisodeWish], by_one: tuple[Path, list[Answer]], tmp_path: Path, workers: int
+    requests: list[EpisodeRequest], by_one: tuple[Path, list[Answer]], tmp_path: Path, workers: int
 ) -> None:
-    dry = [EpisodeWish(r.bag, r.task, r.contract, dry_run=True) for r in requests]
+    dry = [EpisodeRequest(r.bag, r.task, r.contract, dry_run=True) for r in requests]
     outcomes = list(convert_many(dry, tmp_path / 'demos', workers))
     for planned, real in zip(outcomes, by_one[1], strict=True):
         assert planned.refusal == real.refusal
@@ -240,7 +242,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be(
     assert [p.name for p in tmp_path.iterdir() if not p.name.endswith('.lock')] == []
 
 
-def test_progress_ends_at_the_whole(requests: list[EpisodeWish], tmp_path: Path) -> None:
+def test_progress_ends_at_the_whole(requests: list[EpisodeRequest], tmp_path: Path) -> None:
     told: list[Progress] = []
     (outcome,) = convert_many(requests[:1], tmp_path / 'demos', 1, told.append)
     assert told[-1].bytes == told[-1].total_bytes == module.bag_bytes(requests[0].bag)
@@ -248,11 +250,11 @@ def test_progress_ends_at_the_whole(requests: list[EpisodeWish], tmp_path: Path)
     assert [p.bytes for p in told] == sorted(p.bytes for p in told)
 
 
-def test_refusals(requests: list[EpisodeWish], by_one: tuple[Path, list[Answer]], tmp_path: Path) -> None:
-    twice = list(convert_many([EpisodeWish(requests[0].bag, dry_run=True)] * 2, tmp_path / 'a'))
+def test_refusals(requests: list[EpisodeRequest], by_one: tuple[Path, list[Answer]], tmp_path: Path) -> None:
+    twice = list(convert_many([EpisodeRequest(requests[0].bag, dry_run=True)] * 2, tmp_path / 'a'))
     assert 'holds no contract' in twice[0].refusal
     assert 'is the same recording as' in twice[1].refusal
-    (absent,) = convert_many([EpisodeWish(tmp_path / 'nowhere')], tmp_path / 'a')
+    (absent,) = convert_many([EpisodeRequest(tmp_path / 'nowhere')], tmp_path / 'a')
     assert 'nowhere cannot be read: No such file' in absent.refusal
     with pytest.raises(ValueError, match='workers: 0'):
         list(convert_many(requests, tmp_path / 'a', 0))
@@ -262,7 +264,7 @@ def test_refusals(requests: list[EpisodeWish], by_one: tuple[Path, list[Answer]]
         list(convert_many(requests, tmp_path / 'a'))
     slower = requests[0].contract.model_copy(update={'fps': 5})
     with pytest.raises(DatasetError, match='fps: 10 != 5'):
-        list(convert_many([EpisodeWish(requests[0].bag, 'x', slower)], _copy(by_one[0], tmp_path)))
+        list(convert_many([EpisodeRequest(requests[0].bag, 'x', slower)], _copy(by_one[0], tmp_path)))
 
 
 def _copy(root: Path, folder: Path) -> Path:

@@ -22,7 +22,7 @@ from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.lerobot_access import private_cache
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
-from restac_ros.dataset.shards import EpisodeWish
+from restac_ros.dataset.shards import EpisodeRequest
 
 FAILURES = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
@@ -84,7 +84,7 @@ def test_a_data_set_behind_a_link_grows_there_and_the_link_stays_one(
     one_episode: Path, disk: Path, link: Path, bags: list[Path], contract: Contract
 ) -> None:
     shutil.copytree(one_episode, disk / 'plug')
-    (outcome,) = convert_many([EpisodeWish(bags[1], 'turn', contract)], link)
+    (outcome,) = convert_many([EpisodeRequest(bags[1], 'turn', contract)], link)
     assert outcome.refusal == ''
     convert_episode(bags[1], contract, link, 'plug in')
     assert link.is_symlink()
@@ -143,7 +143,7 @@ def test_files_are_copied_where_there_are_no_hard_links(
     shutil.copytree(one_episode, root := disk / 'plug')
     before = (root / 'data/chunk-000/file-000.parquet').read_bytes()
     monkeypatch.setattr(module.os, 'link', fail)
-    (outcome,) = convert_many([EpisodeWish(bags[1], 'turn', contract)], root)
+    (outcome,) = convert_many([EpisodeRequest(bags[1], 'turn', contract)], root)
     assert outcome.report is not None
     assert episodes(root) == 2
     assert (root / 'data/chunk-000/file-000.parquet').read_bytes() == before
@@ -180,7 +180,7 @@ def test_what_an_earlier_version_left_as_links_is_unlinked_not_followed(
     shutil.copytree(one_episode, elsewhere := disk / 'elsewhere')
     (disk / '.plug.staging').symlink_to(elsewhere)
     (disk / '.plug.shards').symlink_to(elsewhere)
-    (outcome,) = convert_many([EpisodeWish(bags[1], 'turn', contract)], root)
+    (outcome,) = convert_many([EpisodeRequest(bags[1], 'turn', contract)], root)
     assert outcome.report is not None
     assert episodes(elsewhere) == 1
     assert not (disk / '.plug.staging').is_symlink()
@@ -217,7 +217,7 @@ def test_a_path_that_lerobot_takes_for_a_pattern_is_refused_before_any_work(
     root = tmp_path / name
     attempts = (
         lambda: convert_episode(bags[0], contract, root, 'plug in'),
-        lambda: list(convert_many([EpisodeWish(bags[0], 'turn', contract)], root)),
+        lambda: list(convert_many([EpisodeRequest(bags[0], 'turn', contract)], root)),
         lambda: export_v21(one_episode, root),
         lambda: Record(to=root).run(),
         lambda: Repair(root).run(),

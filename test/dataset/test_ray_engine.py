@@ -16,7 +16,7 @@ from restac_ros.dataset.convert_many import Progress, bag_bytes, convert_many
 from restac_ros.dataset.errors import EngineError
 from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.shards import EpisodeWish
+from restac_ros.dataset.shards import EpisodeRequest
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -28,13 +28,13 @@ def no_copies_in_the_users_cache() -> Iterator[None]:
 @pytest.fixture
 def requests(
     tmp_path: Path, write_bag: Callable[..., Path], recording: list[BagMessage], contract: Contract
-) -> list[EpisodeWish]:
+) -> list[EpisodeRequest]:
     start_ns = recording[0].log_time_ns
     made = []
     for number, length_ns in enumerate((600_000_000, 500_000_000)):
         messages = [m for m in recording if m.log_time_ns < start_ns + length_ns]
         made.append(write_bag(tmp_path / f'bag{number}', messages))
-    return [EpisodeWish(bag, 'press the button', contract) for bag in made]
+    return [EpisodeRequest(bag, 'press the button', contract) for bag in made]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def tables(root: Path) -> dict[str, bytes]:
 
 
 def test_ray_interrupted_then_resumed_here_gives_the_same_bytes(
-    requests: list[EpisodeWish], tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+    requests: list[EpisodeRequest], tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip('ray', reason='the extra restac_ros[ray] is not installed')
     monkeypatch.setattr(tempfile, 'tempdir', str(short_folder))
@@ -70,13 +70,13 @@ def test_ray_interrupted_then_resumed_here_gives_the_same_bytes(
     assert open_dataset(root).num_episodes == 2
 
 
-def test_what_a_host_does_not_see_is_named(requests: list[EpisodeWish], tmp_path: Path) -> None:
+def test_what_a_host_does_not_see_is_named(requests: list[EpisodeRequest], tmp_path: Path) -> None:
     ray_engine = pytest.importorskip('restac_ros.dataset.ray_engine', exc_type=EngineError)
     events, shard = queue.Queue(), tmp_path / '.demos.shards' / 'shard-000000' / 'data'
     with pytest.raises(EngineError, match=f'not there on host {socket.gethostname()}.*every host'):
         ray_engine._in_worker(events, 0, requests[0], tmp_path / 'demos', shard)
     shard.parent.parent.mkdir()
-    outcome = ray_engine._in_worker(events, 0, EpisodeWish(tmp_path / 'absent'), tmp_path / 'demos', shard)
+    outcome = ray_engine._in_worker(events, 0, EpisodeRequest(tmp_path / 'absent'), tmp_path / 'demos', shard)
     assert f'absent is not there on host {socket.gethostname()}' in outcome.refusal
 
 
@@ -91,7 +91,7 @@ def test_a_host_without_the_package_is_told_apart() -> None:
     assert ray_engine.raised_there(full) is full
 
 
-def test_an_address_where_nobody_listens_is_refused(requests: list[EpisodeWish], tmp_path: Path) -> None:
+def test_an_address_where_nobody_listens_is_refused(requests: list[EpisodeRequest], tmp_path: Path) -> None:
     pytest.importorskip('ray', reason='the extra restac_ros[ray] is not installed')
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))  # not listening: connections are refused
@@ -101,7 +101,7 @@ def test_an_address_where_nobody_listens_is_refused(requests: list[EpisodeWish],
 
 
 def test_without_ray_the_remedy_is_named(
-    requests: list[EpisodeWish], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    requests: list[EpisodeRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, 'ray', None)
     monkeypatch.delitem(sys.modules, 'restac_ros.dataset.ray_engine', raising=False)

@@ -12,7 +12,7 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.convert_many import convert_many
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.shards import EpisodeWish
+from restac_ros.dataset.shards import EpisodeRequest
 from restac_ros.dataset.video.video_choice import VideoChoice, asked_video
 
 TASK = 'press the button'
@@ -43,7 +43,7 @@ def test_videos_have_the_codec_asked_for(
     codec: str, decoder: str, bags: list[Path], contract: Contract, tmp_path: Path
 ) -> None:
     root, choice = tmp_path / 'demos', VideoChoice(codec, 30)
-    requests = [EpisodeWish(bag, TASK, contract, video=choice) for bag in bags]
+    requests = [EpisodeRequest(bag, TASK, contract, video=choice) for bag in bags]
     assert [outcome.report.episode_index for outcome in convert_many(requests, root)] == [0, 1]
     assert codecs(root) == {decoder}
     info = json.loads((root / 'meta' / 'info.json').read_text())
@@ -58,8 +58,8 @@ def test_a_data_set_keeps_its_codec(bags: list[Path], contract: Contract, tmp_pa
     with pytest.raises(DatasetError, match=refused):
         convert_episode(bags[1], contract, root, TASK, video=VideoChoice('hevc'))
     with pytest.raises(DatasetError, match='Ask for nothing to go on with its own'):
-        list(convert_many([EpisodeWish(bags[1], TASK, contract, video=VideoChoice())], root))
-    (outcome,) = convert_many([EpisodeWish(bags[1], TASK, contract)], root)
+        list(convert_many([EpisodeRequest(bags[1], TASK, contract, video=VideoChoice())], root))
+    (outcome,) = convert_many([EpisodeRequest(bags[1], TASK, contract)], root)
     assert outcome.report.episode_index == 1
     stored = json.loads((root / 'meta' / 'restac_ros' / 'conversion.json').read_text())
     assert VideoChoice.of_settings(stored['cameras']) == VideoChoice('h264', 30)

@@ -422,7 +422,6 @@ def test_faults_are_counted(small, payloads, messages):
     counters = framer.counters['joints']
     found = (counters.duplicates, counters.out_of_order, counters.future, counters.clock_jumps)
     assert (counters.received, *found) == (8, 1, 1, 1, 1)
-    assert counters.last_receive_ns == START - 4990 * MS
     assert framer.counters['gripper'].zero_stamps == 1
 
 

@@ -1,4 +1,4 @@
-"""The grid has no drift and finds its ticks."""
+"""The grid has no drift."""
 
 import pytest
 from hypothesis import given
@@ -22,18 +22,3 @@ def test_no_drift_over_ten_hours(fps):
 def test_ticks_are_within_a_nanosecond_of_the_exact_time(start, fps, index):
     exact = start * fps + index * 10**9
     assert 0 <= exact - Grid(start, fps).tick_ns(index) * fps < fps
-
-
-@given(start=starts, fps=rates, offset=st.integers(-(10**10), 10**13))
-def test_first_tick_at_or_after_a_time(start, fps, offset):
-    grid, time = Grid(start, fps), start + offset
-    index = grid.index_at_or_after(time)
-    assert index >= 0
-    assert grid.tick_ns(index) >= time
-    assert index == 0 or grid.tick_ns(index - 1) < time
-
-
-@given(start=starts, fps=rates, index=st.integers(0, 10**8))
-def test_a_tick_is_found_as_itself(start, fps, index):
-    grid = Grid(start, fps)
-    assert grid.index_at_or_after(grid.tick_ns(index)) == index

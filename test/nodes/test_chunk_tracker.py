@@ -59,7 +59,7 @@ def running() -> ChunkTracker:
     """One chunk is published and executed."""
     tracker = make()
     tracker.published(chunk(0, START))
-    tracker.taken_up(use(START))
+    tracker.note_use(use(START))
     return tracker
 
 
@@ -93,13 +93,13 @@ def test_the_first_chunk_and_those_that_nobody_executes_are_planned_freely() -> 
 
 def test_after_a_hold_chunks_are_planned_freely_until_one_is_executed_again() -> None:
     tracker = running()
-    tracker.taken_up(ChunkUse(START + 200 * MS))
+    tracker.note_use(ChunkUse(START + 200 * MS))
     assert tracker.next(START + 4 * STEP, at(4)) is None
     tracker.published(chunk(1, START + 5 * STEP))
     assert tracker.next(START + 6 * STEP, at(4)) is None
     before = tracker.summary()['delay_steps']
     for _ in range(3):
-        tracker.taken_up(use(START + 5 * STEP, late_ns=900 * MS))
+        tracker.note_use(use(START + 5 * STEP, late_ns=900 * MS))
     assert tracker.next(START + 7 * STEP, at(4)) is not None
     assert tracker.summary()['delay_steps'] == before, 'a start from standing is no delay'
 
@@ -134,8 +134,8 @@ def delays(tracker: ChunkTracker, late_ms: list[int]) -> list[int]:
     for number, late in enumerate(late_ms, start=1):
         stamp_ns = START + number * 1000 * MS
         tracker.published(chunk(number, stamp_ns))
-        tracker.taken_up(use(stamp_ns, late * MS))
-        tracker.taken_up(use(stamp_ns, late * MS))  # said twice, counted once
+        tracker.note_use(use(stamp_ns, late * MS))
+        tracker.note_use(use(stamp_ns, late * MS))  # said twice, counted once
         expected.append(tracker.summary()['delay_steps'])
     return expected
 
@@ -150,7 +150,7 @@ def test_delays_are_seen_in_steps_without_the_warm_up_and_forgotten() -> None:
 def test_a_delay_beyond_what_the_policy_was_trained_for_is_cut_and_counted() -> None:
     tracker = make(max_delay=3, initial_delay_steps=5)
     tracker.published(chunk(0, START))
-    tracker.taken_up(use(START))
+    tracker.note_use(use(START))
     found = tracker.next(START + STEP, at(1))
     assert found.delay_steps == 3
     assert found.weights[:3].tolist() == [1.0] * 3
@@ -179,10 +179,10 @@ def test_no_sequence_gives_a_continuation_that_cannot_be(events: list[tuple[str,
             tracker.published(chunk(number, now_ns))
         elif event == 'use':
             moving = True
-            tracker.taken_up(use(stamps[-1], ms * MS))
+            tracker.note_use(use(stamps[-1], ms * MS))
         elif event == 'hold':
             moving = False
-            tracker.taken_up(ChunkUse(now_ns))
+            tracker.note_use(ChunkUse(now_ns))
         elif (found := tracker.next(now_ns, at(0))) is not None:
             assert moving
             assert np.isfinite(found.delta_pose).all()

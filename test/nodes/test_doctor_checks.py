@@ -12,11 +12,11 @@ from restac_ros.runtime.doctor_checks import (
     Check,
     MachineSeen,
     Publisher,
-    StreamSeen,
+    StreamReception,
     examine_streams,
     is_healthy,
 )
-from restac_ros.runtime.doctor_machine import see_machine
+from restac_ros.runtime.doctor_machine import measure_machine
 
 JOINTS, MAIN = '/franka/joint_states', '/cameras/main/color/image_raw'
 MACHINE = MachineSeen('/data', 500e6, 10**12, '', 32 * 10**9, 2**30)
@@ -28,10 +28,10 @@ def contract(repository: Path) -> Contract:
 
 
 @pytest.fixture
-def healthy(contract: Contract) -> dict[str, StreamSeen]:
+def healthy(contract: Contract) -> dict[str, StreamReception]:
     """Every stream as declared, for 5 s."""
     return {
-        name: StreamSeen(
+        name: StreamReception(
             publishers=(Publisher(f'/driver_{name}', spec.type, 'reliable'),),
             received=round(5 * spec.rate_hz),
             bytes_per_s=spec.rate_hz * (921_600 if 'Image' in spec.type else 400),
@@ -46,7 +46,7 @@ def troubles(checks: list[Check]) -> list[tuple[str, str, str]]:
     return [(check.subject, check.level, check.kind) for check in checks if check.level != 'ok']
 
 
-def test_what_is_in_order_has_one_line_each(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+def test_what_is_in_order_has_one_line_each(contract: Contract, healthy: dict[str, StreamReception]) -> None:
     checks = examine_streams(contract, healthy, {}, MACHINE)
     assert troubles(checks) == []
     assert is_healthy(checks)
@@ -75,7 +75,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize('kind', FAULTS)
-def test_each_fault_alone(kind: str, contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+def test_each_fault_alone(kind: str, contract: Contract, healthy: dict[str, StreamReception]) -> None:
     name, changes, level, remedy = FAULTS[kind]
     checks = examine_streams(contract, {**healthy, name: replace(healthy[name], **changes)}, {}, MACHINE)
     assert troubles(checks) == [(name, level, kind)]
@@ -83,7 +83,7 @@ def test_each_fault_alone(kind: str, contract: Contract, healthy: dict[str, Stre
     assert is_healthy(checks) == (level == 'warning')
 
 
-def test_another_type_of_message(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+def test_another_type_of_message(contract: Contract, healthy: dict[str, StreamReception]) -> None:
     compressed = publisher('sensor_msgs/msg/CompressedImage')
     seen = replace(healthy['main'], publishers=(compressed,), received=0)
     checks = examine_streams(contract, {**healthy, 'main': seen}, {}, MACHINE)
@@ -92,7 +92,7 @@ def test_another_type_of_message(contract: Contract, healthy: dict[str, StreamSe
 
 
 def test_two_publishers_of_joints_of_their_own_are_no_fault(
-    contract: Contract, healthy: dict[str, StreamSeen]
+    contract: Contract, healthy: dict[str, StreamReception]
 ) -> None:
     both = (publisher('sensor_msgs/msg/JointState'), publisher('sensor_msgs/msg/JointState', node='/b'))
     shared = healthy | {'joints': replace(healthy['joints'], publishers=both, others=75)}
@@ -102,9 +102,9 @@ def test_two_publishers_of_joints_of_their_own_are_no_fault(
 
 
 def test_messages_without_any_of_the_joints_are_named(
-    contract: Contract, healthy: dict[str, StreamSeen]
+    contract: Contract, healthy: dict[str, StreamReception]
 ) -> None:
-    wrong = StreamSeen(healthy['joints'].publishers, others=500, problem='they name panda_joint1')
+    wrong = StreamReception(healthy['joints'].publishers, others=500, problem='they name panda_joint1')
     checks = examine_streams(contract, healthy | {'joints': wrong}, {}, MACHINE)
     assert troubles(checks) == [('joints', 'error', 'joints')]
     [text] = [check.found for check in checks if check.kind == 'joints']
@@ -112,7 +112,9 @@ def test_messages_without_any_of_the_joints_are_named(
     assert 'panda_joint1' in text
 
 
-def test_the_merged_joint_states_of_thirty_hertz(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+def test_the_merged_joint_states_of_thirty_hertz(
+    contract: Contract, healthy: dict[str, StreamReception]
+) -> None:
     checks = examine_streams(
         contract, {**healthy, 'joints': replace(healthy['joints'], rate_hz=30.0)}, {}, MACHINE
     )
@@ -120,17 +122,17 @@ def test_the_merged_joint_states_of_thirty_hertz(contract: Contract, healthy: di
     assert 'joint_state_publisher' in next(check.remedy for check in checks if check.kind == 'rate')
 
 
-def test_a_topic_of_nearly_that_name(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+def test_a_topic_of_nearly_that_name(contract: Contract, healthy: dict[str, StreamReception]) -> None:
     topics = {
         '/camera/main/color/image_raw': ['sensor_msgs/msg/Image'],
         JOINTS: ['sensor_msgs/msg/JointState'],
     }
-    checks = examine_streams(contract, {**healthy, 'main': StreamSeen()}, topics, MACHINE)
+    checks = examine_streams(contract, {**healthy, 'main': StreamReception()}, topics, MACHINE)
     assert "did you mean '/camera/main/color/image_raw'" in checks[0].remedy
     assert JOINTS not in checks[0].remedy
 
 
-def test_a_slightly_slow_stream_is_a_warning(contract: Contract, healthy: dict[str, StreamSeen]) -> None:
+def test_a_slightly_slow_stream_is_a_warning(contract: Contract, healthy: dict[str, StreamReception]) -> None:
     checks = examine_streams(
         contract, {**healthy, 'main': replace(healthy['main'], rate_hz=27.0)}, {}, MACHINE
     )
@@ -138,7 +140,7 @@ def test_a_slightly_slow_stream_is_a_warning(contract: Contract, healthy: dict[s
 
 
 def test_nobody_at_all_points_to_the_domain(contract: Contract) -> None:
-    checks = examine_streams(contract, dict.fromkeys(contract.streams, StreamSeen()), {}, MACHINE)
+    checks = examine_streams(contract, dict.fromkeys(contract.streams, StreamReception()), {}, MACHINE)
     assert checks[0].kind == 'nobody'
     assert 'ROS_DOMAIN_ID' in checks[0].remedy
 
@@ -156,14 +158,14 @@ def test_nobody_at_all_points_to_the_domain(contract: Contract) -> None:
     ],
 )
 def test_the_machine(
-    changes: dict, expected: list, contract: Contract, healthy: dict[str, StreamSeen]
+    changes: dict, expected: list, contract: Contract, healthy: dict[str, StreamReception]
 ) -> None:
     """The streams bring 99 MB/s."""
     assert troubles(examine_streams(contract, healthy, {}, replace(MACHINE, **changes))) == expected
 
 
 def test_the_disk_is_left_as_it_was(tmp_path: Path) -> None:
-    seen = see_machine(tmp_path / 'not' / 'yet', 2**20, time.monotonic_ns)
+    seen = measure_machine(tmp_path / 'not' / 'yet', 2**20, time.monotonic_ns)
     assert seen.write_bytes_per_s > 0
     assert seen.disk_free > 0
     assert not seen.disk_problem
@@ -171,4 +173,7 @@ def test_the_disk_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_refuses() -> None:
-    assert 'cannot be written' in see_machine(Path('/proc/recordings'), 2**20, time.monotonic_ns).disk_problem
+    assert (
+        'cannot be written'
+        in measure_machine(Path('/proc/recordings'), 2**20, time.monotonic_ns).disk_problem
+    )

@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 
 from restac_ros.bench.faults import rehearse
+from restac_ros.bench.settings import FaultsBench
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import GraphError, package_prefix
 from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
@@ -96,11 +97,10 @@ def outcomes(ros_domain: int, contract_file: Path, compile_cache: Path) -> dict[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ROS_DOMAIN_ID', str(ros_domain))
         summary = rehearse(
-            folder / 'tiny',
+            FaultsBench(
+                folder / 'tiny', contract_file, cases=tuple(CASES), params=folder / 'parameters.yaml'
+            ),
             folder,
-            contract=contract_file,
-            cases=CASES,
-            params=folder / 'parameters.yaml',
             size_px=(160, 120),
             compile_cache=compile_cache,
         )

@@ -28,10 +28,10 @@ def image(seed: int) -> np.ndarray:
 
 def test_the_same_image_is_frozen_once_it_lasts_too_long(watch: FreezeWatch) -> None:
     for step in range(30):
-        watch.see(sample('main', 1 + step / 10, image(7)))
+        watch.add(sample('main', 1 + step / 10, image(7)))
     assert watch.reasons(3 * SECOND) == {}
     assert watch.reasons(4 * SECOND) == {'main': 'frozen: the same image for 3000 ms (limit 2000 ms)'}
-    watch.see(sample('main', 4.1, image(8)))
+    watch.add(sample('main', 4.1, image(8)))
     assert watch.reasons(round(4.2 * SECOND)) == {}
 
 
@@ -39,18 +39,18 @@ def test_one_changed_pixel_is_another_image(watch: FreezeWatch) -> None:
     for step in range(30):
         pixels = image(7)
         pixels[2000] = step
-        watch.see(sample('gelsight_left', 1 + step / 10, pixels))
+        watch.add(sample('gelsight_left', 1 + step / 10, pixels))
     assert watch.reasons(4 * SECOND) == {}
 
 
 def test_joints_at_rest_are_not_frozen(watch: FreezeWatch) -> None:
     for step in range(30):
-        watch.see(sample('joints', 1 + step / 10, image(7)))
+        watch.add(sample('joints', 1 + step / 10, image(7)))
     assert watch.reasons(4 * SECOND) == {}
 
 
 def test_zero_watches_nothing(repository) -> None:
     watch = FreezeWatch(load_contract(repository / 'config' / 'contract.yaml'), 0)
     for step in range(30):
-        watch.see(sample('main', 1 + step / 10, image(7)))
+        watch.add(sample('main', 1 + step / 10, image(7)))
     assert watch.reasons(9 * SECOND) == {}

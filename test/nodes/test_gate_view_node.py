@@ -26,13 +26,14 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
+from markers import shapes_of
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.nodes.gate_view.gate_view_node import OUTPUT_QOS
 from restac_ros.nodes.messages import residual_message
 from restac_ros.view.colours import gate_colours
-from restac_ros.view.preview import save_preview, shapes_of
+from restac_ros.view.preview import save_preview
 from restac_ros.view.shapes import RING_RADIUS_M, Shape
 from ros_rig import RosRig
 

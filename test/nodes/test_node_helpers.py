@@ -41,7 +41,7 @@ class Told:
 def test_gaps_in_the_numbers_are_losses(numbers: list[int], received: int, lost: int, restarts: int) -> None:
     tally = StreamTally()
     for number in numbers:
-        tally.count(number, 10, 0)
+        tally.count(number, 10)
     assert (tally.received, tally.lost, tally.restarts) == (received, lost, restarts)
     assert tally.bytes == 10 * received
     assert tally.summary()['lost'] == lost
@@ -49,7 +49,7 @@ def test_gaps_in_the_numbers_are_losses(numbers: list[int], received: int, lost:
 
 def test_without_numbers_losses_are_unknown_not_zero() -> None:
     tally = StreamTally()
-    tally.count(None, 1, 0)
+    tally.count(None, 1)
     assert not tally.numbered
     assert tally.summary()['numbered'] is False
     assert tally.summary()['lost'] is None

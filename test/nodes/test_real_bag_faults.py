@@ -21,8 +21,14 @@ from restac_ros.contract.load import load_contract
 from restac_ros.control.limits import MotionLimits
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.message_types import deserialize
-from restac_ros.nodes.drill.drill_record import DrillRecord, first_match, last_motion_ns, violations
-from restac_ros.nodes.drill.drill_stage import sayings_of, set_point_of
+from restac_ros.nodes.drill.drill_record import (
+    DrillRecord,
+    first_match,
+    last_match_ns,
+    last_motion_ns,
+    violations,
+)
+from restac_ros.nodes.drill.drill_stage import set_point_of, statuses_of
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
 STREAMING = 'streamer_node: streaming'
@@ -37,23 +43,28 @@ PATIENT = {
 
 
 class Watcher:
-    """Keeps set-points and diagnoses; waits for what is said of events, each after the one before."""
+    """Receives set-points and statuses; waits for events, each after the one before."""
 
     def __init__(self, robot, wait_until: Callable) -> None:
         self.record = DrillRecord()
         self.since_ns = 0
         self._wait_until = wait_until
-        robot.node.create_subscription(PoseStamped, '/target_pose', self._see_target, QoSProfile(depth=200))
-        robot.node.create_subscription(DiagnosticArray, '/diagnostics', self._see_diagnoses, 200)
+        robot.node.create_subscription(
+            PoseStamped, '/target_pose', self._receive_target, QoSProfile(depth=200)
+        )
+        robot.node.create_subscription(DiagnosticArray, '/diagnostics', self._receive_diagnoses, 200)
 
     def moving(self) -> None:
-        self._await(lambda: self.record.heard('^moving', self.since_ns, STREAMING), 'it moves')
+        self.publishes(STREAMING, '^moving')
 
-    def says(self, who: str, pattern: str) -> None:
-        self._await(lambda: self.record.heard(pattern, self.since_ns, who), f'{who} says {pattern!r}')
+    def publishes(self, name: str, pattern: str) -> None:
+        self._await(
+            lambda: first_match(self.record.statuses(self.since_ns, name), pattern),
+            f'{name} publishes {pattern!r}',
+        )
 
     def holds(self) -> None:
-        """Says so, and stands for a while."""
+        """Wait for the status, then for a time without motion."""
         self._await(self._standing, 'it holds and stands')
 
     def forget(self) -> None:
@@ -63,18 +74,17 @@ class Watcher:
     def _standing(self) -> bool:
         points = self.record.set_points(self.since_ns)
         still_ns = last_motion_ns(points) or self.since_ns
-        said_ns = self.record.last_said_ns(STREAMING, '^holding', 0)
-        return said_ns > self.since_ns and points[-1].stamp_ns > max(still_ns, said_ns) + STILL_NS
+        held_ns = last_match_ns(self.record.statuses(0, STREAMING), '^holding', 0)
+        return held_ns > self.since_ns and points[-1].stamp_ns > max(still_ns, held_ns) + STILL_NS
 
     def _await(self, condition: Callable[[], object], what: str) -> None:
         self._wait_until(condition, lambda: f'{what}; streamer: {self.record.newest(STREAMING)}')
 
-    def _see_target(self, message: PoseStamped) -> None:
+    def _receive_target(self, message: PoseStamped) -> None:
         self.record.add_set_point(set_point_of(message))
 
-    def _see_diagnoses(self, message: DiagnosticArray) -> None:
-        for saying in sayings_of(message):
-            self.record.add_saying(saying)
+    def _receive_diagnoses(self, message: DiagnosticArray) -> None:
+        self.record.add_statuses(statuses_of(message))
 
 
 @pytest.fixture(scope='module')
@@ -111,16 +121,16 @@ def test_streams_that_drop_freeze_and_die(
     replay = start_node('replay_node', bag=bag, loop=True, wait_subscribers=1, **shared)
     reasons = ('main .*stale', 'joints .*stale', 'gelsight_left .*frozen')
     watcher.moving()
-    watcher.says('policy_node: stream gelsight_left', 'stamps are zero')
+    watcher.publishes('policy_node: stream gelsight_left', 'stamps are zero')
     for reason in reasons:
         watcher.forget()
-        watcher.says('policy_node', reason)
+        watcher.publishes('policy_node', reason)
         watcher.holds()
         watcher.forget()
         watcher.moving()
     replay.end(signal.SIGKILL)
     watcher.forget()
-    watcher.says('policy_node', 'stale')
+    watcher.publishes('policy_node', 'stale')
     watcher.holds()
     watcher.forget()
     start_node('replay_node', bag=bag, loop=True, share_topics=True, **shared)
@@ -131,13 +141,13 @@ def test_streams_that_drop_freeze_and_die(
     for node in (policy, streamer, log):
         assert node.end() == 0, node.log
     session = open_bag(Path(log.summary['log']))
-    sayings = [
-        saying
+    statuses = [
+        status
         for message in session.messages({'/diagnostics'})
-        for saying in sayings_of(deserialize(message.cdr, 'diagnostic_msgs/msg/DiagnosticArray'))
+        for status in statuses_of(deserialize(message.cdr, 'diagnostic_msgs/msg/DiagnosticArray'))
     ]
     for reason in (*reasons, 'stamps are zero', '^holding: chunk exhausted'):
-        assert first_match(sayings, reason), reason
+        assert first_match(statuses, reason), reason
 
 
 def test_without_a_sound_stream_nothing_is_commanded(
@@ -162,8 +172,8 @@ def test_without_a_sound_stream_nothing_is_commanded(
         wait_subscribers=1,
         **shared,
     )
-    watcher.says('policy_node', "undecodable: .*encoding 'bgr8'")
-    watcher.says(STREAMING, '^idle: no chunk')
+    watcher.publishes('policy_node', "undecodable: .*encoding 'bgr8'")
+    watcher.publishes(STREAMING, '^idle: no chunk')
     assert policy.end() == 0, policy.log
     assert policy.summary['chunks'] == 0
     assert watcher.record.newest_ns == 0

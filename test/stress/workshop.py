@@ -14,7 +14,7 @@ from restac_ros.dataset.convert import main as convert_main
 from restac_ros.dataset.convert_many import convert_many
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
-from restac_ros.dataset.shards import EpisodeWish
+from restac_ros.dataset.shards import EpisodeRequest
 from restac_ros.graph import GraphError
 
 HANG_S = 120.0  # no work here takes more than some seconds, on the slowest machine
@@ -84,7 +84,7 @@ def append(bag: Path, root: Path) -> None:
     Raises:
         GraphError: refused.
     """
-    for outcome in convert_many([EpisodeWish(bag, on_gap='longest_run')], root):
+    for outcome in convert_many([EpisodeRequest(bag, on_gap='longest_run')], root):
         if outcome.refusal:
             raise GraphError(outcome.refusal)
 

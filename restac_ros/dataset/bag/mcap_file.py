@@ -80,13 +80,7 @@ class McapFile:
         stop_ns: int = END_OF_TIME_NS,
         head_bytes: int | None = None,
     ) -> Iterator[BagMessage]:
-        """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, ordered by log time.
-
-        Whole messages, or of each the first `head_bytes` only.
-
-        Raises:
-            BagError: a chunk is damaged; what precedes it has been yielded.
-        """
+        """See `Storage.messages`."""
         wanted = {
             number: self._name(number)
             for number, channel in self.index.channels.items()

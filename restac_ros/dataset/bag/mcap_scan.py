@@ -193,7 +193,7 @@ class _Walker:
                 return
             if record.opcode not in IN_DATA and record.opcode < FIRST_PRIVATE_OPCODE:
                 raise ScanDamage(record.offset, f'a record {record.opcode:#04x} among the data')
-            self._take(file, record)
+            self._read_record(file, record)
             self.index.end = record.offset + record.length
         raise ScanDamage(self.size, 'the recording was never closed: it ends')
 
@@ -210,7 +210,7 @@ class _Walker:
                 announced = messages, notes
         return announced
 
-    def _take(self, file: BinaryIO, record: McapRecord) -> None:
+    def _read_record(self, file: BinaryIO, record: McapRecord) -> None:
         index = self.index
         match record.opcode:
             case Opcode.HEADER:

@@ -57,13 +57,7 @@ class SqliteFile:
         stop_ns: int = END_OF_TIME_NS,
         head_bytes: int | None = None,
     ) -> Iterator[BagMessage]:
-        """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
-
-        Whole messages, or of each the first `head_bytes` only.
-
-        Raises:
-            BagError: the database is damaged; what precedes the place has been yielded.
-        """
+        """See `Storage.messages`."""
         wanted = {n: topic for n, topic in self._topics.items() if topics is None or topic[0] in topics}
         marks = ','.join('?' * len(wanted))
         data = 'data' if head_bytes is None else f'substr(data, 1, {head_bytes:d})'

@@ -14,7 +14,6 @@ import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import is_dataset
-from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.quality.bag_trace import bag_traces
 from restac_ros.dataset.quality.contact import Contact
 from restac_ros.dataset.quality.dataset_trace import dataset_traces
@@ -170,26 +169,6 @@ def verdict_of(severities: Iterable[str]) -> Verdict:
     """The worst of severities or verdicts; notes do no harm."""
     found = set(severities)
     return 'bad' if 'bad' in found else 'usable' if {'warning', 'usable'} & found else 'good'
-
-
-def refuse_false_rates(report: QualityReport, *, allow_false_rate: bool = False) -> None:
-    """Refuse a data set whose measured rate is more than 5 % off its label, unless told otherwise.
-
-    Raises:
-        DatasetError: naming the episodes.
-    """
-    false = [
-        f'{episode.source}: {finding.text}'
-        for episode in report.episodes
-        for finding in episode.findings
-        if finding.kind == 'false-rate'
-    ]
-    if false and not allow_false_rate:
-        shown = '; '.join(false[:3]) + (f' and {len(false) - 3} more' if len(false) > 3 else '')
-        raise DatasetError(
-            f'{report.path}: its label of frames per second is false: {shown}. Record it again at '
-            'the rate it claims, or allow it (allow_false_rate).'
-        )
 
 
 def _stream(trace: Trace, measures: Measures, name: str) -> StreamQuality:

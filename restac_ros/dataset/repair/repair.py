@@ -89,15 +89,15 @@ class _Repair:
         """Relative paths of the files that were removed or replaced."""
         damage = self.damage
         for path in damage.strays:
-            self._take(path)
+            self._replace(path)
         for folder in damage.leftovers:
             if folder.parent == damage.root:
-                self._take_folder(folder)
+                self._remove_folder(folder)
         for file in damage.cut_videos:
-            copy_whole_part(damage.root / file, self._take(file))
+            copy_whole_part(damage.root / file, self._replace(file))
         rewritten = [self._rewrite_rows(file) for file in self.in_file]
         if damage.tasks is not None:
-            self._take(TASKS)
+            self._replace(TASKS)
             table = pa.table({'task': damage.tasks, 'task_index': range(len(damage.tasks))})
             write_tasks(table.to_pandas().set_index('task'), self.staging)
         places_change = bool(damage.lost) or any(whole.changes for whole in damage.whole)
@@ -108,11 +108,11 @@ class _Repair:
         self._renumber_descriptions()
         self._rewrite_info()
         for path, content in notes.items():
-            write_description(self._take(path), content)
+            write_description(self._replace(path), content)
         self._remove_empty()
         return self.touched
 
-    def _take(self, path: Path) -> Path:
+    def _replace(self, path: Path) -> Path:
         """Remove a file (relative), if there is one; where its successor goes."""
         target = self.staging / path
         if target.exists():
@@ -121,10 +121,10 @@ class _Repair:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
-    def _take_folder(self, folder: Path) -> None:
+    def _remove_folder(self, folder: Path) -> None:
         for path in sorted(folder.rglob('*')):
             if path.is_file():
-                self._take(path.relative_to(self.damage.root))
+                self._replace(path.relative_to(self.damage.root))
 
     def _rewrite_rows(self, file: Path) -> bool:
         """Drop lost episodes' rows from a data file and renew numbers; whether that was needed."""
@@ -134,7 +134,7 @@ class _Repair:
             return False
         table = pq.read_table(self.staging / file)
         pieces = [self._renewed(table.slice(whole.rows.first, whole.rows.count), whole) for whole in wholes]
-        write_table(pa.concat_tables(pieces), self._take(file), [whole.rows.count for whole in wholes])
+        write_table(pa.concat_tables(pieces), self._replace(file), [whole.rows.count for whole in wholes])
         return True
 
     def _stay(self, whole: Whole) -> bool:
@@ -193,8 +193,8 @@ class _Repair:
                     table = with_column(table, name, [value])
             pieces.append(table)
         for path in sorted((self.staging / 'meta' / 'episodes').rglob('*.parquet')):
-            self._take(path.relative_to(self.staging))
-        write_table(pa.concat_tables(pieces, promote_options='permissive'), self._take(EPISODES))
+            self._replace(path.relative_to(self.staging))
+        write_table(pa.concat_tables(pieces, promote_options='permissive'), self._replace(EPISODES))
 
     def _rewrite_stats(self, stats: list[Stats]) -> None:
         """LeRobot's aggregate; columns that only the old file knows keep what it says."""
@@ -204,7 +204,7 @@ class _Repair:
             old = {}
         features = self.damage.info['features']
         kept = {key: value for key, value in old.items() if key in features}
-        self._take(STATS)
+        self._replace(STATS)
         write_stats(kept | aggregate_stats(stats), self.staging)
 
     def _renumber_descriptions(self) -> None:
@@ -216,15 +216,15 @@ class _Repair:
             if whole.number != whole.rows.number and (self.staging / path).is_file():
                 about = json.loads((self.staging / path).read_text(encoding='utf-8'))
                 described[whole.number] = {**about, 'episode_index': whole.number}
-                self._take(path)
+                self._replace(path)
         for number, about in described.items():
-            write_description(self._take(folder / f'episode_{number:06d}.json'), about)
+            write_description(self._replace(folder / f'episode_{number:06d}.json'), about)
 
     def _rewrite_info(self) -> None:
         wanted = {**self.damage.info, **totals(self.damage)}
         if wanted != self.damage.info:
             text = json.dumps(wanted, indent=4, ensure_ascii=False)
-            self._take(INFO).write_text(text, encoding='utf-8')
+            self._replace(INFO).write_text(text, encoding='utf-8')
 
     def _remove_empty(self) -> None:
         for path in sorted(self.staging.rglob('*'), reverse=True):

@@ -18,10 +18,10 @@ from restac_ros.nodes.parameters import NodeParameters, OptionalPath
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions, UnknownTypeError
 from restac_ros.runtime.complaints import Complaints
-from restac_ros.runtime.doctor_checks import Check, Publisher, StreamSeen, examine_streams, is_healthy
-from restac_ros.runtime.doctor_machine import see_machine
+from restac_ros.runtime.doctor_checks import Check, Publisher, StreamReception, examine_streams, is_healthy
+from restac_ros.runtime.doctor_machine import measure_machine
 
-_LOOK_PERIOD_S = 0.1
+_POLL_PERIOD_S = 0.1
 
 
 class DoctorParameters(NodeParameters):
@@ -34,7 +34,7 @@ class DoctorParameters(NodeParameters):
 
 
 @dataclass
-class Heard:
+class ReceivedStream:
     """What has come on one stream."""
 
     first_ns: int = 0
@@ -62,37 +62,37 @@ class DoctorNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__('doctor_node')
-        self._heard: dict[str, Heard] = {}
-        self._hearing: Subscriptions | None = None
+        self._received: dict[str, ReceivedStream] = {}
+        self._streams: Subscriptions | None = None
         self._begun_s = 0.0
         self._summary: dict[str, object] = {}
-        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_POLL_PERIOD_S, self._advance, clock=self.steady_clock)
 
     def configure(self) -> None:
         self.contract = self.load_contract()
 
     def activate(self) -> None:
-        self._heard = {name: Heard() for name in self.contract.streams}
+        self._received = {name: ReceivedStream() for name in self.contract.streams}
         self._begun_s = time.monotonic()
 
     def deactivate(self) -> None:
-        if self._hearing:
-            self._hearing.destroy()
-            self._hearing = None
+        if self._streams:
+            self._streams.destroy()
+            self._streams = None
 
     def summarise(self) -> dict[str, object]:
         return self._summary
 
-    def _look(self) -> None:
+    def _advance(self) -> None:
         if self.phase != 'active' or self.exit_status is not None:
             return
         elapsed_s = time.monotonic() - self._begun_s
-        if (hearing := self._hearing) is None:
+        if (subscriptions := self._streams) is None:
             everyone = all(_publishers(self, spec.topic) for spec in self.contract.streams.values())
             if everyone or elapsed_s >= self.parameters.discovery_s:
                 self._listen()
         elif elapsed_s >= self.parameters.seconds:
-            self._conclude(hearing)
+            self._conclude(subscriptions)
 
     def _listen(self) -> None:
         self._begun_s = time.monotonic()
@@ -100,11 +100,11 @@ class DoctorNode(ManagedNode):
         quiet = Complaints(
             lambda text: None, lambda text: None, time.monotonic_ns
         )  # all of it is said once, at the end
-        heard_by_all = self._audible_contract()
-        self._hearing = Subscriptions(self, heard_by_all, self._on_sample, quiet)
+        contract = self._audible_contract()
+        self._streams = Subscriptions(self, contract, self._on_sample, quiet)
 
     def _audible_contract(self) -> Contract:
-        """The contract with QoS that every publisher meets: who is not heard could not be examined."""
+        """The contract with QoS that every publisher meets: only received streams can be examined."""
         streams = {}
         for name, spec in self.contract.streams.items():
             offered = {publisher.reliability for publisher in _publishers(self, spec.topic)}
@@ -113,15 +113,15 @@ class DoctorNode(ManagedNode):
         return self.contract.model_copy(update={'streams': streams})
 
     def _on_sample(self, sample: Sample) -> None:
-        self._heard[sample.stream].add(sample)
+        self._received[sample.stream].add(sample)
 
-    def _conclude(self, hearing: Subscriptions) -> None:
+    def _conclude(self, subscriptions: Subscriptions) -> None:
         seconds = time.monotonic() - self._begun_s
-        hearing.take_polled()
-        streams = {name: self._seen(name, hearing, seconds) for name in self.contract.streams}
+        subscriptions.poll()
+        streams = {name: self._reception(name, subscriptions, seconds) for name in self.contract.streams}
         offered = self.get_topic_names_and_types()
         topics = {topic: types for topic, types in offered if self.count_publishers(topic)}
-        machine = see_machine(
+        machine = measure_machine(
             self.parameters.journal_dir, self.parameters.write_mb * 10**6, time.monotonic_ns
         )
         checks = examine_streams(self.contract, streams, topics, machine)
@@ -130,18 +130,18 @@ class DoctorNode(ManagedNode):
             'seconds': round(seconds, 3),
             'healthy': is_healthy(checks),
             'checks': [asdict(check) for check in checks],
-            'streams': {name: asdict(seen) for name, seen in streams.items()},
+            'streams': {name: asdict(reception) for name, reception in streams.items()},
             'machine': asdict(machine),
         }
         if self.parameters.summary_file is None:
-            self._say(checks)
+            self._log_checks(checks)
         self.exit_status = 0 if is_healthy(checks) else 1
 
-    def _seen(self, name: str, hearing: Subscriptions, seconds: float) -> StreamSeen:
-        heard, spec, tally = self._heard[name], self.contract.streams[name], hearing.tallies[name]
-        span_ns = heard.last_ns - heard.first_ns if heard.count > 1 else 0
-        rate_hz = (heard.count - 1 + tally.lost) * 1e9 / span_ns if span_ns > 0 else None
-        return StreamSeen(
+    def _reception(self, name: str, subscriptions: Subscriptions, seconds: float) -> StreamReception:
+        received, spec, tally = self._received[name], self.contract.streams[name], subscriptions.tallies[name]
+        span_ns = received.last_ns - received.first_ns if received.count > 1 else 0
+        rate_hz = (received.count - 1 + tally.lost) * 1e9 / span_ns if span_ns > 0 else None
+        return StreamReception(
             publishers=tuple(_publishers(self, spec.topic)),
             received=tally.received,
             lost=tally.lost,
@@ -150,8 +150,8 @@ class DoctorNode(ManagedNode):
             others=tally.others,
             bytes_per_s=tally.bytes / seconds,
             rate_hz=rate_hz,
-            delay_ms=float(np.median(heard.delays_ns)) * 1e-6 if heard.delays_ns else None,
-            problem=self._problem(name, heard.newest) or hearing.foreign.get(name, ''),
+            delay_ms=float(np.median(received.delays_ns)) * 1e-6 if received.delays_ns else None,
+            problem=self._problem(name, received.newest) or subscriptions.foreign.get(name, ''),
         )
 
     def _problem(self, name: str, sample: Sample | None) -> str:
@@ -164,7 +164,7 @@ class DoctorNode(ManagedNode):
             return str(error)
         return ''
 
-    def _say(self, checks: list[Check]) -> None:
+    def _log_checks(self, checks: list[Check]) -> None:
         log = self.get_logger()
         for check in checks:
             text = f'{check.subject}: {check.found}' + (f'. {check.remedy}' if check.remedy else '')

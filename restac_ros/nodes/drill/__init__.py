@@ -1,1 +1,1 @@
-"""Faults on purpose, with an arm of thin air."""
+"""Fault drill with a virtual arm."""

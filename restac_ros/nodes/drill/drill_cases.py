@@ -1,31 +1,31 @@
-"""The faults of a drill: what is done, what must come of it, and how soon."""
+"""The cases of a drill: a fault, the expected reaction, and its time limit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from rclpy.time import Time
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_stage import Stage, restamp
+from restac_ros.nodes.fields import stamp
 from restac_ros.sim.stream_faults import StreamFault
 from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
 
-# hold: stands until the fault is over. halt: stands until resumed. go on: nothing happens to the motion.
-# gone: no set-points until the streamer is back.
+# hold: stands until the fault is over. halt: stands until resumed. go on: the motion continues.
+# gone: no set-points until the streamer is restarted.
 Expectation = Literal['hold', 'halt', 'go on', 'gone']
 _MS = 1_000_000
-# From publishing to a tick that knows of it, on a machine that is not overloaded.
+# From publishing to the next tick of the streamer, on a machine that is not overloaded.
 DELIVERY_NS = 300 * _MS
-DISCOVERY_NS = 2000 * _MS  # until a new publisher is known to others
+DISCOVERY_NS = 2000 * _MS  # until other nodes know a new publisher
 ROBOT_MODE_REFLEX = 4
-PUSH_N = 12.0  # of a hand on an arm that moves: 30 mm
+PUSH_N = 12.0  # of a hand on a moving arm: 30 mm
 GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
 GUIDED_M = 0.09
-FOREIGN_CHUNKS = 20  # 2 s: they are named in /diagnostics while they come
+FOREIGN_CHUNKS = 20  # 2 s: /diagnostics names them while they arrive
 _SETTLE_S = 0.3
 
 StageAction = Callable[[Stage], object]
@@ -36,12 +36,12 @@ class Case:
     """One fault.
 
     Attributes:
-        reason: regular expression of what /diagnostics must say of it; '' where nobody needs to say anything.
-        speaker: beginning of the name of the status that says so.
-        noticed_ns: from the fault until no chunk that it has spoilt is begun, or the streamer knows.
-        runs_out: the chunk under way is played to its end before the hold.
-        silent: nothing may be published from then on, until the streamer starts again where the arm is.
-        heals: the cause goes away by itself; the streamer must be resumable before `end`.
+        reason: regular expression of the text required on /diagnostics; '' where none is.
+        node: beginning of the name of that status.
+        noticed_ns: longest time until the streamer reacts, or the policy begins no further chunk.
+        runs_out: the current chunk is played to its end before the hold.
+        silent: no set-points are allowed until the streamer restarts at the arm's pose.
+        heals: the cause ends by itself; resuming must be possible before `end`.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Case:
     runs_out: bool = False
     silent: bool = False
     heals: bool = False
-    speaker: str = ''
+    node: str = ''
 
 
 def cases_of(contract: Contract, max_frozen_ns: int) -> list[Case]:
-    """Every case that the contract's streams allow; each fault with a stream that it is typical of."""
+    """All cases; each stream fault on streams where it is typical."""
     return [*_stream_cases(contract, max_frozen_ns), *_chunk_cases(), *_person_cases(), *_death_cases()]
 
 
@@ -81,7 +81,7 @@ def _stream_cases(contract: Contract, max_frozen_ns: int) -> list[Case]:
             end=lambda stage: stage.faults.end(),
             noticed_ns=noticed_ns,
             runs_out=expectation == 'hold',
-            speaker='streamer_node' if expectation == 'halt' else 'policy_node',
+            node='streamer_node' if expectation == 'halt' else 'policy_node',
         )
 
     return [
@@ -97,7 +97,7 @@ def _stream_cases(contract: Contract, max_frozen_ns: int) -> list[Case]:
         case('zero stamps', [touch], 'go on', 'stamps are zero'),
         case('re-encoded', [first], 'hold', f'{first}.* undecodable', old(first)),
         case('re-encoded', [touch], 'hold', f'{touch}.* undecodable', old(touch)),
-        # Joints of other names are another stream's: the arm's are missing.
+        # Joints of other names belong to another stream: the arm's are missing.
         case('re-encoded', [arm], 'hold', f'{arm}.* (stale|undecodable)', old(arm)),
         case('dropped', [first], 'go on', ''),
         case('clock ahead', everything, 'hold', 'future', soonest_ns),
@@ -106,7 +106,7 @@ def _stream_cases(contract: Contract, max_frozen_ns: int) -> list[Case]:
 
 
 def _nothing(stage: Stage) -> None:
-    """The cause goes away by itself."""
+    """The cause ends by itself."""
 
 
 def _chunk_cases() -> list[Case]:
@@ -120,11 +120,11 @@ def _chunk_cases() -> list[Case]:
         return lambda stage, chunk: restamp(chunk, stage.now_ns() + by_ns)
 
     def backwards(stage: Stage, chunk: ActionChunk) -> None:
-        restamp(chunk, stage.newest_chunk_ns - _MS)  # observed before one that is known already ...
-        chunk.valid_until = Time(nanoseconds=stage.now_ns() + 1000 * _MS).to_msg()  # ... and not too old
+        restamp(chunk, stage.newest_chunk_ns - _MS)  # observed before the newest ...
+        chunk.valid_until = stamp(stage.now_ns() + 1000 * _MS)  # ... and not too old
 
     def foreign(stage: Stage, chunk: ActionChunk) -> None:
-        """Executed it would halt the streamer."""
+        """A chunk that would halt the streamer if it were executed."""
         chunk.run.run_id = 'forgotten'
         nan(stage, chunk)
 
@@ -141,9 +141,9 @@ def _chunk_cases() -> list[Case]:
             expectation=expectation,
             reason=reason,
             begin=lambda stage: stage.send_chunk(change),
-            end=lambda stage: None,
+            end=_nothing,
             noticed_ns=DELIVERY_NS,
-            speaker='streamer_node',
+            node='streamer_node',
         )
 
     return [
@@ -158,7 +158,7 @@ def _chunk_cases() -> list[Case]:
             reason='chunks of run forgotten .* are not executed',
             begin=send_foreign,
             end=_nothing,
-            speaker='streamer_node',
+            node='streamer_node',
         ),
     ]
 
@@ -173,18 +173,15 @@ def _person_cases() -> list[Case]:
             reason=reason,
             begin=begin,
             end=end,
-            speaker='streamer_node',
+            node='streamer_node',
             **{'expectation': 'halt', 'noticed_ns': DELIVERY_NS, **options},
         )
 
-    def push(stage: Stage) -> None:
-        stage.push(PUSH_N)
-
-    def release(stage: Stage) -> None:
-        stage.push(0.0)
+    def push(force_n: float) -> StageAction:
+        return lambda stage: stage.push(force_n)
 
     def guide(stage: Stage) -> None:
-        """A hand leads the arm away, lets go, and the robot is in move again, before anybody resumes."""
+        """Guide the arm away by hand and return the robot to move mode before resuming."""
         stage.set_mode(ROBOT_MODE_GUIDING)
         stage.push(GUIDE_N)
         start_m = stage.arm.pose().position_m
@@ -195,7 +192,7 @@ def _person_cases() -> list[Case]:
         stage.set_mode(ROBOT_MODE_MOVE)
 
     def reflex(stage: Stage) -> None:
-        """The arm stops by itself; while it is in guiding mode, before it is recovered, it is moved."""
+        """Stop in reflex mode; then guide the arm."""
         stage.set_mode(ROBOT_MODE_REFLEX)
         stage.pause(_SETTLE_S)
         guide(stage)
@@ -219,20 +216,20 @@ def _person_cases() -> list[Case]:
         ),
         case('robot in reflex, then moved', 'robot mode: reflex', reflex, _nothing, silent=True),
         case('arm guided by hand', 'robot mode: guiding', guide, _nothing, silent=True),
-        case('arm pushed by hand', '', push, release, expectation='go on'),
+        case('arm pushed by hand', '', push(PUSH_N), push(0.0), expectation='go on'),
         case('enabling switch released', 'not pressed', press(False), press(True), expectation='hold'),
     ]
 
 
 def _death_cases() -> list[Case]:
-    def case(node: str, expectation: Expectation, reason: str, **options: Any) -> Case:
+    def case(victim: str, expectation: Expectation, reason: str, **options: Any) -> Case:
         return Case(
-            name=f'kill -9 {node}',
+            name=f'kill -9 {victim}',
             expectation=expectation,
             reason=reason,
-            begin=lambda stage: stage.kill(node),
-            end=lambda stage: stage.start(node),
-            speaker='streamer_node',
+            begin=lambda stage: stage.kill(victim),
+            end=lambda stage: stage.start(victim),
+            node='streamer_node',
             **options,
         )
 

@@ -1,4 +1,4 @@
-"""Takes a stage through its cases one by one, and says of each what came of it."""
+"""Runs the cases of a drill one by one and judges the outcome of each."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,32 +7,35 @@ from dataclasses import dataclass, field
 from restac_ros.control.limits import MotionLimits
 from restac_ros.nodes.drill.drill_cases import Case
 from restac_ros.nodes.drill.drill_record import (
-    Saying,
+    StatusText,
     first_match,
+    last_match_ns,
     last_motion_ns,
     restart_fault,
     stalls_ns,
+    turned_ns,
     violations,
 )
 from restac_ros.nodes.drill.drill_stage import LateError, Stage
 
 STREAMING = 'streamer_node: streaming'
+_STOPPED = '^(holding|halted)'
 LATENCY = 'policy_node: latency '
-STILL_NS = 300_000_000  # so long without motion is a hold
-GO_ON_NS = 1_500_000_000  # so long with motion is going on
+STILL_NS = 300_000_000  # no motion for this long is a hold
+GO_ON_NS = 1_500_000_000  # motion for this long is going on
 
 
 @dataclass
 class CaseOutcome:
-    """What came of one fault. Times are of the messages' stamps.
+    """Outcome of one fault. Times are of the messages' stamps.
 
     Attributes:
-        held_ms: from the fault to the end of the last motion; None where it goes on.
-        limit_ms: the longest that may take.
-        ramp_ms: from the streamer's word that it holds to the end of the motion.
-        reason: what /diagnostics said.
-        logged: the session log says so, too.
-        faults: what was not as it must be; empty for a fault well borne.
+        held_ms: from the fault to the end of the last motion; None where motion goes on.
+        limit_ms: upper limit of `held_ms`.
+        ramp_ms: from the streamer's status 'holding' or 'halted' to the end of the motion.
+        reason: text on /diagnostics.
+        logged: whether the session log holds the reason, too.
+        faults: failed checks; empty when the case passed.
     """
 
     name: str
@@ -50,7 +53,7 @@ class CaseOutcome:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What holds must keep. `life_ns`: the longest that a chunk is played after its observation."""
+    """Limits of every hold. `life_ns`: longest time from a chunk's observation to its last set-point."""
 
     limits: MotionLimits
     life_ns: int
@@ -58,14 +61,14 @@ class Bounds:
 
 
 class Director:
-    """Rehearses cases on a stage."""
+    """Runs cases on a stage."""
 
     def __init__(self, stage: Stage, bounds: Bounds) -> None:
         self._stage = stage
         self._bounds = bounds
 
     def rehearse(self, cases: Iterable[Case]) -> Iterator[CaseOutcome]:
-        """All of them, or as many as the arm moves for; one that fails says so in its outcome."""
+        """Run the cases, until the arm does not move any more; failures are in the outcomes."""
         for case in cases:
             outcome = CaseOutcome(case.name, case.expectation)
             yield outcome
@@ -89,11 +92,11 @@ class Director:
         case.begin(stage)
         match case.expectation:
             case 'go on':
-                self._see_going_on(case, outcome)
+                self._await_going_on(case, outcome)
             case 'gone':
-                self._see_silence()
+                self._await_silence()
             case _:
-                self._see_hold(case, outcome)
+                self._await_hold(case, outcome)
         if case.heals:
             stage.until(lambda: stage.call('resume'), f'{case.name}: its cause is gone, resume is accepted')
         case.end(stage)
@@ -106,13 +109,13 @@ class Director:
             outcome.faults.append(fault)
 
     def _await_motion(self, resuming: bool = False) -> None:
-        """Until the streamer moves, and has done so for a while; a person resumes it where it is latched."""
+        """Wait until the streamer has moved for a while; resume it if it is halted."""
         stage, since_ns = self._stage, self._stage.now_ns()
 
         def moving() -> bool:
-            if resuming and stage.streamer_says.startswith('halted'):
+            if resuming and stage.streamer_status.startswith('halted'):
                 stage.call('resume')
-            if not stage.streamer_says.startswith('moving'):
+            if not stage.streamer_status.startswith('moving'):
                 return False
             points = stage.record.set_points(since_ns)
             last_ns = last_motion_ns(points)
@@ -120,7 +123,7 @@ class Director:
 
         stage.until(moving, 'the arm moves')
 
-    def _see_hold(self, case: Case, outcome: CaseOutcome) -> None:
+    def _await_hold(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def standing() -> bool:
@@ -132,20 +135,18 @@ class Director:
 
         holds = 'halted' if case.expectation == 'halt' else 'holding'
         stage.until(
-            lambda: stage.streamer_says.startswith(holds) and standing(),
+            lambda: stage.streamer_status.startswith(holds) and standing(),
             f'{case.name}: {holds}, standing still',
         )
-        self._see_reason(case, outcome)
-        points = stage.record.set_points(onset_ns)
-        if case.silent:
-            still_ns = points[-1].stamp_ns if points else onset_ns
-        else:
-            still_ns = last_motion_ns(points) or onset_ns
-        self._judge_hold(case, outcome, still_ns)
+        self._await_reason(case, outcome)
+        self._judge_hold(case, outcome)
 
-    def _judge_hold(self, case: Case, outcome: CaseOutcome, still_ns: int) -> None:
-        stage, onset_ns = self._stage, outcome.onset_ns
-        points = [point for point in stage.record.set_points(onset_ns) if point.stamp_ns <= still_ns]
+    def _judge_hold(self, case: Case, outcome: CaseOutcome) -> None:
+        record, onset_ns = self._stage.record, outcome.onset_ns
+        points = record.set_points(onset_ns)
+        last_ns = points[-1].stamp_ns if points else onset_ns
+        still_ns = last_ns if case.silent else last_motion_ns(points) or onset_ns
+        points = [point for point in points if point.stamp_ns <= still_ns]
         stalled_ns = stalls_ns(points, self._bounds.period_ns)
         stop_ns = self._bounds.limits.stop_ns + 2 * self._bounds.period_ns + stalled_ns
         limit_ns = case.noticed_ns + stop_ns
@@ -154,32 +155,31 @@ class Director:
         outcome.held_ms, outcome.limit_ms = (still_ns - onset_ns) / 1e6, limit_ns / 1e6
         if outcome.held_ms > outcome.limit_ms:
             outcome.faults.append(f'held after {outcome.held_ms:.0f} ms, limit {outcome.limit_ms:.0f} ms')
-        said_ns = stage.record.turned_ns(STREAMING, '^(holding|halted)', onset_ns)
-        outcome.ramp_ms = max(0, still_ns - said_ns) / 1e6
+        begun_ns = turned_ns(record.statuses(onset_ns, STREAMING), _STOPPED, onset_ns)
+        outcome.ramp_ms = max(0, still_ns - begun_ns) / 1e6
         if outcome.ramp_ms > stop_ns / 1e6:
             outcome.faults.append(f'a ramp of {outcome.ramp_ms:.0f} ms, limit {stop_ns / 1e6:.0f} ms')
 
     def _noticing_ns(self) -> int:
-        """What only decoding shows is noticed once the call under way has ended: the policy's own figures."""
+        """Longest time until a fault that only decoding shows is noticed: the policy's own maxima, ns."""
         stages = ('frame_cameras', 'prefix', 'frame_tactile', 'tactile')
         longest_ms = [stage_ms(self._stage.record.newest(f'{LATENCY}{name}')) for name in stages]
         return round(sum(longest_ms) * 1e6)
 
-    def _see_going_on(self, case: Case, outcome: CaseOutcome) -> None:
+    def _await_going_on(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
         def going_on() -> bool:
-            """A busy machine may hold for reasons of its own, but not for ever."""
-            held_ns = stage.record.last_said_ns(STREAMING, '^(holding|halted)', onset_ns)
+            """A busy machine may hold for other reasons, but not for ever."""
+            held_ns = last_match_ns(stage.record.statuses(onset_ns, STREAMING), _STOPPED, onset_ns)
             return stage.record.newest_ns > held_ns + GO_ON_NS
 
         stage.until(going_on, f'{case.name}: set-points go on')
-        self._see_reason(case, outcome)
-        if halted := stage.record.heard('^halted', onset_ns, STREAMING):
-            outcome.faults.append(f'went not on: {halted}')
+        self._await_reason(case, outcome)
+        if halted := first_match(stage.record.statuses(onset_ns, STREAMING), '^halted'):
+            outcome.faults.append(f'did not go on: {halted}')
 
-    def _see_silence(self) -> None:
-        """Until nothing is said any more."""
+    def _await_silence(self) -> None:
         stage, begun_ns = self._stage, self._stage.now_ns()
         stage.until(
             lambda: (
@@ -188,30 +188,30 @@ class Director:
             'set-points have ended',
         )
 
-    def _see_reason(self, case: Case, outcome: CaseOutcome) -> None:
+    def _await_reason(self, case: Case, outcome: CaseOutcome) -> None:
         if not case.reason:
             return
-        record = self._stage.record
-        self._stage.until(
-            lambda: record.heard(case.reason, outcome.onset_ns, case.speaker),
-            f'{case.name}: /diagnostics says {case.reason!r}',
-        )
-        parts = record.heard(case.reason, outcome.onset_ns, case.speaker).split('; ')
+
+        def found() -> str:
+            return first_match(self._stage.record.statuses(outcome.onset_ns, case.node), case.reason)
+
+        self._stage.until(found, f'{case.name}: {case.reason!r} on /diagnostics')
+        parts = found().split('; ')
         outcome.reason = next((part for part in parts if re.search(case.reason, part)), parts[0])
 
 
 def stage_ms(text: str) -> float:
-    """The longest that a stage took, of a latency's status; 0 where it has said nothing."""
+    """Longest time of a stage in ms, from the text of its latency status; 0 for an empty text."""
     values = dict(pair.split('=', 1) for pair in text.split('; ')[1:])
     return float(values.get('max_ms', 0))
 
 
-def judge_log(cases: Sequence[Case], outcomes: Sequence[CaseOutcome], sayings: Sequence[Saying]) -> None:
-    """Whether the session log says the reasons, too."""
+def judge_log(cases: Sequence[Case], outcomes: Sequence[CaseOutcome], statuses: Sequence[StatusText]) -> None:
+    """Check that the session log holds the reasons, too."""
     by_name = {case.name: case for case in cases}
     for outcome in outcomes:
         case = by_name[outcome.name]
-        during = [saying for saying in sayings if outcome.onset_ns <= saying.stamp_ns <= outcome.over_ns]
-        outcome.logged = not case.reason or bool(first_match(during, case.reason, case.speaker))
+        during = [status for status in statuses if outcome.onset_ns <= status.stamp_ns <= outcome.over_ns]
+        outcome.logged = not case.reason or bool(first_match(during, case.reason, case.node))
         if outcome.recovered and not outcome.logged:
-            outcome.faults.append('the session log does not say why')
+            outcome.faults.append('the session log does not hold the reason')

@@ -1,7 +1,7 @@
-"""Rehearses faults: runs a policy and a streamer on test patterns or a bag, harms them, records what happens.
+"""Fault drill: run a policy and a streamer on test patterns or a bag, cause faults, judge the reactions.
 
-A compliant virtual arm follows the set-points, so that the loop is closed. They go out on a topic of the
-drill's own, and it is refused where anybody else, such as a robot, publishes the streams.
+A compliant virtual arm closes the loop. Set-points go to a topic of the drill's own; the drill refuses to
+start where another node, such as a robot's driver, publishes the streams.
 """
 
 import os
@@ -30,7 +30,7 @@ from restac_ros.graph import Process, config_file
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
 from restac_ros.nodes.drill.drill_director import Bounds, CaseOutcome, Director, judge_log
-from restac_ros.nodes.drill.drill_record import Saying
+from restac_ros.nodes.drill.drill_record import StatusText
 from restac_ros.nodes.drill.drill_stage import (
     CHUNK_TOPIC,
     DEADMAN_TOPIC,
@@ -40,8 +40,8 @@ from restac_ros.nodes.drill.drill_stage import (
     LateError,
     Stage,
     pose_of,
-    sayings_of,
     set_point_of,
+    statuses_of,
 )
 from restac_ros.nodes.drill.stage_arm import StageArm, re_encoded
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
@@ -67,9 +67,9 @@ class DrillParameters(SourceParameters):
     """See config/drill.yaml."""
 
     checkpoint: OptionalPath = Field(description='policy to run')
-    prompt: str = Field(min_length=1, description='what it is told to do')
+    prompt: str = Field(min_length=1, description='task of the policy')
     bag: OptionalPath = Field(description='images to play, again and again; empty: test patterns')
-    cases: list[str] = Field(description='names of the faults, or parts of them; one empty text: all')
+    cases: list[str] = Field(description='faults by name or part of it; one empty text: all')
     directory: OptionalPath = Field(description='where logs and messages go')
     compile_cache: OptionalPath = Field(description="the policy's; empty: under ~/.cache")
     params: OptionalPath = Field(description='ROS parameter file for the nodes; empty: their defaults')
@@ -80,7 +80,7 @@ class DrillParameters(SourceParameters):
 
 @dataclass(frozen=True)
 class Drill:
-    """What a drill works with."""
+    """State of a configured drill."""
 
     contract: Contract
     bag: Bag | None
@@ -91,7 +91,7 @@ class Drill:
 
 
 class DrillNode(SourceNode):
-    """Plays the streams from one thread, goes through the cases in another, ends when all are done."""
+    """Publishes the streams from one thread, runs the cases in another, ends when all are done."""
 
     model = DrillParameters
     refusals = (SourceError, BagError, JournalError)
@@ -103,7 +103,7 @@ class DrillNode(SourceNode):
 
     @property
     def drill(self) -> Drill:
-        """What there is from `configure` on."""
+        """State from `configure` on."""
         if self._drill is None:
             raise SourceError('the drill is not configured')
         return self._drill
@@ -124,7 +124,7 @@ class DrillNode(SourceNode):
         return contract_topics(contract)
 
     def activate(self) -> None:
-        self._take_priority()
+        self._raise_priority()
         self.create_subscription(PoseStamped, TARGET_TOPIC, self._receive_target, 200)
         self.create_subscription(Float64, GRIPPER_TOPIC, self._receive_gripper, 10)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._receive_diagnostics, 200)
@@ -155,9 +155,9 @@ class DrillNode(SourceNode):
             yield from scheduled(bag.messages(set(self._outlets)), time_map, frozenset(MESSAGE_TYPES))
 
     def _publish(self, message: Outgoing) -> None:
-        """The arm's own state in place of a pattern's or a bag's; then whatever is to go wrong.
+        """Publish with the virtual arm's state and the current fault applied.
 
-        What comes late on a busy machine counts as captured now: that isn't among the faults rehearsed.
+        The stamp is the time of publishing, so that delays of a busy machine add no fault of their own.
         """
         drill = self.drill
         for name in drill.contract.by_topic()[message.topic]:
@@ -166,8 +166,8 @@ class DrillNode(SourceNode):
                 if (cdr := drill.faults.apply(name, content)) is not None:
                     super()._publish(message._replace(cdr=cdr))
 
-    def _take_priority(self) -> None:
-        """For the streams and all that is started: what else the machine does is not what is rehearsed."""
+    def _raise_priority(self) -> None:
+        """Raise the priority of this process and of those it starts above other load."""
         try:
             os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
         except PermissionError:
@@ -240,7 +240,7 @@ class DrillNode(SourceNode):
             period_ns=round(1e9 / rate_hz),
         )
 
-    # The drill's own thread.
+    # Called by the drill's own thread.
 
     def _rehearse(self) -> None:
         stage, cases = self.drill.stage, self.drill.cases
@@ -259,17 +259,18 @@ class DrillNode(SourceNode):
             stage.stop()
             self.exit_status = int(not self._complete or any(outcome.faults for outcome in self._outcomes))
 
-    def _logged(self) -> list[Saying]:
+    def _logged(self) -> list[StatusText]:
         folder = self.parameters.directory / 'log'
         for partial in find_unfinished(folder):
             recover(partial)
-        sayings = []
-        for path in sorted(folder.iterdir()):
-            for message in open_bag(path).messages({'/diagnostics'}):
-                sayings += sayings_of(deserialize(message.cdr, _DIAGNOSTICS_TYPE))
-        return sayings
+        return [
+            status
+            for path in sorted(folder.iterdir())
+            for message in open_bag(path).messages({'/diagnostics'})
+            for status in statuses_of(deserialize(message.cdr, _DIAGNOSTICS_TYPE))
+        ]
 
-    # The executor's.
+    # Called by the executor.
 
     def _receive_target(self, message: PoseStamped) -> None:
         if message.header.frame_id != RIVAL_FRAME:
@@ -280,8 +281,7 @@ class DrillNode(SourceNode):
         self.drill.arm.grip(message.data)
 
     def _receive_diagnostics(self, message: DiagnosticArray) -> None:
-        for saying in sayings_of(message):
-            self.drill.stage.record.add_saying(saying)
+        self.drill.stage.record.add_statuses(statuses_of(message))
 
     def _receive_chunk(self, message: ActionChunk) -> None:
         if message.inference_ns:  # the policy's, not one of the drill's own

@@ -1,10 +1,10 @@
-"""What a drill has heard, and what that shows: limits kept, stood still in time, reasons given."""
+"""What a drill has received, and checks on it: limits kept, motion ended in time, reasons published."""
 
 import itertools
 import math
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ SLACK = 1 + 1e-6
 
 
 class ReceivedSetPoint(NamedTuple):
-    """A commanded tool pose: [3] m, [4] x y z w; and how far the arm was from it on receipt, m and rad."""
+    """A commanded tool pose, and the distance of the arm from it on receipt, m and rad."""
 
     stamp_ns: int
     position_m: np.ndarray
@@ -33,8 +33,8 @@ class ReceivedSetPoint(NamedTuple):
         return self.apart_m <= _START_M and self.apart_rad <= _START_RAD
 
 
-class Saying(NamedTuple):
-    """One line of /diagnostics: message and values as one text."""
+class StatusText(NamedTuple):
+    """A status of /diagnostics: message and values as one text."""
 
     stamp_ns: int
     name: str
@@ -42,30 +42,28 @@ class Saying(NamedTuple):
 
 
 class DrillRecord:
-    """Set-points and diagnoses in the order of arrival; written by the executor, read by anybody."""
+    """Set-points and statuses in the order of arrival; written by the executor, read by any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._set_points: list[ReceivedSetPoint] = []
-        self._sayings: list[Saying] = []
+        self._statuses: list[StatusText] = []
 
     def add_set_point(self, point: ReceivedSetPoint) -> None:
-        """Note a set-point."""
+        """Append a set-point."""
         with self._lock:
             self._set_points.append(point)
 
-    def add_saying(self, saying: Saying) -> None:
-        """Note a diagnosis."""
+    def add_statuses(self, statuses: Iterable[StatusText]) -> None:
+        """Append statuses."""
         with self._lock:
-            self._sayings.append(saying)
+            self._statuses.extend(statuses)
 
     def set_points(self, since_ns: int = 0) -> list[ReceivedSetPoint]:
-        """Those stamped since."""
+        """Set-points stamped at `since_ns` or later."""
         with self._lock:
-            newest_first = itertools.takewhile(
-                lambda point: point.stamp_ns >= since_ns, reversed(self._set_points)
-            )
-            return list(newest_first)[::-1]
+            newer = itertools.takewhile(lambda point: point.stamp_ns >= since_ns, reversed(self._set_points))
+            return list(newer)[::-1]
 
     @property
     def newest_ns(self) -> int:
@@ -73,39 +71,37 @@ class DrillRecord:
         with self._lock:
             return self._set_points[-1].stamp_ns if self._set_points else 0
 
-    def heard(self, pattern: str, since_ns: int, of: str = '') -> str:
-        """The first text said since that matches, by a status whose name begins with `of`; else ''."""
-        return first_match(self._since(since_ns), pattern, of)
-
     def newest(self, name: str) -> str:
-        """What the status called `name` said last; '' if nothing."""
+        """Newest text of the status called `name`; '' before the first."""
         with self._lock:
-            return next((saying.text for saying in reversed(self._sayings) if saying.name == name), '')
+            return next((status.text for status in reversed(self._statuses) if status.name == name), '')
 
-    def last_said_ns(self, name: str, pattern: str, since_ns: int) -> int:
-        """When the status called `name` last said what matches; `since_ns` if it hasn't."""
-        said = [saying for saying in self._since(since_ns) if saying.name == name]
-        return max((s.stamp_ns for s in said if re.search(pattern, s.text)), default=since_ns)
-
-    def turned_ns(self, name: str, pattern: str, since_ns: int) -> int:
-        """When the status called `name` last began to say what matches; `since_ns` if it hasn't."""
-        begun_ns, matched = since_ns, False
-        for saying in self._since(since_ns):
-            if saying.name == name:
-                matches = bool(re.search(pattern, saying.text))
-                begun_ns = saying.stamp_ns if matches and not matched else begun_ns
-                matched = matches
-        return begun_ns
-
-    def _since(self, since_ns: int) -> list[Saying]:
+    def statuses(self, since_ns: int, name: str = '') -> list[StatusText]:
+        """Statuses stamped at `since_ns` or later whose name begins with `name`."""
         with self._lock:
-            return [saying for saying in self._sayings if saying.stamp_ns >= since_ns]
+            newer = [status for status in self._statuses if status.stamp_ns >= since_ns]
+        return [status for status in newer if status.name.startswith(name)]
 
 
-def first_match(sayings: Sequence[Saying], pattern: str, of: str = '') -> str:
-    """The first text that matches a regular expression, by a status whose name begins with `of`; else ''."""
-    texts = (saying.text for saying in sayings if saying.name.startswith(of))
+def first_match(statuses: Iterable[StatusText], pattern: str, name: str = '') -> str:
+    """First text that matches a regular expression, of statuses whose name begins with `name`; else ''."""
+    texts = (status.text for status in statuses if status.name.startswith(name))
     return next((text for text in texts if re.search(pattern, text)), '')
+
+
+def last_match_ns(statuses: Iterable[StatusText], pattern: str, default_ns: int) -> int:
+    """Stamp of the last status whose text matches."""
+    return max((s.stamp_ns for s in statuses if re.search(pattern, s.text)), default=default_ns)
+
+
+def turned_ns(statuses: Iterable[StatusText], pattern: str, default_ns: int) -> int:
+    """Stamp of the first status of the last unbroken run of matching texts."""
+    begun_ns, matched = default_ns, False
+    for status in statuses:
+        before, matched = matched, bool(re.search(pattern, status.text))
+        if matched and not before:
+            begun_ns = status.stamp_ns
+    return begun_ns
 
 
 def moved(before: ReceivedSetPoint, after: ReceivedSetPoint) -> bool:
@@ -123,16 +119,16 @@ def last_motion_ns(points: Sequence[ReceivedSetPoint]) -> int | None:
 
 
 def stalls_ns(points: Sequence[ReceivedSetPoint], period_ns: int) -> int:
-    """Time for which a busy machine kept set-points waiting: what gaps exceed one and a half periods by.
+    """Sum of the excess of gaps longer than one and a half periods: a busy machine delays set-points.
 
-    The limiter takes its motion up where it was after such a gap, so that a ramp takes as much longer.
+    The limiter continues its motion after such a gap, so that a ramp lasts longer by that time.
     """
     gaps = (after.stamp_ns - before.stamp_ns for before, after in itertools.pairwise(points))
     return sum(gap - period_ns for gap in gaps if gap > 1.5 * period_ns)
 
 
 def restart_fault(points: Sequence[ReceivedSetPoint]) -> str:
-    """What is wrong with the first set-point after the longest silence: it must be at the arm; else ''."""
+    """Describe the first set-point after the longest silence if it is not at the arm; else return ''."""
     before, first = max(itertools.pairwise(points), key=lambda pair: pair[1].stamp_ns - pair[0].stamp_ns)
     if first.at_arm:
         return ''
@@ -144,10 +140,10 @@ def restart_fault(points: Sequence[ReceivedSetPoint]) -> str:
 
 
 def violations(points: Sequence[ReceivedSetPoint], limits: MotionLimits) -> list[str]:
-    """Set-points outside the workspace, steps beyond what their time allows: in words, each once.
+    """Describe set-points outside the workspace and steps above the speed limits, the first of each kind.
 
-    The publisher keeps one set-point, so that a listener may miss some: steps are held against the speed
-    limits, which are the stricter ones at a streamer's rate. A start at the arm after a silence is no step.
+    The queue holds one set-point, so some may be missed: steps are compared with the speed limits, which at a
+    streamer's rate are stricter than the step limits. A start at the arm after a silence is no step.
     """
     found: dict[str, str] = {}
     for point in points:

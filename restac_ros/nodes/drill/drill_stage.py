@@ -1,4 +1,4 @@
-"""A policy and a streamer as processes, and hands to harm them with: what the cases of a drill work on."""
+"""The processes, publishers and services that the cases of a drill act on."""
 
 import copy
 import os
@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from builtin_interfaces.msg import Time as TimeMessage
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from rclpy.publisher import Publisher
-from rclpy.time import Time
 from std_msgs.msg import Bool, UInt8
 from std_srvs.srv import Trigger
 
@@ -22,8 +20,9 @@ from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.graph import Process, command
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_record import DrillRecord, ReceivedSetPoint, Saying
+from restac_ros.nodes.drill.drill_record import DrillRecord, ReceivedSetPoint, StatusText
 from restac_ros.nodes.drill.stage_arm import StageArm
+from restac_ros.nodes.fields import stamp, stamp_as_ns
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.active_streamer import CHUNK_QOS, TARGET_QOS
 from restac_ros.sim.stream_faults import StreamFaults
@@ -41,13 +40,13 @@ STOP_PATIENCE_S = 20.0
 
 
 class LateError(Exception):
-    """Something has not happened in its time; the text says what was waited for."""
+    """A condition was not met in time; the text names it."""
 
 
 class Stage:
-    """Processes by name, the robot's switches, and everything that is published; used by one thread.
+    """Processes by name, the robot's switches, and everything that is received; used by one thread.
 
-    `pressed` and the robot's mode are published until changed. `chunk` is the newest of the policy's.
+    `pressed` and the robot's mode are published periodically. `chunk` is the policy's newest.
     """
 
     def __init__(
@@ -81,31 +80,31 @@ class Stage:
         node.create_timer(REPEAT_S, self._repeat, clock=node.steady_clock)
 
     def now_ns(self) -> int:
-        """The clock of all stamps."""
+        """Time by the clock of all stamps."""
         return self.node.now_ns()
 
     def until(self, condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
-        """Wait for something to happen.
+        """Poll a condition, described by `what`, until it holds.
 
         Raises:
-            LateError: it has not, within `deadline_s`, or the drill is to stop.
+            LateError: it does not within `deadline_s`, a process has ended by itself, or the drill stops.
         """
         end_s = time.monotonic() + deadline_s
         while not condition():
             if refused := [name for name, child in self._running.items() if child.poll() == 1]:
                 raise LateError(f'{", ".join(refused)} ended by itself; its messages say why')
             if time.monotonic() > end_s or self.stopping.wait(_POLL_S):
-                raise LateError(f'not within {deadline_s:g} s: {what}; streamer: {self.streamer_says}')
+                raise LateError(f'not within {deadline_s:g} s: {what}; streamer: {self.streamer_status}')
 
     @property
-    def streamer_says(self) -> str:
-        """The streamer's newest status."""
+    def streamer_status(self) -> str:
+        """Text of the streamer's newest status."""
         return self.record.newest('streamer_node: streaming')
 
     @property
     def newest_chunk_ns(self) -> int:
-        """Observation time of the policy's newest chunk."""
-        return nanoseconds(self.policys_chunk.header.stamp)
+        """Observation time of the policy's newest chunk, ns."""
+        return stamp_as_ns(self.policys_chunk.header.stamp)
 
     @property
     def policys_chunk(self) -> ActionChunk:
@@ -115,12 +114,12 @@ class Stage:
         return self.chunk
 
     def start(self, name: str) -> None:
-        """Start a process; what it says goes to a file."""
+        """Start a process; its output goes to a file."""
         self._starts += 1
-        with (self._directory / f'{self._starts:02}_{name}.txt').open('wb') as said:
+        with (self._directory / f'{self._starts:02}_{name}.txt').open('wb') as log:
             self._running[name] = subprocess.Popen(
                 command(self._processes[name]),
-                stdout=said,
+                stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -131,7 +130,7 @@ class Stage:
         self._running[name].wait()
 
     def stop(self) -> None:
-        """Stop everything in order, the log last, so that it hears the others' last words."""
+        """Stop all processes, the session log last, so that it receives the others' last messages."""
         for name in sorted(self._running, key=lambda name: name == 'session_log_node'):
             child = self._running[name]
             if child.poll() is None:
@@ -143,7 +142,7 @@ class Stage:
                 child.wait()
 
     def call(self, service: str) -> bool:
-        """The streamer's ~/halt or ~/resume; False when it is refused or not there."""
+        """Call the streamer's ~/halt or ~/resume; return False when it is refused or not there."""
         client = self._services[service]
         if not client.service_is_ready():
             return False
@@ -152,36 +151,36 @@ class Stage:
         return future.result().success
 
     def send_chunk(self, change: Callable[['Stage', ActionChunk], None]) -> None:
-        """Publish the policy's newest chunk, observed now, with a change."""
+        """Publish the policy's newest chunk with a new stamp and a change."""
         chunk = copy.deepcopy(self.policys_chunk)
         chunk.chunk_id += 1
-        chunk.inference_ns = 0  # nobody has inferred it
+        chunk.inference_ns = 0  # marks it as not the policy's
         restamp(chunk, self.now_ns())
         change(self, chunk)
         self._chunks.publish(chunk)
 
     def open_rival(self, sending: bool) -> None:
-        """Someone else may publish set-points, too, and does so for a while if `sending`."""
+        """Open a second publisher of set-points, which publishes a few if `sending`."""
         self._rivals.append(self.node.create_publisher(PoseStamped, TARGET_TOPIC, TARGET_QOS))
         self._rival_left = RIVAL_SET_POINTS if sending else 0
 
     def close_rival(self) -> None:
-        """Its end."""
+        """Close the second publisher."""
         while self._rivals:
             self.node.destroy_publisher(self._rivals.pop())
 
     def set_mode(self, mode: int) -> None:
-        """The robot changes its mode, and publishes it."""
+        """Change the robot's mode and publish it."""
         self.arm.set_mode(mode)
         self._robot_mode = mode
         self._mode.publish(UInt8(data=mode))
 
     def push(self, force_n: float) -> None:
-        """A hand on the arm; 0 lets go."""
+        """Push the arm by hand; 0 releases it."""
         self.arm.push(force_n)
 
     def pause(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Wait by the clock of stamps."""
         end_ns = self.now_ns() + round(seconds * 1e9)
         self.until(lambda: self.now_ns() >= end_ns, f'{seconds:g} s have passed')
 
@@ -192,42 +191,35 @@ class Stage:
             self._rival_left -= 1
             message = PoseStamped()
             message.header.frame_id = RIVAL_FRAME
-            message.header.stamp = Time(nanoseconds=self.now_ns()).to_msg()
+            message.header.stamp = stamp(self.now_ns())
             self._rivals[0].publish(message)
 
 
 def restamp(chunk: ActionChunk, stamp_ns: int) -> None:
-    """Make a chunk one observed at `stamp_ns`, valid for as long as before."""
-    lasts_ns = nanoseconds(chunk.valid_until) - nanoseconds(chunk.header.stamp)
-    chunk.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
-    chunk.valid_until = Time(nanoseconds=stamp_ns + lasts_ns).to_msg()
+    """Set a chunk's observation time, and keep how long it is valid."""
+    lasts_ns = stamp_as_ns(chunk.valid_until) - stamp_as_ns(chunk.header.stamp)
+    chunk.header.stamp = stamp(stamp_ns)
+    chunk.valid_until = stamp(stamp_ns + lasts_ns)
 
 
 def pose_of(message: PoseStamped) -> Pose:
-    """A pose as published."""
+    """The pose in a message."""
     position, turn = message.pose.position, message.pose.orientation
     return Pose(np.array([position.x, position.y, position.z]), np.array([turn.x, turn.y, turn.z, turn.w]))
 
 
 def set_point_of(message: PoseStamped, apart: Offset | None = None) -> ReceivedSetPoint:
-    """A set-point as published, and how far the arm was from it."""
-    point = ReceivedSetPoint(nanoseconds(message.header.stamp), *pose_of(message))
+    """The set-point in a message, with the arm's distance from it."""
+    point = ReceivedSetPoint(stamp_as_ns(message.header.stamp), *pose_of(message))
     return point._replace(apart_m=apart.distance_m, apart_rad=apart.angle_rad) if apart else point
 
 
-def sayings_of(array: DiagnosticArray) -> list[Saying]:
-    """All statuses, each as one text, but for `last_stop`, which is about the past.
+def statuses_of(array: DiagnosticArray) -> list[StatusText]:
+    """The statuses in a message, of rclpy or of a bag reader, without `last_stop`, which is of the past."""
 
-    Works on messages of rclpy and of bag readers alike.
-    """
-    stamp_ns = nanoseconds(array.header.stamp)
-    sayings = []
-    for status in array.status:
+    def text(status: DiagnosticStatus) -> str:
         values = [f'{value.key}={value.value}' for value in status.values if value.key != 'last_stop']
-        sayings.append(Saying(stamp_ns, status.name, '; '.join([status.message, *values])))
-    return sayings
+        return '; '.join([status.message, *values])
 
-
-def nanoseconds(stamp: TimeMessage) -> int:
-    """A stamp as one number."""
-    return stamp.sec * 10**9 + stamp.nanosec
+    stamp_ns = stamp_as_ns(array.header.stamp)
+    return [StatusText(stamp_ns, status.name, text(status)) for status in array.status]

@@ -1,4 +1,4 @@
-"""The drill's arm among its threads: set-points in, a driver's messages out, a hand that pushes and leads."""
+"""The drill's virtual arm, thread-safe: receives set-points, produces a driver's messages, can be pushed."""
 
 import threading
 from collections.abc import Callable
@@ -33,12 +33,12 @@ class StageArm:
         self._lock = threading.Lock()
 
     def pose(self) -> Pose:
-        """Where the tool is."""
+        """Pose of the tool in the base frame."""
         with self._lock:
             return self._arm.pose(self._now_ns())
 
     def follow(self, set_point: Pose) -> Offset:
-        """Go to a set-point; return how far the arm is from it now."""
+        """Move towards a set-point; return the arm's offset from it before the motion."""
         with self._lock:
             now_ns = self._now_ns()
             gap = Offset.between(set_point, self._arm.pose(now_ns))
@@ -46,24 +46,24 @@ class StageArm:
             return gap
 
     def grip(self, opening_m: float) -> None:
-        """Open the gripper so far."""
+        """Set the gripper's opening."""
         with self._lock:
             self._arm.opening_m = opening_m
 
     def set_mode(self, mode: int) -> None:
-        """As in FrankaRobotState."""
+        """Set the robot mode, as in FrankaRobotState."""
         with self._lock:
             self._arm.set_mode(mode, self._now_ns())
 
     def push(self, force_n: float) -> None:
-        """A hand on the tool, sideways, towards the middle of the workspace; 0 lets go."""
+        """Push the tool sideways towards the middle of the workspace; 0 releases it."""
         with self._lock:
             now_ns, box = self._now_ns(), self._contract.limits.workspace_m
             side_m = self._arm.pose(now_ns).position_m[1] - (box.min[1] + box.max[1]) / 2
             self._arm.push(np.array([0.0, -force_n if side_m > 0 else force_n, 0.0]), now_ns)
 
     def cdr(self, stream: str) -> bytes | None:
-        """What a driver of `stream` publishes now, its stamp unset; None where it isn't the arm's."""
+        """The message of `stream` for the arm's present state, stamp unset; None where it isn't the arm's."""
         spec = self._contract.streams[stream]
         with self._lock:
             now_ns = self._now_ns()
@@ -81,7 +81,7 @@ class StageArm:
 
 
 def re_encoded(contract: Contract, stream: str, cdr: bytes) -> bytes:
-    """A message of another content than the contract declares, as after a change of the driver's settings."""
+    """Change a message's content so that it contradicts the contract, as after a driver's reconfiguration."""
     message = deserialize_message(cdr, message_class(contract.streams[stream].type))
     if hasattr(message, 'encoding'):
         message.encoding = OTHER_ENCODING

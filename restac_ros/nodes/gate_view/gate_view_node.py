@@ -82,11 +82,11 @@ class GateViewNode(ManagedNode):
         super().__init__('gate_view_node')
         logger = self.get_logger()
         self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
-        self._latencies = Latencies(time.perf_counter_ns, 'take', 'draw')
+        self._latencies = Latencies(time.perf_counter_ns, 'poll', 'draw')
         self._inputs: dict[str, PolledInput] = {}
         self._thread: threading.Thread | None = None
         self._halt = threading.Event()
-        self._looks = 0
+        self._ticks = 0
         self._lock = threading.Lock()  # of the scene
         self._view: _View | None = None
         self._outputs = {
@@ -109,23 +109,23 @@ class GateViewNode(ManagedNode):
         base_frame = contract.robot.base_frame
         scene = GateScene(contract, tactile, options)
 
-        def see_held(reason: str | None, seen_ns: int) -> None:
+        def add_hold(reason: str | None, steady_ns: int) -> None:
             if reason is not None:
-                scene.see_held(reason, seen_ns)
+                scene.add_hold(reason, steady_ns)
 
-        self._listen('gate', GateState, parameters.gate_topic, gate_sample, scene.see_gate)
+        self._listen('gate', GateState, parameters.gate_topic, gate_sample, scene.add_gate)
         self._listen(
             'chunk',
             ActionChunk,
             parameters.chunk_topic,
             lambda message: chunk_sample(message, base_frame),
-            scene.see_chunk,
+            scene.add_chunk,
         )
         if parameters.residual_topic:
-            self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.see_residual)
-        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, see_held)
-        self._listen_to_stream(contract, tactile, scene.see_tactile)
-        self._listen_to_stream(contract, contract.pose_stream, scene.see_pose)
+            self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.add_residual)
+        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, add_hold)
+        self._listen_to_stream(contract, tactile, scene.add_tactile)
+        self._listen_to_stream(contract, contract.pose_stream, scene.add_pose)
         self._view = _View(contract, scene, MarkerWriter(base_frame))
 
     def activate(self) -> None:
@@ -222,26 +222,26 @@ class GateViewNode(ManagedNode):
     def _tick(self, view: _View) -> None:
         start_ns = self._steady_ns()
         for source in self._inputs.values():
-            source.take()
-        taken_ns = self._steady_ns()
-        self._publish(view, taken_ns)
-        self._latencies.add('take', taken_ns - start_ns)
-        self._latencies.add('draw', self._steady_ns() - taken_ns)
+            source.poll()
+        polled_ns = self._steady_ns()
+        self._publish(view, polled_ns)
+        self._latencies.add('poll', polled_ns - start_ns)
+        self._latencies.add('draw', self._steady_ns() - polled_ns)
 
-    def _publish(self, view: _View, seen_ns: int) -> None:
+    def _publish(self, view: _View, steady_ns: int) -> None:
         """Draw and send what somebody looks at."""
         scene, stamp = view.scene, self.get_clock().now().to_msg()
         frame = view.contract.robot.tool_frame
         draw = {
-            MARKERS: lambda: view.markers.write(scene.shapes(seen_ns)),
-            TACTILE: lambda: image_message(scene.tactile_image(seen_ns), frame, stamp),
-            CHART: lambda: image_message(scene.chart_image(seen_ns), frame, stamp),
+            MARKERS: lambda: view.markers.write(scene.shapes(steady_ns)),
+            TACTILE: lambda: image_message(scene.tactile_image(steady_ns), frame, stamp),
+            CHART: lambda: image_message(scene.chart_image(steady_ns), frame, stamp),
         }
         for topic, output in self._outputs.items():
-            due = topic != CHART or self._looks % CHART_EVERY == 0
+            due = topic != CHART or self._ticks % CHART_EVERY == 0
             if due and output.get_subscription_count():
                 output.publish(draw[topic]())
-        self._looks += 1
+        self._ticks += 1
 
     def _set_reference(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._view is not None

@@ -57,7 +57,7 @@ class ConsoleNode(Node):
             if self._record:
                 self._live.start()
             else:
-                self._say(self._run.line)
+                self._print(self._run.line)
             while not (self.asked_to_stop and self._inputs.lines_ended) and not is_orphan():
                 self._inputs.poll(_POLL_S)
                 executor.spin_once(timeout_sec=0)
@@ -79,7 +79,7 @@ class ConsoleNode(Node):
         before = self._run.line
         self._do(self._record.key(key) if self._record else self._run.key(key))
         if self._record is None and self._run.line != before:
-            self._say(self._run.line)
+            self._print(self._run.line)
 
     def _on_lost(self) -> None:
         if self._record:
@@ -96,7 +96,7 @@ class ConsoleNode(Node):
         if self._record:
             self._do(self._record.answered(request, success))
         if not self._record or not success:
-            self._say(text, 'green' if success else 'red')
+            self._print(text, 'green' if success else 'red')
 
     def _on_status(self, message: RecorderStatus) -> None:
         if self._record and message.run_id == self._run_id:  # another run's recorder is none of ours
@@ -105,9 +105,9 @@ class ConsoleNode(Node):
     def _on_log(self, line: str) -> None:
         found = LOG_LINE.fullmatch(line)
         text = found['text'] if found else line
-        self._say(text, _COLOURS.get(found['level'], '') if found else '')
+        self._print(text, _COLOURS.get(found['level'], '') if found else '')
 
-    def _say(self, text: str, colour: str = '') -> None:
+    def _print(self, text: str, colour: str = '') -> None:
         self._screen.print(
             f'[{colour}]{escape(text)}[/]' if colour else escape(text), soft_wrap=True, highlight=False
         )

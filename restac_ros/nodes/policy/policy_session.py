@@ -64,7 +64,7 @@ class PolicySession:
         self._tracker = self._make_tracker(parameters)
         self._uses = self._subscribe_to_uses(parameters.rtc_use_topic)
         frozen_ns = round(parameters.max_frozen_ms * 1e6)
-        self._frames = LiveFrames(contract, node.now_ns, self._take_polled, frozen_ns)
+        self._frames = LiveFrames(contract, node.now_ns, self._poll_streams, frozen_ns)
         simulated = bool(node.get_parameter('use_sim_time').value)
         context = LoopContext(
             policy=policy,
@@ -137,14 +137,14 @@ class PolicySession:
         if tracker is None:
             return None
 
-        def take(message: ChunkUse) -> None:
+        def receive(message: ChunkUse) -> None:
             if message.run_id in ('', self._origin.run_id):  # another run's streamer executes other chunks
-                tracker.taken_up(chunk_use_of(message))
+                tracker.note_use(chunk_use_of(message))
 
-        return self._node.create_subscription(ChunkUse, topic, take, CHUNK_USE_QOS)
+        return self._node.create_subscription(ChunkUse, topic, receive, CHUNK_USE_QOS)
 
-    def _take_polled(self) -> None:
-        self._streams.take_polled()
+    def _poll_streams(self) -> None:
+        self._streams.poll()
 
     # Called from the workers' threads.
 

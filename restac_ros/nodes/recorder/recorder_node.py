@@ -136,7 +136,7 @@ class RecorderNode(ManagedNode):
         debounce_ns = round(parameters.debounce_ms * 1e6)
         self._active = _Active(
             streams,
-            LiveFrames(contract, self.now_ns, streams.take_polled, max_frozen_ns),
+            LiveFrames(contract, self.now_ns, streams.poll, max_frozen_ns),
             TriggerInputs(self, parameters.triggers, debounce_ns, self._on_trigger, self._complaints),
             StreamDiagnostics({name: spec.rate_hz for name, spec in contract.streams.items()}),
             {name: RateMeter() for name in contract.streams},
@@ -152,7 +152,7 @@ class RecorderNode(ManagedNode):
     def deactivate(self) -> None:
         if active := self._active:
             active.triggers.destroy()
-            active.streams.take_polled()
+            active.streams.poll()
             active.streams.destroy()
             self._active = None
         if self._configured and self._configured.recorder.is_recording:
@@ -248,7 +248,7 @@ class RecorderNode(ManagedNode):
         return text
 
     def _save(self) -> str:
-        self._running.streams.take_polled()
+        self._running.streams.poll()
         return self._ready.recorder.save()
 
     def _discard(self) -> str:
@@ -256,14 +256,14 @@ class RecorderNode(ManagedNode):
 
     def _pause(self) -> str:
         active = self._running
-        active.streams.take_polled()
+        active.streams.poll()
         text = self._ready.recorder.pause()
         active.lost_at_pause = {name: tally.lost for name, tally in active.streams.tallies.items()}
         return text
 
     def _resume(self) -> str:
         active = self._running
-        active.streams.take_polled()
+        active.streams.poll()
         text = self._ready.recorder.resume()
         for name, tally in active.streams.tallies.items():
             active.lost_before[name] += tally.lost - active.lost_at_pause[name]

@@ -44,10 +44,10 @@ class TriggerInputs:
 
     def _subscribe(self, topic: str, buttons: Buttons, is_pedal: bool) -> Subscription:
         def on_pedal(message: Bool) -> None:
-            self._take(topic, buttons, [message.data])
+            self._receive(topic, buttons, [message.data])
 
         def on_joystick(message: Joy) -> None:
-            self._take(topic, buttons, message.buttons)
+            self._receive(topic, buttons, message.buttons)
 
         def on_incompatible(event: QoSRequestedIncompatibleQoSInfo) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
@@ -59,7 +59,7 @@ class TriggerInputs:
         kind, on_message = (Bool, on_pedal) if is_pedal else (Joy, on_joystick)
         return self._node.create_subscription(kind, topic, on_message, QUEUE, event_callbacks=callbacks)
 
-    def _take(self, topic: str, buttons: Buttons, states: Sequence[object]) -> None:
+    def _receive(self, topic: str, buttons: Buttons, states: Sequence[object]) -> None:
         pressed, missing = buttons.pressed(states, self._node.steady_clock.now().nanoseconds)
         if missing:
             names = ', '.join(trigger.source for trigger in missing)

@@ -20,7 +20,7 @@ from restac_ros.runtime.playback import Outgoing, Played, play
 
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
 _MIN_DEPTH = 16
-_LOOK_PERIOD_S = 0.2
+_CHECK_PERIOD_S = 0.2
 CLOCK_TOPIC = '/clock'
 _CLOCK_POLL_S = 0.002
 ACKNOWLEDGE_TIMEOUT_S = 10.0
@@ -74,7 +74,7 @@ class SourceNode(ManagedNode):
         self._halt = threading.Event()
         self._complete = False
         self._failure = ''
-        self.create_timer(_LOOK_PERIOD_S, self._look, clock=self.steady_clock)
+        self.create_timer(_CHECK_PERIOD_S, self._check_thread, clock=self.steady_clock)
 
     @abstractmethod
     def open(self) -> dict[str, Topic]:
@@ -98,7 +98,7 @@ class SourceNode(ManagedNode):
     def activate(self) -> None:
         self._halt.clear()
         self._complete, self._failure = False, ''
-        self._thread = threading.Thread(target=self._speak, name='source', daemon=True)
+        self._thread = threading.Thread(target=self._run, name='source', daemon=True)
         self._thread.start()
 
     def deactivate(self) -> None:
@@ -128,7 +128,7 @@ class SourceNode(ManagedNode):
     def _publish(self, message: Outgoing) -> None:
         self._outlets[message.topic].publish(message.cdr)
 
-    def _look(self) -> None:
+    def _check_thread(self) -> None:
         """End the process when the thread has ended by itself."""
         if self._thread is None or self._thread.is_alive() or self.exit_status is not None:
             return
@@ -136,7 +136,7 @@ class SourceNode(ManagedNode):
             self.report_problem(self._failure)
         self.exit_status = 0 if self._complete else 1
 
-    def _speak(self) -> None:
+    def _run(self) -> None:
         refused: tuple[type[Exception], ...] = (*self.refusals, *self._always_refused)
         try:
             self._check_alone()

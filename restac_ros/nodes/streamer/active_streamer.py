@@ -23,8 +23,8 @@ from restac_ros.nodes.chunk_messages import chunk_of, named_run
 from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_message
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.gripper_output import make_gripper
+from restac_ros.nodes.streamer.robot_inputs import RIVAL_SILENT_NS, RobotInputs
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
-from restac_ros.nodes.streamer.surroundings import RIVAL_SILENT_NS, Surroundings
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.set_point_loop import SetPointLoop, SupervisionChange
 
@@ -55,14 +55,14 @@ class ActiveStreamer:
         pace_ns = node.now_ns if simulated else time.monotonic_ns
         self._target = node.create_publisher(PoseStamped, parameters.target_topic, TARGET_QOS)
         self._uses = node.create_publisher(ChunkUseMessage, '~/chunk_use', CHUNK_USE_QOS)
-        self._surroundings = Surroundings(node, contract, parameters, self._target, pace_ns)
-        self._surroundings.find_publishers()
+        self._inputs = RobotInputs(node, contract, parameters, self._target, pace_ns)
+        self._inputs.update_publishers()
         self._gripper = make_gripper(node, parameters, contract)
         self._changed = node.create_guard_condition(self._handle_events)
         self.loop = SetPointLoop(
             config,
             round(1e9 / parameters.rate_hz),
-            self._surroundings,
+            self._inputs,
             self._publish,
             self._changed.trigger,
             node.now_ns,
@@ -70,7 +70,7 @@ class ActiveStreamer:
             self._note_failure,
         )
         self._chunks = node.create_subscription(
-            ActionChunk, parameters.chunk_topic, self._take_chunk, CHUNK_QOS
+            ActionChunk, parameters.chunk_topic, self._receive_chunk, CHUNK_QOS
         )
         self._timers = [node.create_timer(WATCH_PERIOD_S, self.watch, clock=node.steady_clock)]
         if self._gripper:
@@ -90,7 +90,7 @@ class ActiveStreamer:
         self._handle_events()
         self._node.destroy_guard_condition(self._changed)
         self._node.destroy_subscription(self._chunks)
-        self._surroundings.destroy()
+        self._inputs.destroy()
         if self._gripper:
             self._gripper.destroy()
         self._node.destroy_publisher(self._target)
@@ -102,7 +102,7 @@ class ActiveStreamer:
 
     def watch(self) -> None:
         """Find other publishers, and log what stands still for what."""
-        self._surroundings.find_publishers()
+        self._inputs.update_publishers()
         with self.loop.lock:
             supervision, motion = self.loop.streamer.supervision, self.loop.streamer.motion
         if supervision.phase is not Phase.HALTED:  # nothing is 'right again' before somebody has resumed
@@ -111,7 +111,7 @@ class ActiveStreamer:
             self.complaints.set('gripper', problem and 'gripper', problem)
             foreign = self.origin.problem(self._node.now_ns())
             self.complaints.set('run', foreign and 'foreign', foreign)
-        others = self._surroundings.others
+        others = self._inputs.others
         sending = any(reason.fault is Fault.SECOND_PUBLISHER for reason in supervision.active)
         if others and not sending:
             topic, names = self._target.topic_name, ', '.join(others)
@@ -130,7 +130,7 @@ class ActiveStreamer:
         position.x, position.y, position.z = point.pose.position_m.tolist()
         orientation.x, orientation.y, orientation.z, orientation.w = point.pose.quaternion_xyzw.tolist()
         cdr = serialize_message(message)
-        self._surroundings.sent(cdr)
+        self._inputs.note_sent(cdr)
         self._target.publish(cdr)
 
     def _note_failure(self, text: str) -> None:
@@ -146,7 +146,7 @@ class ActiveStreamer:
         wake = self.loop.worker.wake.set
         return self._node.get_clock().create_jump_callback(threshold, post_callback=lambda _: wake())
 
-    def _take_chunk(self, message: ActionChunk) -> None:
+    def _receive_chunk(self, message: ActionChunk) -> None:
         now_ns, run = self._node.now_ns(), message.run
         if not self.origin.accepts(run.run_id, named_run(run), now_ns):
             if self.origin.contested:
@@ -172,7 +172,7 @@ class ActiveStreamer:
         if silent:
             self._gripper.forget()
         elif request is not None:
-            opening_m = self._surroundings.opening_m(self._node.now_ns())
+            opening_m = self._inputs.opening_m(self._node.now_ns())
             self._gripper.command(request, opening_m, time.monotonic_ns())
 
     def _handle_events(self) -> None:

@@ -20,8 +20,8 @@ from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.streamer.active_streamer import ActiveStreamer
 from restac_ros.nodes.streamer.gripper_output import check_gripper_type
+from restac_ros.nodes.streamer.robot_inputs import robot_state_class
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
-from restac_ros.nodes.streamer.surroundings import robot_state_class
 from restac_ros.nodes.subscriptions import UnknownTypeError
 from restac_ros.runtime.summary_file import latency_summary
 
@@ -52,7 +52,7 @@ class StreamerNode(ManagedNode):
         stop_ms = config.limits.stop_ns / 1e6
         target = self.resolve_topic_name(parameters.target_topic)
         self.get_logger().info(f'{target} at {parameters.rate_hz:g} Hz, to a hold within {stop_ms:.0f} ms')
-        self._take_priority(parameters.realtime_priority)
+        self._raise_priority(parameters.realtime_priority)
 
     def activate(self) -> None:
         parameters: StreamerParameters = self.parameters
@@ -103,7 +103,7 @@ class StreamerNode(ManagedNode):
             )
             self.trigger_deactivate()
 
-    def _take_priority(self, priority: int) -> None:
+    def _raise_priority(self, priority: int) -> None:
         """Run before everything that is not real time: this thread, and those it starts."""
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO if priority else os.SCHED_OTHER, os.sched_param(priority))

@@ -48,11 +48,11 @@ def robot_state_class(parameters: StreamerParameters) -> Any:
     return found
 
 
-class Surroundings:
+class RobotInputs:
     """Everything is read from its queue right before each set-point, so that it acts on that set-point.
 
     Ages are by `pace_ns`, a steady clock, or the simulated one. `health` and `measured` belong to the thread
-    of the set-points, `find_publishers` to the executor's.
+    of the set-points, `update_publishers` to the executor's.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Surroundings:
     def health(self, now_ns: int) -> Health:
         """Read what has arrived."""
         for queue in self._inputs:
-            queue.take()
+            queue.poll()
         pace_ns = self._pace_ns()
         rival = self._foreign_ns is not None and pace_ns - self._foreign_ns < RIVAL_SILENT_NS
         return Health(
@@ -118,11 +118,11 @@ class Surroundings:
             return None
         return float(found[1])
 
-    def sent(self, cdr: bytes) -> None:
+    def note_sent(self, cdr: bytes) -> None:
         """Note a set-point of ours, which comes back on its topic."""
         self._own.append(cdr)
 
-    def find_publishers(self) -> None:
+    def update_publishers(self) -> None:
         """Ask the graph, which is slow, who else publishes set-points."""
         infos = self._node.get_publishers_info_by_topic(self._target.topic_name)
         names = [

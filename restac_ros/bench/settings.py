@@ -1,0 +1,206 @@
+"""What can be measured, and how: the options of each benchmark, which `restac-ros bench` reads."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from restac_ros.graph import GraphError, config_file
+
+REPLAN_HZ = {'tiny': 10.0, 'mid': 2.0}  # what two cores can do beside prefixes; others need `replan_hz`
+
+
+@dataclass(frozen=True)
+class _OnCheckpoint:
+    checkpoint: Path = Path('runs/checkpoints/tiny')
+    """Policy to run."""
+
+    def existing_checkpoint(self) -> Path:
+        """The checkpoint; GraphError when there is none."""
+        if not self.checkpoint.is_dir():
+            remedy = f'`restac-ros init-checkpoint --to {self.checkpoint}` makes one'
+            raise GraphError(f'no checkpoint at {self.checkpoint}: {remedy}')
+        return self.checkpoint
+
+
+@dataclass(frozen=True)
+class NodeBench(_OnCheckpoint):
+    """Loss, latency and CPU share of the policy node's ingest, with a bag at full rate."""
+
+    bag: Path | None = None
+    """Bag to play; default: the synthetic source."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.node import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
+class ModelBench:
+    """Time of each call of a model preset, beside a matmul yardstick."""
+
+    preset: str = 'mid'
+    """Size: see restac_ros/model/presets.py."""
+    runs: int = 5
+    """Timed runs, after the warm-ups."""
+    warmups: int = 2
+    """Runs before."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.model import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
+class RuntimeBench:
+    """Latencies, jitter, losses and CPU of policy, streamer and view, with a bag at full rate.
+
+    Takes `seconds` and half a minute; the first time with a preset, its checkpoint is made and compiled.
+    """
+
+    bag: Path | None = None
+    """Bag to play; default: the synthetic source."""
+    preset: str = 'tiny'
+    """Size of the policy, which gets random weights: see restac_ros/model/presets.py."""
+    seconds: float = 20.0
+    """Longest measured time."""
+    replan_hz: float | None = None
+    """Replans a second; default: 10 for tiny, 2 for mid."""
+    gate_threshold: float | None = None
+    """Above which a rise of the gate triggers a replan; default: the 60th percentile of a first pass."""
+    directory: Path = Path('runs')
+    """Where checkpoints are kept, and what the run leaves is put until its end."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Replans a second.
+
+        Raises:
+            GraphError: none is given, and none known for the preset.
+        """
+        if (rate_hz := self.replan_hz or REPLAN_HZ.get(self.preset)) is None:
+            raise GraphError(f'no replan rate known for preset {self.preset!r}: give --replan-hz')
+        return rate_hz
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.runtime import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
+class FaultsBench(_OnCheckpoint):
+    """Every fault, rehearsed: streams, chunks, people and processes go wrong one at a time.
+
+    Takes about two minutes and no robot: it is refused where anybody else publishes the streams.
+    """
+
+    contract: Path | None = None
+    """Its robot facts; default: the installed ones."""
+    bag: Path | None = None
+    """Whose images to play, again and again; default: test patterns."""
+    cases: tuple[str, ...] = ('',)
+    """Names of faults, or parts of them; default: all."""
+    params: Path | None = None
+    """ROS parameter file for the nodes, such as a streamer's own limits."""
+    directory: Path | None = None
+    """Where to keep the session logs and what the nodes say; default: nowhere."""
+    json: Path | None = None
+    """Also write the outcomes here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.faults import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
+class RecordBench:
+    """Losses, CPU, memory and disk of the recorder, with a source at full rate: what is recorded is removed.
+
+    Takes `seconds` and half a minute. The two standard runs: the defaults (2.5 minutes, 14 GB of free disk)
+    and `--seconds 900 --size 320x240` (16 minutes, 26 GB).
+    """
+
+    seconds: float = 120.0
+    """How long to record."""
+    size: str = '640x480'
+    """Width and height of the cameras' images, px."""
+    compression: Literal['none', 'lz4', 'zstd'] = 'none'
+    """Of the journal."""
+    contract: Path | None = None
+    """Streams to record; default: the installed contract."""
+    directory: Path = Path('runs')
+    """Where to record to."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    @property
+    def contract_file(self) -> Path:
+        """The contract to record by."""
+        return self.contract or config_file('contract.yaml')
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.recorder import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
+class ConvertBench:
+    """Speed of the converter from raw bags to a data set with video, and what bounds it.
+
+    Bags are made first (4 of 20 s: 7 GB, 10 GB of free disk), and removed afterwards. The standard run takes
+    about 2 minutes; `--seconds 60` (28 GB) takes 5, and the time in which libraries are loaded counts less.
+    """
+
+    seconds: float = 20.0
+    """Length of each bag that is made."""
+    bags: int = 4
+    """How many are made."""
+    workers: int = 2
+    """Processes that convert."""
+    size: str = '640x480'
+    """Width and height of the cameras' images, px."""
+    bag: tuple[Path, ...] = ()
+    """Bags to convert instead; nothing is made then."""
+    contract: Path | None = None
+    """The bags' contract; default: the installed one."""
+    from_memory: bool = False
+    """Leave the made bags in the system's file cache, as those just recorded are."""
+    directory: Path = Path('runs')
+    """Where bags and data set are put."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    @property
+    def contract_file(self) -> Path:
+        """The contract of the bags."""
+        return self.contract or config_file('contract.yaml')
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.conversion import main
+
+        return main(self)
+
+
+def size_px(text: str) -> tuple[int, int]:
+    """Width and height from a text like 640x480; GraphError for others."""
+    match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)
+    if match is None:
+        raise GraphError(f'size is {text!r}, expected WIDTHxHEIGHT in px, such as 640x480')
+    return int(match[1]), int(match[2])
