@@ -83,7 +83,8 @@ def convert_episode(
     start_ns = _first(start_ns, journal.start_ns, first_ns)
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
     rules = _Rules(target or root, on_gap, bridge_frames, allow_false_rate)
-    for attempt in range(2):
+    is_decoded = False  # the survey knows which frames cannot be decoded
+    while True:
         plan, streams, false_rates = _plan(bag, contract, surveyed, rules)
         video = video_for(rules.target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
@@ -95,10 +96,10 @@ def convert_episode(
         try:
             return _write(bag, contract, plan, streams, report, video, progress)
         except UnusableFrameError as unusable:
-            if attempt:
+            if is_decoded:
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {unusable}') from None
             survey_decoded(bag, contract, surveyed)
-    raise AssertionError('the second attempt returns or raises')
+            is_decoded = True
 
 
 class _Rules(NamedTuple):

@@ -1,6 +1,6 @@
-"""Where the shards of a conversion are made: in this process, in several, or on a Ray cluster.
+"""Engines that make the shards of a conversion: this process, several, or a Ray cluster.
 
-All run the same function, `shards.make_shard`; an engine only says where, and brings back how far it is.
+All run the same function, `shards.make_shard`, and report its progress.
 """
 
 import multiprocessing as mp
@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -26,7 +26,7 @@ AHEAD = 1  # recordings begun besides one per worker, so that none waits for an 
 
 
 class Engine(Protocol):
-    """Makes shards; `ahead` of them are begun before the first is waited for."""
+    """Makes shards; up to `ahead` of them are begun before the first has ended."""
 
     ahead: int
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
         """Begin `append_made`."""
 
     def wait(self, future: Future[Answer]) -> Answer:
-        """The outcome, once it is there; tells meanwhile how far all recordings are.
+        """Wait for the outcome; report the progress of all recordings meanwhile.
 
         Raises:
             DatasetError, OSError: what the function raised.
@@ -48,9 +48,9 @@ class Engine(Protocol):
 def start_engine(
     kind: EngineKind, workers: int | None, most: int, ray_address: str | None, report_progress: OnShare
 ) -> AbstractContextManager[Engine]:
-    """An engine with `workers` (None: all that there are), of which at most `most` have work.
+    """An engine with `workers` (None: one per core), of which at most `most` have work.
 
-    Leaving its block ends what is still under way.
+    Leaving its block ends running jobs.
 
     Raises:
         EngineError: there is no such engine here.
@@ -62,11 +62,11 @@ def start_engine(
 
         return ray_engine(ray_address, workers, most, report_progress)
     workers = min(workers or len(os.sched_getaffinity(0)), most)
-    return _processes(workers, report_progress) if workers > 1 else _here(report_progress)
+    return _processes(workers, report_progress) if workers > 1 else nullcontext(_Here(report_progress))
 
 
 class _Here:
-    """Everything at once, in this process."""
+    """Makes shards in this process."""
 
     ahead = 1
 
@@ -83,11 +83,6 @@ class _Here:
         return future.result()
 
 
-@contextmanager
-def _here(report_progress: OnShare) -> Iterator[Engine]:
-    yield _Here(report_progress)
-
-
 def done(outcome: Answer) -> Future[Answer]:
     """A future that has its result."""
     future: Future[Answer] = Future()
@@ -96,7 +91,7 @@ def done(outcome: Answer) -> Future[Answer]:
 
 
 def wait_reporting(future: Future[Answer], events: Any, report_progress: OnShare) -> Answer:
-    """The result; meanwhile what workers put into a queue, in Python's or Ray's kind, is told."""
+    """Wait for the result; report the events that workers queue, with Python's or Ray's queue."""
     while not future.done():
         try:
             report_progress(*events.get(timeout=_POLL_S))

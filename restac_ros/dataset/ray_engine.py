@@ -36,7 +36,9 @@ CONNECT_S = 5.0
 
 
 @contextmanager
-def ray_engine(address: str | None, workers: int | None, most: int, tell: OnShare) -> Iterator[Engine]:
+def ray_engine(
+    address: str | None, workers: int | None, most: int, report_progress: OnShare
+) -> Iterator[Engine]:
     """Use the cluster at `address` (HOST:PORT or 'auto'), or one of this machine's cores when None.
 
     Raises:
@@ -44,7 +46,7 @@ def ray_engine(address: str | None, workers: int | None, most: int, tell: OnShar
     """
     with _cluster(address, workers, most):
         slots = min(workers or int(ray.cluster_resources().get('CPU', 1)), most)
-        engine = _Ray(slots, tell)
+        engine = _Ray(slots, report_progress)
         try:
             yield engine
         finally:
@@ -94,9 +96,9 @@ def _knock(address: str) -> None:
 class _Ray:
     """One task per recording."""
 
-    def __init__(self, slots: int, tell: OnShare) -> None:
+    def __init__(self, slots: int, report_progress: OnShare) -> None:
         self.ahead = slots + AHEAD
-        self.tell = tell
+        self.report_progress = report_progress
         self.events = Queue(actor_options={'num_cpus': 0})
         self.task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(_in_worker)
         self.begun: list[ray.ObjectRef] = []
@@ -112,7 +114,7 @@ class _Ray:
 
     def wait(self, future: Future[Answer]) -> Answer:
         try:
-            return wait_reporting(future, self.events, self.tell)
+            return wait_reporting(future, self.events, self.report_progress)
         except RayTaskError as error:
             raise raised_there(error.cause) from None
         except RayError as error:

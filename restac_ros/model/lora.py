@@ -1,4 +1,4 @@
-"""Weights with optional low-rank adapters (Hu et al. 2021, arXiv 2106.09685), and what an adapter freezes.
+"""Weights with optional low-rank adapters (Hu et al. 2021, arXiv 2106.09685).
 
 Names, shapes and arithmetic are openpi's, so that adapters trained there load here: attention scales the
 adapter by alpha / rank, the feed-forward block does not; where an einsum sums over heads and head size,
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from restac_ros.model.config import LoraConfig, ModelConfig
+from restac_ros.model.config import LoraConfig
 
 _LORA_INIT = nnx.initializers.normal(stddev=0.01)
 
@@ -124,16 +124,3 @@ def _low_rank(
     x: Float[Array, 'B T i'], a: Float[Array, 'i r'], b: Float[Array, 'r o']
 ) -> Float[Array, 'B T o']:
     return (x @ a.astype(x.dtype)) @ b.astype(x.dtype)
-
-
-def is_frozen(config: ModelConfig, path: str) -> bool:
-    """Whether fine-tuning with the configured adapters leaves this parameter as it is (openpi's freeze rule).
-
-    An adapter on one expert freezes the rest of that expert, its norms included; SigLIP, the projections
-    and everything tactile keep training. Without adapters nothing is frozen. `path` is '/'-joined.
-    """
-    if 'llm' not in path.split('/') or 'lora' in path:
-        return False
-    is_action_expert = re.search(r'llm.*_1', path) is not None
-    expert = config.action_expert if is_action_expert else config.paligemma
-    return expert.lora_attention is not None or expert.lora_mlp is not None

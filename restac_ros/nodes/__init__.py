@@ -1,1 +1,1 @@
-"""ROS nodes: parameters, wiring and short callbacks. The only layer that reads clocks and writes logs."""
+"""ROS nodes: parameters, wiring and short callbacks. The only layer that reads clocks and logs."""

@@ -12,7 +12,7 @@ _ASK_PERIOD_S = 0.25
 
 
 class AwaitedNode:
-    """Asks the node `name` for its state until it is active, then calls `ready`, once."""
+    """Polls the state of the node `name` until it is active, then calls `ready` once."""
 
     def __init__(self, node: Node, clock: Clock, name: str, ready: Callable[[], object]) -> None:
         self._ready = ready

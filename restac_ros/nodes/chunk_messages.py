@@ -1,4 +1,4 @@
-"""Chunks <-> ActionChunk messages: the policy sends what the streamer reads, and both are one type."""
+"""Conversion between chunks and ActionChunk messages, for policy and streamer."""
 
 import math
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class PolicyOrigin(NamedTuple):
     replan_release: float = math.nan
 
     def message(self, prompt: str, prompt_revision: int) -> RunIdentity:
-        """Return whose product it is, and which prompt it followed."""
+        """Return run, checkpoint and prompt as a message."""
         return RunIdentity(
             run_id=self.run_id,
             checkpoint=self.checkpoint,
@@ -34,7 +34,7 @@ class PolicyOrigin(NamedTuple):
 
 
 def named_run(run: RunIdentity) -> str:
-    """Return what an operator knows a run by."""
+    """Return the name of a run for operators."""
     return f"run {run.run_id} (checkpoint {run.checkpoint or 'unknown'}, prompt '{run.prompt}')"
 
 
@@ -72,7 +72,7 @@ def chunk_of(message: ActionChunk) -> Chunk:
     """Return the checked chunk of a message.
 
     Raises:
-        ChunkError: the message contradicts itself; says where.
+        ChunkError: the message contradicts itself.
     """
     position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
     return build_chunk(

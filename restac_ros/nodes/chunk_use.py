@@ -1,4 +1,4 @@
-"""Which chunk is executed, as a message and back."""
+"""Conversion between ChunkUse and its message."""
 
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
@@ -6,12 +6,12 @@ from rclpy.time import Time
 from restac_ros.control.streaming import ChunkUse
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 
-# None should be missed: each one shows a chunk's delay.
+# Reliable, as each message shows the delay of a chunk.
 CHUNK_USE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=8, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def chunk_use_message(use: ChunkUse, frame_id: str, run_id: str) -> ChunkUseMessage:
-    """Return what is executed, as the message for the policy."""
+    """Return the executed chunk as the message for the policy."""
     message = ChunkUseMessage(run_id=run_id, moving=use.moving)
     message.header.stamp = Time(nanoseconds=use.since_ns).to_msg()
     message.header.frame_id = frame_id
@@ -21,7 +21,7 @@ def chunk_use_message(use: ChunkUse, frame_id: str, run_id: str) -> ChunkUseMess
 
 
 def chunk_use_of(message: ChunkUseMessage) -> ChunkUse:
-    """Return what a message of the streamer says."""
+    """Return the executed chunk from the streamer's message."""
     stamps = (message.header.stamp, message.chunk_stamp, message.joined)
     since_ns, chunk_stamp_ns, joined_ns = (Time.from_msg(stamp).nanoseconds for stamp in stamps)
     return ChunkUse(since_ns, message.moving, chunk_stamp_ns, joined_ns)

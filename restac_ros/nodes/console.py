@@ -1,6 +1,6 @@
-"""A console that is not read, by Ctrl-S or a full pipe, must not stop a process that moves an arm.
+"""Keeps a process that moves an arm running while its console is blocked by Ctrl-S or a full pipe.
 
-rclpy writes log lines to stderr while it holds Python's interpreter: one write that waits stops every thread.
+rclpy writes log lines to stderr while it holds Python's interpreter lock: a blocked write stops every thread.
 """
 
 import fcntl
@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 STDERR = 2
-CAPACITY_BYTES = 1 << 20  # of the pipe in between; what comes when it is full is lost
+CAPACITY_BYTES = 1 << 20  # of the pipe in between; output to a full pipe is lost
 _READ_BYTES = 65_536
 PATIENCE_S = 1.0  # for the last lines, at the end of the process
 
 
 @contextmanager
 def unblocked_stderr() -> Iterator[None]:
-    """Pass stderr through a pipe that is never waited for, and through a thread that may wait."""
+    """Redirect stderr to a non-blocking pipe, which a thread copies to the console."""
     sys.stderr.flush()
     console = os.dup(STDERR)
-    if os.isatty(console):  # which rcutils cannot find out any more
+    if os.isatty(console):  # rcutils sees only the pipe
         os.environ.setdefault('RCUTILS_COLORIZED_OUTPUT', '1')
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, CAPACITY_BYTES)
@@ -39,7 +39,7 @@ def unblocked_stderr() -> Iterator[None]:
 
 
 def _copy(reader: int, console: int) -> None:
-    with suppress(OSError):  # the terminal has been closed: nobody reads any more
+    with suppress(OSError):  # the terminal has been closed
         while content := os.read(reader, _READ_BYTES):
             while content:
                 content = content[os.write(console, content) :]

@@ -1,4 +1,4 @@
-"""What a node says about itself on /diagnostics, as plain values first."""
+"""Statuses for /diagnostics, as plain values and as messages."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _LEVELS = {'ok': DiagnosticStatus.OK, 'warn': DiagnosticStatus.WARN, 'error': Di
 
 @dataclass(frozen=True)
 class Status:
-    """One line of /diagnostics. `name` is completed with the node's."""
+    """One status of /diagnostics. The node's name is added before `name`."""
 
     name: str
     level: StatusLevel
@@ -46,7 +46,7 @@ def diagnostic_array(node_name: str, stamp: Time, statuses: Iterable[Status]) ->
 
 
 class StreamDiagnostics:
-    """Rate, age and losses of each stream, at every look since the look before."""
+    """Rate, age and losses of each stream; rates since the call before."""
 
     def __init__(self, expected_hz: Mapping[str, float]) -> None:
         self._expected_hz = expected_hz

@@ -1,4 +1,4 @@
-"""Plain values -> fields of messages; the one place where a value is kept inside the range of its field."""
+"""Conversion of values to message fields, clipped to the range of the field."""
 
 from builtin_interfaces.msg import Time
 

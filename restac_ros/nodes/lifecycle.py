@@ -1,4 +1,4 @@
-"""What all nodes here share: a lifecycle, checked parameters, /diagnostics, and a summary at the end."""
+"""The base of all nodes: lifecycle, checked parameters, /diagnostics, and a summary at the end."""
 
 import secrets
 import traceback
@@ -34,12 +34,12 @@ DIAGNOSTICS_PERIOD_S = 1.0
 class ManagedNode(LifecycleNode):
     """A lifecycle node. Subclasses override `configure`, `activate`, `deactivate` and `cleanup`.
 
-    `refusals` are the errors a user can mend: they become one log line and leave the node alive, in the state
-    before. Any other exception is logged with its traceback and leaves the node unconfigured.
+    `refusals` are errors that a user can correct: one is logged in one line and leaves the node in its state.
+    Any other exception is logged with its traceback and leaves the node unconfigured.
     """
 
     model: ClassVar[type[NodeParameters]]
-    unique: ClassVar[bool] = False  # of a run: a second one in the same domain and namespace is refused
+    unique: ClassVar[bool] = False  # refuse to start beside another one in the same domain and namespace
     refusals: ClassVar[tuple[type[Exception], ...]] = ()
     _always_refused: ClassVar[tuple[type[Exception], ...]] = (
         ParameterError,
@@ -67,7 +67,7 @@ class ManagedNode(LifecycleNode):
         self.create_timer(DIAGNOSTICS_PERIOD_S, self.publish_diagnostics, clock=self.steady_clock)
 
     def configure(self) -> None:
-        """Load and connect, by `self.parameters`, which have been read and checked."""
+        """Load and connect by `self.parameters`, which have been checked."""
 
     def activate(self) -> None:
         """Begin to publish."""
@@ -76,21 +76,21 @@ class ManagedNode(LifecycleNode):
         """Stop publishing."""
 
     def cleanup(self) -> None:
-        """Undo `configure`, even one that got only half-way."""
+        """Undo `configure`, also one that failed half-way."""
 
     def finish(self) -> None:
-        """Complete what outlives the active state, before the process ends; may take its time."""
+        """Complete pending work before the process ends; may last."""
 
     def summarise(self) -> dict[str, object]:
-        """What the node has counted, for the summary file."""
+        """Counts and latencies for the summary file."""
         return {}
 
     def diagnose(self) -> list[Status]:
-        """What /diagnostics says besides the node's own state."""
+        """Statuses for /diagnostics besides the node's state."""
         return []
 
     def request_stop(self) -> None:
-        """`run_node` ends the process in order. A second one: without waiting."""
+        """Request `run_node` to end the process in order; a second request ends it at once."""
         self.stop_requests += 1
 
     def check_change(self, name: str, value: Any) -> None:
@@ -101,11 +101,11 @@ class ManagedNode(LifecycleNode):
         """
 
     def parameters_changed(self) -> None:
-        """Called when some of `model.changeable` have new values, which `self.parameters` holds already."""
+        """Called after some of `model.changeable` have changed in `self.parameters`."""
 
     @property
     def run_id(self) -> str:
-        """Which run the node belongs to: the one given, or its own where it was started by hand."""
+        """The run that the node belongs to: the given one, or its own when started by hand."""
         return self._raw('run_id', '') or self._own_run_id
 
     def load_contract(self) -> Contract:
@@ -170,13 +170,13 @@ class ManagedNode(LifecycleNode):
         return self.exit_status if self.exit_status is not None else int(bool(self.problem))
 
     def report_problem(self, text: str) -> None:
-        """Tell an error once; it stands on /diagnostics and in the exit status until it is tried again."""
+        """Log an error once; it remains on /diagnostics and in the exit status until the next attempt."""
         self.problem = text
         self.get_logger().error(text)
         self.publish_diagnostics()
 
     def publish_diagnostics(self) -> None:
-        """Say now how things are; also done once a second."""
+        """Publish the node's state; also called once a second."""
         level: StatusLevel = 'error' if self.problem else 'ok'
         values = {'phase': self.phase, 'run_id': self.run_id}
         own = Status('state', level, self.problem or self.phase, values)
@@ -233,7 +233,7 @@ class ManagedNode(LifecycleNode):
         try:
             self.deactivate()
             self.cleanup()
-        except Exception:  # noqa: BLE001  rclpy would drop it without a word
+        except Exception:  # noqa: BLE001  rclpy would drop it silently
             traceback.print_exc()
             self.phase, self.exit_status = 'finalized', 1  # nothing leads out of it: the process ends
             return TransitionCallbackReturn.ERROR
@@ -241,7 +241,7 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _give_up(self) -> None:
-        """End the process where nobody is there to mend what was refused."""
+        """End the process if `exit_on_refusal` asks for it."""
         if self._raw('autostart', True) and self._raw('exit_on_refusal', False):
             self.exit_status = 1
 
@@ -251,7 +251,7 @@ class ManagedNode(LifecycleNode):
         except (*self._always_refused, *self.refusals) as error:
             self.report_problem(f'cannot {verb}: {error}')
             return TransitionCallbackReturn.FAILURE
-        except Exception as error:  # noqa: BLE001  rclpy would drop it without a word
+        except Exception as error:  # noqa: BLE001  rclpy would drop it silently
             traceback.print_exc()
             self.report_problem(f'cannot {verb}: unexpected {type(error).__name__}: {error}')
             return TransitionCallbackReturn.ERROR
@@ -260,7 +260,7 @@ class ManagedNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _raw(self, name: str, default: Any) -> Any:
-        """A parameter as given, when all of them together may be unreadable."""
+        """A single parameter, also while the others are invalid."""
         if not self.has_parameter(name):
             return default
         value = self.get_parameter(name).value
@@ -278,9 +278,9 @@ class ManagedNode(LifecycleNode):
         return result
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """Set parameters; one that has the value already is no error, not even where it cannot be changed.
+        """Set parameters; setting an unchangeable one to its present value is no error.
 
-        So a node reads its own `ros2 param dump`.
+        So a node accepts its own `ros2 param dump`.
         """
         changes = without_unchanged(self, parameter_list)
         return super().set_parameters_atomically(changes) if changes else SetParametersResult(successful=True)

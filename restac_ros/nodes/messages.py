@@ -1,4 +1,4 @@
-"""Plain values -> this package's messages."""
+"""Conversion of values to this package's messages."""
 
 import math
 from array import array
@@ -12,7 +12,7 @@ from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.fields import stamp, unsigned
 from restac_ros.recording.recorder import RecorderReport
 
-if TYPE_CHECKING:  # the recorder speaks without loading JAX
+if TYPE_CHECKING:  # the recorder must not load JAX
     from restac_ros.runtime.runtime_products import TouchReading
 
 _RECORDER_STATES = {
@@ -25,7 +25,7 @@ _RECORDER_STATES = {
 
 
 def gate_message(reading: 'TouchReading', frame_id: str, origin: PolicyOrigin) -> GateState:
-    """Return what touch said about one tactile frame."""
+    """Return the result of one tactile frame."""
     touch, message = reading.touch, GateState()
     message.header.stamp = stamp(touch.stamp_ns)
     message.header.frame_id = frame_id
@@ -43,7 +43,7 @@ def gate_message(reading: 'TouchReading', frame_id: str, origin: PolicyOrigin) -
 
 
 def residual_message(stamp_ns: int, residual_map: np.ndarray, frame_id: str) -> Image:
-    """Return what touch felt beyond the expected, per latent position [h, w]: 32FC1, an L2 norm each."""
+    """Return the tactile residual per latent position [h, w] as 32FC1, an L2 norm each."""
     message = Image()
     message.header.stamp = stamp(stamp_ns)
     message.header.frame_id = frame_id
@@ -54,7 +54,7 @@ def residual_message(stamp_ns: int, residual_map: np.ndarray, frame_id: str) -> 
 
 
 def recorder_message(report: RecorderReport, dataset: str) -> RecorderStatus:
-    """Return the recorder's state; what it cannot know of the streams stays unknown."""
+    """Return the recorder's report; losses, rates and ages of streams stay unknown."""
     message = RecorderStatus()
     message.state = _RECORDER_STATES[report.state]
     message.message, message.task = report.message, report.task

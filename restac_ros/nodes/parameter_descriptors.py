@@ -1,4 +1,4 @@
-"""What `ros2 param describe` and rqt show of a parameter, from the field of the model that checks it."""
+"""Parameter descriptors for `ros2 param describe` and rqt, from the fields of the pydantic model."""
 
 import math
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.parameter import Parameter
 
-EXCLUSIVE = {'gt': 'greater than', 'lt': 'less than'}  # which ROS's ranges, ends included, cannot say
+EXCLUSIVE = {'gt': 'greater than', 'lt': 'less than'}  # ranges in ROS include their ends
 FIXED = 'read when the node is configured: deactivate and clean up to change it'
 
 
@@ -19,7 +19,7 @@ def descriptor_of(
     changeable: Collection[str],
     read_once: Collection[str],
 ) -> ParameterDescriptor:
-    """Type, range, choices, and when the parameter may change."""
+    """Describe type, range, choices, and when the parameter may change."""
     keys = ('ge', 'gt', 'le', 'lt', 'min_length')
     bounds = {key: getattr(rule, key) for rule in field.metadata for key in keys if hasattr(rule, key)}
     constraints = [f'{word} {bounds[key]:g}' for key, word in EXCLUSIVE.items() if key in bounds]

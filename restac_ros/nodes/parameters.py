@@ -1,4 +1,4 @@
-"""Node parameters: one strictly checked model per node, whose defaults stand in config/<node>.yaml only."""
+"""Node parameters: one strictly checked model per node, with defaults in config/<node>.yaml only."""
 
 import sys
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 
 
 class NodeParameters(BaseModel):
-    """What every node of this package can be told. Subclasses add their own."""
+    """Parameters of every node of this package. Subclasses add their own."""
 
     model_config = ConfigDict(frozen=True, extra='forbid', strict=True, allow_inf_nan=False)
     changeable: ClassVar[frozenset[str]] = frozenset()  # while the node is configured
@@ -57,7 +57,7 @@ class NodeParameters(BaseModel):
 
     @classmethod
     def faults_of(cls, values: Mapping[str, object]) -> dict[str, str]:
-        """What is wrong, by name of the parameter: unknown, not given, or of a value that is not allowed."""
+        """Faults by parameter: unknown, not given, or of a value that is not allowed."""
         known = cls.model_fields
         faults = {
             name: f'unknown parameter {name!r}; {did_you_mean(name, known)}'
@@ -93,9 +93,9 @@ class NodeParameters(BaseModel):
 def declare_parameters(node: Node, model: type[NodeParameters], defaults_file: Path) -> None:
     """Declare all parameters of `model` that the command line has not set, with the defaults of a YAML file.
 
-    The node must have been made with `automatically_declare_parameters_from_overrides`: what it was given is
-    declared already, known to the model or not. A value of another type, or out of range, is kept as it is:
-    it is refused, with all others, when the node is configured.
+    The node must have been created with `automatically_declare_parameters_from_overrides`, which declares
+    given parameters, known to the model or not. A value of another type, or out of range, is kept until the
+    node is configured, and refused then with all others.
     """
     defaults = parameter_dict_from_yaml_file(str(defaults_file))
     for name, field in model.model_fields.items():
@@ -116,7 +116,7 @@ def declare_parameters(node: Node, model: type[NodeParameters], defaults_file: P
 
 
 def _leave_to_others(node: Node, model: type[NodeParameters], config: Path) -> None:
-    """Undeclare what a section for all nodes (`/**`) gave this one, too, though another node is meant."""
+    """Undeclare parameters of other nodes that a section for all nodes (`/**`) has set here, too."""
     unknown = [name for name in _values(node) if name not in model.model_fields]
     if not unknown:
         return
@@ -147,7 +147,7 @@ def read_parameters(node: Node, model: type[NodeParameters]) -> NodeParameters:
 def judge_changes(
     node: Node, model: type[NodeParameters], changes: list[Parameter], configured: bool
 ) -> SetParametersResult:
-    """Whether parameters may change: to valid values; when configured, those in `model.changeable` only."""
+    """Check changes: values must be valid; a configured node changes `model.changeable` only."""
     ours = {change.name: change.value for change in changes if not is_rcl(change.name)}
     if configured and (fixed := [name for name in ours if name not in model.changeable]):
         reason = f'{", ".join(fixed)} is read when the node is configured: deactivate and clean up first'
@@ -158,7 +158,7 @@ def judge_changes(
 
 
 def without_unchanged(node: Node, parameters: list[Parameter]) -> list[Parameter]:
-    """Those that would change something, whole numbers turned into real ones where these are declared."""
+    """Parameters with new values; integers become floats where these are declared."""
     changed = []
     for given in parameters:
         parameter = given

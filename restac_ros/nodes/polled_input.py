@@ -1,4 +1,4 @@
-"""A subscription outside the executor, emptied at its reader's own pace."""
+"""A subscription outside the executor, polled by its owner."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +10,9 @@ from rclpy.subscription import Subscription
 
 
 class PolledGroup(CallbackGroup):
-    """Keeps its subscriptions out of the executor's wait set: `Subscriptions.poll` takes from them.
+    """Keeps its subscriptions, and their events, out of the executor's wait set.
 
-    Their events, too: to wait for a subscription's events is to be woken by its messages.
+    Waiting for a subscription's events would wake the executor at each of its messages, too.
     """
 
     def can_execute(self, entity: object) -> bool:
@@ -30,9 +30,9 @@ def _never_called(_: object) -> None:
 
 
 class PolledInput:
-    """Keeps the newest `depth` messages for `poll`, which hands each, and what is known of it, to `receive`.
+    """Queues the newest `depth` messages until `poll` passes each, with its info, to `receive`.
 
-    Unless `reliable` it is best effort: such a reader matches every publisher and never makes one wait.
+    Best effort unless `reliable`: it matches every publisher and never blocks one.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class PolledInput:
         return self._subscription.topic_name
 
     def poll(self) -> None:
-        """Hand over what has come, oldest first, at most one queue full."""
+        """Receive queued messages, oldest first, at most `depth`."""
         subscription = self._subscription
         with subscription.handle:
             for _ in range(self._depth):

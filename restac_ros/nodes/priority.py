@@ -1,4 +1,4 @@
-"""Threads of lower priority: where cores are few, computing must not keep messages waiting."""
+"""Threads of lower priority, so that on few cores computing does not delay messages."""
 
 import os
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def lower_priority(niceness: int) -> None:
-    """Of the calling thread and those it will start (Linux has a nice value per thread); never raises it."""
+    """Lower the priority of the calling thread and of those it starts (Linux: nice value per thread)."""
     thread = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 

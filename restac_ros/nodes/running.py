@@ -1,4 +1,4 @@
-"""The life of a node's process: signals, spinning, an orderly end."""
+"""Runs a node as a process: signals, spinning, orderly end."""
 
 import os
 import sys
@@ -18,9 +18,9 @@ from restac_ros.stopping import watch
 
 WAKE_S = 0.1
 ONLOOKER_NICENESS = 10
-_CONFIGURING_GRACE_S = 0.5  # a configuration that takes no longer is waited for
-# How long a thread may keep the interpreter from others that wait. With the default of 5 ms, framing waits
-# several times as long as it works.
+_CONFIGURING_GRACE_S = 0.5  # a configuration may last this much longer after a stop request
+# Longest time that a thread keeps the interpreter lock while others wait. With the default of 5 ms, framing
+# waits several times as long as it works.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -29,7 +29,7 @@ def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:
 
     Ctrl-C, SIGTERM, a closed terminal and the end of the process that started it all stop it in order.
     rclpy's own signal handlers would close the middleware at once, before an episode is finished.
-    `niceness` is for nodes that only look on: they must not keep those waiting that move the arm.
+    `niceness` is for nodes that only display or log: they must not delay those that move the arm.
     """
     lower_priority(niceness)  # first, as threads inherit it
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -58,7 +58,7 @@ def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:
 
 
 class _Stop:
-    """Passes requests to stop on to a node, and ends a configuration that goes on for minutes.
+    """Passes stop requests to a node, and ends a configuration that lasts for minutes.
 
     Loading and compiling cannot be interrupted, and a node that is not configured has nothing to finish.
     """
@@ -68,7 +68,7 @@ class _Stop:
         self._asked_s: float | None = None
 
     def ask(self, reason: str) -> None:
-        """Stop in order. A parent that is gone is no second request."""
+        """Request an orderly stop. A missing parent counts only as the first request."""
         if not self._node.stop_requests or reason.startswith('SIG'):
             self._node.request_stop()
         if self._asked_s is None:
@@ -76,11 +76,11 @@ class _Stop:
             self._node.get_logger().info(f'stopping: {reason}')
 
     def poll(self) -> None:
-        """End the process when its configuration has outlived the request."""
+        """End the process when its configuration outlasts the request."""
         late = self._asked_s is not None and time.monotonic() - self._asked_s > _CONFIGURING_GRACE_S
         if late and self._node.configuring:
             self._node.get_logger().info('stopped while it was being configured')
-            # Or other nodes count it as there for many seconds. It may wait for what the main thread holds.
+            # Unless destroyed, the node stays known for seconds. This may block on the main thread's locks.
             leaving = threading.Thread(target=self._node.destroy_node, daemon=True)
             leaving.start()
             leaving.join(_CONFIGURING_GRACE_S)

@@ -1,7 +1,7 @@
-"""Logs what the policy said and how everything fared, as a bag: chunks, gates, set-points, diagnostics.
+"""Logs chunks, gates, set-points and diagnostics as a bag.
 
-A process of its own, so that no disk can hold up the policy, and the log of a killed policy is complete. What
-was lost on the way shows in the log itself: chunks are numbered, gates follow the tactile frames' stamps.
+A process of its own, so that a slow disk cannot delay the policy, and the log of a killed policy is complete.
+Losses show in the log itself: chunks are numbered, gates have the stamps of tactile frames.
 """
 
 import datetime
@@ -29,9 +29,9 @@ DEPTH = 2048  # of a topic's queue: 20 s of set-points at 100 Hz
 class SessionLogParameters(NodeParameters):
     """See config/session_log.yaml."""
 
-    log_dir: OptionalPath = Field(description='where logs go, each a bag named by its start')
-    task: str = Field(description='what the run is about, noted in the log')
-    topics: list[str] = Field(min_length=1, description="what is logged, each as 'TOPIC TYPE'")
+    log_dir: OptionalPath = Field(description='directory of the logs, each a bag named by its start')
+    task: str = Field(description='task of the run, noted in the log')
+    topics: list[str] = Field(min_length=1, description="logged topics, each as 'TOPIC TYPE'")
 
 
 class Logged(NamedTuple):

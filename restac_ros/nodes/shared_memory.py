@@ -1,4 +1,4 @@
-"""Shared memory that killed processes left behind: 64 MiB each, until somebody removes it."""
+"""Removes shared memory segments, 64 MiB each, that killed processes left behind."""
 
 import fcntl
 import re
@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 
 SHARED_MEMORY = Path('/dev/shm')
-SETTLED_S = 60.0  # a process that is just starting has made its lock file, but may not hold it yet
+SETTLED_S = 60.0  # a starting process creates its lock file before it locks it
 _LOCK_FILE = re.compile(r'fastrtps_[0-9a-f]{16}_el')
 
 
 def remove_dead_segments(directory: Path = SHARED_MEMORY, settled_s: float = SETTLED_S) -> int:
-    """Remove Fast DDS segments whose owner is dead; returns the bytes that are free again.
+    """Remove Fast DDS segments whose owner is dead; return the freed bytes.
 
     A living owner holds a lock on the file NAME_el beside its segment NAME; the kernel drops the lock when
     the owner dies, however it dies. Segments of other users are left alone.
@@ -34,5 +34,5 @@ def _remove_if_dead(lock_file: Path, settled_s: float) -> int:
             segment.unlink()
             lock_file.unlink()
             return size
-    except OSError:  # held, another user's, or gone meanwhile: not ours to remove
+    except OSError:  # locked, another user's, or removed meanwhile
         return 0

@@ -1,4 +1,4 @@
-"""Subscribes to a contract's streams without deserialising: messages become dated Samples, counted."""
+"""Subscribes to a contract's streams and passes serialised messages on as Samples with stamps."""
 
 import importlib
 import math
@@ -28,8 +28,8 @@ _MIN_DEPTH = 16
 # polled by a timer, and before each frame, so that frames miss nothing.
 POLL_ABOVE_HZ = 150.0
 _POLL_PERIOD_S = 0.02
-# A thread of its own looks for tactile frames, which are answered at once, with this period, and into all
-# queues every fifth time.
+# Period at which a thread of its own polls tactile streams, which need an answer at once; every fifth time it
+# polls all queues.
 OWN_POLL_PERIOD_S = 0.001
 ALL_EVERY = 5
 
@@ -63,11 +63,11 @@ def stream_qos(spec: Stream, rate_hz: float) -> QoSProfile:
 
 
 class Subscriptions:
-    """The streams of a contract, as Samples given to `on_sample` in the executor or by whoever polls.
+    """Passes the streams of a contract as Samples to `on_sample`, in the executor or in the polling thread.
 
-    Samples of one stream come in the order of arrival; those of several may come a little out of order.
-    With `on_failure`, a thread of its own polls every stream, and none wakes the executor; it is told in a
-    sentence should that thread die.
+    Samples of one stream are in order of arrival; those of different streams may be slightly out of order.
+    With `on_failure`, a thread of its own polls every stream, and none wakes the executor; `on_failure` is
+    called with a sentence if that thread dies.
 
     `tallies` counts each stream; `foreign` names the joints of a stream's first message that is not its own;
     `complaints` receives each fault once.
@@ -107,7 +107,7 @@ class Subscriptions:
             self._timer = node.create_timer(_POLL_PERIOD_S, self.poll, clock=node.steady_clock)
 
     def poll(self) -> None:
-        """Hand over what has arrived on the fast streams; from any thread, so that frames see the latest."""
+        """Receive what has arrived on polled streams; from any thread, so that frames use the latest."""
         self._drain(self._polled)
 
     def _drain(self, queues: Collection[tuple[tuple[str, ...], Subscription]]) -> None:
@@ -119,14 +119,14 @@ class Subscriptions:
                         self._receive(names, *message)
 
     def check_publishers(self) -> None:
-        """Say which topic is published as another type, or not as reliably as the contract says.
+        """Report topics whose publishers have another type or reliability than the contract.
 
-        Only of those from which nothing has come lately.
+        Only streams that have received nothing since the call before are checked.
         """
         for name, spec in self._contract.streams.items():
             received, self._seen[name] = self._seen[name], self.tallies[name].received
             if received != self._seen[name]:
-                continue  # it is heard
+                continue
             publishers = self._node.get_publishers_info_by_topic(spec.topic)
             types = sorted({publisher.topic_type for publisher in publishers} - {spec.type})
             if types:
@@ -221,9 +221,9 @@ class Subscriptions:
             )
 
     def _arrival_ns(self, info: dict) -> int:
-        """When the middleware had the message whole, by the node's clock.
+        """Time at which the middleware completed the message, by the node's clock.
 
-        Its own threads note that, so that it does not depend on how busy this process is.
+        Its own threads take that time, independent of the load of this process.
         """
         arrival_ns = info['received_timestamp']
         if not arrival_ns:
@@ -237,7 +237,7 @@ class Subscriptions:
             spec = self._contract.streams[name]
             self._node.get_logger().warning(
                 f'{name}: stamps on {spec.topic} are zero, so the time of receipt less latency_ms '
-                f'({spec.latency_ms:g}) counts as capture: set latency_ms to what the driver takes'
+                f'({spec.latency_ms:g}) counts as capture: set latency_ms to the latency of the driver'
             )
 
     def _on_incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
@@ -249,7 +249,5 @@ class Subscriptions:
             if policy == 'reliability'
             else 'correct it there'
         )
-        text = (
-            f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy}) and is not heard; {remedy}'
-        )
-        self._complaints.set(f'{name} qos', policy, text)
+        found = f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy})'
+        self._complaints.set(f'{name} qos', policy, f'{found}, no message arrives; {remedy}')

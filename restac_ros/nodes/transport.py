@@ -1,4 +1,4 @@
-"""The middleware's shared memory, made large enough for camera images, before ROS starts."""
+"""Selects a Fast DDS profile with shared memory for camera images, before ROS starts."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from restac_ros.graph import GraphError, config_file
 from restac_ros.nodes.shared_memory import SHARED_MEMORY, remove_dead_segments
 
-# Any of these means that the user has set Fast DDS up already.
+# Any of these means that the user has configured Fast DDS.
 VARIABLES = (
     'FASTRTPS_DEFAULT_PROFILES_FILE',
     'FASTDDS_DEFAULT_PROFILES_FILE',
@@ -22,7 +22,7 @@ NEEDED_BYTES = 256 * 2**20  # a segment of 64 MiB each for a policy, a recorder,
 
 
 def use_transport_profile() -> str:
-    """Point Fast DDS to config/fastdds.xml unless the user has chosen a profile; returns a warning or ''.
+    """Point Fast DDS to config/fastdds.xml unless the user has chosen a profile; return a warning or ''.
 
     Fast DDS's own segment holds 0.5 MB, less than one 640x480 image: most best-effort images are lost, and
     reliable joint states wait up to a second behind images. Call this before `rclpy.init`.

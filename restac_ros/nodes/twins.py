@@ -1,4 +1,4 @@
-"""Whether another node of the same full name lives in this domain: two would steer each other."""
+"""Refuses to start a node beside another of the same full name in this domain."""
 
 import os
 import time
@@ -9,20 +9,20 @@ from rclpy.node import Node
 from restac_ros.nodes.polled_input import PolledInput
 
 _POLL_S = 0.05
-_DISCOVERY_S = 3.0  # nodes that are there have been discovered by then: 1.3 s where a machine is busy
-_GHOST_S = 25.0  # a node that was killed is known for so long after its end
+_DISCOVERY_S = 3.0  # time to discover running nodes: 1.3 s on a busy machine
+_GHOST_S = 25.0  # a killed node stays known for this long
 _DEPTH = 100
 
 
 class TwinError(RuntimeError):
-    """Another node of this name is alive; the text says how both can run."""
+    """Another node of this name is alive; the text names the remedy."""
 
 
 def check_alone(node: Node, run_id: str) -> None:
     """Return when no other node of this full name is alive.
 
-    One that is only known may have been killed: it is waited for until it publishes its diagnostics, which
-    proves it alive, or is forgotten.
+    A known node may have been killed: wait until it publishes diagnostics, which proves it alive, or until
+    the middleware forgets it.
 
     Raises:
         TwinError: there is one.

@@ -1,6 +1,7 @@
-"""Looks at the machine that will record: its disk, its memory, its shared memory."""
+"""Measures the machine that will record: disk, memory, shared memory."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ _BLOCK_BYTES = 2**20
 
 
 def measure_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Callable[[], int]) -> MachineSeen:
-    """Measure; the disk only where a journal directory is given. Nothing is left behind."""
+    """Measure the machine; the disk only where a journal directory is given. No file is left."""
     speed, free, problem = None, None, ''
     if journal_dir is not None:
         folder = next(each for each in [journal_dir, *journal_dir.absolute().parents] if each.is_dir())
@@ -29,15 +30,15 @@ def measure_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Calla
         write_bytes_per_s=speed,
         disk_free=free,
         disk_problem=problem,
-        ram_available=_available_ram(),
+        ram_available=available_memory(),
         shared_memory_free=shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None,
         idle_gpu=idle_gpu(),
     )
 
 
 def _write_speed(folder: Path, size: int, steady_ns: Callable[[], int]) -> float:
-    """Bytes/s of a file written and brought to the disk, which is removed again."""
-    block = os.urandom(_BLOCK_BYTES)  # a compressing file system would flatter itself with zeros
+    """Measure the speed of writing a temporary file to the disk, bytes/s."""
+    block = os.urandom(_BLOCK_BYTES)  # random, as zeros would be fast on a compressing file system
     count = max(1, size // _BLOCK_BYTES)
     with tempfile.TemporaryFile(dir=folder) as file:
         begun_ns = steady_ns()
@@ -48,11 +49,9 @@ def _write_speed(folder: Path, size: int, steady_ns: Callable[[], int]) -> float
         return count * _BLOCK_BYTES * 1e9 / max(steady_ns() - begun_ns, 1)
 
 
-def _available_ram() -> int | None:
-    """Bytes that can be had without swapping; None where Linux does not tell."""
+def available_memory() -> int | None:
+    """Bytes that programs can use without swapping, by the kernel's estimate; None where it has none."""
     if not MEMORY.is_file():
         return None
-    for line in MEMORY.read_text(encoding='ascii').splitlines():
-        if line.startswith('MemAvailable:'):
-            return int(line.split()[1]) * 1024
-    return None
+    found = re.search(r'^MemAvailable:\s+(\d+) kB$', MEMORY.read_text(encoding='ascii'), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

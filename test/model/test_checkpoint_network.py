@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from checkpoints import load_checkpoint
 from lerobot_file import write_huggingface
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.huggingface import HuggingFaceParams
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, to_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.provenance import Origin
-from restac_ros.model.checkpoint.store import CheckpointInfo, load_checkpoint, save_checkpoint
+from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 from restac_ros.model.presets import PRESETS
 
@@ -89,7 +90,7 @@ def test_weights_that_went_through_lerobots_layout_and_our_directory_do_too(
     read = HuggingFaceParams(tmp_path, leaf_shapes(config)).read()
     save_checkpoint(tmp_path / 'ours', read, CheckpointInfo(config, 'contract', {}, Origin('a test')))
     checkpoint = load_checkpoint(tmp_path / 'ours')
-    assert checkpoint.config == config
+    assert checkpoint.info.config == config
     found = sample(config, checkpoint.params, golden)
     np.testing.assert_allclose(found, golden['out/sample_actions'], atol=1e-4)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checkpoints import load_checkpoint
 from restac_ros.model.checkpoint import store
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import new_directory
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import CastRule
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
-from restac_ros.model.checkpoint.store import CheckpointInfo, load_checkpoint, load_info, save_checkpoint
+from restac_ros.model.checkpoint.store import CheckpointInfo, load_info, save_checkpoint
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 
 CONFIG = ModelConfig(
@@ -49,7 +50,7 @@ def saved(tmp_path: Path, params: dict[str, np.ndarray]) -> Path:
 
 def test_everything_comes_back(saved: Path, params: dict[str, np.ndarray]) -> None:
     checkpoint = load_checkpoint(saved)
-    assert checkpoint.config == INFO.config
+    assert checkpoint.info.config == INFO.config
     for name in ('contract_text', 'norm_stats', 'calibration', 'tokenizer', 'origin'):
         assert getattr(checkpoint.info, name) == getattr(INFO, name), name
     assert checkpoint.info.versions['jax']

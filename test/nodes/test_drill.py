@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checkpoints import load_checkpoint
+
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
@@ -21,7 +23,7 @@ from restac_ros.bench.faults import rehearse
 from restac_ros.bench.settings import FaultsBench
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import GraphError, package_prefix
-from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
+from restac_ros.model.checkpoint.store import save_checkpoint
 from restac_ros.nodes.drill.drill_cases import cases_of
 from restac_ros.policy.init_checkpoint import init_checkpoint
 

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from markers import shapes_of
+
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
@@ -10,7 +12,6 @@ from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
-from markers import shapes_of
 from restac_ros.geometry import quaternion as quat
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
 from restac_ros.view.shapes import Shape

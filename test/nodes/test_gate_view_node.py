@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from markers import shapes_of
 from node_process import NodeProcess
 
 pytest.importorskip('rclpy')
@@ -26,7 +27,6 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
-from markers import shapes_of
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp

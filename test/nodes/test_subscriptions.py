@@ -28,7 +28,7 @@ def test_an_incompatible_publisher_is_named_with_the_remedy(listener, robot) -> 
     best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     robot.node.create_publisher(Image, spec.topic, best_effort)
     listener.wait_for(
-        rf'side: a publisher of {spec.topic} has incompatible QoS \(reliability\) and is not heard; '
+        rf'side: a publisher of {spec.topic} has incompatible QoS \(reliability\), no message arrives; '
         'set reliability: best_effort for side in the contract'
     )
     assert listener.alive

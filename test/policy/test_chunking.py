@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from checkpoints import load_checkpoint
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import build_chunk
 from restac_ros.control.rtc import decided_actions, prefix_weights
 from restac_ros.geometry.delta import DeltaRule
 from restac_ros.geometry.quaternion import from_rpy
-from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
+from restac_ros.model.checkpoint.store import save_checkpoint
 from restac_ros.policy.chunking import Chunking, ContinuationEncoder
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import Quantiles

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from checkpoints import load_checkpoint
 from lerobot_file import write_huggingface
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.base_weights import merge_base_weights
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.network import assemble
-from restac_ros.model.checkpoint.store import load_checkpoint, load_info
+from restac_ros.model.checkpoint.store import load_info
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import CAMERA_SLOTS
 from restac_ros.model.presets import PRESETS
@@ -47,7 +48,7 @@ def network_inputs(config: ModelConfig, rng: np.random.Generator) -> dict:
 def network(path: Path) -> tuple[ModelConfig, Callable[[dict], tuple[np.ndarray, np.ndarray]]]:
     """The checkpoint's network as one function of its inputs, to (actions, gate)."""
     checkpoint = load_checkpoint(path, consume=jax.device_put)
-    graph, state = assemble(checkpoint.config, checkpoint.params, source='test')
+    graph, state = assemble(checkpoint.info.config, checkpoint.params, source='test')
 
     @jax.jit
     def run(inputs: dict) -> tuple[jax.Array, jax.Array]:
@@ -59,7 +60,7 @@ def network(path: Path) -> tuple[ModelConfig, Callable[[dict], tuple[np.ndarray,
         actions, reading = model.sample_actions(cache, touch, inputs['state'], inputs['noise'], plan)
         return actions, reading.gate
 
-    return checkpoint.config, run
+    return checkpoint.info.config, run
 
 
 @pytest.mark.parametrize('fusion', ['token_in_ae', 'forcevla'])
@@ -86,7 +87,7 @@ def test_the_tiny_preset_uses_several_codes_of_its_codebook(contract: Contract, 
     report = init_checkpoint('tiny', contract, tmp_path / 'checkpoint')
     assert report.num_values > 500_000
     checkpoint = load_checkpoint(tmp_path / 'checkpoint', consume=jax.device_put)
-    graph, state = assemble(checkpoint.config, checkpoint.params, source='test')
+    graph, state = assemble(checkpoint.info.config, checkpoint.params, source='test')
     rng = np.random.default_rng(5)
     views = {slot: coarse(rng, 12, 224, 224, 28) for slot in CAMERA_SLOTS}
     tactile = coarse(rng, 12, 128, 160, 16)
@@ -226,10 +227,10 @@ def test_unit_align_brings_its_own_sizes(
     config = replace(micro, tactile=PRESETS['tiny'].tactile)
     report = import_checkpoint(base, config, contract, tmp_path / 'policy', unit_align=tmp_path / 'ua.ckpt')
     made = load_checkpoint(tmp_path / 'policy')
-    assert made.config.tactile == PRESETS['pi05_restac'].tactile
+    assert made.info.config.tactile == PRESETS['pi05_restac'].tactile
     assert made.params['tactile/quantizer/embed'].mean() == pytest.approx(
         6.0, abs=0.1
     )  # the file's, not drawn
     assert 'tactile/quantizer/embed' in report.leaves.names('loaded')
-    assert -12 < made.config.logvar_calibration.mean < -8
+    assert -12 < made.info.config.logvar_calibration.mean < -8
     assert made.info.origin.unit_align.endswith('ua.ckpt')

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from checkpoints import load_checkpoint
 from restac_ros.contract.load import dump_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.network import assemble
-from restac_ros.model.checkpoint.store import load_checkpoint, save_checkpoint
+from restac_ros.model.checkpoint.store import save_checkpoint
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import ObservationError, make_observation
 from restac_ros.policy import policy as policy_module
@@ -72,7 +73,7 @@ def test_a_chunk_is_what_the_network_computes_in_raw_units(
     chunk = policy.act(prefix, touch, inputs.state, noise=noise)
 
     loaded = load_checkpoint(checkpoint, consume=jax.device_put)
-    graph, leaves = assemble(loaded.config, loaded.params, source='test')
+    graph, leaves = assemble(loaded.info.config, loaded.params, source='test')
     stats = NormStats.from_dict(loaded.info.norm_stats, 'test', 7)
     low, high = np.array(stats.state.q01), np.array(stats.state.q99)
     state = np.zeros((1, 9), np.float32)
@@ -81,7 +82,7 @@ def test_a_chunk_is_what_the_network_computes_in_raw_units(
     tokens, mask = prompt.padded(64)
     slots = {'main': 'base_0_rgb', 'handeye': 'left_wrist_0_rgb', 'side': 'right_wrist_0_rgb'}
     observation = make_observation(
-        loaded.config,
+        loaded.info.config,
         images={slots[name]: image[None] for name, image in inputs.images.items()},
         image_masks={slot: np.array([True]) for slot in slots.values()},
         state=state,

@@ -1,9 +1,11 @@
 """A small data set in which only touch tells the right action, and a run on it."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import pytest
 import yaml
 
@@ -14,6 +16,21 @@ from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.touch_task import make_touch_task
 
 EPISODES = 4
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same step is compiled in several tests and processes: it is taken from a cache of this run."""
+    folder = str(tmp_path_factory.mktemp('compiled'))
+    settings = {'jax_compilation_cache_dir': folder, 'jax_persistent_cache_min_compile_time_secs': 0.0}
+    before = {name: getattr(jax.config, name) for name in settings}
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    del os.environ['JAX_COMPILATION_CACHE_DIR']
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture(scope='session')

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 import zstandard
 
 from restac_ros.dataset.errors import BagError

@@ -77,11 +77,6 @@ class Checkpoint:
     info: CheckpointInfo
     params: Params
 
-    @property
-    def config(self) -> ModelConfig:
-        """The model's sizes and switches."""
-        return self.info.config
-
 
 def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
     """Write a new checkpoint directory; it appears complete or not at all.
@@ -153,29 +148,6 @@ def checkpoint_fingerprint(path: Path) -> str:
     """
     _read_manifest(path)
     return hashlib.sha256(read_small(path / MANIFEST, _MAX_JSON_BYTES)).hexdigest()[:12]
-
-
-def load_checkpoint(
-    path: Path,
-    *,
-    cast: CastRule = AS_STORED,
-    consume: Callable[[np.ndarray], Leaf] | None = None,
-    checksums: bool = True,
-) -> Checkpoint:
-    """Read a whole checkpoint.
-
-    Args:
-        path: the checkpoint directory.
-        cast: dtype of the parameters in memory.
-        consume: applied to each leaf as it arrives, for example a transfer to the device.
-        checksums: see `load_info`.
-
-    Raises:
-        CheckpointError: as `load_info`, or parameters that cannot be read.
-    """
-    info = load_info(path, checksums=checksums)
-    path = Path(path).absolute()
-    return Checkpoint(path, info, load_params(path, info.config, cast=cast, consume=consume))
 
 
 def load_params(

@@ -12,12 +12,13 @@ from restac_ros.model.tactile.errors import TactileConfigError
 RETIRED = ('torchscript_sha256',)
 
 
+@dataclasses.dataclass(frozen=True)
 class StrictConfig:
     """JSON form of a frozen dataclass: tuples become lists; unknown, missing or mistyped keys raise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists and scalars, ready for `json.dumps`."""
-        return _plain(dataclasses.asdict(self))  # type: ignore[call-overload]
+        return _plain(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = '') -> Self:
@@ -31,7 +32,7 @@ class StrictConfig:
             raise TactileConfigError(f'{where}: expected a mapping, found {type(data).__name__}')
         # Checkpoints made before an option was removed hold its empty value.
         data = {key: value for key, value in data.items() if key not in RETIRED or value is not None}
-        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        names = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(data) - set(names))
         missing = [name for name in names if name not in data]
         if unknown or missing:
@@ -77,8 +78,8 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list | tuple) or (args[-1] is not ... and len(value) != len(args)):
             raise TactileConfigError(f'{where}: found {value!r}, expected a list like {hint}')
         return tuple(_typed(item, args[0], f'{where}[{i}]') for i, item in enumerate(value))
-    elif dataclasses.is_dataclass(hint):
-        return hint.from_dict(value, where)  # type: ignore[union-attr]
+    elif isinstance(hint, type) and issubclass(hint, StrictConfig):
+        return hint.from_dict(value, where)
     elif hint is float:
         ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         value = float(value) if ok else value

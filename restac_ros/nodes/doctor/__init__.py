@@ -1,1 +1,1 @@
-"""A look at every stream before it is relied on."""
+"""Live check of every stream."""

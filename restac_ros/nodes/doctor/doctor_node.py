@@ -1,4 +1,4 @@
-"""Listens to every stream of the contract for a few seconds and says what is wrong with each; then ends."""
+"""Receives every stream of the contract for a few seconds, logs the faults of each, and ends."""
 
 import time
 from array import array
@@ -29,13 +29,13 @@ class DoctorParameters(NodeParameters):
 
     seconds: float = Field(gt=0, le=600, description='how long to listen, s')
     discovery_s: float = Field(ge=0, le=60, description='how long to wait for publishers before, s')
-    journal_dir: OptionalPath = Field(description='where recordings will go; empty: the disk is not tried')
+    journal_dir: OptionalPath = Field(description='directory of recordings; empty: the disk is not measured')
     write_mb: int = Field(ge=1, le=4096, description='written there, and removed, to measure the disk')
 
 
 @dataclass
 class ReceivedStream:
-    """What has come on one stream."""
+    """Received samples of one stream."""
 
     first_ns: int = 0
     last_ns: int = 0
@@ -44,7 +44,7 @@ class ReceivedStream:
     newest: Sample | None = None
 
     def add(self, sample: Sample) -> None:
-        """Note a sample; only the newest is kept."""
+        """Count a sample; keep only the newest."""
         self.first_ns = self.first_ns if self.count else sample.receive_ns
         self.last_ns = sample.receive_ns
         self.count += 1
@@ -54,7 +54,7 @@ class ReceivedStream:
 
 
 class DoctorNode(ManagedNode):
-    """Waits for publishers, listens, judges, ends with status 1 when something is wrong."""
+    """Waits for publishers, receives, judges, ends with status 1 when there is an error."""
 
     model = DoctorParameters
     refusals = (UnknownTypeError,)
@@ -155,7 +155,7 @@ class DoctorNode(ManagedNode):
         )
 
     def _problem(self, name: str, sample: Sample | None) -> str:
-        """Why the newest message has no value."""
+        """Why the newest message cannot be decoded; '' when it can."""
         if sample is None:
             return ''
         try:
@@ -172,7 +172,7 @@ class DoctorNode(ManagedNode):
 
 
 def _publishers(node: Node, topic: str) -> list[Publisher]:
-    """Who publishes a topic now."""
+    """Present publishers of a topic."""
     found = []
     for info in node.get_publishers_info_by_topic(topic):
         best_effort = info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT

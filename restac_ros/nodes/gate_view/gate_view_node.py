@@ -1,7 +1,7 @@
 """Shows in rviz what the policy makes of touch: gate and chunk at the tool, the tactile image, a strip chart.
 
-Nothing is taken when it comes: a thread takes the newest of each input at its own pace, so that a 1 kHz joint
-stream costs as much as a 15 Hz one and the executor sleeps. What nobody looks at is not drawn.
+A thread polls the newest message of each input at the drawing rate, so that a 1 kHz joint stream costs as
+much as a 15 Hz one and the executor sleeps. Outputs without subscribers are not drawn.
 """
 
 import threading
@@ -40,12 +40,12 @@ from restac_ros.view.scene import GateScene, SceneOptions
 from restac_ros.view.tactile import HeatScale
 
 MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
-# For somebody who looks: the newest only, but that reliably. config/restac.rviz asks for the same.
+# Newest only, but reliable, as config/restac.rviz asks for.
 OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
-CHART_EVERY = 3  # looks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
+CHART_EVERY = 3  # ticks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
 RESIDUAL, DIAGNOSTICS = OPTIONAL = 'residual', 'diagnostics'  # need not come: some policies have no prior
 SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
-POLICY_DEPTH = 64  # gates and chunks between two looks, with room for a stall
+POLICY_DEPTH = 64  # gates and chunks between two ticks, with room for a stall
 
 
 class GateViewParameters(NodeParameters):
@@ -58,7 +58,7 @@ class GateViewParameters(NodeParameters):
     rate_hz: float = Field(gt=0, le=60, description='how often to draw; the chart a third as often')
     span_s: float = Field(gt=0, le=600, description='reach of the chart and of the executed path, s')
     stale_s: float = Field(gt=0, le=60, description='without a message for so long, a value is old, s')
-    reference_frames: int = Field(ge=1, le=1000, description='first frames, taken for contact-free')
+    reference_frames: int = Field(ge=1, le=1000, description='first frames, the contact-free reference')
     heat_threshold: float = Field(ge=0, le=255, description='change that is contact, grey levels')
     residual_full: float = Field(gt=0, description='felt minus expected that is drawn brightest')
     heat_full: float = Field(gt=0, le=255, description='change that is drawn brightest, grey levels')
@@ -214,7 +214,7 @@ class GateViewNode(ManagedNode):
                 with self._lock:
                     self._tick(view)
                 due_ns = max(due_ns + period_ns, self._steady_ns())
-        except Exception as error:  # noqa: BLE001  a thread that died unheard would leave a picture standing
+        except Exception as error:  # noqa: BLE001  a silently ended thread would leave an old picture
             traceback.print_exc()
             self.report_problem(f'drawing ended with {type(error).__name__}: {error}')
             self.exit_status = 1
@@ -229,7 +229,7 @@ class GateViewNode(ManagedNode):
         self._latencies.add('draw', self._steady_ns() - polled_ns)
 
     def _publish(self, view: _View, steady_ns: int) -> None:
-        """Draw and send what somebody looks at."""
+        """Draw and publish the outputs that have subscribers."""
         scene, stamp = view.scene, self.get_clock().now().to_msg()
         frame = view.contract.robot.tool_frame
         draw = {

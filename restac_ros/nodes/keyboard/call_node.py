@@ -1,4 +1,4 @@
-"""Calls one service of a node, or sets one of its text parameters, and says what was answered.
+"""Calls one service of a node, or sets one of its text parameters, and prints the answer.
 
 call_node NODE SERVICE
 call_node NODE PARAMETER TEXT

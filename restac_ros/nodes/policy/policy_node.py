@@ -1,4 +1,4 @@
-"""Runs a policy on the robot's streams: publishes action chunks, and what touch says of each frame."""
+"""Runs a policy on the robot's streams: publishes action chunks, and the gate of each tactile frame."""
 
 import gc
 import time

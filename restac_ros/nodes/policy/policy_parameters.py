@@ -1,4 +1,4 @@
-"""What the policy node can be told, and how its loops are set up by it."""
+"""Parameters of the policy node, and the settings of its loops made from them."""
 
 from typing import Annotated, Literal
 
@@ -49,7 +49,7 @@ class PolicyParameters(NodeParameters):
     )
     rtc_max_guidance: float = Field(gt=0, le=100, description='bound on the guidance of rtc_guided (beta)')
     rtc_overlap_steps: int = Field(ge=1, le=1000, description='steps bound to the running chunk at most')
-    rtc_initial_delay_steps: int = Field(ge=0, le=1000, description='delay taken until one has been seen')
+    rtc_initial_delay_steps: int = Field(ge=0, le=1000, description='delay assumed until one is measured')
     rtc_use_topic: str = Field(min_length=1, description='ChunkUse of the streamer')
     niceness: int = Field(ge=0, le=19, description="nice value of the network's threads")
     compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')

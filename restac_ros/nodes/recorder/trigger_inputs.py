@@ -1,4 +1,4 @@
-"""Subscribes to pedals and joysticks; what counts as a press, and what it means, is decided in `triggers`."""
+"""Subscribes to pedals and joysticks; `triggers` decides what counts as a press."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class TriggerInputs:
         act: Callable[[TriggerAction, str], None],
         complaints: Complaints,
     ) -> None:
-        """`act` is given the action and what was pressed; `complaints` hears of buttons that do not exist."""
+        """`act` receives the action and the pressed button, `complaints` buttons that do not exist."""
         self._node, self._act, self._complaints = node, act, complaints
         by_topic: dict[str, list[Trigger]] = defaultdict(list)
         for trigger in triggers:
@@ -52,7 +52,9 @@ class TriggerInputs:
         def on_incompatible(event: QoSRequestedIncompatibleQoSInfo) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
             remedy = 'have it publish reliably, or a press may be lost'
-            text = f'trigger {topic}: a publisher has incompatible QoS ({policy}) and is not heard; {remedy}'
+            text = (
+                f'trigger {topic}: a publisher has incompatible QoS ({policy}), no message arrives; {remedy}'
+            )
             self._complaints.set(f'trigger {topic} qos', policy, text)
 
         callbacks = SubscriptionEventCallbacks(incompatible_qos=on_incompatible)

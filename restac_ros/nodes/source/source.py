@@ -1,4 +1,4 @@
-"""A node that publishes the contract's topics in a driver's place, and ends when it has said everything."""
+"""A node that publishes the contract's topics in place of drivers, and ends after the last message."""
 
 import threading
 import time
@@ -27,18 +27,18 @@ ACKNOWLEDGE_TIMEOUT_S = 10.0
 
 
 class SourceParameters(NodeParameters):
-    """What replay and synthetic source have in common."""
+    """Parameters of all sources."""
 
     wait_subscribers: int = Field(
         ge=0, description="subscribers that each of the contract's topics must have first"
     )
     wait_timeout_s: float = Field(gt=0, description='how long to wait for them, s')
-    discovery_s: float = Field(ge=0, le=60, description='how long to look for other publishers first, s')
+    discovery_s: float = Field(ge=0, le=60, description='how long to discover other publishers first, s')
     share_topics: bool = Field(description='publish even where others do')
 
 
 class Topic(NamedTuple):
-    """What will be published on a topic."""
+    """Type and rate of a published topic."""
 
     type: str
     rate_hz: float
@@ -53,13 +53,13 @@ def contract_topics(contract: Contract) -> dict[str, Topic]:
 
 
 class SourceError(RuntimeError):
-    """There is nothing to publish, or nobody to hear it; the text says what to do."""
+    """There is nothing to publish, or no subscriber; the text names the remedy."""
 
 
 class SourceNode(ManagedNode):
     """Publishes a timed sequence of serialised messages from a thread of its own, reliably, without drift.
 
-    Subclasses give the topics when configured, and the messages when all subscribers are there.
+    Subclasses return the topics when configured, and the messages when all subscribers are there.
     """
 
     refusals: ClassVar[tuple[type[Exception], ...]] = (SourceError,)
@@ -154,7 +154,7 @@ class SourceNode(ManagedNode):
         pace_ns: Callable[[], int] = time.monotonic_ns
         pause: Callable[[float], bool] = self._halt.wait
         if self.get_parameter('use_sim_time').value:
-            # Simulated time may run at any rate: it is looked at again and again.
+            # Simulated time may run at any rate: it is polled.
             pace_ns, pause = self.now_ns, self._pause_simulated
             if not self.now_ns():
                 self.get_logger().info(f'waiting for {CLOCK_TOPIC}, as use_sim_time is true')
@@ -170,7 +170,7 @@ class SourceNode(ManagedNode):
         return self._halt.wait(min(wait_s, _CLOCK_POLL_S))
 
     def _check_alone(self) -> None:
-        """Nobody else publishes what we do: a robot's own streams and ours would be taken for one."""
+        """Refuse to publish beside other publishers: subscribers could not separate the streams."""
         if self.parameters.share_topics or self._halt.wait(self.parameters.discovery_s):
             return
         ours = self.get_fully_qualified_name()
@@ -184,7 +184,7 @@ class SourceNode(ManagedNode):
         if others:
             found = ', '.join(f'{name} publishes {topic}' for name, topic in others.items())
             raise SourceError(
-                f'not playing: {found}, too, and listeners could not tell the two apart. Stop it, set '
+                f'not playing: {found}, too, and subscribers could not separate the two. Stop it, set '
                 'ROS_DOMAIN_ID to a domain of its own, or share_topics to true if this is meant'
             )
 
@@ -198,14 +198,14 @@ class SourceNode(ManagedNode):
                 found = ', '.join(f'{topic} has {count}' for topic, count in missing.items())
                 raise SourceError(
                     f'not playing: {wanted} subscribers expected for each topic within '
-                    f'{self.parameters.wait_timeout_s:g} s, but {found}. Look at what the nodes that should '
-                    'listen say, raise wait_timeout_s, or set wait_subscribers to 0'
+                    f'{self.parameters.wait_timeout_s:g} s, but {found}. Read the log of the nodes that '
+                    'should subscribe, raise wait_timeout_s, or set wait_subscribers to 0'
                 )
             if self._halt.wait(0.05):
                 return
 
     def _await_acknowledgement(self) -> None:
-        """Subscribers have everything before we go; who doesn't, is told."""
+        """Wait until subscribers have acknowledged everything; name the topics of those that have not."""
         timeout = Duration(seconds=ACKNOWLEDGE_TIMEOUT_S)
         late = [topic for topic, outlet in self._outlets.items() if not outlet.wait_for_all_acked(timeout)]
         if late:

@@ -1,1 +1,1 @@
-"""Chunks in, set-points out."""
+"""The streamer: receives chunks, publishes set-points."""

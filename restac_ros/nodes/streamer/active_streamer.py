@@ -1,6 +1,6 @@
-"""Everything that exists while the streamer is active: topics, inputs, gripper, the thread of the set-points.
+"""The active state of the streamer: topics, inputs, gripper, the thread of the set-points.
 
-That thread leaves events; they are handled here, in the executor, which alone logs and publishes diagnostics.
+That thread queues events; the executor handles them here, and alone logs and publishes diagnostics.
 """
 
 import time
@@ -32,12 +32,12 @@ CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=Rel
 TARGET_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
 WATCH_PERIOD_S = 0.1
 GRIPPER_PERIOD_S = 0.02
-# What keeps an arm from its first motion, and is worth a line on the console.
+# Faults that delay the first motion and are logged.
 _DELAYS = frozenset({Fault.SECOND_PUBLISHER, Fault.ROBOT_MODE, Fault.ARM_MOVED, Fault.OUTSIDE, Fault.DEADMAN})
 
 
 class ActiveStreamer:
-    """Begins to stream when made; `close` ends it."""
+    """Streams from its creation until `close`."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class ActiveStreamer:
         self.loop.start()
 
     def close(self) -> None:
-        """Come to a hold, then be silent; leave the topic to another source of targets."""
+        """Ramp to a hold, stop publishing, and close the topics."""
         self.loop.stop(ramp=not self.failure)
         if self._jumps:
             self._jumps.unregister()
@@ -97,15 +97,15 @@ class ActiveStreamer:
         self._node.destroy_publisher(self._uses)
 
     def halt(self) -> None:
-        """Ramp to a hold, which stands until resumed."""
+        """Ramp to a hold, which lasts until resumed."""
         self.loop.report(Fault.HALT, 'on request')
 
     def watch(self) -> None:
-        """Find other publishers, and log what stands still for what."""
+        """Update the list of other publishers, and log the reasons of a hold."""
         self._inputs.update_publishers()
         with self.loop.lock:
             supervision, motion = self.loop.streamer.supervision, self.loop.streamer.motion
-        if supervision.phase is not Phase.HALTED:  # nothing is 'right again' before somebody has resumed
+        if supervision.phase is not Phase.HALTED:  # a halt lasts until resumed
             self._complain_of_hold(supervision, silent=motion is None)
             problem = self._gripper.problem if self._gripper else ''
             self.complaints.set('gripper', problem and 'gripper', problem)
@@ -139,7 +139,7 @@ class ActiveStreamer:
     # Called by the executor.
 
     def _wake_on_clock(self) -> JumpHandle:
-        """A simulated clock may run faster than the system's: every one of its messages wakes the thread."""
+        """Wake the thread at every /clock message, as a simulated clock may run faster than the system's."""
         threshold = JumpThreshold(
             min_forward=Duration(nanoseconds=1), min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
@@ -188,7 +188,7 @@ class ActiveStreamer:
             self._node.publish_diagnostics()
 
     def _log_change(self, before: Supervision, now: Supervision) -> None:
-        """Log at once that the phase is another, or that a further fault is latched."""
+        """Log a change of phase, and newly latched faults."""
         logger = self._node.get_logger()
         if now.latched != before.latched and now.latched:
             faults, name = '; '.join(map(str, now.latched)), self._node.get_fully_qualified_name()
@@ -199,7 +199,7 @@ class ActiveStreamer:
             self._complain_of_hold(now, silent=False)
 
     def _complain_of_hold(self, supervision: Supervision, silent: bool) -> None:
-        """One message per hold, however it flickers; and one for what delays a start."""
+        """Log one message per hold, however often it flickers, and one for a delayed start."""
         kind = text = ''
         delays = [reason for reason in supervision.active if reason.fault in _DELAYS]
         cause = [reason for reason in supervision.cause if reason.fault not in LATCHED]  # else: was resumed

@@ -1,4 +1,4 @@
-"""Where gripper commands go: a number on a topic, or goals of an action. It runs in the executor."""
+"""Outputs of gripper commands: a number on a topic, or goals of an action. Runs in the executor."""
 
 import importlib
 from collections.abc import Callable
@@ -26,23 +26,23 @@ MakeGoal = Callable[[Goal], tuple[Any, Any]]  # the client of the goal's action,
 
 
 class GripperOutput(Protocol):
-    """Where openings go. `problem` says what is wrong, '' when nothing is."""
+    """Output of openings. `problem` is the present fault, or ''."""
 
     @property
     def problem(self) -> str: ...
 
     def command(self, request: GripperRequest, measured_m: float | None, now_ns: int) -> None:
-        """Ask for an opening between the fingertips; called again and again, returns at once."""
+        """Command an opening between the fingertips; called periodically, never blocks."""
 
     def forget(self) -> None:
-        """Nothing is commanded for the present: whatever was sent does not count any more."""
+        """Forget what was sent, as commands pause."""
 
     def destroy(self) -> None:
         """Close publishers and clients."""
 
 
 class TopicGripper:
-    """Publishes the opening due now, scaled, when it has changed by the deadband, and once a second."""
+    """Publishes the scaled opening when it has changed by the deadband, and once a second."""
 
     problem = ''
 
@@ -72,7 +72,7 @@ class TopicGripper:
 
 
 class ActionGripper:
-    """Sends the goals of a `GoalSequence`, and hands it their results."""
+    """Sends the goals of a `GoalSequence`, and passes their results to it."""
 
     def __init__(self, goals: GoalSequence, make_goal: MakeGoal, clients: list[Any]) -> None:
         self.goals = goals

@@ -1,4 +1,4 @@
-"""What the streamer must know besides chunks: measured pose, robot's mode, enabling switch, rivals."""
+"""Inputs of the streamer besides chunks: measured pose, robot mode, enabling switch, other publishers."""
 
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import message_class
 
-RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for so long is no rival
+RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for this long is no rival
 ECHO_DEPTH = 64
 NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rmw's, of a publisher that has just been discovered
 _SHARED_DEPTH = 64  # where arm and gripper publish on one topic, at different rates
@@ -49,10 +49,10 @@ def robot_state_class(parameters: StreamerParameters) -> Any:
 
 
 class RobotInputs:
-    """Everything is read from its queue right before each set-point, so that it acts on that set-point.
+    """Polls its inputs right before each set-point, so that they act on that set-point.
 
-    Ages are by `pace_ns`, a steady clock, or the simulated one. `health` and `measured` belong to the thread
-    of the set-points, `update_publishers` to the executor's.
+    Ages are by `pace_ns`, a steady clock, or the simulated one. The thread of the set-points calls `health`
+    and `measured`, the executor `update_publishers`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RobotInputs:
             self._inputs.append(PolledInput(node, Bool, topic, 1, self._receive_deadman))
 
     def health(self, now_ns: int) -> Health:
-        """Read what has arrived."""
+        """Poll the inputs and return their state."""
         for queue in self._inputs:
             queue.poll()
         pace_ns = self._pace_ns()
@@ -101,7 +101,7 @@ class RobotInputs:
         )
 
     def measured(self, now_ns: int) -> Measured | None:
-        """The newest measured pose, and the gripper's opening while it is younger than the contract asks."""
+        """The newest measured pose, and the gripper's opening while the contract allows its age."""
         pose = self._decoded(self._pose_stream)
         if pose is None:
             return None
@@ -119,11 +119,11 @@ class RobotInputs:
         return float(found[1])
 
     def note_sent(self, cdr: bytes) -> None:
-        """Note a set-point of ours, which comes back on its topic."""
+        """Remember an own set-point, which is received again on its topic."""
         self._own.append(cdr)
 
     def update_publishers(self) -> None:
-        """Ask the graph, which is slow, who else publishes set-points."""
+        """Query the graph, which is slow, for other publishers of set-points."""
         infos = self._node.get_publishers_info_by_topic(self._target.topic_name)
         names = [
             f'{info.node_namespace.rstrip("/")}/{info.node_name}'
@@ -159,7 +159,7 @@ class RobotInputs:
             sample = make_sample(self._contract, name, cdr, receive_ns)
             return (sample.stamp_ns, decode_value(self._contract, name, cdr)) if sample else None
         except DecodeError:
-            return None  # the policy, which needs the stream too, says what is wrong with it
+            return None  # the policy, which needs the stream too, reports the fault
 
     def _receive_target(self, cdr: Any, info: dict) -> None:
         if bytes(cdr) not in self._own:

@@ -1,4 +1,4 @@
-"""Turns action chunks into set-points for a Cartesian controller: smooth, inside the limits, supervised.
+"""Converts action chunks to smooth, limited and supervised set-points for a Cartesian controller.
 
 The logic is `restac_ros.control.streaming`, its thread `restac_ros.runtime.set_point_loop`; here are
 parameters, services and diagnostics.
@@ -57,7 +57,7 @@ class StreamerNode(ManagedNode):
     def activate(self) -> None:
         parameters: StreamerParameters = self.parameters
         contract: Contract = self.load_contract()
-        # A full garbage collection of all that has been imported would take several ticks.
+        # A full garbage collection of all imported modules would last several ticks.
         gc.collect()
         gc.freeze()
         self._active = ActiveStreamer(self, contract, parameters, parameters.control(contract))
@@ -104,7 +104,7 @@ class StreamerNode(ManagedNode):
             self.trigger_deactivate()
 
     def _raise_priority(self, priority: int) -> None:
-        """Run before everything that is not real time: this thread, and those it starts."""
+        """Set the real-time priority of this thread and of those it starts."""
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO if priority else os.SCHED_OTHER, os.sched_param(priority))
         except PermissionError:
@@ -132,7 +132,7 @@ class StreamerNode(ManagedNode):
 
 
 def streamer_summary(active: ActiveStreamer) -> dict[str, object]:
-    """What the set-points have been, for the summary file."""
+    """Counts and reasons for the summary file."""
     state, origin = active.loop.streamer, active.origin
     return {
         'phase': str(state.phase),

@@ -1,4 +1,4 @@
-"""What the streamer can be told, and how control is set up by it."""
+"""Parameters of the streamer, and the configuration of control made from them."""
 
 from typing import Literal
 
@@ -52,7 +52,7 @@ class StreamerParameters(NodeParameters):
     gripper_deadband_m: float = Field(ge=0, le=0.1, description='smaller changes are not sent')
     gripper_speed_m_s: float = Field(gt=0, le=1, description='of franka_msgs Move and Grasp')
     gripper_effort_n: float = Field(ge=0, le=200, description='of GripperCommand, and force of a Grasp')
-    gripper_timeout_s: float = Field(gt=0, le=60, description='a goal that takes longer counts as failed')
+    gripper_timeout_s: float = Field(gt=0, le=60, description='a goal that lasts longer counts as failed')
 
     def control(self, contract: Contract) -> StreamerConfig:
         """Return the configuration of `restac_ros.control.streaming`.
