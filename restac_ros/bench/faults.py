@@ -1,6 +1,6 @@
-"""Rehearses every fault on a policy and a streamer: how soon the arm holds, what is said, whether it goes on.
+"""Rehearses faults on a policy and a streamer: time to hold, reason on /diagnostics, recovery.
 
-The work is done by drill_node, with an arm of thin air; here its outcomes become a table.
+drill_node does the work, with a virtual arm; here its outcomes become a table.
 """
 
 import json
@@ -72,12 +72,12 @@ def rehearse(
 
 
 def print_outcomes(outcomes: Sequence[Mapping], console: Console | None = None) -> None:
-    """One line per fault; what was not borne well stands below."""
+    """Print a line per fault, and the failed checks below."""
     console = console or Console()
     table = Table('fault', 'then', title='faults, rehearsed', title_justify='left')
     for name in ('held', 'limit'):
         table.add_column(f'{name} ms', justify='right')
-    for name in ('said on /diagnostics', 'in the log', 'recovered'):
+    for name in ('on /diagnostics', 'in the log', 'recovered'):
         table.add_column(name, overflow='fold')
     for outcome in outcomes:
         table.add_row(

@@ -1,6 +1,6 @@
-"""What receiving costs the policy node: losses, framing time, CPU share, while a bag plays at full rate.
+"""Costs of receiving in the policy node: losses, framing time, CPU share, while a bag plays at full rate.
 
-CPU shares are read from /proc: 'ingest' is the main thread, which runs the executor, the thread that takes
+CPU shares are read from /proc: 'ingest' is the main thread, which runs the executor, the thread that polls
 messages, and the middleware's threads. The network's threads, and the workers that frame and call it, are not
 ingest.
 """
@@ -31,7 +31,7 @@ FRAMING = ('frame_cameras', 'frame_tactile', 'frame_state')
 
 MAX_FRAMING_P99_MS = 15.0
 MAX_INGEST_SHARE = 0.40
-RECEIVER = 'receive'  # name of the thread that takes messages
+RECEIVER = 'receive'  # name of the thread that polls messages
 
 
 @dataclass(frozen=True)

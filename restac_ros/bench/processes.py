@@ -1,4 +1,4 @@
-"""A benchmark's child processes: on a ROS domain of their own, watched while they run, and surely ended."""
+"""A benchmark's child processes: on a ROS domain of their own, sampled while they run, always ended."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ EMPTY_JOURNAL_BYTES = 64_000  # more than stands in a journal before its first m
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process and its descendants have used at `time_s` (monotonic): CPU seconds, resident bytes."""
+    """CPU seconds and resident bytes of a process and its descendants at `time_s` (monotonic)."""
 
     time_s: float
     cpu_s: float
@@ -93,12 +93,12 @@ class Watch:
 
 
 def journal_bytes(journals: Path) -> int:
-    """Size of what is being recorded."""
+    """Size of the unfinished journals."""
     return sum(path.stat().st_size for path in journals.glob('*.partial/*.mcap'))
 
 
 class FileWatch:
-    """When the journal's file grew: from a thread, while the block lasts."""
+    """Records from a thread when the journal's file grows, while the block lasts."""
 
     def __init__(self, journals: Path) -> None:
         self._journals = journals
@@ -116,10 +116,10 @@ class FileWatch:
 
     @property
     def begun_s(self) -> float:
-        """When the first messages reached the file.
+        """Time of the first messages in the file.
 
         Raises:
-            GraphError: none has.
+            GraphError: there are none.
         """
         if not self._grown_s:
             raise GraphError(f'nothing was recorded into {self._journals}')
@@ -161,11 +161,11 @@ def scratch(parent: Path, needed_bytes: int) -> Iterator[Path]:
 
 @contextmanager
 def started(process: Process, log: Path) -> Iterator[subprocess.Popen]:
-    """A node as a process, which writes what it says to `log`; killed if it still runs at the end."""
+    """Run a node as a process with its output in `log`; kill it if it still runs at the end."""
     env = environment(publishes_sensor_topics=True) | {'ROS_DOMAIN_ID': str(own_domain())}
-    with log.open('wb') as said:
+    with log.open('wb') as output:
         child = subprocess.Popen(
-            command(process), env=env, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            command(process), env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         yield child
@@ -203,10 +203,10 @@ def ended_in_order(name: str, child: subprocess.Popen, log: Path, timeout_s: flo
 
 
 def summary_of(process: Process) -> dict[str, Any]:
-    """What a node has left behind at its end.
+    """Read the summary that a node wrote at its end.
 
     Raises:
-        GraphError: nothing.
+        GraphError: there is none.
     """
     try:
         return json.loads(process.summary_file.read_text(encoding='utf-8'))

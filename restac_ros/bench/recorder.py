@@ -1,4 +1,4 @@
-"""What recording costs: losses, CPU, memory, disk, with the real node and a source at full rate.
+"""Costs of recording: losses, CPU, memory, disk, with the real node and a source at full rate.
 
 The recorder must lose nothing, use less than half a core, and keep its memory, for as long as one records.
 """
@@ -42,7 +42,7 @@ SMALL_BYTES = 600  # a joint state with names, in the file
 
 @dataclass(frozen=True)
 class StreamFigures:
-    """Messages of a stream: sent by the source, heard by the recorder, written, dropped, found in the bag.
+    """Messages of a stream: published, received, written, dropped, found in the bag.
 
     `waiting_max` is the most that waited for the disk at once.
     """
@@ -122,7 +122,7 @@ def expected_bytes(settings: RecordBench, contract: Contract) -> int:
 
 
 def measure_recorder(settings: RecordBench, folder: Path) -> RecorderFigures:
-    """Record into `folder` what a source publishes, and look at what both leave behind.
+    """Record into `folder` what a source publishes, and read the summaries of both.
 
     Raises:
         GraphError: a node did not do its part.

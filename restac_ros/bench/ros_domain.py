@@ -1,4 +1,4 @@
-"""A ROS domain of one's own, so that drivers and tests on this machine are neither heard nor disturbed."""
+"""A ROS domain of one's own, separate from drivers and tests on this machine."""
 
 import socket
 from functools import cache

@@ -1,4 +1,4 @@
-"""The whole graph at full rate: how fast it feels, replans and streams, and what each process costs.
+"""The whole graph at full rate: latencies of touch, replanning and set-points, and the CPU of each process.
 
 A bag is played twice. From the first pass come the gate's percentiles, which depend on the checkpoint; the
 second is measured, with a threshold that this gate does rise through. Set-points go to a topic of a ROS
@@ -118,8 +118,8 @@ def _levels(settings: RuntimeBench, run: Run) -> tuple[float, float]:
 def _whole_graph(run: Run, policy: Mapping[str, float]) -> list[Process]:
     """Everything that runs with a robot, but that set-points go nowhere."""
     topics = run.directory / 'topics.yaml'
-    said = [f'{topic} {kind}' for topic, kind in SHOWN.items()]
-    topics.write_text(yaml.safe_dump({'/**': {'ros__parameters': {'topics': said}}}), encoding='utf-8')
+    logged = [f'{topic} {kind}' for topic, kind in SHOWN.items()]
+    topics.write_text(yaml.safe_dump({'/**': {'ros__parameters': {'topics': logged}}}), encoding='utf-8')
     log, *listeners, source = processes(replace(run, view=True, sessions=run.directory / 'sessions'))
     listeners = [
         replace(process, parameters={**process.parameters, **policy})
@@ -140,7 +140,7 @@ def _whole_graph(run: Run, policy: Mapping[str, float]) -> list[Process]:
 
 @dataclass(frozen=True)
 class _Running:
-    """A process of the graph, what it says, and what it uses."""
+    """A process of the graph, its log, and its samples."""
 
     process: Process
     child: subprocess.Popen

@@ -115,7 +115,7 @@ class FaultsBench(_OnCheckpoint):
     params: Path | None = None
     """ROS parameter file for the nodes, such as a streamer's own limits."""
     directory: Path | None = None
-    """Where to keep the session logs and what the nodes say; default: nowhere."""
+    """Where to keep the session logs and the output of the nodes; default: nowhere."""
     json: Path | None = None
     """Also write the outcomes here."""
 

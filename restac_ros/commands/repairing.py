@@ -1,4 +1,4 @@
-"""`restac-ros repair`: what is broken in a data set, on the terminal, and the mending of it."""
+"""`restac-ros repair`: examines a data set, prints the damage, and repairs it."""
 
 import shlex
 from pathlib import Path
@@ -14,7 +14,7 @@ SHOWN_FILES = 10
 
 
 def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) -> int:
-    """Say what is broken and, when `agreed`, mend it; exit status 1 while something is broken.
+    """Print the damage and, when `agreed`, repair it; exit status 1 while something is broken.
 
     Raises:
         DatasetError: it is no v3.0 data set, or is being written.

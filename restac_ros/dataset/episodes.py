@@ -147,12 +147,12 @@ def _marked(bag: Bag, topic: str) -> list[EpisodeSpan]:
     start_ns, running = 0, None
     _, last_ns = bounds_of(bag)
     for message in bag.messages([topic]):
-        said = _said(topic, message.type, message.cdr)
-        if said == running:
+        marked = _marked_task(topic, message.type, message.cdr)
+        if marked == running:
             continue
         if running is not None:
             spans.append(_span(bag, start_ns, message.log_time_ns, running or None))
-        start_ns, running = message.log_time_ns, said
+        start_ns, running = message.log_time_ns, marked
     if running is not None:
         note = f'{topic}: the episode was still running when the recording ended'
         spans.append(_span(bag, start_ns, last_ns + 1, running or None, (note,)))
@@ -176,8 +176,8 @@ def _check_marker_topic(bag: Bag, topic: str) -> None:
         )
 
 
-def _said(topic: str, kind: str, cdr: bytes) -> str | None:
-    """What runs from this marker on: a task, '' where that is left open, None: nothing."""
+def _marked_task(topic: str, kind: str, cdr: bytes) -> str | None:
+    """Task of the episode that a marker begins; '' without a task, None when it ends one."""
     try:
         marker: Any = load_types().deserialize_cdr(cdr, kind)
     except SerdeError as error:

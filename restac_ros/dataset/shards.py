@@ -70,8 +70,8 @@ class Answer:
 
 def refusal_text(request: EpisodeRequest, error: Exception) -> str:
     """Why a recording is refused; the text names it, and its part."""
-    said = str(error).removeprefix(f'{request.bag}: ')
-    return str(error) if not request.span.label and str(request.bag) in said else f'{request.name}: {said}'
+    text = str(error).removeprefix(f'{request.bag}: ')
+    return str(error) if not request.span.label and str(request.bag) in text else f'{request.name}: {text}'
 
 
 def shard_path(folder: Path, number: int) -> Path:

@@ -25,17 +25,17 @@ class DeltaRule:
     composition: Composition
 
     def deltas(self, targets: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-        """Return the deltas [..., D] of target vectors [..., D] from one anchor vector [6 or more]."""
+        """Return the deltas [..., D] of targets [..., D] from anchors [..., 6 or more], or from one."""
         targets, anchor = np.asarray(targets, np.float64), np.asarray(anchor, np.float64)
         if self.composition == 'so3':
             rotation = self.turns(quaternion_from_rotation(self.convention, targets[..., 3:6]), anchor)
         else:
-            rotation = rotation_difference(self.convention, targets[..., 3:6], anchor[3:6])
-        return np.concatenate([targets[..., :3] - anchor[:3], rotation, targets[..., 6:]], axis=-1)
+            rotation = rotation_difference(self.convention, targets[..., 3:6], anchor[..., 3:6])
+        return np.concatenate([targets[..., :3] - anchor[..., :3], rotation, targets[..., 6:]], axis=-1)
 
     def turns(self, quaternions_xyzw: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-        """Return the rotation vectors [..., 3] that turn the anchor into orientations [..., 4]."""
-        return quat.difference(quaternions_xyzw, quaternion_from_rotation(self.convention, anchor[3:6]))
+        """Return the rotation vectors [..., 3] that turn the anchors into orientations [..., 4]."""
+        return quat.difference(quaternions_xyzw, quaternion_from_rotation(self.convention, anchor[..., 3:6]))
 
     def orientations(self, deltas: np.ndarray, anchor: np.ndarray) -> np.ndarray:
         """Return the target orientations [..., 4] (x y z w) of deltas [..., 6 or more] from one anchor."""

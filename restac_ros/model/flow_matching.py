@@ -36,19 +36,18 @@ def time_embedding(time: Float[Array, ' N'], width: int) -> Float[Array, 'N W']:
 
 
 def step_loss(
-    velocity: Float[Array, 'B T D'],
-    target: Float[Array, 'B T D'],
+    squares: Float[Array, 'B T D'],
     dim_mask: Bool[Array, ' D'] | None = None,
     step_mask: Bool[Array, 'B T'] | None = None,
 ) -> Float[Array, 'B T']:
-    """Squared error of each action step, averaged over the action dimensions that exist.
+    """Squared velocity error of each action step, averaged over the action dimensions that exist.
 
     Args:
+        squares: squared errors of the velocity.
         dim_mask: True for the robot's own dimensions, False for padding; None counts all.
         step_mask: False for steps past the end of an episode, whose loss is zero; None counts all.
     """
-    error = jnp.square(velocity.astype(jnp.float32) - target)
-    loss = jnp.mean(error, axis=-1) if dim_mask is None else jnp.mean(error, axis=-1, where=dim_mask)
+    loss = jnp.mean(squares, axis=-1, where=None if dim_mask is None else dim_mask)
     return loss if step_mask is None else jnp.where(step_mask, loss, 0.0)
 
 

@@ -17,6 +17,7 @@ from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.attention import attention_mask, token_positions
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.decoder import ExpertLayer, bind_prefix, decode, expert_layer
+from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.gemma import Gemma, KeysValues, Modulation
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.layers import layer_at
@@ -376,15 +377,9 @@ class Pi05(nnx.Module):
         """Flow-matching loss of each action step; average it with `flow_matching.mean_loss`.
 
         `dim_mask` and `step_mask` are False for padded action dimensions and for steps past an episode's end.
-        With a `delay` (training-time real-time chunking, arXiv 2512.05964; `sample_delay` draws it) the first
-        so many steps are given, not asked: average over `step_mask & ~is_decided(delay, T)` then.
+        With a `delay` see `flow_errors`: average over `step_mask & ~is_decided(delay, T)` then.
         """
-        x_t, target = flow_matching.interpolate(actions, noise, time)
-        decided = None
-        if delay is not None:
-            decided = rtc.is_decided(delay, actions.shape[1])
-            x_t = rtc.with_decided(x_t, actions, decided)
-            step_mask = ~decided if step_mask is None else step_mask & ~decided
-        velocity, reading = self.velocity_joint(observation, x_t, time, touch, decided)
-        loss = flow_matching.step_loss(velocity, target, dim_mask, step_mask)
-        return loss + self.auxiliary_loss(reading)
+        errors = flow_errors(self, observation, actions, noise, time, touch, delay)
+        valid = errors.asked if step_mask is None else step_mask & errors.asked
+        loss = flow_matching.step_loss(errors.squares, dim_mask, valid)
+        return loss + self.auxiliary_loss(errors.reading)

@@ -66,6 +66,7 @@ def _adapted(config: ModelConfig) -> ModelConfig:
 
 PRESETS: dict[str, ModelConfig] = {
     'pi05': _PI05,
+    'pi05_lora': _adapted(_PI05),
     'pi05_restac': _RESTAC,
     'pi05_restac_lora': _adapted(_RESTAC),
     'pi05_restac_token_in_ae': _TOKEN_IN_AE,
@@ -74,5 +75,6 @@ PRESETS: dict[str, ModelConfig] = {
     'mid_forcevla': replace(_MID, fusion='forcevla'),
     'tiny': _TINY,
     'tiny_forcevla': replace(_TINY, fusion='forcevla'),
+    'tiny_no_touch': replace(_TINY, fusion='none', tactile=None),
 }
 """`pi05*` are the published sizes; `mid` is for benchmarks; `tiny` runs at tens of Hz on two cores."""

@@ -1,4 +1,4 @@
-"""Watches what a recording lives on: disk and memory. It is ended in order before either runs out."""
+"""Guards disk and memory: a recording is ended in order before either runs out."""
 
 import re
 from collections.abc import Callable
@@ -12,14 +12,14 @@ MEMORY_FILE = Path('/proc/meminfo')
 
 
 class GuardError(RuntimeError):
-    """What shall be guarded cannot be watched; the text says what to do."""
+    """Memory cannot be measured; the text names the remedy."""
 
 
 def available_memory_bytes() -> int:
-    """What programs can still have without swapping, by the kernel's own estimate.
+    """Memory that programs can use without swapping, by the kernel's estimate.
 
     Raises:
-        GuardError: the kernel does not tell.
+        GuardError: the kernel gives none.
     """
     try:
         text = MEMORY_FILE.read_text(encoding='ascii')
@@ -31,7 +31,7 @@ def available_memory_bytes() -> int:
 
 
 class Room(NamedTuple):
-    """Free disk, and what of disk and memory is short, with the remedy; '' while there is enough."""
+    """Free disk, and shortages of disk and memory with their remedy; '' while there is enough."""
 
     free_disk_bytes: int
     disk_shortage: str
@@ -39,7 +39,7 @@ class Room(NamedTuple):
 
     @property
     def shortage(self) -> str:
-        """What is short of both."""
+        """The first shortage, or ''."""
         return self.disk_shortage or self.memory_shortage
 
 

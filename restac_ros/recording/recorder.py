@@ -1,4 +1,4 @@
-"""The recorder without ROS: starts, pauses, saves and discards episodes, and watches what they live on."""
+"""The recorder without ROS: starts, pauses, saves and discards episodes; guards disk and memory."""
 
 import datetime
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ from restac_ros.recording.saving import Announcer, Saving, recover_command
 
 TRASH = 'trash'
 SLOW_DISK_SHARE = 0.5  # of the time since the queue began to fill
-REQUESTS = ('start', 'save', 'discard', 'pause', 'resume', 'recover')  # what a recorder can be asked to do
+REQUESTS = ('start', 'save', 'discard', 'pause', 'resume', 'recover')  # services of the recorder
 
 State = Literal['idle', 'recording', 'paused', 'saving', 'error']
 
 
 class RecorderError(RuntimeError):
-    """A request that cannot be met now; the text says why and what to do."""
+    """A request that is refused now; the text names reason and remedy."""
 
 
 @dataclass(frozen=True)
 class RecorderSettings:
-    """Where recordings go and what they may use. Without `dataset` journals are kept and not converted."""
+    """Directories and limits of recordings. Without `dataset` journals are kept and not converted."""
 
     journal_dir: Path
     dataset: Path | None
@@ -42,7 +42,7 @@ class RecorderSettings:
 
 @dataclass(frozen=True)
 class RecorderReport:
-    """How things stand. `received` and so on count since the running or last episode began."""
+    """State of the recorder. `received` etc. count from the begin of the running or last episode."""
 
     state: State
     message: str
@@ -62,7 +62,7 @@ class RecorderReport:
 
 
 class Recorder:
-    """One recording at a time; those before are closed and converted meanwhile. Call `poll` now and then."""
+    """Records one episode at a time; closes and converts earlier ones meanwhile. Call `poll` periodically."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class Recorder:
         announce: Announcer,
         guards: Guards | None = None,
     ) -> None:
-        """Find what a crash left unfinished, and say so.
+        """Find and report recordings that a crash left unfinished.
 
         Raises:
-            DatasetError: the data set can't take such episodes.
+            DatasetError: the episodes do not fit the data set.
             RecorderError: too little disk or memory.
             GuardError: memory cannot be watched.
         """
@@ -89,7 +89,7 @@ class Recorder:
         self._last: Recording | None = None
         self._task = ''
         self._problem = ''
-        self._said: set[str] = set()  # of the take under way, what is said once
+        self._said: set[str] = set()  # kinds of warnings that were logged for the running take
         self._needed: list[str] = []
         self._check_room()
         if settings.dataset and is_dataset(settings.dataset):
@@ -105,7 +105,7 @@ class Recorder:
             )
 
     def offer(self, sample: Sample) -> None:
-        """Take a message, if one is being recorded."""
+        """Record a message, while an episode is being recorded."""
         if recording := self._recording:
             recording.offer(sample)
 
@@ -137,7 +137,7 @@ class Recorder:
         return f'recording {path}: {task}'
 
     def pause(self) -> str:
-        """Record nothing until `resume`; what comes after is an episode of its own. Raises RecorderError."""
+        """Pause until `resume`, which begins an episode of its own. Raises RecorderError."""
         recording = self._running()
         if recording.paused:
             raise RecorderError(f'{recording.path.name} is paused already: resume, save or discard it')
@@ -145,7 +145,7 @@ class Recorder:
         return f'paused {recording.path.name}'
 
     def resume(self) -> str:
-        """Go on recording. Raises RecorderError."""
+        """Continue recording. Raises RecorderError."""
         recording = self._running()
         if not recording.paused:
             raise RecorderError(f'{recording.path.name} is not paused')
@@ -170,7 +170,7 @@ class Recorder:
         return f'discarded: moved to {place}'
 
     def recover(self) -> str:
-        """Complete what a crash left, in the background, and convert it. Raises RecorderError."""
+        """Complete and convert unfinished recordings in the background. Raises RecorderError."""
         self._saving.check_unfinished()
         if not self._saving.unfinished:
             raise RecorderError(f'{self._settings.journal_dir} holds no unfinished recordings')
@@ -179,7 +179,7 @@ class Recorder:
         return f'recovering {", ".join(path.name for path in begun)}'
 
     def poll(self) -> None:
-        """Go on with what has ended; end a recording while there is disk and memory left to do so."""
+        """Process ended jobs; end the recording before disk or memory run out."""
         self._room = self._guards.check()
         if self._recording:
             self._watch(self._recording)
@@ -202,12 +202,12 @@ class Recorder:
 
     @property
     def saved(self) -> list[Converted]:
-        """What became of the recordings converted so far."""
+        """Outcomes of the conversions so far."""
         return self._saving.saved
 
     @property
     def state(self) -> State:
-        """In one word."""
+        """State in one word."""
         if self._recording:
             return 'paused' if self._recording.paused else 'recording'
         if self.busy:
@@ -219,7 +219,7 @@ class Recorder:
         self._saving.give_up(why)
 
     def report(self) -> RecorderReport:
-        """How things stand."""
+        """Return the state and the counts."""
         shown = self._recording or self._last
         counts = dict.fromkeys(self._contract.streams, 0)
         return RecorderReport(
@@ -284,7 +284,7 @@ class Recorder:
         return f'the machine is too busy ({found}); end other programs{remedy}'
 
     def _what_then(self, recording: Recording) -> str:
-        """What becomes of a take in which a frame is lost, and what to do."""
+        """Consequence and remedy of a lost frame."""
         if self._settings.on_gap == 'longest_run' or self._settings.dataset is None:
             return 'Only the longest run without a gap can become an episode: discard it and record again?'
         by_hand = longest_run_command(recording.path, self._settings.dataset)
@@ -296,7 +296,7 @@ class Recorder:
 
 
 def _lost_text(recording: Recording) -> str:
-    """Which frames cannot be used, in words."""
+    """Describe the lost frames."""
     first, lost = recording.watch.first, recording.watch.lost
     if first is None:
         return ''

@@ -15,8 +15,8 @@ from restac_ros.framing.sample import Sample
 from restac_ros.recording.take_watch import TakeWatch
 from restac_ros.runtime.worker import Worker
 
-# Streams are taken from the middleware one by one: messages come to us a little out of order. They are
-# held back so long to be sorted; what comes later still is dated by when it came.
+# Streams are polled one by one, so that messages arrive slightly out of order. They are held back this long
+# to be sorted; the log time of a later one is that of its predecessor.
 HOLD_BACK_NS = 250_000_000
 _IDLE_S = 0.25  # how long the writer waits before it checks whether a flush is due
 PAUSE, RESUME = '/pause', '/resume'  # no stream has such a name
@@ -24,7 +24,7 @@ CALM_SHARE = 0.25  # of the queue: while no more waits, the disk keeps up
 
 
 class RecordingClocks(NamedTuple):
-    """Where time comes from, each in ns: the node's clock (may be simulated), a steady one, UTC."""
+    """Clocks in ns: the node's (may be simulated), a steady one, UTC."""
 
     now_ns: Callable[[], int]
     steady_ns: Callable[[], int]
@@ -39,7 +39,7 @@ class _Entry(NamedTuple):
 
 
 class Recording:
-    """A journal and the thread that writes it. `offer` never blocks: what finds no room is dropped, counted.
+    """A journal and the thread that writes it. `offer` never blocks: without room it drops and counts.
 
     It ends by `finish` (closed and checked by its thread, then `done`) or `discard`. Unless it was `closed`
     or discarded, `failure` says why it ended; what was written then stays as NAME.partial, to be recovered.
@@ -91,17 +91,17 @@ class Recording:
 
     @property
     def path(self) -> Path:
-        """Where the bag will be; until it is finished it is called NAME.partial."""
+        """Path of the finished bag; until then it is NAME.partial."""
         return self._journal.path
 
     @property
     def done(self) -> bool:
-        """Whether it has ended: `closed` or discarded, or `failure` says why not."""
+        """Whether it has ended: `closed`, discarded, or with a `failure`."""
         return not self._writer.is_alive
 
     @property
     def failure(self) -> str:
-        """Why it ended without being asked to, or could not be closed; '' while there is no such reason."""
+        """Why it ended unasked, or could not be closed; else ''."""
         discarded = self._ending and not self._saving
         if self._failure or discarded or not self.done or self.closed:
             return self._failure
@@ -109,12 +109,12 @@ class Recording:
 
     @property
     def paused(self) -> bool:
-        """Whether it takes nothing at present; it ends so when it ends in a pause."""
+        """Whether it is paused, or has ended in a pause."""
         return self._since_ns is None
 
     @property
     def duration_ns(self) -> int:
-        """How long it has recorded, pauses left out."""
+        """Recorded time without pauses, ns."""
         since_ns = self._since_ns
         return self._taken_ns + (0 if since_ns is None else max(0, self._now_ns() - since_ns))
 
@@ -130,13 +130,13 @@ class Recording:
 
     @property
     def disk_share(self) -> float:
-        """Which part of the time since the disk last kept up the writer has waited for the disk, 0 .. 1."""
+        """Share of the time since the queue was last short that the writer waited for the disk, 0 .. 1."""
         since_ns, before_ns = self._calm
         elapsed_ns = self._steady_ns() - since_ns
         return min(1.0, (self._journal.disk_ns - before_ns) / elapsed_ns) if elapsed_ns > 0 else 0.0
 
     def offer(self, sample: Sample) -> None:
-        """Queue a message for the journal, unless it came in a pause."""
+        """Queue a message for the journal, unless it was received in a pause."""
         stream, size = sample.stream, len(sample.cdr)
         with self._changed:
             if self._ending or self.paused or sample.receive_ns < self._resumed_ns:
@@ -152,13 +152,13 @@ class Recording:
             self._changed.notify()
 
     def pause(self) -> None:
-        """Take no messages until `resume`; those received before belong to the stretch that ends."""
+        """Ignore messages until `resume`; those received before belong to the ending stretch."""
         with self._changed:
             self._end_stretch()
             self._queue_boundary(PAUSE, sys.maxsize)
 
     def resume(self) -> None:
-        """Take messages again: the journal's next stretch."""
+        """Begin the journal's next stretch."""
         with self._changed:
             self._since_ns = self._resumed_ns = self._now_ns()
             self._queue_boundary(RESUME, -1)
@@ -168,11 +168,11 @@ class Recording:
         self._writer.join()
 
     def finish(self) -> None:
-        """Take no more, and let the thread write what is queued, close and check."""
+        """Accept no more messages; the thread writes the queue, closes and checks."""
         self._end(saving=True)
 
     def discard(self, trash: Path) -> Path:
-        """Stop and move what there is into the folder `trash`, nothing is deleted; returns where it lies.
+        """Stop and move the recording into the folder `trash`; return its new path. Nothing is deleted.
 
         Raises:
             JournalError: the disk refuses; it stays where it was.
@@ -203,7 +203,7 @@ class Recording:
         self._changed.notify()
 
     def _step(self) -> None:
-        """One round of the writer: whatever it raises but the disk's refusal is for `_on_failure`."""
+        """One round of the writer; exceptions other than JournalError go to `_on_failure`."""
         try:
             if (batch := self._next_batch()) is None:
                 self._writer.ask_to_stop()
@@ -256,7 +256,7 @@ class Recording:
                     self._waiting[entry.stream] -= 1
 
     def _next_batch(self) -> list[_Entry] | None:
-        """What is queued (nothing after a while); None when the end was asked for and all is taken."""
+        """Wait for queued messages and return them; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._queued or self._ending, _IDLE_S)
             if self._ending and not (self._queued and self._saving):

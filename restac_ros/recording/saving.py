@@ -1,4 +1,4 @@
-"""What happens to recordings after they have ended: closed, recovered where need be, converted, reported."""
+"""Closes, recovers and converts recordings after their end, and reports the outcomes."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +20,7 @@ from restac_ros.recording.recording import Recording
 
 
 class Announcer(NamedTuple):
-    """Where what happens is reported, in sentences."""
+    """Callbacks that log sentences."""
 
     inform: Callable[[str], None]
     warn: Callable[[str], None]
@@ -28,7 +28,7 @@ class Announcer(NamedTuple):
 
 
 class Saving:
-    """Closes, recovers and converts while the next episode may already be recorded. Call `poll` now and then.
+    """Closes, recovers and converts while the next episode may be recorded. Call `poll` periodically.
 
     Without `dataset` journals are kept and not converted.
     """
@@ -55,7 +55,7 @@ class Saving:
         return self._conversions.pending if self._conversions else []
 
     def check_unfinished(self) -> None:
-        """Find what a crash or a failing disk left: recordings not closed, and those not converted."""
+        """List recordings that a crash or a failing disk left unclosed or unconverted."""
         found = find_unfinished(self._journal_dir) if self._journal_dir.is_dir() else []
         if self._dataset and self._journal_dir.is_dir():
             found += find_unconverted(self._journal_dir)
@@ -64,13 +64,13 @@ class Saving:
     def add(self, recording: Recording, convert: bool) -> None:
         """Close a recording, then convert it if asked: also after a crash meanwhile, which leaves a log."""
         if convert and self._conversions:
-            with suppress(OSError):  # a full disk is told when it is closed
+            with suppress(OSError):  # a full disk is reported when the recording is closed
                 self._conversions.announce(recording.path)
         recording.finish()
         self._closing.append((recording, convert))
 
     def recover(self) -> list[Path]:
-        """Begin to complete and convert all that was found unfinished; returns it."""
+        """Start to complete and convert all unfinished recordings; return them."""
         begun, self.unfinished = self.unfinished, []
         for path in begun:
             if path.suffix == PARTIAL:
@@ -80,7 +80,7 @@ class Saving:
         return begun
 
     def poll(self, memory_shortage: str = '') -> None:
-        """Go on with what has ended: close -> convert -> report. None is begun while memory is short."""
+        """Process ended jobs: close -> convert -> report. No job is started while memory is short."""
         for entry in [entry for entry in self._closing if entry[0].done]:
             self._closing.remove(entry)
             self._closed(*entry)
@@ -91,7 +91,7 @@ class Saving:
             self._converted(converted)
 
     def progress(self) -> str:
-        """What is being done, in words; '' when nothing is."""
+        """Describe the running job; '' when there is none."""
         if self._recoveries.pending:
             return f'recovering {self._recoveries.pending[0].name}'
         if not self._conversions or not self._conversions.pending:
@@ -171,5 +171,5 @@ class Saving:
 
 
 def recover_command(journal_dir: Path) -> str:
-    """What a user can type to complete unfinished recordings."""
+    """The command by which a user completes unfinished recordings."""
     return f'restac-ros recover {journal_dir}'

@@ -1,4 +1,4 @@
-"""Judges the frames of a take while it is written, by the converter's own rule."""
+"""Judges the frames of a take while it is recorded, by the converter's rule."""
 
 from collections.abc import Collection
 from typing import NamedTuple

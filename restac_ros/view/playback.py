@@ -1,4 +1,4 @@
-"""The scene of a moment in recordings: the same reading of messages as live, without ROS."""
+"""The scene at a time in recordings, read as live messages are, without ROS."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -78,11 +78,11 @@ class _Reader:
 
     @property
     def topics(self) -> set[str]:
-        """Contract topics to be read; what the policy says is found by its type, the residual by its name."""
+        """Contract topics to read; the policy's topics are found by type, the residual by name."""
         return set(self._streams)
 
     def add(self, message: BagMessage) -> None:
-        """Show a message."""
+        """Add a message to the scene."""
         self.added += 1
         if message.type in (CHUNK_TYPE, GATE_TYPE):
             value = deserialize(message.cdr, message.type)
@@ -102,7 +102,7 @@ class _Reader:
             self.scene.add_residual(residual, message.log_time_ns)
 
     def flush(self) -> None:
-        """Show the last pose."""
+        """Add the last pose."""
         if self._pose is not None:
             self._add_pose(self._pose)
 

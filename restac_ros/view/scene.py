@@ -1,7 +1,7 @@
-"""Everything the view knows, and what it shows of it at one moment. Nodes and files both feed it.
+"""The state of the view, and its shapes and images at one time. Nodes and recordings feed it.
 
-Two clocks: `steady_ns` is the reader's own, steady; stamps are the policy's. Ages of what has stopped coming
-are told by the first, so that a dead policy, or sensor, cannot leave a living picture.
+Two clocks: `steady_ns` is the reader's, stamps are the policy's. Ages of inputs are by the first, so that the
+picture of a dead policy, or sensor, is marked as old.
 """
 
 from dataclasses import dataclass, field
@@ -22,10 +22,10 @@ _MS = 1e-6  # ms in a ns
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What a user may set.
+    """Options of the view.
 
     span_s: how far back charts and the executed path reach, s
-    stale_s: a gate, pose or tactile frame that nothing has followed for so long is said to be old, s
+    stale_s: a gate, pose or tactile frame without a successor for this long is marked as old, s
     reference_frames: how many first tactile frames make the reference without contact
     """
 
@@ -44,7 +44,7 @@ class SceneOptions:
 
 @dataclass
 class _Newest[T]:
-    """The newest of a kind, and when it came on the reader's clock."""
+    """The newest value of a kind, and its time of receipt on the reader's clock."""
 
     value: T | None = None
     at_ns: int = 0
@@ -53,13 +53,13 @@ class _Newest[T]:
         self.value, self.at_ns = value, steady_ns
 
     def problem(self, what: str, steady_ns: int, stale_s: float) -> str:
-        """Why it doesn't hold any more; empty while it does, and before there is one."""
+        """Why the value is too old; empty while it is not, and before there is one."""
         age_s = (steady_ns - self.at_ns) * 1e-9
         return f'no {what} for {age_s:.1f} s' if self.value is not None and age_s > stale_s else ''
 
 
 class GateScene:
-    """Feed it with what comes; ask it for shapes and images whenever they are to be shown."""
+    """Receives values by the `add_` methods; returns shapes and images at any time."""
 
     def __init__(self, contract: Contract, tactile_stream: str, options: SceneOptions) -> None:
         span_ns = round(options.span_s * 1e9)
@@ -79,7 +79,7 @@ class GateScene:
         self._residual: _Newest[np.ndarray] = _Newest()
 
     def add_gate(self, gate: GateSample, steady_ns: int) -> None:
-        """A GateState has come."""
+        """Add a GateState."""
         self._observe(gate.stamp_ns, steady_ns)
         self._gate.put(gate, steady_ns)
         self._gates.append(
@@ -91,7 +91,7 @@ class GateScene:
         )
 
     def add_chunk(self, chunk: ChunkSample, steady_ns: int) -> None:
-        """An ActionChunk has come."""
+        """Add an ActionChunk."""
         self._observe(chunk.stamp_ns, steady_ns)
         self._chunk.put(chunk, steady_ns)
         self._chunks.append(
@@ -99,14 +99,14 @@ class GateScene:
         )
 
     def add_pose(self, pose_tool_in_base: np.ndarray, steady_ns: int) -> None:
-        """The tool is at [4, 4] in the base frame."""
+        """Add the tool's pose [4, 4] in the base frame."""
         self._pose.put(pose_tool_in_base, steady_ns)
         gate = self._gate.value
         holds = gate is not None and not self._gate_problem(steady_ns)
         self._trail.append(steady_ns, pose_tool_in_base[:3, 3], gate.gate if gate and holds else np.nan)
 
     def add_tactile(self, image: np.ndarray, steady_ns: int) -> None:
-        """A tactile frame uint8 [H, W, 3] RGB has come; the first ones become the reference."""
+        """Add a tactile frame uint8 [H, W, 3] RGB; the first ones become the reference."""
         if self.reference.image is not None and self.reference.image.shape != image.shape:
             self.reference.restart()
         self.reference.add(image)
@@ -115,16 +115,16 @@ class GateScene:
             self._touches.append(steady_ns, contact_level(image, self.reference.image))
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
-        """The magnitude of felt minus expected per latent position, float [h, w], has come."""
+        """Add the magnitude of the tactile residual per latent position, float [h, w]."""
         self._residual.put(magnitude, steady_ns)
 
     def add_hold(self, reason: str, steady_ns: int) -> None:
-        """The policy reports that it holds, and why; '': it plans."""
+        """Add the policy's reason to hold; '' while it plans."""
         self._held.put(reason, steady_ns)
 
     @property
     def has_touch(self) -> bool:
-        """Whether there is a tactile frame to be drawn."""
+        """Whether there is a tactile frame."""
         return self._tactile.value is not None
 
     def series(self, steady_ns: int) -> dict[str, Recent]:
@@ -137,7 +137,7 @@ class GateScene:
         }
 
     def shapes(self, steady_ns: int) -> list[Shape]:
-        """What to draw in space; nothing before the tool's pose is known."""
+        """Shapes to draw in space; none before the tool's pose is known."""
         shapes = executed_path(*self._trail.path())
         now_ns = self._timeline.now_ns(steady_ns)
         if self._chunk.value is not None and now_ns is not None:
@@ -172,14 +172,14 @@ class GateScene:
         return strip_chart(series['gate'], series['chunk'], series['touch'], self._options.span_s, story)
 
     def _gate_lines(self) -> tuple[float, ...]:
-        """Where the policy plans at once, and where it may again; empty where that is not known, or never."""
+        """Threshold and release level of the gate; empty where unknown or unused."""
         gate = self._gate.value
         if gate is None or not gate.replan_threshold < 1:
             return ()
         return gate.replan_threshold, gate.replan_release
 
     def _headlines(self, steady_ns: int) -> tuple[tuple[str, tuple[int, int, int]], ...]:
-        """Prompt, checkpoint, and whether the policy acts."""
+        """Lines with prompt, checkpoint, and state of the policy."""
         newest = self._chunk.value or self._gate.value
         origin = newest.origin if newest else RunOrigin()
         lines = [(f'prompt: {origin.prompt or "not known"}', TEXT)]
@@ -196,7 +196,7 @@ class GateScene:
         return self._gate.problem('gate', steady_ns, self._options.stale_s)
 
     def _observe(self, stamp_ns: int, steady_ns: int) -> None:
-        """Keep time; when it was set back, as by a bag that starts anew, what was drawn before is over."""
+        """Update the timeline; clear the scene when stamps go back, as when a bag starts again."""
         if self._timeline.observe(stamp_ns, steady_ns):
             self._gates.clear()
             self._chunks.clear()

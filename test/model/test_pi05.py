@@ -68,7 +68,7 @@ def _run(model: Pi05, observation: Observation, arrays: Mapping[str, jax.Array])
         joint.prefix_out,
         joint.suffix_out,
         velocity,
-        flow_matching.step_loss(velocity, arrays['out/u_t']),
+        flow_matching.step_loss((velocity - arrays['out/u_t']) ** 2),
         cache,
         model.sample_actions(cache, None, observation.state, arrays['in/sample_noise'], plan)[0],
     )

@@ -51,7 +51,7 @@ def _run(model: ResTac, observation: Observation, touch: TactileCode, arrays: Ma
     seen = model.correct(model.read_touch(touch), cache.prefix_out, cache.mask)
     code = model.time_code(arrays['time'])
     cached = model.velocity_field(cache, seen, observation.state)(arrays['x_t'], code)
-    loss = flow_matching.step_loss(joint, arrays['u_t'])
+    loss = flow_matching.step_loss((joint - arrays['u_t']) ** 2)
     plan = model.plan_sampling(10)
     actions, _ = model.sample_actions(cache, touch, observation.state, arrays['sample_noise'], plan)
     return _Outputs(joint, cached, loss, actions, reading)

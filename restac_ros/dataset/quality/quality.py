@@ -101,7 +101,7 @@ class QualityReport:
 
 
 def judge_episode(trace: Trace) -> EpisodeQuality:
-    """Measure a trace and say what is wrong with it."""
+    """Measure a trace and list its faults."""
     measures = measure(trace)
     findings = find_faults(trace, measures)
     contract = trace.contract

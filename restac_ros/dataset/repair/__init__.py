@@ -1,1 +1,1 @@
-"""What is broken in a data set, and the mending of it."""
+"""Examination and repair of damaged data sets."""

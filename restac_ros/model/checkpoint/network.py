@@ -109,6 +109,12 @@ def unit_align_params(path: Path) -> tuple[TactileConfig, Params]:
     return encoder.config, {f'{_TACTILE}/{name}': leaf for name, leaf in leaves.items()}
 
 
+def model_paths(config: ModelConfig) -> tuple[nnx.GraphDef, dict[str, tuple[tuple, nnx.Variable]]]:
+    """The model without leaves, and by leaf name its path and an empty variable to fill."""
+    graph, state = _abstract(config)
+    return graph, _by_name(state)
+
+
 def _abstract(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
     return nnx.split(nnx.eval_shape(lambda: create_model(config, nnx.Rngs(0))))
 

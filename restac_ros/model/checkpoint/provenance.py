@@ -33,6 +33,7 @@ class Origin(_Provenance):
         step: training steps since the base weights.
         unit_align: file of the tactile encoder; None where the encoder is the base's or new.
         max_simulated_delay: longest delay, in steps of a chunk, that training simulated; 0 for none.
+        data: of each data set it was trained on, directory and fingerprint.
     """
 
     made_by: str
@@ -41,6 +42,7 @@ class Origin(_Provenance):
     step: int = 0
     unit_align: str | None = None
     max_simulated_delay: int = 0
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,178 @@
+"""What a training run is: frozen dataclasses, named configurations, every field on the command line."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from restac_ros.model.config import Dtype
+
+Part = Literal['all', 'action_expert']
+"""'all': what the model's configuration leaves trainable; 'action_expert': of that, what acts."""
+
+PUBLISHED_STEPS = 30_000
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Values as published.
+
+    Attributes:
+        peak: learning rate after the warm-up.
+        end: learning rate from `decay_steps` on.
+        warmup_steps, decay_steps: of a run of `decay_steps` or more; shorter runs scale both down.
+        b1, b2, eps, weight_decay: AdamW's.
+        clip: largest global norm of a gradient.
+    """
+
+    peak: float = 2.5e-5
+    end: float = 2.5e-6
+    warmup_steps: int = 1_000
+    decay_steps: int = PUBLISHED_STEPS
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 1e-10
+    clip: float = 1.0
+
+    def scaled(self, steps: int) -> tuple[int, int]:
+        """Warm-up and decay steps of a run of `steps`."""
+        if steps >= self.decay_steps:
+            return self.warmup_steps, self.decay_steps
+        share = steps / self.decay_steps
+        return max(1, round(self.warmup_steps * share)), max(2, steps)
+
+    def describe(self, steps: int) -> str:
+        """One line; says when the schedule was shortened."""
+        warmup, decay = self.scaled(steps)
+        shortened = ' (shortened with the run)' if steps < self.decay_steps else ''
+        rates = f'{self.peak:g} after {warmup} steps, {self.end:g} after {decay}{shortened}'
+        return f'AdamW, {rates}, clip {self.clip:g}'
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """Strengths; `enabled` false leaves images as they are."""
+
+    enabled: bool = True
+    crop: float = 0.95
+    rotation_deg: float = 5.0
+    brightness: float = 0.3
+    contrast: float = 0.4
+    probability: float = 0.5
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained on.
+
+    Attributes:
+        datasets: LeRobot data sets.
+        weights: share of each in the samples, in their order; empty: by their number of frames.
+        contract: names the columns of data sets that are not this package's; None: each brings its own.
+        norm_stats: statistics file of `restac-ros norm-stats`; None: measured at the start.
+        min_range: by dimension (ee_x ... gripper), the range to which a narrower one is widened.
+        validation_share: of the episodes, held out by a hash of each.
+        episodes: episode numbers to train on; empty: all. One data set only.
+        skip_idle: leave out frames whose whole chunk moves less than 1 mm, 0.01 rad and 1 mm of opening.
+    """
+
+    datasets: tuple[Path, ...] = ()
+    weights: tuple[float, ...] = ()
+    contract: Path | None = None
+    norm_stats: Path | None = None
+    min_range: dict[str, float] = field(default_factory=dict)
+    validation_share: float = 0.1
+    episodes: tuple[int, ...] = ()
+    skip_idle: bool = False
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How samples come.
+
+    Attributes:
+        threads: reading threads of this process; 0: two per core.
+        workers: reading processes; 0: threads only, right up to some eight cores.
+        prefetch: batches ready ahead.
+    """
+
+    threads: int = 0
+    workers: int = 0
+    prefetch: int = 2
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A run.
+
+    Attributes:
+        preset: model configuration, a name of `restac-ros init-checkpoint --preset`.
+        init: weights to start from: a checkpoint of this package, openpi's params, or LeRobot's files; None:
+            random.
+        unit_align: Lightning checkpoint of the tactile encoder, in place of the one in `init`.
+        to: directory of the run: state, metrics, pictures, the deployable checkpoint.
+        steps, batch_size: of the whole run, over all devices.
+        accumulate: micro-batches per step, weighted by their valid elements.
+        part: which of the leaves that the configuration leaves trainable.
+        frozen_dtype: of leaves that are not trained.
+        ema_decay: of the exponential moving average that is deployed; None: none, as with LoRA.
+        max_delay_steps: training-time real-time chunking; 0: off.
+        use_sparse_loss: a price on open gates.
+        seed: of samples, noise, augmentation and new weights.
+        fsdp: devices over which parameters are sharded; the batch goes over all.
+        log_every, validate_every, save_every, keep_every: steps.
+        allow_changes: resume a run although its data, batch size or other settings were changed.
+    """
+
+    preset: str
+    data: DataConfig = DataConfig()
+    loader: LoaderConfig = LoaderConfig()
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    init: Path | None = None
+    unit_align: Path | None = None
+    tokenizer: Path | None = None
+    to: Path = Path('runs/train')
+    steps: int = 50_000
+    batch_size: int = 32
+    accumulate: int = 1
+    part: Part = 'all'
+    frozen_dtype: Dtype = 'bfloat16'
+    ema_decay: float | None = 0.99
+    max_delay_steps: int = 0
+    use_sparse_loss: bool = False
+    seed: int = 42
+    fsdp: int = 1
+    log_every: int = 20
+    validate_every: int = 500
+    validation_batches: int = 8
+    save_every: int = 1_000
+    keep_every: int = 5_000
+    allow_changes: bool = False
+
+
+def _tiny(preset: str) -> TrainConfig:
+    """For two cores: small batch, high learning rate from random weights, everything in float32."""
+    return TrainConfig(
+        preset=preset,
+        steps=2_000,
+        batch_size=16,
+        frozen_dtype='float32',
+        optimizer=OptimizerConfig(peak=1e-3, end=1e-4, warmup_steps=100, decay_steps=2_000),
+        validate_every=200,
+        save_every=200,
+    )
+
+
+CONFIGS: dict[str, TrainConfig] = {
+    'pi05': TrainConfig('pi05', steps=30_000),
+    'pi05_lora': TrainConfig('pi05_lora', steps=30_000, ema_decay=None),
+    'pi05_restac': TrainConfig('pi05_restac'),
+    'pi05_restac_lora': TrainConfig('pi05_restac_lora', ema_decay=None),
+    'pi05_restac_token_in_ae': TrainConfig('pi05_restac_token_in_ae'),
+    'pi05_restac_token_in_ae_lora': TrainConfig('pi05_restac_token_in_ae_lora', ema_decay=None),
+    'tiny': _tiny('tiny'),
+    'tiny_forcevla': _tiny('tiny_forcevla'),
+    'tiny_no_touch': _tiny('tiny_no_touch'),
+}
+"""The published runs, the control arm without touch, and small ones for a laptop."""

@@ -1,0 +1,152 @@
+"""Batches in an order that is a function of (seed, batch number) alone: any run resumes at any batch.
+
+Samples are shuffled, repeated and mixed by grain. A batch's number is its whole position: nothing else is
+saved, and threads, worker processes and hosts may be others after a resume.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+from jaxtyping import Int
+
+from restac_ros.policy.preprocessing import Preprocessor, stack
+from restac_ros.training.batch import Batch
+from restac_ros.training.config import LoaderConfig
+from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """Frames of one data set as batches of one, by their place in `places`.
+
+    Attributes:
+        episodes: the data set.
+        preprocessor: the road to the network's inputs that deployment takes, too.
+        places: episode and frame of each sample, [n, 2].
+        number: of the data set in the mixture.
+        prompt_length: tokens that every prompt is padded to.
+    """
+
+    episodes: Episodes
+    preprocessor: Preprocessor
+    places: Int[np.ndarray, 'n 2']
+    number: int
+    prompt_length: int
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Batch:
+        episode, frame = self.places[index].tolist()
+        config = self.preprocessor.config
+        sample = self.episodes.sample(episode, frame, config.action_horizon)
+        observation = self.preprocessor.observation(
+            sample.images,
+            sample.state,
+            sample.task,
+            sample.tactile if config.uses_touch else None,
+            sample.action_prev if config.uses_touch else None,
+        )
+        missing = self.prompt_length - observation.tokenized_prompt.shape[1]
+        behind = ((0, 0), (0, missing))
+        return Batch(
+            observation=observation._replace(
+                tokenized_prompt=np.pad(observation.tokenized_prompt, behind),
+                tokenized_prompt_mask=np.pad(observation.tokenized_prompt_mask, behind),
+            ),
+            actions=self.preprocessor.actions(sample.actions, sample.state)[None],
+            step_mask=sample.step_mask[None],
+            source=np.array([self.number], np.int32),
+            place=np.array([[episode, frame]], np.int32),
+        )
+
+
+def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> int:
+    """Tokens of the longest prompt in the data, rounded up to a compiled length.
+
+    Raises:
+        TokenizerError: a task is empty or longer than the network takes.
+    """
+    tasks = {task for source in sources for task in source.tables.tasks.values()}
+    prompting = preprocessor.prompting
+    return max(max(prompting.possible_lengths(prompting.task(task))) for task in tasks)
+
+
+def batches(
+    sources: Sequence[SampleSource],
+    weights: Sequence[float],
+    batch_size: int,
+    seed: int,
+    first: int,
+    loader: LoaderConfig,
+    part: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
+    """Yield batches without end, from number `first` on.
+
+    Args:
+        sources: data sets.
+        weights: share of each; empty: by their number of samples.
+        batch_size: over all processes.
+        seed: of the order.
+        first: number of the first batch.
+        loader: threads and workers.
+        part: (this process, number of processes): each takes its share of every batch.
+
+    Raises:
+        TrainingError: no sample, or sizes that do not divide.
+    """
+    process, processes = part
+    if batch_size % processes:
+        raise TrainingError(f'batch size: found {batch_size}, expected a multiple of {processes} processes')
+    if empty := [source.episodes.name for source in sources if not len(source)]:
+        raise TrainingError(f'found no sample in {", ".join(empty)}: all frames are filtered or held out')
+    parts = [
+        grain.MapDataset.source(source).seed(seed + number).shuffle().repeat()
+        for number, source in enumerate(sources)
+    ]
+    shares = list(weights) or [float(len(source)) for source in sources]
+    mixed = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts, shares)
+    own = mixed[first * batch_size + process :: processes]
+    ready = own.batch(batch_size // processes, drop_remainder=True, batch_fn=stack_batches)
+    threads = loader.threads or 2 * (os.cpu_count() or 1)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(loader.prefetch, threads))
+    dataset = ready.to_iter_dataset(options)
+    if loader.workers:
+        _let_grain_start_workers()
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=loader.workers))
+    return iter(dataset)
+
+
+def validation_batches(sources: Sequence[SampleSource], batch_size: int, count: int) -> list[Batch]:
+    """The same batches at every call: samples spread evenly over all held-out frames."""
+    total = sum(len(source) for source in sources)
+    chosen = np.unique(np.linspace(0, total - 1, min(total, batch_size * count)).round().astype(int))
+    starts = np.cumsum([0, *(len(source) for source in sources)])
+    made = []
+    for begin in range(0, len(chosen) - batch_size + 1, batch_size):
+        rows = []
+        for index in chosen[begin : begin + batch_size]:
+            number = int(np.searchsorted(starts, index, side='right')) - 1
+            rows.append(sources[number][int(index - starts[number])])
+        made.append(stack_batches(rows))
+    return made
+
+
+def stack_batches(rows: Sequence[Batch]) -> Batch:
+    """Return one batch of several."""
+    return Batch(
+        stack([row.observation for row in rows]),
+        *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
+    )
+
+
+def _let_grain_start_workers() -> None:
+    """grain reads absl's command-line flags, which nobody here parses."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

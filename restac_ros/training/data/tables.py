@@ -1,0 +1,182 @@
+"""The numbers and pictures of a LeRobot data set, v3.0 or v2.1, in memory and indexed by (episode, frame)."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32, Int64
+
+from restac_ros.dataset.dataset_files import read_info
+from restac_ros.dataset.dataset_tables import episode_rows
+from restac_ros.training.errors import TrainingError
+
+VERSIONS = ('v3.0', 'v2.1')
+_REPAIR = '`restac-ros repair` says what is broken'
+_KEYS = ('episode_index', 'frame_index', 'task_index')
+
+
+@dataclass(frozen=True)
+class EpisodeRows:
+    """One episode's rows: `first` is its first row in the columns, `length` the number of its frames."""
+
+    index: int
+    first: int
+    length: int
+    tasks: tuple[str, ...]
+    described: Mapping[str, Any]  # its row of meta/episodes: where its videos lie
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Columns of a data set, rows sorted by (episode, frame).
+
+    Attributes:
+        root: directory of the data set.
+        info: meta/info.json.
+        spans: episodes by index.
+        numbers: float32 [N, D] by column name.
+        tasks: task text by row's task index.
+        task_of_row: int64 [N].
+    """
+
+    root: Path
+    info: Mapping[str, Any]
+    spans: Mapping[int, EpisodeRows]
+    numbers: Mapping[str, Float32[np.ndarray, 'N D']]
+    tasks: Mapping[int, str]
+    task_of_row: Int64[np.ndarray, ' N']
+
+    @property
+    def fps(self) -> int:
+        """Frames per second of the data set."""
+        return int(self.info['fps'])
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all numbers, tasks and feature declarations: what training sees but for pixels."""
+        total = hashlib.sha256(json.dumps(self.info['features'], sort_keys=True).encode())
+        for name in sorted(self.numbers):
+            total.update(name.encode())
+            total.update(np.ascontiguousarray(self.numbers[name]).tobytes())
+        total.update(self.task_of_row.tobytes())
+        total.update(json.dumps({str(key): text for key, text in sorted(self.tasks.items())}).encode())
+        return total.hexdigest()
+
+
+def read_tables(root: Path, columns: Mapping[str, int]) -> Tables:
+    """Read the named number columns, each of a given width, of all episodes; no image is read.
+
+    Raises:
+        TrainingError: not a LeRobot data set of a version that is known, a column or rows missing, NaN.
+        DatasetError: its files are damaged.
+    """
+    info = read_info(root)
+    if (version := info.get('codebase_version')) not in VERSIONS:
+        raise TrainingError(f'{root}: found LeRobot {version}, expected one of {", ".join(VERSIONS)}')
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in (*_KEYS, *columns)}
+    for path in data_files(root):
+        for name, values in _read_columns(path, columns).items():
+            parts[name].append(values)
+    if not parts['episode_index']:
+        raise TrainingError(f'{root}: no rows in data/: record or convert episodes first')
+    merged = {name: np.concatenate(values) for name, values in parts.items()}
+    order = np.lexsort((merged['frame_index'], merged['episode_index']))
+    merged = {name: values[order] for name, values in merged.items()}
+    spans = _spans(root, merged['episode_index'], merged['frame_index'])
+    numbers = {name: merged[name] for name in columns}
+    _check_finite(root, numbers, merged)
+    return Tables(root, info, spans, numbers, _task_texts(root, version), merged['task_index'])
+
+
+def data_files(root: Path) -> list[Path]:
+    """The Parquet files of rows."""
+    return sorted((root / 'data').glob('*/*.parquet'))
+
+
+def read_pictures(root: Path, column: str) -> Mapping[tuple[int, int], pa.BinaryScalar]:
+    """Encoded pictures of an image column by (episode, frame); the bytes stay in Arrow's buffers."""
+    found: dict[tuple[int, int], pa.BinaryScalar] = {}
+    for path in data_files(root):
+        try:
+            table = pq.read_table(path, columns=['episode_index', 'frame_index', column])
+            data = pa.chunked_array(
+                [chunk.field('bytes') for chunk in table.column(column).chunks], type=pa.binary()
+            )
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise TrainingError(f'{path}: column {column} cannot be read: {error}') from error
+        keys = zip(table['episode_index'].to_pylist(), table['frame_index'].to_pylist(), strict=True)
+        found |= dict(zip(keys, data, strict=True))
+    return found
+
+
+def _read_columns(path: Path, columns: Mapping[str, int]) -> dict[str, np.ndarray]:
+    try:
+        table = pq.read_table(path, columns=[*_KEYS, *columns])
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise TrainingError(f'{path} cannot be read: {error}') from error
+    missing = [name for name in (*_KEYS, *columns) if name not in table.column_names]
+    if missing:
+        raise TrainingError(
+            f'{path}: found no column {", ".join(missing)}; it has {", ".join(table.column_names)}'
+        )
+    read = {name: table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in _KEYS}
+    for name, width in columns.items():
+        values = table[name].combine_chunks()
+        flat = values.flatten() if pa.types.is_nested(values.type) else values
+        array = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32)
+        if array.size != len(table) * width:
+            raise TrainingError(
+                f'{path}: column {name}: found {array.size / max(len(table), 1):g} numbers a row, '
+                f'expected {width}'
+            )
+        read[name] = array.reshape(len(table), width)
+    return read
+
+
+def _spans(root: Path, episodes: np.ndarray, frames: np.ndarray) -> dict[int, EpisodeRows]:
+    described = episode_rows(root)
+    indices, firsts, lengths = np.unique(episodes, return_index=True, return_counts=True)
+    spans = {}
+    for index, first, length in zip(indices.tolist(), firsts.tolist(), lengths.tolist(), strict=True):
+        if not np.array_equal(frames[first : first + length], np.arange(length)):
+            raise TrainingError(
+                f'{root}: episode {index}: frame_index does not count from 0 to {length - 1}; {_REPAIR}'
+            )
+        about = described.get(index)
+        if about is None or about['length'] != length:
+            found = 'no entry' if about is None else f'{about["length"]} frames'
+            raise TrainingError(
+                f'{root}: episode {index}: found {found} in meta/episodes, expected {length}; {_REPAIR}'
+            )
+        spans[index] = EpisodeRows(index, first, length, tuple(about.get('tasks') or ()), about)
+    return spans
+
+
+def _check_finite(root: Path, numbers: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]) -> None:
+    for name, values in numbers.items():
+        bad = np.argwhere(~np.isfinite(values))
+        if bad.size:
+            row, dim = bad[0].tolist()
+            raise TrainingError(
+                f'{root}: {name}[{dim}] of episode {keys["episode_index"][row]}, '
+                f'frame {keys["frame_index"][row]}: found {values[row, dim]}, expected a finite number; '
+                'leave the episode out or repair the data set'
+            )
+
+
+def _task_texts(root: Path, version: str) -> dict[int, str]:
+    if version == 'v3.0':
+        from restac_ros.dataset.dataset_tables import task_rows
+
+        return task_rows(root)
+    path = root / 'meta' / 'tasks.jsonl'
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+        return {row['task_index']: row['task'] for row in rows}
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f'{path} cannot be read: {error}') from error

@@ -1,0 +1,174 @@
+"""Single frames of a video file at random.
+
+Where every frame is a key frame, as in our data sets, the packets' places in the file are an index: a frame
+is one read and one decode, without a seek. Other files are decoded from the key frame before the one wanted.
+"""
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from jaxtyping import UInt8
+
+from restac_ros.training.errors import TrainingError
+
+OPEN_FILES = 64  # per thread
+
+
+class _Place(NamedTuple):
+    """Where the packet of one frame lies, bytes."""
+
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """What one pass over the packets of a file told.
+
+    Attributes:
+        path: the video file.
+        codec: FFmpeg's name.
+        extradata: the decoder's parameters.
+        places: packets in the order of presentation.
+        times: presentation stamps of the frames, in the stream's own unit.
+        all_key: every frame is a key frame.
+    """
+
+    path: Path
+    codec: str
+    extradata: bytes
+    places: tuple[_Place, ...]
+    times: tuple[int, ...]
+    all_key: bool
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @classmethod
+    def of(cls, path: Path) -> 'VideoIndex':
+        """Read the packets' places; no image is decoded.
+
+        Raises:
+            TrainingError: no such file, or it holds no video.
+        """
+        try:
+            with av.open(str(path)) as container:
+                stream = container.streams.video[0]
+                packets = [packet for packet in container.demux(stream) if packet.size]
+                codec, extradata = stream.codec_context.name, bytes(stream.codec_context.extradata or b'')
+        except (OSError, IndexError, av.FFmpegError) as error:
+            raise TrainingError(
+                f'{path} cannot be read as a video: {error}. What is broken in its data set, '
+                '`restac-ros repair` tells'
+            ) from error
+        # A packet without a place in the file cannot be read alone.
+        ordered = sorted((packet.pts or 0, packet.pos or 0, packet.size) for packet in packets)
+        return cls(
+            path=path,
+            codec=codec,
+            extradata=extradata,
+            places=tuple(_Place(offset, size) for _, offset, size in ordered),
+            times=tuple(time for time, _, _ in ordered),
+            all_key=all(packet.is_keyframe and packet.pos is not None for packet in packets),
+        )
+
+
+class FrameReader:
+    """Decodes frames of any number of indexed files; each thread has decoders of its own."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def read(self, index: VideoIndex, frame: int) -> UInt8[np.ndarray, 'H W 3']:
+        """Decode frame number `frame` of the file, RGB.
+
+        Raises:
+            TrainingError: there is no such frame, or it cannot be decoded.
+        """
+        if not 0 <= frame < len(index):
+            raise TrainingError(f'{index.path}: found {len(index)} frames, expected one numbered {frame}')
+        try:
+            picture = self._decoded(index, frame) if index.all_key else self._sought(index, frame)
+            return self._decoders.rgb(picture)
+        except (OSError, av.FFmpegError) as error:
+            raise TrainingError(f'{index.path}: frame {frame} cannot be decoded: {error}') from error
+
+    @property
+    def _decoders(self) -> '_Decoders':
+        if not hasattr(self._local, 'decoders'):
+            self._local.decoders = _Decoders()
+        return self._local.decoders
+
+    def _decoded(self, index: VideoIndex, frame: int) -> av.VideoFrame:
+        decoders, place = self._decoders, index.places[frame]
+        data = os.pread(decoders.file(index.path), place.size, place.offset)
+        context = decoders.context(index)
+        # A key frame alone leaves some decoders waiting for more: the flush makes them give it.
+        pictures = context.decode(av.Packet(data))
+        if not pictures:
+            pictures = context.decode(None)
+            context.flush_buffers()
+        if not pictures:
+            raise TrainingError(f'{index.path}: frame {frame} gave no picture; the file is damaged')
+        return pictures[0]
+
+    def _sought(self, index: VideoIndex, frame: int) -> av.VideoFrame:
+        container = self._decoders.container(index.path)
+        stream, wanted = container.streams.video[0], index.times[frame]
+        container.seek(wanted, stream=stream)
+        for picture in container.decode(stream):
+            if picture.pts == wanted:
+                return picture
+        raise TrainingError(f'{index.path}: frame {frame} gave no picture; the file is damaged')
+
+
+class _Decoders:
+    """Open files and codec contexts of one thread."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, int] = {}
+        self._contexts: dict[tuple[str, bytes], av.VideoCodecContext] = {}
+        self._containers: dict[Path, av.container.InputContainer] = {}
+        self._reformatter = VideoReformatter()
+
+    def file(self, path: Path) -> int:
+        """Descriptor of the file; the one opened longest ago is closed when there are too many."""
+        if path not in self._files:
+            if len(self._files) >= OPEN_FILES:
+                os.close(self._files.pop(next(iter(self._files))))
+            self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._files[path]
+
+    def context(self, index: VideoIndex) -> av.VideoCodecContext:
+        key = index.codec, index.extradata
+        if key not in self._contexts:
+            context = av.VideoCodecContext.create(index.codec, 'r')
+            if not isinstance(context, av.VideoCodecContext):
+                raise TrainingError(f'{index.path}: found codec {index.codec}, expected one of video')
+            context.extradata = index.extradata
+            context.thread_count = 1
+            self._contexts[key] = context
+        return self._contexts[key]
+
+    def container(self, path: Path) -> av.container.InputContainer:
+        if path not in self._containers:
+            if len(self._containers) >= OPEN_FILES:
+                self._containers.pop(next(iter(self._containers))).close()
+            container = av.open(str(path))
+            container.streams.video[0].thread_count = 1
+            self._containers[path] = container
+        return self._containers[path]
+
+    def rgb(self, picture: av.VideoFrame) -> UInt8[np.ndarray, 'H W 3']:
+        """One converter for all pictures: making one costs as much as converting with it."""
+        return self._reformatter.reformat(picture, format='rgb24').to_ndarray()
+
+    def __del__(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)

@@ -1,0 +1,51 @@
+"""The deployable checkpoint of a run: the same files that `Policy.load` reads."""
+
+from pathlib import Path
+
+import numpy as np
+
+from restac_ros.contract.load import dump_contract
+from restac_ros.model.checkpoint.params import CastRule, Params
+from restac_ros.model.checkpoint.provenance import Origin
+from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
+from restac_ros.training.prepare import Prepared
+from restac_ros.training.step import NamedLeaves
+
+CHECKPOINT = 'checkpoint'  # and the number of steps
+
+
+def write_checkpoint(prepared: Prepared, weights: NamedLeaves, step: int) -> Path:
+    """Write the run's policy after `step` steps, unless it is there.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    train = prepared.train
+    cast = CastRule(prepared.config.dtype)
+    leaves = {**prepared.frozen, **weights}
+    params: Params = {
+        name: np.asarray(leaves[name]).astype(cast(name, leaves[name].dtype))
+        for name in prepared.start.params
+    }
+    info = CheckpointInfo(
+        config=prepared.config,
+        contract_text=dump_contract(prepared.contract),
+        norm_stats=prepared.stats.to_dict(),
+        calibration=prepared.calibration,
+        tokenizer=prepared.start.tokenizer,
+        origin=Origin(
+            made_by=f'train {train.preset}',
+            weights=str(train.init or 'random'),
+            seed=train.seed,
+            step=step,
+            unit_align=str(train.unit_align) if train.unit_align else None,
+            max_simulated_delay=train.max_delay_steps,
+            data=tuple(
+                f'{source.episodes.name} {source.episodes.fingerprint}' for source in prepared.sources
+            ),
+        ),
+    )
+    path = train.to / f'{CHECKPOINT}-{step}'
+    if not path.exists():
+        save_checkpoint(path, params, info)
+    return path

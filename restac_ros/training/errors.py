@@ -1,0 +1,5 @@
+"""Errors of training that a user can mend."""
+
+
+class TrainingError(ValueError):
+    """Data, configuration or checkpoints that cannot be trained on; the message says what to change."""

@@ -1,0 +1,108 @@
+"""A run's directory: state that it resumes from, and what must agree when it does."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
+
+from restac_ros.training.errors import TrainingError
+from restac_ros.training.step import TrainingState
+
+_STATES = 'states'
+
+
+class RunStore:
+    """Saves training state while training goes on; a save that is cut off is as if it had not begun.
+
+    Args:
+        directory: of the run.
+        keep_every: steps whose states stay; besides, the last two do.
+        identity: of the run; a state with another is refused.
+    """
+
+    def __init__(self, directory: Path, keep_every: int, identity: Mapping[str, Any]) -> None:
+        self._identity = json.loads(json.dumps(identity))
+        self.directory = directory
+        policies = [preservation_policy.LatestN(2), preservation_policy.EveryNSteps(keep_every)]
+        options = ocp.CheckpointManagerOptions(
+            save_decision_policy=save_decision_policy.FixedIntervalPolicy(1),  # the trainer decides
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+        )
+        self._manager = ocp.CheckpointManager((directory / _STATES).absolute(), options=options)
+
+    @property
+    def latest(self) -> int | None:
+        """Number of the newest whole state."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: TrainingState) -> None:
+        """Begin to save; the arrays are copied before this returns.
+
+        Raises:
+            TrainingError: the disk is full, or an earlier save has failed.
+        """
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(_stored(state)), about=ocp.args.JsonSave(self._identity)
+                ),
+            )
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f'{self.directory}: step {step} cannot be saved: {error}; free some disk, then run the same '
+                'command'
+            ) from error
+
+    def restore(self, state: TrainingState, *, allow_changes: bool = False) -> TrainingState:
+        """Read the newest state into the shapes and shardings of `state`.
+
+        Raises:
+            TrainingError: the run was another, or the state cannot be read.
+        """
+        step = self.latest
+        found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))['about']
+        changed = [name for name in self._identity if found.get(name) != self._identity[name]]
+        if changed and not allow_changes:
+            told = '; '.join(
+                f'{name}: {_short(found.get(name))} != {_short(self._identity[name])}' for name in changed
+            )
+            raise TrainingError(
+                f'{self.directory}: step {step} is of another run (saved != asked): {told}. Give the '
+                'settings it was begun with, another --to, or --allow-changes'
+            )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(state))
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        )
+        return {**state, **restored['state']}
+
+    def wait(self) -> None:
+        """Until the save under way is whole.
+
+        Raises:
+            TrainingError: it has failed.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            raise TrainingError(f'{self.directory}: the state cannot be saved: {error}') from error
+
+    def close(self) -> None:
+        """Finish, and end the manager's threads."""
+        self.wait()
+        self._manager.close()
+
+
+def _stored(state: TrainingState) -> TrainingState:
+    """The state without what is not there."""
+    return {name: value for name, value in state.items() if value is not None}
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f'{text[:77]}...'

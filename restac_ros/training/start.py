@@ -1,0 +1,97 @@
+"""Where a run starts: the network's configuration and the weights before the first step."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host_device
+from restac_ros.model.checkpoint.network import initial_params, leaf_shapes, unit_align_params
+from restac_ros.model.checkpoint.params import CastRule, Params
+from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, load_info
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.presets import PRESETS
+from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
+from restac_ros.policy.tokenizer import find_tokenizer
+from restac_ros.training.config import TrainConfig
+from restac_ros.training.errors import TrainingError
+
+# What a run may change of the configuration that a checkpoint was made with.
+_FREE = ('dtype', 'logvar_calibration', 'tactile', 'use_sparse_loss', 'sparse_loss_weight')
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights in float32 on the host, and what belongs to them.
+
+    Attributes:
+        config: the network.
+        params: every leaf.
+        tokenizer: SentencePiece model.
+        tokenizer_source: where it is from.
+        described: where the weights are from, a table or a sentence.
+    """
+
+    config: ModelConfig
+    params: Params
+    tokenizer: bytes
+    tokenizer_source: str
+    described: str
+
+
+def starting_point(train: TrainConfig) -> Start:
+    """Read or draw the weights that a run starts from.
+
+    Raises:
+        TrainingError: an unknown preset, or a checkpoint of another configuration.
+        CheckpointError, TokenizerError: files are absent, damaged or of another size.
+    """
+    if train.preset not in PRESETS:
+        raise TrainingError(f'preset: found {train.preset!r}, expected one of {", ".join(PRESETS)}')
+    config = PRESETS[train.preset]
+    if train.use_sparse_loss:
+        config = replace(config, use_sparse_loss=True)
+    source, tokenizer = train.init, None
+    if source is not None and (source / MANIFEST).is_file():
+        info = load_info(source)
+        config, tokenizer = _like(info.config, config, source, train.preset), info.tokenizer
+        source = source / PARAMS
+    encoder: Params = {}
+    if train.unit_align is not None:
+        tactile, encoder = unit_align_params(train.unit_align)
+        config = replace(config, tactile=tactile)
+    cast = CastRule('float32')
+    if source is None:
+        names = [name for name in leaf_shapes(config) if name not in encoder]
+        fresh = initial_params(config, names, train.seed, cast=cast, consume=on_host_device)
+        params = {name: (fresh | encoder)[name] for name in leaf_shapes(config)}
+        described = f'random weights, seed {train.seed}'
+    else:
+        params, report = merge_base_weights(
+            config, source, train.seed, encoder=encoder, encoder_origin=str(train.unit_align), cast=cast
+        )
+        described = report.table()
+    words, words_source = _tokenizer(train.tokenizer, tokenizer, train.init)
+    return Start(config, params, words, words_source, described)
+
+
+def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:
+    """The checkpoint's own configuration, when it differs from the preset's in nothing that counts."""
+    ours, theirs = wanted.to_dict(), found.to_dict()
+    other = [name for name in ours if name not in _FREE and ours[name] != theirs.get(name)]
+    if other:
+        told = '; '.join(f'{name}: {theirs.get(name)} != {ours[name]}' for name in other)
+        raise TrainingError(
+            f'{path}: found a checkpoint of another configuration than preset {preset!r} (checkpoint != '
+            f'preset): {told}; choose the preset it was made with'
+        )
+    kept = {name: getattr(found, name) for name in ('logvar_calibration', 'tactile')}
+    return replace(wanted, **kept)
+
+
+def _tokenizer(given: Path | None, own: bytes | None, init: Path | None) -> tuple[bytes, str]:
+    if given is not None:
+        return find_tokenizer(given)
+    if own is not None:
+        return own, f'{init}'
+    if init is None:  # random weights have learnt no words
+        return train_demo_tokenizer(), 'built in'
+    return find_tokenizer()

@@ -1,0 +1,187 @@
+"""One step of training as a pure function: loss, gradient, update, moving average."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from restac_ros.model import flow_matching
+from restac_ros.model import real_time_chunking as rtc
+from restac_ros.model.flow_loss import flow_errors
+from restac_ros.model.gate import is_saturated
+from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.observation import Observation, pixels_to_float
+from restac_ros.training.augmentation import AugmentationConfig, augment
+from restac_ros.training.batch import Batch
+
+type NamedLeaves = dict[str, Array]
+type TrainingState = dict[str, Any]
+"""{'step': int32, 'trained': NamedLeaves, 'optimizer': optax's, 'ema': NamedLeaves or None}."""
+
+
+@dataclass(frozen=True)
+class StepFunction:
+    """What a step computes; everything here is static under jit.
+
+    Attributes:
+        graph, paths: the model without its leaves, and the place of each leaf by name.
+        transformation: optimiser of the trained leaves.
+        augmentation: of camera images.
+        dims: robot's own action dimensions, of the network's.
+        max_delay_steps: training-time real-time chunking; 0: off.
+        accumulate: micro-batches a batch is cut into.
+        ema_decay: None: no moving average.
+        sources: number of data sets, for the loss of each.
+        seed: of noise, flow times, delays and augmentation.
+    """
+
+    graph: nnx.GraphDef
+    paths: Mapping[str, tuple[tuple, nnx.Variable]]
+    transformation: optax.GradientTransformation
+    augmentation: AugmentationConfig
+    dims: int
+    max_delay_steps: int = 0
+    accumulate: int = 1
+    ema_decay: float | None = None
+    sources: int = 1
+    seed: int = 0
+
+    def start(self, trained: NamedLeaves) -> TrainingState:
+        """TrainingState before the first step; the moving average is a copy, as buffers are donated."""
+        ema = None if self.ema_decay is None else jax.tree.map(jnp.copy, trained)
+        return {
+            'step': jnp.zeros((), jnp.int32),
+            'trained': trained,
+            'optimizer': self.transformation.init(trained),
+            'ema': ema,
+        }
+
+    def __call__(
+        self, state: TrainingState, frozen: NamedLeaves, batch: Batch
+    ) -> tuple[TrainingState, dict[str, Array]]:
+        """Update the state. The result's numbers are scalars, or one value per data set."""
+        key = jax.random.fold_in(jax.random.key(self.seed), state['step'])
+        total, gradient, report = self._accumulated(state['trained'], frozen, batch, key)
+        updates, optimizer = self.transformation.update(gradient, state['optimizer'], state['trained'])
+        trained = optax.apply_updates(state['trained'], updates)
+        ema = state['ema']
+        if self.ema_decay is not None:
+            ema = optax.incremental_update(trained, ema, 1.0 - self.ema_decay)
+        norm = optax.tree.norm(gradient)
+        report |= {'loss': total, 'gradient_norm': norm, 'finite': jnp.isfinite(total) & jnp.isfinite(norm)}
+        after = {'step': state['step'] + 1, 'trained': trained, 'optimizer': optimizer, 'ema': ema}
+        return after, report
+
+    def validate(
+        self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, number: Array
+    ) -> dict[str, Array]:
+        """Sums over a held-out batch, for `means`; noise and times depend on its number alone."""
+        key = jax.random.fold_in(jax.random.key(self.seed), number)
+        return self.loss(trained, frozen, batch, key, train=False)[1]
+
+    def loss(
+        self,
+        trained: NamedLeaves,
+        frozen: NamedLeaves,
+        batch: Batch,
+        key: PRNGKeyArray,
+        *,
+        train: bool = True,
+    ) -> tuple[Float[Array, ''], dict[str, Array]]:
+        """Sum of the loss over valid steps, and the sums and counts that the metrics are made of."""
+        model = self.model(trained, frozen)
+        image_key, noise_key, time_key, delay_key = jax.random.split(key, 4)
+        observation = self._on_device(batch.observation, image_key, train)
+        touch = model.observe_touch(observation) if observation.tactile is not None else None
+        noise = jax.random.normal(noise_key, batch.actions.shape)
+        time = flow_matching.sample_time(time_key, batch.actions.shape[0])
+        delay = None
+        if self.max_delay_steps and train:
+            delay = rtc.sample_delay(delay_key, batch.actions.shape[0], self.max_delay_steps)
+        actions, step_mask = jnp.asarray(batch.actions), jnp.asarray(batch.step_mask)
+        errors = flow_errors(model, observation, actions, noise, time, touch, delay)
+        squares, valid = errors.squares[..., : self.dims], step_mask & errors.asked
+        per_step = jnp.where(valid, jnp.mean(squares, axis=-1), 0.0)
+        total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(errors.reading)
+        return total, self._sums(batch, per_step, squares, valid, errors.reading)
+
+    def model(self, trained: NamedLeaves, frozen: NamedLeaves) -> Any:
+        """The network with these leaves."""
+        leaves = {**trained, **frozen}
+        flat = [(path, variable.replace(leaves[name])) for name, (path, variable) in self.paths.items()]
+        return nnx.merge(self.graph, nnx.from_flat_state(flat))
+
+    def _accumulated(
+        self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, ''], NamedLeaves, dict[str, Array]]:
+        """Mean loss and gradient over the valid steps of all micro-batches, and the metrics."""
+        gradient_of = jax.value_and_grad(self.loss, has_aux=True)
+        if self.accumulate == 1:
+            (total, sums), gradient = gradient_of(trained, frozen, batch, key)
+        else:
+            parts = jax.tree.map(lambda x: x.reshape(self.accumulate, -1, *x.shape[1:]), batch)
+            keys = jax.random.split(key, self.accumulate)
+
+            def add(carry: Any, part: tuple[Batch, PRNGKeyArray]) -> tuple[Any, None]:
+                return jax.tree.map(jnp.add, carry, gradient_of(trained, frozen, *part)), None
+
+            shapes = jax.eval_shape(
+                gradient_of, trained, frozen, jax.tree.map(lambda x: x[0], parts), keys[0]
+            )
+            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            ((total, sums), gradient), _ = jax.lax.scan(add, zero, (parts, keys))
+        count = jnp.maximum(sums['valid'], 1)
+        return total / count, jax.tree.map(lambda leaf: leaf / count, gradient), means(sums)
+
+    def _on_device(self, observation: Observation, key: PRNGKeyArray, train: bool) -> Observation:
+        images = (
+            augment(observation.images, key, self.augmentation)
+            if train
+            else {slot: pixels_to_float(pixels) for slot, pixels in observation.images.items()}
+        )
+        return observation._replace(images=images)
+
+    def _sums(
+        self,
+        batch: Batch,
+        per_step: Float[Array, 'B T'],
+        squares: Float[Array, 'B T d'],
+        valid: Bool[Array, 'B T'],
+        reading: Intermediates | None,
+    ) -> dict[str, Array]:
+        """Sums and counts; added over micro-batches, then divided by `means`."""
+        own = jax.nn.one_hot(batch.source, self.sources)
+        sums = {
+            'valid': jnp.sum(valid),
+            'flow_loss': jnp.sum(per_step),
+            'flow_loss_by_dim': jnp.sum(jnp.where(valid[..., None], squares, 0.0), axis=(0, 1)),
+            'source_loss': own.T @ jnp.sum(per_step, axis=1),
+            'source_valid': own.T @ jnp.sum(valid, axis=1).astype(jnp.float32),
+        }
+        if reading is not None:
+            sums |= {
+                'samples': jnp.asarray(batch.source.shape[0], jnp.float32),
+                'gate': jnp.sum(reading.gate),
+                'gate_saturated': jnp.sum(is_saturated(reading.gate)).astype(jnp.float32),
+                'logvar': jnp.sum(reading.logvar),
+            }
+        return sums
+
+
+def means(sums: dict[str, Array]) -> dict[str, Array]:
+    """Metrics from sums and counts."""
+    count = jnp.maximum(sums['valid'], 1)
+    found = {
+        'flow_loss': sums['flow_loss'] / count,
+        'flow_loss_by_dim': sums['flow_loss_by_dim'] / count,
+        'source_loss': sums['source_loss'] / jnp.maximum(sums['source_valid'], 1.0),
+        'valid': sums['valid'],
+    }
+    if 'samples' in sums:
+        found |= {name: sums[name] / sums['samples'] for name in ('gate', 'gate_saturated', 'logvar')}
+    return found

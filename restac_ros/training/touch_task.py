@@ -1,0 +1,147 @@
+"""Episodes in which the right action depends on touch alone: a test instrument for training and evaluation.
+
+A finger comes down, rests on an edge, slides along the table by what the edge's place in the tactile image
+says, and lifts again. Where it comes down is random, so that neither cameras nor state tell the way to
+slide: only touch does, from the first frame of contact on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.features import row_of, stored_streams
+from restac_ros.dataset.writer import appending
+from restac_ros.framing.frame import Frame, StreamStatus
+from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
+from restac_ros.framing.values import state_change
+
+TOUCH_TASK = 'slide the finger along the edge'
+LEVELS = (-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0)
+"""Places of the edge, of half the image's width; the slide is in proportion."""
+
+SLIDE_M = 0.03
+DOWN_M, UP_M = 0.02, 0.08
+SPREAD_M = 0.06  # of where the finger comes down
+APPROACH, REST, SLIDE, LIFT = 6, 3, 5, 4  # frames
+TOUCHES = 3  # an episode
+_NOISE_GREY_LEVELS = 2.0  # grey levels
+
+
+@dataclass(frozen=True)
+class Touchdown:
+    """One frame of the task: pose, and the edge's place when it is touched."""
+
+    state: Float[np.ndarray, '7']
+    edge: float | None
+
+
+def episode(rng: np.random.Generator) -> list[Touchdown]:
+    """Return the frames of one episode."""
+    frames: list[Touchdown] = []
+    here = _somewhere(rng, UP_M)
+    for _ in range(TOUCHES):
+        goal, edge = _somewhere(rng, DOWN_M), float(rng.choice(LEVELS))
+        for share in np.linspace(0, 1, APPROACH, endpoint=False):
+            frames.append(Touchdown(_between(here, goal, share), None))
+        frames += [Touchdown(goal, edge)] * REST
+        slid, lifted = goal.copy(), goal.copy()
+        slid[1] += edge * SLIDE_M
+        lifted[1:3] = slid[1], UP_M
+        frames += [Touchdown(_between(goal, slid, share), edge) for share in np.linspace(0, 1, SLIDE)]
+        frames += [
+            Touchdown(_between(slid, lifted, share), None) for share in np.linspace(0, 1, LIFT + 1)[1:]
+        ]
+        here = lifted
+    return frames
+
+
+def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0) -> Iterator[int]:
+    """Write episodes to a new or existing LeRobot data set; yields the number of each when it is in.
+
+    Raises:
+        DatasetError: there is another data set at `root`.
+    """
+    streams = stored_streams(contract)
+    (touch,) = contract.by_role('tactile')
+    for number in range(episodes):
+        rng = np.random.default_rng((seed, number))
+        frames = episode(rng)
+        with appending(root, contract, streams, TOUCH_TASK) as writer:
+            for index, frame in enumerate(frames[:-1]):
+                before = frames[max(index - 1, 0)].state
+                images = {
+                    name: draw_cameras_view(name, frame.state, rng) for name in contract.by_role('camera')
+                }
+                images[touch] = draw_touch(frame.edge, rng)
+                writer.add(
+                    row_of(
+                        contract,
+                        _frame(contract, index, images, frame, before),
+                        frames[index + 1].state,
+                        streams,
+                    )
+                )
+            writer.about = {'made_by': 'make-touch-task', 'seed': seed, 'number': number}
+        yield number
+
+
+def draw_touch(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndarray, '128 160 3']:
+    """Return a gel lit from three sides, with a ridge across it where it is pressed."""
+    rows, columns = np.mgrid[: TACTILE_SHAPE[0], : TACTILE_SHAPE[1]]
+    base = np.stack(
+        [110 + 25 * columns / TACTILE_SHAPE[1], 120 + 20 * rows / TACTILE_SHAPE[0], 130 - 0.1 * rows], axis=-1
+    )
+    if edge is not None:
+        centre = TACTILE_SHAPE[1] * (0.5 + 0.35 * edge)
+        offset = (columns - centre) / 8.0
+        slope = -offset * np.exp(-(offset**2) / 2)
+        base += slope[..., None] * np.array([90.0, 15.0, -90.0])
+    return np.clip(base + rng.normal(0, _NOISE_GREY_LEVELS, base.shape), 0, 255).astype(np.uint8)
+
+
+def draw_cameras_view(
+    view: str, state: np.ndarray, rng: np.random.Generator
+) -> UInt8[np.ndarray, '224 224 3']:
+    """Return a table and a finger over it, from in front, from the side or from the wrist."""
+    image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), (150, 140, 125), np.float64)
+    image[170:] = (90, 100, 110)
+    x, y, z = state[:3]
+    across = {'side': x - 0.5}.get(view, y)
+    column, row = round(112 + across * 900), round(165 - (z - DOWN_M) * 1500)
+    if view == 'handeye':  # it moves with the hand: the table comes nearer
+        image[round(120 + (z - DOWN_M) * 1000) :] = (90, 100, 110)
+        column, row = 112, 120
+    image[max(row - 60, 0) : row, max(column - 8, 0) : column + 8] = (40, 60, 190)
+    return np.clip(image + rng.normal(0, _NOISE_GREY_LEVELS, image.shape), 0, 255).astype(np.uint8)
+
+
+def _frame(
+    contract: Contract, index: int, images: dict[str, np.ndarray], seen: Touchdown, before: np.ndarray
+) -> Frame:
+    """A frame as recording makes it, every stream sampled just then."""
+    time_ns = index * 10**9 // contract.fps
+    status = StreamStatus(time_ns, time_ns, 0, valid=True)
+    return Frame(
+        time_ns=time_ns,
+        images={name: images[name] for name in contract.by_role('camera')},
+        tactile={name: images[name] for name in contract.by_role('tactile')},
+        state=seen.state,
+        action_prev=state_change(contract, seen.state, before).astype(np.float32),
+        target=None,
+        streams=dict.fromkeys(contract.streams, status),
+        reasons=(),
+    )
+
+
+def _somewhere(rng: np.random.Generator, z_m: float) -> Float[np.ndarray, '7']:
+    """A random pose and opening at a height; no dimension stands still in the data."""
+    place = rng.uniform(-1, 1, 7) * np.array([0.02, SPREAD_M, 0.0, 0.1, 0.1, 0.1, 0.01])
+    return (place + np.array([0.5, 0.0, z_m, np.pi, 0.0, 0.0, 0.04])).astype(np.float32)
+
+
+def _between(start: np.ndarray, end: np.ndarray, share: float) -> Float[np.ndarray, '7']:
+    return (start + (end - start) * share).astype(np.float32)

@@ -1,0 +1,103 @@
+"""The order of samples is a function of seed and batch number, whoever reads them."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from restac_ros.model.presets import PRESETS
+from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
+from restac_ros.policy.preprocessing import Preprocessor
+from restac_ros.policy.tokenizer import PromptTokenizer
+from restac_ros.training.config import LoaderConfig
+from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.loader import SampleSource, batches, longest_prompt, validation_batches
+from restac_ros.training.data.selection import select
+from restac_ros.training.errors import TrainingError
+from restac_ros.training.norm_stats import measure_norm_stats
+
+BATCH = 4
+THREADS = LoaderConfig(threads=2)
+
+
+@pytest.fixture(scope='session')
+def preprocessor(episodes: Episodes) -> Preprocessor:
+    config = PRESETS['tiny']
+    stats = measure_norm_stats([episodes], [range(4)], config.action_horizon).stats
+    words = PromptTokenizer(train_demo_tokenizer(), config.max_prompt_tokens, 'built in')
+    return Preprocessor.from_contract(episodes.contract, config, stats, words)
+
+
+@pytest.fixture
+def source_of(episodes: Episodes, preprocessor: Preprocessor) -> Callable[..., SampleSource]:
+    """source_of(numbers, number=0) -> samples of these episodes."""
+    length = longest_prompt(preprocessor, [episodes])
+
+    def make(numbers: range, number: int = 0) -> SampleSource:
+        places = select(episodes, numbers, 16, 0.0, skip_idle=False).trained
+        return SampleSource(episodes, preprocessor, places, number, length)
+
+    return make
+
+
+def places(stream, count: int) -> list[list]:
+    return [batch.place.tolist() for batch in itertools.islice(stream, count)]
+
+
+def test_any_batch_can_be_the_first(source_of: Callable) -> None:
+    source = source_of(range(4))
+    whole = places(batches([source], [], BATCH, 7, 0, THREADS), 6)
+    later = places(batches([source], [], BATCH, 7, 4, LoaderConfig(threads=1)), 2)
+    assert later == whole[4:]
+
+
+def test_another_seed_gives_another_order(source_of: Callable) -> None:
+    source = source_of(range(4))
+    assert places(batches([source], [], BATCH, 1, 0, THREADS), 2) != places(
+        batches([source], [], BATCH, 2, 0, THREADS), 2
+    )
+
+
+def test_an_epoch_holds_every_frame_once(source_of: Callable) -> None:
+    source = source_of(range(1))
+    rows = len(source)
+    seen = np.concatenate(places(batches([source], [], 1, 3, 0, THREADS), rows))
+    assert len({tuple(place) for place in seen.tolist()}) == rows
+
+
+def test_processes_share_a_batch_without_overlap(source_of: Callable) -> None:
+    source = source_of(range(4))
+    (whole,) = places(batches([source], [], BATCH, 7, 5, THREADS), 1)
+    parts = [places(batches([source], [], BATCH, 7, 5, THREADS, (number, 2)), 1)[0] for number in range(2)]
+    assert [place for pair in zip(*parts, strict=True) for place in pair] == whole
+
+
+def test_a_mixture_keeps_its_proportions(source_of: Callable) -> None:
+    sources = [source_of(range(2), 0), source_of(range(2, 4), 1)]
+    stream = batches(sources, [3.0, 1.0], BATCH, 7, 0, THREADS)
+    numbers = np.concatenate([batch.source for batch in itertools.islice(stream, 10)])
+    assert np.mean(numbers == 0) == pytest.approx(0.75, abs=0.03)
+
+
+def test_pixels_travel_as_bytes_and_nothing_is_missing(source_of: Callable) -> None:
+    batch = next(batches([source_of(range(4))], [], BATCH, 7, 0, THREADS))
+    observation = batch.observation
+    assert {pixels.dtype for pixels in observation.images.values()} == {np.dtype('uint8')}
+    assert observation.tactile.shape == (BATCH, 128, 160, 3)
+    assert observation.action_prev.shape == (BATCH, 7)
+    assert batch.actions.shape == (BATCH, 16, 32)
+
+
+def test_validation_batches_are_always_the_same(source_of: Callable) -> None:
+    source = source_of(range(2))
+    first, second = (validation_batches([source], BATCH, 2) for _ in range(2))
+    assert [batch.place.tolist() for batch in first] == [batch.place.tolist() for batch in second]
+    assert len(first) == 2
+
+
+def test_an_empty_data_set_is_refused(source_of: Callable) -> None:
+    source = source_of(range(2))
+    empty = SampleSource(source.episodes, source.preprocessor, source.places[:0], 0, source.prompt_length)
+    with pytest.raises(TrainingError, match='found no sample in'):
+        batches([empty], [], BATCH, 7, 0, THREADS)

@@ -1,0 +1,55 @@
+"""Which leaves each published configuration trains, counted against openpi's own numbers."""
+
+import pytest
+
+from restac_ros.model.checkpoint.network import leaf_shapes
+from restac_ros.model.presets import PRESETS
+from restac_ros.training.config import CONFIGS
+from restac_ros.training.trainable import split_leaves
+
+
+def values(names: tuple[str, ...], shapes: dict[str, tuple[int, ...]]) -> int:
+    total = 0
+    for name in names:
+        size = 1
+        for side in shapes[name]:
+            size *= side
+        total += size
+    return total
+
+
+@pytest.mark.parametrize('name', list(CONFIGS))
+def test_every_leaf_is_on_one_side_and_unit_align_is_frozen(name: str) -> None:
+    config = PRESETS[CONFIGS[name].preset]
+    shapes = leaf_shapes(config)
+    split = split_leaves(config, shapes)
+    assert sorted([*split.trained, *split.frozen]) == sorted(shapes)
+    assert not [leaf for leaf in split.trained if leaf.startswith('tactile/')]
+
+
+def test_lora_trains_what_openpi_trains() -> None:
+    shapes = leaf_shapes(PRESETS['pi05_lora'])
+    split = split_leaves(PRESETS['pi05_lora'], shapes)
+    assert (len(split.frozen), values(split.frozen, shapes)) == (20, 2_936_464_384)
+    assert values(split.trained, shapes) == 466_957_072
+
+
+def test_full_training_freezes_nothing_of_pi05() -> None:
+    assert split_leaves(PRESETS['pi05'], leaf_shapes(PRESETS['pi05'])).frozen == ()
+
+
+@pytest.mark.parametrize('name', ['pi05_restac_lora', 'pi05_restac_token_in_ae_lora'])
+def test_touch_is_trained_beside_the_adapters(name: str) -> None:
+    trained = split_leaves(PRESETS[name], leaf_shapes(PRESETS[name])).trained
+    assert {'gate/threshold', 'gate/temperature'} <= set(trained)
+    assert any('lora_a' in leaf for leaf in trained)
+    assert not [leaf for leaf in trained if '/llm/' in leaf and 'lora' not in leaf]
+
+
+def test_the_action_expert_alone_leaves_the_prefix_as_it_is() -> None:
+    config = PRESETS['tiny']
+    split = split_leaves(config, leaf_shapes(config), 'action_expert')
+    prefix = [leaf for leaf in split.trained if leaf.startswith('PaliGemma/')]
+    assert prefix
+    assert all('_1' in leaf for leaf in prefix)
+    assert 'default_tactile_embedding' in split.trained

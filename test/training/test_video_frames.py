@@ -1,0 +1,66 @@
+"""Frames of videos at random are those that a decoder gives in order."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from restac_ros.training.data.video_frames import FrameReader, VideoIndex
+from restac_ros.training.errors import TrainingError
+
+FRAMES = 24
+
+
+def write_video(path: Path, group: int) -> None:
+    rng = np.random.default_rng(group)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(
+            'h264', 15, options={'g': str(group), 'crf': '12', 'preset': 'veryfast'}
+        )
+        stream.pix_fmt, stream.width, stream.height = 'yuv420p', 64, 48
+        for number in range(FRAMES):
+            image = rng.integers(0, 40, (48, 64, 3), dtype=np.uint8) + np.uint8(5 * number)
+            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+            frame.pts, frame.time_base = number, Fraction(1, 15)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(('group', 'all_key'), [(1, True), (5, False)])
+def test_any_frame_equals_the_one_decoded_in_order(tmp_path: Path, group: int, all_key: bool) -> None:
+    path = tmp_path / 'video.mp4'
+    write_video(path, group)
+    with av.open(str(path)) as container:
+        in_order = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    index, reader = VideoIndex.of(path), FrameReader()
+    assert (len(index), index.all_key) == (FRAMES, all_key)
+    for number in np.random.default_rng(0).permutation(FRAMES):
+        np.testing.assert_array_equal(reader.read(index, int(number)), in_order[number])
+
+
+def test_two_files_may_be_read_in_turn(tmp_path: Path) -> None:
+    paths = [tmp_path / 'a.mp4', tmp_path / 'b.mp4']
+    for path, group in zip(paths, (1, 2), strict=True):
+        write_video(path, group)
+    first, second = map(VideoIndex.of, paths)
+    reader = FrameReader()
+    alone = [reader.read(first, 3), reader.read(second, 4)]
+    for _ in range(3):
+        np.testing.assert_array_equal(reader.read(first, 3), alone[0])
+        np.testing.assert_array_equal(reader.read(second, 4), alone[1])
+
+
+def test_a_frame_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'video.mp4'
+    write_video(path, 1)
+    with pytest.raises(TrainingError, match=f'found {FRAMES} frames, expected one numbered {FRAMES}'):
+        FrameReader().read(VideoIndex.of(path), FRAMES)
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'video.mp4'
+    path.write_bytes(b'version https://git-lfs')
+    with pytest.raises(TrainingError, match=r'video\.mp4 cannot be read as a video'):
+        VideoIndex.of(path)
