@@ -57,6 +57,19 @@ def test_every_fault_has_its_name(start_node, robot, tmp_path: Path) -> None:
     assert not summary['healthy']
 
 
+def test_a_stranger_on_the_topic_of_a_sound_arm_is_no_fault_of_the_arm(start_node, robot) -> None:
+    robot.publish_streams()
+    stranger = robot.node.create_publisher(JointState, robot.contract.streams['joints'].topic, 5)
+    unknown = JointState(name=['left', 'right'], position=[0.0, 0.0])
+    unknown.header.stamp.sec = 1
+    robot.node.create_timer(0.002, lambda: stranger.publish(unknown))
+    doctor = start_node('doctor_node', seconds=1.0, discovery_s=DISCOVERY_S)
+    doctor.wait()
+    joints = doctor.summary['streams']['joints']
+    assert (joints['received'] > 0, joints['others'] > 0, joints['problem']) == (True, True, ''), doctor.log
+    assert not {'undecodable', 'joints', 'publishers'} & kinds(doctor.summary, 'joints')
+
+
 def test_a_silent_network_is_said_in_the_log(start_node) -> None:
     doctor = start_node('doctor_node', seconds=0.3, discovery_s=0.0, summary_file='')
     assert doctor.wait() == 1
