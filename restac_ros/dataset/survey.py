@@ -12,7 +12,7 @@ from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.features import stored_streams
 from restac_ros.framing.buffer import MAX_REORDER_NS, StreamCounters
-from restac_ros.framing.decode import decode_image, named_in
+from restac_ros.framing.decode import decode_image, why_not_of
 from restac_ros.framing.errors import DecodeError, UnsupportedError
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection, frames
@@ -64,9 +64,7 @@ class LeftOut:
         """Count a joint state that names none of the stream's joints."""
         self.others[stream] += 1
         if stream not in self.why:
-            self.why[stream] = (
-                f'{spec.topic}: no joint of stream {stream}; the message names {named_in(spec, cdr)}'
-            )
+            self.why[stream] = why_not_of(spec, cdr)
 
 
 @dataclass

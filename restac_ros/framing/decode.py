@@ -92,17 +92,17 @@ def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview
     """JointState -> positions float64 [n] of `spec.joints`, found by name, in the contract's order."""
     message = _deserialize(spec, cdr)
     names, positions = list(message.name), message.position
-    if len(names) != len(positions):
-        found = f'{len(names)} joint names but {len(positions)} positions'
-        raise DecodeError(f'{spec.topic}: {found}; expected as many; does the driver publish positions here?')
     if missing := [joint for joint in spec.joints if joint not in names]:
         found = f'no joint {", ".join(missing)}; the message has {", ".join(names) or "none"}'
         if len(missing) == len(spec.joints):
             raise DecodeError(f'{spec.topic}: {found}; set joints')
         some = f'only {len(spec.joints) - len(missing)} of {len(spec.joints)} joints'
         raise DecodeError(
-            f'{spec.topic}: {found}: {some}; let one publisher send them together, or correct joints'
+            f'{spec.topic}: {found}: {some}; let one publisher send them together, or set joints'
         )
+    if len(names) != len(positions):
+        found = f'{len(names)} joint names but {len(positions)} positions'
+        raise DecodeError(f'{spec.topic}: {found}; expected as many; does the driver publish positions here?')
     if repeated := [joint for joint in spec.joints if names.count(joint) > 1]:
         raise DecodeError(f'{spec.topic}: joint {", ".join(repeated)} is named more than once')
     values = np.array([positions[names.index(joint)] for joint in spec.joints], dtype=np.float64)
@@ -111,12 +111,14 @@ def decode_joints(spec: ArmJointsStream | GripperStream, cdr: bytes | memoryview
     return values
 
 
-def named_in(spec: Stream, cdr: bytes | memoryview) -> str:
-    """Return the joint names in a JointState, for messages."""
-    try:
-        return ', '.join(_deserialize(spec, cdr).name) or 'none'
-    except DecodeError:
-        return 'none that can be read'
+def why_not_of(spec: Stream, cdr: bytes | memoryview) -> str:
+    """Return why a joint state is not the stream's: the joints expected and found, and the remedy."""
+    if isinstance(spec, ArmJointsStream | GripperStream):
+        try:
+            decode_joints(spec, cdr)
+        except DecodeError as error:
+            return str(error)
+    return ''
 
 
 def decode_pose(spec: PoseStream, cdr: bytes | memoryview) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 class StreamStatus:
     """Which sample of a stream a frame used, its age at the frame's time, and if it is invalid, why.
 
-    `reason` is empty when valid; else it begins with 'missing', 'stale', 'future' or 'undecodable'.
+    `reason` is empty when valid; else it begins with 'missing', 'stale', 'future' or 'undecodable'; of live
+    frames also with 'frozen' or 'other joints'.
     """
 
     stamp_ns: int | None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -29,6 +30,12 @@ from restac_ros.nodes.twins import TwinError, check_alone
 from restac_ros.runtime.summary_file import write_summary
 
 DIAGNOSTICS_PERIOD_S = 1.0
+_VERBS = {
+    Transition.TRANSITION_CONFIGURE: 'configure',
+    Transition.TRANSITION_ACTIVATE: 'activate',
+    Transition.TRANSITION_DEACTIVATE: 'deactivate',
+    Transition.TRANSITION_CLEANUP: 'cleanup',
+}
 
 
 class ManagedNode(LifecycleNode):
@@ -239,6 +246,20 @@ class ManagedNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         self.phase = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
+
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:  # noqa: N802
+        """Refuse a transition that does not lead out of the present state.
+
+        rclpy performs all transitions by this method, requested ones too, and ends the process by an RCLError
+        where another was faster: it has no public place for this check.
+        """
+        possible = {number: label for number, label, *_ in self._state_machine.available_transitions}
+        if transition_id not in possible:
+            wanted, state = _VERBS.get(transition_id, f'transition {transition_id}'), self.phase
+            expected = ' or '.join(possible.values()) or 'none'
+            self.get_logger().warning(f'cannot {wanted}: the node is {state}; expected {expected}')
+            return TransitionCallbackReturn.FAILURE
+        return super()._LifecycleNodeMixin__change_state(transition_id)  # type: ignore[misc]  # see above
 
     def _give_up(self) -> None:
         """End the process if `exit_on_refusal` asks for it."""

@@ -12,9 +12,9 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
 from restac_ros.contract.schema import Contract, Stream
-from restac_ros.framing.decode import named_in
+from restac_ros.framing.decode import why_not_of
 from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.sample import Sample, make_sample
+from restac_ros.framing.sample import Sample, belongs, make_sample
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.polled_input import PolledGroup
 from restac_ros.runtime.complaints import Complaints
@@ -69,8 +69,7 @@ class Subscriptions:
     With `on_failure`, a thread of its own polls every stream, and none wakes the executor; `on_failure` is
     called with a sentence if that thread dies.
 
-    `tallies` counts each stream; `foreign` names the joints of a stream's first message that is not its own;
-    `complaints` receives each fault once.
+    `tallies` counts each stream; `complaints` receives each fault once.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class Subscriptions:
         on_failure: Callable[[str], None] | None = None,
     ) -> None:
         self.tallies = {name: StreamTally() for name in contract.streams}
-        self.foreign: dict[str, str] = {}
+        self._foreign: dict[str, bytes] = {}  # joint states that came after a stream's last own one
         self._seen = dict.fromkeys(contract.streams, 0)
         self._node = node
         self._contract = contract
@@ -117,6 +116,19 @@ class Subscriptions:
                     take = subscription.handle.take_message
                     while (message := take(subscription.msg_type, True)) is not None:
                         self._receive(names, *message)
+
+    def why_silent(self, name: str) -> str:
+        """Return which other joints the topic's latest message names; '' where that is usual.
+
+        It is usual once the stream has had messages, if the latest is of another stream of the topic.
+        """
+        cdr, spec = self._foreign.get(name), self._contract.streams[name]
+        if cdr is None:
+            return ''
+        sharing = [other for other in self._contract.by_topic()[spec.topic] if other != name]
+        if self.tallies[name].received and any(belongs(self._contract.streams[o], cdr) for o in sharing):
+            return ''
+        return why_not_of(spec, cdr)
 
     def check_publishers(self) -> None:
         """Report topics whose publishers have another type or reliability than the contract.
@@ -197,28 +209,15 @@ class Subscriptions:
             self._complaints.set(f'{name} header', 'header', f'{name}: {error}')
             return
         if sample is None:
-            self._leave_out(name, cdr)
+            tally.others += 1
+            self._foreign[name] = cdr
             return
         tally.count(number, len(cdr))
+        self._foreign.pop(name, None)
         if sample.zero_stamp:
             tally.zero_stamps += 1
             self._warn_of_zero_stamps(name)
         self._on_sample(sample)
-
-    def _leave_out(self, name: str, cdr: bytes) -> None:
-        """Count a joint state of another stream; warn while none of the topic's messages is of this one."""
-        tally, spec = self.tallies[name], self._contract.streams[name]
-        tally.others += 1
-        if name not in self.foreign:
-            self.foreign[name] = f'they name {named_in(spec, cdr)}'
-        subject = f'{name} joints'
-        if tally.received:
-            self._complaints.clear(subject)
-        elif tally.others >= spec.rate_hz:  # for about a second
-            found = f'no joint of {name} in {tally.others} messages, {self.foreign[name]}'
-            self._complaints.set(
-                subject, 'joints', f'{spec.topic}: {found}; correct joints or topic of {name}'
-            )
 
     def _arrival_ns(self, info: dict) -> int:
         """Time at which the middleware completed the message, by the node's clock.

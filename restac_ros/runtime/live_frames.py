@@ -16,7 +16,8 @@ class LiveFrames:
 
     `now_ns` is the node's clock; `take_pending` hands over what has arrived but waits for its turn. The lock
     is held for choosing samples only, never while images are decoded. Streams that show one image for longer
-    than `max_frozen_ns` are invalid; 0: none is.
+    than `max_frozen_ns` are invalid; 0: none is. `why_silent` returns what came on a stream's topic instead
+    of its own messages, or ''.
     """
 
     def __init__(
@@ -25,11 +26,13 @@ class LiveFrames:
         now_ns: Callable[[], int],
         take_pending: Callable[[], None],
         max_frozen_ns: int = 0,
+        why_silent: Callable[[str], str] = lambda name: '',
     ) -> None:
         self._contract = contract
         self._framer = Framer(contract, now_ns())
         self._now_ns = now_ns
         self._take_pending = take_pending
+        self._why_silent = why_silent
         self._freezes = FreezeWatch(contract, max_frozen_ns)
         self._lock = threading.Lock()
         self._arrived: dict[str, list[threading.Event]] = {name: [] for name in contract.streams}
@@ -69,8 +72,18 @@ class LiveFrames:
                 self._framer = Framer(self._contract, time_ns)
                 self._freezes.forget()
             selection, frozen = self._framer.select(time_ns, streams), self._freezes.reasons(time_ns)
-        for name in selection.chosen.keys() & frozen.keys():
-            entry, status = selection.chosen[name]
-            if status.valid:
-                selection.chosen[name] = entry, replace(status, valid=False, reason=frozen[name])
+        for name, (entry, status) in selection.chosen.items():
+            reason = frozen.get(name, '') if status.valid else self._other_joints(name, status, time_ns)
+            if reason:
+                selection.chosen[name] = entry, replace(status, valid=False, reason=reason)
         return selection
+
+    def _other_joints(self, name: str, status: StreamStatus, time_ns: int) -> str:
+        """Return the reason of a stream whose topic now has joint states of other joints only, or ''."""
+        silent = status.reason.startswith('missing') or (
+            status.reason.startswith('stale')
+            and status.receive_ns is not None
+            and time_ns - status.receive_ns > self._contract.streams[name].max_age_ns
+        )
+        why = self._why_silent(name) if silent else ''
+        return f'other joints: {why}' if why else ''

@@ -104,7 +104,9 @@ def test_two_publishers_of_joints_of_their_own_are_no_fault(
 def test_messages_without_any_of_the_joints_are_named(
     contract: Contract, healthy: dict[str, StreamReception]
 ) -> None:
-    wrong = StreamReception(healthy['joints'].publishers, others=500, problem='they name panda_joint1')
+    wrong = StreamReception(
+        healthy['joints'].publishers, others=500, problem='no joint fr3_joint1; the message has panda_joint1'
+    )
     checks = examine_streams(contract, healthy | {'joints': wrong}, {}, MACHINE)
     assert troubles(checks) == [('joints', 'error', 'joints')]
     [text] = [check.found for check in checks if check.kind == 'joints']

@@ -93,6 +93,30 @@ def test_new_samples_wake_those_who_wait_for_their_stream(recorded: tuple) -> No
     assert touch.is_set()
 
 
+def test_a_stream_whose_topic_has_other_joints_only_is_invalid_for_that_and_not_for_its_age(
+    recorded: tuple,
+) -> None:
+    contract, samples = recorded
+    clock = [samples[0].receive_ns]
+    others = {'joints': '/franka/joint_states: no joint fr3_joint1; the message has a; set joints'}
+    live = LiveFrames(contract, lambda: clock[0], lambda: None, why_silent=lambda name: others.get(name, ''))
+
+    def reason_of(name: str) -> str:
+        return live.frame([name]).streams[name].reason
+
+    assert reason_of('joints') == f'other joints: {others["joints"]}'  # none of its own so far
+    assert reason_of('gripper').startswith('missing')
+    late = _first(samples, 'joints')
+    clock[0] = late.receive_ns + 10**7
+    live.push(late)
+    assert reason_of('joints') == ''  # its own messages have come within their greatest age
+    clock[0] = late.receive_ns + 10**9
+    live.push(late._replace(stamp_ns=late.stamp_ns + 1, receive_ns=clock[0]))
+    assert reason_of('joints').startswith('stale')  # they come, but late
+    clock[0] += 10**9
+    assert reason_of('joints') == f'other joints: {others["joints"]}'
+
+
 def test_a_clock_that_is_set_back_begins_a_new_episode(recorded: tuple) -> None:
     contract, samples = recorded
     clock = [samples[-1].receive_ns + 10**12]

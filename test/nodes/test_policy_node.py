@@ -214,6 +214,11 @@ def test_each_fault_is_told_once_stops_the_chunks_and_is_recovered_from(policy: 
             rf'no chunk: joints .* no joint {first}; the message has panda_joint1, .* set joints',
         ),
         (
+            lambda: setattr(robot, 'joint_names', [f'panda_joint{i}' for i in range(1, 8)]),
+            lambda: setattr(robot, 'joint_names', names),
+            rf'no chunk: joints .* no joint {first}, .*; the message has panda_joint1, .* set joints',
+        ),
+        (
             lambda: robot.lag_s.update(gelsight_left=2.0),
             robot.lag_s.clear,
             r'no chunk: gelsight_left .* stale: age',

@@ -108,6 +108,22 @@ def test_arm_and_fingers_on_one_topic_are_two_streams(
     assert listener.summary['streams']['gripper']['others'] == 20
 
 
+def test_joints_of_another_name_are_named_with_those_expected_and_the_remedy(
+    listener, robot, wait_until
+) -> None:
+    spec = robot.contract.streams['joints']
+    outlet = robot.node.create_publisher(JointState, spec.topic, 5)
+    wait_until(lambda: outlet.get_subscription_count() > 0, 'a subscriber')
+    stranger = JointState(name=['panda_joint1', 'panda_joint2'], position=[0.0, 0.0])
+    stranger.header.stamp.sec = 1
+    outlet.publish(stranger)
+    listener.wait_for(
+        r'joints .*other joints: /franka/joint_states: no joint fr3_joint1, .*; '
+        r'the message has panda_joint1, panda_joint2; set joints'
+    )
+    assert listener.alive
+
+
 def test_a_burst_is_received_whole_and_in_order(start_node, robot, wait_until, tmp_path: Path) -> None:
     listener = start_node(
         'recorder_node', journal_dir=tmp_path / 'journals', task='push', autostart_recording=True

@@ -151,7 +151,9 @@ class DoctorNode(ManagedNode):
             bytes_per_s=tally.bytes / seconds,
             rate_hz=rate_hz,
             delay_ms=float(np.median(received.delays_ns)) * 1e-6 if received.delays_ns else None,
-            problem=self._problem(name, received.newest) or subscriptions.foreign.get(name, ''),
+            problem=self._problem(name, received.newest)
+            if tally.received
+            else subscriptions.why_silent(name),
         )
 
     def _problem(self, name: str, sample: Sample | None) -> str:

@@ -64,7 +64,9 @@ class PolicySession:
         self._tracker = self._make_tracker(parameters)
         self._uses = self._subscribe_to_uses(parameters.rtc_use_topic)
         frozen_ns = round(parameters.max_frozen_ms * 1e6)
-        self._frames = LiveFrames(contract, node.now_ns, self._poll_streams, frozen_ns)
+        self._frames = LiveFrames(
+            contract, node.now_ns, self._poll_streams, frozen_ns, lambda name: self._streams.why_silent(name)
+        )
         simulated = bool(node.get_parameter('use_sim_time').value)
         context = LoopContext(
             policy=policy,

@@ -136,7 +136,7 @@ class RecorderNode(ManagedNode):
         debounce_ns = round(parameters.debounce_ms * 1e6)
         self._active = _Active(
             streams,
-            LiveFrames(contract, self.now_ns, streams.poll, max_frozen_ns),
+            LiveFrames(contract, self.now_ns, streams.poll, max_frozen_ns, streams.why_silent),
             TriggerInputs(self, parameters.triggers, debounce_ns, self._on_trigger, self._complaints),
             StreamDiagnostics({name: spec.rate_hz for name, spec in contract.streams.items()}),
             {name: RateMeter() for name in contract.streams},
