@@ -72,6 +72,7 @@ def recorder_message(report: RecorderReport, dataset: str) -> RecorderStatus:
     ):
         setattr(message, field, [unsigned(counts[name]) for name in report.received])
     message.lost = [0] * len(report.received)
+    message.lost_known = [False] * len(report.received)
     message.rate_hz = [math.nan] * len(report.received)
     message.age_ns = [-1] * len(report.received)
     message.unfinished = [str(path) for path in report.unfinished]

@@ -25,7 +25,7 @@ from restac_ros.model.presets import PRESETS
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.compatibility import check_model
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
-from restac_ros.policy.normalization import NOT_MEASURED, NormStats
+from restac_ros.policy.normalization import NOT_MEASURED, NormStats, NormStatsError
 from restac_ros.policy.provisional import (
     codebook_around,
     encode_noise,
@@ -130,8 +130,11 @@ def import_checkpoint(
         CheckpointError: the directory exists, the source is damaged or of another architecture or size.
         TactileCheckpointError, TactileFileError: the Unit-Align file is unusable.
         PolicyError: the contract cannot feed the model.
+        NormStatsError: `norm_stats` are of a place outside the contract's workspace.
     """
     _refuse_existing(out_dir)
+    if norm_stats is not None:
+        _check_range(norm_stats, contract)
     config, notes = _config_for(preset, source, has_touch=unit_align is not None)
     config, encoder = _with_unit_align(config, unit_align)
     check_model(config, contract, str(source))
@@ -154,7 +157,6 @@ def import_checkpoint(
     own_tokenizer = find_tokenizer(tokenizer)[0] if tokenizer else None
     progress(f'writing {out_dir}')
     _save(out_dir, params, config, contract, stats, calibration, own_tokenizer, origin)
-    notes += _range_notes(stats, contract)
     return _report(out_dir, params, stats, calibration, _tokenizer_text(tokenizer), leaves, notes)
 
 
@@ -181,17 +183,17 @@ def _tokenizer_text(tokenizer: Path | None) -> str:
         return "PaliGemma's, not included and not in the cache: run `restac-ros download-tokenizer` once"
 
 
-def _range_notes(stats: NormStats, contract: Contract) -> list[str]:
-    """Positions in the statistics that lie outside of the contract's workspace."""
-    box, notes = contract.limits.workspace_m, []
+def _check_range(stats: NormStats, contract: Contract) -> None:
+    """Refuse statistics whose positions lie outside of the contract's workspace: they are of other data."""
+    box = contract.limits.workspace_m
     for index, axis in enumerate('xyz'):
         low, high = stats.state.q01[index], stats.state.q99[index]
         if high < box.min[index] or low > box.max[index]:
-            notes.append(
-                f'norm_stats: state {axis} is from {low:g} to {high:g}, outside of the workspace '
-                f'({box.min[index]:g} to {box.max[index]:g} m): of another robot, or joint angles?'
+            raise NormStatsError(
+                f'norm_stats: state {axis}: found {low:g} to {high:g}, expected values inside the workspace '
+                f'({box.min[index]:g} to {box.max[index]:g} m): of another robot, or joint angles? Measure '
+                'them on this robot: `restac-ros norm-stats`'
             )
-    return notes
 
 
 def _config_for(

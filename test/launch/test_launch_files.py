@@ -33,13 +33,21 @@ def nodes_of(file: Path, **arguments: str) -> list:
 
 
 @pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    (tmp_path / 'checkpoint').mkdir()
+    return tmp_path / 'checkpoint'
+
+
+@pytest.fixture
 def bag(tmp_path: Path) -> Path:
     (tmp_path / 'bag').mkdir()
     return tmp_path / 'bag'
 
 
-def test_policy_launch_starts_the_processes_of_the_graph(repository: Path, tmp_path: Path, bag: Path) -> None:
-    record, checkpoint = tmp_path / 'dataset', tmp_path / 'checkpoint'
+def test_policy_launch_starts_the_processes_of_the_graph(
+    repository: Path, tmp_path: Path, checkpoint: Path, bag: Path
+) -> None:
+    record = tmp_path / 'dataset'
     nodes = nodes_of(
         repository / 'launch' / 'policy.launch.py',
         checkpoint=str(checkpoint),
@@ -73,10 +81,12 @@ def test_a_contradiction_is_refused_as_on_the_command_line(repository: Path, tmp
         nodes_of(repository / 'launch' / 'policy.launch.py', run_dir=str(tmp_path))
 
 
-def test_every_node_gets_the_arguments_that_up_gives_it(repository: Path, tmp_path: Path, bag: Path) -> None:
+def test_every_node_gets_the_arguments_that_up_gives_it(
+    repository: Path, tmp_path: Path, checkpoint: Path, bag: Path
+) -> None:
     [policy, source] = nodes_of(
         repository / 'launch' / 'policy.launch.py',
-        checkpoint=str(tmp_path / 'checkpoint'),
+        checkpoint=str(checkpoint),
         prompt='push',
         bag=str(bag),
         run_dir=str(tmp_path),
@@ -85,7 +95,7 @@ def test_every_node_gets_the_arguments_that_up_gives_it(repository: Path, tmp_pa
     )
     run = Run(
         directory=tmp_path,
-        checkpoint=tmp_path / 'checkpoint',
+        checkpoint=checkpoint,
         prompt='push',
         source=Source.BAG,
         bag=bag,
@@ -113,11 +123,11 @@ def test_a_pushed_namespace_comes_before_the_given_one(repository: Path, tmp_pat
 
 @pytest.mark.parametrize(('text', 'moves'), [('true', True), ('1', True), ('On', True), ('no', False)])
 def test_booleans_are_read_by_the_rule_of_ros(
-    repository: Path, tmp_path: Path, text: str, moves: bool
+    repository: Path, tmp_path: Path, checkpoint: Path, text: str, moves: bool
 ) -> None:
     nodes = nodes_of(
         repository / 'launch' / 'policy.launch.py',
-        checkpoint=str(tmp_path / 'c'),
+        checkpoint=str(checkpoint),
         prompt='push',
         execute=text,
         run_dir=str(tmp_path),

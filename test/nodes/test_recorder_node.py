@@ -208,6 +208,7 @@ def test_a_pause_leaves_nothing_in_the_journal_and_is_noted(make_recorder, robot
     assert recorder.request('save').success
     saved = recorder.status(lambda status: status.state == RecorderStatus.STATE_IDLE, 'idle')
     assert list(saved.lost) == [0] * 6
+    assert list(saved.lost_known) == [True] * 6
     assert all(count > 0 for count in saved.high_water)
     bag = open_bag(saved.journal)
     (begin, pause), (resume, end) = read_notes(bag).segments

@@ -377,6 +377,7 @@ class RecorderNode(ManagedNode):
             statuses, tallies = active.statuses, active.streams.tallies
             ages = [statuses[name].age_ns if name in statuses else None for name in message.streams]
             message.lost = [tallies[name].lost - active.lost_before[name] for name in message.streams]
+            message.lost_known = [tallies[name].numbered for name in message.streams]
             message.rate_hz = [active.rates_hz.get(name, math.nan) for name in message.streams]
             message.age_ns = [-1 if age_ns is None else max(0, age_ns) for age_ns in ages]
         self._status.publish(message)
