@@ -1,9 +1,11 @@
 """Which leaves each published configuration trains, counted against openpi's own numbers."""
 
+from dataclasses import replace
+
 import pytest
 
 from restac_ros.model.checkpoint.network import leaf_shapes
-from restac_ros.model.presets import PRESETS
+from restac_ros.model.presets import GEMMA_VARIANTS, PRESETS
 from restac_ros.training.config import CONFIGS
 from restac_ros.training.trainable import split_leaves
 
@@ -32,6 +34,13 @@ def test_lora_trains_what_openpi_trains() -> None:
     split = split_leaves(PRESETS['pi05_lora'], shapes)
     assert (len(split.frozen), values(split.frozen, shapes)) == (20, 2_936_464_384)
     assert values(split.trained, shapes) == 466_957_072
+
+
+def test_an_adapted_action_expert_leaves_the_language_expert_trained() -> None:
+    config = replace(PRESETS['pi05'], action_expert=GEMMA_VARIANTS['gemma_300m_lora'])
+    shapes = leaf_shapes(config)
+    split = split_leaves(config, shapes)
+    assert (len(split.frozen), values(split.frozen, shapes)) == (11, 427_932_672)
 
 
 def test_full_training_freezes_nothing_of_pi05() -> None:
