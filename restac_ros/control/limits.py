@@ -165,24 +165,27 @@ class Motion:
 
 
 def start_motion(limits: MotionLimits, pose: Pose, now_ns: int) -> Motion:
-    """Stand at the measured pose.
+    """Stand at the measured pose, or at the nearest one inside the workspace, at most `step_m` away.
+
+    An arm rests some mm beside its set-point, and so outside of a box at whose edge it is held.
 
     Raises:
-        LimitError: the pose is not finite, or outside the workspace.
+        LimitError: the pose is not finite, or farther outside the workspace.
     """
     if not pose.finite:
         raise LimitError(
             f'the tool pose is {pose.position_m} {pose.quaternion_xyzw}, expected finite numbers'
         )
-    if not limits.inside(pose.position_m):
+    inside = np.clip(pose.position_m, limits.workspace_min_m, limits.workspace_max_m)
+    if np.linalg.norm(inside - pose.position_m) > limits.step_m:
         raise LimitError(
             f'the tool is at {np.round(pose.position_m, 4).tolist()} m, outside the workspace '
             f'{list(limits.workspace_min_m)} .. {list(limits.workspace_max_m)}; '
             'move it inside by hand, or widen limits.workspace_m in the contract'
         )
     turn = quat.normalise(pose.quaternion_xyzw)
-    stand = Pose(pose.position_m, turn)
-    return Motion(now_ns, np.zeros(1), pose.position_m[None], turn[None], np.zeros((0, 3)), stand)
+    stand = Pose(inside, turn)
+    return Motion(now_ns, np.zeros(1), inside[None], turn[None], np.zeros((0, 3)), stand)
 
 
 def advance(limits: MotionLimits, motion: Motion, target: Pose | None, now_ns: int) -> Motion:
