@@ -165,7 +165,7 @@ class Motion:
 
 
 def start_motion(limits: MotionLimits, pose: Pose, now_ns: int) -> Motion:
-    """Stand at the measured pose, or at the nearest one inside the workspace, at most `step_m` away.
+    """Stand at the measured pose, or at the nearest one inside the workspace, less than `step_m` away.
 
     An arm rests some mm beside its set-point, and so outside of a box at whose edge it is held.
 
@@ -177,7 +177,7 @@ def start_motion(limits: MotionLimits, pose: Pose, now_ns: int) -> Motion:
             f'the tool pose is {pose.position_m} {pose.quaternion_xyzw}, expected finite numbers'
         )
     inside = np.clip(pose.position_m, limits.workspace_min_m, limits.workspace_max_m)
-    if np.linalg.norm(inside - pose.position_m) > limits.step_m:
+    if np.linalg.norm(inside - pose.position_m) >= limits.step_m:
         raise LimitError(
             f'the tool is at {np.round(pose.position_m, 4).tolist()} m, outside the workspace '
             f'{list(limits.workspace_min_m)} .. {list(limits.workspace_max_m)}; '

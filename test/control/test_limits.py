@@ -231,9 +231,9 @@ def test_default_windows():
 
 def test_an_arm_that_rests_just_outside_the_box_is_taken_up_at_its_edge() -> None:
     edge = np.array([LIMITS.workspace_max_m[0], START.position_m[1], START.position_m[2]])
-    resting = Pose(edge + [0.004, 0.0, 0.0], START.quaternion_xyzw)
+    resting = Pose(edge + np.array([0.004, 0.0, 0.0]), START.quaternion_xyzw)
     motion = start_motion(LIMITS, resting, 0)
     np.testing.assert_array_equal(motion.set_point.position_m, edge)
-    far = Pose(edge + [2 * LIMITS.step_m, 0.0, 0.0], START.quaternion_xyzw)
+    far = Pose(edge + np.array([2 * LIMITS.step_m, 0.0, 0.0]), START.quaternion_xyzw)
     with pytest.raises(LimitError, match='outside the workspace'):
         start_motion(LIMITS, far, 0)
