@@ -30,6 +30,7 @@ class Robot:
         self.frozen: set[str] = set()
         self.encodings: dict[str, str] = {}
         self.joint_names = list(self.contract.streams['joints'].joints)
+        self.swing_rad = 0.1  # how far the joints move to and fro
         self.lag_s: dict[str, float] = {}
         self.received: dict[str, list] = {}
         self.context = rclpy.Context()
@@ -88,7 +89,7 @@ class Robot:
         match spec.role:
             case 'arm_joints':
                 self._phase += 0.005
-                swing = 0.1 * np.sin(self._phase + np.arange(7))
+                swing = self.swing_rad * np.sin(self._phase + np.arange(7))
                 positions = np.array([0, -0.785, 0, -2.356, 0, 1.571, 0.785]) + swing
                 message = self._joint_state(self.joint_names, positions)
             case 'gripper':
