@@ -132,9 +132,11 @@ def _policy_lines(summaries: Summaries) -> list[str]:
     policy = summaries.get('policy_node')
     if not policy or 'chunks' not in policy:
         return []
-    lines = [
-        f'run: {policy["run_id"]}, checkpoint {policy["checkpoint"]}',
-        f'prompt at the end: {escape(policy["prompt"])}',
+    lines = []
+    if 'run_id' in policy:  # a checkpoint was loaded
+        lines.append(f'run: {policy["run_id"]}, checkpoint {policy["checkpoint"]}')
+        lines.append(f'prompt at the end: {escape(policy["prompt"])}')
+    lines += [
         *(f'  changed: {escape(change)}' for change in policy.get('changes', ())),
         f'policy: {policy["prefixes"]} prefixes, {policy["touches"]} tactile frames, '
         f'{policy["chunks"]} chunks published, held {policy["held"]} times',

@@ -118,3 +118,11 @@ def test_what_a_killed_recorder_left_is_named_with_the_command_that_completes_it
     [text] = left_unfinished([recorder], {})
     assert f"restac-ros recover '{tmp_path}/my take.partial'" in text
     assert left_unfinished([recorder], SUMMARIES) == [], 'one that ended in order has told what it left'
+
+
+def test_a_policy_that_loaded_no_checkpoint_has_a_summary(tmp_path: Path) -> None:
+    unnamed = {name: value for name, value in SUMMARIES['policy_node'].items() if name != 'run_id'}
+    out = io.StringIO()
+    print_summary({'policy_node': unnamed}, Ending(1, 'policy_node refused'), Console(file=out, width=200))
+    assert '25 chunks published' in out.getvalue()
+    assert 'checkpoint' not in out.getvalue()
