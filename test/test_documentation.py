@@ -13,7 +13,7 @@ import tyro
 from tyro.conf import OmitSubcommandPrefixes
 
 from documentation import MARKS, STORY, CommandBlock, command_blocks, pages
-from restac_ros.bench.ros_domain import own_domain
+from restac_ros.bench.ros_domain import lock_domain
 from restac_ros.cli import Command
 
 LIMIT_S = 400
@@ -83,7 +83,7 @@ def test_the_commands_do_what_the_pages_say(repository: Path, tmp_path: Path) ->
     (tmp_path / 'work' / 'data').mkdir(parents=True)
     env = os.environ | {
         'PATH': f'{program.parent}:{os.environ["PATH"]}',
-        'ROS_DOMAIN_ID': str(own_domain()),
+        'ROS_DOMAIN_ID': str(lock_domain()),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'HOME': str(tmp_path),
     }

@@ -13,7 +13,12 @@ _locks: list[socket.socket] = []
 
 @cache
 def own_domain() -> int:
-    """Return the ROS domain of this process, which no other process that asks here is given until it ends.
+    """Return the ROS domain of this process: see `lock_domain`."""
+    return lock_domain()
+
+
+def lock_domain() -> int:
+    """Return another ROS domain at every call, which nobody else here is given until this process ends.
 
     A bound port is the lock: the system frees it however the process ends.
 

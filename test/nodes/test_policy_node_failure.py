@@ -15,6 +15,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 
+from restac_ros.bench.ros_domain import lock_domain
 from restac_ros.graph import GraphError, package_prefix
 from restac_ros.nodes.policy import policy_node
 from restac_ros.nodes.policy.policy_node import PolicyNode
@@ -25,7 +26,7 @@ SPINS = 2000
 
 @pytest.fixture
 def node(ros_domain: int, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PolicyNode]:
-    """A configured policy node whose network is never called."""
+    """A policy node whose network is never called, where no node of another test can take it for a twin."""
     try:
         package_prefix()
     except GraphError as error:
@@ -34,7 +35,7 @@ def node(ros_domain: int, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(PolicyNode, '_load', lambda self, contract: _silent_policy(contract))
     monkeypatch.setattr(policy_node, 'checkpoint_fingerprint', lambda path: 'none')
     arguments = ['--ros-args', '-p', f'contract:={contract}', '-p', 'checkpoint:=/any', '-p', 'prompt:=push']
-    rclpy.init(args=arguments, domain_id=ros_domain)
+    rclpy.init(args=arguments, domain_id=lock_domain())
     made = PolicyNode()
     yield made
     made.close()
