@@ -140,12 +140,7 @@ def import_checkpoint(
     check_model(config, contract, str(source))
     progress(f'reading {source}')
     params, leaves = merge_base_weights(
-        config,
-        source,
-        seed,
-        encoder=encoder,
-        encoder_origin=str(unit_align),
-        cast=CastRule(dtype),
+        config, source, seed, encoder=encoder, encoder_origin=str(unit_align), cast=CastRule(dtype)
     )
     progress('calibrating the gate')
     is_new = _CODEBOOK in leaves.names('kept')
