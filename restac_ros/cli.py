@@ -13,6 +13,7 @@ from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
+from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 from restac_ros.commands.training import MakeTouchTask, MeasureNormStats, Train
@@ -39,6 +40,7 @@ Command = (
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
     | Annotated[Train, subcommand('train')]
+    | Annotated[Evaluate, subcommand('evaluate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
     | Annotated[Bench, subcommand('bench')]
 )
