@@ -155,10 +155,10 @@ def _tiny(preset: str) -> TrainConfig:
     """For two cores: small batch, high learning rate from random weights, everything in float32."""
     return TrainConfig(
         preset=preset,
-        steps=2_000,
-        batch_size=16,
+        steps=1_200,
+        batch_size=8,
         frozen_dtype='float32',
-        optimizer=OptimizerConfig(peak=1e-3, end=1e-4, warmup_steps=100, decay_steps=2_000),
+        optimizer=OptimizerConfig(peak=1e-3, end=1e-4, warmup_steps=50, decay_steps=1_200),
         validate_every=200,
         save_every=200,
     )
@@ -171,8 +171,8 @@ CONFIGS: dict[str, TrainConfig] = {
     'pi05_restac_lora': TrainConfig('pi05_restac_lora', ema_decay=None),
     'pi05_restac_token_in_ae': TrainConfig('pi05_restac_token_in_ae'),
     'pi05_restac_token_in_ae_lora': TrainConfig('pi05_restac_token_in_ae_lora', ema_decay=None),
-    'tiny': _tiny('tiny'),
-    'tiny_forcevla': _tiny('tiny_forcevla'),
-    'tiny_no_touch': _tiny('tiny_no_touch'),
+    'tiny': _tiny('tiny_cnn'),
+    'tiny_forcevla': _tiny('tiny_cnn_forcevla'),
+    'tiny_no_touch': _tiny('tiny_cnn_no_touch'),
 }
 """The published runs, the control arm without touch, and small ones for a laptop."""

@@ -65,8 +65,7 @@ class EvaluatedNetwork:
 
     def read(self, observation: Observation) -> TouchReading:
         """Return gate, uncertainty, code and residual of a batch; the prefix is not run."""
-        read: TouchReading = jax.device_get(self._read(self._state, observation))
-        return read
+        return TouchReading(*jax.device_get(self._read(self._state, observation)))
 
     def chunks(
         self,
@@ -118,14 +117,14 @@ class EvaluatedNetwork:
 
     @cached_property
     def _read(self) -> Any:
-        def read(state: nnx.State, observation: Observation) -> TouchReading:
-            reading = self._model(state)
-            code = reading.observe_touch(observation)
-            reading = reading.read_touch(code)
+        def read(state: nnx.State, observation: Observation) -> tuple[Array | None, ...]:
+            model = self._model(state)
+            code = model.observe_touch(observation)
+            reading = model.read_touch(code)
             squares = None
             if code.residual is not None:
                 squares = jnp.mean(jnp.square(code.residual), axis=(1, 2, 3))
-            return TouchReading(reading.gate[:, 0], code.logvar[:, 0], code.code_index, squares)
+            return reading.gate[:, 0], code.logvar[:, 0], code.code_index, squares
 
         return jax.jit(read)
 

@@ -55,7 +55,7 @@ def surprise_calibration(
     """Compare the prior's variance exp(logvar) with the mean squared residual of each frame."""
     logvar, squared = np.asarray(logvar, np.float64), np.asarray(squared, np.float64)
     variance = np.exp(logvar)
-    constant = max(float(squared.mean()), np.finfo(np.float64).tiny)
+    constant = float(squared.mean()) + float(np.finfo(np.float64).tiny)
     groups = np.array_split(np.argsort(variance, kind='stable'), min(_BINS, len(variance)))
     return SurpriseCalibration(
         rank_correlation=rank_correlation(logvar, squared),
@@ -71,7 +71,7 @@ def rank_correlation(one: Float[np.ndarray, ' N'], other: Float[np.ndarray, ' N'
     ranks = [_ranks(values) for values in (one, other)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def codebook_use(index: Int[np.ndarray, ' N'], contact: Bool[np.ndarray, ' N'], size: int) -> CodebookUse:
