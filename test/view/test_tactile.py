@@ -116,9 +116,7 @@ def test_every_state_has_a_picture_of_its_own(plain: np.ndarray) -> None:
         picture(None, Reference(3), SCALE, 'left'),
         picture(plain, Reference(3), SCALE, 'left'),
         picture(pressed(plain, 60), reference_of(plain), SCALE, 'left'),
-        picture(
-            pressed(plain, 60), reference_of(plain), SCALE, 'left', problem='no tactile frame for 2.0 s'
-        ),
+        picture(pressed(plain, 60), reference_of(plain), SCALE, 'left', problem='no tactile frame for 2.0 s'),
     ]
     assert {state.shape for state in states} == {(128 * ZOOM + 2 * (LINE_PX + 6), 160 * ZOOM, 3)}
     assert all(state.dtype == np.uint8 for state in states)
