@@ -104,7 +104,7 @@ class EvaluatedNetwork:
     def _model(self, state: nnx.State, gate: float | None = None) -> Any:
         model = nnx.merge(self._graph, state)
         if gate is not None:
-            model.gate = nnx.static(ForcedGate(gate))
+            model.gate = ForcedGate(gate)
         return model
 
     @cached_property
