@@ -15,7 +15,7 @@ from restac_ros.nodes.streamer.robot_inputs import RobotInputs
 
 
 def test_the_first_measured_pose_finds_the_message_types_loaded(repository: Path) -> None:
-    """Loading takes 60 ms, six periods; it was part of the first tick with a measured pose."""
+    """Loading takes 60 ms, six periods of the set-points; it fell into the first tick that measured."""
     load_types.cache_clear()
     parameters = SimpleNamespace(robot_mode_field='', robot_state_topic='', deadman_topic='')
     contract = load_contract(repository / 'config' / 'contract.yaml')

@@ -17,7 +17,8 @@ from rclpy.utilities import remove_ros_args
 from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, SetText
 
 _DISCOVERY_S = 5.0
-_RIVALS_S = 1.0  # in which a second node that serves the same is discovered
+# Until a second node that serves the same is discovered: at least 2 s, longer where the first came late.
+_RIVALS_S, _RIVALS_SHARE = 2.0, 3.0
 _ANSWER_S = 60.0
 _POLL_S = 0.05
 
@@ -27,6 +28,7 @@ def main() -> None:
     name, *rest = remove_ros_args(sys.argv)[1:]
     request = SetText(rest[1], rest[0], name) if len(rest) > 1 else ConsoleCall(rest[0], name)
     rclpy.init()
+    begun_s = time.monotonic()
     node = Node(f'call_{secrets.token_hex(4)}')
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -40,7 +42,7 @@ def main() -> None:
 
     spin_until(lambda: caller.is_ready(request), _DISCOVERY_S)
     if request != ConsoleCall('halt', name):  # halting is urgent, and harmless to a second robot
-        spin_until(lambda: False, _RIVALS_S)
+        spin_until(lambda: False, max(_RIVALS_S, _RIVALS_SHARE * (time.monotonic() - begun_s)))
     caller.ask(request, lambda _, success, text: answers.append((success, text)))
     spin_until(lambda: answers, _ANSWER_S)
     success, text = answers[0] if answers else (False, f'{name} has not answered within {_ANSWER_S:g} s')
