@@ -16,8 +16,8 @@ from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 
 LOGVAR_BOUND = 3.0
-"""This logvar learns from the policy's loss, which first shuts the gate, while touch still says nothing. Within
-the bound the gate stays above 0.04 and can open again."""
+"""This logvar learns from the policy's loss, which first shuts the gate, while touch still says nothing.
+Within the bound the gate stays above 0.04 and can open again."""
 
 
 class ConvStack(nnx.Module):
@@ -86,5 +86,5 @@ class CnnEncoder(nnx.Module):
 
 
 def softly_bounded(values: Array) -> Array:
-    """Return values pressed into (-LOGVAR_BOUND, LOGVAR_BOUND); far out the gradient falls as 1 / x^2 only."""
+    """Return values pressed into (-LOGVAR_BOUND, LOGVAR_BOUND); far out the gradient falls as 1 / x^2."""
     return values / (1.0 + jnp.abs(values) / LOGVAR_BOUND)

@@ -1,6 +1,8 @@
-"""Whole evaluations of briefly trained policies: every part is there, the same seeds give the same figures."""
+"""Whole evaluations of briefly trained policies: every part is there, equal seeds give equal figures."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,11 @@ import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.store import load_info, load_params, save_checkpoint
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.normalization import NormStatsError
-from restac_ros.training.config import CONFIGS, DataConfig
 from restac_ros.training.data.episodes import open_episodes
-from restac_ros.training.deploy import write_checkpoint
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.evaluate import evaluate
 from restac_ros.training.evaluation.page import SECTIONS, write_evaluation
@@ -23,37 +24,9 @@ from restac_ros.training.evaluation.parity import check_equal, deployed_observat
 from restac_ros.training.evaluation.report import EvaluationReport
 from restac_ros.training.evaluation.settings import FLOW_STEPS, EvaluationConfig
 from restac_ros.training.evaluation.subject import open_subjects, short_names
-from restac_ros.training.prepare import prepare
-from restac_ros.training.run_store import RunStore
-from restac_ros.training.sharding import Placement
 from restac_ros.training.touch_task import make_touch_task
-from restac_ros.training.trainer import Trainer, deployable
 
 SETTINGS = EvaluationConfig(frames=12, batch_size=6, time_bins=2)
-
-
-class _Silent:
-    def step(self, step: int, numbers: object) -> None:
-        """Take nothing."""
-
-
-def trained(name: str, data: Path, to: Path) -> Path:
-    """A checkpoint after two steps."""
-    config = replace(
-        CONFIGS[name],
-        data=DataConfig(datasets=(data,), validation_share=0.3),
-        to=to / name,
-        steps=2,
-        batch_size=4,
-        validation_batches=1,
-    )
-    prepared = prepare(config)
-    store = RunStore(config.to, config.keep_every, prepared.identity)
-    placement = Placement.over(1, config.batch_size)
-    trainer = Trainer(prepared, placement, store, _Silent(), iter(range(99)).__next__, lambda: False)
-    outcome = trainer.run(trainer.begin())
-    store.close()
-    return write_checkpoint(prepared, deployable(outcome.state), outcome.step)
 
 
 @pytest.fixture(scope='module')
@@ -66,12 +39,19 @@ def check_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> 
 
 @pytest.fixture(scope='module')
 def with_touch(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained('tiny', touch_data, tmp_path_factory.mktemp('runs'))
+    """A checkpoint after two steps, by the command line."""
+    to = tmp_path_factory.mktemp('run')
+    line = [sys.executable, '-m', 'restac_ros.cli', 'train', 'tiny', '--to', str(to), '--steps', '2']
+    line += ['--batch-size', '4', '--validation-batches', '1', '--data.datasets', str(touch_data)]
+    subprocess.run(line, check=True, capture_output=True)
+    return to / 'checkpoint-2'
 
 
 @pytest.fixture(scope='module')
-def without_touch(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained('tiny_no_touch', touch_data, tmp_path_factory.mktemp('runs'))
+def without_touch(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    to = tmp_path_factory.mktemp('random') / 'no_touch'
+    init_checkpoint('tiny_cnn_no_touch', contract, to)
+    return to
 
 
 @pytest.fixture(scope='module')
@@ -133,7 +113,7 @@ def test_the_page_has_every_section_and_needs_no_other_file(report: EvaluationRe
     assert stored['checkpoints'][0]['errors']['contact']['action']['value'] > 0
 
 
-def test_the_same_seeds_give_the_same_figures(report: EvaluationReport, with_touch: Path, check_data: Path) -> None:
+def test_equal_seeds_give_equal_figures(report: EvaluationReport, with_touch: Path, check_data: Path) -> None:
     again = evaluate([with_touch], check_data, SETTINGS, lambda *_: None)
     assert again.checkpoints[0].errors == report.checkpoints[0].errors
     assert again.checkpoints[0].touch == report.checkpoints[0].touch
@@ -155,13 +135,15 @@ def test_a_tensor_that_differs_in_one_bit_is_named(with_touch: Path, check_data:
 
 
 def test_frames_that_were_trained_on_are_not_evaluated(with_touch: Path, touch_data: Path) -> None:
-    with pytest.raises(TrainingError, match=r'found \d episodes held out in the training.*--validation-share'):
+    with pytest.raises(
+        TrainingError, match=r'found \d episodes held out in the training.*--validation-share'
+    ):
         evaluate([with_touch], touch_data, SETTINGS, lambda *_: None, validation_share=0.0)
 
 
-def test_a_checkpoint_without_statistics_is_refused(with_touch: Path, check_data: Path, tmp_path: Path) -> None:
-    from restac_ros.model.checkpoint.store import load_info, load_params, save_checkpoint
-
+def test_a_checkpoint_without_statistics_is_refused(
+    with_touch: Path, check_data: Path, tmp_path: Path
+) -> None:
     info = load_info(with_touch)
     params = load_params(with_touch, info.config)
     save_checkpoint(tmp_path / 'bare', params, replace(info, norm_stats={}))
@@ -175,6 +157,12 @@ def test_a_contract_that_means_something_else_is_refused(
     init_checkpoint('tiny', contract_with(fps=10), tmp_path / 'other')
     with pytest.raises(PolicyError, match=r'fps: found 15, expected 10'):
         evaluate([tmp_path / 'other'], check_data, SETTINGS, lambda *_: None)
+
+
+def test_an_encoder_that_trains_along_is_not_standardised_by_its_first_values(with_touch: Path) -> None:
+    info = load_info(with_touch)
+    assert info.config.tactile is not None
+    assert (info.config.tactile.kind, info.config.logvar_calibration, info.calibration) == ('cnn', None, None)
 
 
 def test_what_is_no_checkpoint_and_what_is_given_twice_is_refused(with_touch: Path, check_data: Path) -> None:
