@@ -57,7 +57,7 @@ _TINY = ModelConfig(
     tactile=UNIT_ALIGN_TINY,
 )
 # What learns from random weights on two cores: an encoder that trains with the policy, few camera tokens.
-_TINY_CNN = replace(_TINY, tactile=CNN, siglip=replace(_TINY.siglip, patch_size=28))
+_TINY_CNN = replace(_TINY, tactile=CNN, siglip=replace(_TINY.siglip, patch_size=112))
 
 
 def _adapted(config: ModelConfig) -> ModelConfig:

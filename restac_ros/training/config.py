@@ -155,10 +155,10 @@ def _tiny(preset: str) -> TrainConfig:
     """For two cores: small batch, high learning rate from random weights, everything in float32."""
     return TrainConfig(
         preset=preset,
-        steps=700,
-        batch_size=8,
+        steps=1_200,
+        batch_size=16,
         frozen_dtype='float32',
-        optimizer=OptimizerConfig(peak=1e-3, end=1e-4, warmup_steps=50, decay_steps=700),
+        optimizer=OptimizerConfig(peak=2e-3, end=1e-4, warmup_steps=50, decay_steps=1_200),
         validate_every=200,
         save_every=200,
     )

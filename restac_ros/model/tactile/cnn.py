@@ -21,17 +21,21 @@ Within the bound the gate stays above 0.04 and can open again."""
 
 
 class ConvStack(nnx.Module):
-    """3x3 convolutions of stride 2 with GELU, then the average over positions."""
+    """3x3 convolutions of stride 2 with GELU, the maximum over positions, and LayerNorm.
+
+    A contact fills a small part of the image: its maximum stays, where an average would drown it.
+    """
 
     def __init__(self, widths: tuple[int, ...], rngs: nnx.Rngs):
         pairs = itertools.pairwise((3, *widths))
         self.convs = nnx.List([nnx.Conv(i, o, (3, 3), strides=2, padding=1, rngs=rngs) for i, o in pairs])
+        self.norm = nnx.LayerNorm(widths[-1], rngs=rngs)
 
     def __call__(self, images: Float[Array, 'B H W 3']) -> Float[Array, 'B c']:
         x = images
         for conv in self.convs:
             x = nnx.gelu(conv(x))
-        return x.mean(axis=(1, 2))
+        return self.norm(x.max(axis=(1, 2)))
 
 
 class CnnEncoder(nnx.Module):
