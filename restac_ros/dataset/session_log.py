@@ -80,7 +80,7 @@ class SessionLog:
             self._bag.abandon()
             raise JournalError(self.failure)
         self.failure = f'{self.path} is closed'
-        return self._bag.close(end_ns=str(end_ns), dropped=str(self.dropped))
+        return self._bag.finish(end_ns=str(end_ns), dropped=str(self.dropped))
 
     def _run(self) -> None:
         """The writer thread: until None is queued, and on after a failure, so that the queue gets empty."""
@@ -107,7 +107,7 @@ class SessionLog:
         declared = entry.topic, entry.kind
         if declared not in self._channels:
             self._channels[declared] = self._bag.declare(*declared)
-        self._bag.write(self._channels[declared], entry.cdr, entry.stamp_ns)
+        self._bag.append(self._channels[declared], entry.cdr, entry.stamp_ns)
         self._newest_ns = max(self._newest_ns, entry.stamp_ns)
         self.written += 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from node_process import poll_until
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -65,9 +66,10 @@ def sample(stream: str, receive_ns: int, cdr: bytes = JOINT_STATE) -> Sample:
 
 
 def crash(recording: Recording) -> Path:
-    """End a recording as the death of its process does; what is left on the disk."""
-    recording._end(saving=False)
-    recording.join()
+    """End a recording with the files that the death of its process leaves; return the bag's path."""
+    left = recording.discard(recording.path.parent / 'elsewhere')
+    left.rename(recording.path.with_name(left.name))
+    left.parent.rmdir()
     return recording.path
 
 
@@ -337,24 +339,27 @@ def test_the_most_that_waited_at_once_is_told_by_stream(begin, clock: Clock) -> 
 
 
 def test_a_failed_disk_is_told_and_the_rest_counted_as_dropped(
-    make_recorder, clock: Clock, monkeypatch
+    make_recorder, clock: Clock, monkeypatch, tmp_path: Path
 ) -> None:
     def refuse(*_: object) -> None:
         raise JournalError('the disk refuses')
 
     recorder, told = make_recorder()
     recorder.start('push')
-    recording = recorder._recording
     monkeypatch.setattr(Journal, 'write', refuse)
-    offer(recorder, 1)
-    clock.now_ns += 10 * HOLD_BACK_NS
-    recording.join()
+
+    def dropped() -> int:
+        clock.now_ns += 10 * HOLD_BACK_NS
+        offer(recorder, 1)
+        return recorder.report().dropped['joints']
+
+    before = poll_until(dropped, 'the writer fails')
     offer(recorder, 5)
-    assert recording.dropped['joints'] == 5
-    recorder.poll()
+    assert recorder.report().dropped['joints'] == before + 5
+    poll_until(lambda: (recorder.poll(), told['fail'])[1], 'the failure is reported')
     assert told['fail'] == ['the disk refuses']
     assert recorder.report().state == 'error'
-    assert recording._journal.partial.is_dir()
+    assert len(list((tmp_path / 'journals').glob('*.partial'))) == 1
 
 
 def test_journals_left_by_a_crash_are_named(make_recorder, tmp_path: Path, begin) -> None:
