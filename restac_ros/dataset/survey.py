@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
+
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import CameraStream, Contract, Stream, TactileStream
 from restac_ros.dataset.bag.bag_reader import Bag
@@ -45,6 +47,12 @@ class StreamReport:
     duplicates: int = 0
     out_of_order: int = 0
     future: int = 0
+
+    def count(self, times_ns: np.ndarray) -> None:
+        """Set messages and rate from the times int64 [M] of the stream's messages."""
+        self.messages = times_ns.size
+        span_ns = int(np.ptp(times_ns)) if times_ns.size else 0
+        self.rate_hz = round((times_ns.size - 1) * NANOSECONDS / span_ns, 3) if span_ns else 0.0
 
 
 @dataclass
@@ -89,14 +97,9 @@ class Survey:
         """Count messages and rates over `length` frames from `first` on instead of the whole recording."""
         begin_ns = self.grid.tick_ns(first) - NANOSECONDS // self.grid.fps
         end_ns = self.grid.tick_ns(first + length - 1)
-        for name, times_ns in self.receives_ns.items():
-            _count(self.streams[name], [time_ns for time_ns in times_ns if begin_ns < time_ns <= end_ns])
-
-
-def _count(report: StreamReport, receives_ns: Sequence[int]) -> None:
-    report.messages = len(receives_ns)
-    elapsed_ns = receives_ns[-1] - receives_ns[0] if receives_ns else 0
-    report.rate_hz = round((len(receives_ns) - 1) * NANOSECONDS / elapsed_ns, 3) if elapsed_ns > 0 else 0.0
+        for name, noted_ns in self.receives_ns.items():
+            times_ns = np.array(noted_ns)
+            self.streams[name].count(times_ns[(begin_ns < times_ns) & (times_ns <= end_ns)])
 
 
 class Judge(Framer):
@@ -115,6 +118,21 @@ class Judge(Framer):
             if not status.valid
         ]
         return Frame(selection.time_ns, {}, {}, None, None, None, statuses, tuple(reasons))
+
+
+def stream_report(
+    contract: Contract, name: str, left_out: LeftOut, counters: Sequence[StreamCounters]
+) -> StreamReport:
+    """Report on a stream, short of its messages and rate; `counters` of several framers are added up."""
+    added = ('zero_stamps', 'duplicates', 'out_of_order', 'future')
+    return StreamReport(
+        declared_rate_hz=contract.streams[name].rate_hz,
+        declared_latency_ms=contract.streams[name].latency_ms,
+        unreadable=left_out.unreadable[name],
+        others=left_out.others[name],
+        left_out=left_out.why.get(name, ''),
+        **{key: sum(getattr(one, key) for one in counters) for key in added},
+    )
 
 
 def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
@@ -146,18 +164,8 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
         result.statuses.append(frame.streams)
         result.reasons.append(frame.reasons)
     for name, counters in judge.counters.items():
-        result.streams[name] = StreamReport(
-            declared_rate_hz=contract.streams[name].rate_hz,
-            declared_latency_ms=contract.streams[name].latency_ms,
-            unreadable=left_out.unreadable[name],
-            others=left_out.others[name],
-            left_out=left_out.why.get(name, ''),
-            zero_stamps=counters.zero_stamps,
-            duplicates=counters.duplicates,
-            out_of_order=counters.out_of_order,
-            future=counters.future,
-        )
-        _count(result.streams[name], receives_ns[name])
+        result.streams[name] = stream_report(contract, name, left_out, [counters])
+        result.streams[name].count(np.array(receives_ns[name]))
     _check_read(bag, contract, result.streams)
     _check_stamps(bag, contract, judge.counters)
     return result
