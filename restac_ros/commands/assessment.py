@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from restac_ros.commands.terminal import coloured, print_line
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -13,8 +14,6 @@ from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.findings import Finding
 from restac_ros.dataset.quality.quality_page import Written, write_quality
 from restac_ros.graph import config_file
-
-_COLOURS = {'good': 'green', 'usable': 'yellow', 'warning': 'yellow', 'bad': 'red', 'note': 'dim'}
 
 
 def assess_path(path: Path, contract: Path | None = None, to: Path | None = None) -> int:
@@ -46,27 +45,17 @@ def print_quality(written: Written, console: Console | None = None) -> None:
     console = console or Console()
     report = written.report
     for index, episode in enumerate(report.episodes):
-        title = (
-            f'episode {index}: {escape(episode.task)}'
-            if report.kind == 'data set'
-            else escape(episode.source)
-        )
-        console.print(f'{title}: {_coloured(episode.verdict)}, {episode.duration_s:.1f} s', soft_wrap=True)
+        title = f'episode {index}: {episode.task}' if report.kind == 'data set' else episode.source
+        verdict = f'{coloured(episode.verdict)}, {episode.duration_s:.1f} s'
+        console.print(f'{escape(title)}: {verdict}', soft_wrap=True)
         _print_findings(console, episode.findings)
     _print_findings(console, report.findings)
-    console.print(f'verdict: {_coloured(report.verdict)}')
+    console.print(f'verdict: {coloured(report.verdict)}')
     for file in (written.page_file, written.json_file):
-        console.print(escape(str(file)), soft_wrap=True, highlight=False)
+        print_line(str(file), console)
 
 
 def _print_findings(console: Console, findings: list[Finding]) -> None:
     for found in findings:
-        colour = _COLOURS.get(found.severity, 'dim')
-        console.print(
-            f'  [{colour}]{found.severity}[/] {escape(found.text)}', soft_wrap=True, highlight=False
-        )
+        console.print(f'  {coloured(found.severity)} {escape(found.text)}', soft_wrap=True, highlight=False)
         console.print(f'         [dim]{escape(found.remedy)}[/]', soft_wrap=True, highlight=False)
-
-
-def _coloured(verdict: str) -> str:
-    return f'[{_COLOURS[verdict]}]{verdict}[/]'

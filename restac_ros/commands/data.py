@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from restac_ros.commands.paths import absolute
-from restac_ros.dataset.video.video_choice import Codec, asked_video
+from restac_ros.commands.terminal import counted, counting, print_line
+from restac_ros.dataset.video.video_choice import Codec
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,9 @@ class Convert:
 
     def run(self) -> int:
         """Exit status: 1 when a recording was refused."""
-        from restac_ros.commands.converting import Conversion, convert_all
-        from restac_ros.dataset.episodes import TimeRange
+        from restac_ros.commands.converting import convert_all
 
-        asked = Conversion(
-            bags=tuple(map(absolute, self.bags)),
-            dataset=absolute(self.to),
-            task=self.task,
-            contract=absolute(self.contract),
-            workers=self.workers,
-            engine=self.engine,
-            ray_address=self.ray_address,
-            on_gap=self.on_gap,
-            bridge_frames=self.bridge_frames,
-            allow_false_rate=self.allow_false_rate,
-            dry_run=self.dry_run,
-            again=self.again,
-            video=asked_video(self.video_codec, self.video_quality),
-            marker_topic=self.marker_topic,
-            ranges=tuple(TimeRange.parse(text) for text in self.range),
-        )
-        return convert_all(asked)
+        return convert_all(self)
 
 
 @dataclass(frozen=True)
@@ -91,9 +74,14 @@ class Export:
 
     def run(self) -> int:
         """Exit status."""
-        from restac_ros.commands.exporting import export_dataset
+        from restac_ros.dataset.export_v21 import VERSION, export_v21
 
-        return export_dataset(absolute(self.dataset), absolute(self.to))
+        target = absolute(self.to)
+        with counting('exporting') as on_episode:
+            episodes = export_v21(absolute(self.dataset), target, on_episode)
+        print_line(f'{target}: {counted(episodes, "episode")}, LeRobot {VERSION}')
+        print_line(f'openpi reads it with HF_LEROBOT_HOME={target.parent} and repo_id {target.name!r}')
+        return 0
 
 
 @dataclass(frozen=True)
@@ -153,7 +141,8 @@ class View:
     """Draw one moment of a recorded run, as rviz would show it: gate, chunk, touch and the last 20 s."""
 
     recordings: Annotated[tuple[Path, ...], Positional]
-    """Bags that together hold the run: a journal and a session log, or one bag with all topics."""
+    """Bags that together hold the run: a journal and a session log, or one bag with all topics. Of several
+    paths those that are no recordings are skipped."""
     png: Path = Path('view.png')
     """Picture to write."""
     at: float | None = None
@@ -164,10 +153,17 @@ class View:
     def run(self) -> int:
         """Exit status."""
         from restac_ros.contract.load import load_contract
+        from restac_ros.dataset.recording_kind import no_recording
         from restac_ros.view.render import render
 
+        recordings = []
+        for path in self.recordings:
+            if reason := no_recording(path) if len(self.recordings) > 1 else '':
+                print_line(f'skipped: {path} is {reason}')
+            else:
+                recordings.append(path)
         contract = None if self.contract is None else load_contract(self.contract)
-        print(render(self.recordings, self.png, contract, self.at))
+        print(render(recordings, self.png, contract, self.at))
         return 0
 
 

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from restac_ros.commands.terminal import coloured, counted
 from restac_ros.graph import ParameterValue, Process, checked_remaps, config_file, full_namespace
 from restac_ros.supervise import command
-
-_COLOURS = {'error': 'bold red', 'warning': 'yellow', 'ok': 'green'}
 
 
 def run_doctor(
@@ -61,9 +60,9 @@ def print_checks(summary: dict, console: Console | None = None) -> None:
     table.add_column('found', overflow='fold', ratio=3)
     table.add_column('what mends it', overflow='fold', ratio=3)
     for check in summary['checks']:
-        level = f'[{_COLOURS[check["level"]]}]{check["level"]}[/]'
-        table.add_row(level, *(escape(check[key]) for key in ('subject', 'found', 'remedy')))
+        table.add_row(
+            coloured(check['level']), *(escape(check[key]) for key in ('subject', 'found', 'remedy'))
+        )
     console.print(table)
-    errors = sum(check['level'] == 'error' for check in summary['checks'])
-    warnings = sum(check['level'] == 'warning' for check in summary['checks'])
-    console.print(f'{errors} error{"s" * (errors != 1)}, {warnings} warning{"s" * (warnings != 1)}')
+    levels = [check['level'] for check in summary['checks']]
+    console.print(', '.join(counted(levels.count(level), level) for level in ('error', 'warning')))
