@@ -23,11 +23,12 @@ from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.bridging import UnusableFrameError, checked_frames
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.dataset_place import dataset_place
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
 from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, image_columns, optional_images, row_of
-from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import EpisodePlan, GapError, check_rates, plan_episode

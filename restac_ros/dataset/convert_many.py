@@ -14,8 +14,9 @@ from typing import NamedTuple
 from restac_ros.dataset.dataset_files import is_dataset
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
+from restac_ros.dataset.episode_notes import converted_recordings, deleted_recordings
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.fingerprint import bag_files, converted_recordings, deleted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import bag_files, fingerprint
 from restac_ros.dataset.shards import Answer, EpisodeRequest, shard_path, shards_folder
 
 

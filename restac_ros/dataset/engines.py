@@ -134,7 +134,7 @@ def _processes(workers: int, report_progress: OnShare) -> Iterator[Engine]:
             'a worker died, perhaps for want of memory. What is complete is kept: start again, '
             'with fewer workers.'
         ) from error
-    except BaseException:
+    except BaseException:  # also an interrupt, or the end of a generator: no worker may outlive the call
         for child in set(mp.active_children()) - ours:
             child.terminate()
         raise

@@ -16,7 +16,7 @@ from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import GapError
-from restac_ros.dataset.transaction import writing_lock
+from restac_ros.dataset.transaction import shards_lock
 from restac_ros.dataset.video.video_choice import VideoChoice
 
 REPORT_EVERY_ROWS = 15
@@ -85,7 +85,7 @@ def shards_folder(root: Path) -> Iterator[Path]:
     root = dataset_place(root)
     root.parent.mkdir(parents=True, exist_ok=True)
     folder = root.with_name(f'.{root.name}.shards')
-    with writing_lock(root.with_name(f'{root.name}.shards')):
+    with shards_lock(root):
         remove_directory(folder)  # what a killed program has left
         folder.mkdir()
         try:

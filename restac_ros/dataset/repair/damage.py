@@ -8,9 +8,6 @@ import pyarrow as pa
 
 from restac_ros.dataset.repair.damage_rows import Rows
 
-STATS = Path('meta', 'stats.json')
-TASKS = Path('meta', 'tasks.parquet')
-
 
 @dataclass
 class Whole:

@@ -4,7 +4,6 @@ LeRobot's `delete_episodes` is not used, as it encodes videos anew where episode
 stay untouched, and the frames of an episode that is left out are merely named by none.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,19 +15,19 @@ import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
 from lerobot.datasets.io_utils import load_stats, write_stats, write_tasks
 
-from restac_ros.dataset.dataset_files import ABOUT, write_description
+from restac_ros.dataset.dataset_files import INFO, STATS, TASKS, made, write_description, write_info
 from restac_ros.dataset.dataset_place import link_or_copy
+from restac_ros.dataset.episode_notes import episode_notes, notes_path
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair.damage import STATS, TASKS, DatasetDamage, Whole
+from restac_ros.dataset.repair.damage import DatasetDamage, Whole
 from restac_ros.dataset.repair.damage_numbers import totals
 from restac_ros.dataset.repair.damage_rows import NUMBERS, numbers_of
 from restac_ros.dataset.repair.damage_video import copy_whole_part
 from restac_ros.dataset.repair.examination import examine_dataset
-from restac_ros.dataset.table_writing import with_column, write_table
-from restac_ros.dataset.transaction import transaction, writing_lock
+from restac_ros.dataset.table_writing import stored_stats, tasks_table, with_column, write_table
+from restac_ros.dataset.transaction import shards_lock, transaction
 
-INFO = Path('meta', 'info.json')
 EPISODES = Path('meta', 'episodes', 'chunk-000', 'file-000.parquet')
 Stats = dict[str, dict[str, np.ndarray]]
 
@@ -51,7 +50,7 @@ def repair(
             'restore it from a copy, or convert the recordings again.'
         )
     aside = _free_name(root, purpose)
-    with writing_lock(root.with_name(f'{root.name}.shards')):
+    with shards_lock(root):
         _move_aside(root, damage.leftovers, aside)
         with transaction(root, lambda _: False) as staging, private_cache():
             touched = _Repair(damage, staging).run(notes or {})
@@ -98,8 +97,7 @@ class _Repair:
         rewritten = [self._rewrite_rows(file) for file in self.in_file]
         if damage.tasks is not None:
             self._replace(TASKS)
-            table = pa.table({'task': damage.tasks, 'task_index': range(len(damage.tasks))})
-            write_tasks(table.to_pandas().set_index('task'), self.staging)
+            write_tasks(tasks_table(damage.tasks), self.staging)
         places_change = bool(damage.lost) or any(whole.changes for whole in damage.whole)
         if damage.stale_stats or places_change or any(rewritten):
             stats = [stats for file in self.in_file for stats in self._stats_in(file)]
@@ -118,8 +116,7 @@ class _Repair:
         if target.exists():
             target.unlink()
             self.touched.add(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target
+        return made(target)
 
     def _remove_folder(self, folder: Path) -> None:
         for path in sorted(folder.rglob('*')):
@@ -209,22 +206,21 @@ class _Repair:
 
     def _renumber_descriptions(self) -> None:
         """What our own conversions say of each episode, under its new number."""
-        folder = ABOUT / 'episodes'
-        described = {}
+        renumbered = {}
         for whole in self.damage.whole:
-            path = folder / f'episode_{whole.rows.number:06d}.json'
-            if whole.number != whole.rows.number and (self.staging / path).is_file():
-                about = json.loads((self.staging / path).read_text(encoding='utf-8'))
-                described[whole.number] = {**about, 'episode_index': whole.number}
-                self._replace(path)
-        for number, about in described.items():
-            write_description(self._replace(folder / f'episode_{number:06d}.json'), about)
+            if whole.number != whole.rows.number and (
+                notes := episode_notes(self.staging, whole.rows.number)
+            ):
+                renumbered[whole.number] = {**notes, 'episode_index': whole.number}
+                self._replace(notes_path(whole.rows.number))
+        for number, notes in renumbered.items():
+            write_description(self._replace(notes_path(number)), notes)
 
     def _rewrite_info(self) -> None:
         wanted = {**self.damage.info, **totals(self.damage)}
         if wanted != self.damage.info:
-            text = json.dumps(wanted, indent=4, ensure_ascii=False)
-            self._replace(INFO).write_text(text, encoding='utf-8')
+            self._replace(INFO)
+            write_info(self.staging, wanted)
 
     def _remove_empty(self) -> None:
         for path in sorted(self.staging.rglob('*'), reverse=True):
@@ -235,20 +231,6 @@ class _Repair:
 def _rows_of(column: pa.ChunkedArray, rows: int, shape: list[int]) -> np.ndarray:
     """Values of a column as LeRobot hands them to its statistics: [rows], or [rows, *shape]."""
     return numbers_of(column).reshape(rows if tuple(shape) == (1,) else (rows, *shape))
-
-
-def stored_stats(about: pa.Table, key: str, feature: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Statistics of a column in a row of meta/episodes; of pictures by channel [C, 1, 1]."""
-    prefix = f'stats/{key}/'
-    is_picture = feature['dtype'] in ('video', 'image')
-    found = {}
-    for name in about.column_names:
-        value = about[name].to_pylist()[0] if name.startswith(prefix) else None
-        if value is not None:
-            kind = name.removeprefix(prefix)
-            reshaped = is_picture and kind != 'count'
-            found[kind] = np.reshape(value, (-1, 1, 1)) if reshaped else np.array(value)
-    return found
 
 
 def _verify(staging: Path, damage: DatasetDamage) -> None:
@@ -277,8 +259,7 @@ def _verify(staging: Path, damage: DatasetDamage) -> None:
 def _keep_originals(damage: DatasetDamage, aside: Path, touched: set[Path]) -> None:
     """Links to the files that will be gone, and what was done, beside the data set."""
     for path in touched:
-        (aside / path).parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(damage.root / path, aside / path)
+        link_or_copy(damage.root / path, made(aside / path))
     aside.mkdir(exist_ok=True)
     write_description(
         aside / 'report.json',
