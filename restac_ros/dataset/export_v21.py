@@ -1,4 +1,4 @@
-"""A LeRobot v3.0 data set in the layout of v2.1, as openpi reads it: one table and one video per episode.
+"""Exports a LeRobot v3.0 data set to the layout of v2.1, as openpi reads it: files per episode.
 
 Nothing is decoded or encoded anew: rows and images are the same bytes, videos hard links where they can be.
 """
@@ -48,7 +48,7 @@ OnEpisode = Callable[[int, int], None]
 
 
 def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) -> int:
-    """Write the data set at `source` to `target`, where an earlier export of it is replaced; its episodes.
+    """Write the data set at `source` to `target`, replacing an earlier export; return its number of episodes.
 
     `on_episode(done, total)` counts. Whatever stops it leaves `target` as it was. Episodes that are appended
     to `source` meanwhile are left to the next export.
@@ -119,7 +119,7 @@ class _Export:
             video = made(self.target / VIDEO_PATH.format(**place, video_key=key))
             origin = video_file(self.source, self.info, key, row)
             if fault := pointer_fault(origin) or ('' if origin.is_file() else 'is missing: bring the videos'):
-                raise DatasetError(f'{origin} {fault}. What else is broken, `restac-ros repair` says.')
+                raise DatasetError(f'{origin} {fault}. `restac-ros repair` lists what else is broken.')
             if self.sharing[origin] == 1:
                 link_or_copy(origin, video)
                 frames = frame_count(origin)
@@ -133,7 +133,7 @@ class _Export:
                 )
 
     def finish(self) -> None:
-        """Write what describes the episodes."""
+        """Write the descriptions of the episodes."""
         meta, indices = self.target / 'meta', range(self.total)
         _write_json(meta / 'info.json', self._info())
         tasks = sorted(task_rows(self.source).items())
@@ -170,7 +170,7 @@ class _Export:
         }
 
     def _rows_of(self, row: dict[str, Any]) -> pa.Table:
-        """An episode's rows, in the words of the `datasets` library that readers of v2.1 use."""
+        """Return an episode's rows, typed for the version of `datasets` that readers of v2.1 use."""
         path = data_file(self.source, self.info, row)
         if self._table is None or self._table[0] != path:
             self._table = path, _read_table(path)
@@ -193,7 +193,7 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _as_sequences(about: Any) -> Any:
-    """Feature types as `datasets` called them before version 4: all versions understand these."""
+    """Return feature types by their names before version 4 of `datasets`, which all versions read."""
     if isinstance(about, list):
         return [_as_sequences(value) for value in about]
     if not isinstance(about, dict):

@@ -1,4 +1,4 @@
-"""First pass over a recording: the status of every stream at every frame to be. Decodes nothing."""
+"""Surveys a recording: the status of every stream in every frame, short of decoding."""
 
 from array import array
 from collections import Counter
@@ -28,11 +28,11 @@ MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set for
 
 @dataclass
 class StreamReport:
-    """One stream over an episode; rates in Hz, `oldest_ms` is the greatest age of a sample in a frame.
+    """One stream over an episode. `oldest_ms` is the greatest age of a sample in a frame.
 
-    `declared_latency_ms` was taken off every stamp, as it is live. `unreadable` messages have no possible
-    header, `others` name no joint of the stream (`left_out`: of the first of either, why); the counters after
-    them are the framer's.
+    `declared_latency_ms` was subtracted from every stamp. `unreadable` messages have no possible header,
+    `others` name no joint of the stream (`left_out` has the reason for the first of either); the counters
+    after them are the framer's.
     """
 
     messages: int = 0
@@ -57,7 +57,7 @@ class StreamReport:
 
 @dataclass
 class LeftOut:
-    """Messages that are no samples, by stream: unreadable ones, other streams', and why the first was."""
+    """Messages that are no samples, by stream: unreadable ones, other streams', the first one's reason."""
 
     unreadable: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
@@ -77,7 +77,7 @@ class LeftOut:
 
 @dataclass
 class Survey:
-    """What a recording holds between two times: by tick of the grid, the streams' statuses and the faults.
+    """Streams' statuses, and the reasons against a frame, by tick of the grid between two times.
 
     `receives_ns` are the times of receipt of each stream's messages.
     """
@@ -90,7 +90,7 @@ class Survey:
 
     @property
     def end_ns(self) -> int:
-        """Just after the last frame."""
+        """Return the time 1 ns after the last frame."""
         return self.grid.tick_ns(len(self.reasons) - 1) + 1
 
     def measure(self, first: int, length: int) -> None:
@@ -103,7 +103,7 @@ class Survey:
 
 
 class Judge(Framer):
-    """A framer whose frames carry statuses and reasons only, as far as these are known without decoding."""
+    """Makes frames of statuses and reasons only, as far as these are known without decoding."""
 
     def compose(self, selection: Selection) -> Frame:
         statuses = {name: status for name, (_, status) in selection.chosen.items()}
@@ -184,7 +184,7 @@ def survey_decoded(bag: Bag, contract: Contract, surveyed: Survey) -> None:
 
 
 def _noted(samples: Iterator[Sample], receives_ns: Mapping[str, array], start_ns: int) -> Iterator[Sample]:
-    """The same samples; the receipt of those from `start_ns` on is noted by stream."""
+    """Yield the same samples; note the receipt of those from `start_ns` on by stream."""
     for sample in samples:
         if sample.receive_ns >= start_ns:
             receives_ns[sample.stream].append(sample.receive_ns)
@@ -200,7 +200,7 @@ def recorded_samples(
     *,
     head_bytes: int | None = None,
 ) -> Iterator[Sample]:
-    """The contract's samples received before `end_ns`, from early enough to be in a frame at `start_ns`.
+    """Yield the contract's samples received before `end_ns`, from early enough for a frame at `start_ns`.
 
     Messages that cannot be stamped, and other streams' on a shared topic, are counted in `left_out`. With
     `head_bytes` each has only its beginning, which is enough where nothing is decoded.
@@ -224,7 +224,7 @@ def recorded_samples(
 
 
 def _check_first_images(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> None:
-    """Depth, WebP or another encoding shows in the first images: no need to survey what cannot be decoded."""
+    """Refuse depth, WebP or another encoding by the first images, before everything is surveyed."""
     images: dict[str, CameraStream | TactileStream] = {
         **contract.by_role('camera'),
         **contract.by_role('tactile'),
@@ -240,14 +240,14 @@ def _check_first_images(bag: Bag, contract: Contract, start_ns: int, end_ns: int
             except UnsupportedError as error:
                 refusals.append(str(error))
             except DecodeError:
-                break  # a single damaged image is no matter of the format
+                break  # a single damaged image says nothing about the format
         else:
             if refusals:
                 raise ConversionError(f'{bag.path}: {name}: {refusals[0]}')
 
 
 def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport]) -> None:
-    """A stream whose messages are all left out is not one on which nothing came."""
+    """Refuse a required stream whose messages are all left out."""
     for name, report in streams.items():
         count = report.unreadable + report.others
         if contract.streams[name].required and count and not report.messages:
@@ -259,7 +259,7 @@ def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport
 
 
 def _check_stamps(bag: Bag, contract: Contract, counters: Mapping[str, StreamCounters]) -> None:
-    """A driver that repeats one stamp leaves no capture times."""
+    """Refuse a required stream whose driver repeats one stamp: there are no capture times."""
     for name, counted in counters.items():
         if contract.streams[name].required and counted.received > 2 and counted.repeats_one_stamp:
             raise ConversionError(
@@ -269,7 +269,7 @@ def _check_stamps(bag: Bag, contract: Contract, counters: Mapping[str, StreamCou
 
 
 def _check_topics(bag: Bag, contract: Contract) -> None:
-    """Every needed stream is there, with its type."""
+    """Check that every needed stream is there, with its type."""
     for name in stored_streams(contract):
         stream = contract.streams[name]
         found = bag.topics.get(stream.topic)

@@ -31,7 +31,7 @@ SILENCE_NS = 10_000_000_000  # no frames are made of longer silence: a clock set
 
 
 def bag_traces(path: Path | str, contract: Contract | None = None) -> Iterator[Trace]:
-    """Trace a journal (also an unfinished one) or any bag, once for each stretch between pauses.
+    """Yield a trace of a journal (also an unfinished one) or any bag, one per stretch between pauses.
 
     `contract` defaults to the journal's own.
 
@@ -104,16 +104,13 @@ class _Light(Framer):
         self.decode_all = False
 
     def compose(self, selection: Selection) -> Frame:
-        heavy = [name for name in selection.chosen if self._is_heavy(name)]
-        light = {name: choice for name, choice in selection.chosen.items() if name not in heavy}
+        chosen = selection.chosen
+        light = {name: choice for name, choice in chosen.items() if not self._is_heavy(name)}
         frame = super().compose(selection._replace(chosen=light))
-        statuses = {
-            name: frame.streams[name] if name in light else status
-            for name, (_, status) in selection.chosen.items()
-        }
+        statuses = {name: frame.streams.get(name, status) for name, (_, status) in chosen.items()}
         reasons = [
             f'{name}: {statuses[name].reason}'
-            for name in heavy
+            for name in chosen.keys() - light.keys()
             if self.contract.streams[name].required and not statuses[name].valid
         ]
         return replace(frame, streams=statuses, reasons=(*reasons, *frame.reasons))

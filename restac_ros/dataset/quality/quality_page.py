@@ -1,4 +1,4 @@
-"""The quality report as one HTML page that needs nothing else: for a browser, a wiki, an e-mail."""
+"""Writes the quality report as one self-contained HTML page, and as JSON."""
 
 import base64
 from collections.abc import Iterator
@@ -46,14 +46,14 @@ li .badge { display: inline-block; min-width: 48px; text-align: center; padding:
 
 
 class Page:
-    """Collects the sections of the episodes, drawn as they are assessed; `html` completes them."""
+    """Collects the sections of the episodes as they are assessed; `html` completes the page."""
 
     def __init__(self) -> None:
         self._sections: list[str] = []
         self._pictured = 0
 
     def add(self, episode: EpisodeQuality, trace: Trace) -> None:
-        """Draw an episode: the first ones, and those that have something to show."""
+        """Add an episode, with pictures if it is one of the first, or has a fault."""
         index = len(self._sections)
         pictured = self._pictured < MAX_PICTURED and (index < PICTURED_ALWAYS or episode.verdict != 'good')
         self._pictured += pictured
@@ -80,10 +80,9 @@ class Written(NamedTuple):
 
 
 def write_quality(path: Path, contract: Contract | None = None, to: Path | None = None) -> Written:
-    """Assess a recording or a data set, and leave the report as JSON and as a page in the directory `to`.
+    """Assess a recording or a data set, and write the report as JSON and as a page into the directory `to`.
 
-    By default that is with what it describes: in a data set's meta/restac_ros, in a bag's directory, beside a
-    bag that is a file.
+    By default they go to a data set's meta/restac_ros, into a bag's directory, or beside a bag's file.
 
     Raises:
         BagError, DatasetError, ContractError: see `quality.assess`.
@@ -106,7 +105,7 @@ def write_quality(path: Path, contract: Contract | None = None, to: Path | None 
 
 
 def _overview(report: QualityReport) -> Iterator[str]:
-    """Of a data set: the count of verdicts, a line per episode, and what concerns all."""
+    """Yield the count of verdicts, what concerns all episodes, and a line per episode."""
     if len(report.episodes) < 2 and not report.findings:
         return
     counts = ', '.join(f'{count} {verdict}' for verdict, count in sorted(report.verdicts.items()))
@@ -126,7 +125,7 @@ def _overview(report: QualityReport) -> Iterator[str]:
 
 
 def _episode(index: int, episode: EpisodeQuality, trace: Trace | None) -> Iterator[str]:
-    """The section of one episode, with pictures if there is a trace."""
+    """Yield the section of one episode, with pictures if there is a trace."""
     unfolded = '' if index else ' open'
     yield f'<details name="episode" id="e{index}"{unfolded}><summary>{_badge(episode.verdict)}'
     yield f'<h2>{escape(episode.task) or "no task text"}</h2></summary>'

@@ -1,4 +1,4 @@
-"""Episodes taken out of a data set by request: moved aside as repair does it, with no video encoded anew."""
+"""Deletes episodes of a data set: they are moved aside as by repair, and no video is encoded anew."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -12,7 +12,7 @@ from restac_ros.dataset.repair.repair import repair
 
 
 def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lost]]:
-    """Take episodes out of a whole data set; the folder with all that was replaced, and what was taken.
+    """Take episodes out of a whole data set; return the folder of what was replaced, and what was taken.
 
     The episodes after them get lower numbers. The data set keeps which recordings were deleted, so that
     converting them all again does not bring these back.

@@ -1,4 +1,4 @@
-"""Finds what is broken in a LeRobot v3.0 data set, whoever wrote it, and which of its episodes are whole."""
+"""Finds what is broken in a LeRobot v3.0 data set, whoever wrote it, and which episodes are whole."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ INFO_KEYS = ('codebase_version', 'fps', 'features', 'total_episodes', 'total_fra
 
 
 def examine_dataset(root: Path, unwanted: Mapping[int, str] | None = None) -> DatasetDamage:
-    """Read everything in a data set but the pictures of its videos.
+    """Examine everything in a data set but the pictures of its videos.
 
     `unwanted` episodes count as lost, for the reason given.
 
@@ -79,7 +79,7 @@ class _Examination:
         return self.damage
 
     def _read_abouts(self) -> dict[int, pa.Table]:
-        """Rows of meta/episodes by the number of the episode."""
+        """Read the rows of meta/episodes by the number of the episode."""
         needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self.video_keys for name in _WINDOW)]
         found: dict[int, pa.Table] = {}
         for path in sorted((self.root / 'meta' / 'episodes').glob('*/*.parquet')):
@@ -99,7 +99,7 @@ class _Examination:
         return found
 
     def _read_rows(self) -> dict[int, Rows]:
-        """Rows of data/ by the number of the episode, in the order in which LeRobot reads them."""
+        """Read the rows of data/ by the number of the episode, in the order of LeRobot."""
         found: dict[int, Rows] = {}
         expected = 0
         for path in sorted((self.root / 'data').glob('*/*.parquet')):
@@ -118,7 +118,7 @@ class _Examination:
         return found
 
     def _read_tasks(self) -> None:
-        """Texts by number: of the table and, where it lacks some, of episodes with one task."""
+        """Read task texts by number: of the table and, where it lacks some, of episodes with one task."""
         texts: dict[int, str] = {}
         listed: list[int] = []
         fault = 'is missing'
@@ -144,7 +144,7 @@ class _Examination:
         self.damage.numbers = {number: unique.index(text) for number, text in texts.items()}
 
     def _sort_out(self) -> None:
-        """Which episodes are whole."""
+        """Divide the episodes into whole and lost ones."""
         seen = {*self.abouts, *self.rows, *noted_episodes(self.root)}
         if self.broken_files or self.info['total_frames'] != sum(rows.count for rows in self.rows.values()):
             seen |= set(range(self.info['total_episodes']))  # otherwise only the counter is wrong
@@ -159,7 +159,7 @@ class _Examination:
                 self.damage.whole.append(Whole(rows, about, changes=self._window_changes(about, rows.count)))
 
     def _reasons(self, number: int, windows: dict[Path, list[tuple[int, int, int]]]) -> list[str]:
-        """Why an episode is not whole."""
+        """Return why an episode is not whole."""
         rows, about = self.rows.get(number), self.abouts.get(number)
         damaged = '; '.join(f'{path} is damaged' for path in self.broken_files)
         because = f' ({damaged})' if damaged else ''
@@ -184,7 +184,7 @@ class _Examination:
     def _video_fault(
         self, file: Path, first: int, count: int, rows: int, windows: list[tuple[int, int, int]]
     ) -> str:
-        """What is wrong with `count` frames of a video from `first` on, as an episode's; '' when nothing."""
+        """Return the fault of `count` frames of a video from `first` on, as an episode's; '' without any."""
         video = self._video(file)
         if not video.frames:
             return video.fault
@@ -217,7 +217,7 @@ class _Examination:
         return Path(path), first, round(end_s * self.info['fps']) - first
 
     def _window_changes(self, about: pa.Table, rows: int) -> dict[str, float]:
-        """The times of an episode in its videos, where meta/episodes has them wrong."""
+        """Return the right times of an episode in its videos, where meta/episodes has others."""
         changes = {}
         for key in self.video_keys:
             file, first, count = self._window(key, about)
@@ -229,18 +229,18 @@ class _Examination:
         return changes
 
     def _find_cut_videos(self) -> None:
-        """Videos whose whole episodes can only be decoded once the torn end is off."""
+        """List the videos whose whole episodes can only be decoded once the torn end is cut off."""
         for file in sorted(self._used_videos()):
             if (video := self._video(file)).fault == CUT_OFF:
                 self.damage.cut_videos.append(file)
                 self.damage.faults.append(f'{file} {CUT_OFF} after {video.frames} frames')
 
     def _used_videos(self) -> set[Path]:
-        """The videos of whole episodes."""
+        """Return the videos of whole episodes."""
         return {self._window(key, one.about)[0] for one in self.damage.whole for key in self.video_keys}
 
     def _windows(self) -> dict[Path, list[tuple[int, int, int]]]:
-        """(first frame, end, episode) of all episodes by video file."""
+        """Return (first frame, end, episode) of all episodes by video file."""
         found = defaultdict(list)
         for number, about in self.abouts.items():
             for key in self.video_keys:
@@ -259,7 +259,7 @@ class _Examination:
 
 
 def _info(root: Path) -> tuple[dict[str, Any], str]:
-    """meta/info.json; of a data set of ours that has lost it, made anew, and what was wrong with it."""
+    """Return meta/info.json, made anew where a data set of ours has lost it, and its fault."""
     try:
         return read_info(root), ''
     except DatasetError as error:

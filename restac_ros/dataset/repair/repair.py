@@ -1,4 +1,4 @@
-"""Mends a LeRobot v3.0 data set: whole episodes stay as they are, broken ones are left out, none is deleted.
+"""Mends a LeRobot v3.0 data set: whole episodes stay, broken ones are moved aside, nothing is deleted.
 
 LeRobot's `delete_episodes` is not used, as it encodes videos anew where episodes share a file: here videos
 stay untouched, and the frames of an episode that is left out are merely named by none.
@@ -35,10 +35,10 @@ Stats = dict[str, dict[str, np.ndarray]]
 def repair(
     damage: DatasetDamage, purpose: str = 'repair', notes: Mapping[Path, dict[str, Any]] | None = None
 ) -> Path:
-    """Put right what was found, in one step; the folder with all that was replaced or left out.
+    """Mend the damage in one step; return the folder with all that was replaced or left out.
 
     The folder lies beside the data set as DATASET.`purpose`-N, holds these files under their old names, and a
-    report.json. `notes` are JSON files (relative) to be written by the way.
+    report.json. `notes` are JSON files (relative) to be written, too.
 
     Raises:
         DatasetError: no episode is whole, or the result does not read back. The data set is as before.
@@ -67,7 +67,7 @@ def _free_name(root: Path, purpose: str) -> Path:
 
 
 def _move_aside(root: Path, leftovers: list[Path], aside: Path) -> None:
-    """Move what lies beside the data set; the transaction would remove it."""
+    """Move leftovers beside the data set, which the transaction would remove."""
     for path in leftovers:
         if path.parent == root.parent:
             aside.mkdir(exist_ok=True)
@@ -85,7 +85,7 @@ class _Repair:
             self.in_file[whole.rows.file].append(whole)
 
     def run(self, notes: Mapping[Path, dict[str, Any]]) -> set[Path]:
-        """Relative paths of the files that were removed or replaced."""
+        """Mend; return the relative paths of the files that were removed or replaced."""
         damage = self.damage
         for path in damage.strays:
             self._replace(path)
@@ -111,7 +111,7 @@ class _Repair:
         return self.touched
 
     def _replace(self, path: Path) -> Path:
-        """Remove a file (relative), if there is one; where its successor goes."""
+        """Remove a file (relative), if there is one; return the path for its successor."""
         target = self.staging / path
         if target.exists():
             target.unlink()
@@ -124,7 +124,7 @@ class _Repair:
                 self._replace(path.relative_to(self.damage.root))
 
     def _rewrite_rows(self, file: Path) -> bool:
-        """Drop lost episodes' rows from a data file and renew numbers; whether that was needed."""
+        """Drop lost episodes' rows from a data file and renew numbers; return whether that was needed."""
         wholes = self.in_file[file]
         kept_rows = sum(whole.rows.count for whole in wholes)
         if pq.read_metadata(self.staging / file).num_rows == kept_rows and all(map(self._stay, wholes)):
@@ -135,7 +135,7 @@ class _Repair:
         return True
 
     def _stay(self, whole: Whole) -> bool:
-        """An episode's rows are right as they are."""
+        """Return whether an episode's rows are right as they are."""
         rows, numbers = whole.rows, self.damage.numbers
         return (
             (rows.number, rows.start_index) == (whole.number, whole.start)
@@ -160,7 +160,7 @@ class _Repair:
         return table
 
     def _stats_in(self, file: Path) -> list[Stats]:
-        """Statistics of the episodes in a data file: of numbers from the rows, of pictures as they were."""
+        """Return the statistics of the episodes in a data file: of numbers anew, of pictures as they were."""
         wholes = self.in_file[file]
         features = self.damage.info['features']
         known = {name.split('/')[1] for name in wholes[0].about.column_names if name.startswith('stats/')}
@@ -177,7 +177,7 @@ class _Repair:
         return found
 
     def _rewrite_abouts(self, stats: list[Stats]) -> None:
-        """All rows of meta/episodes into one file, with what was wrong in them put right."""
+        """Write all rows of meta/episodes, corrected, into one file."""
         pieces = []
         for whole, episode in zip(self.damage.whole, stats, strict=True):
             values = {**whole.changes, 'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0}
@@ -194,7 +194,7 @@ class _Repair:
         write_table(pa.concat_tables(pieces, promote_options='permissive'), self._replace(EPISODES))
 
     def _rewrite_stats(self, stats: list[Stats]) -> None:
-        """LeRobot's aggregate; columns that only the old file knows keep what it says."""
+        """Write LeRobot's aggregate; columns that only the old file has keep their statistics."""
         try:
             old = load_stats(self.staging) or {}
         except ValueError:  # damaged
@@ -205,7 +205,7 @@ class _Repair:
         write_stats(kept | aggregate_stats(stats), self.staging)
 
     def _renumber_descriptions(self) -> None:
-        """What our own conversions say of each episode, under its new number."""
+        """Store our notes of each episode under its new number."""
         renumbered = {}
         for whole in self.damage.whole:
             if whole.number != whole.rows.number and (
@@ -229,35 +229,35 @@ class _Repair:
 
 
 def _rows_of(column: pa.ChunkedArray, rows: int, shape: list[int]) -> np.ndarray:
-    """Values of a column as LeRobot hands them to its statistics: [rows], or [rows, *shape]."""
+    """Return a column's values as LeRobot's statistics need them: [rows], or [rows, *shape]."""
     return numbers_of(column).reshape(rows if tuple(shape) == (1,) else (rows, *shape))
 
 
 def _verify(staging: Path, damage: DatasetDamage) -> None:
-    """Nothing is wrong any more, and LeRobot reads both ends of every episode."""
+    """Check that nothing is broken any more, and that LeRobot reads both ends of every episode."""
     again = examine_dataset(staging)
     if not again.is_fine:
         found = [*again.faults, *(f'episode {lost.number}: {lost.reasons[0]}' for lost in again.lost)]
-        raise DatasetError(f'{damage.root} could not be mended, and is as it was: {"; ".join(found)}')
+        raise _not_mended(damage, '; '.join(found))
     dataset = open_dataset(staging)
     for whole in damage.whole:
         for row in (whole.start, whole.start + whole.rows.count - 1):
             try:
                 item = dataset[row]
             except (OSError, ValueError, RuntimeError, IndexError) as error:  # of three libraries
-                raise DatasetError(
-                    f'{damage.root} could not be mended, and is as it was: episode '
-                    f'{whole.rows.number} cannot be decoded ({error})'
-                ) from error
+                why = f'episode {whole.rows.number} cannot be decoded ({error})'
+                raise _not_mended(damage, why) from error
             if (item['episode_index'], item['index']) != (whole.number, row):
-                raise DatasetError(
-                    f'{damage.root} could not be mended, and is as it was: row {row} is read '
-                    f'back as row {item["index"]} of episode {item["episode_index"]}'
-                )
+                other = f'row {item["index"]} of episode {item["episode_index"]}'
+                raise _not_mended(damage, f'row {row} is read back as {other}')
+
+
+def _not_mended(damage: DatasetDamage, why: str) -> DatasetError:
+    return DatasetError(f'{damage.root} could not be mended, and is as it was: {why}')
 
 
 def _keep_originals(damage: DatasetDamage, aside: Path, touched: set[Path]) -> None:
-    """Links to the files that will be gone, and what was done, beside the data set."""
+    """Put links to the files that will be gone, and a report, beside the data set."""
     for path in touched:
         link_or_copy(damage.root / path, made(aside / path))
     aside.mkdir(exist_ok=True)
