@@ -1,4 +1,4 @@
-"""`restac-ros quality`: with which contract a recording is read, and the report on the terminal."""
+"""`restac-ros quality`: chooses the contract to read a recording with, and prints the report."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from restac_ros.graph import config_file
 
 
 def assess_path(path: Path, contract: Path | None = None, to: Path | None = None) -> int:
-    """Assess what is at a path, leave the report, print it; exit status 1 when the verdict is bad.
+    """Assess a recording or data set, write and print the report; exit status 1 when the verdict is bad.
 
     Raises:
         BagError, DatasetError, ContractError, GraphError: the path or the contract cannot be read.
@@ -28,7 +28,7 @@ def assess_path(path: Path, contract: Path | None = None, to: Path | None = None
 
 
 def recording_contract(path: Path, contract: Path | None) -> Contract | None:
-    """The contract to read a recording with: the one given, else its own (None), else the installed one.
+    """Return the contract to read a recording with: the given one, None for its own, else the installed one.
 
     Raises:
         BagError, ContractError, GraphError: the recording or the contract cannot be read.
@@ -41,7 +41,7 @@ def recording_contract(path: Path, contract: Path | None) -> Contract | None:
 
 
 def print_quality(written: Written, console: Console | None = None) -> None:
-    """The verdicts and the findings of a quality report, and where it lies."""
+    """Print the verdicts and the findings of a quality report, and its files."""
     console = console or Console()
     report = written.report
     for index, episode in enumerate(report.episodes):

@@ -15,8 +15,8 @@ from restac_ros.dataset.video.video_choice import Codec
 class Convert:
     """Append recordings to a LeRobot v3.0 data set; a refused one leaves it as it was.
 
-    A recording is one episode, a paused journal one per stretch; or say where episodes begin and end.
-    Those that the data set holds already are skipped: after an interrupt the same call goes on from there.
+    A recording is one episode, a paused journal one per stretch, unless markers or ranges are given. Those
+    that the data set holds already are skipped: after an interrupt the same call goes on from there.
     """
 
     bags: Annotated[tuple[Path, ...], Positional]
@@ -24,7 +24,7 @@ class Convert:
     to: Path
     """Data set; made if absent."""
     task: str | None = None
-    """What the episodes show; default: what the markers say, or each journal says of itself."""
+    """Task text of the episodes; default: that of the markers, or of each journal."""
     marker_topic: str | None = None
     """Topic of std_msgs/Bool, true while an episode runs, or std_msgs/String, its task, then empty."""
     range: tuple[str, ...] = ()
@@ -45,11 +45,11 @@ class Convert:
     engine: Literal['processes', 'ray'] = 'processes'
     """Processes of this machine, or tasks of a Ray cluster that sees the same files (restac_ros[ray])."""
     ray_address: str | None = None
-    """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, for as long as it takes."""
+    """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, started for this call."""
     dry_run: bool = False
-    """Write nothing; say what each recording would become."""
+    """Write nothing; print what each recording would become."""
     video_codec: Codec | None = None
-    """Of the cameras; default: what the data set has, in a new one h264, which LeRobot decodes fastest."""
+    """Of the cameras; default: that of the data set, in a new one h264, which LeRobot decodes fastest."""
     video_quality: int | None = None
     """Constant rate factor, less is better; default: no visible loss (12 for h264, 10 for hevc and av1)."""
 
@@ -86,7 +86,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Recover:
-    """Complete the recordings that a crash or a power cut left unfinished; loses what was not written yet."""
+    """Complete the recordings that a crash or a power cut left unfinished, with all that was written."""
 
     directory: Annotated[Path, Positional]
     """Where the journals are, or one unfinished journal (NAME.partial)."""
@@ -100,16 +100,16 @@ class Recover:
 
 @dataclass(frozen=True)
 class Repair:
-    """Say what is broken in a LeRobot v3.0 data set, whoever wrote it; with --yes, mend it.
+    """List what is broken in a LeRobot v3.0 data set, whoever wrote it; with --yes, mend it.
 
     Whole episodes stay as they are; broken ones are left out and named. Nothing is deleted: what is replaced
     or left out goes to DATASET.repair-N.
     """
 
     dataset: Annotated[Path, Positional]
-    """What to examine."""
+    """Data set to examine."""
     yes: bool = False
-    """Do what was said."""
+    """Mend it."""
 
     def run(self) -> int:
         """Exit status: 1 while something is broken."""
@@ -120,7 +120,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Quality:
-    """Say how good a recording or a data set is: rates, gaps, freezes, contacts; as a page and as JSON."""
+    """Assess a recording or a data set: rates, gaps, freezes, contacts; as a page and as JSON."""
 
     path: Annotated[Path, Positional]
     """Journal, bag, or data set."""
@@ -169,10 +169,10 @@ class View:
 
 @dataclass(frozen=True)
 class Info:
-    """Say what is at a path: a bag, a journal, a data set or a checkpoint."""
+    """Describe a bag, a journal, a data set or a checkpoint."""
 
     path: Annotated[Path, Positional]
-    """What to look at."""
+    """Path of it."""
 
     def run(self) -> int:
         """Exit status."""
@@ -184,7 +184,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Check every stream of the contract live, and this machine: what is wrong, and what mends it."""
+    """Check every stream of the contract live, and this machine; print faults with their remedies."""
 
     contract: Path | None = None
     """Robot facts (YAML); default: the installed config/contract.yaml."""
@@ -203,11 +203,4 @@ class Doctor:
         """Exit status: 1 when something is wrong."""
         from restac_ros.commands.doctor import run_doctor
 
-        return run_doctor(
-            contract=absolute(self.contract),
-            seconds=self.seconds,
-            journals=absolute(self.journals or Path('runs')),
-            json_file=absolute(self.json),
-            namespace=self.namespace,
-            remaps=self.remap,
-        )
+        return run_doctor(self)

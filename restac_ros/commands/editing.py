@@ -14,7 +14,7 @@ from restac_ros.commands.terminal import counted, counting, print_line
 
 @dataclass(frozen=True)
 class Delete:
-    """Take episodes out of a data set. Nothing is thrown away: all that changes goes to DATASET.deleted-N.
+    """Take episodes out of a data set. Nothing is lost: all that changes goes to DATASET.deleted-N.
 
     The episodes after them get lower numbers; no video is encoded anew.
     """
@@ -63,7 +63,7 @@ class Merge:
 class Adopt:
     """Give a data set without a contract that of its columns, so that episodes can be added to it.
 
-    Columns, shapes and fps are compared; what the numbers mean (frames, units) is your word.
+    Columns, shapes and fps are compared; that frames and units are the contract's, you confirm by this call.
     """
 
     dataset: Annotated[Path, Positional]

@@ -1,4 +1,4 @@
-"""What is at a path: a recording, a data set or a checkpoint, as one readable page."""
+"""Describes a recording, a data set or a checkpoint on one page."""
 
 import json
 import shlex
@@ -29,11 +29,11 @@ SHOWN_EPISODES = 20
 
 
 class InfoError(FileNotFoundError):
-    """There is nothing known at a path; the text says what was expected."""
+    """A path holds nothing that can be described; the text names what was expected."""
 
 
 def print_info(path: Path, console: Console | None = None) -> None:
-    """Print the page of a path.
+    """Print the description of a path.
 
     Raises:
         InfoError: it is none of what can be described.
@@ -45,7 +45,7 @@ def print_info(path: Path, console: Console | None = None) -> None:
 
 
 def describe(path: Path) -> Iterator[RenderableType]:
-    """Lines and tables; see `print_info`."""
+    """Yield lines and tables; see `print_info`."""
     if not path.exists():
         raise InfoError(f'{path} does not exist. Give a bag, a journal, a data set or a checkpoint.')
     if (path / MANIFEST).is_file():
@@ -91,7 +91,7 @@ def _recording(path: Path) -> Iterator[RenderableType]:
 
 
 def _topics(bag: Bag, contract: Contract | None) -> Table:
-    """Messages and mean rate of every topic, beside what the contract declares."""
+    """Make a table of messages and mean rate of every topic, beside what the contract declares."""
     declared = {}
     if contract:
         for topic, names in contract.by_topic().items():
@@ -143,7 +143,7 @@ def _features(features: dict[str, dict]) -> Table:
 
 
 def _episodes(path: Path, fps: int) -> Iterator[RenderableType]:
-    """The last episodes, with their verdicts where there is a report."""
+    """Yield the last episodes, with their verdicts where there is a report."""
     rows = episode_rows(path)
     verdicts = read_verdicts(path)
     table = Table('episode', 'length', 'task', 'verdict')

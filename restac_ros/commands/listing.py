@@ -1,4 +1,4 @@
-"""What is in a directory: recordings and data sets with task, length, state and verdict."""
+"""Lists recordings and data sets in a directory with task, length, state and verdict."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +84,7 @@ def _recording(path: Path, held: dict[str, int], dataset: Path) -> ListEntry:
 
 
 def _episode_of(path: Path, held: dict[str, int]) -> int | None:
-    """The episode that a recording became: of all of it, or of its first stretch."""
+    """Return the episode that a recording became: of all of it, or of its first stretch."""
     identity = fingerprint(path) if held else ''
     found = [index for known, index in held.items() if known.partition(':')[0] == identity]
     return min(found, default=None)

@@ -44,7 +44,7 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
 
 
 def plan_lines(damage: DatasetDamage, *, agreed: bool = False) -> list[str]:
-    """What is broken, and what is done about it, or would be."""
+    """Describe the damage and its repair, done or planned."""
     would = '' if agreed else 'would be '
     lines = [f'{damage.root}: {counted(len(damage.whole), "episode")} whole, to stay unchanged']
     for lost in damage.lost:

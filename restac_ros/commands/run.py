@@ -16,7 +16,7 @@ class Up:
     checkpoint: Path | None = None
     """Policy checkpoint; without one only the recorder runs."""
     prompt: str = ''
-    """What the robot shall do; also the task text of a recorded episode."""
+    """The robot's task; also the task text of a recorded episode."""
     contract: Path | None = None
     """Robot facts (YAML); default: the installed config/contract.yaml."""
     record: Path | None = None

@@ -65,8 +65,7 @@ def convert_episode(
     set; `notes` come before those of the conversion. A gap of at most `bridge_frames` in which only images
     are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set that
     the one at `dataset_dir`, a shard, will be appended to. `progress(done, total)` counts rows. A `dry_run`
-    reports what would become of it, short of what only decoding shows, and writes nothing. Whatever stops
-    the conversion leaves the data set as it was.
+    writes nothing, and does not decode. Whatever stops the conversion leaves the data set as it was.
 
     Raises:
         BagError: the bag cannot be read.
@@ -86,26 +85,23 @@ def convert_episode(
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
     target = target or root
     choose = partial(plan_episode, surveyed, keep_longest=on_gap == 'longest_run', bridge=bridge_frames)
-    is_decoded = False  # the survey knows which frames cannot be decoded
+    is_decoded = False  # the survey covers what only decoding finds
     while True:
         plan, streams = _plan(target, contract, surveyed, choose)
-        false_rates = check_rates(surveyed, contract, plan)
-        if false_rates and not allow_false_rate:
-            raise _false_label(bag, false_rates)
+        false_rates = _false_rates(bag, contract, surveyed, plan, allow_false_rate)
         video = video_for(target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
-        report.notes = [*notes, *report.notes, *false_rates]
-        report.fingerprint = identity
+        report.notes, report.fingerprint = [*notes, *report.notes, *false_rates], identity
         if dry_run:
             report.rows = plan.length - 1
             return report
         try:
             return _write(bag, contract, plan, streams, report, video, progress)
-        except UnusableFrameError as unusable:
+        except UnusableFrameError as error:
             if is_decoded:
-                raise ConversionError(f'{bag.path}: frames cannot be decoded: {unusable}') from None
-            survey_decoded(bag, contract, surveyed)
-            is_decoded = True
+                raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
+        survey_decoded(bag, contract, surveyed)
+        is_decoded = True
 
 
 def _plan(
@@ -128,11 +124,17 @@ def _plan(
     return plan, streams
 
 
-def _false_label(bag: Bag, rates: Sequence[str]) -> ConversionError:
-    return ConversionError(
-        f'{bag.path}: the fps label would be false: {"; ".join(rates)}. '
-        'Correct the driver or the contract, or allow it (--allow-false-rate).'
-    )
+def _false_rates(
+    bag: Bag, contract: Contract, surveyed: Survey, plan: EpisodePlan, are_allowed: bool
+) -> list[str]:
+    """Return the rates that make the fps label false; refuse them unless they are allowed."""
+    rates = check_rates(surveyed, contract, plan)
+    if rates and not are_allowed:
+        raise ConversionError(
+            f'{bag.path}: the fps label would be false: {"; ".join(rates)}. '
+            'Correct the driver or the contract, or allow it (--allow-false-rate).'
+        )
+    return rates
 
 
 def _write(
