@@ -11,10 +11,8 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
     action_prev_key,
     feature_differences,
-    feature_of,
     features_of,
     meaning_differences,
-    optional_images,
     stored_streams,
 )
 from restac_ros.dataset.video.video_choice import VideoChoice
@@ -31,7 +29,7 @@ LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_inde
 
 
 def dataset_contract(root: Path) -> Contract:
-    """The contract that a data set was made with.
+    """Read the contract that a data set was made with.
 
     Raises:
         DatasetError: it holds none.
@@ -53,19 +51,12 @@ def is_dataset(root: Path) -> bool:
 
 
 def streams_of(root: Path, contract: Contract) -> list[str]:
-    """Streams that rows of this data set are made of; of a new one, all but the optional images."""
-    if not is_dataset(root):
-        return [name for name in stored_streams(contract) if name not in optional_images(contract)]
-    keys = read_info(root)['features']
-    return [
-        name
-        for name in stored_streams(contract)
-        if name not in optional_images(contract) or feature_of(contract, name) in keys
-    ]
+    """Return the streams that rows of this data set are made of; of a new one no optional images."""
+    return stored_streams(contract, read_info(root)['features'] if is_dataset(root) else ())
 
 
 def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -> None:
-    """A data set and a recording can be one: this format, same rate, same meaning, same columns.
+    """Check that a data set can take a recording: this format, same rate, same meaning, same columns.
 
     Raises:
         DatasetError: every difference that forbids it, by name.
@@ -83,7 +74,7 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
 def column_differences(
     root: Path, info: dict[str, Any], contract: Contract, streams: Collection[str]
 ) -> list[str]:
-    """Lines `what: data set's != contract's` for the rate and the columns.
+    """Return lines `what: data set's != contract's` for the rate and the columns.
 
     Raises:
         DatasetError: it is of another format.

@@ -40,10 +40,13 @@ FREE_TO_DIFFER = {
 FREE_SECTIONS = ('limits.', 'gripper.joint', 'gripper.absent')  # the columns' names tell whether there is one
 
 
-def stored_streams(contract: Contract) -> list[str]:
-    """Return the streams that a data set is made of; optional images among them may be left out."""
-    unused = () if contract.action.source == 'target_pose' else contract.by_role('target_pose')
-    return [name for name in contract.streams if name not in unused]
+def stored_streams(contract: Contract, columns: Collection[str] | None = None) -> list[str]:
+    """Return the streams that a data set is made of; of optional images those in `columns` (None: all)."""
+    left_out = () if contract.action.source == 'target_pose' else [*contract.by_role('target_pose')]
+    if columns is not None:
+        optional = optional_images(contract)
+        left_out = [*left_out, *(name for name in optional if feature_of(contract, name) not in columns)]
+    return [name for name in contract.streams if name not in left_out]
 
 
 def image_columns(contract: Contract) -> dict[str, str]:

@@ -13,13 +13,7 @@ from lerobot.utils.constants import DEFAULT_FEATURES
 
 from restac_ros.dataset.dataset_files import dataset_contract, own_video
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import (
-    action_prev_key,
-    feature_of,
-    features_of,
-    optional_images,
-    stored_streams,
-)
+from restac_ros.dataset.features import action_prev_key, features_of, stored_streams
 from restac_ros.dataset.repair.damage_video import examine_video
 
 
@@ -31,11 +25,7 @@ def rebuilt_info(root: Path) -> dict[str, Any]:
     """
     contract = dataset_contract(root)
     present = {path.name for path in (root / 'videos').glob('*')} | _columns(root)
-    streams = [
-        name
-        for name in stored_streams(contract)
-        if name not in optional_images(contract) or feature_of(contract, name) in present
-    ]
+    streams = stored_streams(contract, present)
     features = {**features_of(contract, streams, action_prev_key(present)), **DEFAULT_FEATURES}
     for key, feature in features.items():
         if feature['dtype'] == 'video':
@@ -55,7 +45,7 @@ def _video_info(root: Path, key: str, fps: int) -> dict[str, Any]:
 
 
 def _columns(root: Path) -> set[str]:
-    """Columns of the first data file that can be read."""
+    """Return the columns of the first data file that can be read."""
     for path in sorted((root / 'data').glob('*/*.parquet')):
         try:
             return set(pq.read_schema(path).names)
