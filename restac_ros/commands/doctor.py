@@ -39,7 +39,7 @@ def run_doctor(asked: Doctor) -> int:
         status = subprocess.run(command(process), check=False).returncode
         summary = json.loads(summary_file.read_text(encoding='utf-8')) if summary_file.is_file() else {}
     if 'checks' not in summary:
-        print(f'doctor_node ended with status {status} before it had listened: its messages above say why')
+        print(f'doctor_node ended with status {status} before it had listened, for the reason printed above')
         return 2
     print_checks(summary)
     return 0 if summary['healthy'] else 1

@@ -43,7 +43,7 @@ def adopt_dataset(root: Path, contract: Contract) -> None:
         describe_dataset(staging, contract, choices.pop() if choices else VideoChoice())
 
 
-def _settings(said: dict[str, object]) -> dict[str, object]:
+def _settings(stored: dict[str, object]) -> dict[str, object]:
     """Return an encoder's settings from those of a video in meta/info.json, which names the format."""
-    codec = 'libsvtav1' if said.get('codec') == 'av1' else said.get('codec')
-    return {'vcodec': codec, 'crf': said.get('crf')}
+    codec = 'libsvtav1' if stored.get('codec') == 'av1' else stored.get('codec')
+    return {'vcodec': codec, 'crf': stored.get('crf')}

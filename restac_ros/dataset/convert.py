@@ -147,7 +147,7 @@ def _write(
     progress: FrameProgress | None,
 ) -> EpisodeReport:
     """Second pass: decode the planned frames into the data set."""
-    from restac_ros.dataset.writer import appending  # loads torch: seconds that a refusal shall not take
+    from restac_ros.dataset.writer import appending  # loads torch, for seconds, which a refusal does not need
 
     images = FrozenImages(contract)
     samples = images.watched(recorded_samples(bag, contract, report.start_ns, report.end_ns))

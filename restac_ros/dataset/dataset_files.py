@@ -118,14 +118,14 @@ def own_video(root: Path) -> VideoChoice:
     """Return how the videos of a data set of ours are made.
 
     Raises:
-        DatasetError: its files do not say so.
+        DatasetError: its files do not state it.
     """
     path = root / ABOUT / CONVERSION
     try:
         return VideoChoice.of_settings(read_json(path)['cameras'])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f'{path} does not say how videos are made ({error}). Restore it, or use another directory.'
+            f'{path} does not state how videos are made ({error}). Restore it, or use another directory.'
         ) from error
 
 

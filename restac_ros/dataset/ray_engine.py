@@ -138,7 +138,7 @@ def raised_there(cause: Exception) -> Exception:
 
 
 def _in_worker(events: Queue, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:
-    """`make_shard` on some host, which must see the same files."""
+    """Run `make_shard` on some host, which must have access to the same files."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     host = socket.gethostname()
     if not shard.parent.parent.is_dir():

@@ -23,7 +23,7 @@ from restac_ros.framing.sample import HEAD_BYTES, Sample, make_sample
 
 NANOSECONDS = 10**9
 FIRST_IMAGES = 3  # so many must be of a wrong kind: a driver may begin with another encoding
-MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
+MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer, unless its clock was set
 
 
 @dataclass

@@ -97,7 +97,7 @@ class EpisodeWriter:
 
     def abandon(self) -> None:
         """Stop the encoders and close the files, so that the directory can be removed."""
-        with suppress(Exception):  # whatever went wrong before is what the caller must hear of
+        with suppress(Exception):  # the error before this one is raised to the caller
             self._dataset.clear_episode_buffer()
             self._dataset.finalize()
 

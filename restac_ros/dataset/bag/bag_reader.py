@@ -105,7 +105,7 @@ class Bag:
         try:
             heads = [next(file.messages(head_bytes=len(ZSTD_MAGIC)), None) for file in self.files]
         except BagError:
-            return False  # raised again for whoever reads on
+            return False  # raised again when more is read
         return any(message is not None and message.cdr == ZSTD_MAGIC for message in heads)
 
     def _logged_at_zero(self) -> int:

@@ -88,7 +88,7 @@ def read_span(
     """Read (channel, log time, CDR or the beginning of it) of a span's messages, in file order.
 
     Raises:
-        BagError: the span does not hold what its header says.
+        BagError: the span does not hold what its header announces.
     """
     try:
         messages = []

@@ -301,7 +301,7 @@ class _Walker:
             return  # the cut itself: all before it has been kept
 
     def _learn_unindexed(self, file: BinaryIO) -> None:
-        """Look inside chunks that no index describes, or that may declare a channel not seen yet."""
+        """Read chunks that no index describes, or that may declare a channel not known yet."""
         for number, span in enumerate(self.index.spans):
             last = self.index.damage is not None and number == len(self.index.spans) - 1
             known = all(channel in self.index.channels for channel in span.counts)

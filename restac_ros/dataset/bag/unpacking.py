@@ -21,7 +21,7 @@ class UnpackError(ValueError):
 
 
 def unpack(data: bytes, compression: str, limit: int) -> bytes:
-    """Decompress `data` (zstd or lz4 frames) to at most `limit` bytes; never takes more memory than that.
+    """Decompress `data` (zstd or lz4 frames) to at most `limit` bytes; never use more memory than that.
 
     Raises:
         UnpackError: it is damaged, larger than the limit, or of another compression.
@@ -42,7 +42,7 @@ def unpack(data: bytes, compression: str, limit: int) -> bytes:
 
 def _unpack_zstd(data: bytes, limit: int) -> bytes:
     try:
-        announced = zstandard.frame_content_size(data)  # -1 where the frame does not say
+        announced = zstandard.frame_content_size(data)  # -1 where the frame does not state it
         if announced > limit:
             raise UnpackError(f'{announced} bytes announced, at most {limit} expected')
         return zstandard.ZstdDecompressor().decompress(data, max_output_size=max(1, limit))
@@ -59,7 +59,7 @@ def unpack_message(cdr: bytes) -> bytes:
         # A frame that does not state its size is bounded by the worst ratio of real messages.
         return _unpack_zstd(cdr, min(MAX_MESSAGE_BYTES, announced if announced >= 0 else 1000 * len(cdr)))
     except (UnpackError, zstandard.ZstdError):
-        return cdr  # counted as unreadable by whoever dates it
+        return cdr  # counted as unreadable when it is dated
 
 
 def unpack_file(path: Path) -> tuple[tempfile.TemporaryDirectory, Path, str]:

@@ -38,14 +38,14 @@ def frozen_rows(path: Path, begin_s: float, rows: int, fps: float) -> list[tuple
         with av.open(str(path)) as video:
             keys = _keys(video, begin_s, rows, fps)
             edges = [0, *(key.row for key in keys), rows]
-            tells = keys and max(after - before for before, after in pairwise(edges)) <= MAX_KEY_DISTANCE
-            groups = _equally_large(keys) if tells else ()
+            is_dense = keys and max(after - before for before, after in pairwise(edges)) <= MAX_KEY_DISTANCE
+            groups = _equally_large(keys) if is_dense else ()
             runs = [run for group in groups for run in _equal_images(video, group)]
     except (OSError, av.FFmpegError, IndexError) as error:
         raise DatasetError(
             f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.'
         ) from error
-    return runs if tells else None
+    return runs if is_dense else None
 
 
 def _keys(video: InputContainer, begin_s: float, rows: int, fps: float) -> list[_Key]:

@@ -101,8 +101,8 @@ def _is_stale(key: str, stats: dict[str, dict[str, list]], damage: DatasetDamage
     )
 
 
-def _is_near(said: list | None, value: np.ndarray, tolerance: np.ndarray) -> bool:
-    found = np.ravel(np.array(np.nan if said is None else said, np.float64))
+def _is_near(stored: list | None, value: np.ndarray, tolerance: np.ndarray) -> bool:
+    found = np.ravel(np.array(np.nan if stored is None else stored, np.float64))
     return found.shape == value.shape and bool(np.all(np.abs(found - value) <= tolerance))
 
 

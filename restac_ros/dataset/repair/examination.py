@@ -189,7 +189,7 @@ class _Examination:
         if not video.frames:
             return video.fault
         if len(windows) == 1 and video.frames == rows:
-            return ''  # its own file: its place in it is known, whatever meta/episodes says
+            return ''  # its own file: its place in it is known, even against meta/episodes
         if count != rows:
             return f'has {count} frames for {rows} rows'
         if first < 0 or first + count > video.frames:
