@@ -43,7 +43,7 @@ class Convert:
     workers: int | None = None
     """Recordings to convert at once; default: one per core. The result is the same with any number."""
     engine: Literal['processes', 'ray'] = 'processes'
-    """Processes of this machine, or tasks of a Ray cluster with access to the same files (restac_ros[ray])."""
+    """Processes of this machine, or tasks of a Ray cluster with the same file system (restac_ros[ray])."""
     ray_address: str | None = None
     """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, started for this call."""
     dry_run: bool = False
