@@ -140,8 +140,9 @@ def span_contents(file: BinaryIO, span: Span) -> bytes:
 def span_records(file: BinaryIO, span: Span) -> Iterator[tuple[McapRecord, memoryview]]:
     """Yield a span's records (offsets within it) and their contents; raise ScanDamage at a false one."""
     raw = span_contents(file, span)
+    view = memoryview(raw)
     for record in walk_records(BytesIO(raw), 0, len(raw)):
-        yield record, memoryview(raw)[record.offset : record.offset + record.length]
+        yield record, view[record.offset : record.offset + record.length]
 
 
 def message_head(content: bytes | memoryview, record: McapRecord) -> tuple[int, int]:
