@@ -83,7 +83,6 @@ def shard_path(folder: Path, number: int) -> Path:
 def shards_folder(root: Path) -> Iterator[Path]:
     """Yield a folder beside the data set, on the same disk, for one program at a time; removed on leaving."""
     root = dataset_place(root)
-    root.parent.mkdir(parents=True, exist_ok=True)
     folder = root.with_name(f'.{root.name}.shards')
     with shards_lock(root):
         remove_directory(folder)  # left by a killed program

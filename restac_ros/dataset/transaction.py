@@ -35,7 +35,6 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
     """
     root = dataset_place(root)
     staging, previous = (root.with_name(f'.{root.name}.{kind}') for kind in ('staging', 'previous'))
-    root.parent.mkdir(parents=True, exist_ok=True)
     with writing_lock(root):
         _remove_leftovers(root, staging, previous)
         if root.exists() and not root.is_dir():
@@ -52,7 +51,8 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
 
 @contextmanager
 def writing_lock(root: Path) -> Iterator[None]:
-    """One writer at a time. The lock ends with the process, however that ends."""
+    """Lock out other writers until this block, or the process, ends; refuse while there is another."""
+    root.parent.mkdir(parents=True, exist_ok=True)
     with root.with_name(f'.{root.name}.lock').open('a+') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

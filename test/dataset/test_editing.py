@@ -156,9 +156,10 @@ def test_an_episode_left_alone_in_a_shared_video_is_merged_with_its_own_frames(
     assert len(list((shared / 'videos').rglob('*.mp4'))) < len(list((root / 'videos').rglob('*.mp4')))
     assert Adopt(shared, contract_file).run() == 0
     assert Delete(shared, (0, 1)).run() == 0
-    assert Merge((shared,), to=tmp_path / 'all').run() == 0
-    assert_same(read(tmp_path / 'all'), [items[2]])
-    assert examine_dataset(tmp_path / 'all').is_fine
+    target = tmp_path / 'new' / 'all'  # in a directory that is made, too
+    assert Merge((shared,), to=target).run() == 0
+    assert_same(read(target), [items[2]])
+    assert examine_dataset(target).is_fine
 
 
 def test_merging_refuses_what_does_not_fit_and_leaves_no_target(

@@ -142,7 +142,7 @@ def _stream(trace: Trace, name: str, jumps: list[Gap]) -> StreamQuality:
     gaps = [
         gap
         for gap in _gaps(trace, seen.stamps_ns, usual_ns)
-        if not any(gap.start_s < jump.end_s and jump.start_s < gap.end_s for jump in jumps)
+        if not any(_overlap(gap, jump) for jump in jumps)
     ]
     missing = np.round(intervals_ns[intervals_ns > LOST_FACTOR * usual_ns] / usual_ns) - 1
     across = sum(round((jump.end_s - jump.start_s) * 1e9 / usual_ns) for jump in jumps)
@@ -215,13 +215,13 @@ def _jumps(trace: Trace) -> list[Gap]:
             Gap(max(a.start_s, b.start_s), min(a.end_s, b.end_s), 0)
             for a in shared
             for b in other
-            if a.start_s < b.end_s and b.start_s < a.end_s
+            if _overlap(a, b)
         ]
-    return jumps + [
-        hole
-        for hole in shared
-        if not any(hole.start_s < jump.end_s and jump.start_s < hole.end_s for jump in jumps)
-    ]
+    return jumps + [hole for hole in shared if not any(_overlap(hole, jump) for jump in jumps)]
+
+
+def _overlap(a: Gap, b: Gap) -> bool:
+    return a.start_s < b.end_s and b.start_s < a.end_s
 
 
 def _gaps_between(trace: Trace, name: str) -> list[Gap]:
