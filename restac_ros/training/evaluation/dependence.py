@@ -15,7 +15,7 @@ from restac_ros.training.evaluation.substitution import SHUFFLED
 LEAST_EFFECT = 0.05
 """Of the action error: a smaller rise, however certain, is not called a use."""
 
-Verdict = Literal['used', 'not used', 'not known']
+UseVerdict = Literal['used', 'not used', 'not known']
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Effect:
 class TouchVerdict:
     """Whether touch is used, and why that is said."""
 
-    verdict: Verdict
+    verdict: UseVerdict
     reason: str
 
 

@@ -18,8 +18,8 @@ from restac_ros.training.evaluation.gate_figures import gate_figures
 from restac_ros.training.evaluation.network import EvaluatedNetwork
 from restac_ros.training.evaluation.phases import ChosenFrames, choose_frames
 from restac_ros.training.evaluation.report import (
-    CheckpointReport,
     Comparison,
+    EvaluatedCheckpoint,
     EvaluationReport,
     FlowBin,
     StepFigure,
@@ -138,7 +138,7 @@ def _assignment(
 
 def _measured(
     subject: Subject, task: _Assignment, tell: Tell
-) -> tuple[CheckpointReport, np.ndarray, list[EpisodeTrace]]:
+) -> tuple[EvaluatedCheckpoint, np.ndarray, list[EpisodeTrace]]:
     """Return the figures of one checkpoint, the action error of each frame, and its traces."""
     tell(f'{subject.name}: loading', 0, 1)
     policy, checkpoint = subject.open()
@@ -161,7 +161,7 @@ def _measured(
             settings.batch_size,
             lambda done, count: tell(f'{subject.name}: episodes of touch', done, count),
         )
-    report = CheckpointReport(
+    report = EvaluatedCheckpoint(
         name=subject.name,
         path=str(subject.path),
         fusion=subject.config.fusion,
@@ -227,7 +227,7 @@ def _touch(
 
 
 def _compared(
-    reports: Sequence[CheckpointReport], errors: Sequence[np.ndarray], task: _Assignment
+    reports: Sequence[EvaluatedCheckpoint], errors: Sequence[np.ndarray], task: _Assignment
 ) -> list[Comparison]:
     bootstrap = EpisodeBootstrap(task.frames.episodes, task.settings.seed)
     phases = task.frames.phase_weights()

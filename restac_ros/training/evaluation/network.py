@@ -19,7 +19,7 @@ from restac_ros.model.pi05 import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
 
 
-class TouchReading(NamedTuple):
+class BatchReading(NamedTuple):
     """What touch says of a batch of frames, on the host.
 
     `squared_residual` is the mean square of felt minus expected latent; None for encoders without a prior.
@@ -63,9 +63,9 @@ class EvaluatedNetwork:
         """Encode tactile images of a batch, against the views of its prefix."""
         return self._touch(self._state, tactile, cache.view_features, action_prev)
 
-    def read(self, observation: Observation) -> TouchReading:
+    def read(self, observation: Observation) -> BatchReading:
         """Return gate, uncertainty, code and residual of a batch; the prefix is not run."""
-        return TouchReading(*jax.device_get(self._read(self._state, observation)))
+        return BatchReading(*jax.device_get(self._read(self._state, observation)))
 
     def chunks(
         self,

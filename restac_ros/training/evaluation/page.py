@@ -10,7 +10,7 @@ from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.dependence import Effects
 from restac_ros.training.evaluation.phases import PHASE_ALL, PHASE_CONTACT
 from restac_ros.training.evaluation.plots import bars_png, curves_png, gate_png, horizon_png, surprise_png
-from restac_ros.training.evaluation.report import NO_TOUCH, CheckpointReport, EvaluationReport
+from restac_ros.training.evaluation.report import NO_TOUCH, EvaluatedCheckpoint, EvaluationReport
 from restac_ros.training.evaluation.substitution import SUBSTITUTIONS
 
 SECTIONS = (
@@ -253,7 +253,7 @@ def _rises(found: Effects, phase: str) -> Mapping[str, Estimate]:
     return {name: effect[phase].rise for name, effect in found.items() if phase in effect}
 
 
-def _verdict(one: CheckpointReport) -> str:
+def _verdict(one: EvaluatedCheckpoint) -> str:
     if one.touch is None:
         return f'<span class="badge note">{NO_TOUCH}</span>'
     verdict = one.touch.verdict.verdict

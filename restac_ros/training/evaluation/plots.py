@@ -12,7 +12,7 @@ from restac_ros.dataset.quality.quality_figure import CONTACT as CONTACT_COLOUR
 from restac_ros.dataset.quality.quality_figure import FIGURE_STYLE, STREAM_COLOURS, figure_png
 from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.phases import PHASE_ALL, PHASE_CONTACT, PHASE_FREE, PHASE_GRIPPER
-from restac_ros.training.evaluation.report import CheckpointReport, EvaluationReport, TraceSample
+from restac_ros.training.evaluation.report import EvaluatedCheckpoint, EvaluationReport, TraceSample
 
 _WIDTH_INCH = 10.5
 _PHASES = (PHASE_FREE, PHASE_CONTACT, PHASE_GRIPPER, PHASE_ALL)
@@ -59,7 +59,7 @@ def bars_png(groups: Mapping[str, Mapping[str, Estimate]], label: str, *, percen
         return figure_png(figure)
 
 
-def horizon_png(report: CheckpointReport, executed: int, fps: int) -> bytes:
+def horizon_png(report: EvaluatedCheckpoint, executed: int, fps: int) -> bytes:
     """Draw the error of each step of a chunk, by phase, in units; the executed steps are shaded."""
     with mpl.rc_context(FIGURE_STYLE):
         figure, panels = _figure(3)
@@ -141,7 +141,7 @@ def _gate_trace(axes: Axes, trace: TraceSample, names: Sequence[str]) -> None:
     axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
 
-def surprise_png(report: CheckpointReport) -> bytes | None:
+def surprise_png(report: EvaluatedCheckpoint) -> bytes | None:
     """Draw expected against found squared residual, and the codes in free space and contact."""
     touch = report.touch
     if touch is None or touch.surprise is None or touch.codebook is None:

@@ -56,7 +56,7 @@ class TouchReport:
 
 
 @dataclass(frozen=True)
-class CheckpointReport:
+class EvaluatedCheckpoint:
     """Figures of one checkpoint. `touch` is None for a policy without touch."""
 
     name: str
@@ -106,7 +106,7 @@ class EvaluationReport:
     episodes: list[int]
     frames: Mapping[str, int]
     settings: EvaluationConfig
-    checkpoints: list[CheckpointReport]
+    checkpoints: list[EvaluatedCheckpoint]
     comparisons: list[Comparison]
     trace: TraceSample | None
 
@@ -132,7 +132,7 @@ class EvaluationReport:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, CheckpointReport):
+    if isinstance(value, EvaluatedCheckpoint):
         return {**_fields(value), 'touch': _plain(value.touch) if value.touch else NO_TOUCH}
     if isinstance(value, Estimate):
         return {name: _plain(part) for name, part in value._asdict().items()}

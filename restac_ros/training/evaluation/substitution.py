@@ -11,21 +11,21 @@ from jaxtyping import Bool, Int
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.phases import ChosenFrames
 
-REFERENCE, SHUFFLED, FROZEN, DELAYED = 'reference', 'shuffled', 'frozen', 'delayed'
+REFERENCE, SHUFFLED, SENSOR_STOPPED, DELAYED = 'reference', 'shuffled', 'frozen', 'delayed'
 SUBSTITUTIONS = {
     REFERENCE: "the episode's first frame without contact: what an untouched sensor shows",
     SHUFFLED: 'a frame of another episode in the same phase: contact for contact, free for free',
-    FROZEN: 'the last frame before the present contact or free stretch began: a sensor that stopped',
+    SENSOR_STOPPED: 'the last frame before the present contact or free stretch began: a sensor that stopped',
     DELAYED: 'a frame of some time before',
 }
 """How each is read on the page."""
 
-type Contact = Mapping[int, Bool[np.ndarray, ' frames']]
+type ContactByEpisode = Mapping[int, Bool[np.ndarray, ' frames']]
 """Whether each frame is in contact, by episode."""
 
 
 def substitutes(
-    frames: ChosenFrames, contact: Contact, delay: int, seed: int
+    frames: ChosenFrames, contact: ContactByEpisode, delay: int, seed: int
 ) -> dict[str, Int[np.ndarray, 'n 2']]:
     """Return the place (episode, frame) whose tactile image is shown, by substitution and frame.
 
@@ -43,12 +43,12 @@ def substitutes(
     return {
         REFERENCE: np.array([(e, _first_free(contact, e)) for e in frames.episodes.tolist()]),
         SHUFFLED: strangers(frames, contact, seed),
-        FROZEN: np.array([(e, _before_stretch(contact[e], f)) for e, f in frames.places.tolist()]),
+        SENSOR_STOPPED: np.array([(e, _before_stretch(contact[e], f)) for e, f in frames.places.tolist()]),
         DELAYED: delayed,
     }
 
 
-def strangers(frames: ChosenFrames, contact: Contact, seed: int) -> Int[np.ndarray, 'n 2']:
+def strangers(frames: ChosenFrames, contact: ContactByEpisode, seed: int) -> Int[np.ndarray, 'n 2']:
     """Return, for each frame, one of another episode in the same phase, else any of another episode."""
     rng = np.random.default_rng(seed)
     numbers = np.unique(frames.episodes).tolist()
@@ -63,7 +63,7 @@ def strangers(frames: ChosenFrames, contact: Contact, seed: int) -> Int[np.ndarr
     return np.array(found)
 
 
-def _first_free(contact: Contact, episode: int) -> int:
+def _first_free(contact: ContactByEpisode, episode: int) -> int:
     free = np.flatnonzero(~contact[episode])
     if not free.size:
         raise TrainingError(
