@@ -31,7 +31,7 @@ GATES = {'gate 0': 0.0, 'gate 1': 1.0}
 POLICY_CHUNKS = 4
 
 type Chunks = Float[np.ndarray, 'n T 7']
-type FrameProgress = Callable[[int, int], None]
+type FramesDone = Callable[[int, int], None]
 """Called with the frames done and all."""
 
 
@@ -101,7 +101,7 @@ class ChunkSampler:
         self._names: list[str] = []
         self._largest = 0.0
 
-    def run(self, progress: FrameProgress) -> SampledChunks:
+    def run(self, progress: FramesDone) -> SampledChunks:
         """Go through all frames.
 
         Raises:

@@ -10,7 +10,7 @@ from restac_ros.policy.preprocessing import Preprocessor, stack
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.evaluation.network import EvaluatedNetwork
 from restac_ros.training.evaluation.parity import deployed_observation
-from restac_ros.training.evaluation.sampling import FrameProgress
+from restac_ros.training.evaluation.sampling import FramesDone
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def touch_traces(
     episodes: Episodes,
     numbers: Sequence[int],
     batch_size: int,
-    progress: FrameProgress,
+    progress: FramesDone,
 ) -> list[EpisodeTrace]:
     """Read touch in every frame of the episodes, on the deployment road."""
     traces = []
