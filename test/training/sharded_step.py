@@ -54,7 +54,7 @@ def main() -> None:
 
     found = []
     for devices, fsdp in ((1, 1), (4, 2)):
-        place = Placement.over(fsdp, rows, devices, least_bytes=1024)
+        place = Placement.over(fsdp, rows, devices=devices, least_bytes=1024)
         shardings = place.of_tree(jax.eval_shape(lambda: trained))
         if fsdp > 1:
             assert any(not s.is_fully_replicated for s in shardings.values()), 'nothing was sharded'

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from restac_ros.policy.preprocessing import Preprocessor, stack
+from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import LoaderConfig
 from restac_ros.training.data.episodes import Episodes
@@ -65,15 +66,25 @@ class SampleSource:
         )
 
 
-def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> int:
-    """Tokens of the longest prompt in the data, rounded up to a compiled length.
+def longest_prompt(preprocessor: Preprocessor, episodes: Episodes) -> int:
+    """Tokens of the longest prompt in a data set, rounded up to a compiled length.
 
     Raises:
-        TokenizerError: a task is empty or longer than the network takes.
+        TrainingError: a task is empty or longer than the network takes.
     """
-    tasks = {task for source in sources for task in source.tables.tasks.values()}
     prompting = preprocessor.prompting
-    return max(max(prompting.possible_lengths(prompting.task(task))) for task in tasks)
+    lengths: list[int] = []
+    for number, task in episodes.tables.tasks.items():
+        try:
+            lengths += prompting.possible_lengths(prompting.task(task))
+        except TokenizerError as error:
+            raise TrainingError(f'{episodes.name}: task {number}, {task[:60]!r}: {error}') from error
+    return max(lengths)
+
+
+def reading_threads(loader: LoaderConfig) -> int:
+    """Threads that read samples in one process."""
+    return loader.threads or 2 * (os.cpu_count() or 1)
 
 
 def batches(
@@ -94,7 +105,7 @@ def batches(
         seed: of the order.
         first: number of the first batch.
         loader: threads and workers.
-        part: (this process, number of processes): each takes its share of every batch.
+        part: (this process, number of processes): each reads its share of every batch, one block of rows.
 
     Raises:
         TrainingError: no sample, or sizes that do not divide.
@@ -110,9 +121,11 @@ def batches(
     ]
     shares = list(weights) or [float(len(source)) for source in sources]
     mixed = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts, shares)
-    own = mixed[first * batch_size + process :: processes]
-    ready = own.batch(batch_size // processes, drop_remainder=True, batch_fn=stack_batches)
-    threads = loader.threads or 2 * (os.cpu_count() or 1)
+    shares_of_batches = mixed[first * batch_size :].batch(
+        batch_size // processes, drop_remainder=True, batch_fn=stack_batches
+    )
+    ready = shares_of_batches[process::processes]
+    threads = reading_threads(loader)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(loader.prefetch, threads))
     dataset = ready.to_iter_dataset(options)
     if loader.workers:
@@ -121,19 +134,32 @@ def batches(
     return iter(dataset)
 
 
-def validation_batches(sources: Sequence[SampleSource], batch_size: int, count: int) -> list[Batch]:
-    """The same batches at every call: samples spread evenly over all held-out frames."""
+def validation_batches(
+    sources: Sequence[SampleSource], batch_size: int, count: int, part: tuple[int, int] = (0, 1)
+) -> list[Batch]:
+    """The same batches at every call: samples spread evenly over all held-out frames.
+
+    The last batch is filled with samples that stand in another, all of whose steps are masked. Without any
+    held-out sample there is no batch.
+    """
+    process, processes = part
+    if not sources:
+        return []
     total = sum(len(source) for source in sources)
     chosen = np.unique(np.linspace(0, total - 1, min(total, batch_size * count)).round().astype(int))
     starts = np.cumsum([0, *(len(source) for source in sources)])
-    made = []
-    for begin in range(0, len(chosen) - batch_size + 1, batch_size):
-        rows = []
-        for index in chosen[begin : begin + batch_size]:
-            number = int(np.searchsorted(starts, index, side='right')) - 1
-            rows.append(sources[number][int(index - starts[number])])
-        made.append(stack_batches(rows))
-    return made
+    own = batch_size // processes
+    begins = range(process * own, process * own + len(chosen), batch_size)
+    return [
+        stack_batches([_row(sources, starts, chosen, begin + row) for row in range(own)]) for begin in begins
+    ]
+
+
+def _row(sources: Sequence[SampleSource], starts: np.ndarray, chosen: np.ndarray, place: int) -> Batch:
+    index = chosen[place % len(chosen)]
+    number = int(np.searchsorted(starts, index, side='right')) - 1
+    row = sources[number][int(index - starts[number])]
+    return row if place < len(chosen) else row._replace(step_mask=np.zeros_like(row.step_mask))
 
 
 def stack_batches(rows: Sequence[Batch]) -> Batch:
