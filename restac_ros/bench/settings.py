@@ -244,7 +244,7 @@ class LoaderBench:
 class TrainBench:
     """Time of a training step beside a bare one of the same network, waiting for data, and saving.
 
-    Takes about six minutes with `mid`, and 10 GB of memory; a recording is made first, and removed afterwards.
+    Takes about six minutes with `mid` and 10 GB of memory; a recording is made first, and removed afterwards.
     """
 
     preset: str = 'mid'

@@ -26,7 +26,7 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.checks import check_data, check_settings
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
-from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
+from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads, stack_batches
 from restac_ros.training.data.picture_cache import with_cache
 from restac_ros.training.data.selection import FrameSelection, select
 from restac_ros.training.distributed import agreed
@@ -40,6 +40,7 @@ from restac_ros.training.step import StepFunction
 from restac_ros.training.trainable import Split, split_leaves
 
 CALIBRATION_FRAMES = 256
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -244,13 +245,14 @@ def _calibrated(
         for source in sources
         for index in np.linspace(0, len(source) - 1, CALIBRATION_FRAMES // len(sources)).round()
     ]
+    shown = [stack_batches(rows[first : first + _AT_ONCE]) for first in range(0, len(rows), _AT_ONCE)]
     graph, state = assemble(config, weights.params, source='starting weights')
 
     @jax.jit
-    def logvar(state: nnx.State, row: Batch) -> jax.Array:
-        return nnx.merge(graph, state).observe_touch(row.observation).logvar[:, 0]
+    def logvar(state: nnx.State, batch: Batch) -> jax.Array:
+        return nnx.merge(graph, state).observe_touch(batch.observation).logvar[:, 0]
 
-    values = agreed(np.concatenate([np.asarray(logvar(state, row)) for row in rows]))
+    values = agreed(np.concatenate([np.asarray(logvar(state, batch)) for batch in shown]))
     calibration = calibrate_gate(values, f'{len(values)} training frames')
     return replace(
         config, logvar_calibration=LogvarCalibration(calibration.mean, calibration.std)

@@ -1,10 +1,13 @@
 """A training run inside a test: its numbers are kept, its clock counts questions."""
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import jax
 import numpy as np
 
+from restac_ros.training.config import TrainConfig
 from restac_ros.training.prepare import Prepared
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.trainer import Outcome, Trainer
@@ -39,3 +42,21 @@ def train(prepared: Prepared, stop_after: int | None = None) -> tuple[Outcome, N
 def equal(one: dict, other: dict) -> bool:
     """Whether two trees hold the same bits."""
     return jax.tree.all(jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), one, other))
+
+
+def command_line(config: TrainConfig, to: Path) -> list[str]:
+    """The short run as somebody types it."""
+    options = {
+        'data.validation-share': config.data.validation_share,
+        'to': to,
+        'steps': config.steps,
+        'batch-size': config.batch_size,
+        'log-every': config.log_every,
+        'save-every': config.save_every,
+        'validate-every': config.validate_every,
+        'validation-batches': config.validation_batches,
+    }
+    words = ['--data.datasets', *map(str, config.data.datasets)]
+    words += ['--data.weights', *map(str, config.data.weights)]
+    words += [word for name, value in options.items() for word in (f'--{name}', str(value))]
+    return [sys.executable, '-m', 'restac_ros.cli', 'train', 'tiny', *words]

@@ -5,6 +5,8 @@ import os
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
 os.environ['JAX_PLATFORMS'] = 'cpu'
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,14 @@ from restac_ros.training.trainable import split_leaves
 
 
 def main() -> None:
-    config, rows = PRESETS['tiny'], 4
+    tiny, rows = PRESETS['tiny'], 4
+    config = replace(  # of one layer each: what is compared is how it is spread
+        tiny,
+        image_size=56,
+        paligemma=replace(tiny.paligemma, depth=1),
+        action_expert=replace(tiny.action_expert, depth=1),
+        siglip=replace(tiny.siglip, depth=1),
+    )
     rng = np.random.default_rng(0)
     params = initial_params(config, leaf_shapes(config), 0, everything=True)
     split = split_leaves(config, params)
@@ -29,7 +38,7 @@ def main() -> None:
     frozen = {name: params[name] for name in split.frozen}
     graph, paths = model_paths(config)
     step = StepFunction(graph, paths, optax.sgd(1.0), AugmentationConfig(enabled=False), dims=7)
-    images = {slot: rng.integers(0, 256, (rows, 224, 224, 3), dtype=np.uint8) for slot in CAMERA_SLOTS}
+    images = {slot: rng.integers(0, 256, (rows, 56, 56, 3), dtype=np.uint8) for slot in CAMERA_SLOTS}
     batch = Batch(
         Observation(
             images=images,

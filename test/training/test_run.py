@@ -15,14 +15,15 @@ import pytest
 
 from restac_ros.policy.policy import Policy
 from restac_ros.training.batch import Batch
-from restac_ros.training.config import ProfileConfig, TrainConfig
+from restac_ros.training.config import LoaderConfig, ProfileConfig
 from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.loader import batches
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.prepare import Prepared
 from restac_ros.training.progress import RunProgress
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.trainer import Outcome, Trainer
-from training_run import Numbers, equal, train
+from training_run import Numbers, command_line, equal, train
 
 type Finished = tuple[Outcome, Numbers]
 
@@ -58,24 +59,32 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 def test_a_loss_that_is_not_finite_names_its_own_samples_and_keeps_the_last_state(
     prepared: Prepared, tmp_path: Path
 ) -> None:
-    """Found a step later, while the device is busy; what is named is the batch that it came from."""
-    bad = prepared.sources[0].places[7].tolist()
+    """Found while the device is busy with the next step; what is named is the batch that it came from."""
+    train_config = prepared.train
+    stream = batches(
+        prepared.sources,
+        train_config.data.weights,
+        train_config.batch_size,
+        train_config.seed,
+        2,
+        LoaderConfig(),
+    )
+    third = next(stream)
+    number, (episode, frame) = int(third.source[0]), third.place[0].tolist()
 
-    class Source(type(prepared.sources[0])):
+    class Source(type(prepared.sources[number])):
         def __getitem__(self, index: int) -> Batch:
             row = super().__getitem__(index)
             nan = row.actions * np.float32(np.nan)
-            return row._replace(actions=nan) if row.place[0].tolist() == bad else row
+            return row._replace(actions=nan) if row.place[0].tolist() == [episode, frame] else row
 
-    source = Source(**vars(prepared.sources[0]))
-    config = replace(
-        prepared.train, to=tmp_path / 'broken', steps=60, log_every=60, save_every=1, validate_every=60
-    )
-    with pytest.raises(TrainingError, match=r'found loss nan.*stays; look at these samples') as caught:
-        train(replace(prepared, sources=[source], train=config))
-    assert f'episode {bad[0]} frame {bad[1]}' in str(caught.value)
-    step = int(re.match(r'step (\d+)', str(caught.value))[1])
-    assert RunStore(config.to, 10, {}).latest in (None, step - 1)
+    sources = list(prepared.sources)
+    sources[number] = Source(**vars(sources[number]))
+    config = replace(train_config, to=tmp_path / 'broken', log_every=4, validate_every=4)
+    with pytest.raises(TrainingError, match=r'step 3: found loss nan.*of step 2, stays; look at') as caught:
+        train(replace(prepared, sources=sources, train=config))
+    assert f'episode {episode} frame {frame}' in str(caught.value)
+    assert RunStore(config.to, 10, {}).latest == 2
 
 
 def test_the_deployed_policy_acts_and_states_what_it_was_trained_on(
@@ -91,24 +100,6 @@ def test_the_deployed_policy_acts_and_states_what_it_was_trained_on(
     chunk = policy.act(prefix, touch, sample.state, seed=1, index=0)
     assert np.isfinite(chunk.delta_pose).all()
     assert 0 <= touch.gate <= 1
-
-
-def command_line(config: TrainConfig, to: Path) -> list[str]:
-    """The short run as somebody types it."""
-    options = {
-        'data.validation-share': config.data.validation_share,
-        'to': to,
-        'steps': config.steps,
-        'batch-size': config.batch_size,
-        'log-every': config.log_every,
-        'save-every': config.save_every,
-        'validate-every': config.validate_every,
-        'validation-batches': config.validation_batches,
-    }
-    words = ['--data.datasets', *map(str, config.data.datasets)]
-    words += ['--data.weights', *map(str, config.data.weights)]
-    words += [word for name, value in options.items() for word in (f'--{name}', str(value))]
-    return [sys.executable, '-m', 'restac_ros.cli', 'train', 'tiny', *words]
 
 
 def signalled(line: list[str], step: int, number: int) -> tuple[int, str]:
@@ -134,13 +125,9 @@ def test_a_run_that_is_interrupted_then_killed_goes_on_to_the_same_bits(
         assert word in printed
     status, _ = signalled(line, 3, signal.SIGKILL)
     assert status in (-signal.SIGKILL, 0)
-    subprocess.run(line, check=True, capture_output=True)
-    again = replace(prepared, train=replace(prepared.train, to=tmp_path / 'run'))
-    state = Trainer(
-        again, RunStore(tmp_path / 'run', 10, prepared.identity), Numbers(), lambda: 0.0, lambda: False
-    ).begin()
-    assert int(state['step']) == 4
-    assert equal(state, finished[0].state)
+    again, _ = train(replace(prepared, train=replace(prepared.train, to=tmp_path / 'run')))
+    assert again.step == 4
+    assert equal(again.state, finished[0].state)
     listed = (tmp_path / 'run' / 'leaves.txt').read_text()
     assert re.search(r'^trained  gate/threshold \[\]$', listed, re.MULTILINE)
     assert re.search(r'^frozen   tactile/', listed, re.MULTILINE)
