@@ -14,7 +14,7 @@ from restac_ros.view.colours import INVALID, TEXT
 from restac_ros.view.history import History, Timeline
 from restac_ros.view.samples import ChunkSample, GateSample, RunOrigin
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
-from restac_ros.view.tactile import HeatScale, Reference, contact_level, tactile_picture
+from restac_ros.view.tactile import HeatScale, Reference, contact_level, pixel_change, tactile_picture
 from restac_ros.view.trail import Trail
 
 _MS = 1e-6  # ms in a ns
@@ -76,6 +76,7 @@ class GateScene:
         self._chunk: _Newest[ChunkSample] = _Newest()
         self._pose: _Newest[np.ndarray] = _Newest()
         self._tactile: _Newest[np.ndarray] = _Newest()
+        self._change: np.ndarray | None = None  # of the newest tactile frame, uint8 [H, W]
         self._residual: _Newest[np.ndarray] = _Newest()
 
     def add_gate(self, gate: GateSample, steady_ns: int) -> None:
@@ -111,8 +112,10 @@ class GateScene:
             self.reference.restart()
         self.reference.add(image)
         self._tactile.put(image, steady_ns)
+        self._change = None
         if self.reference.image is not None:
-            self._touches.append(steady_ns, contact_level(image, self.reference.image))
+            self._change = pixel_change(image, self.reference.image)
+            self._touches.append(steady_ns, contact_level(self._change))
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
         """Add the magnitude of the tactile residual per latent position, float [h, w]."""
@@ -157,7 +160,13 @@ class GateScene:
         if self._gate.value is not None and not self._gate_problem(steady_ns):
             title += f'   gate {self._gate.value.gate:.2f}'
         return tactile_picture(
-            self._tactile.value, self.reference, self._options.heat, title, residual, problem
+            self._tactile.value,
+            self._change,
+            self.reference,
+            self._options.heat,
+            title,
+            residual,
+            problem,
         )
 
     def chart_image(self, steady_ns: int) -> np.ndarray:

@@ -100,15 +100,15 @@ def contact_share(change: np.ndarray, scale: HeatScale) -> float:
     return float(np.mean(change > scale.threshold))
 
 
-def contact_level(image: np.ndarray, reference: np.ndarray) -> float:
-    """Change of an image in grey levels: the mean over the part of it that changed most."""
-    change = pixel_change(image, reference).ravel()
+def contact_level(change: np.ndarray) -> float:
+    """Return the mean of a change [H, W], in grey levels, over the part of the gel that changed most."""
     count = max(1, round(_STRONGEST_SHARE * change.size))
-    return float(np.partition(change, change.size - count)[-count:].mean())
+    return float(np.partition(change, change.size - count, axis=None)[-count:].mean())
 
 
 def tactile_picture(
     image: np.ndarray | None,
+    change: np.ndarray | None,
     reference: Reference,
     scale: HeatScale,
     title: str,
@@ -118,6 +118,7 @@ def tactile_picture(
     """The overlay, enlarged and captioned: uint8 RGB [H * ZOOM + 2 lines, W * ZOOM (+ residual), 3].
 
     image:    uint8 [H, W, 3], the newest tactile frame; None before there is one
+    change:   its `pixel_change`, uint8 [H, W]; None before the reference is complete
     residual: float [h, w], magnitude of felt minus expected per latent position, drawn beside it
     problem:  why the frame is no longer true, written over it
     """
@@ -125,7 +126,7 @@ def tactile_picture(
     panels = [canvas(height * ZOOM, width * ZOOM, PANEL)]
     caption = 'nothing received'
     if image is not None:
-        shown, caption = _compare(image, reference, scale)
+        shown, caption = _compare(image, change, reference, scale)
         panels = [cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)]
     if residual is not None:
         # Not enlarged: it has few positions, and whoever looks is sent the whole picture 15 times a second.
@@ -145,10 +146,11 @@ def tactile_picture(
     return np.concatenate([head, body, foot])
 
 
-def _compare(image: np.ndarray, reference: Reference, scale: HeatScale) -> tuple[np.ndarray, str]:
-    if reference.image is None:
+def _compare(
+    image: np.ndarray, change: np.ndarray | None, reference: Reference, scale: HeatScale
+) -> tuple[np.ndarray, str]:
+    if change is None:
         return image, f'reference without contact: {reference.collected} of {reference.needed}'
-    change = pixel_change(image, reference.image)
     share, peak = contact_share(change, scale), float(change.max())
     caption = f'change up to {peak:.0f} of 255, contact on {100 * share:.1f} % of the gel'
     return heat_overlay(image, change, scale), caption

@@ -44,6 +44,12 @@ def reference_of(image: np.ndarray) -> Reference:
     return reference
 
 
+def picture(image: np.ndarray | None, reference: Reference, *more, **options) -> np.ndarray:
+    known = image is not None and reference.image is not None
+    change = pixel_change(image, reference.image) if known else None
+    return tactile_picture(image, change, reference, *more, **options)
+
+
 def test_without_contact_nothing_is_hot(plain: np.ndarray) -> None:
     change = pixel_change(plain, plain)
     assert change.max() == 0
@@ -98,7 +104,7 @@ def test_the_reference_is_a_median_that_a_passing_shadow_does_not_move(plain: np
 def test_before_the_reference_is_complete_the_plain_image_is_shown(plain: np.ndarray) -> None:
     reference = Reference(3)
     reference.add(plain)
-    shown = tactile_picture(plain, reference, SCALE, 'gelsight_left')
+    shown = picture(plain, reference, SCALE, 'gelsight_left')
     head = shown.shape[0] - 128 * ZOOM
     middle = shown[head // 2 : head // 2 + 128 * ZOOM]
     enlarged = cv2.resize(plain, (160 * ZOOM, 128 * ZOOM), interpolation=cv2.INTER_LINEAR)
@@ -107,12 +113,10 @@ def test_before_the_reference_is_complete_the_plain_image_is_shown(plain: np.nda
 
 def test_every_state_has_a_picture_of_its_own(plain: np.ndarray) -> None:
     states = [
-        tactile_picture(None, Reference(3), SCALE, 'left'),
-        tactile_picture(plain, Reference(3), SCALE, 'left'),
-        tactile_picture(pressed(plain, 60), reference_of(plain), SCALE, 'left'),
-        tactile_picture(
-            pressed(plain, 60), reference_of(plain), SCALE, 'left', problem='no tactile frame for 2.0 s'
-        ),
+        picture(None, Reference(3), SCALE, 'left'),
+        picture(plain, Reference(3), SCALE, 'left'),
+        picture(pressed(plain, 60), reference_of(plain), SCALE, 'left'),
+        picture(pressed(plain, 60), reference_of(plain), SCALE, 'left', problem='no tactile frame for 2.0 s'),
     ]
     assert {state.shape for state in states} == {(128 * ZOOM + 2 * (LINE_PX + 6), 160 * ZOOM, 3)}
     assert all(state.dtype == np.uint8 for state in states)
@@ -122,8 +126,8 @@ def test_every_state_has_a_picture_of_its_own(plain: np.ndarray) -> None:
 def test_the_residual_is_shown_beside(plain: np.ndarray) -> None:
     residual = np.zeros((16, 20))
     residual[4, 5] = 3.0
-    without = tactile_picture(plain, reference_of(plain), SCALE, 'left')
-    shown = tactile_picture(plain, reference_of(plain), SCALE, 'left', residual)
+    without = picture(plain, reference_of(plain), SCALE, 'left')
+    shown = picture(plain, reference_of(plain), SCALE, 'left', residual)
     assert shown.shape[0] == without.shape[0]
     panel = shown[LINE_PX + 6 :][: plain.shape[0], without.shape[1] + 4 :].astype(int)
     row, column = np.unravel_index(panel.sum(axis=-1)[2:-2, 2:-2].argmax(), panel[2:-2, 2:-2].shape[:2])
@@ -133,13 +137,13 @@ def test_the_residual_is_shown_beside(plain: np.ndarray) -> None:
 
 @pytest.mark.parametrize('residual', [np.full((16, 20), np.nan), np.zeros((16, 20))])
 def test_a_residual_that_says_nothing_is_dark(plain: np.ndarray, residual: np.ndarray) -> None:
-    shown = tactile_picture(plain, reference_of(plain), SCALE, 'left', residual)
+    shown = picture(plain, reference_of(plain), SCALE, 'left', residual)
     assert shown[80, 160 * ZOOM + 80].max() < 120
 
 
 def test_the_residuals_scale_does_not_follow_its_maximum(plain: np.ndarray) -> None:
     noise, event = np.full((16, 20), 0.3), np.full((16, 20), 9.0)
-    drawn = [tactile_picture(plain, reference_of(plain), SCALE, 'left', values) for values in (noise, event)]
+    drawn = [picture(plain, reference_of(plain), SCALE, 'left', values) for values in (noise, event)]
     place = drawn[0][80, 160 * ZOOM + 80].astype(int).sum(), drawn[1][80, 160 * ZOOM + 80].astype(int).sum()
     assert place[0] + 150 < place[1]
 
@@ -148,6 +152,6 @@ def test_wrong_shapes_and_scales_are_refused(plain: np.ndarray) -> None:
     with pytest.raises(ViewError, match='take the reference anew'):
         pixel_change(plain, np.zeros((64, 80, 3), np.uint8))
     with pytest.raises(ViewError, match='residual map of shape'):
-        tactile_picture(plain, reference_of(plain), SCALE, 'left', np.zeros(5))
+        picture(plain, reference_of(plain), SCALE, 'left', np.zeros(5))
     with pytest.raises(ViewError, match='expected 0 <= threshold < full'):
         HeatScale(threshold=60, full=6)

@@ -192,10 +192,16 @@ class Director:
         if not case.reason:
             return
 
-        def found() -> str:
-            return first_match(self._stage.record.statuses(outcome.onset_ns, case.node), case.reason)
+        record = self._stage.record
 
-        self._stage.until(found, f'{case.name}: {case.reason!r} on /diagnostics')
+        def found() -> str:
+            return first_match(record.statuses(outcome.onset_ns, case.node), case.reason)
+
+        try:
+            self._stage.until(found, f'{case.name}: {case.reason!r} on /diagnostics')
+        except LateError as late:
+            newest = {status.name: status.text for status in record.statuses(outcome.onset_ns, case.node)}
+            raise LateError(f'{late}; found {newest}') from None
         parts = found().split('; ')
         outcome.reason = next((part for part in parts if re.search(case.reason, part)), parts[0])
 

@@ -16,7 +16,8 @@ from rclpy.utilities import remove_ros_args
 from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, SetText
 
 _DISCOVERY_S = 5.0
-_RIVALS_S = 1.0  # in which a second node that serves the same is discovered
+# Until a second node that serves the same is discovered: at least 2 s, longer where the first came late.
+_RIVALS_S, _RIVALS_SHARE = 2.0, 3.0
 _ANSWER_S = 60.0
 _POLL_S = 0.05
 
@@ -26,15 +27,17 @@ def main() -> None:
     name, *rest = remove_ros_args(sys.argv)[1:]
     request = SetText(rest[1], rest[0], name) if len(rest) > 1 else ConsoleCall(rest[0], name)
     rclpy.init()
+    begun_s = time.monotonic()
     node = Node(f'call_{secrets.token_hex(4)}')
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     answers: list[tuple[bool, str]] = []
-    caller, end_s = Caller(node), time.monotonic() + _DISCOVERY_S
-    while not caller.is_ready(request) and time.monotonic() < end_s:
+    caller = Caller(node)
+    while not caller.is_ready(request) and time.monotonic() < begun_s + _DISCOVERY_S:
         executor.spin_once(timeout_sec=_POLL_S)
     if request != ConsoleCall('halt', name):  # halting is urgent, and does no harm to a second robot
-        end_s = time.monotonic() + _RIVALS_S
+        found_s = time.monotonic()
+        end_s = found_s + max(_RIVALS_S, _RIVALS_SHARE * (found_s - begun_s))
         while time.monotonic() < end_s:
             executor.spin_once(timeout_sec=_POLL_S)
     caller.ask(request, lambda _, success, text: answers.append((success, text)))

@@ -13,6 +13,7 @@ from std_msgs.msg import Bool
 from restac_ros.contract.schema import Contract
 from restac_ros.control.streaming import Measured
 from restac_ros.control.supervisor import ROBOT_STATE, Health
+from restac_ros.framing.decode import load_types
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import belongs, make_sample
 from restac_ros.framing.values import decode_value
@@ -73,6 +74,7 @@ class RobotInputs:
         self._foreign_ns: int | None = None
         self._own: deque[bytes] = deque(maxlen=OWN_KEPT)
         self._newest: dict[str, tuple[bytes, int]] = {}  # message and time of receipt of the measured streams
+        load_types()  # takes tens of ms, which the thread of the set-points must not spend on a first message
         self._pose_stream = contract.pose_stream
         self._gripper_stream = contract.gripper_stream
         echo = PolledInput(node, PoseStamped, target.topic_name, ECHO_DEPTH, self._receive_target, raw=True)
