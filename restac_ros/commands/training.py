@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from restac_ros.training.prepare import Prepared
     from restac_ros.training.trainer import Outcome
 
-INTERRUPTED = 130  # exit status, as of a shell
-
 
 @dataclass(frozen=True)
 class MeasureNormStats:
@@ -111,6 +109,7 @@ class Train:
 
 
 def _train(config: TrainConfig) -> int:
+    from restac_ros.commands.converting import INTERRUPTED
     from restac_ros.training.distributed import is_leader, join_processes, on_host
     from restac_ros.training.prepare import prepare
     from restac_ros.training.trainer import deployable
@@ -120,9 +119,9 @@ def _train(config: TrainConfig) -> int:
     with _interrupts() as interrupts:
         outcome = _run(prepared, lambda: bool(interrupts))
     weights = on_host(deployable(outcome.state))
-    if not is_leader():
-        return INTERRUPTED if outcome.interrupted else 0
-    return _finish(prepared, weights, outcome)
+    if is_leader():
+        _finish(prepared, weights, outcome)
+    return INTERRUPTED if outcome.interrupted else 0
 
 
 def _run(prepared: 'Prepared', stopping: Callable[[], bool]) -> 'Outcome':
@@ -164,7 +163,7 @@ def _introduce(prepared: 'Prepared') -> None:
     save_inputs(train.to / 'inputs.png', first, train.augmentation, train.seed)
 
 
-def _finish(prepared: 'Prepared', weights: Mapping[str, 'np.ndarray'], outcome: 'Outcome') -> int:
+def _finish(prepared: 'Prepared', weights: Mapping[str, 'np.ndarray'], outcome: 'Outcome') -> None:
     from restac_ros.training.deploy import write_checkpoint
 
     path = write_checkpoint(prepared, weights, outcome.step)
@@ -172,9 +171,8 @@ def _finish(prepared: 'Prepared', weights: Mapping[str, 'np.ndarray'], outcome: 
         print(
             f'interrupted after step {outcome.step}, which is saved; the same command goes on. So far: {path}'
         )
-        return INTERRUPTED
-    print(f'{path}: ready for `restac-ros up --checkpoint`')
-    return 0
+    else:
+        print(f'{path}: ready for `restac-ros up --checkpoint`')
 
 
 @contextmanager

@@ -15,7 +15,9 @@ from restac_ros.policy.normalization import Quantiles
 _LOSS, _ACTION = 'flow_loss_by_dim', 'action_error_by_dim'
 
 
-def numbers_of(report: Mapping[str, Any], actions: Quantiles, datasets: Sequence[str]) -> dict[str, float]:
+def report_numbers(
+    report: Mapping[str, Any], actions: Quantiles, datasets: Sequence[str]
+) -> dict[str, float]:
     """Return scalars by name.
 
     Args:

@@ -11,14 +11,14 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.data.loader import batches, validation_batches
 from restac_ros.training.distributed import is_true_anywhere, share_of
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.numbers import memory_gib, numbers_of
+from restac_ros.training.numbers import memory_gib, report_numbers
 from restac_ros.training.optimizer import schedule
 from restac_ros.training.prepare import Prepared
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.step import NamedLeaves, TrainingState, means
 from restac_ros.training.timing import ProfileWindow, StepTimer
 
-PROFILE = 'profile'  # in the run's directory
+PROFILE_FOLDER = 'profile'  # in the run's directory
 
 
 class Reporter(Protocol):
@@ -94,7 +94,7 @@ class Trainer:
         """
         train, step = self._prepared.train, int(state['step'])
         stream, timer = self._batches(step), StepTimer(self._now_s)
-        window = ProfileWindow(train.to / PROFILE, train.profile)
+        window = ProfileWindow(train.to / PROFILE_FOLDER, train.profile)
         before: _Made | None = None
         while step < train.steps:
             with timer.waiting():
@@ -151,7 +151,7 @@ class Trainer:
 
     def _numbers(self, report: Mapping[str, Any]) -> dict[str, float]:
         names = [source.episodes.name for source in self._prepared.sources]
-        return numbers_of(report, self._prepared.stats.actions, names)
+        return report_numbers(report, self._prepared.stats.actions, names)
 
     def _check_finite(self, made: _Made) -> None:
         if not bool(made.report['finite']):
@@ -161,12 +161,17 @@ class Trainer:
                     made.batch.source.tolist(), made.batch.place.tolist(), strict=True
                 )
             )
+            kept = self._store.latest
+            good = (
+                'no state was saved before it'
+                if kept is None
+                else f'the last good state, of step {kept}, stays'
+            )
             raise TrainingError(
                 f'step {made.step}: found loss {float(made.report["loss"])} and gradient norm '
                 f'{float(made.report["gradient_norm"])}, expected finite numbers; the batch holds '
-                f'{places}. The '
-                f'last good state, of step {self._store.latest}, stays; look at these samples, or lower the '
-                'learning rate'
+                f'{places}; {good}. '
+                'Look at these samples, or lower the learning rate'
             )
 
 

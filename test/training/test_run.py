@@ -81,7 +81,7 @@ def test_a_loss_that_is_not_finite_names_its_own_samples_and_keeps_the_last_stat
     sources = list(prepared.sources)
     sources[number] = Source(**vars(sources[number]))
     config = replace(train_config, to=tmp_path / 'broken', log_every=4, validate_every=4)
-    with pytest.raises(TrainingError, match=r'step 3: found loss nan.*of step 2, stays; look at') as caught:
+    with pytest.raises(TrainingError, match=r'step 3: found loss nan.*of step 2, stays\. Look at') as caught:
         train(replace(prepared, sources=sources, train=config))
     assert f'episode {episode} frame {frame}' in str(caught.value)
     assert RunStore(config.to, 10, {}).latest == 2
