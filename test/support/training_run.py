@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+import micro
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.prepare import Prepared
 from restac_ros.training.run_store import RunStore
@@ -59,4 +60,4 @@ def command_line(config: TrainConfig, to: Path) -> list[str]:
     words = ['--data.datasets', *map(str, config.data.datasets)]
     words += ['--data.weights', *map(str, config.data.weights)]
     words += [word for name, value in options.items() for word in (f'--{name}', str(value))]
-    return [sys.executable, '-m', 'restac_ros.cli', 'train', 'tiny', *words]
+    return [sys.executable, micro.__file__, 'train', 'tiny', '--preset', micro.MICRO, *words]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from micro import MICRO, add_micro_preset
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.training.config import CONFIGS, DataConfig, TrainConfig
@@ -71,9 +72,11 @@ def episodes(touch_data: Path) -> Episodes:
 
 @pytest.fixture(scope='session')
 def short_run(touch_data: Path, second_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Four steps of the tiny configuration on a mixture of two data sets."""
+    """Four steps of the tiny configuration, with a smaller network, on a mixture of two data sets."""
+    add_micro_preset()
     return replace(
         CONFIGS['tiny'],
+        preset=MICRO,
         data=DataConfig(datasets=(touch_data, second_data), weights=(3.0, 1.0), validation_share=0.3),
         to=tmp_path_factory.mktemp('run'),
         steps=4,

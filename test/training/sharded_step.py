@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from micro import MICRO, add_micro_preset
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes, model_paths
 from restac_ros.model.observation import CAMERA_SLOTS, Observation
 from restac_ros.model.presets import PRESETS
@@ -23,14 +24,9 @@ from restac_ros.training.trainable import split_leaves
 
 
 def main() -> None:
-    tiny, rows = PRESETS['tiny'], 4
-    config = replace(  # of one layer each: what is compared is how it is spread
-        tiny,
-        image_size=56,
-        paligemma=replace(tiny.paligemma, depth=1),
-        action_expert=replace(tiny.action_expert, depth=1),
-        siglip=replace(tiny.siglip, depth=1),
-    )
+    add_micro_preset()
+    rows = 4
+    config = replace(PRESETS[MICRO], image_size=64)
     rng = np.random.default_rng(0)
     params = initial_params(config, leaf_shapes(config), 0, everything=True)
     split = split_leaves(config, params)
@@ -38,7 +34,7 @@ def main() -> None:
     frozen = {name: params[name] for name in split.frozen}
     graph, paths = model_paths(config)
     step = StepFunction(graph, paths, optax.sgd(1.0), AugmentationConfig(enabled=False), dims=7)
-    images = {slot: rng.integers(0, 256, (rows, 56, 56, 3), dtype=np.uint8) for slot in CAMERA_SLOTS}
+    images = {slot: rng.integers(0, 256, (rows, 64, 64, 3), dtype=np.uint8) for slot in CAMERA_SLOTS}
     batch = Batch(
         Observation(
             images=images,

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +16,16 @@ import pytest
 
 from restac_ros.policy.policy import Policy
 from restac_ros.training.batch import Batch
-from restac_ros.training.config import LoaderConfig, ProfileConfig
+from restac_ros.training.config import LoaderConfig, ProfileConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.loader import batches
+from restac_ros.training.deploy import write_checkpoint
+from restac_ros.training.distributed import on_host
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.prepare import Prepared
+from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.progress import RunProgress
 from restac_ros.training.run_store import RunStore
-from restac_ros.training.trainer import Outcome, Trainer
+from restac_ros.training.trainer import Outcome, Trainer, deployable
 from training_run import Numbers, command_line, equal, train
 
 type Finished = tuple[Outcome, Numbers]
@@ -87,18 +90,27 @@ def test_a_loss_that_is_not_finite_names_its_own_samples_and_keeps_the_last_stat
     assert RunStore(config.to, 10, {}).latest == 2
 
 
-def test_the_deployed_policy_acts_and_states_what_it_was_trained_on(
-    prepared: Prepared, deployed: Path, episodes: Episodes
+def test_two_hundred_steps_end_in_a_policy_that_acts(
+    run_of: Callable[..., TrainConfig], episodes: Episodes
 ) -> None:
+    """From recorded episodes to a chunk of actions, through the files in between."""
+    config = run_of(steps=200, log_every=10, validate_every=1000, save_every=1000, validation_share=0.0)
+    prepared = prepare(config)
+    outcome, numbers = train(prepared)
+    losses = [numbers.steps[step]['flow_loss'] for step in range(10, 201, 10)]
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:2])
+    path = write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step)
+    assert path.name == 'checkpoint-200'
     sample = episodes.sample(0, 8, prepared.config.action_horizon)
-    policy = Policy.load(deployed, prepared.contract, sample.task, use_compile_cache=False)
+    policy = Policy.load(path, prepared.contract, sample.task, use_compile_cache=False)
     origin = policy.info.origin
     assert origin.data[0].endswith(episodes.fingerprint)
-    assert (origin.step, origin.ema_decay) == (4, prepared.train.ema_decay)
+    assert (origin.step, origin.ema_decay) == (200, config.ema_decay)
     prefix = policy.encode_prefix(sample.images, 0)
     touch = policy.encode_tactile(sample.tactile, prefix, sample.action_prev, 0)
     chunk = policy.act(prefix, touch, sample.state, seed=1, index=0)
     assert np.isfinite(chunk.delta_pose).all()
+    assert np.abs(chunk.delta_pose[0, :3]).max() < 0.2, 'm: of the size of the motions in the data'
     assert 0 <= touch.gate <= 1
 
 

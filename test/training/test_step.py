@@ -1,5 +1,6 @@
 """One training step: the loss is the reference's, padding trains nothing, touch is reached, parts add up."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -204,6 +205,7 @@ def test_micro_batches_weigh_by_their_valid_steps(batch: Batch) -> None:
 def test_sharded_over_four_devices_everything_is_as_on_one(repository) -> None:
     """In a process of its own, as the number of devices is fixed at the start."""
     script = repository / 'test' / 'training' / 'sharded_step.py'
-    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    env = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, env=env)
     assert run.returncode == 0, run.stderr[-2000:]
     assert float(run.stdout.split()[-1]) < 1e-6
