@@ -82,7 +82,7 @@ class Reports:
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
         """Keep the numbers of a step."""
-        self.last = {'step': step, **numbers}
+        self.last = dict(numbers)
 
 
 def main(settings: TrainBench) -> int:
@@ -115,8 +115,8 @@ def measure_training(root: Path, to: Path, settings: TrainBench) -> TrainingFigu
             steps=settings.steps,
             batch_size=settings.batch_size,
             frozen_dtype='float32',
-            log_every=settings.steps - 1,
-            save_every=settings.steps + 1,
+            log_every=settings.steps,
+            save_every=settings.steps,
         )
     )
     step_s, bare_s, ratios, compile_s = _steps_in_turns(prepared, settings.rounds)
@@ -191,7 +191,7 @@ def _waiting_share(prepared: Prepared) -> float:
     """Share of the time that the trainer waits for its workers, from the second step on."""
     reports, train = Reports(), prepared.train
     store = RunStore(train.to, train.keep_every, prepared.identity)
-    trainer = Trainer(prepared, store, reports, time.perf_counter, lambda: reports.last.get('step', 0) > 1)
+    trainer = Trainer(prepared, store, reports, time.perf_counter, lambda: False)
     trainer.run(trainer.begin())
     store.close()
     return reports.last['data_wait']

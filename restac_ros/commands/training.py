@@ -47,7 +47,7 @@ class MeasureNormStats:
     def run(self) -> int:
         from restac_ros.contract.load import load_contract
         from restac_ros.training.data.episodes import open_episodes
-        from restac_ros.training.data.selection import select
+        from restac_ros.training.data.selection import selection_of
         from restac_ros.training.norm_stats import measure_norm_stats
 
         contract = load_contract(self.contract) if self.contract else None
@@ -55,7 +55,7 @@ class MeasureNormStats:
         data = DataConfig(
             validation_share=self.validation_share, episodes=self.episodes, verdict=self.verdict
         )
-        numbers = [select(one, self.horizon, data).trained_episodes for one in opened]
+        numbers = [selection_of(one, self.horizon, data).trained_episodes for one in opened]
         measured = measure_norm_stats(opened, numbers, self.horizon, widen=self.min_range)
         self.to.parent.mkdir(parents=True, exist_ok=True)
         self.to.write_text(json.dumps(measured.to_dict(), indent=1) + '\n', encoding='utf-8')

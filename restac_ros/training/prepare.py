@@ -26,9 +26,9 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.checks import check_data, check_settings
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
-from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads, stack_batches
+from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
 from restac_ros.training.data.picture_cache import with_cache
-from restac_ros.training.data.selection import FrameSelection, select
+from restac_ros.training.data.selection import FrameSelection, selection_of
 from restac_ros.training.distributed import agreed
 from restac_ros.training.memory import MemoryEstimate, estimate
 from restac_ros.training.norm_stats import MeasuredStats
@@ -133,11 +133,11 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     opened = _open_data(train)
     check_data(plan.config, opened)
     horizon = plan.config.action_horizon
-    selections = [select(episodes, horizon, train.data) for episodes in opened]
+    selections = [selection_of(episodes, horizon, train.data) for episodes in opened]
     stats, measured = _statistics(train, opened, selections, horizon)
     words = PromptTokenizer(plan.tokenizer, plan.config.max_prompt_tokens, plan.tokenizer_source)
     roads = [Preprocessor.from_contract(one.contract, plan.config, stats, words) for one in opened]
-    prompt = max(longest_prompt(road, one) for road, one in zip(roads, opened, strict=True))
+    prompt = max(longest_prompt(road, [one]) for road, one in zip(roads, opened, strict=True))
     for episodes in opened:
         episodes.check_videos()
     identity = _identity(train, plan.config, opened, selections)
@@ -245,7 +245,7 @@ def _calibrated(
         for source in sources
         for index in np.linspace(0, len(source) - 1, CALIBRATION_FRAMES // len(sources)).round()
     ]
-    shown = [stack_batches(rows[first : first + _AT_ONCE]) for first in range(0, len(rows), _AT_ONCE)]
+    shown = [sources[0].joined(rows[first : first + _AT_ONCE]) for first in range(0, len(rows), _AT_ONCE)]
     graph, state = assemble(config, weights.params, source='starting weights')
 
     @jax.jit

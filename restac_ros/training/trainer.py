@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,18 +14,12 @@ from restac_ros.training.errors import TrainingError
 from restac_ros.training.numbers import memory_gib, report_numbers
 from restac_ros.training.optimizer import schedule
 from restac_ros.training.prepare import Prepared
+from restac_ros.training.profile_window import ProfileWindow
+from restac_ros.training.progress import Reporter, StepTimer
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.step import NamedLeaves, TrainingState, means
-from restac_ros.training.timing import ProfileWindow, StepTimer
 
 PROFILE_FOLDER = 'profile'  # in the run's directory
-
-
-class Reporter(Protocol):
-    """Where numbers go."""
-
-    def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Accept the numbers of a step."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from restac_ros.framing.resize import letterbox
 from restac_ros.training.config import DataConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.picture_cache import cache_key, with_cache
-from restac_ros.training.data.selection import select
+from restac_ros.training.data.selection import selection_of
 from restac_ros.training.errors import TrainingError
 
 HORIZON = 16
@@ -143,7 +143,7 @@ def test_a_data_set_that_lerobot_made_is_mapped_by_a_contract(
 
 
 def test_a_slice_of_the_episodes_gives_the_samples_of_the_whole(episodes: Episodes) -> None:
-    part = select(episodes, HORIZON, DataConfig(validation_share=0.0, episodes=(1, 3)))
+    part = selection_of(episodes, HORIZON, DataConfig(validation_share=0.0, episodes=(1, 3)))
     assert set(part.trained[:, 0].tolist()) == {1, 3}
     for episode, frame in part.trained[::29].tolist():
         sample = episodes.sample(episode, frame, HORIZON)

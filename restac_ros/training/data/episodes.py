@@ -1,7 +1,7 @@
 """Recorded episodes as samples at random: what was seen at a frame, and what was done in the steps after."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +130,16 @@ class Episodes:
             frame=frame,
         )
 
+    def tactile_image(self, episode: int, frame: int) -> UInt8[np.ndarray, '128 160 3']:
+        """Read the tactile image of one frame alone.
+
+        Raises:
+            TrainingError: data without touch, or a picture that cannot be decoded.
+        """
+        if self.tactile is None:
+            raise TrainingError(f'{self.name}: found no tactile images, expected them')
+        return self.pictures.touch(self.tactile, self.tables.spans[episode], frame)
+
 
 def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
     """Open a LeRobot data set for training.
@@ -165,6 +175,21 @@ def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
     present = {name: column for name, column in cameras.items() if column in columns}
     tactile = touch[0] if touch and touch[0] in columns else None
     return Episodes(tables, contract, previous, present, tactile, StoredPictures(tables))
+
+
+def chosen(episodes: Episodes, wanted: Sequence[int] | None) -> list[int]:
+    """Episode numbers asked for, or all.
+
+    Raises:
+        TrainingError: a number that is not in the data set.
+    """
+    known = list(episodes.tables.spans)
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise TrainingError(
+            f'{episodes.name}: found no episode {unknown}, expected numbers from {known[0]} to {known[-1]}'
+        )
+    return known if wanted is None else sorted(set(wanted))
 
 
 def _previous_of_states(tables: Tables, contract: Contract) -> np.ndarray:

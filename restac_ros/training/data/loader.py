@@ -7,6 +7,7 @@ saved, and threads, worker processes and hosts may be others after a resume.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grain
 import numpy as np
@@ -18,6 +19,23 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.config import LoaderConfig
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
+
+
+class RowSource[Row](Protocol):
+    """Samples of one data set at random, as batches of one that can be joined."""
+
+    @property
+    def episodes(self) -> Episodes:
+        """The data set."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Row: ...
+
+    def joined(self, rows: Sequence[Row]) -> Row:
+        """Return one batch of several."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,16 +83,24 @@ class SampleSource:
             place=np.array([[episode, frame]], np.int32),
         )
 
+    def joined(self, rows: Sequence[Batch]) -> Batch:
+        """Return one batch of several."""
+        return Batch(
+            stack([row.observation for row in rows]),
+            *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
+        )
 
-def longest_prompt(preprocessor: Preprocessor, episodes: Episodes) -> int:
-    """Tokens of the longest prompt in a data set, rounded up to a compiled length.
+
+def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> int:
+    """Tokens of the longest prompt in the data, rounded up to a compiled length.
 
     Raises:
         TrainingError: a task is empty or longer than the network takes.
     """
     prompting = preprocessor.prompting
     lengths: list[int] = []
-    for number, task in episodes.tables.tasks.items():
+    for episodes, number in ((one, number) for one in sources for number in one.tables.tasks):
+        task = episodes.tables.tasks[number]
         try:
             lengths += prompting.possible_lengths(prompting.task(task))
         except TokenizerError as error:
@@ -87,15 +113,15 @@ def reading_threads(loader: LoaderConfig) -> int:
     return loader.threads or 2 * (os.cpu_count() or 1)
 
 
-def batches(
-    sources: Sequence[SampleSource],
+def batches[Row](
+    sources: Sequence[RowSource[Row]],
     weights: Sequence[float],
     batch_size: int,
     seed: int,
     first: int,
     loader: LoaderConfig,
     part: tuple[int, int] = (0, 1),
-) -> Iterator[Batch]:
+) -> Iterator[Row]:
     """Yield batches without end, from number `first` on.
 
     Args:
@@ -122,7 +148,7 @@ def batches(
     shares = list(weights) or [float(len(source)) for source in sources]
     mixed = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts, shares)
     shares_of_batches = mixed[first * batch_size :].batch(
-        batch_size // processes, drop_remainder=True, batch_fn=stack_batches
+        batch_size // processes, drop_remainder=True, batch_fn=sources[0].joined
     )
     ready = shares_of_batches[process::processes]
     threads = reading_threads(loader)
@@ -134,40 +160,27 @@ def batches(
     return iter(dataset)
 
 
-def validation_batches(
-    sources: Sequence[SampleSource], batch_size: int, count: int, part: tuple[int, int] = (0, 1)
-) -> list[Batch]:
+def validation_batches[Row](
+    sources: Sequence[RowSource[Row]], batch_size: int, count: int, part: tuple[int, int] = (0, 1)
+) -> list[Row]:
     """The same batches at every call: samples spread evenly over all held-out frames.
 
-    The last batch is filled with samples that stand in another, all of whose steps are masked. Without any
-    held-out sample there is no batch.
+    Where there are too few to fill the last batch, some come twice. Without any held-out sample there is no
+    batch.
     """
     process, processes = part
-    if not sources:
-        return []
     total = sum(len(source) for source in sources)
-    chosen = np.unique(np.linspace(0, total - 1, min(total, batch_size * count)).round().astype(int))
+    wanted = -(-min(total, batch_size * count) // batch_size) * batch_size
+    chosen = np.linspace(0, max(total - 1, 0), wanted).round().astype(int)
     starts = np.cumsum([0, *(len(source) for source in sources)])
-    own = batch_size // processes
-    begins = range(process * own, process * own + len(chosen), batch_size)
-    return [
-        stack_batches([_row(sources, starts, chosen, begin + row) for row in range(own)]) for begin in begins
-    ]
-
-
-def _row(sources: Sequence[SampleSource], starts: np.ndarray, chosen: np.ndarray, place: int) -> Batch:
-    index = chosen[place % len(chosen)]
-    number = int(np.searchsorted(starts, index, side='right')) - 1
-    row = sources[number][int(index - starts[number])]
-    return row if place < len(chosen) else row._replace(step_mask=np.zeros_like(row.step_mask))
-
-
-def stack_batches(rows: Sequence[Batch]) -> Batch:
-    """Return one batch of several."""
-    return Batch(
-        stack([row.observation for row in rows]),
-        *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
-    )
+    own, made = batch_size // processes, []
+    for begin in range(process * own, wanted, batch_size):
+        rows = []
+        for index in chosen[begin : begin + own]:
+            number = int(np.searchsorted(starts, index, side='right')) - 1
+            rows.append(sources[number][int(index - starts[number])])
+        made.append(sources[0].joined(rows))
+    return made
 
 
 def _let_grain_start_workers() -> None:

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
 
 from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.training.config import DataConfig, LeastVerdict
-from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.episodes import Episodes, chosen
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.norm_stats import delta_rule
 
@@ -48,23 +48,35 @@ def is_held_out(key: str, share: float) -> bool:
     return int(hashlib.sha256(f'validation {key}'.encode()).hexdigest()[:8], 16) < share * 2**32
 
 
-def select(episodes: Episodes, horizon: int, data: DataConfig) -> FrameSelection:
-    """Choose frames of one data set: by episode list, verdict, hold-out and motion.
+def selection_of(episodes: Episodes, horizon: int, data: DataConfig) -> FrameSelection:
+    """Choose frames of one data set as a run's settings say: by list, verdict, hold-out and motion.
 
     Raises:
         TrainingError: nothing is left to train on, an episode that is not there, or no verdicts where they
             are asked for.
     """
     numbers, refused = _by_verdict(episodes, chosen(episodes, data.episodes or None), data.verdict)
+    found = select(episodes, numbers, horizon, data.validation_share, skip_idle=data.skip_idle)
+    return replace(found, refused=tuple(refused))
+
+
+def select(
+    episodes: Episodes, numbers: Sequence[int], horizon: int, validation_share: float, *, skip_idle: bool
+) -> FrameSelection:
+    """Choose frames of the given episodes.
+
+    Raises:
+        TrainingError: nothing is left to train on.
+    """
     sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     trained_episodes = []
     frames = idle_frames = 0
     for number in numbers:
         kept = np.ones(episodes.tables.spans[number].length, bool)
-        if data.skip_idle:
+        if skip_idle:
             kept = ~idle(episodes, number, horizon)
         frames, idle_frames = frames + len(kept), idle_frames + int((~kept).sum())
-        held_out = is_held_out(episodes.episode_key(number), data.validation_share)
+        held_out = is_held_out(episodes.episode_key(number), validation_share)
         sides[held_out].append(np.stack([np.full(len(kept), number), np.arange(len(kept))], axis=1)[kept])
         if not held_out:
             trained_episodes.append(number)
@@ -72,28 +84,10 @@ def select(episodes: Episodes, horizon: int, data: DataConfig) -> FrameSelection
     if not trained.size:
         raise TrainingError(
             f'{episodes.name}: found no frame to train on among {len(numbers)} episodes (validation share '
-            f'{data.validation_share:g}, {len(refused)} episodes refused by verdict, {idle_frames} of '
-            f'{frames} '
-            'frames idle), expected some; record more, or leave out less'
+            f'{validation_share:g}, {idle_frames} of {frames} frames idle), expected some; record more, or '
+            'leave out less'
         )
-    return FrameSelection(
-        trained, validated, tuple(trained_episodes), tuple(refused), idle_frames / max(frames, 1)
-    )
-
-
-def chosen(episodes: Episodes, wanted: Sequence[int] | None) -> list[int]:
-    """Episode numbers asked for, or all.
-
-    Raises:
-        TrainingError: a number that is not in the data set.
-    """
-    known = list(episodes.tables.spans)
-    unknown = sorted(set(wanted or ()) - set(known))
-    if unknown:
-        raise TrainingError(
-            f'{episodes.name}: found no episode {unknown}, expected numbers from {known[0]} to {known[-1]}'
-        )
-    return known if wanted is None else sorted(set(wanted))
+    return FrameSelection(trained, validated, tuple(trained_episodes), (), idle_frames / max(frames, 1))
 
 
 def _by_verdict(episodes: Episodes, numbers: list[int], least: LeastVerdict) -> tuple[list[int], list[int]]:
