@@ -63,9 +63,9 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL'}),
     'runtime': (
         {'contract', 'geometry', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
-        {'numpy'},
+        {'numpy', 'psutil'},
     ),
-    'recording': ({'contract', 'framing', 'dataset', 'runtime'}, set()),
+    'recording': ({'contract', 'framing', 'dataset', 'runtime'}, {'psutil'}),
     'nodes': (
         {
             'contract',

@@ -1,13 +1,13 @@
 """Conversion between ChunkUse and its message."""
 
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.time import Time
 
 from restac_ros.control.streaming import ChunkUse
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 
 # Reliable, as each message shows the delay of a chunk.
-CHUNK_USE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=8, reliability=ReliabilityPolicy.RELIABLE)
+CHUNK_USE_QOS = QoSProfile(depth=8)
 
 
 def chunk_use_message(use: ChunkUse, frame_id: str, run_id: str) -> ChunkUseMessage:

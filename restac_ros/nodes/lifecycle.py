@@ -194,15 +194,12 @@ class ManagedNode(LifecycleNode):
         """Lifecycle: unconfigured -> inactive."""
 
         def configure() -> None:
-            self.problem = ''
             self.parameters = read_parameters(self, self.model)
             self.configure()
 
-        self.configuring = True
-        try:
-            result = self._transition('configure', configure, 'inactive')
-        finally:
-            self.configuring = False
+        self.problem, self.configuring = '', True
+        result = self._transition('configure', configure, 'inactive')
+        self.configuring = False
         if result != TransitionCallbackReturn.SUCCESS:
             self.cleanup()
             self._give_up()

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from sensor_msgs.msg import Image
@@ -10,17 +10,13 @@ from sensor_msgs.msg import Image
 from restac_ros.msg import GateState, RecorderStatus
 from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.fields import stamp, unsigned
-from restac_ros.recording.recorder import RecorderReport
+from restac_ros.recording.recorder import RecorderReport, State
 
 if TYPE_CHECKING:  # the recorder must not load JAX
     from restac_ros.runtime.runtime_products import TouchReading
 
-_RECORDER_STATES = {
-    'idle': RecorderStatus.STATE_IDLE,
-    'recording': RecorderStatus.STATE_RECORDING,
-    'paused': RecorderStatus.STATE_PAUSED,
-    'saving': RecorderStatus.STATE_SAVING,
-    'error': RecorderStatus.STATE_ERROR,
+RECORDER_STATES: dict[State, int] = {
+    state: getattr(RecorderStatus, f'STATE_{state.upper()}') for state in get_args(State)
 }
 
 
@@ -56,7 +52,7 @@ def residual_message(stamp_ns: int, residual_map: np.ndarray, frame_id: str) -> 
 def recorder_message(report: RecorderReport, dataset: str) -> RecorderStatus:
     """Return the recorder's report; losses, rates and ages of streams stay unknown."""
     message = RecorderStatus()
-    message.state = _RECORDER_STATES[report.state]
+    message.state = RECORDER_STATES[report.state]
     message.message, message.task = report.message, report.task
     message.episode = report.episodes
     message.journal, message.dataset = report.journal, dataset
@@ -64,12 +60,8 @@ def recorder_message(report: RecorderReport, dataset: str) -> RecorderStatus:
     message.duration_ns, message.disk_free = unsigned(report.duration_ns), unsigned(report.disk_free)
     message.lost_frames = report.lost_frames
     message.streams = list(report.received)
-    for field, counts in (
-        ('received', report.received),
-        ('written', report.written),
-        ('dropped', report.dropped),
-        ('high_water', report.high_water),
-    ):
+    for field in ('received', 'written', 'dropped', 'high_water'):
+        counts = getattr(report, field)
         setattr(message, field, [unsigned(counts[name]) for name in report.received])
     message.lost = [0] * len(report.received)
     message.lost_known = [False] * len(report.received)

@@ -1,21 +1,32 @@
 """Node parameters: one strictly checked model per node, with defaults in config/<node>.yaml only."""
 
+import math
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from rcl_interfaces.msg import ParameterDescriptor, ParameterType, ParameterValue, SetParametersResult
+from pydantic.fields import FieldInfo
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    ParameterType,
+    ParameterValue,
+    SetParametersResult,
+)
 from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.graph import config_file
-from restac_ros.nodes.parameter_descriptors import descriptor_of
 from restac_ros.parameter_file import is_rcl, known_parameters, read_sections
+
+EXCLUSIVE = {'gt': 'greater than', 'lt': 'less than'}  # ranges in ROS include their ends
+FIXED = 'read when the node is configured: deactivate and clean up to change it'
 
 
 class ParameterError(ValueError):
@@ -58,24 +69,20 @@ class NodeParameters(BaseModel):
     @classmethod
     def faults_of(cls, values: Mapping[str, object]) -> dict[str, str]:
         """Faults by parameter: unknown, not given, or of a value that is not allowed."""
-        known = cls.model_fields
-        faults = {
-            name: f'unknown parameter {name!r}; {did_you_mean(name, known)}'
-            for name in values
-            if name not in known
-        }
-        faults |= {
-            name: f'parameter {name!r} is not given; pass -p {name}:=...'
-            for name in known
-            if name not in values
-        }
+        faults: dict[str, str] = {}
         try:
             cls.model_validate(values)
         except ValidationError as error:
             for problem in error.errors():
-                name = str(problem['loc'][0]) if problem['loc'] else ''
-                found = f'parameter {name!r} is {problem["input"]!r}: {problem["msg"]}'
-                faults.setdefault(name, found if name else str(error))
+                name = str(problem['loc'][0])
+                match problem['type']:
+                    case 'extra_forbidden':
+                        found = f'unknown parameter {name!r}; {did_you_mean(name, cls.model_fields)}'
+                    case 'missing':
+                        found = f'parameter {name!r} is not given; pass -p {name}:=...'
+                    case _:
+                        found = f'parameter {name!r} is {problem["input"]!r}: {problem["msg"]}'
+                faults.setdefault(name, found)
         return faults
 
     @classmethod
@@ -100,7 +107,7 @@ def declare_parameters(node: Node, model: type[NodeParameters], defaults_file: P
     defaults = parameter_dict_from_yaml_file(str(defaults_file))
     for name, field in model.model_fields.items():
         default = Parameter.from_parameter_msg(defaults[name])
-        descriptor = descriptor_of(name, field, default.type_, model.changeable, model.read_once)
+        descriptor = _descriptor_of(name, field, default.type_, model)
         if not node.has_parameter(name):
             node.declare_parameter(name, default.value, descriptor)
             continue
@@ -113,6 +120,38 @@ def declare_parameters(node: Node, model: type[NodeParameters], defaults_file: P
             anything = ParameterDescriptor(description=descriptor.description, dynamic_typing=True)
             node.set_descriptor(name, anything)
     _leave_to_others(node, model, defaults_file.parent)
+
+
+def _descriptor_of(
+    name: str, field: FieldInfo, type_: Parameter.Type, model: type[NodeParameters]
+) -> ParameterDescriptor:
+    """Describe type, range, choices, and when the parameter may change, for `ros2 param describe` and rqt."""
+    keys = ('ge', 'gt', 'le', 'lt', 'min_length')
+    bounds = {key: getattr(rule, key) for rule in field.metadata for key in keys if hasattr(rule, key)}
+    constraints = [f'{word} {bounds[key]:g}' for key, word in EXCLUSIVE.items() if key in bounds]
+    if bounds.get('min_length'):
+        constraints.append('not empty')
+    if get_origin(field.annotation) is Literal:
+        constraints.append(f'one of: {", ".join(map(str, get_args(field.annotation)))}')
+    if name not in model.changeable | model.read_once:
+        constraints.append(FIXED)
+    descriptor = ParameterDescriptor(
+        name=name,
+        type=type_.value,
+        description=field.description or '',
+        additional_constraints='; '.join(constraints),
+        read_only=name in model.read_once,
+    )
+    low, high = bounds.get('ge', bounds.get('gt')), bounds.get('le', bounds.get('lt'))
+    if low is None and high is None:
+        return descriptor
+    if type_ is Parameter.Type.INTEGER:
+        low, high = -(2**63) if low is None else low, 2**63 - 1 if high is None else high
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high)]
+    elif type_ is Parameter.Type.DOUBLE:
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+    return descriptor
 
 
 def _leave_to_others(node: Node, model: type[NodeParameters], config: Path) -> None:

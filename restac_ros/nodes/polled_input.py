@@ -5,7 +5,7 @@ from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 
 
@@ -30,9 +30,9 @@ def _never_called(_: object) -> None:
 
 
 class PolledInput:
-    """Queues the newest `depth` messages until `poll` passes each, with its info, to `receive`.
+    """Queues the newest messages until `poll` passes each, with its info, to `receive`.
 
-    Best effort unless `reliable`: it matches every publisher and never blocks one.
+    `qos` is a profile, or the length of a best-effort queue, which matches every publisher and blocks none.
     """
 
     def __init__(
@@ -40,17 +40,16 @@ class PolledInput:
         node: Node,
         kind: type,
         topic: str,
-        depth: int,
+        qos: QoSProfile | int,
         receive: Callable[[Any, dict], None],
         raw: bool = False,
-        reliable: bool = False,
     ) -> None:
         self.received = 0
         self._node = node
         self._receive = receive
-        self._depth = depth
-        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
+        if isinstance(qos, int):
+            qos = QoSProfile(depth=qos, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._depth = qos.depth
         self._subscription: Subscription = node.create_subscription(
             kind, topic, _never_called, qos, callback_group=PolledGroup(), raw=raw
         )
@@ -61,7 +60,7 @@ class PolledInput:
         return self._subscription.topic_name
 
     def poll(self) -> None:
-        """Receive queued messages, oldest first, at most `depth`."""
+        """Receive queued messages, oldest first, at most as many as the queue holds."""
         subscription = self._subscription
         with subscription.handle:
             for _ in range(self._depth):

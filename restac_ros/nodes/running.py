@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import rclpy
@@ -12,7 +13,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.priority import lower_priority
 from restac_ros.nodes.transport import use_transport_profile
 from restac_ros.stopping import watch
 
@@ -22,6 +22,21 @@ _CONFIGURING_GRACE_S = 0.5  # a configuration may last this much longer after a 
 # Longest time that a thread keeps the interpreter lock while others wait. With the default of 5 ms, framing
 # waits several times as long as it works.
 SWITCH_INTERVAL_S = 0.0005
+
+
+def lower_priority(niceness: int) -> None:
+    """Lower the priority of the calling thread and of those it starts (Linux: nice value per thread)."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
+
+
+def call_niced[T](niceness: int, action: Callable[[], T]) -> T:
+    """Call `action` in a thread of lower priority and wait for it; its exception is raised here.
+
+    Thread pools that libraries create meanwhile inherit the priority, and keep it.
+    """
+    with ThreadPoolExecutor(1, 'niced', initializer=lower_priority, initargs=(niceness,)) as pool:
+        return pool.submit(action).result()
 
 
 def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:

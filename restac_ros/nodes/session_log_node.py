@@ -9,6 +9,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from pydantic import Field
+from rclpy.qos import QoSProfile
 from rclpy.timer import Timer
 
 from restac_ros.contract.schema import Contract
@@ -23,43 +24,36 @@ from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 
 POLL_PERIOD_S = 0.1
-DEPTH = 2048  # of a topic's queue: 20 s of set-points at 100 Hz
+QOS = QoSProfile(depth=2048)  # reliable; 20 s of set-points at 100 Hz
 
 
 class SessionLogParameters(NodeParameters):
     """See config/session_log.yaml."""
 
     log_dir: OptionalPath = Field(description='directory of the logs, each a bag named by its start')
-    task: str = Field(description='task of the run, noted in the log')
+    task: str = Field(description='task of the run, stored in the log')
     topics: list[str] = Field(min_length=1, description="logged topics, each as 'TOPIC TYPE'")
 
 
-class Logged(NamedTuple):
-    """A topic to be logged."""
-
-    topic: str
-    kind: str
-
-
-def parse_topics(entries: list[str]) -> list[Logged]:
-    """'TOPIC TYPE' each.
+def parse_topics(entries: list[str]) -> dict[str, str]:
+    """Types by topic, of entries 'TOPIC TYPE'.
 
     Raises:
         ParameterError: an entry is not of this form, or a topic is named twice.
     """
-    found: dict[str, Logged] = {}
+    found: dict[str, str] = {}
     for entry in entries:
         topic, _, kind = entry.strip().partition(' ')
         if kind.count('/') != 2 or ' ' in kind.strip():
             raise ParameterError(f"parameter 'topics': {entry!r}; expected as '/topic package/msg/Name'")
         if topic in found:
             raise ParameterError(f"parameter 'topics': {topic} is named twice")
-        found[topic] = Logged(topic, kind.strip())
-    return list(found.values())
+        found[topic] = kind.strip()
+    return found
 
 
 class _Active(NamedTuple):
-    """What exists while the node is active."""
+    """State while the node is active."""
 
     log: SessionLog
     timer: Timer
@@ -89,7 +83,7 @@ class SessionLogNode(ManagedNode):
             found = f"parameter 'log_dir' is {folder}: {error.strerror}"
             raise ParameterError(f'{found}; name a directory that can be written') from error
         self._contract = self.load_contract()
-        for _, kind in parse_topics(self.parameters.topics):
+        for kind in parse_topics(self.parameters.topics).values():
             message_class(kind)
             describe_type(kind)
 
@@ -100,11 +94,10 @@ class SessionLogNode(ManagedNode):
         path = self.parameters.log_dir / name
         log = SessionLog(path, self._contract, start_ns=self.now_ns(), task=self.parameters.task)
         self._last_log, self._received = str(path), Counter()
-        inputs: list[PolledInput] = []
+        topics = parse_topics(self.parameters.topics)
+        inputs = [self._input(log, topic, kind) for topic, kind in topics.items()]
         timer = self.create_timer(POLL_PERIOD_S, lambda: _poll(inputs), clock=self.steady_clock)
         self._active = _Active(log, timer, inputs)
-        for topic, kind in parse_topics(self.parameters.topics):
-            inputs.append(self._input(log, topic, kind))
 
     def deactivate(self) -> None:
         active, self._active = self._active, None
@@ -135,7 +128,7 @@ class SessionLogNode(ManagedNode):
             self._received[full_name] += 1
             log.write(full_name, kind, cdr, info['received_timestamp'] or self.now_ns())
 
-        return PolledInput(self, message_class(kind), topic, DEPTH, receive, raw=True, reliable=True)
+        return PolledInput(self, message_class(kind), topic, QOS, receive, raw=True)
 
 
 def _poll(inputs: list[PolledInput]) -> None:
@@ -146,7 +139,3 @@ def _poll(inputs: list[PolledInput]) -> None:
 def main() -> None:
     """Entry point."""
     run_node(SessionLogNode, niceness=ONLOOKER_NICENESS)
-
-
-if __name__ == '__main__':
-    main()

@@ -4,11 +4,9 @@ import importlib
 import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
-from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.subscription import Subscription
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.timer import Timer
 
 from restac_ros.contract.schema import Contract, Stream
@@ -16,7 +14,7 @@ from restac_ros.framing.decode import why_not_of
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, belongs, make_sample
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.polled_input import PolledGroup
+from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.simulated_arrival import SimulatedArrival
 from restac_ros.runtime.tally import StreamTally
@@ -24,12 +22,10 @@ from restac_ros.runtime.worker import Worker
 
 STALL_S = 2.0  # what a queue holds, so that a stalled process loses nothing
 _MIN_DEPTH = 16
-# Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: faster streams than this are
-# polled by a timer, and before each frame, so that frames miss nothing.
-POLL_ABOVE_HZ = 150.0
+# Waking a Python executor costs 0.3 ms, a third of a core for a 1 kHz stream: streams are polled by a timer,
+# and before each frame, so that frames miss nothing.
 _POLL_PERIOD_S = 0.02
-# Period at which a thread of its own polls tactile streams, which need an answer at once; every fifth time it
-# polls all queues.
+# Period at which a thread polls tactile streams, which need an answer at once; every fifth time it polls all.
 OWN_POLL_PERIOD_S = 0.001
 ALL_EVERY = 5
 
@@ -59,15 +55,14 @@ def stream_qos(spec: Stream, rate_hz: float) -> QoSProfile:
         ReliabilityPolicy.RELIABLE if spec.reliability == 'reliable' else ReliabilityPolicy.BEST_EFFORT
     )
     depth = max(_MIN_DEPTH, math.ceil(rate_hz * STALL_S))
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
+    return QoSProfile(depth=depth, reliability=reliability)
 
 
 class Subscriptions:
-    """Passes the streams of a contract as Samples to `on_sample`, in the executor or in the polling thread.
+    """Passes the streams of a contract as Samples to `on_sample`.
 
     Samples of one stream are in order of arrival; those of different streams may be slightly out of order.
-    With `on_failure`, a thread of its own polls every stream, and none wakes the executor; `on_failure` is
-    called with a sentence if that thread dies.
+    A timer polls the streams, or, with `on_failure`, a thread, which calls it with a sentence if it fails.
 
     `tallies` counts each stream; `complaints` receives each fault once.
     """
@@ -89,33 +84,25 @@ class Subscriptions:
         self._complaints = complaints
         self._simulated = SimulatedArrival() if node.get_parameter('use_sim_time').value else None
         self._polling = threading.Lock()
-        self._polled: list[tuple[tuple[str, ...], Subscription]] = []
-        self._urgent: list[tuple[tuple[str, ...], Subscription]] = []
+        self._inputs = {names: self._input(names) for names in contract.by_topic().values()}
+        self._urgent = [
+            queue for names, queue in self._inputs.items() if contract.streams[names[0]].role == 'tactile'
+        ]
         self._polls = 0
-        self._all: list[Subscription] = []
-        for names in contract.by_topic().values():
-            fastest_hz = max(contract.streams[name].rate_hz for name in names)
-            self._subscribe(names, polled=on_failure is not None or fastest_hz > POLL_ABOVE_HZ)
         self._timer: Timer | None = None
         self._poller: Worker | None = None
         if on_failure:
             poller = Worker('receive', lambda: self._poll(poller), on_failure)
             self._poller = poller
             poller.start()
-        elif self._polled:
+        else:
             self._timer = node.create_timer(_POLL_PERIOD_S, self.poll, clock=node.steady_clock)
 
     def poll(self) -> None:
-        """Receive what has arrived on polled streams; from any thread, so that frames use the latest."""
-        self._drain(self._polled)
-
-    def _drain(self, queues: Collection[tuple[tuple[str, ...], Subscription]]) -> None:
+        """Receive what has arrived; from any thread, so that frames use the latest."""
         with self._polling:
-            for names, subscription in queues:
-                with subscription.handle:
-                    take = subscription.handle.take_message
-                    while (message := take(subscription.msg_type, True)) is not None:
-                        self._receive(names, *message)
+            for queue in self._inputs.values():
+                queue.poll()
 
     def why_silent(self, name: str) -> str:
         """Return which other joints the topic's latest message names; '' where that is usual.
@@ -150,7 +137,9 @@ class Subscriptions:
                 self._complaints.clear(f'{name} type')
             unreliable = [p for p in publishers if p.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT]
             if spec.reliability == 'reliable' and unreliable:
-                self._report_incompatible(name, spec, 'reliability')
+                found = f'{name}: a publisher of {spec.topic} has incompatible QoS (reliability), no message'
+                remedy = f'set reliability: best_effort for {name} in the contract'
+                self._complaints.set(f'{name} qos', 'reliability', f'{found} arrives; {remedy}')
 
     def destroy(self) -> None:
         """Unsubscribe."""
@@ -160,44 +149,31 @@ class Subscriptions:
             self._poller.ask_to_stop()
             self._poller.join()
         with self._polling:
-            self._polled.clear()
-            self._urgent.clear()
-        for subscription in self._all:
-            self._node.destroy_subscription(subscription)
+            for queue in self._inputs.values():
+                queue.destroy()
+            self._inputs = {}
 
     def _poll(self, poller: Worker) -> None:
         poller.wait(OWN_POLL_PERIOD_S)
         self._polls += 1
-        self._drain(self._polled if self._polls % ALL_EVERY == 0 else self._urgent)
+        if self._polls % ALL_EVERY == 0:
+            self.poll()
+            return
+        with self._polling:
+            for queue in self._urgent:
+                queue.poll()
 
-    def _subscribe(self, names: tuple[str, ...], polled: bool) -> None:
+    def _input(self, names: tuple[str, ...]) -> PolledInput:
         """Subscribe to the topic that these streams share."""
         spec = self._contract.streams[names[0]]
 
         def receive(cdr: bytes, info: dict) -> None:
-            self._receive(names, cdr, info)
+            receive_ns = self._arrival_ns(info)
+            for name in names:
+                self._receive_one(name, cdr, info['publication_sequence_number'], receive_ns)
 
-        subscription = self._node.create_subscription(
-            message_class(spec.type),
-            spec.topic,
-            receive,  # type: ignore[arg-type]  # rclpy passes what it knows of the message as well
-            stream_qos(spec, sum(self._contract.streams[name].rate_hz for name in names)),
-            callback_group=PolledGroup() if polled else None,
-            event_callbacks=SubscriptionEventCallbacks(
-                incompatible_qos=lambda event: self._on_incompatible(names[0], spec, event)
-            ),
-            raw=True,
-        )
-        self._all.append(subscription)
-        if polled:
-            self._polled.append((names, subscription))
-            if spec.role == 'tactile':
-                self._urgent.append((names, subscription))
-
-    def _receive(self, names: tuple[str, ...], cdr: bytes, info: dict) -> None:
-        receive_ns = self._arrival_ns(info)
-        for name in names:
-            self._receive_one(name, cdr, info['publication_sequence_number'], receive_ns)
+        qos = stream_qos(spec, sum(self._contract.streams[name].rate_hz for name in names))
+        return PolledInput(self._node, message_class(spec.type), spec.topic, qos, receive, raw=True)
 
     def _receive_one(self, name: str, cdr: bytes, number: int, receive_ns: int) -> None:
         tally = self.tallies[name]
@@ -222,7 +198,7 @@ class Subscriptions:
     def _arrival_ns(self, info: dict) -> int:
         """Time at which the middleware completed the message, by the node's clock.
 
-        Its own threads take that time, independent of the load of this process.
+        The middleware's threads measure it, independent of the load of this process.
         """
         arrival_ns = info['received_timestamp']
         if not arrival_ns:
@@ -238,15 +214,3 @@ class Subscriptions:
                 f'{name}: stamps on {spec.topic} are zero, so the time of receipt less latency_ms '
                 f'({spec.latency_ms:g}) counts as capture: set latency_ms to the latency of the driver'
             )
-
-    def _on_incompatible(self, name: str, spec: Stream, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        self._report_incompatible(name, spec, qos_policy_name_from_kind(event.last_policy_kind).lower())
-
-    def _report_incompatible(self, name: str, spec: Stream, policy: str) -> None:
-        remedy = (
-            f'set reliability: best_effort for {name} in the contract'
-            if policy == 'reliability'
-            else 'correct it there'
-        )
-        found = f'{name}: a publisher of {spec.topic} has incompatible QoS ({policy})'
-        self._complaints.set(f'{name} qos', policy, f'{found}, no message arrives; {remedy}')

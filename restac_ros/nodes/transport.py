@@ -1,13 +1,15 @@
 """Selects a Fast DDS profile with shared memory for camera images, before ROS starts."""
 
+import fcntl
 import os
+import re
 import shutil
+import time
 from pathlib import Path
 
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from restac_ros.graph import GraphError, config_file
-from restac_ros.nodes.shared_memory import SHARED_MEMORY, remove_dead_segments
 
 # Any of these means that the user has configured Fast DDS.
 VARIABLES = (
@@ -18,6 +20,9 @@ VARIABLES = (
 BEFORE_FAST_DDS_3 = ('humble', 'iron', 'jazzy')  # later distributions warn of the old name
 LOCAL_PROFILE = 'DEFAULT_FASTRTPS_PROFILES.xml'
 PROFILE = 'fastdds.xml'
+SHARED_MEMORY = Path('/dev/shm')
+SETTLED_S = 60.0  # a starting process creates its lock file before it locks it
+_LOCK_FILE = re.compile(r'fastrtps_[0-9a-f]{16}_el')
 NEEDED_BYTES = 256 * 2**20  # a segment of 64 MiB each for a policy, a recorder, a source and one more
 
 
@@ -48,3 +53,31 @@ def use_transport_profile() -> str:
     is_old = os.environ.get('ROS_DISTRO', 'jazzy') in BEFORE_FAST_DDS_3
     os.environ[old_name if is_old else new_name] = str(profile)
     return ''
+
+
+def remove_dead_segments(directory: Path = SHARED_MEMORY, settled_s: float = SETTLED_S) -> int:
+    """Remove Fast DDS segments whose owner is dead; return the freed bytes.
+
+    A living owner holds a lock on the file NAME_el beside its segment NAME; the kernel drops the lock when
+    the owner dies, however it dies. Segments of other users are left alone.
+    """
+    freed = 0
+    for lock_file in sorted(directory.glob('fastrtps_*_el')):
+        if _LOCK_FILE.fullmatch(lock_file.name):
+            freed += _remove_if_dead(lock_file, settled_s)
+    return freed
+
+
+def _remove_if_dead(lock_file: Path, settled_s: float) -> int:
+    segment = lock_file.with_name(lock_file.name.removesuffix('_el'))
+    try:
+        if time.time() - lock_file.stat().st_mtime < settled_s:
+            return 0
+        with lock_file.open('rb') as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            size = segment.stat().st_size
+            segment.unlink()
+            lock_file.unlink()
+            return size
+    except OSError:  # locked, another user's, or removed meanwhile
+        return 0

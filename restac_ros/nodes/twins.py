@@ -56,5 +56,4 @@ def check_alone(node: Node, run_id: str) -> None:
 
 
 def _count(node: Node, full_name: str) -> int:
-    names = node.get_node_names_and_namespaces()
-    return sum(f'{namespace.rstrip("/")}/{name}' == full_name for name, namespace in names)
+    return node.get_fully_qualified_node_names().count(full_name)

@@ -1,1 +1,1 @@
-"""The states of the recorder, its journal thread and its conversions: time is handed in, no ROS."""
+"""The recorder's states, journal thread and conversions. Time is an argument; nothing here names ROS."""

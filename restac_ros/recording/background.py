@@ -3,10 +3,11 @@
 import fcntl
 import json
 import subprocess
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, ClassVar, NamedTuple
 
 NICENESS = 10  # recording and control come first
 _STOP_TIMEOUT_S = 10.0
@@ -14,21 +15,11 @@ TAIL_BYTES = 64 * 2**10
 
 
 class Ended(NamedTuple):
-    """How the job on a path ended: the process's exit status, and its events in order."""
+    """Result of the job on a path: exit status of the process, and its events in order."""
 
     path: Path
     status: int
     events: list[dict]
-
-
-class _Task(NamedTuple):
-    path: Path
-    log: IO[bytes]
-
-
-class _Running(NamedTuple):
-    task: _Task
-    process: subprocess.Popen[bytes]
 
 
 class Background:
@@ -38,43 +29,45 @@ class Background:
     log beside it; a log that is not locked and holds no end is left by a crash.
     """
 
+    done_word: ClassVar[str]  # of a path whose job has ended, such as 'converted'
+
     def __init__(self, line: Callable[[Path], list[str]], log_suffix: str) -> None:
         """`line` returns the command for a path."""
         self._line, self._log_suffix = line, log_suffix
-        self._announced: dict[Path, IO[bytes]] = {}
-        self._waiting: deque[_Task] = deque()
-        self._running: _Running | None = None
+        self._logs: dict[Path, IO[bytes]] = {}  # locked, of all paths whose jobs have not ended
+        self._waiting: deque[Path] = deque()
+        self._running: tuple[Path, subprocess.Popen[bytes]] | None = None
 
     @property
     def pending(self) -> list[Path]:
         """Paths whose jobs have not ended, the running one first."""
-        return [task.path for task in self._tasks]
+        return [*([self.under_way] if self.under_way else []), *self._waiting]
 
     @property
     def under_way(self) -> Path | None:
         """The path of the running job."""
-        return self._running.task.path if self._running else None
+        return self._running[0] if self._running else None
 
-    @property
-    def _tasks(self) -> list[_Task]:
-        return [*([self._running.task] if self._running else []), *self._waiting]
+    @abstractmethod
+    def by_hand(self, path: Path) -> str:
+        """The command by which a user does the job on a path."""
 
     def announce(self, path: Path) -> None:
         """Lock the log of a path that will be added. Raises OSError: the log cannot be written."""
         log = log_of(path, self._log_suffix).open('wb')
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._announced[path] = log
+        self._logs[path] = log
 
     def withdraw(self, path: Path) -> None:
-        """Unlock the log of a path that will not be added after all."""
-        if log := self._announced.pop(path, None):
+        """Unlock the log of a path whose job has ended, or will not be added after all."""
+        if log := self._logs.pop(path, None):
             log.close()
 
     def add(self, path: Path) -> None:
         """Queue a path. Raises OSError: its log cannot be written."""
-        if path not in self._announced:
+        if path not in self._logs:
             self.announce(path)
-        self._waiting.append(_Task(path, self._announced.pop(path)))
+        self._waiting.append(path)
 
     def ended(self, may_start: bool = True) -> Ended | None:
         """Start the next job, if it may; return one that has ended."""
@@ -82,12 +75,12 @@ class Background:
             if self._waiting and may_start:
                 self._start(self._waiting.popleft())
             return None
-        task, process = self._running
+        path, process = self._running
         if (status := process.poll()) is None:
             return None
-        task.log.close()
+        self.withdraw(path)
         self._running = None
-        return Ended(task.path, status, read_events(log_of(task.path, self._log_suffix)))
+        return Ended(path, status, read_events(log_of(path, self._log_suffix)))
 
     def last_event(self) -> dict:
         """Last event of the running job; {} before the first."""
@@ -96,28 +89,28 @@ class Background:
 
     def stop(self) -> list[Path]:
         """Stop the running job; return the paths whose jobs have not ended."""
-        tasks = self._tasks
+        paths = self.pending
         if self._running:
-            process = self._running.process
+            process = self._running[1]
             process.terminate()
             try:
                 process.wait(_STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for task in tasks:
-            task.log.close()
+        for path in paths:
+            self.withdraw(path)
         self._running = None
         self._waiting.clear()
-        return [task.path for task in tasks]
+        return paths
 
-    def _start(self, task: _Task) -> None:
+    def _start(self, path: Path) -> None:
         # A session of its own: Ctrl-C in the terminal is for the recorder, which decides. The lock on the
         # log is the process's, too: it stands until both are gone.
         process = subprocess.Popen(
-            self._line(task.path), stdin=subprocess.DEVNULL, stdout=task.log, start_new_session=True
+            self._line(path), stdin=subprocess.DEVNULL, stdout=self._logs[path], start_new_session=True
         )
-        self._running = _Running(task, process)
+        self._running = path, process
 
 
 def log_of(path: Path, suffix: str) -> Path:

@@ -1,4 +1,4 @@
-"""Journals become episodes, and unfinished journals become whole, in the background."""
+"""Converts journals to episodes, and completes unfinished ones, in the background."""
 
 import shlex
 import sys
@@ -14,9 +14,9 @@ OUTCOMES = ('done', 'already', 'failed')  # of an episode
 
 
 class Converted(NamedTuple):
-    """How the conversion of an episode ended: `rows` in `episode`, or `failure` says why there is none.
+    """Result of a conversion: `rows` frames in `episode`, or the reason of a `failure`.
 
-    With `already` it was in the data set before. A journal with pauses holds several episodes.
+    `already`: the data set held the episode before. A journal with pauses holds several episodes.
     """
 
     journal: Path
@@ -28,7 +28,7 @@ class Converted(NamedTuple):
 
 
 class Completed(NamedTuple):
-    """How the recovery of NAME.partial ended: `journal` is whole, or `failure` says why not."""
+    """Result of a recovery of NAME.partial: the whole `journal`, or the reason of a `failure`."""
 
     journal: Path
     messages: int
@@ -49,6 +49,8 @@ class Conversions(Background):
     journal is kept in any case.
     """
 
+    done_word = 'converted'
+
     def __init__(self, dataset: Path, on_gap: OnGap) -> None:
         super().__init__(lambda journal: conversion_command(journal, dataset, on_gap), LOG_SUFFIX)
         self._dataset, self._on_gap = dataset, on_gap
@@ -66,22 +68,23 @@ class Conversions(Background):
         return found
 
     def progress(self) -> str:
-        """Progress of the running conversion, in words; '' when there is none."""
+        """Describe the progress of the running conversion; '' when there is none."""
         if self.under_way is None:
             return ''
         last = self.last_event()
         if last.get('event') != 'progress':
-            return 'looking through the recording'
+            return 'reading the recording'
         return f'{last["done"]} of {last["total"]} frames'
 
     def by_hand(self, journal: Path) -> str:
-        """The command by which a user converts a journal."""
         line = ['restac-ros', 'convert', str(journal), '--to', str(self._dataset), '--on-gap', self._on_gap]
         return shlex.join(line)
 
 
 class Recoveries(Background):
     """Completes unfinished journals, one after the other. Stopping leaves one that can be recovered again."""
+
+    done_word = 'recovered'
 
     def __init__(self) -> None:
         module = [sys.executable, '-P', '-m', 'restac_ros.dataset.recovery']
@@ -100,11 +103,19 @@ class Recoveries(Background):
         failure = f'its recovery ended with status {ended.status}: see above, and {log}'
         return Completed(ended.path, 0, '', last.get('error', failure))
 
+    def by_hand(self, partial: Path) -> str:
+        return recover_command(partial.parent)
+
+
+def recover_command(journal_dir: Path) -> str:
+    """The command by which a user completes unfinished recordings."""
+    return f'restac-ros recover {journal_dir}'
+
 
 def find_unconverted(directory: Path) -> list[Path]:
-    """Whole journals whose conversion was asked for, and cut off by a crash before it had ended.
+    """Return whole journals whose requested conversion was cut off by a crash.
 
-    To convert one again is safe: what the data set holds already is skipped.
+    Converting one again is safe: what the data set holds already is skipped.
     """
     cut_off = []
     for log in sorted(directory.glob(f'*{LOG_SUFFIX}')):

@@ -1,33 +1,18 @@
 """Guards disk and memory: a recording is ended in order before either runs out."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.journal import check_free_disk
 
-MEMORY_FILE = Path('/proc/meminfo')
-
-
-class GuardError(RuntimeError):
-    """Memory cannot be measured; the text names the remedy."""
-
 
 def available_memory_bytes() -> int:
-    """Memory that programs can use without swapping, by the kernel's estimate.
-
-    Raises:
-        GuardError: the kernel gives none.
-    """
-    try:
-        text = MEMORY_FILE.read_text(encoding='ascii')
-    except OSError as error:
-        raise GuardError(f'{MEMORY_FILE}: {error.strerror}; set min_free_memory_gb to 0') from error
-    if not (found := re.search(r'^MemAvailable:\s+(\d+) kB$', text, re.MULTILINE)):
-        raise GuardError(f'{MEMORY_FILE} has no line MemAvailable; set min_free_memory_gb to 0')
-    return int(found.group(1)) * 1024
+    """Memory that programs can use without swapping, by the kernel's estimate."""
+    return int(psutil.virtual_memory().available)
 
 
 class Room(NamedTuple):
@@ -60,7 +45,7 @@ class Guards:
         self._free_disk, self._available_memory = free_disk, available_memory
 
     def check(self) -> Room:
-        """How much disk is free, and what is short. Raises GuardError."""
+        """How much disk is free, and what is short."""
         free_bytes = self._free_disk(self._directory, 0)
         try:
             self._free_disk(self._directory, self._min_disk_bytes)

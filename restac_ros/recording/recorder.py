@@ -11,10 +11,10 @@ from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.convert import OnGap, longest_run_command
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
 from restac_ros.framing.sample import Sample
-from restac_ros.recording.conversion import Converted
+from restac_ros.recording.conversion import Converted, recover_command
 from restac_ros.recording.guards import Guards
 from restac_ros.recording.recording import Recording, RecordingClocks
-from restac_ros.recording.saving import Announcer, Saving, recover_command
+from restac_ros.recording.saving import Announcer, Saving
 
 TRASH = 'trash'
 SLOW_DISK_SHARE = 0.5  # of the time since the queue began to fill
@@ -77,7 +77,6 @@ class Recorder:
         Raises:
             DatasetError: the episodes do not fit the data set.
             RecorderError: too little disk or memory.
-            GuardError: memory cannot be watched.
         """
         self._contract, self._settings, self._clocks = contract, settings, clocks
         self._announce = announce._replace(fail=self._fail)
@@ -89,7 +88,7 @@ class Recorder:
         self._last: Recording | None = None
         self._task = ''
         self._problem = ''
-        self._said: set[str] = set()  # kinds of warnings that were logged for the running take
+        self._warned: set[str] = set()  # kinds of warnings that were logged for the running take
         self._needed: list[str] = []
         self._check_room()
         if settings.dataset and is_dataset(settings.dataset):
@@ -124,7 +123,7 @@ class Recorder:
         settings = self._settings
         path = settings.journal_dir / _name(self._clocks.utc_ns())
         self._problem, self._task = '', task
-        self._said.clear()
+        self._warned.clear()
         self._recording = Recording(
             path,
             self._contract,
@@ -207,7 +206,7 @@ class Recorder:
 
     @property
     def state(self) -> State:
-        """State in one word."""
+        """The state, as published."""
         if self._recording:
             return 'paused' if self._recording.paused else 'recording'
         if self.busy:
@@ -255,7 +254,7 @@ class Recorder:
             raise RecorderError(self._room.shortage)
 
     def _watch(self, recording: Recording) -> None:
-        if recording.done:  # without having been asked to
+        if recording.done:  # by a failure
             self._end()
             self._fail(recording.failure)
             self._saving.check_unfinished()
@@ -271,8 +270,8 @@ class Recorder:
             self._fail(f'the recording was ended and saved: {self._room.shortage}')
 
     def _warn_once(self, kind: str, text: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._warned:
+            self._warned.add(kind)
             self._announce.warn(text)
 
     def _why_dropped(self, disk_share: float) -> str:

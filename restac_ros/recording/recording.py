@@ -1,4 +1,4 @@
-"""One recording: messages go through a bounded queue to a journal, which a thread of its own writes."""
+"""One recording: a thread writes the messages of a bounded queue to a journal."""
 
 import heapq
 import sys
@@ -41,10 +41,10 @@ class _Entry(NamedTuple):
 class Recording:
     """A journal and the thread that writes it. `offer` never blocks: without room it drops and counts.
 
-    It ends by `finish` (closed and checked by its thread, then `done`) or `discard`. Unless it was `closed`
-    or discarded, `failure` says why it ended; what was written then stays as NAME.partial, to be recovered.
-    `high_water` are the most messages that waited at once, by stream; a quarter of a second's always wait, to
-    be sorted.
+    `finish` has its thread close and check it, then it is `done`; `discard` ends it, too. If it ended in
+    another way, `failure` is the reason, and what was written stays as NAME.partial, to be recovered.
+    `high_water` is the largest number of waiting messages by stream; those of 250 ms always wait, to be
+    sorted.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Recording:
         compression: Compression = 'none',
         needed: Collection[str] = (),
     ) -> None:
-        """Begin; frames must have the `needed` streams, too, to be usable.
+        """Begin to record; usable frames need the `needed` optional streams, too.
 
         Raises:
             JournalError: the journal exists already, or the disk refuses.
@@ -96,12 +96,12 @@ class Recording:
 
     @property
     def done(self) -> bool:
-        """Whether it has ended: `closed`, discarded, or with a `failure`."""
+        """Whether it is closed, discarded or failed."""
         return not self._writer.is_alive
 
     @property
     def failure(self) -> str:
-        """Why it ended unasked, or could not be closed; else ''."""
+        """Reason of an end without a request, or of a failed close; else ''."""
         discarded = self._ending and not self._saving
         if self._failure or discarded or not self.done or self.closed:
             return self._failure

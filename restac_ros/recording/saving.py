@@ -8,6 +8,7 @@ from typing import NamedTuple
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import is_dataset, read_info
 from restac_ros.dataset.recovery import find_unfinished
+from restac_ros.recording.background import Background
 from restac_ros.recording.conversion import (
     Completed,
     Conversions,
@@ -74,9 +75,9 @@ class Saving:
         begun, self.unfinished = self.unfinished, []
         for path in begun:
             if path.suffix == PARTIAL:
-                self._queue_recovery(path)
+                self._queue(self._recoveries, path)
             elif self._conversions:
-                self._queue_conversion(self._conversions, path)
+                self._queue(self._conversions, path)
         return begun
 
     def poll(self, memory_shortage: str = '') -> None:
@@ -106,13 +107,10 @@ class Saving:
             recording.join()
             self._closed(recording, convert)
         self._closing.clear()
-        by_hand = recover_command(self._journal_dir)
-        for partial in self._recoveries.stop():
-            self._announce.fail(f'{partial} is not recovered, as {why}; to do it: {by_hand}')
-        if conversions := self._conversions:
-            for journal in conversions.stop():
-                by_hand = conversions.by_hand(journal)
-                self._announce.fail(f'{journal} is not converted, as {why}; to do it: {by_hand}')
+        for jobs in filter(None, (self._recoveries, self._conversions)):
+            for path in jobs.stop():
+                found = f'{path} is not {jobs.done_word}, as {why}'
+                self._announce.fail(f'{found}; to do it: {jobs.by_hand(path)}')
 
     def _closed(self, recording: Recording, convert: bool) -> None:
         conversions, path = self._conversions, recording.path
@@ -124,24 +122,17 @@ class Saving:
         elif conversions is None:
             self._announce.inform(f'saved {path}; not converted, as no data set is given')
         elif convert:
-            self._queue_conversion(conversions, path)
+            self._queue(conversions, path)
         else:
             by_hand = conversions.by_hand(path)
             self._announce.inform(f'kept {path}, not converted; to do it: {by_hand}')
 
-    def _queue_conversion(self, conversions: Conversions, journal: Path) -> None:
+    def _queue(self, jobs: Background, path: Path) -> None:
         try:
-            conversions.add(journal)
+            jobs.add(path)
         except OSError as error:
-            by_hand = conversions.by_hand(journal)
-            self._announce.fail(f'{journal} is not converted: {error}; make room, then: {by_hand}')
-
-    def _queue_recovery(self, partial: Path) -> None:
-        try:
-            self._recoveries.add(partial)
-        except OSError as error:
-            by_hand = recover_command(self._journal_dir)
-            self._announce.fail(f'{partial} is not recovered: {error}; make room, then: {by_hand}')
+            found = f'{path} is not {jobs.done_word}: {error}'
+            self._announce.fail(f'{found}; make room, then: {jobs.by_hand(path)}')
 
     def _completed(self, completed: Completed) -> None:
         if completed.failure:
@@ -151,7 +142,7 @@ class Saving:
         cut_off = f'; cut off: {completed.damage}' if completed.damage else ''
         self._announce.inform(f'recovered {completed.journal}: {completed.messages} messages{cut_off}')
         if self._conversions:
-            self._queue_conversion(self._conversions, completed.journal)
+            self._queue(self._conversions, completed.journal)
 
     def _converted(self, converted: Converted) -> None:
         if not converted.failure:
@@ -168,8 +159,3 @@ class Saving:
         for note in converted.notes:
             self._announce.warn(f'{converted.journal.name}: {note}')
         self._announce.inform(f'episode {converted.episode} of {self._dataset}: {converted.rows} frames')
-
-
-def recover_command(journal_dir: Path) -> str:
-    """The command by which a user completes unfinished recordings."""
-    return f'restac-ros recover {journal_dir}'

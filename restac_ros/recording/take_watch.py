@@ -1,4 +1,4 @@
-"""Judges the frames of a take while it is recorded, by the converter's rule."""
+"""Checks the frames of an episode while it is recorded, by the converter's rule."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from restac_ros.framing.sample import Sample
 
 
 class LostFrame(NamedTuple):
-    """The first frame of a take that cannot be used: when, s from the stretch's start, and why."""
+    """The first unusable frame of an episode: its time, s from the stretch's start, and the reason."""
 
     time_s: float
     reason: str
 
 
 class TakeWatch:
-    """Counts frames that a take lacks inside; those before its first usable frame will be cut off, unharmed.
+    """Counts unusable frames after the first usable one; the converter cuts off those before it.
 
-    Give it every sample, in the order in which the journal holds them. `needed` are optional streams that the
-    data set has. `first` is set at the first lost frame, `lost` counts all.
+    `add` needs every sample, in the journal's order. `needed` are optional streams that the data set has.
+    `first` is the first lost frame, `lost` counts all.
     """
 
     def __init__(self, contract: Contract, start_ns: int, needed: Collection[str] = ()) -> None:
@@ -30,13 +30,13 @@ class TakeWatch:
         self.begin(start_ns)
 
     def begin(self, start_ns: int) -> None:
-        """A stretch begins, an episode of its own."""
+        """Begin a stretch, which becomes an episode of its own."""
         self._judge, self._grid = Judge(self._contract, start_ns), Grid(start_ns, self._contract.fps)
         self._index = 0
         self._begun = False
 
     def add(self, sample: Sample) -> None:
-        """Judge the frames before a sample's receipt, then take it in."""
+        """Check the frames before a sample's receipt, then add the sample."""
         while (tick_ns := self._grid.tick_ns(self._index)) < sample.receive_ns:
             self._frame(tick_ns)
             self._index += 1

@@ -1,4 +1,4 @@
-"""Pedals and joystick buttons as triggers: which press means what, and which press is one. Knows no ROS."""
+"""Pedals and joystick buttons as triggers: their actions, and debouncing."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ EXAMPLES = "'/pedal toggle' (std_msgs/Bool) or '/joy[3] discard' (button 3 of a 
 
 
 class Trigger(NamedTuple):
-    """A press that asks for an action: of the pedal on `topic`, or of a joystick's button."""
+    """The action of a press of the pedal on `topic`, or of a joystick's button."""
 
     topic: str
     button: int | None
@@ -22,7 +22,7 @@ class Trigger(NamedTuple):
 
     @property
     def source(self) -> str:
-        """What is pressed, as it is written in the configuration."""
+        """Topic and button, as in the configuration."""
         return self.topic if self.button is None else f'{self.topic}[{self.button}]'
 
 
@@ -30,7 +30,7 @@ def parse_triggers(lines: Iterable[str]) -> tuple[Trigger, ...]:
     """Triggers from lines such as '/pedal toggle' and '/joy[3] discard'; blank lines count as none.
 
     Raises:
-        ValueError: a line that is no trigger, or two that contradict each other; says what is expected.
+        ValueError: a line is no trigger, or two contradict each other.
     """
     triggers = tuple(_parse(line) for line in lines if line.strip())
     sources: set[str] = set()
@@ -58,7 +58,7 @@ class Debounced:
     """Presses of one contact: it closes after having been open for at least `debounce_ns`.
 
     So neither the chatter of a closing contact nor that of an opening one is a second press. Before its first
-    message a contact counts as open: many pedals speak only when they change.
+    message a contact counts as open: many pedals publish changes only.
     """
 
     def __init__(self, debounce_ns: int) -> None:
@@ -67,7 +67,7 @@ class Debounced:
         self._opened_ns: int | None = None
 
     def is_press(self, closed: bool, now_ns: int) -> bool:
-        """Take the contact's state at `now_ns` of a steady clock; True when it has just been pressed."""
+        """Return whether the contact, in this state at `now_ns` of a steady clock, has just been pressed."""
         was_closed, self._closed = self._closed, closed
         if closed:
             long_open = self._opened_ns is None or now_ns - self._opened_ns >= self._debounce_ns
@@ -78,14 +78,14 @@ class Debounced:
 
 
 class Buttons:
-    """Presses of those buttons of one topic that are triggers. A pedal is a topic with one button."""
+    """Presses of the buttons of one topic. A pedal is a topic with one button."""
 
     def __init__(self, triggers: Sequence[Trigger], debounce_ns: int) -> None:
         """`triggers` are all of one topic."""
         self._contacts = [(trigger, Debounced(debounce_ns)) for trigger in triggers]
 
     def pressed(self, states: Sequence[object], now_ns: int) -> tuple[list[Trigger], list[Trigger]]:
-        """Triggers just pressed, and those whose button the message (`states` by button) does not have."""
+        """Return the pressed triggers, and those whose button is missing from `states`, by button."""
         pressed, missing = [], []
         for trigger, contact in self._contacts:
             index = trigger.button or 0

@@ -1,1 +1,1 @@
-"""The loops of the policy process and what they share: time is handed in, nothing here names ROS."""
+"""The loops of policy and streamer. Time is an argument; nothing here names ROS."""

@@ -1,4 +1,4 @@
-"""One message when a fault begins, one when it has ended, none in between."""
+"""Logs each fault when it begins and when it has ended."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Findings and remedies of the doctor, from what it received. No ROS here, only values."""
+"""Findings and remedies of the doctor, from what it received."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -210,7 +210,7 @@ def _of_stamps(contract: Contract, name: str, spec: Stream, stream: StreamRecept
         found = (
             f'{stream.zero_stamps} of {stream.received} stamps are zero, so that receipt counts as capture'
         )
-        remedy = f'Let the driver stamp at capture, or set latency_ms ({spec.latency_ms:g}) to what it takes.'
+        remedy = f'Let the driver stamp at capture, or set latency_ms ({spec.latency_ms:g}) to its latency.'
         yield Check(name, 'warning', 'zero-stamp', found, remedy)
     if stream.delay_ms is None:
         return

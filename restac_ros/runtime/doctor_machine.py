@@ -1,16 +1,16 @@
 """Measures the machine that will record: disk, memory, shared memory."""
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from restac_ros.model.device import idle_gpu
 from restac_ros.runtime.doctor_checks import MachineSeen
 
-MEMORY = Path('/proc/meminfo')
 _SHARED_MEMORY = Path('/dev/shm')
 _BLOCK_BYTES = 2**20
 
@@ -30,7 +30,7 @@ def measure_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Calla
         write_bytes_per_s=speed,
         disk_free=free,
         disk_problem=problem,
-        ram_available=available_memory(),
+        ram_available=psutil.virtual_memory().available,
         shared_memory_free=shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None,
         idle_gpu=idle_gpu(),
     )
@@ -47,11 +47,3 @@ def _write_speed(folder: Path, size: int, steady_ns: Callable[[], int]) -> float
         file.flush()
         os.fsync(file.fileno())
         return count * _BLOCK_BYTES * 1e9 / max(steady_ns() - begun_ns, 1)
-
-
-def available_memory() -> int | None:
-    """Bytes that programs can use without swapping, by the kernel's estimate; None where it has none."""
-    if not MEMORY.is_file():
-        return None
-    found = re.search(r'^MemAvailable:\s+(\d+) kB$', MEMORY.read_text(encoding='ascii'), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None

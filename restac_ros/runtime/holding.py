@@ -1,4 +1,4 @@
-"""Why no chunk may be planned: invalid streams, and products older than they may be."""
+"""Reasons why no chunk may be planned: invalid streams, and products above their maximal age."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,15 +11,15 @@ _STREAM_REMEDIES = {
     'stale': 'see whether the driver runs; if it is only slow, raise max_age_ms or correct latency_ms',
     'frozen': 'start the driver anew; a simulator that draws the same image again needs max_frozen_ms: 0',
 }
-START_GRACE_NS = 3_000_000_000  # streams may take so long to begin before it is said that they are missing
-NOT_YET = frozenset({'missing', 'pending'})  # at the beginning these are no news
+START_GRACE_NS = 3_000_000_000  # before that, missing streams are not reported
+NOT_YET = frozenset({'missing', 'pending'})  # usual at the start
 
-# Why not, by what is at fault: a stream, 'prefix', 'touch', 'act' ...
+# Complaints by subject: a stream, 'prefix', 'touch', 'act' ...
 Reasons = dict[str, Complaint]
 
 
 def invalid_streams(contract: Contract, statuses: Mapping[str, StreamStatus], every: bool = False) -> Reasons:
-    """What is wrong with required streams, or with `every` stream given."""
+    """Return the faults of required streams, or of `every` stream given."""
     return {
         name: _stream_complaint(contract, name, status)
         for name, status in statuses.items()
@@ -28,7 +28,7 @@ def invalid_streams(contract: Contract, statuses: Mapping[str, StreamStatus], ev
 
 
 def pending(name: str) -> Reasons:
-    """A product that is not there yet."""
+    """Return that the first product of this name is not ready."""
     return {name: Complaint('pending', f'the first {name} is not ready yet')}
 
 
@@ -45,12 +45,12 @@ def too_old(name: str, age_ns: int, usual_ns: int | None, limit_ns: int) -> Reas
 
 
 def refused(name: str, error: Exception) -> Reasons:
-    """A call of the policy that gave nothing to be used."""
+    """Return that the policy refused a call."""
     return {name: Complaint('refused', f'{name}: {error}')}
 
 
 def merged(several: Iterable[Reasons]) -> Reasons:
-    """All of them; of two about one subject the first, which was found at the later time."""
+    """Return all reasons; of two about one subject the first, which was found later."""
     result: Reasons = {}
     for reasons in several:
         result = reasons | result

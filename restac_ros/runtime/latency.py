@@ -1,4 +1,4 @@
-"""How long things take: percentiles over the recent past, from any thread."""
+"""Percentiles of recent durations, counted from any thread."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ class Percentiles:
 
 @dataclass
 class Timing:
-    """How long something took; 0 until it is done."""
+    """A duration, ns; 0 until it has been measured."""
 
     duration_ns: int = 0
 
@@ -63,7 +63,7 @@ class Latencies:
     """A tracker per stage, made once with all names so that a mistyped one raises.
 
     Args:
-        steady_ns: clock that durations are taken with.
+        steady_ns: clock that durations are measured with.
         stages: names.
     """
 
@@ -77,7 +77,7 @@ class Latencies:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[Timing]:
-        """Time what is done inside; it counts if it ends without an error."""
+        """Measure the duration of the `with` block; one that raises is not counted."""
         timing, begun_ns = Timing(), self._steady_ns()
         yield timing
         timing.duration_ns = self._steady_ns() - begun_ns
@@ -87,6 +87,6 @@ class Latencies:
         return self._trackers[stage]
 
     def table(self) -> dict[str, Percentiles]:
-        """Percentiles of every stage that has happened."""
+        """Percentiles of every stage with at least one duration."""
         found = {stage: tracker.percentiles() for stage, tracker in self._trackers.items()}
         return {stage: values for stage, values in found.items() if values}

@@ -1,4 +1,4 @@
-"""Samples from the subscriptions' threads in, frames for the workers out: the framer behind a lock."""
+"""A framer behind a lock: subscriptions push samples, workers request frames."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -12,33 +12,33 @@ from restac_ros.runtime.freeze_watch import FreezeWatch
 
 
 class LiveFrames:
-    """The recent past of all streams, and a signal per stream that something new has come.
+    """Keeps recent samples of all streams, and signals each arrival.
 
-    `now_ns` is the node's clock; `take_pending` hands over what has arrived but waits for its turn. The lock
-    is held for choosing samples only, never while images are decoded. Streams that show one image for longer
-    than `max_frozen_ns` are invalid; 0: none is. `why_silent` returns what came on a stream's topic instead
-    of its own messages, or ''.
+    `now_ns` is the node's clock; `poll` pushes the messages that wait in the queues. The lock is held while
+    samples are selected, never while images are decoded. Streams that repeat one image for longer than
+    `max_frozen_ns` are invalid; 0: none is. `why_silent` returns which other joints a stream's topic has, or
+    ''.
     """
 
     def __init__(
         self,
         contract: Contract,
         now_ns: Callable[[], int],
-        take_pending: Callable[[], None],
+        poll: Callable[[], None],
         max_frozen_ns: int = 0,
         why_silent: Callable[[str], str] = lambda name: '',
     ) -> None:
         self._contract = contract
         self._framer = Framer(contract, now_ns())
         self._now_ns = now_ns
-        self._take_pending = take_pending
+        self._poll = poll
         self._why_silent = why_silent
         self._freezes = FreezeWatch(contract, max_frozen_ns)
         self._lock = threading.Lock()
         self._arrived: dict[str, list[threading.Event]] = {name: [] for name in contract.streams}
 
     def push(self, sample: Sample) -> None:
-        """Take in one sample."""
+        """Add a sample."""
         with self._lock:
             self._framer.push(sample)
             self._freezes.add(sample)
@@ -46,18 +46,18 @@ class LiveFrames:
             event.set()
 
     def signal(self, streams: Collection[str], event: threading.Event) -> None:
-        """Set `event` from now on whenever one of `streams` has something new."""
+        """Set `event` whenever a sample of one of `streams` arrives."""
         for name in streams:
             self._arrived[name].append(event)
 
     def frame(self, streams: Collection[str]) -> Frame:
-        """Return the frame of now, of the named streams: everything that had arrived by now is in it."""
+        """Return the present frame of the named streams, made of all that has arrived."""
         return self._framer.compose(self._select(streams))
 
     def frame_with_statuses(self, streams: Collection[str]) -> tuple[Frame, dict[str, StreamStatus]]:
         """Return the frame of the named streams, and whether every stream is in time, at one instant.
 
-        Streams that are not named are not decoded, so that their status does not tell whether they can be.
+        Streams that are not named are not decoded: their status leaves open whether they can be.
         """
         selection = self._select(None)
         statuses = {name: status for name, (_, status) in selection.chosen.items()}
@@ -66,7 +66,7 @@ class LiveFrames:
 
     def _select(self, streams: Collection[str] | None) -> Selection:
         time_ns = self._now_ns()
-        self._take_pending()
+        self._poll()
         with self._lock:
             if time_ns < self._framer.start_ns:  # the clock was set back: what was before doesn't count
                 self._framer = Framer(self._contract, time_ns)

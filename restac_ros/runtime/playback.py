@@ -1,4 +1,4 @@
-"""Messages to be published at set times: from a bag, with its times moved into the present or kept."""
+"""Publishes messages at set times, such as those of a bag."""
 
 import threading
 from collections import deque
@@ -31,11 +31,11 @@ class TimeMap:
     offset_ns: int = 0
 
     def due_ns(self, bag_ns: int) -> int:
-        """How long after the start something logged at `bag_ns` is due."""
+        """Return how long after the start a message logged at `bag_ns` is due, ns."""
         return self.offset_ns + round((bag_ns - self.bag_start_ns) / self.rate)
 
     def present_ns(self, bag_ns: int) -> int:
-        """The present's clock at that moment."""
+        """Return the present clock's time at that moment, ns."""
         return self.start_ns + self.due_ns(bag_ns)
 
 
@@ -57,7 +57,7 @@ def scheduled(
 
 
 class ReadAhead:
-    """Runs an iterator in a thread of its own, a bounded number of messages ahead of whoever iterates.
+    """Runs an iterator in a thread of its own, a bounded number of messages ahead of its consumer.
 
     An exception of the iterator is raised where it would have been, in the consumer's thread.
     """
@@ -117,7 +117,7 @@ class ReadAhead:
 
 @dataclass
 class Played:
-    """What has been published: by topic, and how late the latest message was."""
+    """Counts of published messages by topic, and the greatest delay, ns."""
 
     counts: dict[str, int]
     late_max_ns: int = 0
@@ -130,10 +130,10 @@ def play(
     pause: Callable[[float], bool],
     played: Played,
 ) -> bool:
-    """Publish each message when it is due; returns False when `pause` was told to stop.
+    """Publish each message when it is due; return False when `pause` asked to stop.
 
-    Due times count from the start, so that delays do not add up. `pause(seconds)` waits and tells whether to
-    stop; `elapsed_ns()` is the time since the start.
+    Due times count from the start, so that delays do not add up. `pause(seconds)` waits and returns
+    whether to stop; `elapsed_ns()` is the time since the start.
     """
     for message in messages:
         while (ahead_ns := message.due_ns - elapsed_ns()) > 0:

@@ -1,4 +1,4 @@
-"""Cameras and prompt, encoded again and again, as fast as it finishes."""
+"""Encodes cameras and prompt repeatedly, each time as soon as the last prefix is ready."""
 
 from restac_ros.framing.frame import Frame
 from restac_ros.policy.errors import CALL_REFUSED
@@ -14,8 +14,8 @@ class PrefixLoop:
     """Keeps the latest prefix.
 
     Attributes:
-        latest: the last prefix that came out; None before, and after one that was refused.
-        reasons: why the last attempt gave none.
+        latest: the newest prefix; None before the first, and after a refused one.
+        reasons: why the last attempt failed; empty after a success.
         busy: a prefix is being computed.
     """
 
@@ -36,7 +36,7 @@ class PrefixLoop:
         """Return the oldest age, counted from the images' capture, at which the next prefix should be ready.
 
         Its age when it was ready, plus one camera period plus one prefix time: the next one's images come
-        within the period, and its computing takes no longer than lately.
+        within the period, and computing it lasts no longer than the recent ones did.
         """
         context = self._context
         streams = context.policy.contract.streams

@@ -1,4 +1,4 @@
-"""A new task, made ready beside the calls: they go on with the old one until nothing is left to compile."""
+"""Compiles a new task in a thread of its own, while the policy continues with the old one."""
 
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.tokenizer import TokenizerError

@@ -1,4 +1,4 @@
-"""What the policy's three loops make, where it goes, and what is counted and timed on the way."""
+"""Products, outputs and counts of the policy's loops."""
 
 import threading
 from collections import deque
@@ -77,10 +77,10 @@ class TouchReading(NamedTuple):
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where results go; called from the workers' threads.
+    """Callbacks that receive results; called from the workers' threads.
 
-    `holding` gets all present reasons at every replan (none: a chunk was published). `prompt` gets a task
-    that was swapped in. `failed` gets a sentence when a worker has died: nothing follows then.
+    `holding` receives all present reasons at every replan (none: a chunk was published), `prompt` a task that
+    was adopted, `failed` a sentence when a worker has failed: nothing follows then.
     """
 
     chunk: Callable[[Chunk], None]
@@ -92,11 +92,11 @@ class Outputs:
 
 @dataclass
 class RunCounts:
-    """What a run has made so far.
+    """Counts of a run.
 
     `held` counts replans without a chunk, `surprises` rises of the gate, `triggered` the chunks they led to,
-    `chunks_in_prefix` those that were ready while a prefix was computed, which took `prefix_busy_ns` in all
-    but for the first.
+    `chunks_in_prefix` those that were ready while a prefix was computed; `prefix_busy_ns` is the time of
+    all prefixes but the first.
     """
 
     prefixes: int = 0
@@ -141,7 +141,7 @@ class RunCounts:
             self.hold_reasons[name] = self.hold_reasons.get(name, 0) + 1
 
     def summary(self) -> dict[str, object]:
-        """As the node's summary has it; the gate's percentiles are of the last ones."""
+        """Return the counts for the node's summary; percentiles are of the last `RECENT_GATES` gates."""
         names = ('prefixes', 'touches', 'surprises', 'chunks', 'triggered', 'chunks_in_prefix', 'held')
         gate: dict[str, float | None] = {'min': self.gate_min, 'max': self.gate_max}
         if self.gates:
@@ -163,7 +163,7 @@ def _set_event() -> threading.Event:
 
 @dataclass(frozen=True)
 class LoopContext:
-    """What the loops share. `tracker` is None where every chunk is planned freely."""
+    """State that the loops share. `tracker` is None where every chunk is planned freely."""
 
     policy: Policy
     frames: LiveFrames
@@ -176,6 +176,6 @@ class LoopContext:
     touch_idle: threading.Event = field(default_factory=_set_event)  # no tactile frame is being worked on
 
     def timed_frame(self, stage: str, streams: list[str]) -> Frame:
-        """Return the frame of now, of these streams."""
+        """Return the present frame of these streams, and count how long it took to make."""
         with self.latencies.timed(stage):
             return self.frames.frame(streams)

@@ -1,4 +1,4 @@
-"""The JSON that a node leaves behind: read by `restac-ros up` and by the benchmark."""
+"""The summary that a node writes at its end, as JSON: read by `restac-ros up` and by the benchmarks."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from restac_ros.runtime.tally import StreamTally
 
 
 def write_summary(path: Path, values: Mapping[str, object]) -> None:
-    """Write at once or not at all."""
+    """Write the whole file, or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.{os.getpid()}')
     temporary.write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')

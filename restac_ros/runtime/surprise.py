@@ -1,4 +1,4 @@
-"""When the gate's rise is worth a replan of its own: an edge with hysteresis, and no oftener than allowed."""
+"""Decides which rises of the gate trigger a replan: edges with hysteresis and a least interval."""
 
 import math
 from dataclasses import dataclass
@@ -17,16 +17,9 @@ class SurpriseRule:
     release: float
     min_interval_ns: int
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.release <= self.threshold <= 1:
-            found = f'release {self.release:g}, threshold {self.threshold:g}'
-            raise ValueError(f'{found}; expected 0 <= release <= threshold <= 1')
-        if self.min_interval_ns < 0:
-            raise ValueError(f'min_interval_ns is {self.min_interval_ns}; expected 0 or more')
-
 
 class SurpriseTrigger:
-    """Follows one run's gates; a new run takes a new one.
+    """Follows the gates of one run.
 
     The first gate can't have risen: if it is high already, it must come down first. A rise that comes too
     soon after the one before counts when the interval is over, if the gate is still high then.
@@ -38,7 +31,7 @@ class SurpriseTrigger:
         self._last_ns: int | None = None
 
     def rises(self, gate: float, time_ns: int) -> bool:
-        """Take the next gate; whether it triggers. `time_ns` is of a steady clock.
+        """Return whether the next gate triggers a replan. `time_ns` is of a steady clock.
 
         Raises:
             ValueError: a gate that is no number from 0 to 1.

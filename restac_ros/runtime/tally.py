@@ -42,7 +42,7 @@ class StreamTally:
         self._last_number = number
 
     def summary(self) -> dict[str, int | bool | None]:
-        """For the summary file; `lost` is None where it is unknown."""
+        """Return the counts for the summary file; `lost` is None where it is unknown."""
         values = {name: value for name, value in asdict(self).items() if not name.startswith('_')}
         return values if self.numbered else values | {'lost': None}
 
@@ -54,7 +54,7 @@ class RateMeter:
         self._before: tuple[int, int] | None = None
 
     def rate_hz(self, count: int, now_ns: int) -> float | None:
-        """Rate since the reading before; None at the first one."""
+        """Return the rate since the previous reading; None at the first one."""
         before, self._before = self._before, (count, now_ns)
         if before is None or now_ns <= before[1]:
             return None

@@ -1,4 +1,4 @@
-"""Every tactile frame against what the latest prefix lets expect; a gate that rises calls for a replan."""
+"""Compares each tactile frame with what the latest prefix predicts; a rising gate triggers a replan."""
 
 from collections.abc import Callable
 
@@ -20,8 +20,8 @@ class TouchLoop:
     """Keeps the latest touch.
 
     Attributes:
-        latest: the last touch that came out; None before, and after one that was refused.
-        reasons: why the last attempt gave none.
+        latest: the newest touch; None before the first, and after a refused one.
+        reasons: why the last attempt failed; empty after a success.
         on_surprise: called with a touch whose gate has risen, see `SurpriseTrigger`.
     """
 

@@ -1,4 +1,4 @@
-"""A thread that repeats one step, and cannot die silently."""
+"""A thread that repeats one step and reports its failure."""
 
 import threading
 import traceback
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 class Worker:
-    """Calls `step` again and again until stopped; `step` begins with `wait`.
+    """Calls `step` repeatedly until stopped; `step` begins with `wait`.
 
-    Whatever `step` raises ends the worker; `on_failure` is told in a sentence, the traceback goes to stderr.
+    An exception of `step` ends the worker: its traceback goes to stderr, a sentence to `on_failure`.
     """
 
     def __init__(self, name: str, step: Callable[[], None], on_failure: Callable[[str], None]) -> None:
@@ -21,16 +21,16 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Until `wake` is set, which is consumed, or the time is over. Look at `stopping` afterwards."""
+        """Wait until `wake` is set, and clear it, or until the time is over. Check `stopping` afterwards."""
         self.wake.wait(timeout_s)
         self.wake.clear()
 
     def ask_to_stop(self) -> None:
-        """Begin no further step; `join` waits for the one under way."""
+        """Begin no further step; `join` waits for the running one."""
         self.stopping = True
         self.wake.set()
 
@@ -49,7 +49,7 @@ class Worker:
         try:
             while not self.stopping:
                 self._step()
-        except Exception as error:  # noqa: BLE001  a worker must not die silently, of whatever
+        except Exception as error:  # noqa: BLE001  no failure of a thread may be silent
             traceback.print_exc()
             self._on_failure(f'{self.name} failed: unexpected {type(error).__name__}: {error}')
 

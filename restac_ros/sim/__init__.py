@@ -1,1 +1,1 @@
-"""A robot for those who have none at hand: a virtual arm, and streams that fail on purpose."""
+"""A robot for users without one: a virtual arm, and faults of its streams."""

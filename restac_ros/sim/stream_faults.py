@@ -1,6 +1,6 @@
-"""Streams broken on purpose, message by message, as drivers break them on bad days."""
+"""Faults of drivers, applied to a stream message by message."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from restac_ros.contract.schema import Contract
@@ -22,9 +22,9 @@ _SHIFTS_NS = {'late': -LATE_NS, 'clock ahead': JUMP_NS, 'clock back': -JUMP_NS}
 
 
 class StreamFaults:
-    """At most one fault at a time, of some streams; harms what any source publishes.
+    """Applies at most one fault at a time, to some streams of any source.
 
-    `re_encode` makes a message of another content than the contract declares, from a stream and its message.
+    `re_encode` changes a message of a stream so that it contradicts the contract.
     """
 
     def __init__(self, contract: Contract, re_encode: Callable[[str, bytes], bytes]) -> None:
@@ -36,7 +36,7 @@ class StreamFaults:
         self._counts: dict[str, int] = {}
 
     def begin(self, kind: StreamFault, streams: Collection[str]) -> None:
-        """From now on `streams` are broken in this way."""
+        """Begin a fault of `streams`."""
         for name in streams:
             self._contract.stream(name)
         self._held, self._counts = {}, {}
@@ -44,17 +44,11 @@ class StreamFaults:
         self._kind = kind
 
     def end(self) -> None:
-        """Everything is well again."""
+        """End the fault."""
         self._kind = None
 
-    def wrap(self, messages: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
-        """A source's messages (stream, CDR) as they are to be published."""
-        for stream, cdr in messages:
-            if (harmed := self.apply(stream, cdr)) is not None:
-                yield stream, harmed
-
     def apply(self, stream: str, cdr: bytes) -> bytes | None:
-        """What is to be published in place of a stream's message; None for nothing."""
+        """Return the message to publish in place of a stream's message; None for none."""
         if self._kind is None or stream not in self._streams:
             return cdr
         match self._kind:

@@ -1,4 +1,4 @@
-"""A compliant arm that follows set-points, gives way to a hand, and stops in any other mode than move."""
+"""A compliant virtual arm that follows set-points, can be pushed, and stops outside of mode move."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from restac_ros.geometry.pose import Offset, Pose
 
 READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
 ROBOT_MODE_GUIDING = 3
-DAMPING = 1e-3  # of the least squares: near a singular posture it gives way instead of racing
+DAMPING = 1e-3  # of the least squares: bounds the speed near singular postures
 EPSILON_RAD = 1e-6
 MAX_STEP_RAD = 0.2
 APPROACH_STEPS = 100
@@ -22,12 +22,12 @@ NOISE_RAD = 1e-6  # no real encoder repeats itself exactly
 
 @dataclass(frozen=True)
 class Impedance:
-    """A critically damped Cartesian impedance controller, as seen from outside.
+    """Parameters of a critically damped Cartesian impedance controller.
 
     Attributes:
         rate_rad_s: its natural frequency; a moving set-point is followed 2 / rate_rad_s later.
-        stiffness_n_m: the arm gives way to a hand by 1 / stiffness_n_m per N.
-        guided_n_s_m: what a hand feels in guiding mode, where nothing holds the arm.
+        stiffness_n_m: a hand displaces the arm by 1 / stiffness_n_m per N.
+        guided_n_s_m: damping that a hand feels in guiding mode.
     """
 
     rate_rad_s: float = 25.0
@@ -38,9 +38,9 @@ class Impedance:
 class VirtualArm:
     """Starts in the middle of the workspace, at rest, with the tool as in Franka's ready posture.
 
-    In mode move it follows set-points with lag, and springs back when a hand lets go. In any other mode it
-    ignores them: it stands, or, in guiding mode, goes where the hand leads it. Back in move it stays where it
-    is until the next set-point, as controllers do when they are activated. Not thread-safe.
+    In mode move it follows set-points with lag, and springs back when a hand releases it. In any other mode
+    it ignores them: it stands, or, in guiding mode, follows the hand. Back in move it stays where it is until
+    the next set-point, as controllers do when they are activated. Not thread-safe.
 
     Attributes:
         opening_m: of the gripper.
@@ -66,28 +66,28 @@ class VirtualArm:
             self._joints_rad = self._nearer(self._joints_rad)
 
     def set_mode(self, mode: int, now_ns: int) -> None:
-        """Stop, or begin to follow again, from where the arm is; modes as in FrankaRobotState."""
+        """Change the mode, as in FrankaRobotState; the arm stops, or follows again, from its present pose."""
         self.advance(now_ns)
         self._mode, self._target, self._speed = mode, self._pose, np.zeros(6)
 
     def push(self, hand_n: np.ndarray, now_ns: int) -> None:
-        """A hand on the tool from now on: its force [3] in N in the base frame, zero when it has let go."""
+        """Apply the force of a hand to the tool, [3] in N in the base frame; zero releases it."""
         self.advance(now_ns)
         self._hand_n = hand_n
 
     def follow(self, set_point: Pose, now_ns: int) -> None:
-        """Go to a set-point, in mode move."""
+        """Set the target, in mode move."""
         self.advance(now_ns)
         if self._mode == ROBOT_MODE_MOVE:
             self._target = set_point
 
     def pose(self, now_ns: int) -> Pose:
-        """Where the tool is in the base frame."""
+        """Return the tool's pose in the base frame."""
         self.advance(now_ns)
         return self._pose
 
     def joints_rad(self, now_ns: int) -> np.ndarray:
-        """Joint positions [7], with an encoder's noise."""
+        """Return joint positions [7], with an encoder's noise."""
         self.advance(now_ns)
         if now_ns - self._joints_ns >= IK_PERIOD_NS:
             self._joints_ns = now_ns
@@ -96,12 +96,12 @@ class VirtualArm:
         return self._joints_rad + NOISE_RAD * self._noise.standard_normal(7)
 
     def noisy_pose(self, now_ns: int) -> Pose:
-        """The tool's pose as a robot's own state has it, with an encoder's noise."""
+        """Return the tool's pose with an encoder's noise, as in a robot's own state."""
         pose = self.pose(now_ns)
         return Pose(pose.position_m + NOISE_RAD * self._noise.standard_normal(3), pose.quaternion_xyzw)
 
     def advance(self, now_ns: int) -> None:
-        """Go on to `now_ns`, exactly: the equations of motion are linear between two calls."""
+        """Advance to `now_ns`, exactly: the equations of motion are linear between two calls."""
         elapsed_s = max(0, now_ns - self._now_ns) * 1e-9
         self._now_ns = max(now_ns, self._now_ns)
         if self._mode == ROBOT_MODE_MOVE:

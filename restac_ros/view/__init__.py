@@ -1,1 +1,1 @@
-"""What a person sees of the gate: shapes, images and charts as plain values, for rviz and for files alike."""
+"""Shapes, images and charts of gate, chunk and touch, for rviz and for files."""

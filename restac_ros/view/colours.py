@@ -1,13 +1,13 @@
-"""Colours that keep their order for every eye: sRGB in 0 .. 1, or uint8 for images."""
+"""Colours that colour-blind readers can order and distinguish: sRGB in 0 .. 1, or uint8 for images."""
 
 import math
 
 import cv2
 import numpy as np
 
-# Plasma (van der Walt and Smith 2015) has lightness rising evenly, also for colour-blind eyes. Its dark end
-# would vanish on rviz's dark grey, so a closed gate starts where the contrast with it reaches 3 : 1. Of the
-# maps of this kind its remaining part is told apart best.
+# Plasma (van der Walt and Smith 2015) has evenly rising lightness, also for the colour-blind. Its dark end
+# would vanish on rviz's dark grey: a closed gate starts where the contrast with it reaches 3 : 1. Of the maps
+# of this kind its remaining part has the most distinct colours.
 _CLOSED_AT = 0.51
 _STEPS = 256
 
@@ -20,14 +20,14 @@ def _colour_map(name: int) -> np.ndarray:
 
 _PLASMA = _colour_map(cv2.COLORMAP_PLASMA)
 GATE_MAP = _PLASMA[np.linspace(_CLOSED_AT * (_STEPS - 1), _STEPS - 1, _STEPS).round().astype(int)]
-# Inferno without its black end, which on an image would look like a shadow.
+# Inferno without its black end, which resembles a shadow on an image.
 HEAT_MAP = _colour_map(cv2.COLORMAP_INFERNO)[np.linspace(70, 255, _STEPS).round().astype(int)]
 
 BACKGROUND = (48, 48, 48)  # rviz's own
 PANEL = (30, 30, 30)
 FAINT = (92, 92, 92)
 TEXT = (225, 225, 225)
-# Okabe and Ito (2008): told apart by colour-blind eyes; the four that are bright enough for a dark ground.
+# Okabe and Ito (2008), distinct for colour-blind readers; the four that are bright enough for a dark ground.
 SKY, ORANGE, GREEN, PINK = (86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167)
 INVALID = SKY  # far from every gate's colour
 

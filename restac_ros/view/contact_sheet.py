@@ -16,7 +16,7 @@ _HEIGHT_PX, EMPTY_WIDTH_PX, BETWEEN_PX = 224, 224, 4
 def contact_sheet(images: Mapping[str, np.ndarray], statuses: Mapping[str, StreamStatus]) -> np.ndarray:
     """Images uint8 [h, w, 3] RGB by stream -> one uint8 [H, W, 3] RGB.
 
-    Every stream of `statuses` has its place; one without an image says why.
+    Every stream of `statuses` has a cell; one without an image shows the reason.
     """
     return np.concatenate(
         [_cell(name, images.get(name), status) for name, status in statuses.items()], axis=1

@@ -1,4 +1,4 @@
-"""Text on images, in the letters that matplotlib uses, so that every picture has one lettering."""
+"""Text on images, in matplotlib's font, as on all other pictures."""
 
 from functools import cache, lru_cache
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ def put_text(
     colour: tuple[int, int, int],
     size_px: int = SIZE_PX,
 ) -> None:
-    """Write `text` onto an RGB image uint8 [H, W, 3] in place; what lies outside is cut off."""
+    """Write `text` onto an RGB image uint8 [H, W, 3] in place; parts outside are cut off."""
     mask, ascent = _mask(text, size_px)
     top, left = baseline_px - ascent, max(0, left_px)
     mask = mask[max(0, -top) :, left - left_px :]
@@ -29,12 +29,12 @@ def put_text(
 
 
 def text_width_px(text: str, size_px: int = SIZE_PX) -> int:
-    """How wide `put_text` writes it."""
+    """Return the width of a text as written by `put_text`, px."""
     return _mask(text, size_px)[0].shape[1]
 
 
 def fitted(text: str, width_px: int, size_px: int = SIZE_PX) -> str:
-    """The text, shortened by an ellipsis until it fits."""
+    """Return the text, shortened by an ellipsis to at most `width_px`."""
     shown = text
     while shown and text_width_px(shown, size_px) > width_px:
         shown = shown.removesuffix('…')[:-1].rstrip() + '…'
@@ -45,7 +45,7 @@ def fitted(text: str, width_px: int, size_px: int = SIZE_PX) -> str:
 
 @lru_cache(maxsize=512)
 def _mask(text: str, size_px: int) -> tuple[np.ndarray, int]:
-    """How much of each pixel the letters cover, uint8 [h, w], and the row of their baseline."""
+    """Return the coverage of each pixel by the letters, uint8 [h, w], and the row of their baseline."""
     font = _font(size_px)
     ascent, descent = font.getmetrics()
     picture = Image.new('L', (max(1, round(font.getlength(text)) + 1), ascent + descent))
@@ -62,11 +62,11 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 
 
 def canvas(height_px: int, width_px: int, colour: tuple[int, int, int]) -> np.ndarray:
-    """uint8 [height, width, 3] RGB of one colour, to be drawn on."""
+    """Return a new image uint8 [height, width, 3] RGB of one colour."""
     return _filled(height_px, width_px, colour).copy()
 
 
 @lru_cache(maxsize=64)
 def _filled(height_px: int, width_px: int, colour: tuple[int, int, int]) -> np.ndarray:
-    """Filling takes numpy ten times as long as copying what is filled."""
+    """A cached image of one colour: numpy copies ten times as fast as it fills."""
     return np.full((height_px, width_px, 3), colour, dtype=np.uint8)

@@ -1,11 +1,14 @@
-"""Recent values over time, and the time on the policy's own clock."""
+"""Recent values over time, the executed path, and the time of the policy's clock."""
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
 RESTART_NS = 1_000_000_000  # a stamp this far back is no late message: a bag begins anew, or a clock was set
 MAX_ROWS = 8192
+SPACING_M = 0.015  # between two points of a trail
+MAX_POINTS = 100  # of a trail: 1.5 m of path
 
 
 class History:
@@ -14,59 +17,41 @@ class History:
     def __init__(self, columns: Sequence[str], span_ns: int) -> None:
         self.columns = tuple(columns)
         self._span_ns = span_ns
-        # Rows first .. end are alive. Room for twice as many, so that they are moved to the front but rarely.
-        self._stamps_ns = np.zeros(2 * MAX_ROWS, dtype=np.int64)
-        self._values = np.zeros((2 * MAX_ROWS, len(self.columns)))
-        self._first = self._end = 0
+        self._rows: deque[tuple[int, tuple[float, ...]]] = deque(maxlen=MAX_ROWS)
 
     def __len__(self) -> int:
-        return self._end - self._first
+        return len(self._rows)
 
     def append(self, stamp_ns: int, *values: float) -> None:
-        """Add a row; a late one is left out, a much earlier one starts the history anew."""
+        """Add a row; ignore a late one, and start anew with a much earlier one."""
         if len(values) != len(self.columns):
             names = ', '.join(self.columns)
             raise ValueError(f'found {len(values)} values; expected one for each of {names}')
-        if len(self) and stamp_ns < (newest_ns := int(self._stamps_ns[self._end - 1])):
+        if self._rows and stamp_ns < (newest_ns := self._rows[-1][0]):
             if newest_ns - stamp_ns < RESTART_NS:
                 return
             self.clear()
-        if self._end == len(self._stamps_ns):
-            self._move_to_front()
-        self._stamps_ns[self._end] = stamp_ns
-        self._values[self._end] = values
-        self._end += 1
-        self._first = max(self._first, self._end - MAX_ROWS)
-        while self._stamps_ns[self._first] < stamp_ns - self._span_ns:
-            self._first += 1
+        self._rows.append((stamp_ns, values))
+        while self._rows[0][0] < stamp_ns - self._span_ns:
+            self._rows.popleft()
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._first = self._end = 0
+        """Remove all rows."""
+        self._rows.clear()
 
     def since(self, now_ns: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Times before `now_ns` in s, float64 [N], negative and rising, and each column, float64 [N].
-
-        The columns are views, good until the next `append`.
-        """
-        stamps_ns = self._stamps_ns[self._first : self._end]
-        low = self._first + np.searchsorted(stamps_ns, now_ns - self._span_ns, side='left')
-        high = self._first + np.searchsorted(stamps_ns, now_ns, side='right')
-        times_s = (self._stamps_ns[low:high] - now_ns) * 1e-9
-        return times_s, dict(zip(self.columns, self._values[low:high].T, strict=True))
-
-    def _move_to_front(self) -> None:
-        count = len(self)
-        self._stamps_ns[:count] = self._stamps_ns[self._first : self._end].copy()
-        self._values[:count] = self._values[self._first : self._end].copy()
-        self._first, self._end = 0, count
+        """Times before `now_ns` in s, float64 [N], negative and rising, and each column, float64 [N]."""
+        rows = [row for row in self._rows if now_ns - self._span_ns <= row[0] <= now_ns]
+        times_s = (np.array([stamp_ns for stamp_ns, _ in rows], dtype=np.int64) - now_ns) * 1e-9
+        values = np.array([values for _, values in rows], dtype=np.float64).reshape(-1, len(self.columns))
+        return times_s, dict(zip(self.columns, values.T, strict=True))
 
 
 class Timeline:
-    """What time it is on the clock that stamps the policy's messages, whether live, simulated or replayed.
+    """The time of the clock that stamps the policy's messages: live, simulated or replayed.
 
-    It goes on from the newest stamp with the reader's steady clock, so that charts keep moving, and ages
-    keep growing, when messages stop.
+    It continues from the newest stamp by the reader's steady clock, so that charts move and ages grow also
+    when messages stop.
     """
 
     def __init__(self) -> None:
@@ -74,12 +59,39 @@ class Timeline:
         self._seen_ns = 0
 
     def observe(self, stamp_ns: int, steady_ns: int) -> bool:
-        """Take note of a stamp, seen at `steady_ns` on the steady clock. True if time was set back."""
+        """Note a stamp received at `steady_ns` of the steady clock; return whether time was set back."""
         restarted = self._stamp_ns is not None and stamp_ns < self._stamp_ns - RESTART_NS
         if self._stamp_ns is None or restarted or stamp_ns > self._stamp_ns:
             self._stamp_ns, self._seen_ns = stamp_ns, steady_ns
         return restarted
 
     def now_ns(self, steady_ns: int) -> int | None:
-        """The time at `steady_ns` on the steady clock; None before the first stamp."""
+        """Return the time at `steady_ns` of the steady clock, ns; None before the first stamp."""
         return None if self._stamp_ns is None else self._stamp_ns + max(0, steady_ns - self._seen_ns)
+
+
+class Trail:
+    """The executed path of the last `span_ns`, each point with the gate at that time."""
+
+    def __init__(self, span_ns: int) -> None:
+        self._span_ns = span_ns
+        self._points: deque[tuple[int, np.ndarray, float]] = deque(maxlen=MAX_POINTS)
+
+    def append(self, steady_ns: int, position_m: np.ndarray, gate: float) -> None:
+        """Add the tool's position [3] in the base frame, unless it lies within SPACING_M of the last one."""
+        points = self._points
+        if points and steady_ns < points[-1][0]:
+            points.clear()
+        while points and points[0][0] < steady_ns - self._span_ns:
+            points.popleft()
+        if not points or np.linalg.norm(position_m - points[-1][1]) >= SPACING_M:
+            points.append((steady_ns, np.array(position_m, dtype=np.float64), gate))
+
+    def clear(self) -> None:
+        """Remove all points."""
+        self._points.clear()
+
+    def path(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions float64 [N, 3] in m, oldest first, and gates float64 [N]."""
+        positions = np.array([position for _, position, _ in self._points]).reshape(-1, 3)
+        return positions, np.array([gate for _, _, gate in self._points], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The scene at a time in recordings, read as live messages are, without ROS."""
+"""Feeds recordings to the scene, as live messages are, without ROS."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ def scene_at(
     Raises:
         ViewError: nothing in the bags can be shown, or nothing of them precedes `time_ns`.
         BagError: a message of the policy is damaged.
-        DecodeError: a tactile frame or a tool pose is not as the contract says.
+        DecodeError: a tactile frame or a tool pose contradicts the contract.
     """
     reader = _Reader(contract, options)
     _check(bags, reader.topics)
@@ -130,7 +130,7 @@ def _check(bags: Sequence[Bag], topics: set[str]) -> None:
 
 
 def _merged(bags: Sequence[Bag], topics: set[str], time_ns: int | None) -> Iterator[BagMessage]:
-    """What the scene needs of all bags, in log order, up to and with `time_ns`."""
+    """Return the messages that the scene needs, in log order, up to and including `time_ns`."""
     streams = []
     for bag in bags:
         ours = {

@@ -1,4 +1,4 @@
-"""Recordings -> one picture of a moment in them: `restac-ros view`."""
+"""Draws one moment of recordings as a picture: `restac-ros view`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ def render(
     Raises:
         BagError: a recording cannot be read.
         ViewError: nothing in them can be shown, or there is no contract.
-        DecodeError: a message is not as the contract says.
+        DecodeError: a message contradicts the contract.
     """
     bags = [open_bag(path) for path in paths]
     starts = [bag.bounds_ns[0] for bag in bags if bag.bounds_ns]

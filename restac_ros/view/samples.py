@@ -1,4 +1,4 @@
-"""Policy messages as checked values: one reader for live and recorded ones, which have the same fields."""
+"""Reads messages of the policy, live or recorded, as checked values."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,14 +15,14 @@ MAX_RESIDUAL = 1 << 16  # positions of a residual map
 
 
 class RunOrigin(NamedTuple):
-    """Which policy a message is of and what it was asked to do; '' where an old recording does not say."""
+    """Prompt and checkpoint of a policy; '' where an old recording has none."""
 
     prompt: str = ''
     checkpoint: str = ''
 
 
 class GateSample(NamedTuple):
-    """One GateState: what touch gave for the tactile frame captured at `stamp_ns`. NaN stays, to be shown."""
+    """One GateState, of the tactile frame captured at `stamp_ns`. NaN stays, to be shown."""
 
     stamp_ns: int
     gate: float
@@ -43,7 +43,7 @@ class ChunkSample(NamedTuple):
 
     points_m: float64 [horizon + 1, 3], the anchor and then each step's target, in the base frame
     due_ns:   int64 [horizon + 1], when the tool is to be at each point
-    triggered: planned at once because the gate rose
+    triggered: planned at once, as the gate rose
     """
 
     stamp_ns: int
@@ -116,7 +116,7 @@ def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
 
 
 def held_reason(message: Any) -> str | None:
-    """Why the policy holds, of a DiagnosticArray; '' while it plans, None where no policy is in it."""
+    """Read from a DiagnosticArray why the policy holds; '' while it plans, None without its status."""
     for status in message.status:
         if status.name.endswith(PLANNING):
             level = status.level[0] if isinstance(status.level, bytes) else int(status.level)
@@ -130,7 +130,7 @@ def _origin(message: Any) -> RunOrigin:
 
 
 def stamp_ns(message: Any) -> int:
-    """The header's stamp."""
+    """Return the header's stamp, ns."""
     stamp = message.header.stamp
     return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 

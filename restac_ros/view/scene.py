@@ -1,7 +1,7 @@
 """The state of the view, and its shapes and images at one time. Nodes and recordings feed it.
 
-Two clocks: `steady_ns` is the reader's, stamps are the policy's. Ages of inputs are by the first, so that the
-picture of a dead policy, or sensor, is marked as old.
+Two clocks: `steady_ns` is the reader's, stamps are the policy's. Ages of inputs are by the first, so that
+values of a policy or sensor that has ended are marked as old.
 """
 
 from dataclasses import dataclass, field
@@ -11,11 +11,10 @@ import numpy as np
 from restac_ros.contract.schema import Contract
 from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, TOUCH_COLUMNS, Recent, Story, strip_chart
 from restac_ros.view.colours import INVALID, TEXT
-from restac_ros.view.history import History, Timeline
+from restac_ros.view.history import History, Timeline, Trail
 from restac_ros.view.samples import ChunkSample, GateSample, RunOrigin
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
 from restac_ros.view.tactile import HeatScale, Reference, contact_level, pixel_change, tactile_picture
-from restac_ros.view.trail import Trail
 
 _MS = 1e-6  # ms in a ns
 
@@ -34,13 +33,6 @@ class SceneOptions:
     reference_frames: int = 15
     heat: HeatScale = field(default_factory=HeatScale)
 
-    def __post_init__(self) -> None:
-        for name in ('span_s', 'stale_s'):
-            if not 0 < getattr(self, name) <= 3600:
-                raise ValueError(f'{name} is {getattr(self, name):g}; expected above 0, at most 3600 s')
-        if not 1 <= self.reference_frames <= 1000:
-            raise ValueError(f'reference_frames is {self.reference_frames}; expected 1 to 1000')
-
 
 @dataclass
 class _Newest[T]:
@@ -53,7 +45,7 @@ class _Newest[T]:
         self.value, self.at_ns = value, steady_ns
 
     def problem(self, what: str, steady_ns: int, stale_s: float) -> str:
-        """Why the value is too old; empty while it is not, and before there is one."""
+        """Return why the value is too old; '' while it is not, and before the first."""
         age_s = (steady_ns - self.at_ns) * 1e-9
         return f'no {what} for {age_s:.1f} s' if self.value is not None and age_s > stale_s else ''
 

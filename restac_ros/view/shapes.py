@@ -1,7 +1,7 @@
 """The gate at the tool as shapes: ring, bar and label, the coming chunk and the executed path.
 
-A shape is what visualization_msgs/Marker can say, as arrays. Lines carry the gate's colour, as rviz doesn't
-shade lines, and shading would falsify it. Everything lies in the robot's base frame, in m.
+A shape is a visualization_msgs/Marker as arrays. Lines carry the gate's colour, as rviz does not shade them,
+and shading would falsify it. Everything lies in the robot's base frame, in m.
 """
 
 import math
@@ -60,7 +60,7 @@ class Shape:
     points: np.ndarray
     colours: np.ndarray
     text: str = ''
-    number: int = field(default=0, kw_only=True)  # tells shapes of one name apart
+    number: int = field(default=0, kw_only=True)  # distinguishes shapes of one name
 
     def in_base(self) -> np.ndarray:
         """The points in the base frame [N, 3], in m."""
@@ -70,8 +70,8 @@ class Shape:
 def gate_shapes(pose_tool_in_base: np.ndarray, gate: GateSample | None, problem: str = '') -> list[Shape]:
     """Ring, bar and label at the tool.
 
-    Without a gate, or with a `problem` (why what is known is no longer so), no value is drawn as if it held:
-    only the empty tracks and the reason.
+    Without a gate, or with a `problem` (why the newest is old), only the empty tracks and the reason are
+    drawn.
     """
     value = gate.gate if gate and not problem else math.nan
     shapes = [*ring(pose_tool_in_base, value), *bar(pose_tool_in_base[:3, 3], value)]
@@ -81,7 +81,7 @@ def gate_shapes(pose_tool_in_base: np.ndarray, gate: GateSample | None, problem:
 
 
 def gate_text(gate: GateSample) -> str:
-    """What the label says."""
+    """Return the text of the label."""
     lines = [
         f'gate {gate.gate:.2f}' + (' (saturated)' if gate.saturated else ''),
         f'vision unsure by {gate.logvar_standardised:+.1f} sd',
@@ -128,10 +128,10 @@ def chunk_shapes(chunk: ChunkSample, now_ns: int) -> list[Shape]:
 
 
 def executed_path(positions_m: np.ndarray, gates: np.ndarray) -> list[Shape]:
-    """Where the tool has been [N, 3], coloured by the gate that was in force; nothing below two points."""
+    """The executed path [N, 3], coloured by the gate at that time; nothing below two points."""
     if len(positions_m) < 2:
         return []
-    # Older points recede into the background, to leave the eye on the present.
+    # Older points fade.
     faded = np.linspace(0.35, 0.9, FADES)[np.arange(len(positions_m)) * FADES // len(positions_m)]
     known = np.isfinite(gates)[:, None]
     colours = np.where(known, gate_colours(gates), np.array(FAINT, dtype=np.uint8))
@@ -147,7 +147,7 @@ def _arc(share: float) -> np.ndarray:
 
 
 def _drawable(gate: float) -> float:
-    """The gate within 0 .. 1; 0 where it is not a number, as only the label can tell that."""
+    """Return the gate within 0 .. 1; 0 for NaN, which the label shows."""
     return min(max(gate, 0.0), 1.0) if math.isfinite(gate) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What the tactile sensor feels, made visible: the change against a frame without contact, as heat."""
+"""Draws the change of a tactile image against one without contact as a heat map."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,7 @@ from restac_ros.view.colours import FAINT, HEAT_MAP, INVALID, PANEL, TEXT
 from restac_ros.view.drawing import LINE_PX, canvas, fitted, put_text
 from restac_ros.view.errors import ViewError
 
-ZOOM = 2  # of what the model sees, which is small; sending images costs more than drawing them
+ZOOM = 2  # of the model's input, which is small; publishing images costs more than drawing them
 NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
 RESIDUAL_LABEL = 'felt minus expected'
 RESIDUAL_WIDTH_PX = 178  # at least, for its labels
@@ -19,27 +19,25 @@ DARKENED = 0.75  # keeps heat the brightest thing on the image
 
 
 class Reference:
-    """The frame without contact: the median of the first ones, which noise and a shadow don't move."""
+    """The frame without contact: the median of the first ones, robust against noise and shadows."""
 
     def __init__(self, frames: int) -> None:
-        if frames < 1:
-            raise ValueError(f'found {frames} reference frames; expected at least 1')
         self.needed = frames
         self._collected: list[np.ndarray] = []
         self.image: np.ndarray | None = None  # uint8 [H, W, 3]
 
     @property
     def collected(self) -> int:
-        """How many frames there are so far."""
+        """Number of frames received so far."""
         return self.needed if self.image is not None else len(self._collected)
 
     def restart(self) -> None:
-        """Forget it: the next frames are taken for contact-free."""
+        """Start anew: the next frames are assumed to be without contact."""
         self._collected.clear()
         self.image = None
 
     def add(self, image: np.ndarray) -> None:
-        """Take a frame uint8 [H, W, 3], unless the reference is complete."""
+        """Add a frame uint8 [H, W, 3], unless the reference is complete."""
         if self.image is not None:
             return
         self._collected.append(image)
@@ -50,9 +48,9 @@ class Reference:
 
 @dataclass(frozen=True)
 class HeatScale:
-    """How differences become heat, in grey levels of 255: none up to `threshold`, brightest at `full`.
+    """Scale of the heat map, in grey levels of 255: dark up to `threshold`, brightest at `full`.
 
-    Felt minus expected is drawn brightest at `residual_full`. The scales never change: noise stays dark.
+    Felt minus expected is brightest at `residual_full`. The scales are fixed: noise stays dark.
     """
 
     threshold: float = 6.0
@@ -120,7 +118,7 @@ def tactile_picture(
     image:    uint8 [H, W, 3], the newest tactile frame; None before there is one
     change:   its `pixel_change`, uint8 [H, W]; None before the reference is complete
     residual: float [h, w], magnitude of felt minus expected per latent position, drawn beside it
-    problem:  why the frame is no longer true, written over it
+    problem:  why the frame is old, written below it
     """
     height, width = (128, 160) if image is None else image.shape[:2]
     panels = [canvas(height * ZOOM, width * ZOOM, PANEL)]
@@ -129,7 +127,7 @@ def tactile_picture(
         shown, caption = _compare(image, change, reference, scale)
         panels = [cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)]
     if residual is not None:
-        # Not enlarged: it has few positions, and whoever looks is sent the whole picture 15 times a second.
+        # Not enlarged: it has few positions, and the whole picture is published 15 times a second.
         panel = _residual_panel(residual, scale.residual_full, height)
         below = canvas(height * (ZOOM - 1), panel.shape[1], PANEL)
         panels += [canvas(height * ZOOM, 4, PANEL), np.concatenate([panel, below])]

@@ -36,7 +36,7 @@ class Recorder:
     """A recorder, its services and its status."""
 
     def __init__(self, robot, node, wait_until, journals: Path) -> None:
-        self.robot, self.node, self._wait_until, self.journals = robot, node, wait_until, journals
+        self.robot, self.node, self.wait_until, self.journals = robot, node, wait_until, journals
         self.statuses = robot.listen('/recorder_node/status', RecorderStatus, LATCHED)
 
     def request(self, name: str) -> Trigger.Response:
@@ -44,7 +44,7 @@ class Recorder:
 
     def status(self, condition: Callable[[RecorderStatus], bool], what: str) -> RecorderStatus:
         """Wait for a status."""
-        self._wait_until(
+        self.wait_until(
             lambda: bool(self.statuses) and condition(self.statuses[-1]),
             lambda: f'{what}; the last was {self.statuses[-1:]}; it said:\n{self.node.log}',
         )
@@ -97,10 +97,10 @@ def test_episodes_are_recorded_saved_and_discarded_by_services(make_recorder, ro
     assert len(list((recorder.journals / 'trash').iterdir())) == 1
 
     task = robot.node.create_publisher(String, '/recorder_node/task', 10)
-    recorder._wait_until(lambda: task.get_subscription_count() > 0, 'the task is listened to')
+    recorder.wait_until(lambda: task.get_subscription_count() > 0, 'the task is listened to')
     task.publish(String(data='pull the lever'))
     recorder.status(lambda status: status.state == RecorderStatus.STATE_IDLE, 'idle')
-    recorder._wait_until(lambda: recorder.request('start').success, 'a start')
+    recorder.wait_until(lambda: recorder.request('start').success, 'a start')
     recording = recorder.has_written()
     assert recording.state == RecorderStatus.STATE_RECORDING
     assert list(recording.streams) == list(robot.contract.streams)
@@ -156,7 +156,7 @@ def test_a_second_ctrl_c_gives_up_the_episode_but_not_the_bag(make_recorder, rob
     recorder.has_written()
     recorder.node.process.send_signal(signal.SIGINT)
     recorder.node.wait_for('finishing the last episode')
-    recorder._wait_until(lambda: list(recorder.journals.glob('*.jsonl')), 'the conversion has begun')
+    recorder.wait_until(lambda: list(recorder.journals.glob('*.jsonl')), 'the conversion has begun')
     recorder.node.process.send_signal(signal.SIGINT)
     status = recorder.node.wait()
     episodes, frames = episodes_in(tmp_path / 'dataset')
@@ -275,7 +275,7 @@ def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_pa
     pedal = robot.node.create_publisher(Bool, '/pedal', 10)
     joystick = robot.node.create_publisher(Joy, '/joy', 10)
     for publisher in (pedal, joystick):
-        recorder._wait_until(lambda p=publisher: p.get_subscription_count() > 0, 'the trigger is listened to')
+        recorder.wait_until(lambda p=publisher: p.get_subscription_count() > 0, 'the trigger is listened to')
 
     def press(publisher, pressed, released, state: int) -> None:
         publisher.publish(pressed)

@@ -103,7 +103,7 @@ def test_what_cannot_be_logged_is_refused(parameters: dict, words: str, start_no
 
 
 def test_topics_are_read_strictly() -> None:
-    assert parse_topics([' /a  std_msgs/msg/String ']) == [('/a', 'std_msgs/msg/String')]
+    assert parse_topics([' /a  std_msgs/msg/String ']) == {'/a': 'std_msgs/msg/String'}
     for entries, words in (
         (['/a'], "'/a'; expected as"),
         (['/a std_msgs/String'], 'expected as'),

@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from restac_ros.nodes.shared_memory import remove_dead_segments
+from restac_ros.nodes.transport import remove_dead_segments
 
 
 def segment(directory: Path, number: int, age_s: float = 100.0) -> Path:

@@ -60,12 +60,6 @@ def test_what_is_no_gate_raises_and_changes_nothing(gate: float) -> None:
     assert trigger.rises(0.9, 2)
 
 
-@pytest.mark.parametrize('levels', [(0.4, 0.6, 0), (1.1, 0.4, 0), (0.6, -0.1, 0), (0.6, 0.4, -1)])
-def test_rules_that_contradict_themselves_are_refused(levels: tuple[float, float, int]) -> None:
-    with pytest.raises(ValueError, match='expected'):
-        SurpriseRule(*levels)
-
-
 @given(
     gates=st.lists(st.floats(0, 1), max_size=60),
     levels=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),

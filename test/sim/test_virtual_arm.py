@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from restac_ros.contract.load import load_contract
+from restac_ros.framing.kinematics import fk_hand_tcp, transform
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, Impedance, VirtualArm
 
@@ -73,10 +74,11 @@ def test_it_follows_no_set_point_in_another_mode_than_move(arm: VirtualArm, mode
     assert arm.pose(2000 * MS).position_m == pytest.approx(start.position_m)
 
 
-def test_its_joints_lead_to_its_pose(arm: VirtualArm) -> None:
+def test_its_joints_lead_to_its_pose(arm: VirtualArm, repository: Path) -> None:
     goal = Offset(np.array([0.05, -0.1, -0.1]), np.array([0.1, 0.0, 0.3])).apply(arm.pose(0))
     arm.follow(goal, 0)
     for ms in range(5, 2000, 5):
         joints_rad = arm.joints_rad(ms * MS)
-    found = arm._pose_of(joints_rad)
+    offset = load_contract(repository / 'config' / 'contract.yaml').robot.pose_tool_in_hand
+    found = fk_hand_tcp(joints_rad) @ transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
     np.testing.assert_allclose(found[:3, 3], goal.position_m, atol=1e-4)

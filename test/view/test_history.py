@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from restac_ros.view.history import MAX_ROWS, History, Timeline
-from restac_ros.view.trail import MAX_POINTS, SPACING_M, Trail
+from restac_ros.view.history import MAX_POINTS, MAX_ROWS, SPACING_M, History, Timeline, Trail
 
 S = 10**9
 

@@ -97,14 +97,12 @@ class DoctorNode(ManagedNode):
     def _listen(self) -> None:
         self._begun_s = time.monotonic()
         self.get_logger().info(f'listening for {self.parameters.seconds:g} s')
-        quiet = Complaints(
-            lambda text: None, lambda text: None, time.monotonic_ns
-        )  # all of it is said once, at the end
-        contract = self._audible_contract()
-        self._streams = Subscriptions(self, contract, self._on_sample, quiet)
+        # The findings are logged once, at the end.
+        quiet = Complaints(lambda text: None, lambda text: None, time.monotonic_ns)
+        self._streams = Subscriptions(self, self._receivable_contract(), self._on_sample, quiet)
 
-    def _audible_contract(self) -> Contract:
-        """The contract with QoS that every publisher meets: only received streams can be examined."""
+    def _receivable_contract(self) -> Contract:
+        """Return the contract with QoS that every publisher meets: only received streams can be examined."""
         streams = {}
         for name, spec in self.contract.streams.items():
             offered = {publisher.reliability for publisher in _publishers(self, spec.topic)}
@@ -138,11 +136,11 @@ class DoctorNode(ManagedNode):
         self.exit_status = 0 if is_healthy(checks) else 1
 
     def _reception(self, name: str, subscriptions: Subscriptions, seconds: float) -> StreamReception:
-        received, spec, tally = self._received[name], self.contract.streams[name], subscriptions.tallies[name]
+        received, tally = self._received[name], subscriptions.tallies[name]
         span_ns = received.last_ns - received.first_ns if received.count > 1 else 0
         rate_hz = (received.count - 1 + tally.lost) * 1e9 / span_ns if span_ns > 0 else None
         return StreamReception(
-            publishers=tuple(_publishers(self, spec.topic)),
+            publishers=tuple(_publishers(self, self.contract.streams[name].topic)),
             received=tally.received,
             lost=tally.lost,
             zero_stamps=tally.zero_stamps,
@@ -157,7 +155,7 @@ class DoctorNode(ManagedNode):
         )
 
     def _problem(self, name: str, sample: Sample | None) -> str:
-        """Why the newest message cannot be decoded; '' when it can."""
+        """Return why the newest message cannot be decoded, or ''."""
         if sample is None:
             return ''
         try:
@@ -186,7 +184,3 @@ def _publishers(node: Node, topic: str) -> list[Publisher]:
 def main() -> None:
     """Entry point."""
     run_node(DoctorNode)
-
-
-if __name__ == '__main__':
-    main()

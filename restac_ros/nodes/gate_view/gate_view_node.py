@@ -1,4 +1,4 @@
-"""Shows in rviz what the policy makes of touch: gate and chunk at the tool, the tactile image, a strip chart.
+"""Draws for rviz: gate and chunk at the tool, the tactile image, a strip chart.
 
 A thread polls the newest message of each input at the drawing rate, so that a 1 kHz joint stream costs as
 much as a 15 Hz one and the executor sleeps. Outputs without subscribers are not drawn.
@@ -6,14 +6,13 @@ much as a 15 Hz one and the executor sleeps. Outputs without subscribers are not
 
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from pydantic import Field
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
@@ -32,7 +31,9 @@ from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.latency import Latencies
+from restac_ros.runtime.pacer import Pacer
 from restac_ros.runtime.summary_file import latency_summary
+from restac_ros.runtime.worker import Worker
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import tactile_stream
 from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map
@@ -41,7 +42,7 @@ from restac_ros.view.tactile import HeatScale
 
 MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
 # Newest only, but reliable, as config/restac.rviz asks for.
-OUTPUT_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
+OUTPUT_QOS = QoSProfile(depth=2)
 CHART_EVERY = 3  # ticks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
 RESIDUAL, DIAGNOSTICS = OPTIONAL = 'residual', 'diagnostics'  # need not come: some policies have no prior
 SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
@@ -65,7 +66,7 @@ class GateViewParameters(NodeParameters):
 
 
 class _View(NamedTuple):
-    """What exists while the node is configured."""
+    """State while the node is configured."""
 
     contract: Contract
     scene: GateScene
@@ -84,8 +85,7 @@ class GateViewNode(ManagedNode):
         self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
         self._latencies = Latencies(time.perf_counter_ns, 'poll', 'draw')
         self._inputs: dict[str, PolledInput] = {}
-        self._thread: threading.Thread | None = None
-        self._halt = threading.Event()
+        self._drawing: Worker | None = None
         self._ticks = 0
         self._lock = threading.Lock()  # of the scene
         self._view: _View | None = None
@@ -131,15 +131,24 @@ class GateViewNode(ManagedNode):
     def activate(self) -> None:
         if self._view is None:
             raise ViewError(f'the view is {self.phase}: configure it first')
-        self._halt.clear()
-        self._thread = threading.Thread(target=self._run, args=(self._view,), name='view', daemon=True)
-        self._thread.start()
+        view, pacer = self._view, Pacer(round(1e9 / self.parameters.rate_hz), self._steady_ns())
+
+        def draw() -> None:
+            if remaining_ns := pacer.remaining_ns(self._steady_ns()):
+                worker.wait(remaining_ns * 1e-9)
+                return
+            with self._lock:
+                self._tick(view)
+            pacer.ticked(self._steady_ns())
+
+        worker = self._drawing = Worker('view', draw, self._fail)
+        worker.start()
 
     def deactivate(self) -> None:
-        self._halt.set()
-        if self._thread:
-            self._thread.join()
-            self._thread = None
+        if self._drawing:
+            self._drawing.ask_to_stop()
+            self._drawing.join()
+            self._drawing = None
 
     def cleanup(self) -> None:
         for source in self._inputs.values():
@@ -171,7 +180,7 @@ class GateViewNode(ManagedNode):
     def _listen(
         self, name: str, kind: type, topic: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]
     ) -> None:
-        """Show what comes on a topic of the policy; name the input that cannot be read, and go on."""
+        """Show the messages of a topic; report one that cannot be read, and continue."""
         receive = self._receiver(name, read, show)
         self._inputs[name] = PolledInput(self, kind, topic, POLICY_DEPTH, receive)
 
@@ -205,19 +214,10 @@ class GateViewNode(ManagedNode):
 
         return receive
 
-    def _run(self, view: _View) -> None:
-        """The thread: draws at the asked rate; what it misses is left out, not made up for."""
-        period_ns = round(1e9 / self.parameters.rate_hz)
-        due_ns = self._steady_ns()
-        try:
-            while not self._halt.wait(max(0, due_ns - self._steady_ns()) * 1e-9):
-                with self._lock:
-                    self._tick(view)
-                due_ns = max(due_ns + period_ns, self._steady_ns())
-        except Exception as error:  # noqa: BLE001  a silently ended thread would leave an old picture
-            traceback.print_exc()
-            self.report_problem(f'drawing ended with {type(error).__name__}: {error}')
-            self.exit_status = 1
+    def _fail(self, text: str) -> None:
+        """End the process when the thread has failed: it would leave an old picture."""
+        self.report_problem(text)
+        self.exit_status = 1
 
     def _tick(self, view: _View) -> None:
         start_ns = self._steady_ns()
@@ -266,7 +266,3 @@ class GateViewNode(ManagedNode):
 def main() -> None:
     """Entry point."""
     run_node(GateViewNode, niceness=ONLOOKER_NICENESS)
-
-
-if __name__ == '__main__':
-    main()

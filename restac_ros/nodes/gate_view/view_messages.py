@@ -1,4 +1,4 @@
-"""The view's shapes and images as the messages that rviz reads."""
+"""Converts the view's shapes and images to messages for rviz."""
 
 from array import array
 from collections.abc import Sequence
@@ -15,15 +15,15 @@ from restac_ros.geometry import quaternion as quat
 from restac_ros.view.shapes import Shape
 
 _KINDS = {'line_strip': Marker.LINE_STRIP, 'points': Marker.POINTS, 'text': Marker.TEXT_VIEW_FACING}
-# A view that has died must not leave its last word standing in rviz.
+# rviz removes the markers of a view that has ended.
 LIFETIME = Duration(sec=1)
 
 
 class MarkerWriter:
-    """Shapes in the base frame -> MarkerArray. What was there before and is no more is deleted at once.
+    """Converts shapes in the base frame to a MarkerArray; markers of former shapes are deleted.
 
-    The stamp stays zero: rviz then needs no transform at that very time, and none at all if its fixed frame
-    is the base frame. Markers are made once and filled anew, as making them costs more than filling them.
+    The stamp stays zero: rviz then needs no transform of that time, and none at all if its fixed frame is the
+    base frame. Markers are reused, as creating them costs more than filling them.
     """
 
     def __init__(self, base_frame: str) -> None:
@@ -31,7 +31,7 @@ class MarkerWriter:
         self._present: dict[tuple[str, int], Marker] = {}
 
     def write(self, shapes: Sequence[Shape]) -> MarkerArray:
-        """The message that makes rviz show exactly these shapes; good until the next `write`."""
+        """Return the message for exactly these shapes; valid until the next `write`."""
         before, self._present = self._present, {}
         for shape in shapes:
             key = shape.name, shape.number
@@ -54,7 +54,6 @@ class MarkerWriter:
         marker.color = _colour(*shape.colours[0].tolist())
         marker.text = shape.text
         marker.points = [_point(*point) for point in shape.points.tolist()]
-        # One colour for all points is said once.
         varied = bool((shape.colours != shape.colours[0]).any())
         marker.colors = [_colour(*colour) for colour in shape.colours.tolist()] if varied else []
 
@@ -72,7 +71,7 @@ def _set_size(marker: Marker, size_m: float) -> None:
         setattr(marker.scale, axis, float(size_m))
 
 
-# Most points and colours are those of the time before: making them anew would be the dearest part of a view.
+# Most points and colours repeat: creating them anew would be the most expensive part of a view.
 @lru_cache(maxsize=4096)
 def _point(x: float, y: float, z: float) -> Point:
     return Point(x=x, y=y, z=z)
@@ -89,6 +88,6 @@ def image_message(image: np.ndarray, frame_id: str, stamp: Time) -> Image:
     message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
     message.header.frame_id = frame_id
     message.header.stamp = stamp
-    # An array.array is taken as it is; rclpy would check any other sequence element by element.
+    # rclpy accepts an array.array as it is, and checks any other sequence element by element.
     message.data = array('B', image.tobytes())
     return message

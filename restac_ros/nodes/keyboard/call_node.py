@@ -1,4 +1,4 @@
-"""Calls one service of a node, or sets one of its text parameters, and prints the answer.
+"""Calls one service of a node, or sets one of its text parameters, and prints the response.
 
 call_node NODE SERVICE
 call_node NODE PARAMETER TEXT
@@ -7,6 +7,7 @@ call_node NODE PARAMETER TEXT
 import secrets
 import sys
 import time
+from collections.abc import Callable
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -23,7 +24,7 @@ _POLL_S = 0.05
 
 
 def main() -> None:
-    """Entry point. Exit status: 0 when it was done, 1 when it was refused or nobody answered."""
+    """Entry point. Exit status: 0 for success, 1 for a refusal or no response."""
     name, *rest = remove_ros_args(sys.argv)[1:]
     request = SetText(rest[1], rest[0], name) if len(rest) > 1 else ConsoleCall(rest[0], name)
     rclpy.init()
@@ -33,23 +34,19 @@ def main() -> None:
     executor.add_node(node)
     answers: list[tuple[bool, str]] = []
     caller = Caller(node)
-    while not caller.is_ready(request) and time.monotonic() < begun_s + _DISCOVERY_S:
-        executor.spin_once(timeout_sec=_POLL_S)
-    if request != ConsoleCall('halt', name):  # halting is urgent, and does no harm to a second robot
-        found_s = time.monotonic()
-        end_s = found_s + max(_RIVALS_S, _RIVALS_SHARE * (found_s - begun_s))
-        while time.monotonic() < end_s:
+
+    def spin_until(condition: Callable[[], object], timeout_s: float) -> None:
+        end_s = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < end_s:
             executor.spin_once(timeout_sec=_POLL_S)
+
+    spin_until(lambda: caller.is_ready(request), _DISCOVERY_S)
+    if request != ConsoleCall('halt', name):  # halting is urgent, and harmless to a second robot
+        spin_until(lambda: False, max(_RIVALS_S, _RIVALS_SHARE * (time.monotonic() - begun_s)))
     caller.ask(request, lambda _, success, text: answers.append((success, text)))
-    end_s = time.monotonic() + _ANSWER_S
-    while not answers and time.monotonic() < end_s:
-        executor.spin_once(timeout_sec=_POLL_S)
+    spin_until(lambda: answers, _ANSWER_S)
     success, text = answers[0] if answers else (False, f'{name} has not answered within {_ANSWER_S:g} s')
     node.destroy_node()
     rclpy.try_shutdown()
     print(text, file=sys.stdout if success else sys.stderr)
     sys.exit(0 if success else 1)
-
-
-if __name__ == '__main__':
-    main()

@@ -1,4 +1,4 @@
-"""The keyboard of a run, and for `restac-ros record` its display: keys become service calls."""
+"""Reads the keyboard of a run and calls services; for `restac-ros record` it draws the display, too."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.markup import escape
 
 from restac_ros.msg import RecorderStatus
-from restac_ros.nodes.keyboard.record_keys import RecordKeys, status_values
+from restac_ros.nodes.keyboard.record_keys import RecordKeys
 from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, ConsoleRequest, SetText, Stop
 from restac_ros.nodes.keyboard.run_keys import RunKeys
 from restac_ros.nodes.keyboard.terminal import LOG_LINE, Inputs, single_keys
@@ -28,7 +28,7 @@ _COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
 
 
 class ConsoleNode(Node):
-    """With a display (for a recorder alone) it shows the streams below the messages of the other nodes."""
+    """With a display (for a recorder alone), the streams stand below the log lines of the other nodes."""
 
     def __init__(self) -> None:
         super().__init__('console_node')
@@ -45,14 +45,14 @@ class ConsoleNode(Node):
         if self._record:
             self._awaited = [*map(ConsoleCall, REQUESTS), SetText('')]
         for request in self._run.requests:
-            self._caller.is_ready(request)  # discovers who serves it, before the key is pressed
+            self._caller.is_ready(request)  # discovers its server before the key is pressed
         self.asked_to_stop = False
         if self._record:
             self._inputs.read_lines(self._logs, self._on_log)
             self.create_subscription(RecorderStatus, 'recorder_node/status', self._on_status, _LATCHED)
 
     def run(self, executor: SingleThreadedExecutor) -> None:
-        """Until the run has ended: with a display, until the last line of the others has been shown."""
+        """Handle keys until the run has ended, and with a display until the last log line is printed."""
         with suppress(OSError), single_keys(with_interrupt=self._record is not None):
             if self._record:
                 self._live.start()
@@ -72,7 +72,7 @@ class ConsoleNode(Node):
             self._awaited = []
             record.ready()
         if self.asked_to_stop:
-            record.lost()  # by now the recorder finishes: further keys are for nobody
+            record.lost()  # the recorder finishes: further keys have no effect
         self._live.update(record.render(), refresh=True)
 
     def _on_key(self, key: str) -> None:
@@ -99,8 +99,8 @@ class ConsoleNode(Node):
             self._print(text, 'green' if success else 'red')
 
     def _on_status(self, message: RecorderStatus) -> None:
-        if self._record and message.run_id == self._run_id:  # another run's recorder is none of ours
-            self._record.receive(status_values(message))
+        if self._record and message.run_id == self._run_id:  # not another run's recorder
+            self._record.receive(message)
 
     def _on_log(self, line: str) -> None:
         found = LOG_LINE.fullmatch(line)
@@ -127,7 +127,3 @@ def main() -> None:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-
-
-if __name__ == '__main__':
-    main()

@@ -1,8 +1,7 @@
-"""What the keys of `restac-ros record` do and what is shown. Knows neither terminal nor processes."""
+"""Keys and display of `restac-ros record`, without terminal and processes."""
 
-from collections.abc import Mapping
+import math
 from enum import Enum, auto
-from typing import Any, get_args
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -12,48 +11,26 @@ from rich.text import Text
 from restac_ros.msg import RecorderStatus
 from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
 from restac_ros.nodes.keyboard.run_keys import TextEntry
-from restac_ros.recording.recorder import State
+from restac_ros.nodes.messages import RECORDER_STATES
 
 RED = 'bold red'
 _COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
 KEYS = 'space: start/save   d: discard   p: pause/resume   t: task   q: quit'
 INTERRUPT = '\x03'
-RATE_PERIOD_NS = 900_000_000  # rates are measured over at least so long
-
-
-_STATES = {getattr(RecorderStatus, f'STATE_{name.upper()}'): name for name in get_args(State)}
-
-
-def status_values(message: RecorderStatus) -> dict[str, Any]:
-    """Return the numbers of a status by name, its streams by their names."""
-    names = ('received', 'written', 'dropped', 'lost', 'high_water')
-    columns = zip(*(getattr(message, name) for name in names), strict=True)
-    streams = {
-        stream: dict(zip(names, map(int, counts), strict=True))
-        for stream, counts in zip(message.streams, columns, strict=True)
-    }
-    return {
-        'stamp_ns': message.header.stamp.sec * 10**9 + message.header.stamp.nanosec,
-        'state': _STATES[message.state],
-        'episodes': message.episode,
-        'unfinished': list(message.unfinished),
-        'streams': streams,
-        **{name: getattr(message, name) for name in ('message', 'task', 'frames', 'duration_ns')},
-        **{name: getattr(message, name) for name in ('bytes', 'disk_free')},
-    }
+_STATES = {number: name for name, number in RECORDER_STATES.items()}
 
 
 class _Mode(Enum):
     WAITING = auto()  # for the recorder
-    OFFERING = auto()  # to recover what a crash left
+    OFFERING = auto()  # to recover recordings of a crashed run
     RUNNING = auto()
     TYPING = auto()  # the next task text
-    ASKING = auto()  # what shall become of the running episode
+    ASKING = auto()  # whether to save the running episode
     ENDING = auto()
 
 
 class RecordKeys:
-    """Keys become requests, statuses become a picture."""
+    """Turns keys into requests, and statuses into a picture."""
 
     def __init__(self, task: str) -> None:
         self._task = task  # of the next episode
@@ -61,12 +38,10 @@ class RecordKeys:
         self._mode = _Mode.WAITING
         self._stop_when_done = False
         self._ready = False
-        self._status: Mapping[str, Any] = {}
-        self._before: Mapping[str, Any] = {}
-        self._rates_hz: dict[str, float] = {}
+        self._status: RecorderStatus | None = None
 
     def key(self, key: str) -> list[ConsoleRequest]:
-        """One character that was typed, or INTERRUPT for Ctrl-C."""
+        """Return the requests of a typed character, or of INTERRUPT for Ctrl-C."""
         if key == INTERRUPT:
             return self._interrupted()
         match self._mode:
@@ -84,22 +59,21 @@ class RecordKeys:
         return []
 
     def ready(self) -> None:
-        """The recorder can be called."""
+        """Note that the recorder can be called."""
         self._ready = True
         self._begin()
 
-    def receive(self, status: Mapping[str, Any]) -> None:
-        """Show how the recorder stands, as `status_values` gives it."""
-        self._measure_rates(status)
+    def receive(self, status: RecorderStatus) -> None:
+        """Show the recorder's newest status."""
         self._status = status
         self._begin()
 
     def lost(self) -> list[ConsoleRequest]:
-        """Nobody can type any more, or the recorder cannot be reached: it is stopped, once."""
+        """Stop the recorder, once: the keyboard or the recorder is lost."""
         return [] if self._mode is _Mode.ENDING else self._stop()
 
     def answered(self, request: ConsoleRequest, success: bool) -> list[ConsoleRequest]:
-        """The recorder has answered a request."""
+        """Return the requests that follow a response of the recorder."""
         if not self._stop_when_done or request not in (ConsoleCall('save'), ConsoleCall('discard')):
             return []
         self._stop_when_done = False
@@ -109,19 +83,24 @@ class RecordKeys:
         return []
 
     def render(self) -> RenderableType:
-        """The live picture: state, streams, and what can be typed."""
+        """Return the live picture: state, streams, and the present keys."""
         if not self._status:
             return Text('waiting for the recorder; q: quit', style='dim')
-        return Group(self._state_line(), self._streams(), self._prompt())
+        return Group(self._state_line(self._status), _streams(self._status), self._prompt())
+
+    @property
+    def _state(self) -> str:
+        """The recorder's state; '' before its first status."""
+        return _STATES[self._status.state] if self._status else ''
 
     @property
     def _is_open(self) -> bool:
-        return self._status.get('state') in ('recording', 'paused')
+        return self._state in ('recording', 'paused')
 
     def _begin(self) -> None:
         if self._mode is not _Mode.WAITING or not self._ready or not self._status:
             return
-        self._mode = _Mode.OFFERING if self._status['unfinished'] else _Mode.RUNNING
+        self._mode = _Mode.OFFERING if self._status.unfinished else _Mode.RUNNING
 
     def _running_key(self, key: str) -> list[ConsoleRequest]:
         match key:
@@ -132,7 +111,7 @@ class RecordKeys:
             case 'd':
                 return [ConsoleCall('discard')]
             case 'p':
-                return [ConsoleCall('resume' if self._status['state'] == 'paused' else 'pause')]
+                return [ConsoleCall('resume' if self._state == 'paused' else 'pause')]
             case 't':
                 self._mode = _Mode.TYPING
             case 'q' if self._is_open:
@@ -158,7 +137,7 @@ class RecordKeys:
         return [ConsoleCall('save' if key == 's' else 'discard')]
 
     def _interrupted(self) -> list[ConsoleRequest]:
-        """First as q; a second one stops without asking."""
+        """Ask as for q; stop at a second one."""
         if self._mode is _Mode.RUNNING and self._is_open:
             self._mode = _Mode.ASKING
             return []
@@ -168,52 +147,26 @@ class RecordKeys:
         self._mode = _Mode.ENDING
         return [Stop()]
 
-    def _measure_rates(self, status: Mapping[str, Any]) -> None:
-        """Messages a second since the status before, while one recording goes on."""
-        if status['state'] != 'recording' or self._before.get('state') != 'recording':
-            self._before, self._rates_hz = status, {}
-            return
-        passed_ns = status['stamp_ns'] - self._before['stamp_ns']
-        if passed_ns < RATE_PERIOD_NS:
-            return
-        before = self._before['streams']
-        self._rates_hz = {
-            name: (counts['received'] - before[name]['received']) * 1e9 / passed_ns
-            for name, counts in status['streams'].items()
-        }
-        self._before = status
-
-    def _state_line(self) -> RenderableType:
-        status = self._status
-        state = f'[{_COLOURS[status["state"]]}]{status["state"]}[/]'
-        task = status['task'] if self._is_open else self._task
+    def _state_line(self, status: RecorderStatus) -> RenderableType:
+        task = status.task if self._is_open else self._task
         facts = [
-            state,
+            f'[{_COLOURS[self._state]}]{self._state}[/]',
             escape(task) or '[dim]no task text[/]',
-            f'{status["duration_ns"] / 1e9:.0f} s',
-            f'{status["bytes"] / 1e6:.0f} MB',
-            f'{status["episodes"]} episodes',
-            f'{status["disk_free"] / 1e9:.1f} GB of disk left',
+            f'{status.duration_ns / 1e9:.0f} s',
+            f'{status.bytes / 1e6:.0f} MB',
+            f'{status.episode} episodes',
+            f'{status.disk_free / 1e9:.1f} GB of disk left',
         ]
         if self._is_open and self._task != task:
             facts.append(f'next: {escape(self._task)}')
         line = Text.from_markup('   '.join(facts))
-        return Group(line, Text(status['message'], style='yellow')) if status['message'] else line
-
-    def _streams(self) -> Table:
-        table = Table('stream', box=None, padding=(0, 2, 0, 0))
-        for heading in ('Hz', 'received', 'dropped', 'lost', 'most waiting'):
-            table.add_column(heading, justify='right')
-        for name, counts in self._status['streams'].items():
-            rate = f'{self._rates_hz[name]:.1f}' if name in self._rates_hz else '-'
-            losses = [f'[{RED}]{n}[/]' if n else '0' for n in (counts['dropped'], counts['lost'])]
-            table.add_row(name, rate, str(counts['received']), *losses, str(counts['high_water']))
-        return table
+        return Group(line, Text(status.message, style='yellow')) if status.message else line
 
     def _prompt(self) -> Text:
         match self._mode:
             case _Mode.OFFERING:
-                names = ', '.join(path.rpartition('/')[2] for path in self._status['unfinished'])
+                unfinished = self._status.unfinished if self._status else ()
+                names = ', '.join(path.rpartition('/')[2] for path in unfinished)
                 return Text(f'left unfinished by a crash: {names}. Recover and convert? y/n', style='bold')
             case _Mode.TYPING:
                 return Text(f'task: {self._entry.text}_   (Enter: take it, Esc: leave it)', style='bold')
@@ -222,3 +175,14 @@ class RecordKeys:
             case _Mode.ENDING:
                 return Text('finishing; Ctrl-C: keep the last journal without converting it', style='dim')
         return Text(KEYS, style='dim')
+
+
+def _streams(status: RecorderStatus) -> Table:
+    table = Table('stream', box=None, padding=(0, 2, 0, 0))
+    for heading in ('Hz', 'received', 'dropped', 'lost', 'most waiting'):
+        table.add_column(heading, justify='right')
+    for row, name in enumerate(status.streams):
+        rate = '-' if math.isnan(status.rate_hz[row]) else f'{status.rate_hz[row]:.1f}'
+        losses = [f'[{RED}]{n}[/]' if n else '0' for n in (status.dropped[row], status.lost[row])]
+        table.add_row(name, rate, str(status.received[row]), *losses, str(status.high_water[row]))
+    return table

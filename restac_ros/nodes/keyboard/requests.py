@@ -1,4 +1,4 @@
-"""What a person asks the nodes of a run for, and how they are asked."""
+"""Requests of a user to the nodes of a run, sent as service calls."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,20 +35,20 @@ Answered = Callable[[ConsoleCall | SetText, bool, str], None]
 
 
 class Caller:
-    """Asks nodes by services. Relative names are in the namespace of `node`."""
+    """Sends requests. Relative names are in the namespace of `node`."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._clients: dict[str, Any] = {}
 
     def is_ready(self, request: ConsoleCall | SetText) -> bool:
-        """Whether somebody serves the request."""
+        """Return whether a node serves the request."""
         return bool(self._client(request).service_is_ready())
 
     def ask(self, request: ConsoleCall | SetText, answered: Answered) -> None:
-        """Ask, and call `answered` with whether it was done and a sentence.
+        """Send a request; `answered` receives its success and a sentence.
 
-        A service of two nodes is not called: nobody knows whose robot would answer.
+        A service of two nodes is not called: either robot might respond.
         """
         client = self._client(request)
         service = self._node.resolve_service_name(client.srv_name)

@@ -1,11 +1,11 @@
-"""What the keys of `restac-ros up` do. Knows neither terminal nor processes."""
+"""Keys of `restac-ros up`, without terminal and processes."""
 
 from collections.abc import Collection
 
 from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
 
 ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
-# key -> what it asks for, and in which words the help names it
+# key -> its request, and its help
 _CALLS = {
     ' ': (ConsoleCall('halt', 'streamer_node'), 'space: halt'),
     'r': (ConsoleCall('resume', 'streamer_node'), 'r: resume'),
@@ -22,7 +22,7 @@ class TextEntry:
         self.text = ''
 
     def key(self, key: str) -> str | None:
-        """Return the line when it is complete, empty when it was left, None while it is typed."""
+        """Return the line when it is complete, '' when it was cancelled, None while it is typed."""
         if key in ENTER or key == ESCAPE:
             return self.text.strip() if key != ESCAPE else ''
         if key in ERASE:
@@ -33,7 +33,7 @@ class TextEntry:
 
 
 class RunKeys:
-    """Keys become requests to the nodes that the run has."""
+    """Turns keys into requests to the nodes of a run."""
 
     def __init__(self, nodes: Collection[str]) -> None:
         self._calls = {key: (call, text) for key, (call, text) in _CALLS.items() if call.node in nodes}
@@ -42,19 +42,19 @@ class RunKeys:
 
     @property
     def requests(self) -> list[ConsoleCall | SetText]:
-        """All that can be asked for."""
+        """All possible requests."""
         return [*(call for call, _ in self._calls.values()), *([_PROMPT] if self._has_prompt else [])]
 
     @property
     def line(self) -> str:
-        """What can be typed now."""
+        """The present keys, or the text being typed."""
         if self._entry is not None:
             return f'prompt: {self._entry.text}_   (Enter: set it, Esc: leave it)'
         words = [text for _, text in self._calls.values()]
         return '   '.join([*words, *(['p: prompt'] if self._has_prompt else []), 'q: quit'])
 
     def key(self, key: str) -> list[ConsoleRequest]:
-        """One character that was typed."""
+        """Return the requests of a typed character."""
         if self._entry is not None:
             if (text := self._entry.key(key)) is None:
                 return []

@@ -1,4 +1,4 @@
-"""The terminal of a run: keys one by one, lines of other processes, and a picture below them."""
+"""Reads keys one by one, and log lines of other processes."""
 
 import codecs
 import os
@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 
 _READ_BYTES = 64 * 2**10
 LOG_LINE = re.compile(r'\[(?P<level>[A-Z]+)\] \[[\d.]+\] \[[\w.]+\]: (?P<text>.*)')
-_INTERRUPT_FLAG = 3  # index of the local modes in what termios gives
+_INTERRUPT_FLAG = 3  # index of the local modes in the list of termios
 
 
 class Inputs:
-    """Reads keys from stdin and, where other processes write into a pipe, their lines."""
+    """Reads keys from stdin, and lines of other processes from a pipe."""
 
     def __init__(self, on_key: Callable[[str], None], on_lost: Callable[[], None]) -> None:
         self._selector = selectors.DefaultSelector()
@@ -26,7 +26,7 @@ class Inputs:
         self.lines_ended = True
 
     def read_lines(self, descriptor: int, on_line: Callable[[str], None]) -> None:
-        """Also give every line that comes there to `on_line`, until all who write there have ended."""
+        """Pass every line of a pipe to `on_line`, until all its writers have ended."""
         pending = bytearray()
         self.lines_ended = False
 
@@ -44,7 +44,7 @@ class Inputs:
         self._selector.register(descriptor, selectors.EVENT_READ, read)
 
     def poll(self, timeout_s: float) -> None:
-        """Read what is there, or wait for it so long."""
+        """Read what has arrived; wait at most `timeout_s`."""
         for key, _ in self._selector.select(timeout_s):
             key.data()
 
@@ -62,7 +62,7 @@ class Inputs:
 
 @contextmanager
 def single_keys(with_interrupt: bool) -> Iterator[None]:
-    """The terminal hands keys over at once and does not show them; Ctrl-C is one of them if asked for."""
+    """Read keys unbuffered and without echo; `with_interrupt` Ctrl-C is one of them."""
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)

@@ -4,7 +4,7 @@ import gc
 import time
 from typing import Any, NamedTuple
 
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from restac_ros.contract.schema import Contract
@@ -18,23 +18,21 @@ from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
 from restac_ros.nodes.policy.policy_session import PolicySession, Products
-from restac_ros.nodes.priority import call_niced
-from restac_ros.nodes.running import run_node
+from restac_ros.nodes.running import call_niced, run_node
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStatsError
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.runtime.runtime_products import RunCounts
 
-# One chunk replaces the other; a gate is a reading of which none should be missed.
-_CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
-GATE_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=32, reliability=ReliabilityPolicy.RELIABLE)
+# Reliable. One chunk replaces the other; a gate is a reading of which none should be missed.
+_CHUNK_QOS, GATE_QOS = QoSProfile(depth=2), QoSProfile(depth=32)
 _WATCH_PERIOD_S = 0.5
 MAKE_ONE = '`restac-ros init-checkpoint` makes one with random weights'
 
 
 class _Loaded(NamedTuple):
-    """What `configure` loads, and `cleanup` drops."""
+    """State from `configure` to `cleanup`."""
 
     policy: Policy
     origin: PolicyOrigin
@@ -146,7 +144,3 @@ class PolicyNode(ManagedNode):
 def main() -> None:
     """Entry point."""
     run_node(PolicyNode)
-
-
-if __name__ == '__main__':
-    main()

@@ -27,7 +27,7 @@ class PolicyParameters(NodeParameters):
 
     checkpoint: OptionalPath = Field(description='checkpoint directory')
     prompt: Annotated[str, AfterValidator(_task)] = Field(
-        description='what the robot shall do; may be changed while running'
+        description='task of the robot; may be changed while running'
     )
     tokenizer: OptionalPath = Field(description="SentencePiece file; empty: the checkpoint's own")
     dtype: Literal['checkpoint', 'float32', 'bfloat16'] = Field(description='arithmetic of the network')
@@ -55,7 +55,7 @@ class PolicyParameters(NodeParameters):
     compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')
 
     def settings(self) -> RuntimeSettings:
-        """The same as the loops see it.
+        """Return the settings of the loops.
 
         Raises:
             ParameterError: values that contradict each other.

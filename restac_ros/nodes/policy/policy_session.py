@@ -65,7 +65,11 @@ class PolicySession:
         self._uses = self._subscribe_to_uses(parameters.rtc_use_topic)
         frozen_ns = round(parameters.max_frozen_ms * 1e6)
         self._frames = LiveFrames(
-            contract, node.now_ns, self._poll_streams, frozen_ns, lambda name: self._streams.why_silent(name)
+            contract,
+            node.now_ns,
+            lambda: self._streams.poll(),
+            frozen_ns,
+            lambda name: self._streams.why_silent(name),
         )
         simulated = bool(node.get_parameter('use_sim_time').value)
         context = LoopContext(
@@ -144,9 +148,6 @@ class PolicySession:
                 tracker.note_use(chunk_use_of(message))
 
         return self._node.create_subscription(ChunkUse, topic, receive, CHUNK_USE_QOS)
-
-    def _poll_streams(self) -> None:
-        self._streams.poll()
 
     # Called from the workers' threads.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.timer import Timer
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -25,7 +25,6 @@ from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
 from restac_ros.nodes.recorder.trigger_inputs import TriggerInputs
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions
-from restac_ros.recording.guards import GuardError
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.recording.recording import RecordingClocks
 from restac_ros.recording.saving import Announcer
@@ -37,12 +36,7 @@ from restac_ros.runtime.summary_file import streams_summary
 from restac_ros.runtime.tally import RateMeter, StreamTally
 from restac_ros.view.contact_sheet import contact_sheet
 
-_LATCHED = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
 NO_CLOCK = (
@@ -53,7 +47,7 @@ NO_CLOCK = (
 
 @dataclass(frozen=True)
 class _Configured:
-    """What exists from configure to clean-up."""
+    """State from configure to clean-up."""
 
     contract: Contract
     recorder: Recorder
@@ -62,7 +56,7 @@ class _Configured:
 
 @dataclass
 class _Active:
-    """What exists while the node is active. Losses are counted per take, pauses left out."""
+    """State while the node is active. Losses are counted per episode, without pauses."""
 
     streams: Subscriptions
     frames: LiveFrames
@@ -87,7 +81,7 @@ class RecorderNode(ManagedNode):
 
     model = RecorderParameters
     unique = True
-    refusals = (DatasetError, JournalError, RecorderError, GuardError)
+    refusals = (DatasetError, JournalError, RecorderError)
 
     def __init__(self) -> None:
         super().__init__('recorder_node')
@@ -107,7 +101,7 @@ class RecorderNode(ManagedNode):
         self._task = ''
 
     def begin(self) -> None:
-        """Record from when the policy plans: before there is nothing to record."""
+        """Activate the node, if asked only once another node, such as the policy, is active."""
         if self.parameters.start_after:
             AwaitedNode(self, self.steady_clock, self.parameters.start_after, self.trigger_activate)
         else:
@@ -248,23 +242,18 @@ class RecorderNode(ManagedNode):
         return text
 
     def _save(self) -> str:
-        self._running.streams.poll()
         return self._ready.recorder.save()
 
     def _discard(self) -> str:
         return self._ready.recorder.discard()
 
     def _pause(self) -> str:
-        active = self._running
-        active.streams.poll()
-        text = self._ready.recorder.pause()
+        active, text = self._running, self._ready.recorder.pause()
         active.lost_at_pause = {name: tally.lost for name, tally in active.streams.tallies.items()}
         return text
 
     def _resume(self) -> str:
-        active = self._running
-        active.streams.poll()
-        text = self._ready.recorder.resume()
+        active, text = self._running, self._ready.recorder.resume()
         for name, tally in active.streams.tallies.items():
             active.lost_before[name] += tally.lost - active.lost_at_pause[name]
         return text
@@ -309,10 +298,9 @@ class RecorderNode(ManagedNode):
         self._do(getattr(self, f'_{action}'))
 
     def _do(self, action: Callable[[], str]) -> tuple[bool, str]:
-        """Do what was asked for: whether that went well, and what was done or why not."""
+        """Perform an action on what has arrived by now; return whether it succeeded, and a sentence."""
         try:
-            if self._active is None:
-                raise RecorderError(f'the recorder is {self.phase}: activate it first')
+            self._running.streams.poll()
             text, done = action(), True
             self.get_logger().info(text)
         except self.refusals as error:
@@ -322,7 +310,7 @@ class RecorderNode(ManagedNode):
         return done, text
 
     def _poll(self) -> None:
-        """The timer: go on with what has ended, publish the state, check the streams once a second."""
+        """Process ended jobs, publish the state, check the streams once a second."""
         recorder, active = self._ready.recorder, self._active
         before = recorder.state
         self._poll_recorder(recorder)
@@ -339,7 +327,7 @@ class RecorderNode(ManagedNode):
             self._publish_status()
 
     def _poll_recorder(self, recorder: Recorder) -> None:
-        """What the disk refuses now it may allow later: it is reported once, and the recorder lives on."""
+        """Poll the recorder; report a fault of the disk once and continue, as it may end."""
         try:
             recorder.poll()
         except (*self.refusals, OSError) as error:
@@ -348,7 +336,7 @@ class RecorderNode(ManagedNode):
             self._complaints.clear('recorder')
 
     def _check_streams(self, active: _Active) -> None:
-        """Rates, ages, and whether frames could be made of what comes: better now than at the save.
+        """Measure rates and ages, and check whether frames can be made, before an episode is saved.
 
         A fault is reported when two checks in a row have found it: on a busy machine single ones come and go.
         """
@@ -386,7 +374,3 @@ class RecorderNode(ManagedNode):
 def main() -> None:
     """Entry point."""
     run_node(RecorderNode)
-
-
-if __name__ == '__main__':
-    main()

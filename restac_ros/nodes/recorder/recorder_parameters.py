@@ -44,7 +44,7 @@ class RecorderParameters(NodeParameters):
     debounce_ms: Milliseconds = Field(description='a press counts when it was released for so long before')
 
     def settings(self) -> RecorderSettings:
-        """The same as the recorder sees it.
+        """Return the settings of the recorder.
 
         Raises:
             ParameterError: no place to record to is given.

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
 from rclpy.qos import qos_policy_name_from_kind
@@ -43,11 +44,8 @@ class TriggerInputs:
             self._node.destroy_subscription(subscription)
 
     def _subscribe(self, topic: str, buttons: Buttons, is_pedal: bool) -> Subscription:
-        def on_pedal(message: Bool) -> None:
-            self._receive(topic, buttons, [message.data])
-
-        def on_joystick(message: Joy) -> None:
-            self._receive(topic, buttons, message.buttons)
+        def on_message(message: Any) -> None:
+            self._receive(topic, buttons, [message.data] if is_pedal else message.buttons)
 
         def on_incompatible(event: QoSRequestedIncompatibleQoSInfo) -> None:
             policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
@@ -58,7 +56,7 @@ class TriggerInputs:
             self._complaints.set(f'trigger {topic} qos', policy, text)
 
         callbacks = SubscriptionEventCallbacks(incompatible_qos=on_incompatible)
-        kind, on_message = (Bool, on_pedal) if is_pedal else (Joy, on_joystick)
+        kind = Bool if is_pedal else Joy
         return self._node.create_subscription(kind, topic, on_message, QUEUE, event_callbacks=callbacks)
 
     def _receive(self, topic: str, buttons: Buttons, states: Sequence[object]) -> None:

@@ -124,7 +124,3 @@ class ReplayNode(SourceNode):
 def main() -> None:
     """Entry point."""
     run_node(ReplayNode)
-
-
-if __name__ == '__main__':
-    main()

@@ -9,7 +9,6 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field
 from rclpy.duration import Duration
 from rclpy.publisher import Publisher
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status
@@ -90,10 +89,7 @@ class SourceNode(ManagedNode):
         self.played = Played({})
         for topic, (type_name, rate_hz) in self.open().items():
             depth = max(_MIN_DEPTH, round(rate_hz * HISTORY_S))
-            qos = QoSProfile(
-                history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE
-            )
-            self._outlets[topic] = self.create_publisher(message_class(type_name), topic, qos)
+            self._outlets[topic] = self.create_publisher(message_class(type_name), topic, depth)  # reliable
 
     def activate(self) -> None:
         self._halt.clear()

@@ -39,7 +39,3 @@ class SyntheticNode(SourceNode):
 def main() -> None:
     """Entry point."""
     run_node(SyntheticNode)
-
-
-if __name__ == '__main__':
-    main()
