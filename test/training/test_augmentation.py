@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -20,8 +20,10 @@ SIDE = 24
 def augmented() -> Callable:
     """augmented(images, config, seed=0) -> images on the host, float32 in [-1, 1]."""
 
+    compiled = cache(lambda config: jax.jit(partial(augment, config=config)))
+
     def run(images: dict, config: AugmentationConfig, seed: int = 0) -> dict:
-        return jax.device_get(jax.jit(partial(augment, config=config))(images, jax.random.key(seed)))
+        return jax.device_get(compiled(config)(images, jax.random.key(seed)))
 
     return run
 
@@ -42,7 +44,7 @@ def test_scene_views_move_together_and_wrist_views_do_not(images: dict, augmente
     np.testing.assert_allclose(
         moved['left_wrist_0_rgb'], pixels_to_float(images['left_wrist_0_rgb']), atol=1e-5
     )
-    np.testing.assert_array_equal(moved['base_0_rgb'], moved['second_base_rgb'])
+    np.testing.assert_allclose(moved['base_0_rgb'], moved['second_base_rgb'], atol=1e-5)
     assert np.abs(moved['base_0_rgb'] - pixels_to_float(images['base_0_rgb'])).mean() > 0.02
     assert np.abs(np.diff(moved['base_0_rgb'] - pixels_to_float(images['base_0_rgb']), axis=0)).max() > 0.1
 
@@ -63,7 +65,7 @@ def test_jitter_keeps_hue_and_saturation_and_spares_half_of_the_images(augmented
 
 
 def test_the_seed_decides(images: dict, augmented: Callable) -> None:
-    one, again, other = (augmented(images, AugmentationConfig(), seed) for seed in (3, 3, 4))
+    one, again, other = (augmented(images, STILL, seed) for seed in (3, 3, 4))
     for slot in images:
         np.testing.assert_array_equal(one[slot], again[slot])
     assert (one['base_0_rgb'] != other['base_0_rgb']).any()
