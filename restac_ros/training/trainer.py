@@ -155,6 +155,7 @@ class Trainer:
                     made.batch.source.tolist(), made.batch.place.tolist(), strict=True
                 )
             )
+            self._store.wait()
             kept = self._store.latest
             good = (
                 'no state was saved before it'
