@@ -28,6 +28,8 @@ def join_processes(config: DistributedConfig, environment: Mapping[str, str]) ->
         return
     try:
         jax.distributed.initialize(**arguments)
+        # Connections are made by the first exchange, which waits 30 s only: now, while all are at one place.
+        multihost_utils.sync_global_devices('joined')
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f'distributed: the processes did not find each other with {arguments}: {error}; start all '

@@ -5,8 +5,6 @@ import os
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=4'
 os.environ['JAX_PLATFORMS'] = 'cpu'
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +24,7 @@ from restac_ros.training.trainable import split_leaves
 def main() -> None:
     add_micro_preset()
     rows = 4
-    config = replace(PRESETS[MICRO], image_size=64)
+    config = PRESETS[MICRO]
     rng = np.random.default_rng(0)
     params = initial_params(config, leaf_shapes(config), 0, everything=True)
     split = split_leaves(config, params)
@@ -34,7 +32,7 @@ def main() -> None:
     frozen = {name: params[name] for name in split.frozen}
     graph, paths = model_paths(config)
     step = StepFunction(graph, paths, optax.sgd(1.0), AugmentationConfig(enabled=False), dims=7)
-    images = {slot: rng.integers(0, 256, (rows, 64, 64, 3), dtype=np.uint8) for slot in CAMERA_SLOTS}
+    images = {slot: rng.integers(0, 256, (rows, 224, 224, 3), dtype=np.uint8) for slot in CAMERA_SLOTS}
     batch = Batch(
         Observation(
             images=images,

@@ -185,7 +185,7 @@ def test_micro_batches_weigh_by_their_valid_steps(batch: Batch) -> None:
     weights = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     sgd, frozen = optax.sgd(1.0), {'b': np.ones(32, np.float32)}
     step = Linear(None, {}, sgd, AugmentationConfig(enabled=False), 7, accumulate=2)
-    after, report = jax.jit(step)(step.start({'w': weights}), frozen, uneven)
+    after, report = jax.jit(step.__call__)(step.start({'w': weights}), frozen, uneven)
 
     parts = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), uneven)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(step.seed), 0), 2)
