@@ -33,7 +33,7 @@ ABOVE: dict[str, Any] = {
     'borderpad': 0.1,
 }  # of legends
 AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
-_STYLE: Any = {
+FIGURE_STYLE: Any = {
     'font.size': 8.5,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -56,7 +56,7 @@ def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
     panels = _panels(trace)
     bars_inch = 0.42 + 0.27 * len(trace.messages)
     heights = [bars_inch, *[1.15] * (len(panels) - 1)]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
         FigureCanvasAgg(figure)
         axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True, height_ratios=heights))
@@ -64,7 +64,7 @@ def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
             panel(target, trace, quality)
             target.set_xlim(0, max(float(trace.time_s[-1]), 0.1) if trace.time_s.size else 1)
         axes[-1].set_xlabel('time in the episode [s]')
-        return _png(figure)
+        return figure_png(figure)
 
 
 def film_png(stills: Sequence[Still]) -> bytes | None:
@@ -76,7 +76,7 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
     cell = (_WIDTH_INCH - 0.9) / len(times)
     rows = [next(still.image.shape for still in stills if still.stream == name) for name in streams]
     heights = [cell * shape[0] / shape[1] for shape in rows]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
         figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout=layout)
         FigureCanvasAgg(figure)
@@ -92,7 +92,7 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
             grid[0][column].set_title(f'{time_s:.1f} s', fontsize=8)
         for row, name in enumerate(streams):
             grid[row][0].set_ylabel(name.replace('_', '\n'), fontsize=8)
-        return _png(figure)
+        return figure_png(figure)
 
 
 def touch_png(trace: Trace) -> bytes | None:
@@ -104,7 +104,7 @@ def touch_png(trace: Trace) -> bytes | None:
     ]
     if not shown:
         return None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(_WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(shown), 3, squeeze=False)
@@ -121,7 +121,7 @@ def touch_png(trace: Trace) -> bytes | None:
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 axes.set_title(title, fontsize=8.5)
-        return _png(figure)
+        return figure_png(figure)
 
 
 def _panels(trace: Trace) -> list:
@@ -237,7 +237,8 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
         axes.axvspan(low, high, color='0.92', linewidth=0, zorder=0, label='at rest' if not low else None)
 
 
-def _png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
+    """Return the figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=_DPI)
     return buffer.getvalue()

@@ -1,6 +1,5 @@
 """The quality report as one HTML page that needs nothing else: for a browser, a wiki, an e-mail."""
 
-import base64
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -10,6 +9,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.quality.findings import Finding
 from restac_ros.dataset.quality.measures import Spread
+from restac_ros.dataset.quality.page_parts import PAGE_STYLE, badge, picture
 from restac_ros.dataset.quality.quality import EpisodeQuality, QualityReport, StreamQuality, assess
 from restac_ros.dataset.quality.quality_figure import film_png, timeline_png, touch_png
 from restac_ros.dataset.quality.quality_file import report_file
@@ -17,32 +17,6 @@ from restac_ros.dataset.quality.trace import Trace
 
 PICTURED_ALWAYS = 3  # of more episodes only those with a fault
 MAX_PICTURED = 20  # a megabyte each
-_STYLE = """
-:root { color-scheme: light; --line: #e3e1dc; --soft: #6b6a66; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #23221f; background: #faf9f6; margin: 0 auto;
-       max-width: 1160px; padding: 28px 24px 60px; }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 0; display: inline; }
-.soft { color: var(--soft); }
-.path { font-family: ui-monospace, monospace; font-size: 13px; overflow-wrap: anywhere; }
-.badge { border-radius: 5px; color: white; font-weight: 600; font-size: 13px; padding: 2px 10px;
-         margin-right: 8px; }
-.good { background: #3d8b6d; } .usable, .warning { background: #d08421; }
-.bad { background: #b8352a; } .note { background: #8b8a86; }
-section, details { background: white; border: 1px solid var(--line); border-radius: 9px;
-                   padding: 16px 20px; margin-top: 18px; }
-summary { cursor: pointer; }
-img { width: 100%; max-width: fit-content; display: block; margin: 14px 0 4px; }
-table { border-collapse: collapse; font-size: 13px; margin-top: 14px; width: 100%; }
-th { text-align: right; color: var(--soft); font-weight: 500; padding: 3px 8px; }
-td { text-align: right; padding: 3px 8px; border-top: 1px solid var(--line);
-     font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child, td.left, th.left { text-align: left; }
-td.off { color: #b8352a; font-weight: 600; }
-ul { list-style: none; padding: 0; margin: 12px 0 0; } li { margin: 7px 0; }
-.remedy { color: var(--soft); display: block; margin-left: 78px; font-size: 14px; }
-li .badge { display: inline-block; min-width: 48px; text-align: center; padding: 1px 6px;
-            font-size: 12px; }
-"""
 
 
 class Page:
@@ -65,7 +39,7 @@ class Page:
         head = (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
             f'<title>{name}: {report.verdict}</title>'
-            f'<style>{_STYLE}</style></head><body><h1>{_badge(report.verdict)}{name}</h1>'
+            f'<style>{PAGE_STYLE}</style></head><body><h1>{badge(report.verdict)}{name}</h1>'
             f'<div class="soft path">{escape(report.kind)} {escape(report.path)}</div>'
         )
         return ''.join([head, *_overview(report), *self._sections, '</body></html>\n'])
@@ -117,7 +91,7 @@ def _overview(report: QualityReport) -> Iterator[str]:
     for index, episode in enumerate(report.episodes):
         worst = escape(episode.findings[0].text) if episode.findings else ''
         yield (
-            f'<tr><td><a href="#e{index}">{index}</a> {_badge(episode.verdict)}<td class="left">'
+            f'<tr><td><a href="#e{index}">{index}</a> {badge(episode.verdict)}<td class="left">'
             f'{escape(episode.task)}<td>{episode.duration_s:.1f} s<td>{episode.frames}'
             f'<td>{len(episode.contacts)}'
             f'<td class="left">{worst}</tr>'
@@ -128,7 +102,7 @@ def _overview(report: QualityReport) -> Iterator[str]:
 def _episode(index: int, episode: EpisodeQuality, trace: Trace | None) -> Iterator[str]:
     """The section of one episode, with pictures if there is a trace."""
     unfolded = '' if index else ' open'
-    yield f'<details name="episode" id="e{index}"{unfolded}><summary>{_badge(episode.verdict)}'
+    yield f'<details name="episode" id="e{index}"{unfolded}><summary>{badge(episode.verdict)}'
     yield f'<h2>{escape(episode.task) or "no task text"}</h2></summary>'
     yield (
         f'<div class="soft">{escape(episode.source)}<br>{episode.duration_s:.2f} s, {episode.frames} frames '
@@ -137,9 +111,9 @@ def _episode(index: int, episode: EpisodeQuality, trace: Trace | None) -> Iterat
     )
     yield _findings(episode.findings)
     if trace is not None and trace.time_ns.size:
-        yield _picture(timeline_png(trace, episode), 'streams, ages, touch and state over time')
-        yield _picture(film_png(trace.stills), 'stills')
-        yield _picture(touch_png(trace), 'touch: reference, strongest contact, change')
+        yield picture(timeline_png(trace, episode), 'streams, ages, touch and state over time')
+        yield picture(film_png(trace.stills), 'stills')
+        yield picture(touch_png(trace), 'touch: reference, strongest contact, change')
     yield _streams(episode)
     if episode.skew_ms:
         yield (
@@ -152,7 +126,7 @@ def _episode(index: int, episode: EpisodeQuality, trace: Trace | None) -> Iterat
 
 def _findings(findings: list[Finding]) -> str:
     lines = [
-        f'<li>{_badge(finding.severity)}{escape(finding.text)} '
+        f'<li>{badge(finding.severity)}{escape(finding.text)} '
         f'<span class="soft">[{escape(finding.kind)}]</span>'
         f'<span class="remedy">{escape(finding.remedy)}</span></li>'
         for finding in findings
@@ -198,13 +172,3 @@ def _repeated(stream: StreamQuality) -> str:
 
 def _pair(values: Spread | None) -> str:
     return f'{values.p50:.1f} / {values.p95:.1f}' if values else ''
-
-
-def _picture(png: bytes | None, text: str) -> str:
-    if png is None:
-        return ''
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
-
-
-def _badge(word: str) -> str:
-    return f'<span class="badge {word}">{word}</span>'
