@@ -1,7 +1,9 @@
 """What a run says while it goes on: one line at a time, and TensorBoard's files."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from tensorboardX import SummaryWriter
 
@@ -16,6 +18,43 @@ _LINE = {  # name: how it is printed
     'steps_per_s': '{:.2f} steps/s',
     'data_wait': 'waiting for data {:.1%}',
 }
+
+
+class Reporter(Protocol):
+    """Where numbers go."""
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Take the numbers of a step."""
+
+
+class StepTimer:
+    """Measures steps per second, and the share of time that went into waiting for data.
+
+    Args:
+        now_s: a clock that does not jump, s.
+    """
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._begun_s, self._waited_s = now_s(), 0.0
+        self._step: int | None = None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time of the block as waiting for data."""
+        begun_s = self._now_s()
+        yield
+        self._waited_s += self._now_s() - begun_s
+
+    def lap(self, step: int) -> dict[str, float]:
+        """Return the numbers since the last call; the first lap, with compilation, has none."""
+        now_s = self._now_s()
+        elapsed_s, made = max(now_s - self._begun_s, 1e-9), step - (self._step or step)
+        numbers = {}
+        if made:
+            numbers = {'steps_per_s': made / elapsed_s, 'data_wait': self._waited_s / elapsed_s}
+        self._begun_s, self._waited_s, self._step = now_s, 0.0, step
+        return numbers
 
 
 class RunProgress:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,16 +13,10 @@ from restac_ros.training.data.loader import batches
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.optimizer import schedule
 from restac_ros.training.prepare import Prepared
+from restac_ros.training.progress import Reporter, StepTimer
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.sharding import Placement
 from restac_ros.training.step import NamedLeaves, TrainingState, means
-
-
-class Reporter(Protocol):
-    """Where numbers go."""
-
-    def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Take the numbers of a step."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ class Trainer:
         """
         train, step = self._prepared.train, int(state['step'])
         stream = self._batches(step)
-        timer = _Timer(self._now_s)
+        timer = StepTimer(self._now_s)
         while step < train.steps:
             with timer.waiting():
                 batch = next(stream)
@@ -119,7 +113,7 @@ class Trainer:
             sources, train.data.weights, train.batch_size, train.seed, first, train.loader, self._part
         )
 
-    def _report(self, step: int, report: Mapping[str, Any], batch: Batch, timer: '_Timer') -> None:
+    def _report(self, step: int, report: Mapping[str, Any], batch: Batch, timer: StepTimer) -> None:
         self._check_finite(step, report, batch)
         train = self._prepared.train
         numbers = _scalars(report, self._prepared)
@@ -161,36 +155,3 @@ def _scalars(report: Mapping[str, Any], prepared: Prepared) -> dict[str, float]:
     numbers['rotation_rad'] = float(np.sqrt(np.sum(in_units[3:6] ** 2)))
     numbers['gripper_mm'] = float(in_units[6] * 1e3)
     return numbers
-
-
-class _Timer:
-    """Steps per second, and the share of time that went into waiting for data."""
-
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        self._now_s = now_s
-        self._begun_s, self._waited_s = now_s(), 0.0
-        self._step: int | None = None
-
-    def waiting(self) -> '_Waiting':
-        return _Waiting(self)
-
-    def lap(self, step: int) -> dict[str, float]:
-        """Numbers since the last call; the first lap, with compilation, tells none."""
-        now_s = self._now_s()
-        elapsed_s, made = max(now_s - self._begun_s, 1e-9), step - (self._step or step)
-        numbers = {}
-        if made:
-            numbers = {'steps_per_s': made / elapsed_s, 'data_wait': self._waited_s / elapsed_s}
-        self._begun_s, self._waited_s, self._step = now_s, 0.0, step
-        return numbers
-
-
-class _Waiting:
-    def __init__(self, timer: _Timer) -> None:
-        self._timer = timer
-
-    def __enter__(self) -> None:
-        self._begun_s = self._timer._now_s()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer._waited_s += self._timer._now_s() - self._begun_s

@@ -123,6 +123,16 @@ class Episodes:
             frame=frame,
         )
 
+    def tactile_image(self, episode: int, frame: int) -> UInt8[np.ndarray, '128 160 3']:
+        """Read the tactile image of one frame alone.
+
+        Raises:
+            TrainingError: data without touch, or a picture that cannot be decoded.
+        """
+        if self.tactile is None:
+            raise TrainingError(f'{self.name}: found no tactile images, expected them')
+        return self._picture(self.tactile, episode, frame)
+
     def _camera(self, column: str, span: EpisodeRows, frame: int) -> np.ndarray:
         if self.tables.info['features'][column]['dtype'] == 'image':
             return letterbox(self._decoded_picture(column, span.index, frame))

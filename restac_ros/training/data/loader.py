@@ -7,6 +7,7 @@ saved, and threads, worker processes and hosts may be others after a resume.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grain
 import numpy as np
@@ -17,6 +18,23 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.config import LoaderConfig
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
+
+
+class RowSource[Row](Protocol):
+    """Samples of one data set at random, as batches of one that can be joined."""
+
+    @property
+    def episodes(self) -> Episodes:
+        """The data set."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Row: ...
+
+    def joined(self, rows: Sequence[Row]) -> Row:
+        """Return one batch of several."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,13 @@ class SampleSource:
             place=np.array([[episode, frame]], np.int32),
         )
 
+    def joined(self, rows: Sequence[Batch]) -> Batch:
+        """Return one batch of several."""
+        return Batch(
+            stack([row.observation for row in rows]),
+            *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
+        )
+
 
 def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> int:
     """Tokens of the longest prompt in the data, rounded up to a compiled length.
@@ -76,15 +101,15 @@ def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> i
     return max(max(prompting.possible_lengths(prompting.task(task))) for task in tasks)
 
 
-def batches(
-    sources: Sequence[SampleSource],
+def batches[Row](
+    sources: Sequence[RowSource[Row]],
     weights: Sequence[float],
     batch_size: int,
     seed: int,
     first: int,
     loader: LoaderConfig,
     part: tuple[int, int] = (0, 1),
-) -> Iterator[Batch]:
+) -> Iterator[Row]:
     """Yield batches without end, from number `first` on.
 
     Args:
@@ -111,7 +136,7 @@ def batches(
     shares = list(weights) or [float(len(source)) for source in sources]
     mixed = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts, shares)
     own = mixed[first * batch_size + process :: processes]
-    ready = own.batch(batch_size // processes, drop_remainder=True, batch_fn=stack_batches)
+    ready = own.batch(batch_size // processes, drop_remainder=True, batch_fn=sources[0].joined)
     threads = loader.threads or 2 * (os.cpu_count() or 1)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(loader.prefetch, threads))
     dataset = ready.to_iter_dataset(options)
@@ -121,7 +146,7 @@ def batches(
     return iter(dataset)
 
 
-def validation_batches(sources: Sequence[SampleSource], batch_size: int, count: int) -> list[Batch]:
+def validation_batches[Row](sources: Sequence[RowSource[Row]], batch_size: int, count: int) -> list[Row]:
     """The same batches at every call: samples spread evenly over all held-out frames."""
     total = sum(len(source) for source in sources)
     chosen = np.unique(np.linspace(0, total - 1, min(total, batch_size * count)).round().astype(int))
@@ -132,16 +157,8 @@ def validation_batches(sources: Sequence[SampleSource], batch_size: int, count: 
         for index in chosen[begin : begin + batch_size]:
             number = int(np.searchsorted(starts, index, side='right')) - 1
             rows.append(sources[number][int(index - starts[number])])
-        made.append(stack_batches(rows))
+        made.append(sources[0].joined(rows))
     return made
-
-
-def stack_batches(rows: Sequence[Batch]) -> Batch:
-    """Return one batch of several."""
-    return Batch(
-        stack([row.observation for row in rows]),
-        *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
-    )
 
 
 def _let_grain_start_workers() -> None:
