@@ -15,6 +15,7 @@ from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Rec
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
+from restac_ros.commands.tactile_training import TrainTactile
 from restac_ros.commands.training import MakeTouchTask, MeasureNormStats, Train
 
 Command = (
@@ -39,6 +40,7 @@ Command = (
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
     | Annotated[Train, subcommand('train')]
+    | Annotated[TrainTactile, subcommand('train-tactile')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
     | Annotated[Bench, subcommand('bench')]
 )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.files import new_directory, read_small, verify
+from restac_ros.model.checkpoint.files import new_directory, read_small, replaced_directory, verify
 from restac_ros.model.checkpoint.manifest import (
     MAX_JSON_BYTES,
     current_versions,
@@ -81,13 +81,19 @@ class Checkpoint:
     params: Params
 
 
-def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
-    """Write a new checkpoint directory; it appears complete or not at all.
+def save_checkpoint(path: Path, params: Params, info: CheckpointInfo, *, replace: bool = False) -> None:
+    """Write a checkpoint directory; it appears complete or not at all.
+
+    Args:
+        path: directory to make.
+        params: every leaf.
+        info: everything else.
+        replace: put it in the place of one that is there.
 
     Raises:
-        CheckpointError: `path` exists, or a value cannot be stored.
+        CheckpointError: `path` exists and is not to be replaced, or a value cannot be stored.
     """
-    with new_directory(path) as partial:
+    with replaced_directory(path) if replace else new_directory(path) as partial:
         write_orbax(partial / PARAMS, params)
         write_json(partial / CONFIG, info.config.to_dict())
         write_json(partial / NORM_STATS, info.norm_stats)

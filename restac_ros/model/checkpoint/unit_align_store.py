@@ -11,7 +11,7 @@ from pathlib import Path
 from flax import nnx
 
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.files import new_directory, verify
+from restac_ros.model.checkpoint.files import replaced_directory, verify
 from restac_ros.model.checkpoint.manifest import (
     current_versions,
     read_json,
@@ -34,19 +34,19 @@ _CONFIG, _PARAMS = 'tactile_config.json', 'params'
 def save_unit_align(
     path: Path, config: TactileConfig, params: Params, origin: Origin, health: Mapping[str, float]
 ) -> None:
-    """Write a new directory; it appears complete or not at all.
+    """Write a directory; it appears complete or not at all, in place of one that is there.
 
     Args:
-        path: directory to make.
+        path: directory.
         config: sizes.
         params: every leaf of the UnitAlign by slash-joined name.
         origin: how it was trained.
         health: what was measured at the end of its training.
 
     Raises:
-        CheckpointError: `path` exists, or a value cannot be stored.
+        CheckpointError: a value cannot be stored.
     """
-    with new_directory(path) as partial:
+    with replaced_directory(path) as partial:
         write_orbax(partial / _PARAMS, params)
         write_json(partial / _CONFIG, config.to_dict())
         about = {'origin': origin.to_dict(), 'health': dict(health), 'versions': current_versions()}
