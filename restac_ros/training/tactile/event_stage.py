@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from restac_ros.model.tactile import vector_quantizer as vq
 from restac_ros.model.tactile.config import QuantizerConfig
+from restac_ros.training.evaluation.surprise import codebook_use
 from restac_ros.training.step import NamedLeaves
 from restac_ros.training.tactile.config import StageName
 from restac_ros.training.tactile.losses import squared_error
@@ -110,9 +112,12 @@ class EventStage:
 
     def health(self, measured: Measured) -> dict[str, float]:
         """Return explained share of the residual, and the use of the codebook."""
+        index, codes = measured['code_index'], self.quantizer.num_codes
+        use = codebook_use(index, np.zeros(len(index), bool), codes)
         return {
             'explained': 1 - float(measured['error'].mean() / measured['residual_square'].mean()),
-            **codebook_use(measured['code_index'], self.quantizer.num_codes),
+            'perplexity': use.perplexity,
+            'codes_used': use.used / codes,
         }
 
     def describe(self, health: Mapping[str, float]) -> str:
@@ -149,15 +154,6 @@ def started_codebook(
     codebook = vq.kmeans_codebook(events, config, jax.random.key(seed))
     size = codebook.cluster_size / codebook.cluster_size.sum() * batch_size
     return vq.Codebook(codebook.embed, size, codebook.embed * size[:, None])
-
-
-def codebook_use(code_index: Int[Array, ' N'], num_codes: int) -> dict[str, float]:
-    """Return perplexity (effective number of codes) and the share of codes that occur."""
-    index = jnp.asarray(code_index)
-    return {
-        'perplexity': float(vq.perplexity(index, num_codes)),
-        'codes_used': float(jnp.mean(jnp.bincount(index, length=num_codes) > 0)),
-    }
 
 
 def _chosen(condition: Array, one: vq.Codebook, other: vq.Codebook) -> vq.Codebook:

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from restac_ros.model.tactile.prophet import Prior
+from restac_ros.training.evaluation.surprise import surprise_calibration
 from restac_ros.training.step import NamedLeaves
 from restac_ros.training.tactile.config import StageName
 from restac_ros.training.tactile.losses import (
@@ -57,15 +58,15 @@ class ProphetStage:
         }
 
     def health(self, measured: Measured) -> dict[str, float]:
-        """Return explained variance, likelihoods, and how well logvar ranks the errors (Spearman)."""
+        """Return explained variance, and how well logvar foretells the errors."""
         latent, error, logvar = (measured[name] for name in ('latent', 'error', 'logvar'))
         spread = float(np.mean((latent - latent.mean(axis=0)) ** 2))
-        bounded = bounded_logvar(jnp.asarray(logvar))
+        found = surprise_calibration(logvar, error)
         return {
             'explained': 1 - float(error.mean()) / spread,
-            'nll': float(jnp.mean(negative_log_likelihood(jnp.asarray(error), bounded))),
-            'nll_constant': 0.5 * (float(np.log(error.mean())) + 1),
-            'rank_correlation': rank_correlation(logvar, error),
+            'nll': found.nll,
+            'nll_constant': found.nll_constant,
+            'rank_correlation': found.rank_correlation,
             'logvar_min': float(logvar.min()),
             'logvar_max': float(logvar.max()),
         }
@@ -90,11 +91,3 @@ def felt_and_expected(model: Trainee, batch: TouchBatch) -> tuple[Float[Array, '
     features = model.unit.encode_views(jnp.asarray(batch.views))
     prior = model.unit.prophet.predict(features, jnp.asarray(batch.action_prev))
     return model.unit.latent(jnp.asarray(batch.tactile)), prior
-
-
-def rank_correlation(one: Float[np.ndarray, ' N'], other: Float[np.ndarray, ' N']) -> float:
-    """Return Spearman's coefficient; nan where one of them does not vary."""
-    ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
-    if min(np.ptp(one), np.ptp(other)) == 0:
-        return float('nan')
-    return float(np.corrcoef(*ranks)[0, 1])

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from restac_ros.model.checkpoint.params import Params
 from restac_ros.model.checkpoint.provenance import Origin
 from restac_ros.model.checkpoint.unit_align_store import save_unit_align
 from restac_ros.model.observation import pixels_to_float
 from restac_ros.model.tactile.unit_align_checkpoint import save_lightning
 from restac_ros.training.step import NamedLeaves
+from restac_ros.training.tactile.config import StageName
 from restac_ros.training.tactile.prepare import PreparedTactile
 from restac_ros.training.tactile.prophet_stage import felt_and_expected
 from restac_ros.training.tactile.samples import TouchBatch
@@ -34,7 +36,7 @@ def write_unit_align(prepared: PreparedTactile, outcome: TactileOutcome) -> tupl
     config = prepared.config
     steps = sum(config.steps.values())
     prefix = f'{UNIT}/'
-    params = {
+    params: Params = {
         name.removeprefix(prefix): np.asarray(leaf)
         for name, leaf in outcome.leaves.items()
         if name.startswith(prefix)
@@ -87,7 +89,7 @@ def _rows(batch: TouchBatch) -> list[TouchBatch]:
     return [jax.tree.map(lambda values, i=i: values[i : i + 1], batch) for i in range(len(batch.source))]
 
 
-def _flat(health: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _flat(health: Mapping[StageName, Mapping[str, float]]) -> dict[str, float]:
     """Health by stage/name; a number that is not known (a correlation without spread) is left out."""
     flat = {f'{stage}/{name}': value for stage, own in health.items() for name, value in own.items()}
     return {name: value for name, value in flat.items() if np.isfinite(value)}

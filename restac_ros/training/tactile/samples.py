@@ -47,13 +47,11 @@ class TouchSource:
     def __getitem__(self, index: int) -> TouchBatch:
         episode, frame = self.places[index].tolist()
         row = self.episodes.tables.spans[episode].first + frame
-        if not self.reads_views:
-            views, tactile = None, self.episodes.tactile_image(episode, frame)
-        else:
-            sample = self.episodes.sample(episode, frame, 1)
-            views, tactile = self._views(sample.images), sample.tactile
+        views = None
+        if self.reads_views:
+            views = self._views(self.episodes.sample(episode, frame, 1).images)
         return TouchBatch(
-            tactile=np.asarray(tactile)[None],
+            tactile=self.episodes.tactile_image(episode, frame)[None],
             views=views,
             action_prev=self.episodes.action_prev[row][None],
             source=np.array([self.number], np.int32),
@@ -61,8 +59,10 @@ class TouchSource:
         )
 
     def _views(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
-        slots = {stream.slot: name for name, stream in self.episodes.contract.by_role('camera').items()}
-        return np.stack([images[slots[slot]] for slot in CAMERA_SLOTS])[None]
+        by_slot: dict[str, np.ndarray] = {
+            stream.slot: images[name] for name, stream in self.episodes.contract.by_role('camera').items()
+        }
+        return np.stack([by_slot[slot] for slot in CAMERA_SLOTS])[None]
 
     def joined(self, rows: Sequence[TouchBatch]) -> TouchBatch:
         """Return one batch of several."""

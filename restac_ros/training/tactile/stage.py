@@ -23,9 +23,20 @@ type Measured = dict[str, np.ndarray]
 class Stage(Protocol):
     """A stage; everything outside its `parts` is frozen, so that no gradient can reach it."""
 
-    name: StageName
-    parts: tuple[str, ...]
-    reads_views: bool
+    @property
+    def name(self) -> StageName:
+        """Of the stage."""
+        ...
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts of the model whose leaves it trains or moves."""
+        ...
+
+    @property
+    def reads_views(self) -> bool:
+        """Whether it reads the cameras."""
+        ...
 
     def loss(
         self, model: Trainee, batch: TouchBatch, step: Int[Array, ''], key: PRNGKeyArray

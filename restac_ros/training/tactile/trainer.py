@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -82,10 +83,7 @@ class StageTrainer:
         config, step = self._config, int(state['step'])
         stream, timer = self._batches(step), StepTimer(self._now_s)
         while step < self._steps:
-            moved = self._stage.before(
-                step, lambda count, at=step, now=state: self._over_training(now, at, count)
-            )
-            state['moving'] |= moved
+            state['moving'] |= self._stage.before(step, partial(self._over_training, state, step))
             with timer.waiting():
                 batch = next(stream)
             state, report = self._step(state, self._frozen, batch)
