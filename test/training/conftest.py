@@ -13,9 +13,13 @@ from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.training.config import CONFIGS, DataConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
+from restac_ros.training.tactile.prepare import PreparedTactile, prepare_tactile
+from restac_ros.training.tactile.trainer import TactileOutcome
 from restac_ros.training.touch_task import make_touch_task
+from tactile_runs import SHORT_TACTILE, TactileNumbers, train_tactile
 
 EPISODES = 4
+type TactileRun = tuple[PreparedTactile, TactileOutcome, TactileNumbers]
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -49,6 +53,14 @@ def touch_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> 
 @pytest.fixture(scope='session')
 def episodes(touch_data: Path) -> Episodes:
     return open_episodes(touch_data)
+
+
+@pytest.fixture(scope='session')
+def tactile_run(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TactileRun:
+    """A short training of Unit-Align on the touch data, and its numbers."""
+    config = replace(SHORT_TACTILE, to=tmp_path_factory.mktemp('tactile'))
+    prepared = prepare_tactile(config, [touch_data])
+    return prepared, *train_tactile(prepared)
 
 
 @pytest.fixture

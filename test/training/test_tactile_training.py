@@ -5,13 +5,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -23,78 +24,25 @@ from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.unit_align import UnitAlign
 from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.optimizer import transformation
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.step import NamedLeaves
 from restac_ros.training.tactile import config as sizes
-from restac_ros.training.tactile.config import CodebookConfig, StageName, TactileTrainConfig
+from restac_ros.training.tactile.config import CodebookConfig
 from restac_ros.training.tactile.event_stage import started_codebook
-from restac_ros.training.tactile.prepare import PreparedTactile, prepare_tactile
+from restac_ros.training.tactile.prepare import prepare_tactile
 from restac_ros.training.tactile.results import LIGHTNING_FILE, save_touch_picture, write_unit_align
 from restac_ros.training.tactile.stage import StageStep
 from restac_ros.training.tactile.trainee import leaves_of
-from restac_ros.training.tactile.trainer import TactileOutcome, train_stages
-
-SHORT = TactileTrainConfig(
-    size='tiny',
-    validation_share=0.3,
-    encoder_steps=16,
-    prophet_steps=16,
-    event_steps=24,
-    batch_size=8,
-    codebook=CodebookConfig(codes=8, vectors_per_code=8, restart_every=4),
-    log_every=1,
-    validate_every=8,
-    save_every=4,
-    validation_frames=48,
-    learning_rate=3e-3,
-)
-
-
-class Numbers:
-    """Keeps what each stage reports."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, dict[int, dict[str, float]]] = {}
-
-    def stage(self, name: StageName) -> 'StageNumbers':
-        return StageNumbers(self.of.setdefault(name, {}))
-
-
-class StageNumbers:
-    def __init__(self, steps: dict[int, dict[str, float]]) -> None:
-        self._steps = steps
-
-    def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        self._steps.setdefault(step, {}).update(numbers)
-
-
-def train(
-    prepared: PreparedTactile, stop_in: tuple[StageName, int] | None = None
-) -> tuple[TactileOutcome, Numbers]:
-    numbers = Numbers()
-
-    def stopping() -> bool:
-        return stop_in is not None and stop_in[1] <= max(numbers.of.get(stop_in[0], {0: {}})) + 1
-
-    clock = iter(range(100_000)).__next__
-    return train_stages(prepared, numbers.stage, clock, stopping, lambda line: None), numbers
+from tactile_runs import SHORT_TACTILE, train_tactile
 
 
 def equal(one: NamedLeaves, other: NamedLeaves) -> bool:
     return set(one) == set(other) and all(np.array_equal(one[name], other[name]) for name in one)
 
 
-@pytest.fixture(scope='module')
-def whole(
-    touch_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[PreparedTactile, TactileOutcome, Numbers]:
-    config = replace(SHORT, to=tmp_path_factory.mktemp('tactile'))
-    prepared = prepare_tactile(config, [touch_data])
-    return prepared, *train(prepared)
-
-
-def test_each_stage_learns_and_reports_its_health(whole) -> None:
-    _, outcome, numbers = whole
+def test_each_stage_learns_and_reports_its_health(tactile_run) -> None:
+    _, outcome, numbers = tactile_run
     assert outcome.stopped_in is None
     for stage, value in (('encoder', 'loss'), ('prophet', 'latent_error'), ('event', 'unexplained')):
         told = numbers.of[stage]
@@ -109,15 +57,15 @@ def test_each_stage_learns_and_reports_its_health(whole) -> None:
         assert np.isfinite(outcome.health[stage][value])
 
 
-def test_a_stage_moves_its_own_parts_and_no_others(whole) -> None:
+def test_a_stage_moves_its_own_parts_and_no_others(tactile_run) -> None:
     """The prophet predicts a latent that it cannot move, and the event encoder a residual."""
-    prepared, outcome, _ = whole
+    prepared, outcome, _ = tactile_run
     start = prepared.leaves.initial(prepared.config.seed)
     moved_by = {}
     leaves = start
     for stage in prepared.stages:
         store = RunStore(prepared.config.to / stage.name, 1, prepared.identity(stage.name))
-        function = StageStep(stage, prepared.leaves, _no_update(), 0)
+        function = StageStep(stage, prepared.leaves, _optimizer(), 0)
         state = store.restore(function.start(leaves))
         store.close()
         after = {**function.frozen(leaves), **state['moving'], **state['trained']}
@@ -131,42 +79,40 @@ def test_a_stage_moves_its_own_parts_and_no_others(whole) -> None:
     assert not any(name.startswith('unit/encoder') for name in moved_by['prophet'] | moved_by['event'])
 
 
-def _no_update():
-    from restac_ros.training.optimizer import transformation
-
-    return transformation(SHORT.adam, 16)
+def _optimizer() -> optax.GradientTransformation:
+    return transformation(SHORT_TACTILE.adam, 16)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits_in_every_stage(whole, tmp_path: Path) -> None:
-    prepared, outcome, _ = whole
+def test_an_interrupted_run_goes_on_to_the_same_bits_in_every_stage(tactile_run, tmp_path: Path) -> None:
+    prepared, outcome, _ = tactile_run
     again = replace(prepared, config=replace(prepared.config, to=tmp_path / 'other'))
     for stage, step in (('encoder', 3), ('prophet', 6), ('event', 7), ('event', 13)):
-        stopped, _ = train(again, stop_in=(stage, step))
+        stopped, _ = train_tactile(again, stop_in=(stage, step))
         assert (stopped.stopped_in, stopped.step) == (stage, step)
-    resumed, _ = train(again)
+    resumed, _ = train_tactile(again)
     assert equal(resumed.leaves, outcome.leaves)
     assert resumed.health == outcome.health
 
 
-def test_a_run_with_other_settings_is_not_resumed(whole) -> None:
-    prepared, _, _ = whole
+def test_a_run_with_other_settings_is_not_resumed(tactile_run) -> None:
+    prepared, _, _ = tactile_run
     other = replace(prepared, config=replace(prepared.config, seed=1))
     with pytest.raises(TrainingError, match=r'seed: 42 != 1.*--allow-changes'):
-        train(other)
+        train_tactile(other)
 
 
-def test_a_loss_that_is_not_finite_names_stage_and_samples(whole, tmp_path: Path, monkeypatch) -> None:
-    prepared, _, _ = whole
+def test_a_loss_that_is_not_finite_names_stage_and_samples(tactile_run, tmp_path: Path, monkeypatch) -> None:
+    prepared, _, _ = tactile_run
     broken = replace(prepared, config=replace(prepared.config, to=tmp_path / 'broken'))
     initial = prepared.leaves.initial(1)
     initial['image_decoder/conv_out/bias'] = jnp.full(3, jnp.nan)
     monkeypatch.setattr(prepared.leaves, 'initial', lambda seed: initial)
     with pytest.raises(TrainingError, match=r'encoder, step 1: found loss nan.*episode \d+ frame \d+.*stays'):
-        train(broken)
+        train_tactile(broken)
 
 
-def test_both_layouts_give_the_same_encoder_back(whole, tmp_path: Path) -> None:
-    prepared, outcome, _ = whole
+def test_both_layouts_give_the_same_encoder_back(tactile_run, tmp_path: Path) -> None:
+    prepared, outcome, _ = tactile_run
     own, published = write_unit_align(prepared, outcome)
     trained = prepared.leaves.unit(outcome.leaves)
     config, leaves = unit_align_params(own)
@@ -190,11 +136,11 @@ def _as_parts(unit: UnitAlign) -> NamedLeaves:
     return {f'tactile/{name}': leaf for name, leaf in leaves_of(unit).items()}
 
 
-def test_a_file_of_ours_holds_tensors_and_plain_values_only(whole) -> None:
+def test_a_file_of_ours_holds_tensors_and_plain_values_only(tactile_run) -> None:
     import pickletools
     import zipfile
 
-    prepared, outcome, _ = whole
+    prepared, outcome, _ = tactile_run
     write_unit_align(prepared, outcome)
     with zipfile.ZipFile(prepared.config.to / LIGHTNING_FILE) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith('data.pkl')]
@@ -208,8 +154,8 @@ def test_a_file_of_ours_holds_tensors_and_plain_values_only(whole) -> None:
     }
 
 
-def test_a_damaged_directory_is_refused_by_file(whole, tmp_path: Path) -> None:
-    prepared, outcome, _ = whole
+def test_a_damaged_directory_is_refused_by_file(tactile_run, tmp_path: Path) -> None:
+    prepared, outcome, _ = tactile_run
     own, _ = write_unit_align(prepared, outcome)
     with pytest.raises(CheckpointError, match=r'found no unit_align\.json'):
         unit_align_params(own.parent / 'encoder')
@@ -221,10 +167,10 @@ def test_a_damaged_directory_is_refused_by_file(whole, tmp_path: Path) -> None:
     unit_align_params(own)
 
 
-def test_the_picture_shows_what_is_felt_drawn_expected_and_corrected(whole) -> None:
+def test_the_picture_shows_what_is_felt_drawn_expected_and_corrected(tactile_run) -> None:
     import cv2
 
-    prepared, outcome, _ = whole
+    prepared, outcome, _ = tactile_run
     image = cv2.imread(str(save_touch_picture(prepared, outcome.leaves)))
     height, width = image.shape[:2]
     assert (height - 24) % 128 == 0
@@ -235,7 +181,7 @@ def test_the_picture_shows_what_is_felt_drawn_expected_and_corrected(whole) -> N
 
 
 def test_the_codebook_starts_from_more_vectors_than_a_batch_holds() -> None:
-    quantizer = replace(SHORT.network.quantizer, num_codes=6)
+    quantizer = replace(SHORT_TACTILE.network.quantizer, num_codes=6)
     rng = np.random.default_rng(0)
     centres = 20 * rng.standard_normal((6, 64))
     events = np.concatenate([centre + 0.1 * rng.standard_normal((20, 64)) for centre in centres])
@@ -246,8 +192,8 @@ def test_the_codebook_starts_from_more_vectors_than_a_batch_holds() -> None:
     np.testing.assert_allclose(codebook.embed_avg, codebook.embed * codebook.cluster_size[:, None], rtol=1e-6)
 
 
-def test_dead_codes_restart_and_a_rare_use_in_small_batches_does_not_kill(whole) -> None:
-    prepared, outcome, numbers = whole
+def test_dead_codes_restart_and_a_rare_use_in_small_batches_does_not_kill(tactile_run) -> None:
+    prepared, outcome, numbers = tactile_run
     stage = prepared.stages[2]
     assert stage.restart_below == pytest.approx(0.1 * 8 / 8)
     restarts = [told['restarts'] for told in numbers.of['event'].values() if 'restarts' in told]
@@ -275,10 +221,10 @@ def test_the_published_sizes_are_written_as_published(golden_dir: Path) -> None:
     assert config_from_hyper_parameters(ours, widths).config == TactileConfig()
 
 
-def test_cosine_codes_are_told_apart_in_the_layout(whole) -> None:
+def test_cosine_codes_are_told_apart_in_the_layout(tactile_run) -> None:
     from restac_ros.model.tactile.hyper_parameters import hyper_parameters_of
 
-    cosine = replace(SHORT, codebook=replace(SHORT.codebook, cosine=True)).network
+    cosine = replace(SHORT_TACTILE, codebook=replace(SHORT_TACTILE.codebook, cosine=True)).network
     assert hyper_parameters_of(cosine)['residual_vq_config']['metric'] == 'cosine'
 
 
@@ -295,12 +241,12 @@ def test_cosine_codes_are_told_apart_in_the_layout(whole) -> None:
 )
 def test_settings_that_cannot_be_trained_are_refused(touch_data: Path, changes: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        prepare_tactile(replace(SHORT, **changes), [touch_data])
+        prepare_tactile(replace(SHORT_TACTILE, **changes), [touch_data])
 
 
 def test_no_data_set_is_refused() -> None:
     with pytest.raises(TrainingError, match='datasets: found none'):
-        prepare_tactile(SHORT, [])
+        prepare_tactile(SHORT_TACTILE, [])
 
 
 @pytest.fixture
@@ -321,14 +267,14 @@ def test_data_without_touch_or_a_camera_are_refused(
     touch_data: Path, contract_without: Callable[[str], Path]
 ) -> None:
     with pytest.raises(TrainingError, match='found no tactile images, expected them'):
-        prepare_tactile(replace(SHORT, contract=contract_without('gelsight_left_rgb')), [touch_data])
+        prepare_tactile(replace(SHORT_TACTILE, contract=contract_without('gelsight_left_rgb')), [touch_data])
     with pytest.raises(TrainingError, match=r"found no images for \['right_wrist_0_rgb'\]"):
-        prepare_tactile(replace(SHORT, contract=contract_without('side_realsense_rgb')), [touch_data])
+        prepare_tactile(replace(SHORT_TACTILE, contract=contract_without('side_realsense_rgb')), [touch_data])
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(whole, touch_data: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(tactile_run, touch_data: Path, tmp_path: Path) -> None:
     """kill -9 in the second stage, by the command line, as a power cut would."""
-    prepared, outcome, _ = whole
+    prepared, outcome, _ = tactile_run
     run = tmp_path / 'run'
     line = [sys.executable, '-m', 'restac_ros.cli', 'train-tactile', str(touch_data), '--to', str(run)]
     line += ['--size', 'tiny', '--validation-share', '0.3', '--batch-size', '8', '--learning-rate', '3e-3']
@@ -346,13 +292,13 @@ def test_a_killed_run_goes_on_to_the_same_bits(whole, touch_data: Path, tmp_path
     assert equal(leaves, _as_parts(prepared.leaves.unit(outcome.leaves)))
 
 
-def test_pixels_of_a_step_are_those_of_deployment(whole) -> None:
+def test_pixels_of_a_step_are_those_of_deployment(tactile_run) -> None:
     """The encoder's checks of range and type run on what training gives it."""
-    prepared, outcome, _ = whole
+    prepared, outcome, _ = tactile_run
     batch = prepared.held_out(reads_views=True)[0]
     assert batch.tactile.dtype == batch.views.dtype == np.uint8
     assert batch.views.shape[1:] == prepared.network.view_shape
     stage = prepared.stages[1]
-    measured = StageStep(stage, prepared.leaves, _no_update(), 0).measure(outcome.leaves, batch)
+    measured = StageStep(stage, prepared.leaves, _optimizer(), 0).measure(outcome.leaves, batch)
     assert measured['logvar'].shape == (8,)
     assert jax.tree.all(jax.tree.map(lambda x: bool(np.isfinite(x).all()), measured))
