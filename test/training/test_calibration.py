@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
+from restac_ros.model.checkpoint.orbax_layout import write_orbax
 from restac_ros.model.checkpoint.provenance import GateCalibration
 from restac_ros.model.checkpoint.store import checkpoint_fingerprint, load_info, load_params, save_checkpoint
 from restac_ros.model.presets import PRESETS
+from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
 from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.init_checkpoint import init_checkpoint
+from restac_ros.policy.init_checkpoint import import_checkpoint, init_checkpoint
 from restac_ros.policy.policy import Policy
 from restac_ros.training import calibration
 from restac_ros.training.calibration import calibrate, fit_gate
@@ -21,6 +24,7 @@ from restac_ros.training.contact import contact_labels
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.gate_goal import GateGoal
+from restac_ros.training.tactile.results import write_unit_align
 
 GOAL = GateGoal()
 
@@ -166,14 +170,13 @@ def test_a_trained_gate_opens_in_contact_and_shuts_in_free_space(
 ) -> None:
     """By the road of deployment: `Policy.load`, then one frame at a time."""
     prepared, outcome, _ = tactile_run
-    path = tmp_path / 'tiny'
-    config = replace(PRESETS['tiny'], tactile=prepared.network)
-    init_checkpoint(config, contract, path)
-    info = load_info(path)
-    encoder = {f'tactile/{name.removeprefix("unit/")}': leaf for name, leaf in outcome.leaves.items()}
-    params = load_params(path, config)
-    save_checkpoint(
-        tmp_path / 'own', params | {name: encoder[name] for name in params if name in encoder}, info
+    _, published = write_unit_align(prepared, outcome)
+    base = PRESETS['tiny_no_touch']
+    write_orbax(tmp_path / 'base', initial_params(base, leaf_shapes(base), 0))
+    words = tmp_path / 'words.model'
+    words.write_bytes(train_demo_tokenizer())
+    import_checkpoint(
+        tmp_path / 'base', 'tiny', contract, tmp_path / 'own', unit_align=published, tokenizer=words
     )
     calibrate(tmp_path / 'own', touch_data, goal=GateGoal(share=0.75))
     policy = Policy.load(tmp_path / 'own', contract, 'slide', use_compile_cache=False)
