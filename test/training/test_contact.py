@@ -1,5 +1,6 @@
 """Frames are labelled free or in contact, by the tactile image or by a column."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,10 @@ def add_column(root: Path, values: np.ndarray) -> Episodes:
     (path,) = (root / 'data').glob('*/*.parquet')
     table = pq.read_table(path)
     pq.write_table(table.append_column('contact', pa.array(values)), path)
+    about = root / 'meta' / 'info.json'
+    info = json.loads(about.read_text())
+    info['features']['contact'] = {'dtype': str(values.dtype), 'shape': [1], 'names': None}
+    about.write_text(json.dumps(info))
     return open_episodes(root)
 
 
@@ -53,7 +58,7 @@ def test_a_column_of_other_values_is_refused(own_data: Path) -> None:
 
 
 def test_a_column_that_is_not_there_is_refused(episodes: Episodes) -> None:
-    with pytest.raises(TrainingError, match='column touching'):
+    with pytest.raises(TrainingError, match=r'found no column touching, expected one of action'):
         contact_labels(episodes, [0], 'touching')
 
 

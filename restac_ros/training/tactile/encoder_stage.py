@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from restac_ros.training.step import NamedLeaves
 from restac_ros.training.tactile.config import StageName
 from restac_ros.training.tactile.samples import TouchBatch
-from restac_ros.training.tactile.stage import Measured
+from restac_ros.training.tactile.stage import FrameValues
 from restac_ros.training.tactile.trainee import UNIT, Trainee
 
 GREY_LEVELS = 127.5  # of an image in [-1, 1]
@@ -46,7 +46,7 @@ class EncoderStage:
         image = model.image_decoder(model.unit.latent(tactile))
         return {'image': _small(tactile), 'error': jnp.mean((image - tactile) ** 2, axis=(1, 2, 3))}
 
-    def health(self, measured: Measured) -> dict[str, float]:
+    def health(self, measured: FrameValues) -> dict[str, float]:
         """Return the error, and the share of the images' variation (4x4 pixel means) beside it."""
         image = measured['image']
         error = float(measured['error'].mean())
@@ -63,7 +63,7 @@ class EncoderStage:
             f'included); they vary by {health["spread_grey"]:.2f} from frame to frame'
         )
 
-    def before(self, step: int, measured: Callable[[int], Measured]) -> NamedLeaves:
+    def before(self, step: int, measured: Callable[[int], FrameValues]) -> NamedLeaves:
         """Replace nothing."""
         return {}
 

@@ -16,7 +16,7 @@ from restac_ros.training.tactile.config import StageName
 from restac_ros.training.tactile.losses import squared_error
 from restac_ros.training.tactile.prophet_stage import felt_and_expected
 from restac_ros.training.tactile.samples import TouchBatch
-from restac_ros.training.tactile.stage import Measured
+from restac_ros.training.tactile.stage import FrameValues
 from restac_ros.training.tactile.trainee import UNIT, Trainee
 
 HEALTHY_SHARE = 0.3
@@ -110,7 +110,7 @@ class EventStage:
             'error': squared_error(decoded, residual),
         }
 
-    def health(self, measured: Measured) -> dict[str, float]:
+    def health(self, measured: FrameValues) -> dict[str, float]:
         """Return explained share of the residual, and the use of the codebook."""
         index, codes = measured['code_index'], self.quantizer.num_codes
         use = codebook_use(index, np.zeros(len(index), bool), codes)
@@ -131,7 +131,7 @@ class EventStage:
             text += '; few are used evenly: fewer codes (--codebook.codes) may do, or more data of contact'
         return text
 
-    def before(self, step: int, measured: Callable[[int], Measured]) -> NamedLeaves:
+    def before(self, step: int, measured: Callable[[int], FrameValues]) -> NamedLeaves:
         """Measure the residual before the first step; start the codebook after the warm-up."""
         leaves: NamedLeaves = {}
         if step == 0:

@@ -30,8 +30,8 @@ def squared_error(mean: Float[Array, 'B h w z'], measured: Float[Array, 'B h w z
 
 
 def negative_log_likelihood(error: Float[Array, ' B'], logvar: Float[Array, ' B']) -> Float[Array, ' B']:
-    """Return the Gaussian's, per latent dimension, without its constant: (logvar + error / var) / 2."""
-    return 0.5 * (logvar + error * jnp.exp(-logvar))
+    """Return the Gaussian's, per latent dimension: (log 2 pi + logvar + error / var) / 2."""
+    return 0.5 * (jnp.log(2 * jnp.pi) + logvar + error * jnp.exp(-logvar))
 
 
 def beta_nll(

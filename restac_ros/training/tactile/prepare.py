@@ -19,7 +19,7 @@ from restac_ros.training.tactile.encoder_stage import EncoderStage
 from restac_ros.training.tactile.event_stage import EventStage
 from restac_ros.training.tactile.prophet_stage import ProphetStage
 from restac_ros.training.tactile.samples import TouchBatch, TouchSource, check_touch_data
-from restac_ros.training.tactile.stage import Stage
+from restac_ros.training.tactile.stage import TouchStage
 from restac_ros.training.tactile.trainee import TraineeLeaves
 
 _RECENT_BATCHES = 4
@@ -44,7 +44,7 @@ class PreparedTactile:
     leaves: TraineeLeaves
     opened: Sequence[Episodes]
     selections: Sequence[FrameSelection]
-    stages: Sequence[Stage]
+    stages: Sequence[TouchStage]
 
     def sources(self, reads_views: bool) -> list[TouchSource]:
         """Return the training samples of each data set."""
@@ -120,7 +120,7 @@ def prepare_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> Pre
     return PreparedTactile(config, network, leaves, opened, selections, _stages(config, network))
 
 
-def _stages(config: TactileTrainConfig, network: TactileConfig) -> list[Stage]:
+def _stages(config: TactileTrainConfig, network: TactileConfig) -> list[TouchStage]:
     codebook, steps = config.codebook, config.steps
     return [
         EncoderStage(),

@@ -19,7 +19,7 @@ from restac_ros.training.tactile.losses import (
     squared_error,
 )
 from restac_ros.training.tactile.samples import TouchBatch
-from restac_ros.training.tactile.stage import Measured
+from restac_ros.training.tactile.stage import FrameValues
 from restac_ros.training.tactile.trainee import UNIT, Trainee
 
 
@@ -57,7 +57,7 @@ class ProphetStage:
             'logvar': prior.logvar[:, 0],
         }
 
-    def health(self, measured: Measured) -> dict[str, float]:
+    def health(self, measured: FrameValues) -> dict[str, float]:
         """Return explained variance, and how well logvar foretells the errors."""
         latent, error, logvar = (measured[name] for name in ('latent', 'error', 'logvar'))
         spread = float(np.mean((latent - latent.mean(axis=0)) ** 2))
@@ -81,7 +81,7 @@ class ProphetStage:
             f'{health["logvar_max"]:.2f}) ranks errors with {health["rank_correlation"]:.2f} (1: perfectly)'
         )
 
-    def before(self, step: int, measured: Callable[[int], Measured]) -> NamedLeaves:
+    def before(self, step: int, measured: Callable[[int], FrameValues]) -> NamedLeaves:
         """Replace nothing."""
         return {}
 

@@ -9,10 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from restac_ros.model.observation import CAMERA_SLOTS
+from restac_ros.training.batch import Array
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
-
-type Array = jax.Array | np.ndarray
 
 
 class TouchBatch(NamedTuple):

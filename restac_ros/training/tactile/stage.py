@@ -16,11 +16,11 @@ from restac_ros.training.tactile.config import StageName
 from restac_ros.training.tactile.samples import TouchBatch
 from restac_ros.training.tactile.trainee import Trainee, TraineeLeaves, leaves_of
 
-type Measured = dict[str, np.ndarray]
+type FrameValues = dict[str, np.ndarray]
 """Values per frame, by name."""
 
 
-class Stage(Protocol):
+class TouchStage(Protocol):
     """A stage; everything outside its `parts` is frozen, so that no gradient can reach it."""
 
     @property
@@ -48,7 +48,7 @@ class Stage(Protocol):
         """Return values per frame, as in deployment."""
         ...
 
-    def health(self, measured: Measured) -> dict[str, float]:
+    def health(self, measured: FrameValues) -> dict[str, float]:
         """Return numbers that say whether the stage has learnt, from values over many frames."""
         ...
 
@@ -56,7 +56,7 @@ class Stage(Protocol):
         """Return the health in words."""
         ...
 
-    def before(self, step: int, measured: Callable[[int], Measured]) -> NamedLeaves:
+    def before(self, step: int, measured: Callable[[int], FrameValues]) -> NamedLeaves:
         """Return leaves to replace before a step; `measured(n)` gives values of n frames or more."""
         ...
 
@@ -72,7 +72,7 @@ class StageStep:
         seed: of dropout and restarts.
     """
 
-    stage: Stage
+    stage: TouchStage
     leaves: TraineeLeaves
     transformation: optax.GradientTransformation
     seed: int

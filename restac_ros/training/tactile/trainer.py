@@ -18,7 +18,7 @@ from restac_ros.training.step import NamedLeaves, TrainingState
 from restac_ros.training.tactile.config import StageName
 from restac_ros.training.tactile.prepare import PreparedTactile
 from restac_ros.training.tactile.samples import TouchBatch
-from restac_ros.training.tactile.stage import Measured, Stage, StageStep
+from restac_ros.training.tactile.stage import FrameValues, StageStep, TouchStage
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class StageTrainer:
     def __init__(
         self,
         prepared: PreparedTactile,
-        stage: Stage,
+        stage: TouchStage,
         leaves: NamedLeaves,
         store: RunStore,
         reporter: Reporter,
@@ -109,12 +109,12 @@ class StageTrainer:
         config = self._config
         return batches(self._sources, (), config.batch, config.seed, first, config.loader)
 
-    def _over_training(self, state: TrainingState, first: int, count: int) -> Measured:
+    def _over_training(self, state: TrainingState, first: int, count: int) -> FrameValues:
         """Values of `count` training frames or more, from the batches that come next."""
         rows = -(-count // self._config.batch)
         return self._measured(state, itertools.islice(self._batches(first), rows))
 
-    def _measured(self, state: TrainingState, stream: Iterator[TouchBatch]) -> Measured:
+    def _measured(self, state: TrainingState, stream: Iterator[TouchBatch]) -> FrameValues:
         leaves = self._all(state)
         parts = [jax.device_get(self._measure(leaves, batch)) for batch in stream]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
