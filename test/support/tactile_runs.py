@@ -46,7 +46,7 @@ def train_tactile(
     numbers = TactileNumbers()
 
     def stopping() -> bool:
-        return stop_in is not None and stop_in[1] <= max(numbers.of.get(stop_in[0], {0: {}})) + 1
+        return stop_in is not None and stop_in[1] <= max(numbers.of.get(stop_in[0], ()), default=0) + 1
 
     clock = iter(range(100_000)).__next__
     return train_stages(prepared, numbers.stage, clock, stopping, lambda line: None), numbers

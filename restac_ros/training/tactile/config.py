@@ -15,7 +15,7 @@ TactileSize = Literal['unit_align', 'tiny']
 _SIZES: dict[TactileSize, TactileConfig] = {'unit_align': UNIT_ALIGN, 'tiny': UNIT_ALIGN_TINY}
 _STEPS: dict[TactileSize, tuple[int, int, int]] = {
     'unit_align': (30_000, 20_000, 20_000),
-    'tiny': (400, 600, 600),
+    'tiny': (250, 400, 350),
 }
 _BATCH_SIZE: dict[TactileSize, int] = {'unit_align': 32, 'tiny': 16}
 _PEAK: dict[TactileSize, float] = {'unit_align': 1e-4, 'tiny': 2e-3}
@@ -87,10 +87,10 @@ class TactileTrainConfig:
     @property
     def network(self) -> TactileConfig:
         """Sizes of the encoder."""
-        config = _SIZES[self.size]
+        config, codes = _SIZES[self.size], self.codebook.codes
         quantizer = replace(
             config.quantizer,
-            num_codes=self.codebook.codes or config.quantizer.num_codes,
+            num_codes=config.quantizer.num_codes if codes is None else codes,
             metric='cosine' if self.codebook.cosine else 'l2',
         )
         return replace(config, quantizer=quantizer)
@@ -107,7 +107,7 @@ class TactileTrainConfig:
     @property
     def batch(self) -> int:
         """Samples of a step."""
-        return self.batch_size or _BATCH_SIZE[self.size]
+        return _BATCH_SIZE[self.size] if self.batch_size is None else self.batch_size
 
     @property
     def adam(self) -> OptimizerConfig:

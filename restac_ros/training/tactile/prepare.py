@@ -150,7 +150,8 @@ def _check_numbers(config: TactileTrainConfig) -> None:
         raise TrainingError(f'learning_rate: found {config.adam.peak:g}, expected a number above 0')
     counts = {'batch_size': config.batch, 'codebook.vectors_per_code': config.codebook.vectors_per_code}
     counts |= {f'{name}_steps': count for name, count in config.steps.items()}
-    counts |= {'validation_frames': config.validation_frames or 1, 'log_every': config.log_every}
+    frames = 1 if config.validation_frames is None else config.validation_frames
+    counts |= {'validation_frames': frames, 'log_every': config.log_every}
     counts |= {'validate_every': config.validate_every, 'save_every': config.save_every}
     for name, count in counts.items():
         if count < 1:
