@@ -9,15 +9,15 @@ from restac_ros.training.tactile.trainer import TactileOutcome, train_stages
 SHORT_TACTILE = TactileTrainConfig(
     size='tiny',
     validation_share=0.3,
-    encoder_steps=16,
-    prophet_steps=16,
-    event_steps=24,
-    batch_size=8,
-    codebook=CodebookConfig(codes=8, vectors_per_code=8, restart_every=4),
+    encoder_steps=10,
+    prophet_steps=12,
+    event_steps=16,
+    batch_size=4,
+    codebook=CodebookConfig(codes=4, vectors_per_code=4, restart_every=2),
     log_every=1,
     validate_every=8,
     save_every=4,
-    validation_frames=48,
+    validation_frames=16,
     learning_rate=3e-3,
 )
 

@@ -26,11 +26,11 @@ from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.optimizer import transformation
 from restac_ros.training.run_store import RunStore
-from restac_ros.training.step import NamedLeaves
+from restac_ros.training.step import NamedLeaves, TrainingState
 from restac_ros.training.tactile import config as sizes
 from restac_ros.training.tactile.config import CodebookConfig
 from restac_ros.training.tactile.event_stage import started_codebook
-from restac_ros.training.tactile.prepare import prepare_tactile
+from restac_ros.training.tactile.prepare import PreparedTactile, prepare_tactile
 from restac_ros.training.tactile.results import LIGHTNING_FILE, save_touch_picture, write_unit_align
 from restac_ros.training.tactile.stage import StageStep
 from restac_ros.training.tactile.trainee import leaves_of
@@ -46,8 +46,8 @@ def test_each_stage_learns_and_reports_its_health(tactile_run) -> None:
     assert outcome.stopped_in is None
     for stage, value in (('encoder', 'loss'), ('prophet', 'latent_error'), ('event', 'unexplained')):
         told = numbers.of[stage]
-        first, last = (np.mean([told[step][value] for step in steps]) for steps in ((1, 2), list(told)[-2:]))
-        assert last < 0.8 * first, (stage, first, last)
+        first, last = (np.mean([told[step][value] for step in steps]) for steps in ((1, 2), list(told)[-3:]))
+        assert last < 0.95 * first, (stage, first, last)
     assert outcome.health['encoder']['reconstruction_grey'] > 0
     for stage, value in (
         ('prophet', 'nll_constant'),
@@ -86,7 +86,7 @@ def _optimizer() -> optax.GradientTransformation:
 def test_an_interrupted_run_goes_on_to_the_same_bits_in_every_stage(tactile_run, tmp_path: Path) -> None:
     prepared, outcome, _ = tactile_run
     again = replace(prepared, config=replace(prepared.config, to=tmp_path / 'other'))
-    for stage, step in (('encoder', 3), ('prophet', 6), ('event', 7), ('event', 13)):
+    for stage, step in (('encoder', 3), ('prophet', 6), ('event', 3), ('event', 7)):
         stopped, _ = train_tactile(again, stop_in=(stage, step))
         assert (stopped.stopped_in, stopped.step) == (stage, step)
     resumed, _ = train_tactile(again)
@@ -195,7 +195,7 @@ def test_the_codebook_starts_from_more_vectors_than_a_batch_holds() -> None:
 def test_dead_codes_restart_and_a_rare_use_in_small_batches_does_not_kill(tactile_run) -> None:
     prepared, outcome, numbers = tactile_run
     stage = prepared.stages[2]
-    assert stage.restart_below == pytest.approx(0.1 * 8 / 8)
+    assert stage.restart_below == pytest.approx(0.1 * 4 / 4)
     restarts = [told['restarts'] for told in numbers.of['event'].values() if 'restarts' in told]
     assert restarts == sorted(restarts)
     assert restarts[stage.warmup_steps] == 0
@@ -273,23 +273,32 @@ def test_data_without_touch_or_a_camera_are_refused(
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(tactile_run, touch_data: Path, tmp_path: Path) -> None:
-    """kill -9 in the second stage, by the command line, as a power cut would."""
-    prepared, outcome, _ = tactile_run
-    run = tmp_path / 'run'
-    line = [sys.executable, '-m', 'restac_ros.cli', 'train-tactile', str(touch_data), '--to', str(run)]
-    line += ['--size', 'tiny', '--validation-share', '0.3', '--batch-size', '8', '--learning-rate', '3e-3']
-    line += ['--encoder-steps', '16', '--prophet-steps', '16', '--event-steps', '24', '--log-every', '1']
-    line += ['--validate-every', '8', '--save-every', '4', '--validation-frames', '48']
-    line += ['--codebook.codes', '8', '--codebook.vectors-per-code', '8', '--codebook.restart-every', '4']
-    killed = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    for told in killed.stdout:
-        if re.match(r'prophet  step +6 ', told):
-            os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    done = subprocess.run(line, check=True, capture_output=True, text=True)
-    assert 'perplexity' in done.stdout
-    _, leaves = unit_align_params(run / 'unit_align')
-    assert equal(leaves, _as_parts(prepared.leaves.unit(outcome.leaves)))
+    """kill -9 in the middle of a stage, by the command line, as a power cut would."""
+    prepared, _, _ = tactile_run
+    line = [sys.executable, '-m', 'restac_ros.cli', 'train-tactile', str(touch_data), '--to', str(tmp_path)]
+    line += ['--size', 'tiny', '--validation-share', '0.3', '--batch-size', '4', '--learning-rate', '3e-3']
+    line += ['--encoder-steps', '10', '--log-every', '1', '--save-every', '4', '--validation-frames', '16']
+    line += ['--codebook.codes', '4', '--codebook.vectors-per-code', '4', '--codebook.restart-every', '2']
+    for last in (r'encoder  step +6 ', r'encoder: reconstructs images to'):
+        run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for told in run.stdout:
+            if re.match(last, told):
+                os.kill(run.pid, signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+    states = [encoder_state(prepared, directory) for directory in (prepared.config.to, tmp_path)]
+    assert int(states[0]['step']) == 10
+    for found, wanted in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def encoder_state(prepared: PreparedTactile, directory: Path) -> TrainingState:
+    """The last state of the first stage of a run."""
+    stage = prepared.stages[0]
+    store = RunStore(directory / stage.name, 1, prepared.identity(stage.name))
+    function = StageStep(stage, prepared.leaves, _optimizer(), 0)
+    state = store.restore(function.start(prepared.leaves.initial(0)))
+    store.close()
+    return state
 
 
 def test_pixels_of_a_step_are_those_of_deployment(tactile_run) -> None:
@@ -300,5 +309,5 @@ def test_pixels_of_a_step_are_those_of_deployment(tactile_run) -> None:
     assert batch.views.shape[1:] == prepared.network.view_shape
     stage = prepared.stages[1]
     measured = StageStep(stage, prepared.leaves, _optimizer(), 0).measure(outcome.leaves, batch)
-    assert measured['logvar'].shape == (8,)
+    assert measured['logvar'].shape == (4,)
     assert jax.tree.all(jax.tree.map(lambda x: bool(np.isfinite(x).all()), measured))
