@@ -42,7 +42,6 @@ Command = (
     | Annotated[Train, subcommand('train')]
     | Annotated[TrainTactile, subcommand('train-tactile')]
     | Annotated[Calibrate, subcommand('calibrate')]
-    | Annotated[Evaluate, subcommand('evaluate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
     | Annotated[Bench, subcommand('bench')]
 )

@@ -51,6 +51,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'grain',
             'jax',
             'jaxtyping',
+            'matplotlib',
             'numpy',
             'optax',
             'orbax',
