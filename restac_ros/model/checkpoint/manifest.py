@@ -17,7 +17,7 @@ _VERSIONED = ('jax', 'flax', 'orbax-checkpoint', 'numpy')
 def write_manifest(path: Path, form: str, version: int, about: Mapping[str, Any]) -> None:
     """Write the last file of a new directory: format, size and checksum of every other file, `about`."""
     files = inventory(path.parent, skip=path.name)
-    write_json(path, {'format': form, 'format_version': version, 'files': files, **about})
+    write_json_object(path, {'format': form, 'format_version': version, 'files': files, **about})
 
 
 def read_manifest(path: Path, form: str, version: int) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def read_manifest(path: Path, form: str, version: int) -> dict[str, Any]:
     Raises:
         CheckpointError: another format or version, or damaged.
     """
-    manifest = read_json(path)
+    manifest = read_json_object(path)
     found = (manifest.get('format'), manifest.get('format_version'))
     if found != (form, version):
         raise CheckpointError(
@@ -51,7 +51,7 @@ def current_versions() -> dict[str, str]:
     return versions
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
@@ -70,7 +70,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json_object(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object with sorted keys; NaN is refused."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + '\n', encoding='utf-8')

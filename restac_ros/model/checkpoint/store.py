@@ -22,9 +22,9 @@ from restac_ros.model.checkpoint.files import new_directory, read_small, replace
 from restac_ros.model.checkpoint.manifest import (
     MAX_JSON_BYTES,
     current_versions,
-    read_json,
+    read_json_object,
     read_manifest,
-    write_json,
+    write_json_object,
     write_manifest,
 )
 from restac_ros.model.checkpoint.network import check_leaves
@@ -95,10 +95,10 @@ def save_checkpoint(path: Path, params: Params, info: CheckpointInfo, *, replace
     """
     with replaced_directory(path) if replace else new_directory(path) as partial:
         write_orbax(partial / PARAMS, params)
-        write_json(partial / CONFIG, info.config.to_dict())
-        write_json(partial / NORM_STATS, info.norm_stats)
+        write_json_object(partial / CONFIG, info.config.to_dict())
+        write_json_object(partial / NORM_STATS, info.norm_stats)
         calibration = info.calibration
-        write_json(partial / CALIBRATION, {_LOGVAR: calibration.to_dict()} if calibration else {})
+        write_json_object(partial / CALIBRATION, {_LOGVAR: calibration.to_dict()} if calibration else {})
         (partial / CONTRACT).write_text(info.contract_text, encoding='utf-8')
         if info.tokenizer is not None:
             (partial / TOKENIZER).write_bytes(info.tokenizer)
@@ -121,9 +121,9 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
     manifest = _read_manifest(path)
     verify(path, manifest['files'], checksums=checksums)
     try:
-        config = ModelConfig.from_dict(read_json(path / CONFIG), f'{CONFIG}: model')
+        config = ModelConfig.from_dict(read_json_object(path / CONFIG), f'{CONFIG}: model')
         origin = Origin.from_stored(manifest['origin'], f'{MANIFEST}: origin')
-        measured = read_json(path / CALIBRATION).get(_LOGVAR)
+        measured = read_json_object(path / CALIBRATION).get(_LOGVAR)
         calibration = (
             GateCalibration.from_stored(measured, f'{CALIBRATION}: {_LOGVAR}')
             if measured is not None
@@ -135,7 +135,7 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
     return CheckpointInfo(
         config=config,
         contract_text=read_small(path / CONTRACT, _MAX_CONTRACT_BYTES).decode('utf-8'),
-        norm_stats=read_json(path / NORM_STATS),
+        norm_stats=read_json_object(path / NORM_STATS),
         origin=origin,
         calibration=calibration,
         tokenizer=read_small(path / TOKENIZER, _MAX_TOKENIZER_BYTES) if has_tokenizer else None,

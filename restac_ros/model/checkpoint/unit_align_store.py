@@ -14,9 +14,9 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import replaced_directory, verify
 from restac_ros.model.checkpoint.manifest import (
     current_versions,
-    read_json,
+    read_json_object,
     read_manifest,
-    write_json,
+    write_json_object,
     write_manifest,
 )
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
@@ -48,7 +48,7 @@ def save_unit_align(
     """
     with replaced_directory(path) as partial:
         write_orbax(partial / _PARAMS, params)
-        write_json(partial / _CONFIG, config.to_dict())
+        write_json_object(partial / _CONFIG, config.to_dict())
         about = {'origin': origin.to_dict(), 'health': dict(health), 'versions': current_versions()}
         write_manifest(partial / UNIT_ALIGN_MANIFEST, _FORMAT, _FORMAT_VERSION, about)
 
@@ -68,7 +68,7 @@ def read_unit_align(path: Path) -> tuple[TactileConfig, Params]:
     manifest = read_manifest(path / UNIT_ALIGN_MANIFEST, _FORMAT, _FORMAT_VERSION)
     verify(path, manifest['files'], checksums=True)
     try:
-        config = TactileConfig.from_dict(read_json(path / _CONFIG), _CONFIG)
+        config = TactileConfig.from_dict(read_json_object(path / _CONFIG), _CONFIG)
     except TactileConfigError as error:
         raise CheckpointError(f'{path}: {error}') from error
     stored = OrbaxParams(path / _PARAMS)
