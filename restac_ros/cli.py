@@ -16,6 +16,7 @@ from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
+from restac_ros.commands.tactile_training import Calibrate, TrainTactile
 from restac_ros.commands.training import MakeTouchTask, MeasureNormStats, Train
 
 Command = (
@@ -41,6 +42,8 @@ Command = (
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
     | Annotated[Train, subcommand('train')]
     | Annotated[Evaluate, subcommand('evaluate')]
+    | Annotated[TrainTactile, subcommand('train-tactile')]
+    | Annotated[Calibrate, subcommand('calibrate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
     | Annotated[Bench, subcommand('bench')]
 )

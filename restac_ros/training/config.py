@@ -144,7 +144,8 @@ class TrainConfig:
         preset: model configuration, a name of `restac-ros init-checkpoint --preset`.
         init: weights to start from: a checkpoint of this package, openpi's params, or LeRobot's files; None:
             random.
-        unit_align: Lightning checkpoint of the tactile encoder, in place of the one in `init`.
+        unit_align: tactile encoder, in place of the one in `init`: directory of `train-tactile`, or a
+            Lightning checkpoint.
         to: directory of the run: state, metrics, pictures, the deployable checkpoint.
         steps, batch_size: of the whole run, over all devices.
         accumulate: micro-batches per step, weighted by their valid elements.

@@ -54,6 +54,10 @@ def contact_labels(
 
 
 def _labelled(episodes: Episodes, numbers: Sequence[int], column: str) -> dict[int, ContactLabels]:
+    if column not in (columns := episodes.tables.info['features']):
+        raise TrainingError(
+            f'{episodes.name}: found no column {column}, expected one of {", ".join(sorted(columns))}'
+        )
     tables = read_tables(episodes.tables.root, {column: 1})
     values = tables.numbers[column][:, 0]
     if other := sorted({float(value) for value in values} - {0.0, 1.0}):

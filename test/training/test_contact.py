@@ -1,5 +1,6 @@
 """Frames are labelled free or in contact, by the tactile image or by a column."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,10 @@ def add_column(root: Path, values: np.ndarray) -> Episodes:
     (path,) = (root / 'data').glob('*/*.parquet')
     table = pq.read_table(path)
     pq.write_table(table.append_column('contact', pa.array(values)), path)
+    about = root / 'meta' / 'info.json'
+    info = json.loads(about.read_text())
+    info['features']['contact'] = {'dtype': str(values.dtype), 'shape': [1], 'names': None}
+    about.write_text(json.dumps(info))
     return open_episodes(root)
 
 
@@ -53,7 +58,7 @@ def test_a_column_of_other_values_is_refused(own_data: Path) -> None:
 
 
 def test_a_column_that_is_not_there_is_refused(episodes: Episodes) -> None:
-    with pytest.raises(TrainingError, match='column touching'):
+    with pytest.raises(TrainingError, match=r'found no column touching, expected one of action'):
         contact_labels(episodes, [0], 'touching')
 
 
@@ -63,5 +68,6 @@ def test_an_episode_without_a_steady_frame_is_refused_by_number(
     rng = np.random.default_rng(0)
     noise = lambda *_: rng.integers(0, 256, (128, 160, 3), np.uint8)  # noqa: E731
     monkeypatch.setattr(Episodes, 'tactile_image', noise)
-    with pytest.raises(TrainingError, match='episode 1: found no steady tactile frames in a row among 53'):
+    expected = f'episode 1: found no steady tactile frames in a row among {len(TRUTH)}'
+    with pytest.raises(TrainingError, match=expected):
         contact_labels(episodes, [1])
