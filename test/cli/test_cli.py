@@ -46,6 +46,9 @@ def test_every_subcommand_explains_itself(words: tuple[str, ...], capsys: pytest
         (('info', '/nowhere/at/all'), '/nowhere/at/all'),
         (('init-checkpoint', '--to', 'x', '--contract', '/nowhere.yaml'), '/nowhere.yaml'),
         (('recover', '/nowhere/at/all'), 'no such directory'),
+        (('upp',), "upp: no such command; did you mean 'up'? known: up, record,"),
+        (('train', 'tyni', '--steps', '4'), "train tyni: no such command; did you mean 'tiny'?"),
+        (('bench', 'modl'), "bench modl: no such command; did you mean 'model'? known: node, model,"),
     ],
 )
 def test_refusals_are_one_message_and_status_2(
