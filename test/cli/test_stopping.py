@@ -55,7 +55,8 @@ def started(tmp_path: Path) -> Callable[..., subprocess.Popen]:
         )
         deadline_s = time.monotonic() + LIMIT_S
         while not ready.exists():
-            assert child.poll() is None and time.monotonic() < deadline_s
+            assert child.poll() is None
+            assert time.monotonic() < deadline_s
             threading.Event().wait(0.01)
         return child
 

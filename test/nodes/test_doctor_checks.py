@@ -50,7 +50,8 @@ def test_what_is_in_order_has_one_line_each(contract: Contract, healthy: dict[st
     checks = examine_streams(contract, healthy, {}, MACHINE)
     assert troubles(checks) == []
     assert is_healthy(checks)
-    assert [check.subject for check in checks] == [*contract.streams, 'disk', 'memory', 'shared memory', 'device']
+    machine = ['disk', 'memory', 'shared memory', 'device']
+    assert [check.subject for check in checks] == [*contract.streams, *machine]
 
 
 def publisher(
@@ -186,7 +187,7 @@ def test_a_directory_that_refuses() -> None:
     [
         (MACHINE, 'ok', 'a policy runs on: CPU'),
         (replace(MACHINE, device='NVIDIA H100'), 'ok', 'a policy runs on: NVIDIA H100'),
-        (replace(MACHINE, idle_gpu='NVIDIA H100'), 'warning', 'a policy runs on the CPU: NVIDIA H100 is here'),
+        (replace(MACHINE, idle_gpu='NVIDIA H100'), 'warning', 'a policy runs on the CPU: NVIDIA H100'),
     ],
 )
 def test_the_device_that_runs_a_policy_is_named(
