@@ -134,7 +134,9 @@ def test_what_is_printed_makes_the_same_part_of_a_recording_an_episode_again(
     whole = read(root)
     assert Delete(root, (0,)).run() == 0
     [command] = re.findall('as a new one: restac-ros (.*)', capsys.readouterr().out)
-    assert f'--contract {root}/meta/restac_ros/contract.yaml --range 0:0.5 --bridge-frames 2 --again' in command
+    assert (
+        f'--contract {root}/meta/restac_ros/contract.yaml --range 0:0.5 --bridge-frames 2 --again' in command
+    )
     assert tyro.cli(Command, args=shlex.split(command), config=(OmitSubcommandPrefixes,)).run() == 0
     assert_same(read(root), [whole[1], whole[0]])
 
