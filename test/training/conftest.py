@@ -65,7 +65,7 @@ def touch_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> 
 def second_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
     """Another data set of the touch task; tests only read it."""
     root = tmp_path_factory.mktemp('touch') / 'second'
-    assert list(make_touch_task(root, contract, 2, seed=9)) == [0, 1]
+    assert list(make_touch_task(root, contract, 3, seed=9)) == [0, 1, 2]
     return root
 
 
