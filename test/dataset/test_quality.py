@@ -15,6 +15,7 @@ from PIL import Image
 
 from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import BagError
@@ -406,3 +407,16 @@ def test_contacts_of_real_touch(whole: QualityReport) -> None:
     assert [round(contact.start_s, 1) for contact in contacts] == pytest.approx([1.55, 4.6], abs=0.12)
     assert contacts[0].end_s == pytest.approx(3.0, abs=0.15)
     assert all(contact.peak > 30 for contact in contacts)
+
+
+def test_real_touch_that_begins_pressed_is_a_finding(
+    make_real_bag, shipped, whole, tmp_path: Path, write_bag
+) -> None:
+    """The same sensor from the middle of its first contact on."""
+    assert 'begun-in-contact' not in kinds(whole)
+    bag = open_bag(make_real_bag('--seconds', '5'))
+    topics = {shipped.streams[name].topic for name in ('gelsight_left', 'joints', 'gripper')}
+    start_ns = bag.bounds_ns[0] + 2 * SECOND
+    report = assess(write_bag(tmp_path / 'late', bag.messages(topics, start_ns=start_ns)), shipped)
+    begun = finding(report, 'begun-in-contact')
+    assert (begun.severity, begun.stream) == ('warning', 'gelsight_left')

@@ -349,6 +349,12 @@ def _of_touch(trace: Trace) -> Iterator[Finding]:
         if touch.reference is None and trace.valid(name).any():
             text = f'{name}: no {REFERENCE_FRAMES} images in a row agree, so that contact cannot be told'
             yield Finding('no-reference', 'note', text, 'Begin episodes without contact.', name)
+        elif touch.is_inside_out:
+            text = (
+                f'{name}: the first images look pressed, so that contact and its absence are taken for each '
+                'other here'
+            )
+            yield Finding('begun-in-contact', 'warning', text, 'Begin episodes without contact.', name)
         elif name not in touched and np.isfinite(touch.levels).any():
             text = (
                 f'{name}: no contact; the largest change is {np.nanmax(touch.levels):.1f} of 255 grey levels'

@@ -98,7 +98,7 @@ def film_png(stills: Sequence[Still]) -> bytes | None:
 def touch_png(trace: Trace) -> bytes | None:
     """Per tactile sensor: the reference, the strongest contact, and the change between them; None without."""
     shown = [
-        (name, touch.reference, touch.strongest)
+        (name, touch.reference, touch.strongest, touch.is_inside_out)
         for name, touch in trace.touch.items()
         if touch.reference is not None and touch.strongest is not None
     ]
@@ -108,12 +108,12 @@ def touch_png(trace: Trace) -> bytes | None:
         figure = Figure(figsize=(_WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(shown), 3, squeeze=False)
-        for row, (name, reference, strongest) in enumerate(shown):
+        for row, (name, reference, strongest, inside_out) in enumerate(shown):
             image = strongest.image
             change = np.abs(image.astype(np.int16) - reference).max(axis=-1)
             pictures: tuple[tuple[np.ndarray, str, dict[str, Any]], ...] = (
-                (reference, f'{name}: reference', {}),
-                (image, f'strongest contact, {strongest.time_s:.2f} s', {}),
+                (reference, f'{name}: reference' + ', looks pressed' * inside_out, {}),
+                (image, f'strongest {"change" if inside_out else "contact"}, {strongest.time_s:.2f} s', {}),
                 (change, f'change, up to {int(change.max())} of 255', {'cmap': 'inferno'}),
             )
             for axes, (picture, title, options) in zip(grid[row], pictures, strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.freezes import Freeze
-from restac_ros.dataset.quality.contact import Contact, contact_phases
+from restac_ros.dataset.quality.contact import Contact, contact_phases, looks_pressed
 from restac_ros.dataset.stream_watch import ImageLayout
 from restac_ros.dataset.survey import Survey
 
@@ -60,6 +60,14 @@ class TouchTrace(NamedTuple):
     threshold: float
     reference: np.ndarray | None
     strongest: Still | None
+
+    @property
+    def is_inside_out(self) -> bool:
+        """Whether the reference looks pressed: contact and its absence are then taken for each other."""
+        if self.reference is None or self.strongest is None:
+            return False
+        pressed = np.nanmax(self.levels, initial=0.0) >= self.threshold
+        return bool(pressed) and looks_pressed(self.reference, self.strongest.image)
 
 
 @dataclass(frozen=True, eq=False)
