@@ -157,7 +157,7 @@ class View:
     png: Path = Path('view.png')
     """Picture to write."""
     at: float | None = None
-    """Moment, s after the first recording's beginning; default: their end."""
+    """Moment, s after the first recording's beginning; default: the last one at which all still arrived."""
     contract: Path | None = None
     """Robot facts (YAML); default: what the recordings hold."""
 
