@@ -1,12 +1,17 @@
-"""Conversion between chunks and ActionChunk messages, for policy and streamer."""
+"""Conversion between values and messages that policy and streamer exchange: ActionChunk and ChunkUse."""
 
 import math
 from typing import NamedTuple
 
+from rclpy.qos import QoSProfile
+
 from restac_ros.control.chunk import Chunk, ChunkError, ChunkReport, ReplanTrigger, build_chunk
+from restac_ros.control.streaming import ChunkUse
 from restac_ros.msg import ActionChunk, RunIdentity
+from restac_ros.msg import ChunkUse as ChunkUseMessage
 from restac_ros.nodes.fields import stamp, stamp_as_ns, unsigned
 
+CHUNK_USE_QOS = QoSProfile(depth=8)  # reliable, as each message shows the delay of a chunk
 _CHUNKINGS = {
     'receding_horizon': ActionChunk.CHUNKING_RECEDING_HORIZON,
     'rtc_guided': ActionChunk.CHUNKING_RTC_GUIDED,
@@ -111,3 +116,19 @@ def _report(message: ActionChunk) -> ChunkReport:
         prompt=message.run.prompt,
         prompt_revision=message.run.prompt_revision,
     )
+
+
+def chunk_use_message(use: ChunkUse, frame_id: str, run_id: str) -> ChunkUseMessage:
+    """Return the executed chunk as the message for the policy."""
+    message = ChunkUseMessage(run_id=run_id, moving=use.moving)
+    message.header.stamp = stamp(use.since_ns)
+    message.header.frame_id = frame_id
+    message.chunk_stamp, message.joined = stamp(use.chunk_stamp_ns), stamp(use.joined_ns)
+    return message
+
+
+def chunk_use_of(message: ChunkUseMessage) -> ChunkUse:
+    """Return the executed chunk from the streamer's message."""
+    stamps = (message.header.stamp, message.chunk_stamp, message.joined)
+    since_ns, chunk_stamp_ns, joined_ns = map(stamp_as_ns, stamps)
+    return ChunkUse(since_ns, message.moving, chunk_stamp_ns, joined_ns)

@@ -1,45 +1,42 @@
-"""Keeps a process that moves an arm running while its console is blocked by Ctrl-S or a full pipe.
+"""Keeps a node running while its console is blocked by Ctrl-S or a full pipe.
 
 rclpy writes log lines to stderr while it holds Python's interpreter lock: a blocked write stops every thread.
 """
 
 import fcntl
 import os
+import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 STDERR = 2
 CAPACITY_BYTES = 1 << 20  # of the pipe in between; output to a full pipe is lost
-_READ_BYTES = 65_536
 PATIENCE_S = 1.0  # for the last lines, at the end of the process
 
 
-@contextmanager
-def unblocked_stderr() -> Iterator[None]:
-    """Redirect stderr to a non-blocking pipe, which a thread copies to the console."""
+def unblock_stderr() -> Callable[[], None]:
+    """Redirect stderr to a non-blocking pipe; return a function that undoes it.
+
+    A process copies the pipe to the console. It outlives this one, so that the last lines of a crash appear.
+    """
     sys.stderr.flush()
     console = os.dup(STDERR)
     if os.isatty(console):  # rcutils sees only the pipe
         os.environ.setdefault('RCUTILS_COLORIZED_OUTPUT', '1')
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, CAPACITY_BYTES)
+    # A session of its own: Ctrl-C in the terminal must not end it.
+    copier = subprocess.Popen(['cat'], stdin=reader, stdout=console, start_new_session=True)
+    os.close(reader)
     os.set_blocking(writer, False)
     os.dup2(writer, STDERR)
     os.close(writer)
-    copier = threading.Thread(target=_copy, args=(reader, console), name='console', daemon=True)
-    copier.start()
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         sys.stderr.flush()
-        os.dup2(console, STDERR)  # closes the pipe's last writer: the thread ends once it is empty
-        copier.join(PATIENCE_S)
+        os.dup2(console, STDERR)  # closes the pipe's last writer: the copier ends once it is empty
+        with suppress(subprocess.TimeoutExpired):
+            copier.wait(PATIENCE_S)
 
-
-def _copy(reader: int, console: int) -> None:
-    with suppress(OSError):  # the terminal has been closed
-        while content := os.read(reader, _READ_BYTES):
-            while content:
-                content = content[os.write(console, content) :]
+    return restore

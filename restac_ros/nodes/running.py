@@ -12,6 +12,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from restac_ros.nodes.console import unblock_stderr
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.transport import use_transport_profile
 from restac_ros.stopping import watch
@@ -49,13 +50,23 @@ def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:
     lower_priority(niceness)  # first, as threads inherit it
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     cv2.setNumThreads(1)  # images are small here: waiting for helpers costs more than they save
+    restore_stderr = unblock_stderr()
+    try:
+        sys.exit(_run(make_node, restore_stderr))
+    finally:
+        restore_stderr()
+
+
+def _run(make_node: Callable[[], ManagedNode], restore_stderr: Callable[[], None]) -> int:
+    """Run a node, and return its exit status."""
     warning = use_transport_profile()
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
-        sys.exit(f'wrong ROS arguments: {error}')
+        print(f'wrong ROS arguments: {error}', file=sys.stderr)
+        return 1
     node = make_node()
-    stop = _Stop(node)
+    stop = _Stop(node, restore_stderr)
     watch(stop.ask, stop.poll)
     if warning:
         node.get_logger().warning(warning)
@@ -69,7 +80,7 @@ def run_node(make_node: Callable[[], ManagedNode], niceness: int = 0) -> None:
         status = node.close()
         node.destroy_node()
         rclpy.try_shutdown()
-    sys.exit(status)
+    return status
 
 
 class _Stop:
@@ -78,8 +89,8 @@ class _Stop:
     Loading and compiling cannot be interrupted, and a node that is not configured has nothing to finish.
     """
 
-    def __init__(self, node: ManagedNode) -> None:
-        self._node = node
+    def __init__(self, node: ManagedNode, restore_stderr: Callable[[], None]) -> None:
+        self._node, self._restore_stderr = node, restore_stderr
         self._asked_s: float | None = None
 
     def ask(self, reason: str) -> None:
@@ -99,4 +110,5 @@ class _Stop:
             leaving = threading.Thread(target=self._node.destroy_node, daemon=True)
             leaving.start()
             leaving.join(_CONFIGURING_GRACE_S)
+            self._restore_stderr()
             os._exit(0)

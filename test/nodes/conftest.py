@@ -1,5 +1,6 @@
 """Nodes as processes on a ROS domain of this test run, and a robot that can be given faults."""
 
+import contextlib
 import json
 import os
 import sys
@@ -61,6 +62,20 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
         if node.alive:
             node.process.kill()
             node.process.wait()
+
+
+@pytest.fixture
+def blocked_console() -> Iterator[int]:
+    """Descriptor of a full pipe that nothing reads, for start_node(..., console=...)."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    yield writer
+    for end in (reader, writer):
+        os.close(end)
 
 
 @pytest.fixture(scope='session')

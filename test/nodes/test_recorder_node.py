@@ -137,6 +137,17 @@ def test_ctrl_c_saves_an_episode_to_which_another_robot_cannot_add(
     assert refused.node.end() == 1
 
 
+def test_a_console_that_does_not_read_delays_no_recording(make_recorder, robot, blocked_console: int) -> None:
+    """Every request logs a line."""
+    recorder = make_recorder(console=blocked_console)
+    robot.publish_streams()
+    for _ in range(3):
+        assert recorder.request('start').success
+        recorder.has_written(5)
+        assert recorder.request('discard').success
+    assert recorder.node.end() == 0
+
+
 def test_ctrl_c_without_save_keeps_the_bag_and_says_how_to_convert_it(
     make_recorder, robot, tmp_path: Path
 ) -> None:

@@ -4,7 +4,6 @@ Nothing here waits for a fixed time: the rig feeds until what is expected has co
 passed.
 """
 
-import contextlib
 import itertools
 import os
 import select
@@ -442,16 +441,10 @@ def stopped_subscriber(ros_domain: int, rig: Rig) -> Iterator[Callable[[], None]
 
 
 def test_a_console_and_a_subscriber_that_do_not_read_stop_no_set_point(
-    start: Callable, rig: Rig, stopped_subscriber: Callable[[], None]
+    start: Callable, rig: Rig, blocked_console: int, stopped_subscriber: Callable[[], None]
 ) -> None:
     """stderr is a full pipe, a subscriber has stopped: a halt, which is logged, ramps down all the same."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writer, bytes(4096))
-    os.set_blocking(writer, True)
-    process = start(console=writer)
+    process = start(console=blocked_console)
     stopped_subscriber()
     rig.until_moved()
     assert rig.call('halt').success
@@ -462,8 +455,6 @@ def test_a_console_and_a_subscriber_that_do_not_read_stop_no_set_point(
     rig.until_moved()
     rig.check_set_points()
     assert process.end(signal.SIGTERM) == 0
-    for end in (reader, writer):
-        os.close(end)
 
 
 @pytest.mark.parametrize(('jump_s', 'words'), [(-100, 'clock jump'), (100, 'chunk exhausted')])

@@ -178,17 +178,17 @@ def _person_cases() -> list[Case]:
         )
 
     def push(force_n: float) -> StageAction:
-        return lambda stage: stage.push(force_n)
+        return lambda stage: stage.arm.push(force_n)
 
     def guide(stage: Stage) -> None:
         """Guide the arm away by hand and return the robot to move mode before resuming."""
         stage.set_mode(ROBOT_MODE_GUIDING)
-        stage.push(GUIDE_N)
+        stage.arm.push(GUIDE_N)
         start_m = stage.arm.pose().position_m
         stage.until(
             lambda: np.linalg.norm(stage.arm.pose().position_m - start_m) > GUIDED_M, 'the arm is led by hand'
         )
-        stage.push(0.0)
+        stage.arm.push(0.0)
         stage.set_mode(ROBOT_MODE_MOVE)
 
     def reflex(stage: Stage) -> None:

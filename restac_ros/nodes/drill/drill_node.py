@@ -7,7 +7,7 @@ start where another node, such as a robot's driver, publishes the streams.
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from itertools import count
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -17,7 +17,6 @@ from rclpy.parameter import parameter_dict_from_yaml_file
 from std_msgs.msg import Float64
 
 from restac_ros.contract.errors import did_you_mean
-from restac_ros.contract.schema import Contract
 from restac_ros.control.limits import MotionLimits
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.bag.message_types import deserialize
@@ -26,7 +25,7 @@ from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.framing.decode import MESSAGE_TYPES
 from restac_ros.framing.sample import belongs
 from restac_ros.framing.stamp import with_stamp
-from restac_ros.graph import Process, config_file
+from restac_ros.graph import ParameterValue, Process, Run, config_file, processes
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
 from restac_ros.nodes.drill.drill_director import Bounds, CaseOutcome, Director, judge_log
@@ -78,49 +77,34 @@ class DrillParameters(SourceParameters):
     camera_height_px: int = Field(ge=16, le=8192, description='of test patterns')
 
 
-@dataclass(frozen=True)
-class Drill:
-    """State of a configured drill."""
-
-    contract: Contract
-    bag: Bag | None
-    arm: StageArm
-    faults: StreamFaults
-    stage: Stage
-    cases: list[Case]
-
-
 class DrillNode(SourceNode):
     """Publishes the streams from one thread, runs the cases in another, ends when all are done."""
 
     model = DrillParameters
     refusals = (SourceError, BagError, JournalError)
+    _bag: Bag | None  # this and the following from configure on
+    _arm: StageArm
+    _faults: StreamFaults
+    _stage: Stage
+    _cases: list[Case]
 
     def __init__(self) -> None:
         super().__init__('drill_node')
-        self._drill: Drill | None = None
         self._outcomes: list[CaseOutcome] = []
-
-    @property
-    def drill(self) -> Drill:
-        """State from `configure` on."""
-        if self._drill is None:
-            raise SourceError('the drill is not configured')
-        return self._drill
 
     def open(self) -> dict[str, Topic]:
         parameters = self.parameters
         if parameters.checkpoint is None or parameters.directory is None:
             raise ParameterError('checkpoint and directory must be given')
         parameters.directory.mkdir(parents=True, exist_ok=True)
-        contract = self.load_contract()
-        bag = open_bag(parameters.bag) if parameters.bag else None
+        contract = self.contract
+        self._cases = self._chosen()
+        self._bag = bag = open_bag(parameters.bag) if parameters.bag else None
         if bag and not any(spec.topic in bag.topics for spec in contract.streams.values()):
             raise SourceError(f'{bag.path} holds none of the topics of contract {contract.name!r}')
-        arm = StageArm(contract, self.now_ns)
-        faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
-        stage = Stage(self, self._processes(), parameters.directory, faults, arm)
-        self._drill = Drill(contract, bag, arm, faults, stage, self._chosen(contract))
+        self._arm = StageArm(contract, self.now_ns)
+        self._faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
+        self._stage = Stage(self, self._processes(), parameters.directory, self._faults, self._arm)
         return contract_topics(contract)
 
     def activate(self) -> None:
@@ -134,7 +118,7 @@ class DrillNode(SourceNode):
         super().activate()
 
     def deactivate(self) -> None:
-        self.drill.stage.stopping.set()
+        self._stage.stopping.set()
         self._rehearsing.join()
         super().deactivate()
 
@@ -142,11 +126,10 @@ class DrillNode(SourceNode):
         return {'outcomes': [asdict(outcome) for outcome in self._outcomes]}
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
-        contract, bag = self.drill.contract, self.drill.bag
-        if bag is None:
+        if self._bag is None:
             size_px = (self.parameters.camera_height_px, self.parameters.camera_width_px)
-            return messages(contract, patterns_of(contract, size_px), FOREVER_S, start_ns)
-        return iter(ReadAhead(self._passes(bag, start_ns)))
+            return messages(self.contract, patterns_of(self.contract, size_px), FOREVER_S, start_ns)
+        return iter(ReadAhead(self._passes(self._bag, start_ns)))
 
     def _passes(self, bag: Bag, start_ns: int) -> Iterator[Outgoing]:
         begin_ns, end_ns = bag.bounds_ns or (0, 0)
@@ -159,11 +142,10 @@ class DrillNode(SourceNode):
 
         The stamp is the time of publishing, so that delays of a busy machine add no fault of their own.
         """
-        drill = self.drill
-        for name in drill.contract.by_topic()[message.topic]:
-            if belongs(drill.contract.streams[name], message.cdr):
-                content = with_stamp(drill.arm.cdr(name) or message.cdr, self.now_ns())
-                if (cdr := drill.faults.apply(name, content)) is not None:
+        for name in self.contract.by_topic()[message.topic]:
+            if belongs(self.contract.streams[name], message.cdr):
+                content = with_stamp(self._arm.cdr(name) or message.cdr, self.now_ns())
+                if (cdr := self._faults.apply(name, content)) is not None:
                     super()._publish(message._replace(cdr=cdr))
 
     def _raise_priority(self) -> None:
@@ -175,8 +157,8 @@ class DrillNode(SourceNode):
                 f'streams may come late on a busy machine: niceness {_NICENESS} is not permitted'
             )
 
-    def _chosen(self, contract: Contract) -> list[Case]:
-        known = cases_of(contract, round(self.parameters.max_frozen_ms * 1e6))
+    def _chosen(self) -> list[Case]:
+        known = cases_of(self.contract, round(self.parameters.max_frozen_ms * 1e6))
         chosen: list[Case] = []
         for wanted in self.parameters.cases:
             found = [case for case in known if wanted in case.name]
@@ -187,11 +169,21 @@ class DrillNode(SourceNode):
         return chosen
 
     def _processes(self) -> dict[str, Process]:
+        """The processes of a run, with topics of the drill's own."""
         parameters = self.parameters
-        special = {
+        run = Run(
+            parameters.directory,
+            contract=parameters.contract,
+            checkpoint=parameters.checkpoint,
+            prompt=parameters.prompt,
+            sessions=parameters.directory / 'log',
+            view=True,
+            execute=True,
+            parameter_file=parameters.params,
+            run_id='drill',
+        )
+        changes: dict[str, dict[str, ParameterValue]] = {
             'policy_node': {
-                'checkpoint': str(parameters.checkpoint),
-                'prompt': parameters.prompt,
                 'max_frozen_ms': parameters.max_frozen_ms,
                 'compile_cache': str(parameters.compile_cache or ''),
             },
@@ -206,44 +198,28 @@ class DrillNode(SourceNode):
                 'robot_mode_field': 'data',
                 'robot_state_max_age_ms': 5000.0,
             },
-            'session_log_node': {
-                'log_dir': str(parameters.directory / 'log'),
-                'task': 'drill',
-                'topics': LOGGED,
-            },
-            'gate_view_node': {},
+            'session_log_node': {'topics': LOGGED},
         }
-        contract = str(parameters.contract_path)
         return {
-            name: Process(
-                name,
-                {
-                    'contract': contract,
-                    'run_id': 'drill',
-                    'exit_on_refusal': True,
-                    'summary_file': str(parameters.directory / f'{name}.json'),
-                    **given,
-                },
-                parameters.params,
-            )
-            for name, given in special.items()
+            each.executable: replace(each, parameters={**each.parameters, **changes.get(each.executable, {})})
+            for each in processes(run)
         }
 
     def _bounds(self) -> Bounds:
         defaults = parameter_dict_from_yaml_file(str(config_file('streamer.yaml')), use_wildcard=True)
         oldest_ms = defaults['max_observation_age_ms'].value.double_value
-        chunk_ns = self.drill.stage.policys_chunk.horizon * self.drill.stage.policys_chunk.step_ns
+        chunk = self._stage.policys_chunk
         rate_hz = defaults['rate_hz'].value.double_value
         return Bounds(
-            limits=MotionLimits.from_contract(self.drill.contract),
-            life_ns=min(chunk_ns, round(oldest_ms * 1e6)),
+            limits=MotionLimits.from_contract(self.contract),
+            life_ns=min(chunk.horizon * chunk.step_ns, round(oldest_ms * 1e6)),
             period_ns=round(1e9 / rate_hz),
         )
 
     # Called by the drill's own thread.
 
     def _rehearse(self) -> None:
-        stage, cases = self.drill.stage, self.drill.cases
+        stage, cases = self._stage, self._cases
         try:
             for name in ('session_log_node', 'gate_view_node', 'streamer_node', 'policy_node'):
                 stage.start(name)
@@ -274,24 +250,20 @@ class DrillNode(SourceNode):
 
     def _receive_target(self, message: PoseStamped) -> None:
         if message.header.frame_id != RIVAL_FRAME:
-            apart = self.drill.arm.follow(pose_of(message))
-            self.drill.stage.record.add_set_point(set_point_of(message, apart))
+            apart = self._arm.follow(pose_of(message))
+            self._stage.record.add_set_point(set_point_of(message, apart))
 
     def _receive_gripper(self, message: Float64) -> None:
-        self.drill.arm.grip(message.data)
+        self._arm.grip(message.data)
 
     def _receive_diagnostics(self, message: DiagnosticArray) -> None:
-        self.drill.stage.record.add_statuses(statuses_of(message))
+        self._stage.record.add_statuses(statuses_of(message))
 
     def _receive_chunk(self, message: ActionChunk) -> None:
         if message.inference_ns:  # the policy's, not one of the drill's own
-            self.drill.stage.chunk = message
+            self._stage.chunk = message
 
 
 def main() -> None:
     """Entry point."""
     run_node(DrillNode)
-
-
-if __name__ == '__main__':
-    main()

@@ -175,10 +175,6 @@ class Stage:
         self._robot_mode = mode
         self._mode.publish(UInt8(data=mode))
 
-    def push(self, force_n: float) -> None:
-        """Push the arm by hand; 0 releases it."""
-        self.arm.push(force_n)
-
     def pause(self, seconds: float) -> None:
         """Wait by the clock of stamps."""
         end_ns = self.now_ns() + round(seconds * 1e9)

@@ -8,8 +8,7 @@ from rclpy.subscription import Subscription
 
 from restac_ros.control.chunk import Chunk
 from restac_ros.msg import ChunkUse
-from restac_ros.nodes.chunk_messages import PolicyOrigin, chunk_message
-from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_of
+from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, PolicyOrigin, chunk_message, chunk_use_of
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import gate_message, residual_message

@@ -8,9 +8,8 @@ import time
 from geometry_msgs.msg import PoseStamped
 from rclpy.clock import JumpHandle, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
-from rclpy.time import Time
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
@@ -19,8 +18,8 @@ from restac_ros.control.streaming import ChunkUse, SetPoint, StreamerConfig
 from restac_ros.control.supervisor import LATCHED, Fault, Phase, Supervision
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
-from restac_ros.nodes.chunk_messages import chunk_of, named_run
-from restac_ros.nodes.chunk_use import CHUNK_USE_QOS, chunk_use_message
+from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, chunk_of, chunk_use_message, named_run
+from restac_ros.nodes.fields import stamp
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.gripper_output import make_gripper
 from restac_ros.nodes.streamer.robot_inputs import RIVAL_SILENT_NS, RobotInputs
@@ -28,8 +27,7 @@ from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.set_point_loop import SetPointLoop, SupervisionChange
 
-CHUNK_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=2, reliability=ReliabilityPolicy.RELIABLE)
-TARGET_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
+CHUNK_QOS, TARGET_QOS = QoSProfile(depth=2), QoSProfile(depth=1)  # reliable
 WATCH_PERIOD_S = 0.1
 GRIPPER_PERIOD_S = 0.02
 # Faults that delay the first motion and are logged.
@@ -124,7 +122,7 @@ class ActiveStreamer:
 
     def _publish(self, point: SetPoint, now_ns: int) -> None:
         message = PoseStamped()
-        message.header.stamp = Time(nanoseconds=now_ns).to_msg()
+        message.header.stamp = stamp(now_ns)
         message.header.frame_id = self._frame_id
         position, orientation = message.pose.position, message.pose.orientation
         position.x, position.y, position.z = point.pose.position_m.tolist()

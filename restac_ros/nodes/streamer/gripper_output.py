@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
 from restac_ros.contract.schema import Contract
@@ -19,7 +19,7 @@ from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 TOPIC_TYPES = ('std_msgs/msg/Float32', 'std_msgs/msg/Float64', 'std_msgs/msg/Float64MultiArray')
 FRANKA_MOVE, FRANKA_GRASP = 'franka_msgs/action/Move', 'franka_msgs/action/Grasp'
 ACTION_TYPES = (FRANKA_MOVE, 'control_msgs/action/GripperCommand')
-COMMAND_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
+COMMAND_QOS = QoSProfile(depth=1)  # reliable
 REPEAT_NS = 1_000_000_000  # a driver that was restarted learns the opening from the next repetition
 
 MakeGoal = Callable[[Goal], tuple[Any, Any]]  # the client of the goal's action, and its message

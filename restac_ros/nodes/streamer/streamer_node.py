@@ -6,7 +6,6 @@ parameters, services and diagnostics.
 
 import gc
 import os
-import sys
 from dataclasses import asdict
 
 from std_srvs.srv import Trigger
@@ -14,7 +13,6 @@ from std_srvs.srv import Trigger
 from restac_ros.contract.schema import Contract
 from restac_ros.control.limits import LimitError
 from restac_ros.control.supervisor import Phase
-from restac_ros.nodes.console import unblocked_stderr
 from restac_ros.nodes.diagnostics import Status, StatusLevel, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.running import run_node
@@ -148,11 +146,4 @@ def streamer_summary(active: ActiveStreamer) -> dict[str, object]:
 
 def main() -> None:
     """Entry point."""
-    with unblocked_stderr():
-        # While a chunk is read the thread of the set-points must not wait for Python's usual 5 ms.
-        sys.setswitchinterval(1e-3)
-        run_node(StreamerNode)
-
-
-if __name__ == '__main__':
-    main()
+    run_node(StreamerNode)
