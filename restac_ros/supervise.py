@@ -82,7 +82,8 @@ class Supervisor:
         remove_summaries(self._processes)
         handled = [n for n in REASONS if n != signal.SIGHUP or not survives_terminal()]
         previous = {number: signal.signal(number, self._asked) for number in handled}
-        modes = termios.tcgetattr(0) if os.isatty(0) else None
+        has_keys = os.isatty(0) and any(process.terminal for process in self._processes)
+        modes = termios.tcgetattr(0) if has_keys else None
         try:
             if any(process.terminal == 'display' for process in self._processes):
                 self._lines = os.pipe()
@@ -100,7 +101,8 @@ class Supervisor:
             if self._lines:
                 os.close(self._lines[0])
             if modes and os.isatty(0):  # the process with the keyboard may have been killed
-                termios.tcsetattr(0, termios.TCSADRAIN, modes)
+                # Without the keys pressed since: the shell would take them for a command.
+                termios.tcsetattr(0, termios.TCSAFLUSH, modes)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 

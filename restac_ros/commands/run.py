@@ -84,4 +84,4 @@ class Up:
 def _draw_episode(dataset: Path, picture: Path) -> None:
     from restac_ros.dataset.preview import frame_grid_png
 
-    print(f'frames, read back from it by lerobot: {frame_grid_png(dataset, picture)}')
+    print(f'picture of its frames, as lerobot reads them: {frame_grid_png(dataset, picture)}')

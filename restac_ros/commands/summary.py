@@ -91,7 +91,8 @@ def _streams(summaries: Summaries) -> Table | None:
     if not names:
         return None
     source = next((text['streams'] for text in summaries.values() if 'published' in text), None)
-    table = Table('stream', title='messages', title_justify='left')
+    table = Table(title='messages', title_justify='left')
+    table.add_column('stream', no_wrap=True, min_width=max(map(len, names)))  # headings wrap instead
     if source is not None:
         table.add_column('published', justify='right')
     for listener in listeners:

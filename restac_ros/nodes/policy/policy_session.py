@@ -160,7 +160,7 @@ class PolicySession:
             self._products.residuals.publish(residual_message(touch.stamp_ns, touch.residual_map, frame_id))
 
     def _log_prompt(self, task: Task) -> None:
-        self._node.get_logger().info(f"the prompt is now '{task.text}' (revision {task.revision})")
+        self._node.get_logger().info(f"chunks follow '{task.text}' (revision {task.revision})")
 
     def _set_reasons(self, reasons: Reasons) -> None:
         self._reasons = reasons
