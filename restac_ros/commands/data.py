@@ -1,12 +1,12 @@
 """Subcommands on recordings, data sets and the streams they come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from restac_ros.commands.paths import absolute
+from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.dataset.video.video_choice import Codec, asked_video
 
 
@@ -154,7 +154,7 @@ class View:
 
     recordings: Annotated[tuple[Path, ...], Positional]
     """Bags that together hold the run: a journal and a session log, or one bag with all topics."""
-    png: Path = Path('view.png')
+    png: Path = field(default_factory=lambda: new_run_directory() / 'view.png')
     """Picture to write."""
     at: float | None = None
     """Moment, s after the first recording's beginning; default: the last one at which all still arrived."""
@@ -167,6 +167,7 @@ class View:
         from restac_ros.view.render import render
 
         contract = None if self.contract is None else load_contract(self.contract)
+        self.png.parent.mkdir(parents=True, exist_ok=True)
         print(render(self.recordings, self.png, contract, self.at))
         return 0
 
