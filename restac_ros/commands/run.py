@@ -17,7 +17,7 @@ class Up:
     checkpoint: Path | None = None
     """Policy checkpoint; without one only the recorder runs."""
     prompt: str = ''
-    """What the robot shall do; also the task text of a recorded episode."""
+    """The robot's task; also the task text of a recorded episode."""
     contract: Path | None = None
     """Robot facts (YAML); default: the installed config/contract.yaml."""
     record: Path | None = None
@@ -98,4 +98,4 @@ def where_view_is_shown() -> str:
 def _draw_episode(dataset: Path, picture: Path) -> None:
     from restac_ros.dataset.preview import frame_grid_png
 
-    print(f'picture of its frames, as lerobot reads them: {frame_grid_png(dataset, picture)}')
+    print(f'picture of the episode, read back from the data set: {frame_grid_png(dataset, picture)}')
