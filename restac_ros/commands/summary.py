@@ -141,10 +141,11 @@ def _policy_lines(summaries: Summaries) -> list[str]:
     lines += [
         *(f'  changed: {escape(change)}' for change in policy.get('changes', ())),
         f'policy: {policy["prefixes"]} prefixes, {policy["touches"]} tactile frames, '
-        f'{policy["chunks"]} chunks published, held {policy["held"]} times',
+        f'{policy["chunks"]} chunks published, held in place of {policy["held"]}'
+        + (', often for several reasons at once:' if len(policy['hold_reasons']) > 1 else ''),
     ]
     for reason, count in policy['hold_reasons'].items():
-        lines.append(f'  held {count} times: {reason}')
+        lines.append(f'  {count} x {reason}')
     gate = policy['gate']
     if gate['min'] is not None:
         share = gate['saturated'] / max(1, policy['touches'])

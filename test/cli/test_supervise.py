@@ -60,6 +60,26 @@ def test_the_run_ends_when_the_source_has_played(programs: Path, tmp_path: Path)
     assert (programs / 'listener.stopped').read_text() == 'in order'
 
 
+LINGERING = """
+import pathlib, sys, threading
+here = pathlib.Path(sys.argv[0])
+while not here.with_name('listener.ready').exists():
+    threading.Event().wait(0.01)
+here.with_suffix('.played').touch()
+while not here.with_name('listener.stopped').exists():
+    threading.Event().wait(0.01)
+"""
+
+
+def test_the_others_are_stopped_as_soon_as_the_source_has_played_and_it_ends_by_itself(
+    programs: Path, tmp_path: Path
+) -> None:
+    source = process(programs, 'speaker', LINGERING, ends_run=True)
+    source = replace(source, parameters={'summary_file': str(programs / 'speaker.json')})
+    ending = Supervisor([process(programs, 'listener', LISTENER), source], tmp_path / 'run').run()
+    assert (ending.code, ending.reason) == (0, 'speaker has played everything')
+
+
 def test_a_process_that_dies_ends_the_run_and_is_named(programs: Path, tmp_path: Path) -> None:
     listed = [process(programs, 'listener', LISTENER), process(programs, 'broken', SPEAKER + 'sys.exit(3)')]
     ending = Supervisor(listed, tmp_path / 'run').run()

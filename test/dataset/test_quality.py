@@ -240,6 +240,24 @@ def test_a_jump_of_one_driver(recording, contract, assessed) -> None:
     assert finding(report, 'stamp-step').start_s == pytest.approx(1.0, abs=0.05)
 
 
+def test_joints_delayed_for_a_moment_by_a_busy_machine_are_no_jump(recording, contract, assessed) -> None:
+    """All of 0.1 s arrive together at its end."""
+
+    def delayed(message: BagMessage) -> BagMessage:
+        late = 1.0 < elapsed_s(message) < 1.1
+        return message._replace(log_time_ns=START_NS + 11 * SECOND // 10) if late else message
+
+    assert 'stamp-step' not in kinds(assessed(of(contract, 'joints', delayed)(recording)), 'joints')
+
+
+def test_what_is_recorded_after_all_streams_have_ended_is_one_note(journal_of, recording) -> None:
+    rest = [message for message in recording if elapsed_s(message) < 1.5]
+    report = assess(journal_of(rest, end_ns=START_NS + 2 * SECOND))
+    assert 'gap' not in {found.kind for found in report.episodes[0].findings}
+    assert finding(report, 'silent-end').end_s == pytest.approx(1.93, abs=0.07)
+    assert finding(report, 'silent-end').severity == 'note'
+
+
 def test_a_truncated_file(tmp_path: Path, recording, contract, write_bag) -> None:
     path = write_bag(tmp_path / 'bag', recording)
     (path / 'metadata.yaml').unlink()

@@ -134,6 +134,12 @@ class Trace:
         return int(self.time_ns[0]) if self.time_ns.size else 0
 
     @property
+    def last_stamp_ns(self) -> int:
+        """Newest capture time of any stream; 0 without a message."""
+        stamps_ns = [seen.stamps_ns.max() for seen in self.messages.values() if seen.stamps_ns.size]
+        return int(max(stamps_ns, default=0))
+
+    @property
     def time_s(self) -> np.ndarray:
         """float64 [N] from the first frame on."""
         return (self.time_ns - self.start_ns) * 1e-9

@@ -26,6 +26,8 @@ from restac_ros.runtime.policy_runtime import PolicyRuntime
 from restac_ros.runtime.runtime_products import STAGES, LoopContext, Outputs, RunCounts, TouchReading
 from restac_ros.runtime.summary_file import latency_summary, streams_summary
 
+LASTING_HOLD_NS = 500_000_000  # a shorter one is counted and on /diagnostics, but no line on the console
+
 
 class Products(NamedTuple):
     """Publishers of ActionChunk, GateState and Image, which outlive a session."""
@@ -58,6 +60,7 @@ class PolicySession:
             lambda text: logger.error(f'no chunk: {text}'), logger.info, time.monotonic_ns
         )
         self._reasons: Reasons = {}
+        self._since_ns: dict[str, int] = {}  # when each of them began, by the steady clock
         self._latencies, self._counts = Latencies(time.perf_counter_ns, *STAGES), RunCounts()
         self._diagnostics = StreamDiagnostics({n: s.rate_hz for n, s in contract.streams.items()})
         self._tracker = self._make_tracker(parameters)
@@ -164,7 +167,10 @@ class PolicySession:
 
     def _set_reasons(self, reasons: Reasons) -> None:
         self._reasons = reasons
-        self._holding.update(reasons)
+        now_ns = time.monotonic_ns()
+        self._since_ns = {subject: self._since_ns.get(subject, now_ns) for subject in reasons}
+        lasting = {s for s, since_ns in self._since_ns.items() if now_ns - since_ns >= LASTING_HOLD_NS}
+        self._holding.update({subject: reasons[subject] for subject in lasting})
 
     def _fail(self, text: str) -> None:
         self.failure = text
