@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from restac_ros.commands.paths import absolute, new_run_directory
+from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.graph import Run, Source, config_file, console, processes
 
@@ -55,7 +56,7 @@ class Up:
         run = self._described()
         listed = processes(run)
         if run.view:
-            print(where_view_is_shown())
+            print_line(where_view_is_shown())
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
         ending, summaries = run_processes(listed, run.directory)
