@@ -26,7 +26,9 @@ from restac_ros.runtime.policy_runtime import PolicyRuntime
 from restac_ros.runtime.runtime_products import STAGES, LoopContext, Outputs, RunCounts, TouchReading
 from restac_ros.runtime.summary_file import latency_summary, streams_summary
 
-LASTING_HOLD_NS = 500_000_000  # a shorter one is counted and on /diagnostics, but no line on the console
+# What is too old for a shorter time is counted and on /diagnostics, but no line on the console: so are the
+# streams at the end of every run.
+LASTING_HOLD_NS = 500_000_000
 
 
 class Products(NamedTuple):
@@ -169,8 +171,12 @@ class PolicySession:
         self._reasons = reasons
         now_ns = time.monotonic_ns()
         self._since_ns = {subject: self._since_ns.get(subject, now_ns) for subject in reasons}
-        lasting = {s for s, since_ns in self._since_ns.items() if now_ns - since_ns >= LASTING_HOLD_NS}
-        self._holding.update({subject: reasons[subject] for subject in lasting})
+        told = {
+            subject: complaint
+            for subject, complaint in reasons.items()
+            if complaint.kind != 'stale' or now_ns - self._since_ns[subject] >= LASTING_HOLD_NS
+        }
+        self._holding.update(told)
 
     def _fail(self, text: str) -> None:
         self.failure = text
