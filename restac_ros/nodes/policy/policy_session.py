@@ -28,7 +28,7 @@ from restac_ros.runtime.summary_file import latency_summary, streams_summary
 
 # What is too old for a shorter time is counted and on /diagnostics, but no line on the console: so are the
 # streams at the end of every run.
-LASTING_HOLD_NS = 500_000_000
+LASTING_HOLD_NS = 1_000_000_000
 
 
 class Products(NamedTuple):

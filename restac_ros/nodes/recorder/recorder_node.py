@@ -167,13 +167,14 @@ class RecorderNode(ManagedNode):
         recorder = self._configured.recorder
         if recorder.busy:
             self.get_logger().info('finishing the last episode; Ctrl-C now keeps its journal only')
-        told_s = time.monotonic()
+        told, told_s = '', time.monotonic()
         while recorder.busy and self.stop_requests < 2:
             self._poll_recorder(recorder)
             self._publish_status()
-            if time.monotonic() - told_s > PROGRESS_PERIOD_S and (progress := recorder.report().message):
+            progress = recorder.report().message
+            if time.monotonic() - told_s > PROGRESS_PERIOD_S and progress not in ('', told):
                 self.get_logger().info(progress)
-                told_s = time.monotonic()
+                told, told_s = progress, time.monotonic()
             time.sleep(0.1)
         recorder.give_up('the recorder was asked twice to stop')
         self._publish_status()
