@@ -15,7 +15,6 @@ from PIL import Image
 
 from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import BagError
@@ -427,14 +426,16 @@ def test_contacts_of_real_touch(whole: QualityReport) -> None:
     assert all(contact.peak > 30 for contact in contacts)
 
 
-def test_real_touch_that_begins_pressed_is_a_finding(
-    make_real_bag, shipped, whole, tmp_path: Path, write_bag
-) -> None:
-    """The same sensor from the middle of its first contact on."""
-    assert 'begun-in-contact' not in kinds(whole)
-    bag = open_bag(make_real_bag('--seconds', '5'))
-    topics = {shipped.streams[name].topic for name in ('gelsight_left', 'joints', 'gripper')}
-    start_ns = bag.bounds_ns[0] + 2 * SECOND
-    report = assess(write_bag(tmp_path / 'late', bag.messages(topics, start_ns=start_ns)), shipped)
-    begun = finding(report, 'begun-in-contact')
-    assert (begun.severity, begun.stream) == ('warning', 'gelsight_left')
+def test_real_touch_that_begins_pressed_is_a_finding(make_real_bag, shipped: Contract) -> None:
+    """A steady press of the same sensor as the reference, and its free gel as what then changed most."""
+    [trace] = bag_traces(make_real_bag('--seconds', '5'), shipped)
+    touch = trace.touch['gelsight_left']
+    begun_pressed = touch._replace(
+        reference=touch.strongest.image, strongest=touch.strongest._replace(image=touch.reference)
+    )
+    for seen, expected in ((touch, False), (begun_pressed, True)):
+        episode = judge_episode(dataclasses.replace(trace, touch={'gelsight_left': seen}))
+        found = [finding for finding in episode.findings if finding.kind == 'begun-in-contact']
+        assert [(finding.severity, finding.stream) for finding in found] == [
+            ('warning', 'gelsight_left')
+        ] * expected
