@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restac_ros.graph import MAX_RESTARTS, Process, command
-from restac_ros.stopping import is_orphan, survives_terminal
+from restac_ros.stopping import is_orphan, let_go_of_terminal, survives_terminal
 
 _POLL_S = 0.1
 REQUESTS_TO_KILL = 3
@@ -68,7 +68,6 @@ class Supervisor:
         self._children: list[_Child] = []
         self._env: dict[str, str] = {}
         self._requests, self._reason = 0, ''
-        self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
         self._passed_on = 0
         self._lines: tuple[int, ...] = ()  # pipe from the other processes to the display
         self._wake = threading.Event()
@@ -126,7 +125,7 @@ class Supervisor:
         self._requests += 1
         self._reason = self._reason or REASONS[signal.Signals(number)]
         if number == signal.SIGHUP:
-            _let_go_of_terminal(self._terminals)
+            let_go_of_terminal()
         self._wake.set()
 
     def _pause(self) -> None:
@@ -199,14 +198,6 @@ class Supervisor:
 def _has_played(process: Process) -> bool:
     """Whether a source has played everything: the others then stop at once, before they miss its streams."""
     return process.ends_run and process.played_file.exists()
-
-
-def _let_go_of_terminal(numbers: Sequence[int]) -> None:
-    """Redirect descriptors of a closed terminal, so that later output does not end the run."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in numbers:
-        os.dup2(nowhere, number)
-    os.close(nowhere)
 
 
 def _describe(code: int) -> str:

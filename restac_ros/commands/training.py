@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from restac_ros.graph import config_file
+from restac_ros.stopping import noting_stops
 from restac_ros.training.config import CONFIGS, DataConfig, LeastVerdict, LoaderConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -116,8 +115,8 @@ def _train(config: TrainConfig) -> int:
 
     join_processes(config.distributed, os.environ)
     prepared = prepare(config, show=lambda line: print(line, flush=True))
-    with _interrupts() as interrupts:
-        outcome = _run(prepared, lambda: bool(interrupts))
+    with noting_stops() as stops:
+        outcome = _run(prepared, lambda: bool(stops))
     weights = on_host(deployable(outcome.state))
     if is_leader():
         _finish(prepared, weights, outcome)
@@ -173,20 +172,3 @@ def _finish(prepared: 'Prepared', weights: Mapping[str, 'np.ndarray'], outcome: 
         )
     else:
         print(f'{path}: ready for `restac-ros up --checkpoint`')
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Signals that ask for an end, as they come; a second one of a kind ends the process at once."""
-    caught: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        caught.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
