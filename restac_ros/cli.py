@@ -54,8 +54,8 @@ CHOICES = {
 
 
 def main() -> None:
-    """Entry point. Errors a user can mend are one message and status 2; all others are tracebacks, for us."""
-    os.environ.setdefault('HF_HUB_OFFLINE', '1')  # nothing here is on a hub; lerobot shall not wait for one
+    """Run a command. Errors a user can correct are one message and status 2, all others tracebacks."""
+    os.environ.setdefault('HF_HUB_OFFLINE', '1')  # lerobot must not wait for a hub: nothing here is on one
     interrupt_when_asked()  # until here the program ended at once
     try:
         check_words(sys.argv[1:], CHOICES)
@@ -69,7 +69,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print('restac-ros: interrupted', file=sys.stderr)
         code = 130
-    except BrokenPipeError:  # who reads our output is gone, such as a pager or tee
+    except BrokenPipeError:  # the reader of our output is gone, such as a pager or tee
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:  # sorted below: what is not a refusal is raised again
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _is_mendable(error: Exception) -> bool:
-    """Whether a user can mend it: refusals of our own, and files that are absent or there already."""
+    """Return whether a user can correct it: our own refusals, and files that are absent or exist."""
     ours = type(error).__module__.startswith('restac_ros.')
     return ours or isinstance(error, FileNotFoundError | FileExistsError | PermissionError)
 

@@ -1,4 +1,4 @@
-"""Recognises what a clone without Git LFS holds in place of large files."""
+"""Recognises the pointers that a clone without Git LFS holds in place of large files."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ POINTER = b'version https://git-lfs'
 
 
 def pointer_fault(path: Path) -> str:
-    """What to do when a file is a Git LFS pointer, as the end of a sentence on it; '' when it is none."""
+    """Return the end of a sentence on a file that is a Git LFS pointer, with the remedy; else ''."""
     if _head(path) != POINTER:
         return ''
     return 'is a Git LFS pointer, not the file itself: bring it with `git lfs pull`'
 
 
 def what_it_is(path: Path) -> str:
-    """What a file that cannot be read is, in a clause on 'it': a pointer, or what it begins with."""
+    """Return a clause on a file that cannot be read: it is a pointer, or what it begins with."""
     return f'it {pointer_fault(path) or f"begins with {_head(path)[:8]!r}"}'
 
 

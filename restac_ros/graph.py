@@ -1,4 +1,4 @@
-"""Which processes make up a run, with which parameters: one list, for `restac-ros up` and `ros2 launch`.
+"""Lists the processes of a run with their parameters, for `restac-ros up` and `ros2 launch` alike.
 
 Nothing is started here. `restac_ros.supervise` turns the list into plain processes, the files in `launch/`
 turn the same list into launch actions.
@@ -29,13 +29,13 @@ ParameterValue = bool | int | float | str | list[str]
 
 
 class GraphError(ValueError):
-    """A run that cannot be started as described; the message says what to change."""
+    """A run cannot be started as described; the message names the remedy."""
 
 
 class Source(StrEnum):
-    """Who publishes the streams."""
+    """What publishes the streams."""
 
-    DRIVERS = 'none'  # nobody of this run
+    DRIVERS = 'none'  # no process of this run
     BAG = 'bag'
     SYNTHETIC = 'synthetic'
 
@@ -55,7 +55,7 @@ class Source(StrEnum):
 
     @property
     def closes_loop(self) -> bool:
-        """Whether set-points move what the streams show; only then can a policy be executed."""
+        """Return whether set-points move what the streams show; only then can a policy be executed."""
         return self is Source.DRIVERS
 
 
@@ -69,10 +69,10 @@ class Process:
         parameter_file: the user's own ROS parameter file, applied before `parameters`.
         namespace: in which the node lives, such as `/left`; empty for the root.
         remaps: ROS remappings, each `from:=to`.
-        terminal: has the keyboard: '' no, 'keys' only, 'display' shows what the others print, too.
-        ends_run: the run is over, and in order, when this process ends.
-        vital: the run ends when this process ends by itself; otherwise it is started again, `MAX_RESTARTS`
-            times at most, and the run goes on.
+        terminal: whether it has the keyboard: '' no, 'keys' only, 'display' also prints the others' output.
+        ends_run: the run ends in order when this process ends.
+        vital: the run ends when this process ends by itself; otherwise it is restarted, `MAX_RESTARTS` times
+            at most.
         patience_s: how long it may take to stop; the recorder finishes an episode then.
     """
 
@@ -88,7 +88,7 @@ class Process:
 
     @property
     def summary_file(self) -> Path:
-        """Where the node writes what it counted and timed, when it stops; nothing is there for a console."""
+        """Return the file that the node writes its summary to when it stops; a console writes none."""
         return Path(str(self.parameters.get('summary_file', os.devnull)))
 
 
@@ -99,11 +99,11 @@ class Run:
     Attributes:
         contract: robot facts; None takes the installed `config/contract.yaml`.
         checkpoint: policy to run; None starts no policy.
-        prompt: what the robot shall do; also the task text of a recorded episode.
+        prompt: the robot's task; also the task text of a recorded episode.
         record: LeRobot data set to record an episode into; None records nothing.
         journals: where raw recordings (bags) go; None puts them beside the data set.
         sessions: where the policy's chunks and gates, and all diagnostics, are logged; None logs nothing.
-        source: who publishes the streams.
+        source: what publishes the streams.
         bag: rosbag2 directory or file to play, for source 'bag'.
         rate: playing speed of the bag, 1 is real time.
         seconds: length of the synthetic source, s.
@@ -111,7 +111,7 @@ class Run:
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
-        run_id: what all nodes of the run know each other by.
+        run_id: identifies the nodes of the run to each other.
         namespace: of all nodes, such as `left`: two robots in one domain have two.
         remaps: ROS remappings of all nodes, each `from:=to`.
         use_sim_time: the nodes follow `/clock`. A played bag publishes it.
@@ -140,7 +140,7 @@ class Run:
 
 
 def find_package(name: str) -> Path | None:
-    """Install prefix of a ROS package, by the environment that ROS set-up files make; None if not there."""
+    """Return the install prefix of a ROS package, by AMENT_PREFIX_PATH; None where it is not installed."""
     for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
         if prefix and (Path(prefix) / 'share' / name / 'package.xml').is_file():
             return Path(prefix)
@@ -148,7 +148,7 @@ def find_package(name: str) -> Path | None:
 
 
 def package_prefix() -> Path:
-    """Install prefix of this package.
+    """Return the install prefix of this package.
 
     Raises:
         GraphError: the package is not installed in this environment.
@@ -162,12 +162,12 @@ def package_prefix() -> Path:
 
 
 def config_file(name: str) -> Path:
-    """Path of an installed configuration file."""
+    """Return the path of an installed configuration file."""
     return package_prefix() / 'share' / PACKAGE / 'config' / name
 
 
 def command(process: Process) -> list[str]:
-    """Command line of one node, as `ros2 run` would build it."""
+    """Return the command line of one node, as `ros2 run` would build it."""
     try:
         check_environment()
     except EnvironmentRefused as error:
@@ -177,7 +177,7 @@ def command(process: Process) -> list[str]:
 
 
 def ros_arguments(process: Process) -> list[str]:
-    """What follows `--ros-args`: names, the user's parameter file, then our parameters, which override it."""
+    """Return what follows `--ros-args`: names, the user's parameter file, our parameters, which win."""
     line = ['-r', f'__node:={process.executable}']
     if process.namespace:
         line += ['-r', f'__ns:={process.namespace}']
@@ -191,7 +191,7 @@ def ros_arguments(process: Process) -> list[str]:
 
 
 def _yaml(value: object) -> str:
-    """A value as rcl's YAML parser reads it back: strings quoted, so that '1' or 'yes' stay strings."""
+    """Format a value for rcl's YAML parser: strings quoted, so that '1' or 'yes' stay strings."""
     if isinstance(value, bool):
         return 'true' if value else 'false'
     if isinstance(value, str):
@@ -202,7 +202,7 @@ def _yaml(value: object) -> str:
 
 
 def full_namespace(name: str) -> str:
-    """A namespace as typed with its leading slash: `/left` for `left`; empty for the root.
+    """Return a namespace with its leading slash: `/left` for `left`; empty for the root.
 
     Raises:
         GraphError: no namespace of ROS.
@@ -216,7 +216,7 @@ def full_namespace(name: str) -> str:
 
 
 def checked_remaps(remaps: Sequence[str]) -> tuple[str, ...]:
-    """Remappings as given.
+    """Return remappings as given.
 
     Raises:
         GraphError: one is no remapping of a topic or service.
@@ -228,7 +228,7 @@ def checked_remaps(remaps: Sequence[str]) -> tuple[str, ...]:
 
 
 def processes(run: Run) -> list[Process]:
-    """The processes of a run, subscribers before the source.
+    """Return the processes of a run, subscribers before the source.
 
     Raises:
         GraphError: contradictory or missing arguments, named with the remedy.
@@ -254,17 +254,12 @@ def processes(run: Run) -> list[Process]:
 
 
 def console(run: Run, others: Sequence[Process], terminal: Literal['keys', 'display']) -> Process:
-    """The process that reads the keyboard in a run of the given processes."""
-    parameters: dict[str, ParameterValue] = {
-        'nodes': [process.executable for process in others],
-        'task': run.prompt,
-        'run_id': run.run_id,
-    }
-    namespace = full_namespace(run.namespace)
+    """Return the process that reads the keyboard in a run of the given processes."""
+    nodes = [process.executable for process in others]
     return Process(
         'console_node',
-        parameters,
-        namespace=namespace,
+        {'nodes': nodes, 'task': run.prompt, 'run_id': run.run_id},
+        namespace=full_namespace(run.namespace),
         terminal=terminal,
         vital=terminal == 'display',
         patience_s=max(process.patience_s for process in others),
@@ -282,13 +277,13 @@ def _check(run: Run) -> None:
     if run.checkpoint is None and run.record is None and not run.view:
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
-        raise GraphError('the policy needs a prompt: describe what the robot shall do')
+        raise GraphError('the policy needs a prompt: describe the task of the robot')
     if run.record is not None and run.autostart_recording and not run.prompt.strip():
-        raise GraphError('recording needs a task text: describe by prompt what the robot shall do')
+        raise GraphError('recording needs a task text: describe the task of the robot by prompt')
     if run.execute and (run.checkpoint is None or not run.source.closes_loop):
         raise GraphError(
-            'execute sends set-points to a robot: it needs a checkpoint, and streams that show what the '
-            f'robot then does: those of live drivers (source none); source is {str(run.source)!r}'
+            'execute sends set-points to a robot: it needs a checkpoint, and streams that show the motion of '
+            f'the robot: those of live drivers (source none); source is {str(run.source)!r}'
         )
     if run.parameter_file is not None:
         _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
@@ -314,7 +309,7 @@ def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue]
         'contract': str(run.contract or config_file('contract.yaml')),
         'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
         'run_id': run.run_id,
-        'exit_on_refusal': True,  # nobody is there to mend it
+        'exit_on_refusal': True,  # nobody is there to correct it
     }
     if run.use_sim_time:
         shared['use_sim_time'] = True
@@ -356,7 +351,7 @@ def _source(run: Run, wait_subscribers: int) -> Process:
             'bag': str(run.bag),
             'rate': run.rate,
             'wait_subscribers': wait_subscribers,
-            'any_topics': wait_subscribers == 0,  # to be looked at only: a session log will do
+            'any_topics': wait_subscribers == 0,  # for the view alone a session log is enough
         }
         if run.use_sim_time:  # the bag's own time, which this node publishes and so cannot follow
             parameters |= {'stamps': 'keep', 'publish_clock': True, 'use_sim_time': False}

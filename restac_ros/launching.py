@@ -1,4 +1,4 @@
-"""Turns the process list of `restac_ros.graph` into launch actions. Used by the files in `launch/` only."""
+"""Turns the process list of `restac_ros.graph` into launch actions, for the files in `launch/`."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ from restac_ros.supervise import environment, remove_summaries
 RESPAWN_DELAY_S = 1.0
 TRUE, FALSE = ('true', '1', 'yes', 'on'), ('false', '0', 'no', 'off')
 
-# What every launch file takes, in the order of `ros2 launch --show-args`.
+# Arguments of every launch file, in the order of `ros2 launch --show-args`.
 COMMON = {
     'contract': ('', 'robot facts (YAML); empty: the installed config/contract.yaml'),
     'bag': ('', 'rosbag2 to play instead of live drivers'),
@@ -42,16 +42,16 @@ class LaunchArguments:
         self._pushed_namespace = context.launch_configurations.get('ros_namespace', '')
 
     def text(self, name: str) -> str:
-        """An argument as typed."""
+        """Return an argument as typed."""
         return self._texts[name]
 
     def path(self, name: str) -> Path | None:
-        """A path, from where `ros2 launch` runs; None for an empty text."""
+        """Return a path, relative to where `ros2 launch` runs; None for an empty text."""
         text = self._texts[name]
         return Path(text).expanduser().absolute() if text else None
 
     def truth(self, name: str) -> bool:
-        """A boolean as ROS writes one.
+        """Parse a boolean as ROS writes one.
 
         Raises:
             GraphError: the text is no boolean.
@@ -64,7 +64,7 @@ class LaunchArguments:
         return text in TRUE
 
     def number(self, name: str) -> float:
-        """A number.
+        """Parse a number.
 
         Raises:
             GraphError: the text is none.
@@ -75,7 +75,7 @@ class LaunchArguments:
             raise GraphError(f'{name} is {self._texts[name]!r}; expected a number such as 1.0') from None
 
     def run(self, **more: Any) -> Run:
-        """The run that the common arguments describe; `more` are other fields of `Run`."""
+        """Return the run that the common arguments describe; `more` are other fields of `Run`."""
         directory, bag = self.path('run_dir'), self.path('bag')
         if directory is None:
             raise GraphError('run_dir is empty; expected a directory for the summaries of the nodes')
@@ -93,7 +93,7 @@ class LaunchArguments:
 
 
 def declared(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgument]:
-    """Launch arguments from name -> (default, description), and the common ones."""
+    """Declare launch arguments from name -> (default, description), and the common ones."""
     return [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in {**described, **COMMON}.items()
@@ -101,7 +101,7 @@ def declared(described: Mapping[str, tuple[str, str]]) -> list[DeclareLaunchArgu
 
 
 def actions(run: Run) -> list[Action]:
-    """Launch actions of a run.
+    """Return the launch actions of a run.
 
     Raises:
         GraphError: contradictory or missing arguments.
@@ -117,7 +117,7 @@ def actions(run: Run) -> list[Action]:
 
 
 def after_exit(process: Process, status: int, restarts: int) -> list[Action]:
-    """What follows when a process ends by itself, as in `restac_ros.supervise`; `restarts` have been."""
+    """Return the actions after a process ends by itself, as in `supervise`; `restarts` came before."""
     name = process.executable
     if process.vital:
         over = 'has played everything' if process.ends_run and status == 0 else 'ended'

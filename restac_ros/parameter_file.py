@@ -1,4 +1,4 @@
-"""ROS parameter files as users write them: which section reaches which node, and whether the names are known.
+"""Checks users' ROS parameter files: which section reaches which node, and whether the names are known.
 
 rcl ignores sections and names that match no node without a message: a typing error would lose a limit.
 """
@@ -32,12 +32,12 @@ class Section(NamedTuple):
 
     @property
     def node(self) -> str:
-        """Name of the node without its namespace; empty where the section is for nodes of any name."""
+        """Return the node's name without its namespace; empty where the section is for nodes of any name."""
         name = self.pattern.rpartition('/')[2]
         return '' if '*' in name else name
 
     def reaches(self, full_name: str) -> bool:
-        """Whether a node of this full name gets the section, by rcl's rule: * is one name, ** any number."""
+        """Return whether a node of this full name gets the section, by rcl: * is one name, ** any number."""
         parts = [part for part in self.pattern.split('/') if part]
         kinds = {'**': r'(?:/\w+)*', '*': r'/\w+'}
         return bool(
@@ -46,12 +46,12 @@ class Section(NamedTuple):
 
 
 def is_rcl(name: str) -> bool:
-    """Whether a parameter is one that every node has."""
+    """Return whether a parameter is one that every node has."""
     return name in RCL_PARAMETERS or name.startswith(RCL_PREFIXES)
 
 
 def read_sections(path: Path) -> list[Section]:
-    """The sections of a parameter file.
+    """Read the sections of a parameter file.
 
     Raises:
         ParameterFileError: the file cannot be read, or is no ROS parameter file.
@@ -76,7 +76,7 @@ def read_sections(path: Path) -> list[Section]:
 
 
 def known_parameters(folder: Path) -> dict[str, frozenset[str]]:
-    """Names of the parameters of each node of this package, from the files of defaults in `folder`."""
+    """Return the parameters' names of each node of this package, from the files of defaults in `folder`."""
     return {
         section.node: frozenset(section.values)
         for path in sorted(folder.glob('*.yaml'))
@@ -107,7 +107,7 @@ def check_parameter_file(path: Path, nodes: Sequence[str], known: Mapping[str, f
 
 
 def unknown_parameter(name: str, node: str, known: Mapping[str, frozenset[str]]) -> str:
-    """What is wrong with a name that `node` does not have; with an empty `node`, that none has."""
+    """Describe a name that `node` does not have; with an empty `node`, that none has."""
     owners = [owner for owner, names in known.items() if name in names]
     if owners:
         return f'{node} has no parameter {name!r}, but {", ".join(owners)} has: move it to that section'
@@ -127,7 +127,7 @@ def _sections(content: Mapping[object, object], above: str) -> Iterator[Section]
 
 
 def _flat(values: Mapping[object, object], above: str) -> Iterator[tuple[str, object]]:
-    """Nested names joined by a dot."""
+    """Join nested names by a dot."""
     for key, value in values.items():
         name = f'{above}{key}'
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Starts a node from an installed program; what this machine lacks is one line that names the remedy."""
+"""Starts a node from an installed program; reports what this machine lacks in a line with the remedy."""
 
 import importlib
 import os
@@ -50,7 +50,7 @@ def run(module: str) -> None:
 
 
 def _middlewares() -> list[str]:
-    """RMW implementations that are installed, by the index that ROS packages register in."""
+    """Return the installed RMW implementations, by the index that ROS packages register in."""
     found = {
         entry.name
         for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)

@@ -1,4 +1,4 @@
-"""When a process must stop: on a signal, or when the process that started it is gone.
+"""Detects when a process must stop: on a signal, or when the process that started it is gone.
 
 Imported first by every program, so that the parent is known from the beginning.
 """
@@ -23,12 +23,12 @@ def end_at_once(status: int) -> None:
 
 
 def is_orphan() -> bool:
-    """Whether the process that started this one is gone. A child of init never is."""
+    """Return whether the process that started this one is gone; False for a child of init."""
     return _PARENT > 1 and os.getppid() != _PARENT
 
 
 def survives_terminal() -> bool:
-    """Whether this process was started to outlive its terminal, with nohup."""
+    """Return whether this process was started with nohup, to outlive its terminal."""
     return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 

@@ -32,7 +32,7 @@ class Ending:
 
 
 def environment(publishes_sensor_topics: bool) -> dict[str, str]:
-    """Environment of the nodes. Sensor topics that a source publishes stay on this machine."""
+    """Return the environment of the nodes. Sensor topics that a source publishes stay on this machine."""
     env = dict(os.environ)
     if publishes_sensor_topics:
         env.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
@@ -75,7 +75,7 @@ class Supervisor:
         """Run until the end; blocks.
 
         Ctrl-C, SIGTERM, a closed terminal and the end of the process that started this one end it in order. A
-        second Ctrl-C is passed on, a third one kills what is left.
+        second Ctrl-C is passed on, a third one kills the remaining processes.
         """
         self._directory.mkdir(parents=True, exist_ok=True)
         remove_summaries(self._processes)
@@ -155,11 +155,8 @@ class Supervisor:
             print(f'*** {what}{after}: the run goes on without it', file=sys.stderr, flush=True)
             return
         child.restarts += 1
-        print(
-            f'*** {what}: the run goes on, it is started again ({child.restarts} of {MAX_RESTARTS})',
-            file=sys.stderr,
-            flush=True,
-        )
+        again = f'it is started again ({child.restarts} of {MAX_RESTARTS})'
+        print(f'*** {what}: the run goes on, {again}', file=sys.stderr, flush=True)
         child.running = self._start(child.process)
 
     def _stop_all(self, ending: Ending) -> Ending:
@@ -168,10 +165,8 @@ class Supervisor:
             self._wait(child.process, child.running)
             code = child.running.returncode
             if code != 0 and ending.code == 0 and not child.left:
-                ending = Ending(
-                    1,
-                    f'{child.process.executable} stopped with {_describe(code)}: its messages above say why',
-                )
+                found = f'{child.process.executable} stopped with {_describe(code)}'
+                ending = Ending(1, f'{found}: its messages above say why')
         return ending
 
     def _ask_to_stop(self) -> None:
@@ -202,7 +197,7 @@ def _describe(code: int) -> str:
 
 
 def has_keyboard() -> bool:
-    """Whether stdin is a terminal and this process runs in the foreground."""
+    """Return whether stdin is a terminal and this process runs in the foreground."""
     if not os.isatty(0):
         return False
     try:

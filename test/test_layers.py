@@ -28,6 +28,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'av',
             'cv2',
             'datasets',
+            'jinja2',
             'lerobot',
             'lz4',
             'matplotlib',

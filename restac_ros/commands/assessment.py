@@ -1,10 +1,11 @@
-"""`restac-ros quality`: with which contract a recording is read, and the report on the terminal."""
+"""`restac-ros quality`: chooses the contract to read a recording with, and prints the report."""
 
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
+from restac_ros.commands.terminal import coloured, print_line
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -14,11 +15,9 @@ from restac_ros.dataset.quality.findings import Finding
 from restac_ros.dataset.quality.quality_page import Written, write_quality
 from restac_ros.graph import config_file
 
-_COLOURS = {'good': 'green', 'usable': 'yellow', 'warning': 'yellow', 'bad': 'red', 'note': 'dim'}
-
 
 def assess_path(path: Path, contract: Path | None = None, to: Path | None = None) -> int:
-    """Assess what is at a path, leave the report, print it; exit status 1 when the verdict is bad.
+    """Assess a recording or data set, write and print the report; exit status 1 when the verdict is bad.
 
     Raises:
         BagError, DatasetError, ContractError, GraphError: the path or the contract cannot be read.
@@ -29,7 +28,7 @@ def assess_path(path: Path, contract: Path | None = None, to: Path | None = None
 
 
 def recording_contract(path: Path, contract: Path | None) -> Contract | None:
-    """The contract to read a recording with: the one given, else its own (None), else the installed one.
+    """Return the contract to read a recording with: the given one, None for its own, else the installed one.
 
     Raises:
         BagError, ContractError, GraphError: the recording or the contract cannot be read.
@@ -42,31 +41,21 @@ def recording_contract(path: Path, contract: Path | None) -> Contract | None:
 
 
 def print_quality(written: Written, console: Console | None = None) -> None:
-    """The verdicts and the findings of a quality report, and where it lies."""
+    """Print the verdicts and the findings of a quality report, and its files."""
     console = console or Console()
     report = written.report
     for index, episode in enumerate(report.episodes):
-        title = (
-            f'episode {index}: {escape(episode.task)}'
-            if report.kind == 'data set'
-            else escape(episode.source)
-        )
-        console.print(f'{title}: {_coloured(episode.verdict)}, {episode.duration_s:.1f} s', soft_wrap=True)
+        title = f'episode {index}: {episode.task}' if report.kind == 'data set' else episode.source
+        verdict = f'{coloured(episode.verdict)}, {episode.duration_s:.1f} s'
+        console.print(f'{escape(title)}: {verdict}', soft_wrap=True)
         _print_findings(console, episode.findings)
     _print_findings(console, report.findings)
-    console.print(f'verdict: {_coloured(report.verdict)}')
+    console.print(f'verdict: {coloured(report.verdict)}')
     for file in (written.page_file, written.json_file):
-        console.print(escape(str(file)), soft_wrap=True, highlight=False)
+        print_line(str(file), console)
 
 
 def _print_findings(console: Console, findings: list[Finding]) -> None:
     for found in findings:
-        colour = _COLOURS.get(found.severity, 'dim')
-        console.print(
-            f'  [{colour}]{found.severity}[/] {escape(found.text)}', soft_wrap=True, highlight=False
-        )
+        console.print(f'  {coloured(found.severity)} {escape(found.text)}', soft_wrap=True, highlight=False)
         console.print(f'         [dim]{escape(found.remedy)}[/]', soft_wrap=True, highlight=False)
-
-
-def _coloured(verdict: str) -> str:
-    return f'[{_COLOURS[verdict]}]{verdict}[/]'

@@ -1,4 +1,4 @@
-"""`restac-ros bench`: figures to compare, with targets where there are some."""
+"""`restac-ros bench`: measured figures, with targets where there are some."""
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from restac_ros.commands.paths import absolute
 
 @dataclass(frozen=True)
 class Bench:
-    """Benchmarks: figures to compare, with targets where there are some."""
+    """Benchmarks: measured figures, with targets where there are some."""
 
     what: (
         Annotated[NodeBench, subcommand('node')]

@@ -1,4 +1,4 @@
-"""`restac-ros call` and `restac-ros prompt`: a service is called, a prompt set, without the ros2 commands."""
+"""`restac-ros call` and `restac-ros prompt`: call a service, set a prompt, without the ros2 commands."""
 
 import subprocess
 import sys
@@ -28,10 +28,10 @@ class CallService:
 
 @dataclass(frozen=True)
 class SetPrompt:
-    """Change what a running policy is asked to do."""
+    """Change the prompt of a running policy."""
 
     text: Annotated[str, Positional]
-    """What the robot shall do."""
+    """The robot's task."""
     namespace: str = ''
     """Namespace of the policy, such as left."""
 

@@ -7,15 +7,16 @@ from typing import Annotated, Literal
 from tyro.conf import Positional
 
 from restac_ros.commands.paths import absolute
-from restac_ros.dataset.video.video_choice import Codec, asked_video
+from restac_ros.commands.terminal import counted, counting, print_line
+from restac_ros.dataset.video.video_choice import Codec
 
 
 @dataclass(frozen=True)
 class Convert:
     """Append recordings to a LeRobot v3.0 data set; a refused one leaves it as it was.
 
-    A recording is one episode, a paused journal one per stretch; or say where episodes begin and end.
-    Those that the data set holds already are skipped: after an interrupt the same call goes on from there.
+    A recording is one episode, a paused journal one per stretch, unless markers or ranges are given. Those
+    that the data set holds already are skipped: after an interrupt the same call goes on from there.
     """
 
     bags: Annotated[tuple[Path, ...], Positional]
@@ -23,7 +24,7 @@ class Convert:
     to: Path
     """Data set; made if absent."""
     task: str | None = None
-    """What the episodes show; default: what the markers say, or each journal says of itself."""
+    """Task text of the episodes; default: that of the markers, or of each journal."""
     marker_topic: str | None = None
     """Topic of std_msgs/Bool, true while an episode runs, or std_msgs/String, its task, then empty."""
     range: tuple[str, ...] = ()
@@ -42,39 +43,21 @@ class Convert:
     workers: int | None = None
     """Recordings to convert at once; default: one per core. The result is the same with any number."""
     engine: Literal['processes', 'ray'] = 'processes'
-    """Processes of this machine, or tasks of a Ray cluster that sees the same files (restac_ros[ray])."""
+    """Processes of this machine, or tasks of a Ray cluster with the same file system (restac_ros[ray])."""
     ray_address: str | None = None
-    """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, for as long as it takes."""
+    """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, started for this call."""
     dry_run: bool = False
-    """Write nothing; say what each recording would become."""
+    """Write nothing; print what each recording would become."""
     video_codec: Codec | None = None
-    """Of the cameras; default: what the data set has, in a new one h264, which LeRobot decodes fastest."""
+    """Of the cameras; default: that of the data set, in a new one h264, which LeRobot decodes fastest."""
     video_quality: int | None = None
     """Constant rate factor, less is better; default: no visible loss (12 for h264, 10 for hevc and av1)."""
 
     def run(self) -> int:
         """Exit status: 1 when a recording was refused."""
-        from restac_ros.commands.converting import Conversion, convert_all
-        from restac_ros.dataset.episodes import TimeRange
+        from restac_ros.commands.converting import convert_all
 
-        asked = Conversion(
-            bags=tuple(map(absolute, self.bags)),
-            dataset=absolute(self.to),
-            task=self.task,
-            contract=absolute(self.contract),
-            workers=self.workers,
-            engine=self.engine,
-            ray_address=self.ray_address,
-            on_gap=self.on_gap,
-            bridge_frames=self.bridge_frames,
-            allow_false_rate=self.allow_false_rate,
-            dry_run=self.dry_run,
-            again=self.again,
-            video=asked_video(self.video_codec, self.video_quality),
-            marker_topic=self.marker_topic,
-            ranges=tuple(TimeRange.parse(text) for text in self.range),
-        )
-        return convert_all(asked)
+        return convert_all(self)
 
 
 @dataclass(frozen=True)
@@ -91,14 +74,19 @@ class Export:
 
     def run(self) -> int:
         """Exit status."""
-        from restac_ros.commands.exporting import export_dataset
+        from restac_ros.dataset.export_v21 import VERSION, export_v21
 
-        return export_dataset(absolute(self.dataset), absolute(self.to))
+        target = absolute(self.to)
+        with counting('exporting') as on_episode:
+            episodes = export_v21(absolute(self.dataset), target, on_episode)
+        print_line(f'{target}: {counted(episodes, "episode")}, LeRobot {VERSION}')
+        print_line(f'openpi reads it with HF_LEROBOT_HOME={target.parent} and repo_id {target.name!r}')
+        return 0
 
 
 @dataclass(frozen=True)
 class Recover:
-    """Complete the recordings that a crash or a power cut left unfinished; loses what was not written yet."""
+    """Complete the recordings that a crash or a power cut left unfinished, with all that was written."""
 
     directory: Annotated[Path, Positional]
     """Where the journals are, or one unfinished journal (NAME.partial)."""
@@ -112,16 +100,16 @@ class Recover:
 
 @dataclass(frozen=True)
 class Repair:
-    """Say what is broken in a LeRobot v3.0 data set, whoever wrote it; with --yes, mend it.
+    """List what is broken in a LeRobot v3.0 data set, whoever wrote it; with --yes, mend it.
 
     Whole episodes stay as they are; broken ones are left out and named. Nothing is deleted: what is replaced
     or left out goes to DATASET.repair-N.
     """
 
     dataset: Annotated[Path, Positional]
-    """What to examine."""
+    """Data set to examine."""
     yes: bool = False
-    """Do what was said."""
+    """Mend it."""
 
     def run(self) -> int:
         """Exit status: 1 while something is broken."""
@@ -132,7 +120,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Quality:
-    """Say how good a recording or a data set is: rates, gaps, freezes, contacts; as a page and as JSON."""
+    """Assess a recording or a data set: rates, gaps, freezes, contacts; as a page and as JSON."""
 
     path: Annotated[Path, Positional]
     """Journal, bag, or data set."""
@@ -153,7 +141,8 @@ class View:
     """Draw one moment of a recorded run, as rviz would show it: gate, chunk, touch and the last 20 s."""
 
     recordings: Annotated[tuple[Path, ...], Positional]
-    """Bags that together hold the run: a journal and a session log, or one bag with all topics."""
+    """Bags that together hold the run: a journal and a session log, or one bag with all topics. Of several
+    paths those that are no recordings are skipped."""
     png: Path = Path('view.png')
     """Picture to write."""
     at: float | None = None
@@ -164,19 +153,26 @@ class View:
     def run(self) -> int:
         """Exit status."""
         from restac_ros.contract.load import load_contract
+        from restac_ros.dataset.recording_kind import no_recording
         from restac_ros.view.render import render
 
+        recordings = []
+        for path in self.recordings:
+            if reason := no_recording(path) if len(self.recordings) > 1 else '':
+                print_line(f'skipped: {path} is {reason}')
+            else:
+                recordings.append(path)
         contract = None if self.contract is None else load_contract(self.contract)
-        print(render(self.recordings, self.png, contract, self.at))
+        print(render(recordings, self.png, contract, self.at))
         return 0
 
 
 @dataclass(frozen=True)
 class Info:
-    """Say what is at a path: a bag, a journal, a data set or a checkpoint."""
+    """Describe a bag, a journal, a data set or a checkpoint."""
 
     path: Annotated[Path, Positional]
-    """What to look at."""
+    """Path of it."""
 
     def run(self) -> int:
         """Exit status."""
@@ -188,7 +184,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Check every stream of the contract live, and this machine: what is wrong, and what mends it."""
+    """Check every stream of the contract live, and this machine; print faults with their remedies."""
 
     contract: Path | None = None
     """Robot facts (YAML); default: the installed config/contract.yaml."""
@@ -207,11 +203,4 @@ class Doctor:
         """Exit status: 1 when something is wrong."""
         from restac_ros.commands.doctor import run_doctor
 
-        return run_doctor(
-            contract=absolute(self.contract),
-            seconds=self.seconds,
-            journals=absolute(self.journals or Path('runs')),
-            json_file=absolute(self.json),
-            namespace=self.namespace,
-            remaps=self.remap,
-        )
+        return run_doctor(self)

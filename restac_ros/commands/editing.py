@@ -8,13 +8,13 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import Positional
 
-from restac_ros.commands.converting import print_line
 from restac_ros.commands.paths import absolute
+from restac_ros.commands.terminal import counted, counting, print_line
 
 
 @dataclass(frozen=True)
 class Delete:
-    """Take episodes out of a data set. Nothing is thrown away: all that changes goes to DATASET.deleted-N.
+    """Take episodes out of a data set. Nothing is lost: all that changes goes to DATASET.deleted-N.
 
     The episodes after them get lower numbers; no video is encoded anew.
     """
@@ -29,14 +29,13 @@ class Delete:
         from restac_ros.dataset.repair.deletion import delete_episodes
 
         root = absolute(self.dataset)
-        console = Console()
         aside, deleted = delete_episodes(root, self.episodes)
-        print_line(f'{root}: deleted {", ".join(f"episode {lost.number}" for lost in deleted)}', console)
-        print_line(f'what was deleted or replaced is in {aside}, with a report.json', console)
+        print_line(f'{root}: deleted {", ".join(f"episode {lost.number}" for lost in deleted)}')
+        print_line(f'what was deleted or replaced is in {aside}, with a report.json')
         for lost in deleted:
             if lost.bag:
                 again = ['restac-ros', 'convert', lost.bag, '--to', str(root), '--task', lost.task, '--again']
-                print_line(f'to have episode {lost.number} again: {shlex.join(again)}', console)
+                print_line(f'to have episode {lost.number} again: {shlex.join(again)}')
         return 0
 
 
@@ -51,13 +50,12 @@ class Merge:
 
     def run(self) -> int:
         """Exit status."""
-        from restac_ros.commands.exporting import counting
         from restac_ros.dataset.joining import join_datasets
 
         target = absolute(self.to)
         with counting('merging') as on_episode:
             episodes = join_datasets([absolute(path) for path in self.datasets], target, on_episode)
-        print_line(f'{target}: {episodes} episode{"s" * (episodes != 1)}', Console())
+        print_line(f'{target}: {counted(episodes, "episode")}')
         return 0
 
 
@@ -65,7 +63,7 @@ class Merge:
 class Adopt:
     """Give a data set without a contract that of its columns, so that episodes can be added to it.
 
-    Columns, shapes and fps are compared; what the numbers mean (frames, units) is your word.
+    Columns, shapes and fps are compared; that frames and units are the contract's, you confirm by this call.
     """
 
     dataset: Annotated[Path, Positional]
@@ -80,11 +78,8 @@ class Adopt:
 
         root = absolute(self.dataset)
         adopt_dataset(root, load_contract(self.contract))
-        console = Console()
-        print_line(f'{root}: adopted with the contract {absolute(self.contract)}', console)
-        print_line(
-            'which recordings its episodes came from is not known: none is skipped as there already', console
-        )
+        print_line(f'{root}: adopted with the contract {absolute(self.contract)}')
+        print_line('which recordings its episodes came from is not known: none is skipped as there already')
         return 0
 
 

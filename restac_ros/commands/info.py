@@ -1,4 +1,4 @@
-"""What is at a path: a recording, a data set or a checkpoint, as one readable page."""
+"""Describes a recording, a data set or a checkpoint on one page."""
 
 import json
 import shlex
@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from restac_ros.commands.terminal import coloured, counted
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
@@ -18,22 +19,21 @@ from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract, is_dataset, read_info
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.journal import Notes, read_notes
+from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.dataset.recording_kind import holds_bag, kind_of
 from restac_ros.model.checkpoint.store import MANIFEST, load_info
 from restac_ros.model.device import describe_device
 
-_COLOURS = {'good': 'green', 'usable': 'yellow', 'bad': 'red'}
 SHOWN_EPISODES = 20
 
 
 class InfoError(FileNotFoundError):
-    """There is nothing known at a path; the text says what was expected."""
+    """A path holds nothing that can be described; the text names what was expected."""
 
 
 def print_info(path: Path, console: Console | None = None) -> None:
-    """Print the page of a path.
+    """Print the description of a path.
 
     Raises:
         InfoError: it is none of what can be described.
@@ -45,7 +45,7 @@ def print_info(path: Path, console: Console | None = None) -> None:
 
 
 def describe(path: Path) -> Iterator[RenderableType]:
-    """Lines and tables; see `print_info`."""
+    """Yield lines and tables; see `print_info`."""
     if not path.exists():
         raise InfoError(f'{path} does not exist. Give a bag, a journal, a data set or a checkpoint.')
     if (path / MANIFEST).is_file():
@@ -75,7 +75,8 @@ def _recording(path: Path) -> Iterator[RenderableType]:
     if bag.bounds_ns:
         first, last = bag.bounds_ns
         yield f'begun: {_date(first)}, length: {(last - first) / 1e9:.2f} s'
-    contract = _noted_contract(notes, path)
+    text = notes.contract_text
+    contract = None if text is None else parse_contract(text, f'contract in {path}')
     if kind != 'bag':
         yield f'task: {escape(notes.task or "none given")}'
     if len(notes.segments) > 1:
@@ -89,22 +90,12 @@ def _recording(path: Path) -> Iterator[RenderableType]:
         yield from _verdict_lines(path)
 
 
-def _noted_contract(notes: Notes, path: Path) -> Contract | None:
-    if notes.contract_text is None:
-        return None
-    return parse_contract(notes.contract_text, f'contract in {path}')
-
-
 def _topics(bag: Bag, contract: Contract | None) -> Table:
-    """Messages and mean rate of every topic, beside what the contract declares."""
-    declared = (
-        {
-            topic: (', '.join(names), max(contract.streams[name].rate_hz for name in names))
-            for topic, names in contract.by_topic().items()
-        }
-        if contract
-        else {}
-    )
+    """Make a table of messages and mean rate of every topic, beside what the contract declares."""
+    declared = {}
+    if contract:
+        for topic, names in contract.by_topic().items():
+            declared[topic] = ', '.join(names), max(contract.streams[name].rate_hz for name in names)
     first, last = bag.bounds_ns or (0, 0)
     table = Table()
     for heading in ('topic', 'type'):
@@ -128,8 +119,7 @@ def _dataset(path: Path) -> Iterator[RenderableType]:
     if missing := [key for key in ('total_frames', 'total_episodes', 'fps', 'features') if key not in about]:
         raise DatasetError(f'{path}: meta/info.json lacks {", ".join(missing)}. Restore it from a copy.')
     frames, fps, episodes = about['total_frames'], about['fps'], about['total_episodes']
-    plural = 's' * (episodes != 1)
-    yield f'{episodes} episode{plural}, {frames} frames at {fps} fps: {frames / fps:.1f} s'
+    yield f'{counted(episodes, "episode")}, {frames} frames at {fps} fps: {frames / fps:.1f} s'
     try:
         yield _contract_line(dataset_contract(path))
     except DatasetError:
@@ -153,7 +143,7 @@ def _features(features: dict[str, dict]) -> Table:
 
 
 def _episodes(path: Path, fps: int) -> Iterator[RenderableType]:
-    """The last episodes, with their verdicts where there is a report."""
+    """Yield the last episodes, with their verdicts where there is a report."""
     rows = episode_rows(path)
     verdicts = read_verdicts(path)
     table = Table('episode', 'length', 'task', 'verdict')
@@ -165,7 +155,7 @@ def _episodes(path: Path, fps: int) -> Iterator[RenderableType]:
         yield f'the last {SHOWN_EPISODES} of {len(rows)} episodes:'
     yield table
     tasks = sorted({task for row in rows.values() for task in row['tasks']})
-    yield f'{len(tasks)} task{"s" * (len(tasks) != 1)}: {escape("; ".join(tasks[:10]))}'
+    yield f'{counted(len(tasks), "task")}: {escape("; ".join(tasks[:10]))}'
 
 
 def _checkpoint(path: Path) -> Iterator[RenderableType]:
@@ -207,11 +197,6 @@ def _verdict_lines(path: Path) -> Iterator[str]:
     yield from (f'  {escape(text)}' for text in verdicts.reasons)
 
 
-def coloured(verdict: str) -> str:
-    """A verdict as rich prints it."""
-    return f'[{_COLOURS[verdict]}]{verdict}[/]' if verdict in _COLOURS else escape(verdict)
-
-
 def _title(path: Path, kind: str) -> str:
     return f'[bold]{escape(str(path))}[/]: {kind}'
 
@@ -220,7 +205,7 @@ def _size(path: Path) -> str:
     files = [path] if path.is_file() else [file for file in path.rglob('*') if file.is_file()]
     total = sum(file.stat().st_size for file in files)
     text = f'{total / 1e9:.2f} GB' if total >= 1e9 else f'{total / 1e6:.1f} MB'
-    return f'{text} in {len(files)} file{"s" * (len(files) != 1)}'
+    return f'{text} in {counted(len(files), "file")}'
 
 
 def _date(time_ns: int) -> str:

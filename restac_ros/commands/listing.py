@@ -1,4 +1,4 @@
-"""What is in a directory: recordings and data sets with task, length, state and verdict."""
+"""Lists recordings and data sets in a directory with task, length, state and verdict."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.commands.info import coloured
+from restac_ros.commands.terminal import coloured, counted
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import is_dataset, read_info
 from restac_ros.dataset.dataset_tables import episode_rows
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import BagError, DatasetError
-from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.quality_file import read_verdicts
 from restac_ros.dataset.recording_kind import holds_bag, kind_of
@@ -83,7 +84,7 @@ def _recording(path: Path, held: dict[str, int], dataset: Path) -> ListEntry:
 
 
 def _episode_of(path: Path, held: dict[str, int]) -> int | None:
-    """The episode that a recording became: of all of it, or of its first stretch."""
+    """Return the episode that a recording became: of all of it, or of its first stretch."""
     identity = fingerprint(path) if held else ''
     found = [index for known, index in held.items() if known.partition(':')[0] == identity]
     return min(found, default=None)
@@ -94,8 +95,7 @@ def _dataset(path: Path) -> ListEntry:
     rows = episode_rows(path)
     tasks = sorted({task for row in rows.values() for task in row['tasks']})
     length_s = info['total_frames'] / info['fps']
-    count = info['total_episodes']
-    state = f'{count} episode{"s" * (count != 1)}'
+    state = counted(info['total_episodes'], 'episode')
     shown = '; '.join(tasks[:3]) + ('; ...' if len(tasks) > 3 else '')
     return ListEntry(path.name, 'data set', shown, f'{length_s:.1f} s', state, read_verdicts(path).verdict)
 

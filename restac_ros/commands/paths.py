@@ -13,10 +13,10 @@ def absolute(path: None) -> None: ...
 @overload
 def absolute(path: Path | None) -> Path | None: ...
 def absolute(path: Path | None) -> Path | None:
-    """`~`, the working directory and symbolic links resolved: processes elsewhere must find it too."""
+    """Resolve `~`, the working directory and symbolic links: processes elsewhere must find the path, too."""
     return None if path is None else Path(os.path.realpath(path.expanduser()))
 
 
 def new_run_directory() -> Path:
-    """Where the processes of a run leave their summaries, unless told otherwise."""
+    """Return the default directory for the summaries of a run."""
     return Path('runs') / datetime.datetime.now().strftime('%Y-%m-%dT%H-%M-%S')

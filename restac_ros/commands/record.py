@@ -10,9 +10,9 @@ from restac_ros.graph import GraphError, Run, console, processes
 
 @dataclass(frozen=True)
 class Record:
-    """Record demonstrations by single keys, and see how every stream does meanwhile.
+    """Record demonstrations by single keys, with the state of every stream on the terminal.
 
-    Space starts and saves an episode, d discards it (into a trash folder), p pauses and goes on, t changes
+    Space starts and saves an episode, d discards it (into a trash folder), p pauses and resumes, t changes
     the task text, q quits. Saved episodes are converted while the next one is recorded.
     """
 

@@ -1,11 +1,12 @@
 """`restac-ros repair`: examines a data set, prints the damage, and repairs it."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
+from restac_ros.commands.terminal import counted, print_line
 from restac_ros.dataset.repair.damage import DatasetDamage
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.leftovers import restore_interrupted
@@ -19,16 +20,12 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
     Raises:
         DatasetError: it is no v3.0 data set, or is being written.
     """
-    console = console or Console()
-
-    def show(text: str) -> None:
-        console.print(escape(text), soft_wrap=True, highlight=False)
-
+    show = partial(print_line, console=console)
     if agreed and restore_interrupted(root):
-        show(f'{root}: put back under its name, which an interrupted write had left without')
+        show(f'{root}: put back under its name after an interrupted write')
     damage = examine_dataset(root)
     if damage.is_fine:
-        show(f'{root}: nothing is broken ({_episodes(len(damage.whole))})')
+        show(f'{root}: nothing is broken ({counted(len(damage.whole), "episode")})')
         return 0
     for line in plan_lines(damage, agreed=agreed):
         show(line)
@@ -47,9 +44,9 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
 
 
 def plan_lines(damage: DatasetDamage, *, agreed: bool = False) -> list[str]:
-    """What is broken, and what is done about it, or would be."""
+    """Describe the damage and its repair, done or planned."""
     would = '' if agreed else 'would be '
-    lines = [f'{damage.root}: {_episodes(len(damage.whole))} whole, to stay unchanged']
+    lines = [f'{damage.root}: {counted(len(damage.whole), "episode")} whole, to stay unchanged']
     for lost in damage.lost:
         origin = f', recorded in {lost.bag}' if lost.bag else ''
         verb = f'{would}left out' if damage.whole else 'broken'
@@ -68,7 +65,3 @@ def plan_lines(damage: DatasetDamage, *, agreed: bool = False) -> list[str]:
     if len(paths) > SHOWN_FILES:
         lines.append(f'    and {len(paths) - SHOWN_FILES} more files')
     return lines
-
-
-def _episodes(count: int) -> str:
-    return f'{count} episode{"s" * (count != 1)}'

@@ -16,7 +16,7 @@ class Up:
     checkpoint: Path | None = None
     """Policy checkpoint; without one only the recorder runs."""
     prompt: str = ''
-    """What the robot shall do; also the task text of a recorded episode."""
+    """The robot's task; also the task text of a recorded episode."""
     contract: Path | None = None
     """Robot facts (YAML); default: the installed config/contract.yaml."""
     record: Path | None = None
@@ -84,4 +84,4 @@ class Up:
 def _draw_episode(dataset: Path, picture: Path) -> None:
     from restac_ros.dataset.preview import frame_grid_png
 
-    print(f'frames, read back from it by lerobot: {frame_grid_png(dataset, picture)}')
+    print(f'picture of the episode, read back from the data set: {frame_grid_png(dataset, picture)}')

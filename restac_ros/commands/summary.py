@@ -1,4 +1,4 @@
-"""The summary of a run, as tables, from the files that its processes write at their end."""
+"""Prints the summary of a run, as tables, from the files that its processes write at their end."""
 
 import json
 import shlex
@@ -31,7 +31,7 @@ Summaries = Mapping[str, Mapping]
 
 
 def run_processes(listed: Sequence[Process], directory: Path) -> tuple[Ending, Summaries]:
-    """Run processes until they have ended, then print what they counted and what they left unfinished."""
+    """Run processes until they have ended, then print their summary and what they left unfinished."""
     ending = Supervisor(listed, directory).run()
     summaries = read_summaries(listed)
     print_summary(summaries, ending)
@@ -41,27 +41,28 @@ def run_processes(listed: Sequence[Process], directory: Path) -> tuple[Ending, S
 
 
 def read_summaries(processes: Sequence[Process]) -> dict[str, dict]:
-    """Summary of every process that left one, by executable."""
-    found = {}
-    for process in processes:
-        if process.summary_file.is_file():
-            found[process.executable] = json.loads(process.summary_file.read_text(encoding='utf-8'))
-    return found
+    """Read the summary of every process that wrote one, by executable."""
+    return {
+        process.executable: json.loads(process.summary_file.read_text(encoding='utf-8'))
+        for process in processes
+        if process.summary_file.is_file()
+    }
 
 
 def print_summary(summaries: Summaries, ending: Ending, console: Console | None = None) -> None:
-    """Streams, chunks, gate, latencies, episode and problems of a run."""
+    """Print streams, chunks, gate, latencies, episode and problems of a run."""
     console = console or Console()
     console.rule('summary')
     if streams := _streams(summaries):
         console.print(streams)
     if latencies := summaries.get('policy_node', {}).get('latency_ms'):
         console.print(_latencies(latencies))
+    problems = {name: text['problem'] for name, text in summaries.items() if text.get('problem')}
     lines = [
         *_policy_lines(summaries),
         *_streamer_lines(summaries),
         *_recorder_lines(summaries),
-        *_problem_lines(summaries),
+        *(f'[bold red]{name}: {problem}[/]' for name, problem in problems.items()),
     ]
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
@@ -80,7 +81,7 @@ def left_unfinished(processes: Sequence[Process], summaries: Summaries) -> list[
 
 
 def saved_dataset(summaries: Summaries) -> Path | None:
-    """The data set that the run has added an episode to, if it has."""
+    """Return the data set that the run has added an episode to, if it has."""
     recorder = summaries.get('recorder_node', {})
     return Path(recorder['dataset']) if recorder.get('episodes') else None
 
@@ -177,9 +178,3 @@ def _recorder_lines(summaries: Summaries) -> list[str]:
         lines.append(f'data set: {recorder["dataset"]}: episode {episodes}, {recorder["frames"]} frames')
     lines += [f'[bold red]no episode: {failure}[/]' for failure in recorder['failures']]
     return lines
-
-
-def _problem_lines(summaries: Summaries) -> list[str]:
-    return [
-        f'[bold red]{name}: {text["problem"]}[/]' for name, text in summaries.items() if text.get('problem')
-    ]

@@ -1,1 +1,1 @@
-"""Recordings: crash-safe journals, bags of any make, and LeRobot data sets framed as the live policy sees."""
+"""Recordings: crash-safe journals, bags of any make, and LeRobot data sets framed as for the live policy."""

@@ -1,4 +1,4 @@
-"""A data set that another program has made, or rewritten, gets the contract of its columns."""
+"""Gives a data set that another program has made, or rewritten, the contract of its columns."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from restac_ros.dataset.video.video_choice import VideoChoice
 def adopt_dataset(root: Path, contract: Contract) -> None:
     """Store the contract in a data set that holds none, if all its columns are those of the contract.
 
-    What they mean is the word of whoever gives the contract: names, types, shapes and fps are compared.
+    Names, types, shapes and fps are compared; the meaning of the columns is that of the contract, unchecked.
 
     Raises:
         DatasetError: it has a contract, its columns are others, or its videos are not made as ours are.
@@ -43,7 +43,7 @@ def adopt_dataset(root: Path, contract: Contract) -> None:
         describe_dataset(staging, contract, choices.pop() if choices else VideoChoice())
 
 
-def _settings(said: dict[str, object]) -> dict[str, object]:
-    """An encoder's settings from those of a video in meta/info.json, which names the format instead."""
-    codec = 'libsvtav1' if said.get('codec') == 'av1' else said.get('codec')
-    return {'vcodec': codec, 'crf': said.get('crf')}
+def _settings(stored: dict[str, object]) -> dict[str, object]:
+    """Return an encoder's settings from those of a video in meta/info.json, which names the format."""
+    codec = 'libsvtav1' if stored.get('codec') == 'av1' else stored.get('codec')
+    return {'vcodec': codec, 'crf': stored.get('crf')}

@@ -1,4 +1,4 @@
-"""Short gaps in images, closed by a declared rule: the last valid image is repeated, marked as not valid."""
+"""Closes short gaps in images by a declared rule: the last valid image is repeated, marked as not valid."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -8,11 +8,11 @@ from restac_ros.framing.frame import Frame
 
 
 class UnusableFrameError(Exception):
-    """Decoding showed that a planned frame is not usable."""
+    """A planned frame proved unusable when it was decoded."""
 
 
 def checked_frames(made: Iterable[Frame], plan: EpisodePlan, streams: Collection[str]) -> Iterator[Frame]:
-    """The frames of a plan; those in its bridged gaps hold the last valid images.
+    """Yield the frames of a plan; those in its bridged gaps hold the last valid images.
 
     Raises:
         UnusableFrameError: another frame is not usable.
@@ -30,7 +30,7 @@ def checked_frames(made: Iterable[Frame], plan: EpisodePlan, streams: Collection
 
 
 def _with_images_of(before: Frame, frame: Frame, streams: Collection[str]) -> Frame:
-    """A frame with these streams' images of the frame before, under the capture times of those."""
+    """Return a frame with these streams' images and capture times of the frame before."""
     statuses = dict(frame.streams)
     for name in streams:
         stamp_ns = before.streams[name].stamp_ns

@@ -1,4 +1,4 @@
-"""A recording becomes an episode: samples -> the framer's frames -> rows of a LeRobot data set.
+"""Converts a recording into an episode: samples -> the framer's frames -> rows of a LeRobot data set.
 
 `python -m restac_ros.dataset.convert BAG --to DIR` does it in a process of its own, for each episode of
 a journal that was paused; it may be stopped at any moment, and reports in lines of JSON.
@@ -12,9 +12,10 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.load import load_contract, parse_contract
@@ -23,11 +24,12 @@ from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.bridging import UnusableFrameError, checked_frames
 from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of, video_for
 from restac_ros.dataset.dataset_place import dataset_place
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
 from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, image_columns, optional_images, row_of
-from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import EpisodePlan, GapError, check_rates, plan_episode
@@ -59,12 +61,11 @@ def convert_episode(
 ) -> EpisodeReport:
     """Append one recording (a journal or any bag), or a part of it, to a data set; created if need be.
 
-    `contract`, `task`, `start_ns` and `end_ns` default to what a journal says of itself, `video` to what the
-    data set has; `notes` come before those of the conversion. A gap of at most `bridge_frames` in which only
-    images are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set
-    that the one at `dataset_dir`, a shard, will be appended to.
-    `progress(done, total)` counts rows. Whatever stops the conversion leaves the data set as it was. A
-    `dry_run` says what would become of it, short of what only decoding shows, and writes nothing.
+    `contract`, `task`, `start_ns` and `end_ns` default to those of a journal, `video` to that of the data
+    set; `notes` come before those of the conversion. A gap of at most `bridge_frames` in which only images
+    are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set that
+    the one at `dataset_dir`, a shard, will be appended to. `progress(done, total)` counts rows. A `dry_run`
+    writes nothing, and does not decode. Whatever stops the conversion leaves the data set as it was.
 
     Raises:
         BagError: the bag cannot be read.
@@ -82,61 +83,58 @@ def convert_episode(
     identity = fingerprint(bag.path, start_ns, end_ns)
     start_ns = _first(start_ns, journal.start_ns, first_ns)
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
-    rules = _Rules(target or root, on_gap, bridge_frames, allow_false_rate)
-    is_decoded = False  # the survey knows which frames cannot be decoded
+    target = target or root
+    choose = partial(plan_episode, surveyed, keep_longest=on_gap == 'longest_run', bridge=bridge_frames)
+    is_decoded = False  # the survey covers what only decoding finds
     while True:
-        plan, streams, false_rates = _plan(bag, contract, surveyed, rules)
-        video = video_for(rules.target, video)
+        plan, streams = _plan(target, contract, surveyed, choose)
+        false_rates = _false_rates(bag, contract, surveyed, plan, allow_false_rate)
+        video = video_for(target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
-        report.notes = [*notes, *report.notes, *false_rates]
-        report.fingerprint = identity
+        report.notes, report.fingerprint = [*notes, *report.notes, *false_rates], identity
         if dry_run:
             report.rows = plan.length - 1
             return report
         try:
             return _write(bag, contract, plan, streams, report, video, progress)
-        except UnusableFrameError as unusable:
+        except UnusableFrameError as error:
             if is_decoded:
-                raise ConversionError(f'{bag.path}: frames cannot be decoded: {unusable}') from None
-            survey_decoded(bag, contract, surveyed)
-            is_decoded = True
-
-
-class _Rules(NamedTuple):
-    """How frames are chosen, and for which data set."""
-
-    target: Path
-    on_gap: OnGap
-    bridge_frames: int
-    allow_false_rate: bool
+                raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
+        survey_decoded(bag, contract, surveyed)
+        is_decoded = True
 
 
 def _plan(
-    bag: Bag, contract: Contract, surveyed: Survey, rules: _Rules
-) -> tuple[EpisodePlan, list[str], list[str]]:
-    """The frames to take, the streams that rows are made of, and rates that make the fps label false.
+    target: Path, contract: Contract, surveyed: Survey, choose: Callable[..., EpisodePlan]
+) -> tuple[EpisodePlan, list[str]]:
+    """Choose the frames, and the streams that rows are made of.
 
-    A new data set takes those optional images that are valid in every frame; an existing one has decided.
+    A new data set gets those optional images that are valid in every frame; an existing one has its own.
     """
-    streams = streams_of(rules.target, contract)
-    if is_dataset(rules.target):
-        check_appendable(rules.target, contract, streams)
+    streams = streams_of(target, contract)
+    if is_dataset(target):
+        check_appendable(target, contract, streams)
     needed = [name for name in streams if not contract.streams[name].required]
-    images = image_columns(contract)
-    longest = rules.on_gap == 'longest_run'
-    plan = plan_episode(surveyed, needed, keep_longest=longest, images=images, bridge=rules.bridge_frames)
-    if not is_dataset(rules.target):
+    plan = choose(needed=needed, images=image_columns(contract))
+    if not is_dataset(target):
         ticks = surveyed.statuses[plan.first : plan.first + plan.length]
         streams += [name for name in optional_images(contract) if all(tick[name].valid for tick in ticks)]
         streams.sort(key=list(contract.streams).index)
     surveyed.measure(plan.first, plan.length)
-    false_rates = check_rates(surveyed, contract, plan)
-    if false_rates and not rules.allow_false_rate:
+    return plan, streams
+
+
+def _false_rates(
+    bag: Bag, contract: Contract, surveyed: Survey, plan: EpisodePlan, are_allowed: bool
+) -> list[str]:
+    """Return the rates that make the fps label false; refuse them unless they are allowed."""
+    rates = check_rates(surveyed, contract, plan)
+    if rates and not are_allowed:
         raise ConversionError(
-            f'{bag.path}: the fps label would be false: {"; ".join(false_rates)}. '
+            f'{bag.path}: the fps label would be false: {"; ".join(rates)}. '
             'Correct the driver or the contract, or allow it (--allow-false-rate).'
         )
-    return plan, streams, false_rates
+    return rates
 
 
 def _write(
@@ -149,7 +147,7 @@ def _write(
     progress: FrameProgress | None,
 ) -> EpisodeReport:
     """Second pass: decode the planned frames into the data set."""
-    from restac_ros.dataset.writer import appending  # loads torch: seconds that a refusal shall not take
+    from restac_ros.dataset.writer import appending  # loads torch, for seconds, which a refusal does not need
 
     images = FrozenImages(contract)
     samples = images.watched(recorded_samples(bag, contract, report.start_ns, report.end_ns))
@@ -168,7 +166,7 @@ def _write(
 
 
 def embedded_contract(bag: Bag, text: str | None) -> Contract:
-    """The contract that a journal holds as `text`; ConversionError when it holds none."""
+    """Return the contract that a journal holds as `text`; raise ConversionError when it holds none."""
     if text is None:
         raise ConversionError(
             f'{bag.path} was not recorded by this package and holds no contract. Give one '
@@ -178,7 +176,7 @@ def embedded_contract(bag: Bag, text: str | None) -> Contract:
 
 
 def longest_run_command(bag: Path, dataset: Path, *options: str) -> str:
-    """The command that keeps the longest run of a recording that was refused for its gaps."""
+    """Return the command that keeps the longest run of a recording that was refused for its gaps."""
     longest = ['--on-gap', 'longest_run']
     return shlex.join(['restac-ros', 'convert', str(bag), '--to', str(dataset), *options, *longest])
 
@@ -222,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _convert_span(
     options: argparse.Namespace, contract: Contract | None, span: EpisodeSpan, held: Mapping[str, int]
 ) -> int:
-    """One episode of the bag; 0 when it is in."""
+    """Convert one episode of the bag; return 0 when the data set holds it."""
     try:
         identity = fingerprint(options.bag, span.start_ns, span.end_ns)
         if identity in held:

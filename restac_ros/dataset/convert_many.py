@@ -1,7 +1,8 @@
-"""Many recordings into one data set, by several workers, in the order given whoever finishes first.
+"""Converts many recordings into one data set, by several workers, in the order given.
 
 Each worker converts a recording into a data set of its own, a shard, beside the target; shards are appended
-one by one. A recording that the data set holds already is skipped: what was interrupted goes on where it was.
+one by one. A recording that the data set holds already is skipped, so that the same call resumes what was
+interrupted.
 """
 
 from collections import deque
@@ -14,13 +15,14 @@ from typing import NamedTuple
 from restac_ros.dataset.dataset_files import is_dataset
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
+from restac_ros.dataset.episode_notes import converted_recordings, deleted_recordings
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.fingerprint import bag_files, converted_recordings, deleted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import bag_files, fingerprint
 from restac_ros.dataset.shards import Answer, EpisodeRequest, shard_path, shards_folder
 
 
 class Progress(NamedTuple):
-    """`bytes` of `total_bytes` in the recordings are done, `seconds` of episode."""
+    """Progress: `bytes` of `total_bytes` of the recordings, `seconds` of episode."""
 
     bytes: int
     total_bytes: int
@@ -39,14 +41,14 @@ def convert_many(
     engine: EngineKind = 'processes',
     ray_address: str | None = None,
 ) -> Iterator[Answer]:
-    """Append an episode per recording to the data set at `root`; outcomes in the order of the requests.
+    """Append an episode per recording to the data set at `root`; yield outcomes in the order of the requests.
 
     The result depends neither on the engine nor on the number of workers (None: one per core, of this machine
     or of the cluster). Stopping it, in whatever way, leaves a data set of complete episodes.
 
     Raises:
         DatasetError: the data set cannot take episodes.
-        EngineError: a worker died, or Ray is not to be had.
+        EngineError: a worker died, or there is no Ray.
         OSError: the disk refuses.
     """
     if workers is not None and workers < 1:
@@ -55,7 +57,8 @@ def convert_many(
     if root.exists() and not is_dataset(root) and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
     todo, skipped = _sorted_out(requests, root)
-    meter = _Meter([_bytes_of(requests[number]) for number in todo], on_progress)
+    sizes = [round(bag_bytes(requests[number].bag) * requests[number].span.share) for number in todo]
+    meter = _Meter(sizes, on_progress)
     starting = start_engine(engine, workers, len(todo), ray_address, meter.report_progress)
     made = _in_order([requests[number] for number in todo], root, starting, meter)
     with closing(made):
@@ -65,7 +68,7 @@ def convert_many(
 
 
 def _sorted_out(requests: Sequence[EpisodeRequest], root: Path) -> tuple[list[int], dict[int, Answer]]:
-    """Numbers of the requests to work on, and the outcomes of those that need no work."""
+    """Return the numbers of the requests to work on, and the outcomes of those that need no work."""
     held, deleted = converted_recordings(root), deleted_recordings(root)
     first_of: dict[str, int] = {}
     todo, skipped = [], {}
@@ -89,16 +92,12 @@ def _sorted_out(requests: Sequence[EpisodeRequest], root: Path) -> tuple[list[in
 
 
 def bag_bytes(bag: Path) -> int:
-    """Size of a bag's files."""
+    """Return the size of a bag's files."""
     return sum(file.stat().st_size for file in bag_files(bag))
 
 
-def _bytes_of(request: EpisodeRequest) -> int:
-    return round(bag_bytes(request.bag) * request.span.share)
-
-
 class _Meter:
-    """Adds up what the workers report."""
+    """Adds up the progress of the workers."""
 
     def __init__(self, sizes: list[int], listener: OnProgress | None) -> None:
         self.sizes, self.listener = sizes, listener
@@ -108,14 +107,14 @@ class _Meter:
             listener(Progress(0, sum(sizes), 0.0))
 
     def report_progress(self, number: int, share: float, seconds: float) -> None:
-        """Recording `number` is done to this share (0..1)."""
+        """Set the share (0..1) of recording `number` that is done."""
         self.shares[number], self.seconds[number] = share, seconds
         if self.listener:
             done = sum(share * size for share, size in zip(self.shares, self.sizes, strict=True))
             self.listener(Progress(round(done), sum(self.sizes), sum(self.seconds)))
 
     def finish(self, number: int, outcome: Answer) -> None:
-        """Recording `number` has its outcome."""
+        """Set recording `number` done."""
         report = outcome.report
         self.report_progress(number, 1.0, report.rows / report.fps if report else 0.0)
 
@@ -123,7 +122,7 @@ class _Meter:
 def _in_order(
     requests: list[EpisodeRequest], root: Path, starting: AbstractContextManager[Engine], meter: _Meter
 ) -> Generator[Answer]:
-    """Shards are begun in order, a few ahead, and appended in order; the disk holds only those few."""
+    """Begin shards in order, a few ahead, and append them in order; the disk holds only those few."""
     with shards_folder(root) as folder, starting as engine:
         waiting: deque[Future[Answer]] = deque()
         for number, request in enumerate(requests):

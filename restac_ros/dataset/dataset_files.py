@@ -1,7 +1,7 @@
-"""What a data set's own files say, read without LeRobot: its contract, its columns, and whether to append."""
+"""A data set's own files, read without LeRobot: its contract, its columns, and whether to append."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import (
     action_prev_key,
     feature_differences,
-    feature_of,
     features_of,
     meaning_differences,
-    optional_images,
     stored_streams,
 )
 from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.git_lfs import pointer_fault
 
+INFO = Path('meta', 'info.json')
+STATS = Path('meta', 'stats.json')
+TASKS = Path('meta', 'tasks.parquet')
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes
 CODEBASE_VERSION = 'v3.0'  # of LeRobot's format: what is written here
@@ -28,7 +29,7 @@ LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_inde
 
 
 def dataset_contract(root: Path) -> Contract:
-    """The contract that a data set was made with.
+    """Read the contract that a data set was made with.
 
     Raises:
         DatasetError: it holds none.
@@ -45,24 +46,17 @@ def dataset_contract(root: Path) -> Contract:
 
 
 def is_dataset(root: Path) -> bool:
-    """There is something at `root` that claims to be a LeRobot data set."""
-    return (root / 'meta' / 'info.json').is_file()
+    """Return whether something at `root` claims to be a LeRobot data set."""
+    return (root / INFO).is_file()
 
 
 def streams_of(root: Path, contract: Contract) -> list[str]:
-    """Streams that rows of this data set are made of; of a new one, all but the optional images."""
-    if not is_dataset(root):
-        return [name for name in stored_streams(contract) if name not in optional_images(contract)]
-    keys = read_info(root)['features']
-    return [
-        name
-        for name in stored_streams(contract)
-        if name not in optional_images(contract) or feature_of(contract, name) in keys
-    ]
+    """Return the streams that rows of this data set are made of; of a new one no optional images."""
+    return stored_streams(contract, read_info(root)['features'] if is_dataset(root) else ())
 
 
 def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -> None:
-    """A data set and a recording can be one: this format, same rate, same meaning, same columns.
+    """Check that a data set can take a recording: this format, same rate, same meaning, same columns.
 
     Raises:
         DatasetError: every difference that forbids it, by name.
@@ -80,7 +74,7 @@ def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -
 def column_differences(
     root: Path, info: dict[str, Any], contract: Contract, streams: Collection[str]
 ) -> list[str]:
-    """Lines `what: data set's != contract's` for the rate and the columns.
+    """Return lines `what: data set's != contract's` for the rate and the columns.
 
     Raises:
         DatasetError: it is of another format.
@@ -109,26 +103,41 @@ def describe_dataset(root: Path, contract: Contract, video: VideoChoice) -> None
     write_description(root / ABOUT / CONVERSION, settings)
 
 
+def made(path: Path) -> Path:
+    """Make the directory that a file goes into; return the file's path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_description(path: Path, content: dict[str, Any]) -> None:
-    """Write a file of ours in a data set."""
+    """Write a JSON file of ours in a data set."""
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + '\n', encoding='utf-8')
 
 
-def video_for(root: Path, asked: VideoChoice | None) -> VideoChoice:
-    """How videos are made for the data set at `root`: as it has decided, else as asked, else by default.
+def own_video(root: Path) -> VideoChoice:
+    """Return how the videos of a data set of ours are made.
 
     Raises:
-        DatasetError: it has decided otherwise than asked, or does not say.
+        DatasetError: its files do not state it.
+    """
+    path = root / ABOUT / CONVERSION
+    try:
+        return VideoChoice.of_settings(read_json(path)['cameras'])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(
+            f'{path} does not state how videos are made ({error}). Restore it, or use another directory.'
+        ) from error
+
+
+def video_for(root: Path, asked: VideoChoice | None) -> VideoChoice:
+    """Return how to make videos for the data set at `root`: its own way, else as asked, else by default.
+
+    Raises:
+        DatasetError: its own way is another than asked, or is not known.
     """
     if not is_dataset(root):
         return asked or VideoChoice()
-    path = root / ABOUT / CONVERSION
-    try:
-        own = VideoChoice.of_settings(json.loads(path.read_text(encoding='utf-8'))['cameras'])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f'{path} does not say how videos are made ({error}). Restore it, or use another directory.'
-        ) from error
+    own = own_video(root)
     if asked not in (None, own):
         raise DatasetError(
             f'{root} holds video in {own}, asked for was {asked}. Ask for nothing to go '
@@ -138,14 +147,53 @@ def video_for(root: Path, asked: VideoChoice | None) -> VideoChoice:
 
 
 def read_info(root: Path) -> dict[str, Any]:
-    """What meta/info.json of a LeRobot data set says.
+    """Read meta/info.json of a LeRobot data set.
 
     Raises:
         DatasetError: there is none, or it is damaged.
     """
-    path = root / 'meta' / 'info.json'
+    return read_json(root / INFO)
+
+
+def write_info(root: Path, info: dict[str, Any]) -> None:
+    """Write meta/info.json as LeRobot does."""
+    made(root / INFO).write_text(json.dumps(info, indent=4, ensure_ascii=False), encoding='utf-8')
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DatasetError: there is none, or it is damaged.
+    """
     try:
-        info: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
+        if not isinstance(content, dict):
+            raise ValueError('no JSON object')
     except (OSError, ValueError) as error:
         raise DatasetError(f'{path} {pointer_fault(path) or f"cannot be read: {error}"}') from error
-    return info
+    return content
+
+
+def data_file(root: Path, info: Mapping[str, Any], episode: Mapping[str, Any]) -> Path:
+    """Return the file of an episode's rows; `episode` is its row in meta/episodes."""
+    place = {f'{part}_index': episode[f'data/{part}_index'] for part in ('chunk', 'file')}
+    return root / info['data_path'].format(**place)
+
+
+def video_file(root: Path, info: Mapping[str, Any], key: str, episode: Mapping[str, Any]) -> Path:
+    """Return the file with an episode's video of the column `key`; `episode` is its row in meta/episodes.
+
+    Raises:
+        DatasetError: it would lie outside the data set.
+    """
+    place = {f'{part}_index': episode[f'videos/{key}/{part}_index'] for part in ('chunk', 'file')}
+    path = root / info['video_path'].format(video_key=key, **place)
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DatasetError(f'{root}: meta/info.json places videos outside the data set: {info["video_path"]}')
+    return path
+
+
+def video_keys(info: Mapping[str, Any]) -> list[str]:
+    """Return the columns that are stored as video."""
+    return [key for key, feature in info['features'].items() if feature['dtype'] == 'video']

@@ -1,4 +1,4 @@
-"""Where a data set really lies, and files that several directories share."""
+"""Resolves where a data set lies, and links files into several directories."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from restac_ros.dataset.errors import DatasetError
 
-PATTERN_CHARACTERS = '*?[]'  # the library `datasets` takes file names with them for patterns
+PATTERN_CHARACTERS = '*?[]'  # the library `datasets` reads file names with them as patterns
 # Another file system, or one without hard links (exFAT, some network shares), or one link too many.
 NO_LINK = {
     errno.EACCES,
@@ -21,7 +21,7 @@ NO_LINK = {
 
 
 def dataset_place(path: Path | str) -> Path:
-    """The absolute path of a data set, with `~` and all symbolic links followed.
+    """Return the absolute path of a data set, with `~` and all symbolic links followed.
 
     A data set is replaced as a whole: were a link to it replaced, it would be split in two.
 
@@ -38,7 +38,7 @@ def dataset_place(path: Path | str) -> Path:
     place = Path(os.path.realpath(given))
     if found := [character for character in PATTERN_CHARACTERS if character in str(place)]:
         raise DatasetError(
-            f'{place} contains {" ".join(found)}: LeRobot takes such names for patterns and cannot open the '
+            f'{place} contains {" ".join(found)}: LeRobot reads such names as patterns and cannot open the '
             'data set. Rename the directory, or give another path.'
         )
     return place

@@ -13,7 +13,7 @@ from restac_ros.git_lfs import pointer_fault
 
 
 def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
-    """What is said of each episode, by index, without its statistics: tasks, length, and in v3.0 places.
+    """Return the row of each episode in meta/, by index, short of statistics: tasks, length, v3.0's places.
 
     Raises:
         DatasetError: a file of it is damaged.
@@ -30,7 +30,7 @@ def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
 
 
 def episode_statistics(root: Path, kinds: Collection[str]) -> dict[int, dict[str, dict[str, list]]]:
-    """Statistics of these kinds of each episode of a v3.0 data set: by index, column and kind.
+    """Return statistics of these kinds of each episode of a v3.0 data set: by index, column and kind.
 
     Raises:
         DatasetError: a file of them is damaged.
@@ -46,7 +46,7 @@ def episode_statistics(root: Path, kinds: Collection[str]) -> dict[int, dict[str
 
 
 def task_rows(root: Path) -> dict[int, str]:
-    """The task texts of a v3.0 data set by number.
+    """Return the task texts of a v3.0 data set by number.
 
     Raises:
         DatasetError: the file of them is damaged.
@@ -60,7 +60,7 @@ def task_rows(root: Path) -> dict[int, str]:
 
 
 def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
-    """The rows of all Parquet files of a folder of chunks, with the columns wanted."""
+    """Yield the rows of all Parquet files of a folder of chunks, with the columns wanted."""
     for path in sorted(folder.glob('*/*.parquet')):
         try:
             file = pq.ParquetFile(path)

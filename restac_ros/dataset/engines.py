@@ -1,20 +1,21 @@
-"""Engines that make the shards of a conversion: this process, several, or a Ray cluster.
+"""Makes the shards of a conversion: in this process, in several, or on a Ray cluster.
 
-All run the same function, `shards.make_shard`, and report its progress.
+All engines run the same function, `shards.make_shard`, and report its progress.
 """
 
 import multiprocessing as mp
 import os
 import queue
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from restac_ros.dataset.errors import EngineError
 from restac_ros.dataset.shards import Answer, EpisodeRequest, append_made, make_shard
@@ -25,16 +26,22 @@ _POLL_S = 0.1
 AHEAD = 1  # recordings begun besides one per worker, so that none waits for an append
 
 
-class Engine(Protocol):
-    """Makes shards; up to `ahead` of them are begun before the first has ended."""
+class Engine(ABC):
+    """Makes shards; up to `ahead` of them are begun before the first has ended.
 
-    ahead: int
+    `events` is the queue, Python's or Ray's, on which workers put progress.
+    """
 
+    def __init__(self, ahead: int, report_progress: OnShare, events: Any = None) -> None:
+        self.ahead, self.report_progress, self.events = ahead, report_progress, events
+
+    @abstractmethod
     def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
         """Begin `make_shard` for the recording of this number."""
 
     def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         """Begin `append_made`."""
+        return done(append_made(request, outcome, root, shard))
 
     def wait(self, future: Future[Answer]) -> Answer:
         """Wait for the outcome; report the progress of all recordings meanwhile.
@@ -43,12 +50,16 @@ class Engine(Protocol):
             DatasetError, OSError: what the function raised.
             EngineError: its worker died.
         """
+        while not future.done():
+            with suppress(queue.Empty):
+                self.report_progress(*self.events.get(timeout=_POLL_S))
+        return future.result()
 
 
 def start_engine(
     kind: EngineKind, workers: int | None, most: int, ray_address: str | None, report_progress: OnShare
 ) -> AbstractContextManager[Engine]:
-    """An engine with `workers` (None: one per core), of which at most `most` have work.
+    """Start an engine with `workers` (None: one per core), of which at most `most` have work.
 
     Leaving its block ends running jobs.
 
@@ -56,67 +67,45 @@ def start_engine(
         EngineError: there is no such engine here.
     """
     if kind != 'ray' and ray_address is not None:
-        raise EngineError(f'an address of Ray ({ray_address}) is of use with the engine ray only')
+        raise EngineError(
+            f'--ray-address {ray_address}: only the engine ray has an address; add `--engine ray`'
+        )
     if kind == 'ray' and most:
         from restac_ros.dataset.ray_engine import ray_engine
 
         return ray_engine(ray_address, workers, most, report_progress)
     workers = min(workers or len(os.sched_getaffinity(0)), most)
-    return _processes(workers, report_progress) if workers > 1 else nullcontext(_Here(report_progress))
+    return _processes(workers, report_progress) if workers > 1 else nullcontext(_Here(1, report_progress))
 
 
-class _Here:
+class _Here(Engine):
     """Makes shards in this process."""
-
-    ahead = 1
-
-    def __init__(self, report_progress: OnShare) -> None:
-        self.report_progress = report_progress
 
     def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
         return done(make_shard(request, root, shard, partial(self.report_progress, number)))
 
-    def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
-        return done(append_made(request, outcome, root, shard))
-
-    def wait(self, future: Future[Answer]) -> Answer:
-        return future.result()
-
 
 def done(outcome: Answer) -> Future[Answer]:
-    """A future that has its result."""
+    """Return a future that has its result."""
     future: Future[Answer] = Future()
     future.set_result(outcome)
     return future
 
 
-def wait_reporting(future: Future[Answer], events: Any, report_progress: OnShare) -> Answer:
-    """Wait for the result; report the events that workers queue, with Python's or Ray's queue."""
-    while not future.done():
-        try:
-            report_progress(*events.get(timeout=_POLL_S))
-        except queue.Empty:
-            continue
-    return future.result()
-
-
-class _Processes:
-    """A pool of processes; appends run there too, where LeRobot is loaded."""
+class _Processes(Engine):
+    """Makes shards in a pool of processes; appends run there too, where LeRobot is loaded."""
 
     def __init__(
-        self, pool: ProcessPoolExecutor, events: Queue, workers: int, report_progress: OnShare
+        self, pool: ProcessPoolExecutor, ahead: int, report_progress: OnShare, events: Queue
     ) -> None:
-        self.pool, self.events, self.report_progress = pool, events, report_progress
-        self.ahead = workers + AHEAD
+        super().__init__(ahead, report_progress, events)
+        self.pool = pool
 
     def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(_in_worker, number, request, root, shard)
 
     def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(append_made, request, outcome, root, shard)
-
-    def wait(self, future: Future[Answer]) -> Answer:
-        return wait_reporting(future, self.events, self.report_progress)
 
 
 @contextmanager
@@ -128,13 +117,13 @@ def _processes(workers: int, report_progress: OnShare) -> Iterator[Engine]:
     ours = set(mp.active_children())
     pool = ProcessPoolExecutor(workers, context, _begin_worker, (events,))
     try:
-        yield _Processes(pool, events, workers, report_progress)
+        yield _Processes(pool, workers + AHEAD, report_progress, events)
     except BrokenProcessPool as error:
         raise EngineError(
             'a worker died, perhaps for want of memory. What is complete is kept: start again, '
             'with fewer workers.'
         ) from error
-    except BaseException:
+    except BaseException:  # also an interrupt, or the end of a generator: no worker may outlive the call
         for child in set(mp.active_children()) - ours:
             child.terminate()
         raise
@@ -148,7 +137,7 @@ _events: Queue | None = None  # of a worker process
 
 
 def _begin_worker(events: Queue) -> None:
-    global _events  # a pool's initialiser can leave nothing behind in another way
+    global _events  # a pool's initialiser has no other way to pass it on
     _events = events
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     for number in (signal.SIGINT, signal.SIGHUP):  # of the terminal, to all: the parent ends its workers

@@ -1,4 +1,4 @@
-"""What became of a recording: kept with the episode, told to whoever had it converted."""
+"""Reports what became of a recording: stored with the episode, returned to the caller."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ class EpisodeReport:
     The last frame is no row: its state is the action of the row before. Frames cut off at the ends are
     counted in `trimmed_head` and `trimmed_tail`; `gaps` made the longest run shorter than the recording; in
     `bridged` ones images are repeated, and marked as not valid.
-    `fingerprint` tells whether a data set holds the recording already.
+    By the `fingerprint` a data set finds a recording that it holds already.
     """
 
     bag: str
@@ -48,7 +48,7 @@ def report_of(
     plan: EpisodePlan,
     streams: list[str],
 ) -> EpisodeReport:
-    """All that is known of an episode before it is written."""
+    """Report on an episode that is not written yet."""
     start_ns = surveyed.grid.tick_ns(plan.first)
     ticks = surveyed.statuses[plan.first : plan.first + plan.length]
     for name, stream in surveyed.streams.items():

@@ -1,12 +1,12 @@
-"""Which stretches of a recording are episodes: all of it, those between pauses, time ranges, or marked ones.
+"""Finds the episodes of a recording: all of it, stretches between pauses, time ranges, or marked ones.
 
 Markers are messages on a topic of their own, dated by their receipt, as their types have no stamp:
 
 - std_msgs/msg/Bool: true begins an episode, false ends it;
 - std_msgs/msg/String: a text begins an episode of that task, and ends one of another; an empty text ends it.
 
-A repeated marker changes nothing. There is no toggle (std_msgs/msg/Empty): one lost message would turn all
-episodes after it inside out.
+A repeated marker changes nothing. There is no toggle (std_msgs/msg/Empty): after one lost message episodes
+and pauses would be exchanged.
 """
 
 import math
@@ -27,10 +27,10 @@ BOOL, STRING = MARKER_TYPES = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
 
 @dataclass(frozen=True)
 class EpisodeSpan:
-    """The messages received in [start_ns, end_ns); None: from where the recording says, or from its end on.
+    """Messages received in [start_ns, end_ns); None: the recording's own beginning or end.
 
-    `task` is what a marker says. `label` names the part of the recording ('' for all of it), `share` is how
-    much of its time that is, `notes` say what is worth knowing about how it was found.
+    `task` is that of a marker. `label` names the part of the recording ('' for all of it), `share` is its
+    part of the recorded time, `notes` describe how it was found.
     """
 
     start_ns: int | None = None
@@ -52,7 +52,7 @@ class TimeRange(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> 'TimeRange':
-        """START:END in s; ':END' begins with the recording, 'START:' ends with it.
+        """Parse START:END in s; ':END' begins with the recording, 'START:' ends with it.
 
         Raises:
             ConversionError: it is none.
@@ -76,7 +76,7 @@ class TimeRange(NamedTuple):
 def episodes_of(
     bag: Bag, marker_topic: str | None = None, ranges: Sequence[TimeRange] = ()
 ) -> list[EpisodeSpan]:
-    """The episodes of a recording, in order: by ranges or markers where asked for, else as it was recorded.
+    """Find the episodes of a recording, in order: by ranges or markers where given, else as recorded.
 
     A journal that was paused holds an episode per stretch between pauses; any other recording is one.
 
@@ -141,7 +141,7 @@ def _ranged(bag: Bag, ranges: Sequence[TimeRange]) -> list[EpisodeSpan]:
 
 
 def _marked(bag: Bag, topic: str) -> list[EpisodeSpan]:
-    """Stretches between markers; one that is still running when the recording ends, ends there."""
+    """Find the stretches between markers; one still running when the recording ends, ends there."""
     _check_marker_topic(bag, topic)
     spans: list[EpisodeSpan] = []
     start_ns, running = 0, None
@@ -177,7 +177,7 @@ def _check_marker_topic(bag: Bag, topic: str) -> None:
 
 
 def _marked_task(topic: str, kind: str, cdr: bytes) -> str | None:
-    """Task of the episode that a marker begins; '' without a task, None when it ends one."""
+    """Return the task of the episode that a marker begins; '' without a task, None when it ends one."""
     try:
         marker: Any = load_types().deserialize_cdr(cdr, kind)
     except SerdeError as error:

@@ -1,4 +1,4 @@
-"""What can go wrong with recordings; every message names the file, what was found and the remedy."""
+"""Errors of recordings and data sets; every message names the file, what was found and the remedy."""
 
 
 class BagError(ValueError):

@@ -1,4 +1,4 @@
-"""A LeRobot v3.0 data set in the layout of v2.1, as openpi reads it: one table and one video per episode.
+"""Exports a LeRobot v3.0 data set to the layout of v2.1, as openpi reads it: files per episode.
 
 Nothing is decoded or encoded anew: rows and images are the same bytes, videos hard links where they can be.
 """
@@ -14,9 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from restac_ros.dataset.dataset_files import ABOUT, CODEBASE_VERSION, CONVERSION, read_info
+from restac_ros.dataset.dataset_files import (
+    ABOUT,
+    CODEBASE_VERSION,
+    CONVERSION,
+    data_file,
+    made,
+    read_info,
+    read_json,
+    video_file,
+    video_keys,
+)
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows
+from restac_ros.dataset.episode_notes import notes_path
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.table_writing import write_table
 from restac_ros.dataset.transaction import transaction
@@ -37,7 +48,7 @@ OnEpisode = Callable[[int, int], None]
 
 
 def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) -> int:
-    """Write the data set at `source` to `target`, where an earlier export of it is replaced; its episodes.
+    """Write the data set at `source` to `target`, replacing an earlier export; return its number of episodes.
 
     `on_episode(done, total)` counts. Whatever stops it leaves `target` as it was. Episodes that are appended
     to `source` meanwhile are left to the next export.
@@ -77,7 +88,7 @@ def _check_target(source: Path, target: Path) -> None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     origin = target / ORIGIN
-    made_of = json.loads(origin.read_text(encoding='utf-8')).get('source') if origin.is_file() else None
+    made_of = read_json(origin).get('source') if origin.is_file() else None
     if made_of != str(source):
         what = f'an export of {made_of}' if made_of else 'something else than an export'
         raise DatasetError(f'{target} holds {what}. Export to another directory.')
@@ -90,9 +101,9 @@ class _Export:
         self.source, self.target, self.info = source, target, info
         self.total: int = info['total_episodes']
         self.rows, self.statistics = episode_rows(source), episode_statistics(source, STATISTICS)
-        self.videos = [key for key, feature in info['features'].items() if feature['dtype'] == 'video']
+        self.videos = video_keys(info)
         self.sharing = Counter(
-            self._video_source(key, row) for row in self.rows.values() for key in self.videos
+            video_file(source, info, key, row) for row in self.rows.values() for key in self.videos
         )
         self._table: tuple[Path, pa.Table] | None = None
 
@@ -102,13 +113,13 @@ class _Export:
             raise DatasetError(f'{self.source}: meta/episodes does not list episode {index}. Restore it.')
         row = self.rows[index]
         place = {'episode_chunk': index // CHUNK_EPISODES, 'episode_index': index}
-        path = _made(self.target / DATA_PATH.format(**place))
+        path = made(self.target / DATA_PATH.format(**place))
         write_table(self._rows_of(row), path)
         for key in self.videos:
-            video = _made(self.target / VIDEO_PATH.format(**place, video_key=key))
-            origin = self._video_source(key, row)
+            video = made(self.target / VIDEO_PATH.format(**place, video_key=key))
+            origin = video_file(self.source, self.info, key, row)
             if fault := pointer_fault(origin) or ('' if origin.is_file() else 'is missing: bring the videos'):
-                raise DatasetError(f'{origin} {fault}. What else is broken, `restac-ros repair` says.')
+                raise DatasetError(f'{origin} {fault}. `restac-ros repair` lists what else is broken.')
             if self.sharing[origin] == 1:
                 link_or_copy(origin, video)
                 frames = frame_count(origin)
@@ -122,7 +133,7 @@ class _Export:
                 )
 
     def finish(self) -> None:
-        """Write what describes the episodes."""
+        """Write the descriptions of the episodes."""
         meta, indices = self.target / 'meta', range(self.total)
         _write_json(meta / 'info.json', self._info())
         tasks = sorted(task_rows(self.source).items())
@@ -135,10 +146,9 @@ class _Export:
             meta / 'episodes_stats.jsonl',
             ({'episode_index': index, 'stats': self.statistics[index]} for index in indices),
         )
-        reports = (f'episodes/episode_{index:06d}.json' for index in indices)
-        for name in ('contract.yaml', CONVERSION, *reports):
-            if (file := self.source / ABOUT / name).is_file():
-                shutil.copy2(file, _made(self.target / ABOUT / name))
+        for path in (ABOUT / 'contract.yaml', ABOUT / CONVERSION, *map(notes_path, indices)):
+            if (self.source / path).is_file():
+                shutil.copy2(self.source / path, made(self.target / path))
         _write_json(self.target / ORIGIN, {'source': str(self.source), 'version': VERSION})
 
     def _info(self) -> dict[str, Any]:
@@ -160,10 +170,8 @@ class _Export:
         }
 
     def _rows_of(self, row: dict[str, Any]) -> pa.Table:
-        """An episode's rows, in the words of the `datasets` library that readers of v2.1 use."""
-        path = self.source / self.info['data_path'].format(
-            chunk_index=row['data/chunk_index'], file_index=row['data/file_index']
-        )
+        """Return an episode's rows, typed for the version of `datasets` that readers of v2.1 use."""
+        path = data_file(self.source, self.info, row)
         if self._table is None or self._table[0] != path:
             self._table = path, _read_table(path)
         table = self._table[1]
@@ -175,10 +183,6 @@ class _Export:
         about = json.loads((table.schema.metadata or {}).get(b'huggingface', b'{}'))
         return rows.replace_schema_metadata({b'huggingface': json.dumps(_as_sequences(about)).encode()})
 
-    def _video_source(self, key: str, row: dict[str, Any]) -> Path:
-        chunk, file = (row[f'videos/{key}/{kind}_index'] for kind in ('chunk', 'file'))
-        return self.source / self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
-
 
 def _read_table(path: Path) -> pa.Table:
     try:
@@ -189,7 +193,7 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _as_sequences(about: Any) -> Any:
-    """Feature types as `datasets` called them before version 4: all versions understand these."""
+    """Return feature types by their names before version 4 of `datasets`, which all versions read."""
     if isinstance(about, list):
         return [_as_sequences(value) for value in about]
     if not isinstance(about, dict):
@@ -200,13 +204,8 @@ def _as_sequences(about: Any) -> Any:
     }
 
 
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    _made(path).write_text(json.dumps(value, indent=4, ensure_ascii=False) + '\n', encoding='utf-8')
+    made(path).write_text(json.dumps(value, indent=4, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
 def _write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:

@@ -40,36 +40,39 @@ FREE_TO_DIFFER = {
 FREE_SECTIONS = ('limits.', 'gripper.joint', 'gripper.absent')  # the columns' names tell whether there is one
 
 
-def stored_streams(contract: Contract) -> list[str]:
-    """Streams that a data set is made of; optional images among them may be left out."""
-    unused = () if contract.action.source == 'target_pose' else contract.by_role('target_pose')
-    return [name for name in contract.streams if name not in unused]
+def stored_streams(contract: Contract, columns: Collection[str] | None = None) -> list[str]:
+    """Return the streams that a data set is made of; of optional images those in `columns` (None: all)."""
+    left_out = () if contract.action.source == 'target_pose' else [*contract.by_role('target_pose')]
+    if columns is not None:
+        optional = optional_images(contract)
+        left_out = [*left_out, *(name for name in optional if feature_of(contract, name) not in columns)]
+    return [name for name in contract.streams if name not in left_out]
 
 
 def image_columns(contract: Contract) -> dict[str, str]:
-    """Column of each camera and tactile sensor."""
+    """Return the column of each camera and tactile sensor."""
     streams = contract.streams.items()
     return {name: spec.feature for name, spec in streams if isinstance(spec, CameraStream | TactileStream)}
 
 
 def optional_images(contract: Contract) -> list[str]:
-    """Cameras and tactile sensors that a data set can do without."""
+    """Return the cameras and tactile sensors that a data set may lack."""
     return [name for name in image_columns(contract) if not contract.streams[name].required]
 
 
 def action_prev_key(columns: Collection[str]) -> str:
-    """Name of the column `action_prev` in a data set with these columns; without any, in a new one."""
+    """Return the name of the column `action_prev` in a data set with these columns (none: a new one)."""
     return PUBLISHED_ACTION_PREV if PUBLISHED_ACTION_PREV in columns else ACTION_PREV
 
 
 def features_of(
     contract: Contract, streams: Collection[str], action_prev: str = ACTION_PREV
 ) -> dict[str, dict[str, Any]]:
-    """LeRobot's feature table for rows of these streams; `action_prev` is that column's name.
+    """Return LeRobot's feature table for rows of these streams; `action_prev` is that column's name.
 
-    Cameras are video; tactile images are stored as PNG in the Parquet files, that is without loss. Besides
-    the usual columns there are, for each stream, the capture time and the age [ns] of the sample in the frame
-    (-1: none received yet) and whether it was valid.
+    Cameras are video; tactile images are stored without loss, as PNG in the Parquet files. Besides the usual
+    columns each stream has the capture time and the age, ns, of the sample in the frame (-1: none received
+    yet), and whether it was valid.
     """
     features: dict[str, dict[str, Any]] = {}
     for name in streams:
@@ -89,7 +92,7 @@ def features_of(
 
 
 def feature_of(contract: Contract, stream: str) -> str:
-    """The column of a stream's images.
+    """Return the column of a stream's images.
 
     Raises:
         DatasetError: the stream has none.
@@ -109,7 +112,7 @@ def row_of(
     streams: Collection[str],
     action_prev: str = ACTION_PREV,
 ) -> dict[str, np.ndarray]:
-    """The row of a usable frame; `action` float32 [7] is absolute, in the state's layout."""
+    """Return the row of a usable frame; `action` float32 [7] is absolute, in the state's layout."""
     if frame.state is None or frame.action_prev is None:
         raise ValueError(f'a frame without state is no row: {"; ".join(frame.reasons)}')
     images = {**frame.images, **frame.tactile}
@@ -125,9 +128,9 @@ def row_of(
 
 
 def action_of(contract: Contract, frame: Frame, following: Frame) -> np.ndarray:
-    """The action taken at `frame`, float32 [7] absolute: the state one period later, or the commanded pose.
+    """Return the action at `frame`, float32 [7] absolute: the state one period later, or the commanded pose.
 
-    No stream commands the gripper, so its opening one period later stands for the command.
+    No stream commands the gripper: its opening one period later is used as its command.
     """
     if following.state is None or (contract.action.source == 'target_pose' and frame.target is None):
         raise ValueError(f'a frame without state or target has no action: {"; ".join(frame.reasons)}')
@@ -137,7 +140,7 @@ def action_of(contract: Contract, frame: Frame, following: Frame) -> np.ndarray:
 
 
 def meaning_differences(ours: Contract, theirs: Contract) -> list[str]:
-    """Lines `path: ours != theirs` for the differences that change what the columns of a data set mean."""
+    """Return lines `path: ours != theirs` for differences that change the meaning of a data set's columns."""
     return [line for line in ours.differences(theirs) if not _may_differ(line.partition(':')[0])]
 
 
@@ -146,7 +149,7 @@ def _may_differ(path: str) -> bool:
 
 
 def feature_differences(ours: dict[str, dict], theirs: dict[str, dict]) -> list[str]:
-    """Lines naming each feature that only one of two tables has, or that they declare differently."""
+    """Return a line for each feature that only one of two tables has, or that they declare differently."""
     lines = []
     for key in sorted({*ours, *theirs}):
         one, other = (_declared(table.get(key)) for table in (ours, theirs))

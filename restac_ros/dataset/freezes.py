@@ -1,4 +1,4 @@
-"""Images that repeat, byte for byte: a driver that hangs may go on publishing its last one, newly stamped."""
+"""Finds images that repeat byte for byte: a driver that hangs may publish its last one with new stamps."""
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -40,25 +40,22 @@ class ContentWatch:
         self._run = Freeze(stamp_ns, stamp_ns, 1)
 
     def runs(self) -> list[Freeze]:
-        """Runs of at least two images, the one under way last."""
+        """Return the runs of at least two images, the one under way last."""
         return [*self._finished, self._run] if self._run.count > 1 else list(self._finished)
 
 
 def frozen_runs(runs: Iterable[Freeze], max_age_ns: int) -> list[Freeze]:
-    """Runs that last longer than the stream's samples may age.
-
-    What they show is older than the contract allows, whatever their stamps say.
-    """
+    """Return the runs that last longer than the stream's samples may age: their images are too old."""
     return [run for run in runs if run.end_ns - run.start_ns > max_age_ns]
 
 
 def frozen_text(stream: str, images: int, start_s: float, end_s: float) -> str:
-    """A frozen stretch in words; times count from the episode's start."""
+    """Describe a frozen stretch; times count from the episode's start."""
     return f'{stream}: {images} identical images from {start_s:.2f} s on, for {end_s - start_s:.2f} s'
 
 
 class FrozenImages:
-    """Watches the image streams of samples that pass through to somebody else."""
+    """Watches the image streams of samples that are passed on."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
@@ -67,7 +64,7 @@ class FrozenImages:
         }
 
     def watched(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """The same samples, whole ones; their images are compared on the way."""
+        """Yield the same samples, which must be whole; compare their images on the way."""
         for sample in samples:
             if watch := self._watches.get(sample.stream):
                 # Behind the stamp everything is content, or the frame's name, which does not change.
@@ -75,7 +72,7 @@ class FrozenImages:
             yield sample
 
     def notes(self, start_ns: int) -> list[str]:
-        """One sentence per stretch for which a stream was frozen, timed from `start_ns`."""
+        """Describe each stretch for which a stream was frozen, timed from `start_ns`."""
         found = []
         for name, watch in self._watches.items():
             for run in frozen_runs(watch.runs(), self._contract.streams[name].max_age_ns):
@@ -85,7 +82,7 @@ class FrozenImages:
 
 
 def same_content(one: np.ndarray, other: np.ndarray) -> bool:
-    """Byte for byte; exact, and faster than any hash as different images part early."""
+    """Compare byte for byte: exact, and faster than a hash as different images differ early."""
     return (
         one.size == other.size
         and np.array_equal(one[:PROBE_BYTES], other[:PROBE_BYTES])

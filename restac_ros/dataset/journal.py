@@ -15,7 +15,7 @@ from restac_ros.dataset.errors import BagError, JournalError
 
 
 class Notes(NamedTuple):
-    """What a journal says about itself; None where it says nothing, as a plain bag does.
+    """What a journal notes about itself; None where it notes nothing, as a plain bag does.
 
     `segments` are the stretches (start_ns, end_ns) between which the recording was paused, in order; empty
     when it never was. Frames that reach over a pause would have false time labels.
@@ -29,7 +29,7 @@ class Notes(NamedTuple):
 
 
 def read_notes(bag: Bag) -> Notes:
-    """The notes of the journal that `bag` is or was; all None for other bags.
+    """Return the notes of the journal that `bag` is or was; all None for other bags.
 
     Raises:
         BagError: the pauses are noted in a way that cannot be true.
@@ -81,11 +81,11 @@ def check_free_disk(path: Path, needed_bytes: int) -> int:
     return free
 
 
-class Journal:
-    """Appends the contract's streams to a bag. Time is the caller's: `receive_ns`, `now_ns`.
+class Journal(BagWriter):
+    """Appends the contract's streams to a bag, with the contract, the task and the pauses in its notes.
 
-    Not thread safe, and `write` blocks for as long as the disk does: call it from one writer thread behind a
-    queue. `counts` are messages written by stream.
+    Attributes:
+        counts: messages written, by stream.
     """
 
     def __init__(
@@ -101,52 +101,22 @@ class Journal:
     ) -> None:
         """Begin to record into `path`.partial at `start_ns`, where an episode made of it begins.
 
-        `sync` forces every flush to the disk itself: then a power cut, too, costs a second at most. By the
-        clock `steady_ns` the waiting for the disk is measured.
-
         Raises:
             JournalError: the directory exists already, or the disk refuses.
         """
-        self._bag = BagWriter(
-            path, start_ns=start_ns, compression=compression, sync=sync, steady_ns=steady_ns
-        )
-        self._bag.note(contract=dump_contract(contract), task=task, start_ns=str(start_ns))
+        super().__init__(path, start_ns=start_ns, compression=compression, sync=sync, steady_ns=steady_ns)
+        self.note(contract=dump_contract(contract), task=task, start_ns=str(start_ns))
         self._channels: dict[str, int] = {}
         for names in contract.by_topic().values():
             stream = contract.streams[names[0]]
-            self._channels |= dict.fromkeys(names, self._bag.declare(stream.topic, stream.type))
+            self._channels |= dict.fromkeys(names, self.declare(stream.topic, stream.type))
         self._last: dict[int, tuple[str, int, bytes | memoryview]] = {}  # by channel: stream, receipt, bytes
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
         self._segments: list[tuple[int, int]] = []  # those that have ended
         self._since_ns: int | None = start_ns  # when the one under way began; None while paused
 
-    @property
-    def path(self) -> Path:
-        """What the finished bag will be called."""
-        return self._bag.path
-
-    @property
-    def partial(self) -> Path:
-        """The directory while it is being written."""
-        return self._bag.partial
-
-    @property
-    def file_path(self) -> Path:
-        """The file that is being written."""
-        return self._bag.file_path
-
-    @property
-    def bytes_written(self) -> int:
-        """Sum of the messages' sizes."""
-        return self._bag.bytes_written
-
-    @property
-    def disk_ns(self) -> int:
-        """How long flushes have waited for the disk, ns."""
-        return self._bag.disk_ns
-
     def write(self, stream: str, cdr: bytes | memoryview, receive_ns: int) -> None:
-        """Append one message; flushes when that is due.
+        """Append one message; flush when that is due.
 
         Raises:
             JournalError: the stream is not in the contract, or the disk refuses.
@@ -157,28 +127,12 @@ class Journal:
         # A message of two streams that share a topic comes once for each and is written once.
         before = self._last.get(channel)
         if before is None or before[0] == stream or before[1] != receive_ns or before[2] is not cdr:
-            self._bag.write(channel, cdr, receive_ns)
+            self.append(channel, cdr, receive_ns)
         self._last[channel] = stream, receive_ns, cdr
         self.counts[stream] += 1
 
-    def flush_if_due(self, now_ns: int) -> None:
-        """Flush if half a second has passed; call this at least twice a second also while nothing arrives.
-
-        Raises:
-            JournalError: the disk refuses.
-        """
-        self._bag.flush_if_due(now_ns)
-
-    def flush(self, now_ns: int) -> None:
-        """Bring everything written so far to the disk.
-
-        Raises:
-            JournalError: the disk refuses.
-        """
-        self._bag.flush(now_ns)
-
     def pause(self, now_ns: int) -> None:
-        """A stretch of the recording ends; this and all before it is on the disk on return.
+        """End a stretch of the recording; this and all before it is on the disk on return.
 
         Raises:
             JournalError: it is paused already, or the disk refuses.
@@ -187,11 +141,11 @@ class Journal:
             raise JournalError(f'{self.path} is paused already')
         self._segments.append((self._since_ns, max(now_ns, self._since_ns)))
         self._since_ns = None
-        self._bag.flush(now_ns)
+        self.flush(now_ns)
         self._note_segments()
 
     def resume(self, now_ns: int) -> None:
-        """The next stretch begins, an episode of its own.
+        """Begin the next stretch, an episode of its own.
 
         Raises:
             JournalError: it is not paused, or the disk refuses.
@@ -202,24 +156,16 @@ class Journal:
         self._note_segments()
 
     def close(self, end_ns: int, task: str | None = None) -> Path:
-        """Finish, check by reading back, and give the bag its name; `task` replaces the start's.
-
-        Raises:
-            JournalError: the disk refuses, or the file does not hold what was written; NAME.partial stays.
-        """
+        """Finish the bag (see `BagWriter.finish`); `task` replaces the start's."""
         notes = {} if task is None else {'task': task}
         if self._since_ns is None:
             end_ns = self._segments[-1][1]
         elif self._segments:
             end_ns = max(end_ns, self._since_ns)
             notes['segments'] = json.dumps([*self._segments, (self._since_ns, end_ns)])
-        return self._bag.close(end_ns=str(end_ns), **notes)
-
-    def abandon(self) -> None:
-        """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
-        self._bag.abandon()
+        return self.finish(end_ns=str(end_ns), **notes)
 
     def _note_segments(self) -> None:
-        """All of them, as a later note replaces an earlier one; null ends the stretch under way."""
+        """Note all of them, as a later note replaces an earlier one; null ends the stretch under way."""
         under_way = [] if self._since_ns is None else [(self._since_ns, None)]
-        self._bag.note(segments=json.dumps([*self._segments, *under_way]))
+        self.note(segments=json.dumps([*self._segments, *under_way]))

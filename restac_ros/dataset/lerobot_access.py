@@ -1,4 +1,4 @@
-"""How LeRobot's data sets are opened: offline, with a decoder that loads, and nothing left in a cache."""
+"""Opens LeRobot's data sets: offline, with a decoder that loads, and nothing left in a cache."""
 
 import ctypes.util
 import os
@@ -34,16 +34,16 @@ PNG = (
 
 
 def decoder_backend() -> str:
-    """torchcodec where FFmpeg's shared libraries, which it needs, are installed; else PyAV, with its own.
+    """Return torchcodec where FFmpeg's shared libraries, which it needs, are installed; else PyAV.
 
-    LeRobot would find out by trying, and print a page of warnings.
+    LeRobot would try, and print a page of warnings.
     """
     return 'torchcodec' if ctypes.util.find_library('avutil') else 'pyav'
 
 
 @contextmanager
 def private_cache() -> Iterator[None]:
-    """Opening a data set copies its tables into Hugging Face's cache: here into one that is removed again."""
+    """Use a temporary cache for the tables that Hugging Face copies when a data set is opened."""
     config = io_utils.datasets.config
     usual = config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
@@ -56,10 +56,10 @@ def private_cache() -> Iterator[None]:
 
 @contextmanager
 def quick_saving() -> Iterator[None]:
-    """Two steps of LeRobot's saving that would take most of its time.
+    """Replace two steps of LeRobot's saving that would take most of its time.
 
-    Statistics of stored images come from as few pixels as those of videos, and images enter the table all at
-    once: LeRobot maps over the rows, and builds all columns' types anew for each.
+    Statistics of stored images come from as few pixels as those of videos. Images enter the table all at
+    once: LeRobot maps over the rows, and makes all columns' types anew for each.
     """
     usual = compute_stats.sample_images, dataset_writer.embed_images
 
@@ -90,13 +90,13 @@ def open_dataset(root: Path, episodes: list[int] | None = None) -> LeRobotDatase
         return LeRobotDataset(repo_id(root), root, episodes=episodes, video_backend=decoder_backend())
     except Exception as error:  # pyarrow, datasets and LeRobot each raise types of their own
         raise DatasetError(
-            f'{root} cannot be read by LeRobot: {type(error).__name__}: {error}. What is '
-            'broken in it, `restac-ros repair` says.'
+            f'{root} cannot be read by LeRobot: {type(error).__name__}: {error}. '
+            '`restac-ros repair` lists what is broken.'
         ) from error
 
 
 def repo_id(root: Path) -> str:
-    """The name LeRobot wants; nothing is looked up or uploaded under it."""
+    """Return the name that LeRobot needs; nothing is downloaded or uploaded under it."""
     return f'local/{root.name.strip(".")}'
 
 
@@ -111,13 +111,13 @@ class WritableDataset(LeRobotDataset):
     def create_at(
         cls, root: Path, fps: int, features: dict[str, dict], robot_type: str | None, video: VideoChoice
     ) -> 'WritableDataset':
-        """A new data set; `root` must not exist."""
+        """Create a data set; `root` must not exist."""
         made = cls.create(repo_id(root), fps, features, root=root, robot_type=robot_type, **_writing(video))
         return _with_quick_png(made)
 
     @classmethod
     def append_to(cls, root: Path, video: VideoChoice) -> 'WritableDataset':
-        """An existing data set; new episodes go into new files, and meta/{info,stats}.json are rewritten."""
+        """Open a data set to append; episodes go into new files, meta/{info,stats}.json are rewritten."""
         return _with_quick_png(cls.resume(repo_id(root), root=root, **_writing(video)))
 
 

@@ -1,4 +1,4 @@
-"""Which frames of a surveyed recording become an episode, and whether its fps label is true."""
+"""Chooses the frames of a surveyed recording that become an episode, and checks its fps label."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -17,7 +17,7 @@ MIN_FRAMES = 3  # two rows and the state after them: less has no statistics
 
 
 class FrameGap(NamedTuple):
-    """Neighbouring frames that are unusable, and why the first of them is."""
+    """Neighbouring unusable frames, and the reason of the first."""
 
     first: int
     length: int
@@ -25,9 +25,9 @@ class FrameGap(NamedTuple):
 
 
 class EpisodePlan(NamedTuple):
-    """`length` ticks of the grid from `first` on; what was cut off, and the gaps that made it shorter.
+    """`length` ticks of the grid from `first` on, short of the trimmed ones at both ends.
 
-    In `bridged` gaps the last valid images are repeated.
+    `gaps` made it shorter; in `bridged` gaps the last valid images are repeated.
     """
 
     first: int
@@ -39,7 +39,7 @@ class EpisodePlan(NamedTuple):
 
 
 class GapError(ConversionError):
-    """There are unusable frames inside an episode; its longest run without can be kept."""
+    """An episode has unusable frames inside; its longest run without can be kept."""
 
 
 def plan_episode(
@@ -89,7 +89,7 @@ def plan_episode(
 
 
 def _fault(result: Survey, tick: int, needed: Collection[str]) -> str:
-    """Why a frame is unusable; empty when it is not."""
+    """Return why a frame is unusable; '' when it is usable."""
     if result.reasons[tick]:
         return result.reasons[tick][0]
     statuses = result.statuses[tick]
@@ -97,7 +97,7 @@ def _fault(result: Survey, tick: int, needed: Collection[str]) -> str:
 
 
 def _lacks_only(result: Survey, gap: FrameGap, needed: Collection[str], images: Collection[str]) -> bool:
-    """Nothing but images is invalid in the frames of a gap."""
+    """Return whether only images are invalid in the frames of a gap."""
     for tick in range(gap.first, gap.first + gap.length):
         faulty = {reason.partition(':')[0] for reason in result.reasons[tick]}
         faulty |= {name for name in needed if not result.statuses[tick][name].valid}
@@ -107,7 +107,7 @@ def _lacks_only(result: Survey, gap: FrameGap, needed: Collection[str], images: 
 
 
 def _gaps(faults: list[str], first: int, last: int) -> list[FrameGap]:
-    """Unusable stretches between the first and the last usable frame."""
+    """Find unusable stretches between the first and the last usable frame."""
     gaps, tick = [], first
     for is_fault, group in groupby(faults[first : last + 1], key=bool):
         members = list(group)
@@ -118,7 +118,7 @@ def _gaps(faults: list[str], first: int, last: int) -> list[FrameGap]:
 
 
 def _longest_run(faults: list[str]) -> tuple[int, int]:
-    """First and last tick of the longest stretch without faults; the earliest of equals."""
+    """Return first and last tick of the longest stretch without faults; the earliest of equals."""
     best, tick = (0, -1), 0
     for is_fault, group in groupby(faults, key=bool):
         length = len(list(group))
@@ -145,7 +145,7 @@ def _gap_text(result: Survey, gaps: list[FrameGap], faults: list[str]) -> str:
 
 
 def check_rates(result: Survey, contract: Contract, plan: EpisodePlan) -> list[str]:
-    """Compare the fps label with what was measured; one line per stream that makes the label false.
+    """Compare the fps label with the measured rates; return a line per stream that makes it false.
 
     The capture times must advance as the frames do, and images and the tool's pose must come as often. In a
     short episode single late samples decide neither: see `_grown_ns` and `_lacks_messages`.
@@ -171,7 +171,7 @@ def check_rates(result: Survey, contract: Contract, plan: EpisodePlan) -> list[s
 
 
 def _grown_ns(ages_ns: list[int], contract: Contract) -> tuple[float, float]:
-    """By how much the samples' ages grew over an episode, and in what time: capture that falls behind.
+    """Return by how much the samples' ages grew over an episode, and in what time, ns: capture falls behind.
 
     An age depends on where between two samples a frame lies, and on a busy machine a few samples are late:
     hence the medians of the first and the last third of the frames, not the first and the last frame.
@@ -182,7 +182,7 @@ def _grown_ns(ages_ns: list[int], contract: Contract) -> tuple[float, float]:
 
 
 def _lacks_messages(messages: int, rate_hz: float, fps: int) -> bool:
-    """Whether so few came that frames repeat them; not when a first or last one was merely late."""
+    """Return whether so few came that frames repeat them; a late first or last one is allowed."""
     if rate_hz <= 0:
         return True
     intervals = messages - 1
@@ -191,7 +191,7 @@ def _lacks_messages(messages: int, rate_hz: float, fps: int) -> bool:
 
 
 def rate_notes(result: Survey) -> list[str]:
-    """Streams whose rate is more than 5 % off the contract's, although no label becomes false by it."""
+    """Describe streams whose rate is more than 5 % off the contract's, although no label is false by it."""
     return [
         f'{name}: {report.rate_hz:.2f} Hz measured, the contract declares {report.declared_rate_hz:g}'
         for name, report in result.streams.items()

@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from restac_ros.dataset.engines import AHEAD, Engine, OnShare, done, wait_reporting
+from restac_ros.dataset.engines import AHEAD, Engine, OnShare
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.shards import Answer, EpisodeRequest, append_made, make_shard
+from restac_ros.dataset.shards import Answer, EpisodeRequest, make_shard
 
 try:
     import ray
@@ -39,7 +39,7 @@ CONNECT_S = 5.0
 def ray_engine(
     address: str | None, workers: int | None, most: int, report_progress: OnShare
 ) -> Iterator[Engine]:
-    """Use the cluster at `address` (HOST:PORT or 'auto'), or one of this machine's cores when None.
+    """Yield an engine on the cluster at `address` (HOST:PORT or 'auto'; None: this machine's cores).
 
     Raises:
         EngineError: there is no cluster at the address, or a worker cannot do its part.
@@ -55,7 +55,7 @@ def ray_engine(
 
 @contextmanager
 def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[None]:
-    """A connection to Ray; what is started on this machine leaves neither processes nor files behind."""
+    """Connect to Ray; what is started on this machine leaves neither processes nor files behind."""
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')  # else a warning about GPUs
     quiet: dict[str, Any] = {'logging_level': 'ERROR', 'log_to_driver': False}
@@ -87,19 +87,17 @@ def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[No
 
 
 def _knock(address: str) -> None:
-    """OSError when nobody listens at HOST:PORT, which Ray would try for minutes."""
+    """Raise OSError when nobody listens at HOST:PORT, which Ray would try for minutes."""
     host, colon, port = address.rpartition(':')
     if colon and port.isdecimal():
         socket.create_connection((host, int(port)), CONNECT_S).close()
 
 
-class _Ray:
-    """One task per recording."""
+class _Ray(Engine):
+    """Makes shards by one task per recording."""
 
     def __init__(self, slots: int, report_progress: OnShare) -> None:
-        self.ahead = slots + AHEAD
-        self.report_progress = report_progress
-        self.events = Queue(actor_options={'num_cpus': 0})
+        super().__init__(slots + AHEAD, report_progress, Queue(actor_options={'num_cpus': 0}))
         self.task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(_in_worker)
         self.begun: list[ray.ObjectRef] = []
 
@@ -109,12 +107,9 @@ class _Ray:
         self.begun.append(reference)
         return reference.future()
 
-    def append(self, request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Future[Answer]:
-        return done(append_made(request, outcome, root, shard))
-
     def wait(self, future: Future[Answer]) -> Answer:
         try:
-            return wait_reporting(future, self.events, self.report_progress)
+            return super().wait(future)
         except RayTaskError as error:
             raise raised_there(error.cause) from None
         except RayError as error:
@@ -132,7 +127,7 @@ class _Ray:
 
 
 def raised_there(cause: Exception) -> Exception:
-    """What to raise for an exception on another host; a host without this package has a remedy of its own."""
+    """Return the error to raise for one on another host, with a remedy where that lacks this package."""
     if isinstance(cause, ImportError) or 'failed to import on the worker' in str(cause):
         reason = str(cause).strip().splitlines()[-1]
         return EngineError(
@@ -143,7 +138,7 @@ def raised_there(cause: Exception) -> Exception:
 
 
 def _in_worker(events: Queue, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:
-    """`make_shard` on some host, which must see the same files."""
+    """Run `make_shard` on some host, which must have access to the same files."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     host = socket.gethostname()
     if not shard.parent.parent.is_dir():
@@ -152,10 +147,10 @@ def _in_worker(events: Queue, number: int, request: EpisodeRequest, root: Path, 
             'system that every host of the Ray cluster mounts at the same path.'
         )
     if not request.bag.exists():
-        return Answer(
-            request,
-            refusal=f'{request.bag} is not there on host {host}. Put recordings on a '
-            'file system that every host of the Ray cluster mounts at the same path.',
+        refusal = (
+            f'{request.bag} is not there on host {host}. Put recordings on a file system that every host of '
+            'the Ray cluster mounts at the same path.'
         )
+        return Answer(request, refusal=refusal)
     shutil.rmtree(shard.parent, ignore_errors=True)  # of an attempt whose host went away
     return make_shard(request, root, shard, lambda share, seconds: events.put((number, share, seconds)))

@@ -1,7 +1,7 @@
-"""Journals that a crash left unfinished: found, completed in place, and made proper bags.
+"""Completes journals that a crash left unfinished, in place.
 
-Nothing is copied, so that a full disk does not matter; only the torn record at the end is cut off. A crash
-during any step leaves a file that can be recovered again.
+Nothing is copied, so that a full disk does not matter; only the torn record at the end is cut off. After a
+crash during any step the file can be recovered again.
 
 `python -m restac_ros.dataset.recovery NAME.partial` does it in a process of its own, which may be stopped at
 any moment; it reports in a line of JSON.
@@ -12,10 +12,9 @@ import fcntl
 import json
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -27,7 +26,6 @@ from mcap.records import (
     Footer,
     McapRecord,
     MessageIndex,
-    MetadataIndex,
     Statistics,
     SummaryOffset,
 )
@@ -41,8 +39,7 @@ from restac_ros.dataset.bag.mcap_scan import (
     Span,
     message_head,
     scan,
-    span_contents,
-    walk_records,
+    span_records,
 )
 from restac_ros.dataset.bag.rosbag2_layout import finish_bag
 from restac_ros.dataset.errors import BagError, JournalError
@@ -60,7 +57,7 @@ class Recovered(NamedTuple):
 
 
 def find_unfinished(directory: Path) -> list[Path]:
-    """Journals in `directory` that no living recorder is writing."""
+    """Return the unfinished journals in `directory` that no living recorder is writing."""
     return [
         path for path in sorted(directory.glob(f'*{PARTIAL}')) if _files(path) and not is_being_written(path)
     ]
@@ -91,7 +88,7 @@ def _files(partial: Path) -> list[Path]:
 
 
 def is_being_written(partial: Path) -> bool:
-    """Whether a recorder lives that writes an unfinished journal."""
+    """Return whether a living recorder is writing an unfinished journal."""
     try:
         with _owned(_files(partial)[-1], 'rb'):
             return False
@@ -101,7 +98,7 @@ def is_being_written(partial: Path) -> bool:
 
 @contextmanager
 def _owned(path: Path, mode: Literal['rb', 'r+b'] = 'r+b') -> Iterator[BinaryIO]:
-    """The file, opened; JournalError while a recorder lives that writes it."""
+    """Open and lock the file; raise JournalError while a living recorder is writing it."""
     with path.open(mode) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -171,21 +168,17 @@ def _append_end(file: BinaryIO, index: Index) -> None:
 
 def _message_entries(file: BinaryIO, span: Span) -> dict[int, list[tuple[int, int]]]:
     """(log time, offset in the chunk) of a chunk's messages by channel."""
-    raw = span_contents(file, span)
     entries: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for record in walk_records(BytesIO(raw), 0, len(raw)):
+    for record, content in span_records(file, span):
         if record.opcode == Opcode.MESSAGE:
-            channel, time_ns = message_head(raw[record.offset : record.offset + record.length], record)
+            channel, time_ns = message_head(content, record)
             entries[channel].append((time_ns, record.offset - RECORD_HEAD.size))
     return entries
 
 
 def _summary(index: Index) -> dict[int, list[McapRecord]]:
     """The summary section: what a reader wants to know without walking the file."""
-    totals: dict[int, int] = defaultdict(int)
-    for span in index.spans:
-        for channel, count in span.counts.items():
-            totals[channel] += count
+    totals: Counter[int] = sum((span.counts for span in index.spans), Counter())
     chunks = [
         _chunk_index(span, span.record_offset) for span in index.spans if span.record_offset is not None
     ]
@@ -194,21 +187,18 @@ def _summary(index: Index) -> dict[int, list[McapRecord]]:
         channel_count=len(index.channels),
         channel_message_counts=dict(totals),
         chunk_count=len(chunks),
-        message_count=sum(totals.values()),
+        message_count=totals.total(),
         message_end_time=max(span.end_ns for span in index.spans),
         message_start_time=min(span.start_ns for span in index.spans),
         metadata_count=len(index.metadata_records),
         schema_count=len(index.schemas),
     )
-    metadata: list[McapRecord] = [
-        MetadataIndex(offset, length, name) for name, offset, length in index.metadata_records
-    ]
     return {
         Opcode.SCHEMA: list(index.schemas.values()),
         Opcode.CHANNEL: list(index.channels.values()),
         Opcode.STATISTICS: [statistics],
         Opcode.CHUNK_INDEX: chunks,
-        Opcode.METADATA_INDEX: metadata,
+        Opcode.METADATA_INDEX: list(index.metadata_records),
     }
 
 
@@ -238,8 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (BagError, JournalError) as error:
         print(json.dumps({'event': 'failed', 'error': str(error)}), flush=True)
         return 1
-    told = {'path': str(recovered.path), 'messages': recovered.messages, 'damage': recovered.damage}
-    print(json.dumps({'event': 'recovered', **told}), flush=True)
+    print(json.dumps({'event': 'recovered', **recovered._asdict()}, default=str), flush=True)
     return 0
 
 

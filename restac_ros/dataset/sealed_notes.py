@@ -1,21 +1,21 @@
-"""A checksum for notes: of all that an MCAP file holds, only its metadata records have none of their own."""
+"""Adds a checksum to notes: metadata records are the only ones of an MCAP file without one of their own."""
 
 import json
 import zlib
 from collections.abc import Mapping
 
-LIBRARY = 'restac_ros'  # how the header of a file of ours names its writer
-NOTES = 'restac_ros'  # the metadata record with what a recording of ours says about itself
+LIBRARY = 'restac_ros'  # the writer in the header of a file of ours
+NOTES = 'restac_ros'  # the metadata record with the facts about a recording of ours
 SEAL = 'crc32'
 
 
 def sealed(name: str, values: Mapping[str, str]) -> dict[str, str]:
-    """The values of a metadata record with their checksum, over its name, too."""
+    """Return the values of a metadata record with a checksum over its name and them."""
     return {**values, SEAL: _checksum(name, values)}
 
 
 def is_intact(name: str, values: Mapping[str, str], is_ours: bool) -> bool:
-    """Whether the values are those that were sealed. Other recorders (not `is_ours`) may seal nothing."""
+    """Return whether the values are those that were sealed. Other recorders (not `is_ours`) seal none."""
     if SEAL not in values:
         return not is_ours
     unsealed = {key: value for key, value in values.items() if key != SEAL}

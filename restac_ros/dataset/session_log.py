@@ -1,11 +1,12 @@
-"""The session log: every chunk, gate and diagnosis of a run as a bag, to be opened when something went wrong.
+"""Logs every chunk, gate and diagnosis of a run in a bag, for the analysis of faults.
 
-It lies beside the journal of the sensor streams and is written with the same care. The policy must never wait
-for a disk: `write` only queues, a thread of its own does the rest, and a log that fails says so and drops.
+The policy must never wait for a disk: `write` only queues, a thread of its own writes, and a log that fails
+drops messages and counts them.
 """
 
 import queue
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.bag.bag_writer import FLUSH_PERIOD_NS, BagWriter
 from restac_ros.dataset.errors import JournalError
 
-MAX_QUEUED = 4096  # some 30 s of a busy policy: a disk that stalls for longer is broken
+MAX_QUEUED = 4096  # some 30 s of a busy policy
 _IDLE_S = FLUSH_PERIOD_NS * 1e-9
 _POLICY_TYPES = {'restac_ros/msg/ActionChunk', 'restac_ros/msg/GateState'}
 
@@ -27,14 +28,14 @@ class _Entry(NamedTuple):
     stamp_ns: int
 
 
-_FLUSH = _Entry('', '', b'', 0)  # nothing came for a while: bring what there is to the disk
+_FLUSH = _Entry('', '', b'', 0)  # nothing arrived for a while: bring what there is to the disk
 
 
 class SessionLog:
-    """Writes what it is given to PATH.partial, which `close` turns into the bag PATH.
+    """Writes messages to PATH.partial, which `close` turns into the bag PATH.
 
-    `written` and `dropped` count messages; `failure` says why nothing is written any more, if so.
-    All methods may be called from any thread.
+    `written` and `dropped` count messages; `failure` is why nothing is written any more, or ''. All methods
+    may be called from any thread.
     """
 
     def __init__(self, path: Path | str, contract: Contract, *, start_ns: int, task: str = '') -> None:
@@ -58,15 +59,12 @@ class SessionLog:
 
     def write(self, topic: str, kind: str, cdr: bytes, stamp_ns: int) -> bool:
         """Queue a serialised message published on `topic` at `stamp_ns`; False if it is dropped."""
-        taken = not self.failure
-        if taken:
-            try:
+        if not self.failure:
+            with suppress(queue.Full):
                 self._queue.put_nowait(_Entry(topic, kind, cdr, stamp_ns))
-            except queue.Full:
-                taken = False
-        if not taken:
-            self._drop()
-        return taken
+                return True
+        self._drop()
+        return False
 
     def close(self, end_ns: int) -> Path:
         """Write what is queued, check the bag and give it its name. Once only.
@@ -80,10 +78,10 @@ class SessionLog:
             self._bag.abandon()
             raise JournalError(self.failure)
         self.failure = f'{self.path} is closed'
-        return self._bag.close(end_ns=str(end_ns), dropped=str(self.dropped))
+        return self._bag.finish(end_ns=str(end_ns), dropped=str(self.dropped))
 
     def _run(self) -> None:
-        """The writer thread: until None is queued, and on after a failure, so that the queue gets empty."""
+        """Write until None is queued; after a failure, drop what is queued."""
         while True:
             try:
                 entry = self._queue.get(timeout=_IDLE_S)
@@ -107,7 +105,7 @@ class SessionLog:
         declared = entry.topic, entry.kind
         if declared not in self._channels:
             self._channels[declared] = self._bag.declare(*declared)
-        self._bag.write(self._channels[declared], entry.cdr, entry.stamp_ns)
+        self._bag.append(self._channels[declared], entry.cdr, entry.stamp_ns)
         self._newest_ns = max(self._newest_ns, entry.stamp_ns)
         self.written += 1
 
@@ -117,6 +115,6 @@ class SessionLog:
 
 
 def is_session_log(bag: Bag) -> bool:
-    """Whether a bag holds what a policy published and none of the sensor streams that a recording has."""
+    """Return whether a bag holds messages of a policy, and none of the sensor streams of a recording."""
     types = {topic.type for topic in bag.topics.values()}
     return bool(types & _POLICY_TYPES) and not any(kind.startswith('sensor_msgs/') for kind in types)

@@ -1,4 +1,4 @@
-"""One recording into a data set of its own, a shard beside the target, and the shard into the target."""
+"""Converts a recording into a data set of its own, a shard, and appends the shard to the target."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import GapError
-from restac_ros.dataset.transaction import writing_lock
+from restac_ros.dataset.transaction import shards_lock
 from restac_ros.dataset.video.video_choice import VideoChoice
 
 REPORT_EVERY_ROWS = 15
@@ -26,7 +26,7 @@ REPORT_EVERY_ROWS = 15
 class EpisodeRequest:
     """A recording to convert, or a part of it.
 
-    `task` and `contract` override its own; the contract `fallback` stands in where it has none. `again`
+    `task` and `contract` override its own; the contract `fallback` is used where it has none. `again`
     converts it although its episode was deleted.
     """
 
@@ -44,13 +44,13 @@ class EpisodeRequest:
 
     @property
     def name(self) -> str:
-        """Which recording, and which part of it."""
+        """Return the recording, and which part of it."""
         return f'{self.bag} ({self.span.label})' if self.span.label else str(self.bag)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a request: a report, the number of the episode that it is already, or a refusal.
+    """Outcome of a request: a report, the number of the episode that it is already, or a refusal.
 
     With `has_gap` the longest run without a gap can be kept; a `deleted` episode is not made again.
     """
@@ -69,24 +69,23 @@ class Answer:
 
 
 def refusal_text(request: EpisodeRequest, error: Exception) -> str:
-    """Why a recording is refused; the text names it, and its part."""
+    """Return why a recording is refused; the text names it, and its part."""
     text = str(error).removeprefix(f'{request.bag}: ')
     return str(error) if not request.span.label and str(request.bag) in text else f'{request.name}: {text}'
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Where the shard of request `number` goes, in a folder of its own."""
+    """Return where the shard of request `number` goes, in a folder of its own."""
     return folder / f'shard-{number:06d}' / 'data'
 
 
 @contextmanager
 def shards_folder(root: Path) -> Iterator[Path]:
-    """A folder beside the data set, on the same disk, for one program at a time; removed on leaving."""
+    """Yield a folder beside the data set, on the same disk, for one program at a time; removed on leaving."""
     root = dataset_place(root)
-    root.parent.mkdir(parents=True, exist_ok=True)
     folder = root.with_name(f'.{root.name}.shards')
-    with writing_lock(root.with_name(f'{root.name}.shards')):
-        remove_directory(folder)  # what a killed program has left
+    with shards_lock(root):
+        remove_directory(folder)  # left by a killed program
         folder.mkdir()
         try:
             yield folder
@@ -102,7 +101,7 @@ def make_shard(
 
 
 def append_made(request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Answer:
-    """What `make_shard` made becomes part of the data set."""
+    """Append the shard of `make_shard` to the data set."""
     from restac_ros.dataset.merge import ColumnsDifferError, append_shard  # loads torch
 
     try:

@@ -1,10 +1,12 @@
-"""First pass over a recording: the status of every stream at every frame to be. Decodes nothing."""
+"""Surveys a recording: the status of every stream in every frame, short of decoding."""
 
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+
+import numpy as np
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import CameraStream, Contract, Stream, TactileStream
@@ -21,16 +23,16 @@ from restac_ros.framing.sample import HEAD_BYTES, Sample, make_sample
 
 NANOSECONDS = 10**9
 FIRST_IMAGES = 3  # so many must be of a wrong kind: a driver may begin with another encoding
-MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer; a clock set forward by years looks so
+MAX_EPISODE_NS = 6 * 3600 * 10**9  # no demonstration is longer, unless its clock was set
 
 
 @dataclass
 class StreamReport:
-    """One stream over an episode; rates in Hz, `oldest_ms` is the greatest age of a sample in a frame.
+    """One stream over an episode. `oldest_ms` is the greatest age of a sample in a frame.
 
-    `declared_latency_ms` was taken off every stamp, as it is live. `unreadable` messages have no possible
-    header, `others` name no joint of the stream (`left_out`: of the first of either, why); the counters after
-    them are the framer's.
+    `declared_latency_ms` was subtracted from every stamp. `unreadable` messages have no possible header,
+    `others` name no joint of the stream (`left_out` has the reason for the first of either); the counters
+    after them are the framer's.
     """
 
     messages: int = 0
@@ -46,10 +48,16 @@ class StreamReport:
     out_of_order: int = 0
     future: int = 0
 
+    def count(self, times_ns: np.ndarray) -> None:
+        """Set messages and rate from the times int64 [M] of the stream's messages."""
+        self.messages = times_ns.size
+        span_ns = int(np.ptp(times_ns)) if times_ns.size else 0
+        self.rate_hz = round((times_ns.size - 1) * NANOSECONDS / span_ns, 3) if span_ns else 0.0
+
 
 @dataclass
 class LeftOut:
-    """Messages that are no samples, by stream: unreadable ones, other streams', and why the first was."""
+    """Messages that are no samples, by stream: unreadable ones, other streams', the first one's reason."""
 
     unreadable: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
@@ -69,7 +77,7 @@ class LeftOut:
 
 @dataclass
 class Survey:
-    """What a recording holds between two times: by tick of the grid, the streams' statuses and the faults.
+    """Streams' statuses, and the reasons against a frame, by tick of the grid between two times.
 
     `receives_ns` are the times of receipt of each stream's messages.
     """
@@ -82,25 +90,20 @@ class Survey:
 
     @property
     def end_ns(self) -> int:
-        """Just after the last frame."""
+        """Return the time 1 ns after the last frame."""
         return self.grid.tick_ns(len(self.reasons) - 1) + 1
 
     def measure(self, first: int, length: int) -> None:
         """Count messages and rates over `length` frames from `first` on instead of the whole recording."""
         begin_ns = self.grid.tick_ns(first) - NANOSECONDS // self.grid.fps
         end_ns = self.grid.tick_ns(first + length - 1)
-        for name, times_ns in self.receives_ns.items():
-            _count(self.streams[name], [time_ns for time_ns in times_ns if begin_ns < time_ns <= end_ns])
-
-
-def _count(report: StreamReport, receives_ns: Sequence[int]) -> None:
-    report.messages = len(receives_ns)
-    elapsed_ns = receives_ns[-1] - receives_ns[0] if receives_ns else 0
-    report.rate_hz = round((len(receives_ns) - 1) * NANOSECONDS / elapsed_ns, 3) if elapsed_ns > 0 else 0.0
+        for name, noted_ns in self.receives_ns.items():
+            times_ns = np.array(noted_ns)
+            self.streams[name].count(times_ns[(begin_ns < times_ns) & (times_ns <= end_ns)])
 
 
 class Judge(Framer):
-    """A framer whose frames carry statuses and reasons only, as far as these are known without decoding."""
+    """Makes frames of statuses and reasons only, as far as these are known without decoding."""
 
     def compose(self, selection: Selection) -> Frame:
         statuses = {name: status for name, (_, status) in selection.chosen.items()}
@@ -115,6 +118,21 @@ class Judge(Framer):
             if not status.valid
         ]
         return Frame(selection.time_ns, {}, {}, None, None, None, statuses, tuple(reasons))
+
+
+def stream_report(
+    contract: Contract, name: str, left_out: LeftOut, counters: Sequence[StreamCounters]
+) -> StreamReport:
+    """Report on a stream, short of its messages and rate; `counters` of several framers are added up."""
+    added = ('zero_stamps', 'duplicates', 'out_of_order', 'future')
+    return StreamReport(
+        declared_rate_hz=contract.streams[name].rate_hz,
+        declared_latency_ms=contract.streams[name].latency_ms,
+        unreadable=left_out.unreadable[name],
+        others=left_out.others[name],
+        left_out=left_out.why.get(name, ''),
+        **{key: sum(getattr(one, key) for one in counters) for key in added},
+    )
 
 
 def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
@@ -146,18 +164,8 @@ def survey(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> Survey:
         result.statuses.append(frame.streams)
         result.reasons.append(frame.reasons)
     for name, counters in judge.counters.items():
-        result.streams[name] = StreamReport(
-            declared_rate_hz=contract.streams[name].rate_hz,
-            declared_latency_ms=contract.streams[name].latency_ms,
-            unreadable=left_out.unreadable[name],
-            others=left_out.others[name],
-            left_out=left_out.why.get(name, ''),
-            zero_stamps=counters.zero_stamps,
-            duplicates=counters.duplicates,
-            out_of_order=counters.out_of_order,
-            future=counters.future,
-        )
-        _count(result.streams[name], receives_ns[name])
+        result.streams[name] = stream_report(contract, name, left_out, [counters])
+        result.streams[name].count(np.array(receives_ns[name]))
     _check_read(bag, contract, result.streams)
     _check_stamps(bag, contract, judge.counters)
     return result
@@ -176,7 +184,7 @@ def survey_decoded(bag: Bag, contract: Contract, surveyed: Survey) -> None:
 
 
 def _noted(samples: Iterator[Sample], receives_ns: Mapping[str, array], start_ns: int) -> Iterator[Sample]:
-    """The same samples; the receipt of those from `start_ns` on is noted by stream."""
+    """Yield the same samples; note the receipt of those from `start_ns` on by stream."""
     for sample in samples:
         if sample.receive_ns >= start_ns:
             receives_ns[sample.stream].append(sample.receive_ns)
@@ -192,7 +200,7 @@ def recorded_samples(
     *,
     head_bytes: int | None = None,
 ) -> Iterator[Sample]:
-    """The contract's samples received before `end_ns`, from early enough to be in a frame at `start_ns`.
+    """Yield the contract's samples received before `end_ns`, from early enough for a frame at `start_ns`.
 
     Messages that cannot be stamped, and other streams' on a shared topic, are counted in `left_out`. With
     `head_bytes` each has only its beginning, which is enough where nothing is decoded.
@@ -216,7 +224,7 @@ def recorded_samples(
 
 
 def _check_first_images(bag: Bag, contract: Contract, start_ns: int, end_ns: int) -> None:
-    """Depth, WebP or another encoding shows in the first images: no need to survey what cannot be decoded."""
+    """Refuse depth, WebP or another encoding by the first images, before everything is surveyed."""
     images: dict[str, CameraStream | TactileStream] = {
         **contract.by_role('camera'),
         **contract.by_role('tactile'),
@@ -232,14 +240,14 @@ def _check_first_images(bag: Bag, contract: Contract, start_ns: int, end_ns: int
             except UnsupportedError as error:
                 refusals.append(str(error))
             except DecodeError:
-                break  # a single damaged image is no matter of the format
+                break  # a single damaged image says nothing about the format
         else:
             if refusals:
                 raise ConversionError(f'{bag.path}: {name}: {refusals[0]}')
 
 
 def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport]) -> None:
-    """A stream whose messages are all left out is not one on which nothing came."""
+    """Refuse a required stream whose messages are all left out."""
     for name, report in streams.items():
         count = report.unreadable + report.others
         if contract.streams[name].required and count and not report.messages:
@@ -251,7 +259,7 @@ def _check_read(bag: Bag, contract: Contract, streams: Mapping[str, StreamReport
 
 
 def _check_stamps(bag: Bag, contract: Contract, counters: Mapping[str, StreamCounters]) -> None:
-    """A driver that repeats one stamp leaves no capture times."""
+    """Refuse a required stream whose driver repeats one stamp: there are no capture times."""
     for name, counted in counters.items():
         if contract.streams[name].required and counted.received > 2 and counted.repeats_one_stamp:
             raise ConversionError(
@@ -261,7 +269,7 @@ def _check_stamps(bag: Bag, contract: Contract, counters: Mapping[str, StreamCou
 
 
 def _check_topics(bag: Bag, contract: Contract) -> None:
-    """Every needed stream is there, with its type."""
+    """Check that every needed stream is there, with its type."""
     for name in stored_streams(contract):
         stream = contract.streams[name]
         found = bag.topics.get(stream.topic)

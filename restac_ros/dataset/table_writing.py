@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 
 
 def with_column(table: pa.Table, name: str, values: np.ndarray | Sequence[Any]) -> pa.Table:
-    """The table with other values in one of its columns, of the same type."""
+    """Return the table with other values in one of its columns, of the same type."""
     position = table.column_names.index(name)
     field = table.schema.field(position)
     return table.set_column(position, field, pa.array(values, field.type))
 
 
 def with_renamed(table: pa.Table, old: str, new: str) -> pa.Table:
-    """The table with column `old` and its statistics under another name, in the notes of `datasets`, too."""
+    """Return the table with column `old` and its statistics renamed, in the notes of `datasets`, too."""
     if old == new:
         return table
     names = [new if name == old else name for name in table.column_names]
@@ -30,6 +30,24 @@ def with_renamed(table: pa.Table, old: str, new: str) -> pa.Table:
         about['info']['features'] = {new if key == old else key: value for key, value in features.items()}
         table = table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()})
     return table.rename_columns(names)
+
+
+def tasks_table(texts: Sequence[str]) -> Any:
+    """Return LeRobot's table of tasks, a pandas frame, numbered from 0."""
+    return pa.table({'task': texts, 'task_index': range(len(texts))}).to_pandas().set_index('task')
+
+
+def stored_stats(about: pa.Table, key: str, feature: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the statistics of a column in a row of meta/episodes; of pictures by channel [C, 1, 1]."""
+    prefix = f'stats/{key}/'
+    is_picture = feature['dtype'] in ('video', 'image')
+    found = {}
+    for name in about.column_names:
+        value = about[name].to_pylist()[0] if name.startswith(prefix) else None
+        if value is not None:
+            kind = name.removeprefix(prefix)
+            found[kind] = np.reshape(value, (-1, 1, 1) if is_picture and kind != 'count' else np.shape(value))
+    return found
 
 
 def write_table(table: pa.Table, path: Path, group_rows: Sequence[int] = ()) -> None:

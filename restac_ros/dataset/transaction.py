@@ -10,10 +10,10 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from restac_ros.dataset.bag.rosbag2_layout import sync_directory
+from restac_ros.dataset.bag.rosbag2_layout import sync_path
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
 from restac_ros.dataset.errors import DatasetError
 
@@ -35,7 +35,6 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
     """
     root = dataset_place(root)
     staging, previous = (root.with_name(f'.{root.name}.{kind}') for kind in ('staging', 'previous'))
-    root.parent.mkdir(parents=True, exist_ok=True)
     with writing_lock(root):
         _remove_leftovers(root, staging, previous)
         if root.exists() and not root.is_dir():
@@ -52,7 +51,8 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
 
 @contextmanager
 def writing_lock(root: Path) -> Iterator[None]:
-    """One writer at a time. The lock ends with the process, however that ends."""
+    """Lock out other writers until this block, or the process, ends; refuse while there is another."""
+    root.parent.mkdir(parents=True, exist_ok=True)
     with root.with_name(f'.{root.name}.lock').open('a+') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,6 +64,11 @@ def writing_lock(root: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def shards_lock(root: Path) -> AbstractContextManager[None]:
+    """Lock a data set for one program that changes it in several steps."""
+    return writing_lock(root.with_name(f'{root.name}.shards'))
 
 
 def _is_free(root: Path) -> bool:
@@ -100,12 +105,8 @@ def _sync_new_files(staging: Path) -> None:
         for name in names:
             path = Path(folder, name)
             if not path.is_symlink() and path.stat().st_nlink == 1:
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-        sync_directory(Path(folder))
+                sync_path(path)
+        sync_path(Path(folder))
 
 
 def _put_in_place(staging: Path, root: Path, previous: Path) -> None:
@@ -115,11 +116,11 @@ def _put_in_place(staging: Path, root: Path, previous: Path) -> None:
     elif not _exchange(staging, root):
         root.rename(previous)
         staging.rename(root)
-    sync_directory(root.parent)
+    sync_path(root.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two directories atomically (renameat2, Linux 3.15); False where the file system can't."""
+    """Swap two directories atomically (renameat2, Linux 3.15); return False where the file system can't."""
     library = ctypes.CDLL(None, use_errno=True)
     if library.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
         return True

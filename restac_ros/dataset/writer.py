@@ -1,4 +1,4 @@
-"""Appends one episode to a LeRobot v3.0 data set: completely, or not at all."""
+"""Appends one episode to a LeRobot v3.0 data set as a whole, or not at all."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -15,12 +15,17 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import (
     ABOUT,
+    INFO,
+    STATS,
+    TASKS,
     check_appendable,
     describe_dataset,
     is_dataset,
+    read_json,
     video_for,
     write_description,
 )
+from restac_ros.dataset.episode_notes import notes_path
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import BOOKKEEPING, action_prev_key, features_of
 from restac_ros.dataset.lerobot_access import (
@@ -29,17 +34,22 @@ from restac_ros.dataset.lerobot_access import (
     private_cache,
     quick_saving,
 )
+from restac_ros.dataset.table_writing import write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video.video_choice import VideoChoice
 
 # LeRobot changes these in place; everything else that it writes is a new file.
-REWRITTEN = {'meta/info.json', 'meta/stats.json', 'meta/tasks.parquet'}
+REWRITTEN = {path.as_posix() for path in (INFO, STATS, TASKS)}
 
 
 class EpisodeWriter:
-    """Takes the rows of one episode. `about` is stored with it as JSON; `index` will be its number.
+    """Writes the rows of one episode.
 
-    `action_prev` is the name of that column in the data set.
+    Attributes:
+        about: what is noted of the episode, stored with it as JSON.
+        index: the episode's number in the data set.
+        rows: how many rows were added.
+        action_prev: the name of that column in the data set.
     """
 
     def __init__(
@@ -64,13 +74,13 @@ class EpisodeWriter:
         self.action_prev = action_prev_key(self._dataset.meta.features)
 
     def add(self, row: dict[str, np.ndarray]) -> None:
-        """Append a row as `features.row_of` makes it; one period after the row before."""
+        """Append a row made by `features.row_of`, one period after the row before."""
         self._dataset.add_frame({**row, 'task': self._task})
         self._last = row
         self.rows += 1
 
     def finish(self) -> None:
-        """Write the episode, and open it again to see that it is all there.
+        """Write the episode, and check it by reading it back.
 
         Raises:
             DatasetError: LeRobot reads back something else than was written.
@@ -87,21 +97,17 @@ class EpisodeWriter:
 
     def abandon(self) -> None:
         """Stop the encoders and close the files, so that the directory can be removed."""
-        with suppress(Exception):  # whatever went wrong before is what the caller must hear of
+        with suppress(Exception):  # the error before this one is raised to the caller
             self._dataset.clear_episode_buffer()
             self._dataset.finalize()
 
     def _describe(self) -> None:
         """Store the contract, the conversion's settings and what is known of this episode."""
-        folder = self._staging / ABOUT
-        path = folder / 'contract.yaml'
+        path = self._staging / ABOUT / 'contract.yaml'
         if not path.exists():
             describe_dataset(self._staging, self.contract, self._video)
-        changed = load_contract(path).differences(self.contract)
-        write_description(
-            folder / 'episodes' / f'episode_{self.index:06d}.json',
-            {**self.about, 'contract_differences': changed},
-        )
+        notes = {**self.about, 'contract_differences': load_contract(path).differences(self.contract)}
+        write_description(self._staging / notes_path(self.index), notes)
 
     def _verify(self) -> None:
         """Open the finished episode as a training program would."""
@@ -131,7 +137,9 @@ class EpisodeWriter:
 def appending(
     root: Path, contract: Contract, streams: Collection[str], task: str, video: VideoChoice | None = None
 ) -> Iterator[EpisodeWriter]:
-    """An episode for the data set at `root`, which is created if need be. `video` defaults to what it has.
+    """Yield a writer of an episode for the data set at `root`, which is created if need be.
+
+    `video` defaults to what the data set has.
 
     On leaving the block the episode is written, checked and becomes part of the data set in one step. An
     exception, or the end of the process at any moment, leaves the data set as it was.
@@ -148,7 +156,7 @@ def appending(
         try:
             yield writer
             writer.finish()
-        except BaseException:
+        except BaseException:  # also an interrupt: the encoders' threads must end before the directory goes
             writer.abandon()
             raise
 
@@ -161,8 +169,9 @@ def _drop_fingerprint(path: Path) -> None:
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[b'huggingface'])
     about.pop('fingerprint', None)
-    table = table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()})
-    pq.write_table(table, path, compression='snappy', use_dictionary=True)
+    write_table(
+        table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()}), path
+    )
 
 
 def _drop_statistics(root: Path) -> None:
@@ -177,10 +186,9 @@ def _drop_statistics(root: Path) -> None:
     path = max(root.glob('meta/episodes/*/*.parquet'))
     table = pq.read_table(path)
     kept = [name for name in table.column_names if is_kept(name.removeprefix('stats/'))]
-    pq.write_table(table.select(kept), path, compression='snappy', use_dictionary=True)
-    file = root / 'meta' / 'stats.json'
-    statistics = json.loads(file.read_text(encoding='utf-8'))
-    write_description(file, {key: value for key, value in statistics.items() if is_kept(key)})
+    write_table(table.select(kept), path)
+    statistics = read_json(root / STATS)
+    write_description(root / STATS, {key: value for key, value in statistics.items() if is_kept(key)})
 
 
 def _remove_empty(folder: Path) -> None:

@@ -187,8 +187,8 @@ def test_a_database_of_other_types_or_without_order_is_refused(
 def test_changed_notes_are_told_and_not_believed(tmp_path: Path) -> None:
     writer = BagWriter(tmp_path / 'bag', start_ns=0, sync=False)
     writer.note(task='press the button')
-    writer.write(writer.declare('/words', 'std_msgs/msg/String'), b'cdr', 1)
-    file = next(writer.close(end_ns='2').glob('*.mcap'))
+    writer.append(writer.declare('/words', 'std_msgs/msg/String'), b'cdr', 1)
+    file = next(writer.finish(end_ns='2').glob('*.mcap'))
     assert open_bag(file).metadata['restac_ros']['task'] == 'press the button'
     assert open_bag(file).notes == []
     file.write_bytes(file.read_bytes().replace(b'press the', b'dress the', 1))

@@ -18,8 +18,9 @@ from restac_ros.dataset import merge
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.convert_many import Progress, convert_many
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError, EngineError
-from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.shards import Answer, EpisodeRequest
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from lerobot.datasets.aggregate import aggregate_datasets
 
 from restac_ros.commands import converting
 from restac_ros.commands.data import Convert
@@ -19,8 +20,8 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.dataset_files import dataset_contract
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.journal import Journal
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.repair.examination import examine_dataset
@@ -145,6 +146,20 @@ def test_merged_data_sets_hold_all_episodes_in_order(
     np.testing.assert_allclose(stats['index']['max'], len(rows) - 1)
     with pytest.raises(DatasetError, match='are the same recording'):
         Merge((root,), to=tmp_path / 'all').run()
+
+
+def test_an_episode_left_alone_in_a_shared_video_is_merged_with_its_own_frames(
+    root: Path, items: list[list[dict]], contract_file: Path, tmp_path: Path
+) -> None:
+    shared = tmp_path / 'shared'
+    aggregate_datasets(['local/demos'], 'local/shared', roots=[root], aggr_root=shared)
+    assert len(list((shared / 'videos').rglob('*.mp4'))) < len(list((root / 'videos').rglob('*.mp4')))
+    assert Adopt(shared, contract_file).run() == 0
+    assert Delete(shared, (0, 1)).run() == 0
+    target = tmp_path / 'new' / 'all'  # in a directory that is made, too
+    assert Merge((shared,), to=target).run() == 0
+    assert_same(read(target), [items[2]])
+    assert examine_dataset(target).is_fine
 
 
 def test_merging_refuses_what_does_not_fit_and_leaves_no_target(

@@ -145,7 +145,7 @@ def test_pauses_that_cannot_be_true_are_refused(
 ) -> None:
     journal = begin(tmp_path / 'take', contract)
     fill(journal, contract, recording[:5])
-    journal._bag.note(segments=text)
+    journal.note(segments=text)
     with pytest.raises(BagError, match='note of pauses'):
         read_notes(open_bag(journal.close(recording[5].log_time_ns)))
 

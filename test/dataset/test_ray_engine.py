@@ -13,8 +13,8 @@ import pytest
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert_many import Progress, bag_bytes, convert_many
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.shards import EpisodeRequest
 

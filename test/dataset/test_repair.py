@@ -18,9 +18,9 @@ from restac_ros.commands.repairing import repair_dataset
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
-from restac_ros.dataset.fingerprint import converted_recordings
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair

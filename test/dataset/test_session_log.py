@@ -1,13 +1,17 @@
 """The session log: what was given is what a bag reader finds, and a failing disk never reaches the caller."""
 
-import threading
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from node_process import poll_until
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.bag import bag_writer
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.message_types import message_files, typestore
 from restac_ros.dataset.errors import JournalError
@@ -86,26 +90,26 @@ def test_a_killed_run_keeps_what_was_flushed(tmp_path: Path, contract: Contract)
     log = SessionLog(tmp_path / 'run', contract, start_ns=START_NS)
     for i in range(5):
         log.write('/gate', GATE, gate_cdr(0.5, i), START_NS + i * 10**9)
-    log._queue.put(None)  # the writer thread stops as if killed: nothing is finished
-    log._thread.join()
-    log._bag._file.close()
-    recovered = recover(tmp_path / 'run.partial')
+    poll_until(lambda: log.written == 5, 'all written')
+    left = shutil.copytree(tmp_path / 'run.partial', tmp_path / 'killed.partial')  # nothing is finished
+    log.close(START_NS + 5 * 10**9)
+    recovered = recover(left)
     assert recovered.messages >= 4
     assert open_bag(recovered.path).topics['/gate'].count == recovered.messages
 
 
-def test_a_failing_disk_is_told_and_never_raises_in_write(tmp_path: Path, contract: Contract) -> None:
+def test_a_failing_disk_is_reported_by_close_and_never_raises_in_write(
+    tmp_path: Path, contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = SessionLog(tmp_path / 'run', contract, start_ns=START_NS)
-    failed = threading.Event()
 
     def refuse(*_: object) -> None:
-        failed.set()
-        raise JournalError('the disk is full')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    log._bag.write = refuse
+    monkeypatch.setattr(bag_writer.Writer, 'add_message', refuse)
     log.write('/gate', GATE, gate_cdr(0.5, 0), START_NS)
-    assert failed.wait(10)
-    with pytest.raises(JournalError, match='the disk is full'):
+    poll_until(lambda: log.failure, 'the log fails')
+    with pytest.raises(JournalError, match='No space left'):
         log.close(START_NS + 1)
     assert log.write('/gate', GATE, gate_cdr(0.5, 1), START_NS) is False
     assert (log.written, log.dropped) == (0, 2)

@@ -97,8 +97,8 @@ class Feeder(RosRig):
                     package = type(message).__module__.partition('.')[0]
                     channels[topic] = writer.declare(topic, f'{package}/msg/{type(message).__name__}')
                 stamp_ns = START_S * 10**9 + tick * 33_000_000
-                writer.write(channels[topic], serialize_message(message), stamp_ns)
-        return writer.close()
+                writer.append(channels[topic], serialize_message(message), stamp_ns)
+        return writer.finish()
 
     def act(self) -> None:
         """Send one message a topic."""

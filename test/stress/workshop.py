@@ -12,8 +12,9 @@ from typing import Any
 
 from restac_ros.dataset.convert import main as convert_main
 from restac_ros.dataset.convert_many import convert_many
+from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.fingerprint import converted_recordings, fingerprint
+from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.shards import EpisodeRequest
 from restac_ros.graph import GraphError
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from restac_ros.commands.data import View
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.message_types import typestore
@@ -189,6 +190,21 @@ def test_the_picture_shows_ring_chunk_and_touch(recording: Recording, tmp_path: 
     drawn = np.abs(space - gate_colours(0.9).astype(int)).max(axis=-1) < 25
     assert drawn.sum() > 500  # ring, bar and chunk in the gate's colour
     assert render(recording, tmp_path / 'early.png', at_s=1.0).read_bytes() != png.read_bytes()
+
+
+def test_the_command_skips_what_is_no_recording(
+    recording: Recording, contract: Contract, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """As a shell's pattern over a directory of journals gives them."""
+    (tmp_path / 'journal.conversion.jsonl').write_text('{}')
+    (tmp_path / 'trash').mkdir()
+    Journal(tmp_path / 'next', contract, start_ns=START_NS).abandon()
+    assert View(tuple(sorted(tmp_path.iterdir())), png=tmp_path / 'view.png').run() == 0
+    printed = capsys.readouterr().out
+    assert printed.count('skipped: ') == 3
+    assert 'journal.conversion.jsonl is no recording' in printed
+    assert 'next.partial is unfinished' in printed
+    assert (tmp_path / 'view.png').is_file()
 
 
 def test_without_the_policys_messages_touch_is_still_shown(recording: Recording, tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ class BagTopic(NamedTuple):
 class Bag:
     """Messages of one or several files as one stream in log order, read a chunk at a time.
 
-    `notes` says in words what is not as it should be: a cut-off file, metadata absent. `mixed` are topics of
-    two types; only messages of the more frequent one are read.
+    Attributes:
+        notes: what is not as it should be, in words: a cut-off file, absent metadata.
+        mixed: topics of two types; only messages of the more frequent one are read.
     """
 
     def __init__(self, path: Path, files: list[Storage], notes: list[str]) -> None:
@@ -48,6 +49,7 @@ class Bag:
         self.notes += [
             f'topic {name} has two types, only {self.topics[name].type} is read' for name in self.mixed
         ]
+        self._bounds = [file.bounds_ns for file in files if file.bounds_ns]
         self._first_ns = 0
         if early := self._logged_at_zero():
             self.notes.append(f'{early} messages were logged at 0, before the first /clock: left out')
@@ -60,17 +62,15 @@ class Bag:
     @property
     def clock_set_back_ns(self) -> int:
         """How far receive times fall behind earlier ones in the order of writing: the clock was set."""
-        bounds = [file.bounds_ns for file in self.files if file.bounds_ns]
-        between = [before[1] - after[0] for before, after in pairwise(bounds)]
+        between = [before[1] - after[0] for before, after in pairwise(self._bounds)]
         return max([0, *between, *(file.clock_set_back_ns for file in self.files)])
 
     @property
     def bounds_ns(self) -> tuple[int, int] | None:
         """First and last log time; None without messages."""
-        bounds = [file.bounds_ns for file in self.files if file.bounds_ns]
-        if not bounds:
+        if not self._bounds:
             return None
-        low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+        low, high = min(low for low, _ in self._bounds), max(high for _, high in self._bounds)
         if low < self._first_ns:
             low = next((message.log_time_ns for message in self.messages()), high)
         return low, high
@@ -82,9 +82,9 @@ class Bag:
         stop_ns: int = END_OF_TIME_NS,
         head_bytes: int | None = None,
     ) -> Iterator[BagMessage]:
-        """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+        """Yield messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
 
-        Whole messages, or of each the first `head_bytes` only.
+        Each is whole, or only its first `head_bytes`.
 
         Raises:
             BagError: a file is damaged inside; what precedes the place has been yielded.
@@ -105,19 +105,18 @@ class Bag:
         try:
             heads = [next(file.messages(head_bytes=len(ZSTD_MAGIC)), None) for file in self.files]
         except BagError:
-            return False  # said by whoever reads on
+            return False  # raised again when more is read
         return any(message is not None and message.cdr == ZSTD_MAGIC for message in heads)
 
     def _logged_at_zero(self) -> int:
-        """How many messages a recorder in simulated time logged before it knew the time."""
-        bounds = [file.bounds_ns for file in self.files if file.bounds_ns]
-        if not bounds or min(low for low, _ in bounds) or not max(high for _, high in bounds):
+        """Count the messages that a recorder in simulated time logged before it knew the time."""
+        if not self._bounds or min(self._bounds)[0] or not max(high for _, high in self._bounds):
             return 0
         return sum(1 for file in self.files for _ in file.messages(stop_ns=1, head_bytes=0))
 
 
 def open_bag(path: Path | str) -> Bag:
-    """A bag's directory or one of its files.
+    """Open a bag: its directory, or one of its files.
 
     Raises:
         BagError: there is no bag, or nothing of it can be read.
@@ -128,9 +127,8 @@ def open_bag(path: Path | str) -> Bag:
     if not path.is_dir():
         raise BagError(f'{path} does not exist. Give a bag directory, or a .mcap or .db3 file.')
     description, notes = _read_description(path)
-    if (form := description.get('compression_format') or 'zstd') != 'zstd' and description.get(
-        'compression_mode'
-    ):
+    form = description.get('compression_format') or 'zstd'
+    if description.get('compression_mode') and form != 'zstd':
         raise BagError(f'{path}: compression_format {form!r} in metadata.yaml; expected zstd.')
     named = [path / Path(name).name for name in description.get('relative_file_paths') or []]
     files = [_as_found(file) for file in named] or _storage_files(path)
@@ -150,7 +148,7 @@ def open_bag(path: Path | str) -> Bag:
 
 
 def _read_description(path: Path) -> tuple[dict, list[str]]:
-    """The content of metadata.yaml, and a note where there is none to trust: a crash leaves none."""
+    """Read metadata.yaml; with a note where there is none to trust, as after a crash."""
     file = path / 'metadata.yaml'
     try:
         if file.stat().st_size > _MAX_METADATA_BYTES:
@@ -167,7 +165,7 @@ def _read_description(path: Path) -> tuple[dict, list[str]]:
 
 
 def _storage_files(path: Path) -> list[Path]:
-    """Storage files in a directory, split files in their order (bag_2 before bag_10)."""
+    """Return the storage files in a directory, split files in their order (bag_2 before bag_10)."""
 
     def natural(file: Path) -> list[int | str]:
         return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
@@ -182,7 +180,7 @@ def _storage_files(path: Path) -> list[Path]:
 
 
 def _as_found(file: Path) -> Path:
-    """A file that metadata.yaml names, or the same packed, or unpacked by hand."""
+    """Return a file that metadata.yaml names, or the same packed, or unpacked by hand."""
     others = [file.with_name(file.name + PACKED), file.with_name(file.name.removesuffix(PACKED))]
     return next((path for path in [file, *others] if path.is_file()), file)
 
@@ -211,7 +209,7 @@ def _ros1(path: Path) -> str:
 
 
 def _topics(files: list[Storage]) -> tuple[dict[str, BagTopic], list[str]]:
-    """Topics by name, each with its (more frequent) type, and the names of those with two types."""
+    """Return topics by name, each with its (more frequent) type, and the names of those with two types."""
     totals: Counter[tuple[str, str]] = Counter()
     for file in files:
         totals.update(file.counts)

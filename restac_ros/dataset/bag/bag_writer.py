@@ -1,7 +1,7 @@
-"""Crash-safe writing of bags: serialised messages appended to an MCAP file, nearly a bag at every moment.
+"""Crash-safe writing of bags: serialised messages are appended to an MCAP file.
 
 A bag is a directory NAME.partial until it has been closed and checked; then it is renamed to NAME, a standard
-rosbag2 bag. Whatever stops the writer, all but the last second is in the file: see `recovery`.
+rosbag2 bag. Whatever stops the writer, all but the last second is in the file, and `recovery` completes it.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from typing import Literal
 
 from mcap.writer import CompressionType, Writer
 
-from restac_ros.dataset.bag.rosbag2_layout import NO_QOS, describe_type, finish_bag, sync_directory
+from restac_ros.dataset.bag.rosbag2_layout import NO_QOS, describe_type, finish_bag, sync_path
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.sealed_notes import LIBRARY, NOTES, sealed
 
@@ -29,8 +29,16 @@ Compression = Literal['none', 'lz4', 'zstd']
 class BagWriter:
     """Appends messages of declared topics to a bag. Time is the caller's.
 
-    Not thread safe, and `write` blocks for as long as the disk does: call it from one writer thread behind a
-    queue. `bytes_written` is the sum of the messages' sizes.
+    Not thread safe, and writing blocks for as long as the disk does: use it from one thread behind a queue.
+
+    Raises:
+        JournalError: from every method, when the disk refuses; and once it has, from all that write later.
+
+    Attributes:
+        path: the finished bag.
+        partial: the directory while the bag is written.
+        file_path: the file that is written.
+        bytes_written: sum of the messages' sizes.
     """
 
     def __init__(
@@ -42,9 +50,10 @@ class BagWriter:
         sync: bool = True,
         steady_ns: Callable[[], int] = lambda: 0,
     ) -> None:
-        """Begin to write `path`.partial. `sync` forces every flush to the disk itself, against power cuts.
+        """Begin to write `path`.partial.
 
-        By the clock `steady_ns` the waiting for the disk is measured, if it is given.
+        With `sync`, every flush reaches the disk itself, so that a power cut, too, costs a second at most.
+        The clock `steady_ns` measures how long flushes wait for the disk.
 
         Raises:
             JournalError: the directory exists already, or the disk refuses.
@@ -71,7 +80,7 @@ class BagWriter:
             self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=COMPRESSIONS[compression])
             self._writer.start(profile='ros2', library=LIBRARY)
             self._bring_to_disk()
-            sync_directory(self.partial.parent)
+            sync_path(self.partial.parent)
 
     @property
     def disk_ns(self) -> int:
@@ -80,21 +89,13 @@ class BagWriter:
         return self._disk_ns + (0 if since_ns is None else self._steady_ns() - since_ns)
 
     def note(self, **values: str) -> None:
-        """Say something about the recording in its own file.
-
-        Raises:
-            JournalError: the disk refuses.
-        """
+        """Store facts about the recording in its file; a later value of a name replaces an earlier one."""
         with self._guarded():
             self._writer.add_metadata(NOTES, sealed(NOTES, values))
             self._bring_to_disk()
 
     def declare(self, topic: str, kind: str) -> int:
-        """A channel for messages of type `kind` on `topic`, with the type's definition.
-
-        Raises:
-            JournalError: the disk refuses.
-        """
+        """Return a channel for messages of type `kind` on `topic`; the file gets the type's definition."""
         described = describe_type(kind)
         with self._guarded():
             if kind not in self._schemas:
@@ -105,12 +106,8 @@ class BagWriter:
         self._declared[channel] = (topic, kind)
         return channel
 
-    def write(self, channel: int, cdr: bytes | memoryview, log_time_ns: int) -> None:
-        """Append one message; flushes when that is due.
-
-        Raises:
-            JournalError: `log_time_ns` is no time, or the disk refuses.
-        """
+    def append(self, channel: int, cdr: bytes | memoryview, log_time_ns: int) -> None:
+        """Append one message; flush when that is due."""
         if not 0 <= log_time_ns <= MAX_TIME_NS:
             raise JournalError(f'{self._declared[channel][0]}: {log_time_ns} ns is no time since the epoch')
         with self._guarded():
@@ -121,27 +118,19 @@ class BagWriter:
         self.flush_if_due(log_time_ns)
 
     def flush_if_due(self, now_ns: int) -> None:
-        """Flush if half a second has passed; call this at least twice a second also while nothing arrives.
-
-        Raises:
-            JournalError: the disk refuses.
-        """
+        """Flush if half a second has passed; call this at least twice a second also while nothing arrives."""
         if abs(now_ns - self._last_flush_ns) >= FLUSH_PERIOD_NS:  # abs: the clock may be set back
             self.flush(now_ns)
 
     def flush(self, now_ns: int) -> None:
-        """Bring everything written so far to the disk.
-
-        Raises:
-            JournalError: the disk refuses.
-        """
+        """Bring everything written so far to the disk."""
         with self._guarded():
             self._writer.flush()
             self._bring_to_disk()
         self._last_flush_ns = now_ns
 
-    def close(self, **notes: str) -> Path:
-        """Finish with last notes, check by reading back, and give the bag its name.
+    def finish(self, **notes: str) -> Path:
+        """Close the file with last notes, check it by reading it back, and give the bag its name.
 
         Raises:
             JournalError: the disk refuses, or the file does not hold what was written; NAME.partial stays.
@@ -162,11 +151,9 @@ class BagWriter:
 
     def abandon(self) -> None:
         """Stop without finishing: what was written stays in NAME.partial, to be recovered or removed."""
-        try:
-            if not self._failure:
+        if not self._failure:
+            with suppress(Exception):  # whatever was the reason to abandon it may end this, too
                 self._writer.flush()
-        except Exception:  # noqa: BLE001  what was the reason to abandon it may end this, too
-            pass
         with suppress(OSError):
             self._file.close()
         self._failure = self._failure or 'it was abandoned'

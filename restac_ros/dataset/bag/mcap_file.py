@@ -3,7 +3,6 @@
 import heapq
 from collections import Counter
 from collections.abc import Collection, Iterator
-from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
@@ -17,15 +16,14 @@ from restac_ros.dataset.bag.mcap_scan import (
     Span,
     message_head,
     scan,
-    span_contents,
-    walk_records,
+    span_records,
 )
 from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, full_type
 from restac_ros.dataset.errors import BagError
 
 
 class McapFile:
-    """Messages of one MCAP file in log order; `damage` says what of it could not be read, or is None.
+    """One .mcap file, see `Storage`. `damage` is the first damaged place, or that the file was never closed.
 
     Raises:
         BagError: not an MCAP file, or nothing in it was written.
@@ -34,44 +32,17 @@ class McapFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.index = scan(path)
-
-    @property
-    def damage(self) -> str | None:
-        """What cannot be read: the first damaged place, or that the file was never closed."""
-        return self.index.damage
-
-    @property
-    def counts(self) -> Counter[tuple[str, str]]:
-        """Messages by (topic, type)."""
-        totals = Counter({self._name(channel): 0 for channel in self.index.channels})
-        for span in self.index.spans:
-            for channel, count in span.counts.items():
-                if channel in self.index.channels:
-                    totals[self._name(channel)] += count
-        return totals
-
-    @property
-    def bounds_ns(self) -> tuple[int, int] | None:
-        """First and last log time; None without messages."""
-        spans = self.index.spans
-        return (min(s.start_ns for s in spans), max(s.end_ns for s in spans)) if spans else None
-
-    @property
-    def clock_set_back_ns(self) -> int:
-        """How far log times fall behind earlier ones in the order of writing: the clock was set."""
-        starts = [span.start_ns for span in self.index.spans]
-        latest = accumulate(starts, max)
-        return max((before - start for before, start in zip(latest, starts, strict=True)), default=0)
-
-    @property
-    def metadata(self) -> dict[str, dict[str, str]]:
-        """Metadata records by name."""
-        return self.index.metadata
-
-    @property
-    def foreign_topics(self) -> list[str]:
-        """Topics whose messages are not CDR and therefore left out."""
-        return sorted(c.topic for c in self.index.channels.values() if c.message_encoding != 'cdr')
+        self.damage, self.metadata = self.index.damage, self.index.metadata
+        channels, spans = self.index.channels, self.index.spans
+        self.foreign_topics = sorted(c.topic for c in channels.values() if c.message_encoding != 'cdr')
+        self.counts = Counter({self._name(channel): 0 for channel in channels})
+        for span in spans:
+            for channel in span.counts.keys() & channels.keys():
+                self.counts[self._name(channel)] += span.counts[channel]
+        starts = [span.start_ns for span in spans]
+        self.bounds_ns = (min(starts), max(span.end_ns for span in spans)) if spans else None
+        set_back = (before - start for before, start in zip(accumulate(starts, max), starts, strict=True))
+        self.clock_set_back_ns = max(set_back, default=0)
 
     def messages(
         self,
@@ -92,18 +63,13 @@ class McapFile:
         with self.path.open('rb') as file:
             for span in sorted(spans, key=lambda span: span.start_ns):
                 while waiting and waiting[0][0] < span.start_ns:
-                    yield self._message(wanted, heapq.heappop(waiting))
+                    yield _message(wanted, heapq.heappop(waiting))
                 for channel, log_time_ns, cdr in read_span(self.path, file, span, head_bytes):
                     if channel in wanted and start_ns <= log_time_ns < stop_ns:
                         heapq.heappush(waiting, (log_time_ns, sequence, channel, cdr))
                         sequence += 1
         while waiting:
-            yield self._message(wanted, heapq.heappop(waiting))
-
-    @staticmethod
-    def _message(names: dict[int, tuple[str, str]], entry: tuple[int, int, int, bytes]) -> BagMessage:
-        log_time_ns, _, channel, cdr = entry
-        return BagMessage(*names[channel], cdr, log_time_ns)
+            yield _message(wanted, heapq.heappop(waiting))
 
     def _name(self, channel: int) -> tuple[str, str]:
         found = self.index.channels[channel]
@@ -111,28 +77,29 @@ class McapFile:
         return found.topic, full_type(schema.name) if schema else ''
 
 
+def _message(names: dict[int, tuple[str, str]], entry: tuple[int, int, int, bytes]) -> BagMessage:
+    log_time_ns, _, channel, cdr = entry
+    return BagMessage(*names[channel], cdr, log_time_ns)
+
+
 def read_span(
     path: Path, file: BinaryIO, span: Span, head_bytes: int | None = None
 ) -> list[tuple[int, int, bytes]]:
-    """(channel, log time, CDR or the beginning of it) of a span's messages, in file order.
+    """Read (channel, log time, CDR or the beginning of it) of a span's messages, in file order.
 
     Raises:
-        BagError: the span does not hold what its header says.
+        BagError: the span does not hold what its header announces.
     """
     try:
-        raw = span_contents(file, span)
         messages = []
-        for record in walk_records(BytesIO(raw), 0, len(raw)):
+        for record, content in span_records(file, span):
             if record.opcode not in IN_CHUNK:
                 raise ScanDamage(record.offset, f'a record {record.opcode:#04x} inside a chunk')
             if record.opcode == Opcode.MESSAGE:
-                head = raw[record.offset : record.offset + MESSAGE_HEAD.size]
-                channel, log_time_ns = message_head(head, record)
+                channel, log_time_ns = message_head(content, record)
                 if not span.start_ns <= log_time_ns <= span.end_ns:
                     raise ScanDamage(record.offset, 'a log time outside its chunk')
-                begin, end = record.offset + MESSAGE_HEAD.size, record.offset + record.length
-                cdr = raw[begin : end if head_bytes is None else min(end, begin + head_bytes)]
-                messages.append((channel, log_time_ns, cdr))
+                messages.append((channel, log_time_ns, bytes(content[MESSAGE_HEAD.size :][:head_bytes])))
     except ScanDamage as damage:
         raise BagError(
             f'{path}: the chunk at byte {span.offset} is damaged ({damage}). Convert the time '

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile
 from mcap.opcode import Opcode
-from mcap.records import Channel, Metadata, Schema
+from mcap.records import Channel, Metadata, MetadataIndex, Schema
 from mcap.writer import MCAP0_MAGIC
 
 from restac_ros.dataset.bag.unpacking import UnpackError, unpack
@@ -26,7 +26,7 @@ from restac_ros.dataset.sealed_notes import LIBRARY, is_intact
 from restac_ros.git_lfs import what_it_is
 
 MAX_CHUNK_BYTES = 512 * 2**20  # beyond any driver's message; a corrupt length must not fill the memory
-_MAX_METADATA_BYTES = 16 * 2**20
+MAX_RECORD_BYTES = 16 * 2**20  # of schemas, channels and notes
 LOOSE_SPAN_BYTES = 4 * 2**20
 
 RECORD_HEAD = struct.Struct('<BQ')  # opcode, length
@@ -79,20 +79,20 @@ class Span:
 
 @dataclass
 class Index:
-    """All that a walk over one file finds; every span holds messages."""
+    """Content of one file; every span holds messages."""
 
     schemas: dict[int, Schema] = field(default_factory=dict)
     channels: dict[int, Channel] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)  # merged by name, the last value wins
-    metadata_records: list[tuple[str, int, int]] = field(default_factory=list)  # name, offset, length
+    metadata_records: list[MetadataIndex] = field(default_factory=list)
     damage: str | None = None
     end: int = 0  # first byte behind the last whole record
     cut_chunk: Span | None = None  # the whole part of an uncompressed chunk that begins at `end`, cut off
 
 
 def walk_records(stream: BinaryIO, start: int, stop: int) -> Iterator[McapRecord]:
-    """Headers of the records between two offsets.
+    """Yield the headers of the records between two offsets.
 
     Raises:
         ScanDamage: at the first record that does not fit, or has an opcode that no record has.
@@ -114,7 +114,7 @@ def walk_records(stream: BinaryIO, start: int, stop: int) -> Iterator[McapRecord
 
 
 def span_contents(file: BinaryIO, span: Span) -> bytes:
-    """A span's records, read and decompressed; raises ScanDamage."""
+    """Read and decompress a span's records; raise ScanDamage where they are not as announced."""
     file.seek(span.offset)
     data = file.read(span.length)
     if len(data) != span.length:
@@ -137,8 +137,16 @@ def span_contents(file: BinaryIO, span: Span) -> bytes:
     return data
 
 
-def message_head(content: bytes, record: McapRecord) -> tuple[int, int]:
-    """Channel and log time of a message record."""
+def span_records(file: BinaryIO, span: Span) -> Iterator[tuple[McapRecord, memoryview]]:
+    """Yield a span's records (offsets within it) and their contents; raise ScanDamage at a false one."""
+    raw = span_contents(file, span)
+    view = memoryview(raw)
+    for record in walk_records(BytesIO(raw), 0, len(raw)):
+        yield record, view[record.offset : record.offset + record.length]
+
+
+def message_head(content: bytes | memoryview, record: McapRecord) -> tuple[int, int]:
+    """Return channel and log time of a message record."""
     if record.length < MESSAGE_HEAD.size:
         raise ScanDamage(record.offset, f'a message record of {record.length} bytes')
     channel, _, log_time_ns, _ = MESSAGE_HEAD.unpack_from(content)
@@ -146,7 +154,7 @@ def message_head(content: bytes, record: McapRecord) -> tuple[int, int]:
 
 
 def scan(path: Path) -> Index:
-    """The index of one file, from a single pass that skips the messages' contents.
+    """Index one file in a single pass that skips the messages' contents.
 
     Raises:
         BagError: not an MCAP file, or nothing in it was written.
@@ -198,7 +206,7 @@ class _Walker:
         raise ScanDamage(self.size, 'the recording was never closed: it ends')
 
     def _announced(self, file: BinaryIO) -> tuple[int, int] | None:
-        """How many messages and metadata records a closed file claims; None if it has no statistics."""
+        """Read how many messages and metadata records a closed file announces; None without statistics."""
         file.seek(-len(MCAP0_MAGIC), 2)
         if file.read() != MCAP0_MAGIC:
             raise ScanDamage(self.size, 'the end of the file is missing')
@@ -214,9 +222,12 @@ class _Walker:
         index = self.index
         match record.opcode:
             case Opcode.HEADER:
-                self._is_ours = LIBRARY.encode() in _read(file, record, _MAX_METADATA_BYTES)
+                self._is_ours = LIBRARY.encode() in _read(file, record)
             case Opcode.CHUNK:
-                index.spans.append(self._chunk(file, record))
+                span = chunk_span(file, record)
+                if span.offset + span.length != record.offset + record.length:
+                    raise ScanDamage(record.offset, 'a chunk whose sizes contradict each other')
+                index.spans.append(span)
             case Opcode.MESSAGE_INDEX:
                 self._message_index(file, record)
             case Opcode.MESSAGE:
@@ -224,22 +235,15 @@ class _Walker:
                     raise ScanDamage(record.offset, 'a message between chunks')
                 self._loose(file, record)
             case Opcode.SCHEMA | Opcode.CHANNEL:
-                _declare(index, record.opcode, _read(file, record, _MAX_METADATA_BYTES))
+                _declare(index, record.opcode, _read(file, record))
             case Opcode.METADATA:
-                found = _parse(Metadata, _read(file, record, _MAX_METADATA_BYTES), record.offset)
+                found = _parse(Metadata, _read(file, record), record.offset)
                 if is_intact(found.name, found.metadata, self._is_ours):
                     index.metadata.setdefault(found.name, {}).update(found.metadata)
                 else:
                     self._doubts.append(f'the notes at byte {record.offset} are not as they were written')
-                index.metadata_records.append(
-                    (found.name, record.offset - RECORD_HEAD.size, record.length + RECORD_HEAD.size)
-                )
-
-    def _chunk(self, file: BinaryIO, record: McapRecord) -> Span:
-        span = chunk_span(file, record)
-        if span.offset + span.length != record.offset + record.length:
-            raise ScanDamage(record.offset, 'a chunk whose sizes contradict each other')
-        return span
+                place = record.offset - RECORD_HEAD.size, record.length + RECORD_HEAD.size
+                index.metadata_records.append(MetadataIndex(*place, found.name))
 
     def _message_index(self, file: BinaryIO, record: McapRecord) -> None:
         spans = self.index.spans
@@ -290,7 +294,7 @@ class _Walker:
                 if record.opcode == Opcode.MESSAGE:
                     self._loose(file, record)
                 elif record.opcode in IN_CHUNK:
-                    _declare(self.index, record.opcode, _read(file, record, _MAX_METADATA_BYTES))
+                    _declare(self.index, record.opcode, _read(file, record))
                 else:
                     return
                 span.length = record.offset + record.length - span.offset
@@ -298,17 +302,15 @@ class _Walker:
             return  # the cut itself: all before it has been kept
 
     def _learn_unindexed(self, file: BinaryIO) -> None:
-        """Look inside chunks that no index describes, or that may declare a channel not seen yet."""
+        """Read chunks that no index describes, or that may declare a channel not known yet."""
         for number, span in enumerate(self.index.spans):
             last = self.index.damage is not None and number == len(self.index.spans) - 1
             known = all(channel in self.index.channels for channel in span.counts)
             if span.record_offset is None or (span.counts and known and not last):
                 continue
             try:
-                raw = span_contents(file, span)
                 counts: Counter[int] = Counter()
-                for record in walk_records(BytesIO(raw), 0, len(raw)):
-                    content = raw[record.offset : record.offset + record.length]
+                for record, content in span_records(file, span):
                     if record.opcode == Opcode.MESSAGE:
                         counts[message_head(content, record)[0]] += 1
                     else:
@@ -323,7 +325,7 @@ class _Walker:
 
 
 def chunk_span(file: BinaryIO, record: McapRecord) -> Span:
-    """The span a chunk record describes; its content may reach beyond the end of the file."""
+    """Return the span that a chunk record describes; its content may reach beyond the end of the file."""
     file.seek(record.offset)
     head = file.read(CHUNK_HEAD.size)
     if len(head) < CHUNK_HEAD.size:
@@ -345,8 +347,8 @@ def chunk_span(file: BinaryIO, record: McapRecord) -> Span:
     )
 
 
-def _declare(index: Index, opcode: int, content: bytes) -> None:
-    """Take a schema or a channel; other records inside chunks hold nothing of ours."""
+def _declare(index: Index, opcode: int, content: bytes | memoryview) -> None:
+    """Store a schema or a channel; ignore other records."""
     if opcode == Opcode.SCHEMA:
         schema = _parse(Schema, content, 0)
         index.schemas[schema.id] = schema
@@ -355,15 +357,15 @@ def _declare(index: Index, opcode: int, content: bytes) -> None:
         index.channels[channel.id] = channel
 
 
-def _read(file: BinaryIO, record: McapRecord, limit: int) -> bytes:
-    if record.length > limit:
-        raise ScanDamage(record.offset, f'a record of {record.length} bytes, more than {limit}')
+def _read(file: BinaryIO, record: McapRecord) -> bytes:
+    if record.length > MAX_RECORD_BYTES:
+        raise ScanDamage(record.offset, f'a record of {record.length} bytes, more than {MAX_RECORD_BYTES}')
     file.seek(record.offset)
     return file.read(record.length)
 
 
-def _parse[R: (Schema, Channel, Metadata)](kind: type[R], content: bytes, offset: int) -> R:
-    """mcap's own parser for one small record; raises Damage."""
+def _parse[R: (Schema, Channel, Metadata)](kind: type[R], content: bytes | memoryview, offset: int) -> R:
+    """Parse one small record by mcap's own class; raise ScanDamage where it cannot."""
     try:
         return kind.read(ReadDataStream(BytesIO(content)))
     except (EndOfFile, struct.error, UnicodeDecodeError) as error:

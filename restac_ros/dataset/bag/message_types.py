@@ -14,7 +14,7 @@ _PACKAGE = 'restac_ros'
 
 
 def message_files() -> list[Path]:
-    """The .msg files that belong to these modules: beside them in the source tree, or as installed.
+    """Return the .msg files of this package: beside its modules in the source tree, or as installed.
 
     Raises:
         BagError: neither place holds any.
@@ -34,7 +34,7 @@ def message_files() -> list[Path]:
 
 @cache
 def typestore() -> Typestore:
-    """Reads and writes CDR of all these types, without ROS."""
+    """Return a store that reads and writes CDR of all these types, without ROS."""
     store = get_typestore(Stores.ROS2_JAZZY)
     for file in message_files():
         name = f'{_PACKAGE}/msg/{file.stem}'
@@ -43,7 +43,7 @@ def typestore() -> Typestore:
 
 
 def deserialize(cdr: bytes | memoryview, kind: str) -> Any:
-    """The message of type `kind` in `cdr`.
+    """Decode a message of type `kind`.
 
     Raises:
         BagError: the bytes are no such message.

@@ -1,4 +1,4 @@
-"""The directory that makes MCAP files a rosbag2 bag: type definitions, metadata.yaml, and its final name."""
+"""What makes MCAP files a rosbag2 bag: type definitions, metadata.yaml, the directory's final name."""
 
 import os
 from collections import Counter
@@ -26,7 +26,7 @@ class TypeDescription(NamedTuple):
 
 @cache
 def describe_type(name: str) -> TypeDescription:
-    """Definition and hash of a message type such as sensor_msgs/msg/Image or restac_ros/msg/GateState.
+    """Describe a message type such as sensor_msgs/msg/Image or restac_ros/msg/GateState.
 
     Raises:
         JournalError: neither ROS 2 Jazzy nor this package has it.
@@ -40,8 +40,8 @@ def describe_type(name: str) -> TypeDescription:
 def finish_bag(partial: Path, final: Path, expected: Counter[tuple[str, str]] | None = None) -> Path:
     """Check a closed recording by reading it back, describe it in metadata.yaml, and rename it.
 
-    `expected` are the messages by (topic, type) that must be in it. The rename is the moment of existence: a
-    directory without `.partial` is whole.
+    `expected` counts the messages by (topic, type) that must be in it. The rename comes last: a directory
+    without `.partial` is whole.
 
     Raises:
         JournalError: a file is damaged, messages are missing, or `final` exists.
@@ -61,14 +61,15 @@ def finish_bag(partial: Path, final: Path, expected: Counter[tuple[str, str]] | 
     if final.exists():
         raise JournalError(f'{final} exists already; {partial} is kept. Move one of them.')
     text = yaml.safe_dump({'rosbag2_bagfile_information': _describe(files, counts)}, sort_keys=False)
-    _write_synced(partial / 'metadata.yaml', text)
+    (partial / 'metadata.yaml').write_text(text, encoding='utf-8')
+    sync_path(partial / 'metadata.yaml')
     partial.rename(final)
-    sync_directory(final.parent)
+    sync_path(final.parent)
     return final
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames and new names in a directory survive a power cut."""
+def sync_path(path: Path) -> None:
+    """Make a file's content, or the names in a directory, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -77,7 +78,7 @@ def sync_directory(path: Path) -> None:
 
 
 def _describe(files: Iterable[McapFile], counts: Counter[tuple[str, str]]) -> dict[str, Any]:
-    """What metadata.yaml says of the files."""
+    """Return the content of metadata.yaml."""
     bounds = [file.bounds_ns for file in files if file.bounds_ns]
     described = [
         {'path': file.path.name, **_duration(file.bounds_ns), 'message_count': file.counts.total()}
@@ -112,10 +113,3 @@ def _topic(name: str, kind: str, count: int) -> dict[str, Any]:
 def _duration(bounds_ns: tuple[int, int] | None) -> dict[str, Any]:
     low, high = bounds_ns or (0, 0)
     return {'starting_time': {'nanoseconds_since_epoch': low}, 'duration': {'nanoseconds': high - low}}
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open('w', encoding='utf-8') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())

@@ -22,7 +22,7 @@ class SqliteFile:
         BagError: not a rosbag2 database, or a damaged one.
     """
 
-    damage: None = None  # a damaged database is refused: unlike MCAP, it has no order to salvage by
+    damage: str | None = None  # a damaged database is refused: unlike MCAP, it has no order to salvage by
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,11 +1,11 @@
-"""What every storage of a bag offers, whatever its format."""
+"""The interface of a bag's files, whatever their format."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-END_OF_TIME_NS = 2**63 - 1  # the largest that SQLite and ROS can say
+END_OF_TIME_NS = 2**63 - 1  # the largest time of SQLite and ROS
 
 
 def full_type(name: str) -> str:
@@ -27,30 +27,12 @@ class Storage(Protocol):
     """One file of a bag. Messages whose encoding is not CDR are left out and their topics named."""
 
     path: Path
-
-    @property
-    def damage(self) -> str | None:
-        """What of the file cannot be read; None when it is whole."""
-
-    @property
-    def counts(self) -> Counter[tuple[str, str]]:
-        """Messages by (topic, type)."""
-
-    @property
-    def bounds_ns(self) -> tuple[int, int] | None:
-        """First and last log time; None without messages."""
-
-    @property
-    def clock_set_back_ns(self) -> int:
-        """How far log times fall behind earlier ones in the order of writing: the clock was set."""
-
-    @property
-    def metadata(self) -> dict[str, dict[str, str]]:
-        """The recorder's own notes by name."""
-
-    @property
-    def foreign_topics(self) -> list[str]:
-        """Topics whose messages are not CDR."""
+    damage: str | None  # what of the file cannot be read; None when it is whole
+    counts: Counter[tuple[str, str]]  # messages by (topic, type)
+    bounds_ns: tuple[int, int] | None  # first and last log time; None without messages
+    clock_set_back_ns: int  # how far log times fall behind earlier ones in the order of writing
+    metadata: dict[str, dict[str, str]]  # the recorder's own notes by name
+    foreign_topics: list[str]  # topics whose messages are not CDR
 
     def messages(
         self,
@@ -59,9 +41,9 @@ class Storage(Protocol):
         stop_ns: int = END_OF_TIME_NS,
         head_bytes: int | None = None,
     ) -> Iterator[BagMessage]:
-        """Messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
+        """Yield messages of `topics` (all when None) with start_ns <= log time < stop_ns, in log order.
 
-        Whole messages, or of each the first `head_bytes` only.
+        Each is whole, or only its first `head_bytes`.
 
         Raises:
             BagError: the file is damaged; what precedes the place has been yielded.

@@ -21,29 +21,15 @@ class UnpackError(ValueError):
 
 
 def unpack(data: bytes, compression: str, limit: int) -> bytes:
-    """Decompress `data` (zstd or lz4 frames) to at most `limit` bytes; never takes more memory than that.
+    """Decompress `data` (zstd or lz4 frames) to at most `limit` bytes; never use more memory than that.
 
     Raises:
         UnpackError: it is damaged, larger than the limit, or of another compression.
     """
     if compression == 'zstd':
         return _unpack_zstd(data, limit)
-    if compression == 'lz4':
-        return _unpack_lz4(data, limit)
-    raise UnpackError(f'compression {compression!r} is not known; expected zstd or lz4')
-
-
-def _unpack_zstd(data: bytes, limit: int) -> bytes:
-    try:
-        announced = zstandard.frame_content_size(data)  # -1 where the frame does not say
-        if announced > limit:
-            raise UnpackError(f'{announced} bytes announced, at most {limit} expected')
-        return zstandard.ZstdDecompressor().decompress(data, max_output_size=max(1, limit))
-    except zstandard.ZstdError as error:
-        raise UnpackError(f'{error} (at most {limit} bytes expected)') from error
-
-
-def _unpack_lz4(data: bytes, limit: int) -> bytes:
+    if compression != 'lz4':
+        raise UnpackError(f'compression {compression!r} is not known; expected zstd or lz4')
     decompressor = lz4.frame.LZ4FrameDecompressor()
     try:
         unpacked = decompressor.decompress(data, max_length=limit + 1)
@@ -54,23 +40,26 @@ def _unpack_lz4(data: bytes, limit: int) -> bytes:
     return unpacked
 
 
+def _unpack_zstd(data: bytes, limit: int) -> bytes:
+    try:
+        announced = zstandard.frame_content_size(data)  # -1 where the frame does not state it
+        if announced > limit:
+            raise UnpackError(f'{announced} bytes announced, at most {limit} expected')
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=max(1, limit))
+    except zstandard.ZstdError as error:
+        raise UnpackError(f'{error} (at most {limit} bytes expected)') from error
+
+
 def unpack_message(cdr: bytes) -> bytes:
-    """A message that rosbag2 compressed by itself, unpacked; others, and damaged ones, as they are."""
+    """Unpack a message that rosbag2 compressed by itself; return others, and damaged ones, as they are."""
     if cdr[:4] != ZSTD_MAGIC:
         return cdr
     try:
-        return _unpack_zstd(cdr, _announced(cdr))
-    except UnpackError:
-        return cdr  # counted as unreadable by whoever dates it
-
-
-def _announced(data: bytes) -> int:
-    try:
-        announced = zstandard.frame_content_size(data)
-    except zstandard.ZstdError as error:
-        raise UnpackError(str(error)) from error
-    # Where the frame does not say, the worst ratio of real messages bounds it.
-    return min(MAX_MESSAGE_BYTES, announced if announced >= 0 else 1000 * len(data))
+        announced = zstandard.frame_content_size(cdr)
+        # A frame that does not state its size is bounded by the worst ratio of real messages.
+        return _unpack_zstd(cdr, min(MAX_MESSAGE_BYTES, announced if announced >= 0 else 1000 * len(cdr)))
+    except (UnpackError, zstandard.ZstdError):
+        return cdr  # counted as unreadable when it is dated
 
 
 def unpack_file(path: Path) -> tuple[tempfile.TemporaryDirectory, Path, str]:
@@ -83,12 +72,16 @@ def unpack_file(path: Path) -> tuple[tempfile.TemporaryDirectory, Path, str]:
     unpacked = Path(folder.name) / path.name.removesuffix(PACKED)
     usage = shutil.disk_usage(folder.name)
     room = usage.free - min(MAX_RESERVE_BYTES, usage.total // 10)
-    with path.open('rb') as file:
-        announced = _announced_by_head(path, file.read(18))
-    if announced > room:
-        raise _no_room(path, folder.name, announced, room)
     written, damage = 0, ''
     with path.open('rb') as packed, unpacked.open('wb') as out:
+        head = packed.read(18)
+        try:
+            announced = zstandard.frame_content_size(head)
+        except zstandard.ZstdError as error:
+            raise BagError(f'{path} is no zstd file: it begins with {head[:8]!r}.') from error
+        if announced > room:
+            raise _no_room(path, folder.name, announced, room)
+        packed.seek(0)
         reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
         try:
             while piece := reader.read(_PIECE_BYTES):
@@ -101,13 +94,6 @@ def unpack_file(path: Path) -> tuple[tempfile.TemporaryDirectory, Path, str]:
     if not written:
         raise BagError(f'{path} unpacks to nothing: {damage or "it is cut off"}. Fetch the file again.')
     return folder, unpacked, damage
-
-
-def _announced_by_head(path: Path, head: bytes) -> int:
-    try:
-        return max(0, zstandard.frame_content_size(head))
-    except zstandard.ZstdError as error:
-        raise BagError(f'{path} is no zstd file: it begins with {head[:8]!r}.') from error
 
 
 def _no_room(path: Path, folder: str, needed: int, room: int) -> BagError:

@@ -1,11 +1,10 @@
-"""The trace of a recording, in one pass: every message is read, every frame made by the framer.
+"""Traces a recording in one pass: every message is read, every frame made by the framer.
 
-Memory does not grow with images; a frame's status takes about a kilobyte, a message's times 16 bytes. Camera
-images are decoded only for stills, so that a recording is traced several times faster than it was made.
+A frame's status takes about a kilobyte of memory, a message's times 16 bytes. Camera images are decoded only
+for stills, so that a recording is traced several times faster than it was made.
 """
 
 import shlex
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +17,10 @@ from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.episodes import episodes_of
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.journal import read_notes
-from restac_ros.dataset.quality.contact import ContactMeter
-from restac_ros.dataset.quality.trace import Silence, Still, StreamMessages, TouchTrace, Trace
+from restac_ros.dataset.quality.stream_watch import StreamWatch
+from restac_ros.dataset.quality.trace import STILLS, Silence, Still, TouchWatch, Trace
 from restac_ros.dataset.session_log import is_session_log
-from restac_ros.dataset.stream_watch import StreamWatch
-from restac_ros.dataset.survey import LeftOut, StreamReport, Survey, recorded_samples
+from restac_ros.dataset.survey import LeftOut, Survey, recorded_samples, stream_report
 from restac_ros.framing.buffer import StreamCounters
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import Framer, Selection, frames
@@ -30,11 +28,10 @@ from restac_ros.framing.grid import Grid
 from restac_ros.framing.sample import Sample
 
 SILENCE_NS = 10_000_000_000  # no frames are made of longer silence: a clock set by years would never end
-_STILLS = 8
 
 
 def bag_traces(path: Path | str, contract: Contract | None = None) -> Iterator[Trace]:
-    """Trace a journal (also an unfinished one) or any bag, once for each stretch between pauses.
+    """Yield a trace of a journal (also an unfinished one) or any bag, one per stretch between pauses.
 
     `contract` defaults to the journal's own.
 
@@ -65,7 +62,7 @@ def bag_traces(path: Path | str, contract: Contract | None = None) -> Iterator[T
 
 
 class _Feed:
-    """A recording's samples in pieces that silence separates; damage inside ends them, and is kept."""
+    """Splits a recording's samples where nothing was received for long; keeps the `damage` that ends them."""
 
     def __init__(self, samples: Iterator[Sample], start_ns: int) -> None:
         self._samples = samples
@@ -75,7 +72,7 @@ class _Feed:
         self.upcoming = self._next()
 
     def piece(self) -> Iterator[Sample]:
-        """Samples up to the next silence."""
+        """Yield the samples up to the next silence."""
         self.pausing = False
         if self.upcoming is not None:
             self.last_ns = self.upcoming.receive_ns
@@ -86,7 +83,7 @@ class _Feed:
         self.pausing = True
 
     def over(self, time_ns: int) -> bool:
-        """A frame at `time_ns` has nothing more to show of this piece."""
+        """Return whether a frame at `time_ns` is behind this piece."""
         patience_ns = SILENCE_NS if self.upcoming is None else 0
         return self.pausing and time_ns > self.last_ns + patience_ns
 
@@ -99,10 +96,7 @@ class _Feed:
 
 
 class _Light(Framer):
-    """Decodes what is cheap (poses, gripper, touch); cameras only for stills, or once they prove undecodable.
-
-    Their messages' layout has been judged by then: `StreamWatch.refusals`.
-    """
+    """Decodes poses, gripper and touch; cameras only for stills, or once `StreamWatch` has refused them."""
 
     def __init__(self, contract: Contract, start_ns: int, watches: dict[str, StreamWatch]) -> None:
         super().__init__(contract, start_ns)
@@ -110,16 +104,13 @@ class _Light(Framer):
         self.decode_all = False
 
     def compose(self, selection: Selection) -> Frame:
-        heavy = [name for name in selection.chosen if self._is_heavy(name)]
-        light = {name: choice for name, choice in selection.chosen.items() if name not in heavy}
+        chosen = selection.chosen
+        light = {name: choice for name, choice in chosen.items() if not self._is_heavy(name)}
         frame = super().compose(selection._replace(chosen=light))
-        statuses = {
-            name: frame.streams[name] if name in light else status
-            for name, (_, status) in selection.chosen.items()
-        }
+        statuses = {name: frame.streams.get(name, status) for name, (_, status) in chosen.items()}
         reasons = [
             f'{name}: {statuses[name].reason}'
-            for name in heavy
+            for name in chosen.keys() - light.keys()
             if self.contract.streams[name].required and not statuses[name].valid
         ]
         return replace(frame, streams=statuses, reasons=(*reasons, *frame.reasons))
@@ -136,20 +127,17 @@ class _Tracing:
     def __init__(self, bag: Bag, contract: Contract, start_ns: int, end_ns: int, label: str) -> None:
         self._bag, self._contract, self._label = bag, contract, label
         self._start_ns, self._end_ns = start_ns, end_ns
-        self._watches = {name: StreamWatch(name, contract) for name in contract.streams}
+        self._watches = {name: StreamWatch(contract, name) for name in contract.streams}
         self._left_out = LeftOut()
         self._counters: list[dict[str, StreamCounters]] = []
         self._survey = Survey(Grid(start_ns, contract.fps))
         self._times: list[int] = []
         self._states: list[np.ndarray] = []
-        tactile = contract.by_role('tactile')
-        self._meters = {name: ContactMeter() for name in tactile}
-        self._levels: dict[str, list[float]] = {name: [] for name in tactile}
-        self._strongest: dict[str, tuple[float, int, np.ndarray]] = {}
+        self._touch = {name: TouchWatch(name) for name in contract.by_role('tactile')}
         self._stills: list[Still] = []
 
     def run(self, task: str) -> Trace:
-        """Read it all."""
+        """Read the whole stretch."""
         samples = recorded_samples(self._bag, self._contract, self._start_ns, self._end_ns, self._left_out)
         feed = _Feed(self._watched(samples), self._start_ns)
         silences = []
@@ -180,87 +168,42 @@ class _Tracing:
     def _still_due(self, next_ns: int) -> bool:
         taken = len({still.time_s for still in self._stills})
         span_ns = max(1, self._end_ns - self._start_ns)
-        return taken < _STILLS and next_ns - self._start_ns >= taken * span_ns // _STILLS
+        return taken < STILLS and next_ns - self._start_ns >= taken * span_ns // STILLS
 
     def _collect(self, frame: Frame, *, is_still: bool) -> None:
         self._times.append(frame.time_ns)
         self._survey.statuses.append(frame.streams)
         self._survey.reasons.append(frame.reasons)
         self._states.append(np.full(7, np.nan) if frame.state is None else frame.state.astype(np.float64))
-        for name, meter in self._meters.items():
-            image = frame.tactile.get(name)
-            level = None if image is None else meter.level(image)
-            self._levels[name].append(np.nan if level is None else level)
-            if image is not None and level is not None and level > self._strongest.get(name, (0.0,))[0]:
-                self._strongest[name] = (level, frame.time_ns, image)
+        for name, touch in self._touch.items():
+            touch.add(frame.tactile.get(name))
         if is_still:
             time_s = (frame.time_ns - self._times[0]) * 1e-9
-            self._stills += [
-                Still(name, time_s, image) for name, image in {**frame.images, **frame.tactile}.items()
-            ]
+            images = {**frame.images, **frame.tactile}
+            self._stills += [Still(name, time_s, image) for name, image in images.items()]
 
     def _trace(self, task: str, damage: str, silences: tuple[Silence, ...]) -> Trace:
-        messages = {name: self._messages(name) for name in self._contract.streams}
+        messages = {name: watch.messages() for name, watch in self._watches.items()}
         for name, seen in messages.items():
-            self._survey.streams[name] = StreamReport(
-                messages=seen.stamps_ns.size,
-                rate_hz=_rate_hz(seen.receives_ns),
-                declared_rate_hz=self._contract.streams[name].rate_hz,
-                unreadable=seen.unreadable,
-                others=self._left_out.others[name],
-                left_out=self._left_out.why.get(name, ''),
-                zero_stamps=seen.zero_stamps,
-                duplicates=seen.duplicates,
-                out_of_order=seen.out_of_order,
-                future=seen.future,
-            )
+            counters = [counted[name] for counted in self._counters]
+            report = stream_report(self._contract, name, self._left_out, counters)
+            report.count(seen.receives_ns)
+            self._survey.streams[name] = report
         damages = [f'{file.path.name}: {file.damage}' for file in self._bag.files if file.damage]
+        time_ns = np.array(self._times, np.int64)
         return Trace(
             contract=self._contract,
             source=f'{self._bag.path}, {self._label}' if self._label else str(self._bag.path),
             task=task,
-            time_ns=np.array(self._times, np.int64),
+            time_ns=time_ns,
             survey=self._survey,
             messages=messages,
             state=np.array(self._states).reshape(-1, 7),
             action=None,
-            touch={name: self._touch(name) for name in self._meters},
+            touch={name: touch.trace(time_ns) for name, touch in self._touch.items()},
             stills=tuple(self._stills),
             damage=tuple(damages + [damage] * bool(damage)),
             notes=tuple(note for note in self._bag.notes if note not in damages),
             silences=silences,
             clock_set_back_ns=self._bag.clock_set_back_ns,
         )
-
-    def _messages(self, name: str) -> StreamMessages:
-        watch = self._watches[name]
-        total: Counter[str] = Counter()
-        for counters in self._counters:
-            total.update(
-                {key: getattr(counters[name], key) for key in ('duplicates', 'out_of_order', 'future')}
-            )
-        return StreamMessages(
-            stamps_ns=np.array(watch.stamps_ns, np.int64),
-            receives_ns=np.array(watch.receives_ns, np.int64),
-            complete=True,
-            zero_stamps=watch.zero_stamps,
-            unreadable=self._left_out.unreadable[name],
-            layouts=dict(watch.layouts),
-            refusals=dict(watch.refusals),
-            freezes=tuple(watch.freezes()),
-            **total,
-        )
-
-    def _touch(self, name: str) -> TouchTrace:
-        meter, strongest = self._meters[name], None
-        if name in self._strongest:
-            _, time_ns, image = self._strongest[name]
-            strongest = Still(name, (time_ns - self._times[0]) * 1e-9, image)
-        reference = None if meter.reference is None else meter.reference.astype(np.uint8)
-        return TouchTrace(np.array(self._levels[name]), meter.threshold, reference, strongest)
-
-
-def _rate_hz(receives_ns: np.ndarray) -> float:
-    """Messages per second between the first and the last received."""
-    span_ns = int(receives_ns.max() - receives_ns.min()) if receives_ns.size > 1 else 0
-    return round((receives_ns.size - 1) * 1e9 / span_ns, 3) if span_ns else 0.0

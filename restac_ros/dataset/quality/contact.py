@@ -1,4 +1,4 @@
-"""When a GelSight touched something: the change of its image against one without contact."""
+"""Measures contact of a GelSight: the change of its image against one without contact."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Contact:
 class ContactMeter:
     """Turns tactile images, in order, into contact levels.
 
-    The first images in a row that agree with each other are taken for contact-free: their median per pixel
-    and channel is the reference. An episode that begins in a steady contact is therefore read inside out; one
-    that begins in a changing contact is not. Memory is bounded by `reference_frames`.
+    The reference is the median, per pixel and channel, of the first images in a row that agree with each
+    other. They are assumed to be without contact: in an episode that begins in a steady contact, its end is
+    reported as contact. Memory is bounded by `reference_frames`.
     """
 
     def __init__(self, reference_frames: int = REFERENCE_FRAMES) -> None:
@@ -37,12 +37,10 @@ class ContactMeter:
         self._first: deque[np.ndarray] = deque(maxlen=reference_frames)
 
     def level(self, image: np.ndarray) -> float | None:
-        """Change of an image uint8 [H, W, 3] in grey levels: the mean over the pixels that changed most.
+        """Return the change of an image uint8 [H, W, 3] in grey levels: the mean over the 1 % most changed.
 
-        None before there is a reference.
-
-        Of each pixel the channel that changed most counts: lamps of three colours light the gel from three
-        sides, so that a slope shows in one channel and is lost in their mean.
+        None before there is a reference. Of each pixel the channel that changed most counts: lamps of three
+        colours light the gel from three sides, so that a slope shows in one and is lost in their mean.
         """
         if self.reference is None:
             self._first.append(image)
@@ -60,7 +58,7 @@ class ContactMeter:
 
     @property
     def threshold(self) -> float:
-        """The level from which on there is contact."""
+        """Return the level from which on there is contact."""
         return max(MIN_LEVEL, NOISE_FACTOR * self.noise)
 
 
@@ -71,7 +69,7 @@ def _change(image: np.ndarray, reference: np.ndarray) -> float:
 
 
 def contact_phases(stream: str, times_s: np.ndarray, levels: np.ndarray, threshold: float) -> list[Contact]:
-    """Contacts in levels [N] (NaN: unknown, which ends a contact) at `times_s` [N].
+    """Find contacts in levels [N] (NaN: unknown, which ends a contact) at `times_s` [N].
 
     A contact begins where the level reaches `threshold` and ends where it falls below 60 % of it.
     """
@@ -82,18 +80,7 @@ def contact_phases(stream: str, times_s: np.ndarray, levels: np.ndarray, thresho
             begun = index
         elif begun is not None and not level >= RELEASE_SHARE * threshold:
             peak = begun + int(np.argmax(levels[begun:index]))
-            phases.append(
-                Contact(
-                    stream,
-                    _rounded(times_s[begun]),
-                    _rounded(times_s[index - 1]),
-                    round(float(levels[peak]), 2),
-                    _rounded(times_s[peak]),
-                )
-            )
+            start_s, end_s, peak_s = (round(float(times_s[row]), 4) for row in (begun, index - 1, peak))
+            phases.append(Contact(stream, start_s, end_s, round(float(levels[peak]), 2), peak_s))
             begun = None
     return phases
-
-
-def _rounded(time_s: float) -> float:
-    return round(float(time_s), 4)

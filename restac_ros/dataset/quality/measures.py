@@ -9,7 +9,7 @@ import numpy as np
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.freezes import frozen_runs
 from restac_ros.dataset.plan import EpisodePlan, check_rates, plan_episode
-from restac_ros.dataset.quality.trace import StreamMessages, Trace
+from restac_ros.dataset.quality.trace import Trace
 
 LOST_FACTOR = 1.8  # an interval of so many usual ones hides a lost message
 GAP_PERIODS = 3.0
@@ -21,7 +21,7 @@ _STILL_M, _STILL_RAD, STILL_OPENING_M = 0.002, 0.01, 0.001
 
 
 class Spread(NamedTuple):
-    """A distribution in a few figures."""
+    """Median, 95th percentile and maximum of a distribution."""
 
     p50: float
     p95: float
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """A hole in a stream: times in s from the first frame on, how many messages should have been there."""
+    """A hole in a stream: times in s from the first frame on, and how many messages are missing."""
 
     start_s: float
     end_s: float
@@ -45,25 +45,42 @@ class Frozen(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A stream's stamps jump against its receipt: when, and by how much."""
+    """A jump of a stream's stamps against their receipt, s from the first frame on."""
 
     time_s: float
     step_ms: float
 
 
 @dataclass(frozen=True)
-class StreamMeasures:
-    """Figures of one stream; `undecodable` counts frames by the decoder's reason."""
+class StreamQuality:
+    """One stream over an episode. Times in s count from the first frame.
 
+    `lost` are messages missing by the stream's own rhythm, `gaps` the longer holes, `frozen` stretches of
+    identical images too long to be true; `repeated_images` is None where they were not examined. `delay_ms`
+    runs from capture to receipt, `age_ms` is what frames used. A data set holds no intervals and delays.
+    `encodings` are counts by 'encoding WxH'.
+    """
+
+    topic: str
+    role: str
+    messages: int
+    rate_hz: float
+    declared_rate_hz: float
     interval_ms: Spread | None
     delay_ms: Spread | None
     age_ms: Spread | None
     lost: int
     gaps: list[Gap]
     frozen: list[Frozen]
-    steps: list[Step]
+    repeated_images: int | None
     invalid_frames: int
-    undecodable: Counter[str]
+    zero_stamps: int
+    unreadable: int
+    undecodable: int
+    duplicates: int
+    out_of_order: int
+    future: int
+    encodings: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,7 @@ class Measures:
     `jumps` are holes that all streams have at once: the clock was set forward, or the machine stood still.
     """
 
-    streams: dict[str, StreamMeasures]
+    streams: dict[str, StreamQuality]
     skew_ms: Spread | None
     static_head_s: float
     static_tail_s: float
@@ -83,14 +100,9 @@ class Measures:
     no_plan: str
     false_rates: list[str]
 
-    @property
-    def longest_run(self) -> int:
-        """Frames usable in a row."""
-        return self.plan.length if self.plan else 0
-
 
 def measure(trace: Trace) -> Measures:
-    """All figures of a trace."""
+    """Measure an episode."""
     plan, no_plan = _plan(trace)
     jumps = _jumps(trace)
     head_s, tail_s, moves = _stillness(trace)
@@ -108,7 +120,7 @@ def measure(trace: Trace) -> Measures:
 
 
 def spread(values: np.ndarray) -> Spread | None:
-    """Median, 95th percentile and maximum of the finite values; None without any."""
+    """Return the spread of the finite values; None without any."""
     values = values[np.isfinite(values)]
     if not values.size:
         return None
@@ -116,40 +128,51 @@ def spread(values: np.ndarray) -> Spread | None:
 
 
 def _plan(trace: Trace) -> tuple[EpisodePlan | None, str]:
-    """The frames that the converter could keep, or why there are none."""
+    """Return the frames that the converter could keep, or why there are none."""
     try:
         return plan_episode(trace.survey, (), keep_longest=True), ''
     except ConversionError as error:
         return None, str(error)
 
 
-def _stream(trace: Trace, name: str, jumps: list[Gap]) -> StreamMeasures:
-    seen = trace.messages[name]
+def _stream(trace: Trace, name: str, jumps: list[Gap]) -> StreamQuality:
+    spec, seen, counted = trace.contract.streams[name], trace.messages[name], trace.survey.streams[name]
     intervals_ns = np.diff(np.sort(seen.stamps_ns))
     usual_ns = _usual_ns(trace, name)
     gaps = [
         gap
         for gap in _gaps(trace, seen.stamps_ns, usual_ns)
-        if not any(gap.start_s < jump.end_s and jump.start_s < gap.end_s for jump in jumps)
+        if not any(_overlap(gap, jump) for jump in jumps)
     ]
     missing = np.round(intervals_ns[intervals_ns > LOST_FACTOR * usual_ns] / usual_ns) - 1
     across = sum(round((jump.end_s - jump.start_s) * 1e9 / usual_ns) for jump in jumps)
     delays_ms = (seen.receives_ns - seen.stamps_ns) * 1e-6 if seen.complete else np.array([])
-    return StreamMeasures(
+    return StreamQuality(
+        topic=spec.topic,
+        role=spec.role,
+        messages=counted.messages,
+        rate_hz=counted.rate_hz,
+        declared_rate_hz=spec.rate_hz,
         interval_ms=spread(intervals_ns * 1e-6) if seen.complete else None,
         delay_ms=spread(delays_ms),
         age_ms=spread(trace.ages_ms(name)),
         lost=max(0, int(missing.sum()) - across) if seen.complete else 0,
         gaps=gaps,
         frozen=_frozen(trace, name),
-        steps=_steps(trace, seen),
+        repeated_images=None if seen.freezes is None else sum(run.count - 1 for run in seen.freezes),
         invalid_frames=int((~trace.valid(name)).sum()),
-        undecodable=_undecodable(trace, name),
+        zero_stamps=counted.zero_stamps,
+        unreadable=counted.unreadable,
+        undecodable=sum(seen.refusals.values()),
+        duplicates=counted.duplicates,
+        out_of_order=counted.out_of_order,
+        future=counted.future,
+        encodings=dict(seen.layouts),
     )
 
 
 def _usual_ns(trace: Trace, name: str) -> float:
-    """The stream's own rhythm; from a data set, at which most samples are missing, not below a frame."""
+    """Return the usual interval of a stream; of a data set, which lacks most samples, at least a frame's."""
     seen = trace.messages[name]
     declared_ns = 1e9 / trace.contract.streams[name].rate_hz
     if not seen.complete:
@@ -159,7 +182,7 @@ def _usual_ns(trace: Trace, name: str) -> float:
 
 
 def _gaps(trace: Trace, stamps_ns: np.ndarray, usual_ns: float) -> list[Gap]:
-    """Holes between samples, and between the samples and the episode's ends."""
+    """Find holes between samples, and between the samples and the episode's ends."""
     if not stamps_ns.size:
         return []
     end_ns = int(trace.time_ns[-1]) if trace.time_ns.size else 0
@@ -179,7 +202,7 @@ def _gaps(trace: Trace, stamps_ns: np.ndarray, usual_ns: float) -> list[Gap]:
 
 
 def _jumps(trace: Trace) -> list[Gap]:
-    """Holes that every stream has at the same time; there have to be two streams to tell."""
+    """Find holes that all streams, at least two, have at the same time."""
     jumps = [
         Gap(trace.seconds(silence.start_ns), trace.seconds(silence.end_ns), 0) for silence in trace.silences
     ]
@@ -192,17 +215,17 @@ def _jumps(trace: Trace) -> list[Gap]:
             Gap(max(a.start_s, b.start_s), min(a.end_s, b.end_s), 0)
             for a in shared
             for b in other
-            if a.start_s < b.end_s and b.start_s < a.end_s
+            if _overlap(a, b)
         ]
-    return jumps + [
-        hole
-        for hole in shared
-        if not any(hole.start_s < jump.end_s and jump.start_s < hole.end_s for jump in jumps)
-    ]
+    return jumps + [hole for hole in shared if not any(_overlap(hole, jump) for jump in jumps)]
+
+
+def _overlap(a: Gap, b: Gap) -> bool:
+    return a.start_s < b.end_s and b.start_s < a.end_s
 
 
 def _gaps_between(trace: Trace, name: str) -> list[Gap]:
-    """Holes of a stream, without those at the ends: a stream that stops early is no jump."""
+    """Find holes of a stream, short of those at the ends: a stream that stops early is no jump."""
     stamps_ns = trace.messages[name].stamps_ns
     first, last = trace.seconds(stamps_ns.min()), trace.seconds(stamps_ns.max())
     return [
@@ -213,14 +236,16 @@ def _gaps_between(trace: Trace, name: str) -> list[Gap]:
 
 
 def _frozen(trace: Trace, name: str) -> list[Frozen]:
-    """Stretches for which the stream shows one image."""
+    """Find stretches of one image longer than the stream's samples may age."""
     runs = frozen_runs(trace.messages[name].freezes or (), trace.contract.streams[name].max_age_ns)
     return [Frozen(trace.seconds(run.start_ns), trace.seconds(run.end_ns), run.count) for run in runs]
 
 
-def _steps(trace: Trace, seen: StreamMessages) -> list[Step]:
-    """Lasting changes of the delay between capture and receipt."""
-    if not seen.complete or seen.stamps_ns.size < 2 * STEP_WINDOW or seen.zero_stamps:
+def stamp_steps(trace: Trace, name: str) -> list[Step]:
+    """Find lasting changes of a stream's delay between capture and receipt."""
+    seen = trace.messages[name]
+    has_zeros = bool(trace.survey.streams[name].zero_stamps)
+    if not seen.complete or seen.stamps_ns.size < 2 * STEP_WINDOW or has_zeros:
         return []
     delays_ns = seen.receives_ns - seen.stamps_ns
     steps: list[Step] = []
@@ -234,14 +259,14 @@ def _steps(trace: Trace, seen: StreamMessages) -> list[Step]:
     return steps
 
 
-def _undecodable(trace: Trace, name: str) -> Counter[str]:
-    """Why frames could not decode their sample, by count."""
+def undecodable_frames(trace: Trace, name: str) -> Counter[str]:
+    """Count frames that could not decode their sample, by reason."""
     reasons = (statuses[name].reason for statuses in trace.survey.statuses)
     return Counter(text.removeprefix(UNDECODABLE) for text in reasons if text.startswith(UNDECODABLE))
 
 
 def _skew(trace: Trace) -> Spread | None:
-    """How far apart a frame's samples were captured, in ms, over frames with at least two valid ones."""
+    """Return how far apart the valid samples of a frame were captured, ms."""
     apart = []
     for statuses in trace.survey.statuses:
         stamps = [
@@ -253,7 +278,7 @@ def _skew(trace: Trace) -> Spread | None:
 
 
 def _stillness(trace: Trace) -> tuple[float, float, bool]:
-    """For how long nothing moves at the beginning and at the end, s; and whether anything moves at all."""
+    """Return for how long nothing moves at both ends, s, and whether anything moves at all."""
     known = np.flatnonzero(np.isfinite(trace.state).all(axis=1))
     if known.size < 2:
         return 0.0, 0.0, False
@@ -267,7 +292,7 @@ def _stillness(trace: Trace) -> tuple[float, float, bool]:
 
 
 def _moved(change: np.ndarray) -> np.ndarray:
-    """bool [N]: the tool or the gripper is elsewhere; whole turns of an angle are no motion."""
+    """Return bool [N]: the tool or the gripper has moved; whole turns of an angle are no motion."""
     angles = np.abs((change[:, 3:6] + np.pi) % (2 * np.pi) - np.pi)
     return (
         (np.linalg.norm(change[:, :3], axis=1) > _STILL_M)

@@ -1,4 +1,4 @@
-"""Pictures of an episode's quality: what was there when, how old it was, what was felt, how the arm moved."""
+"""Pictures of an episode: presence and age of streams, touch, and motion over time."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -9,10 +9,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from restac_ros.contract.schema import Contract
 from restac_ros.dataset.quality.contact import Contact
 from restac_ros.dataset.quality.findings import angle_jumps
 from restac_ros.dataset.quality.quality import EpisodeQuality, StreamQuality
@@ -21,7 +20,7 @@ from restac_ros.dataset.quality.trace import Still, Trace
 _WIDTH_INCH = 11.5
 _DPI = 96
 SHOWN_STILL_S = 0.3
-SHORTEST_SPAN_S = 0.05  # thinner ones would not be seen
+SHORTEST_SPAN_S = 0.05  # thinner ones would not be visible
 GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
 # Told apart by colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
 STREAM_COLOURS = ('#0072b2', '#56b4e9', '#009e73', '#d55e00', '#444444', '#cc79a7', '#e69f00', '#8a6d00')
@@ -51,52 +50,85 @@ LEGEND = (
 )
 
 
-def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
-    """One bar per stream over time, ages below, then contact and state: a PNG."""
-    panels = _panels(trace)
-    bars_inch = 0.42 + 0.27 * len(trace.messages)
-    heights = [bars_inch, *[1.15] * (len(panels) - 1)]
+def episode_png(trace: Trace, quality: EpisodeQuality, title: str) -> bytes:
+    """Draw the film strip of an episode, if it has images, above its timeline: a PNG."""
+    if not trace.stills:
+        return timeline_png(trace, quality)
+    strip_inch, bars_inch = _strip_inch(trace.stills), sum(_heights_inch(trace))
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.75), layout='constrained')
-        FigureCanvasAgg(figure)
-        axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True, height_ratios=heights))
-        for panel, target in zip(panels, axes, strict=True):
-            panel(target, trace, quality)
-            target.set_xlim(0, max(float(trace.time_s[-1]), 0.1) if trace.time_s.size else 1)
-        axes[-1].set_xlabel('time in the episode [s]')
+        figure = _figure(strip_inch + bars_inch + 1.1)
+        heights = [strip_inch + 0.3, bars_inch + 0.4]
+        parts = np.array(figure.subfigures(2, 1, height_ratios=heights))
+        _film(parts[0], trace.stills)
+        _timeline(parts[1], trace, quality)
+        figure.suptitle(title, x=0.01, ha='left')
+        return _png(figure)
+
+
+def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
+    """Draw one bar per stream over time, ages below, then contact and state: a PNG."""
+    with mpl.rc_context(_STYLE):
+        figure = _figure(sum(_heights_inch(trace)) + 0.75)
+        _timeline(figure, trace, quality)
         return _png(figure)
 
 
 def film_png(stills: Sequence[Still]) -> bytes | None:
-    """Stills as rows of a film strip, times above: a PNG; None without any."""
+    """Draw stills as rows of a film strip, times above: a PNG; None without any."""
     if not stills:
         return None
-    streams = list(dict.fromkeys(still.stream for still in stills))
-    times = sorted({round(still.time_s, 3) for still in stills})
-    cell = (_WIDTH_INCH - 0.9) / len(times)
-    rows = [next(still.image.shape for still in stills if still.stream == name) for name in streams]
-    heights = [cell * shape[0] / shape[1] for shape in rows]
     with mpl.rc_context(_STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-        figure = Figure(figsize=(_WIDTH_INCH, sum(heights) + 0.3 + 0.03 * len(rows)), layout=layout)
-        FigureCanvasAgg(figure)
-        grid = figure.subplots(len(streams), len(times), squeeze=False, height_ratios=heights)
-        for axes in grid.flat:
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            axes.spines[:].set_visible(False)
-        for still in stills:
-            row, column = streams.index(still.stream), times.index(round(still.time_s, 3))
-            grid[row][column].imshow(still.image, interpolation='antialiased')
-        for column, time_s in enumerate(times):
-            grid[0][column].set_title(f'{time_s:.1f} s', fontsize=8)
-        for row, name in enumerate(streams):
-            grid[row][0].set_ylabel(name.replace('_', '\n'), fontsize=8)
+        figure = _figure(_strip_inch(stills) + 0.4, layout=layout)
+        _film(figure, stills)
         return _png(figure)
 
 
+def _heights_inch(trace: Trace) -> list[float]:
+    return [0.42 + 0.27 * len(trace.messages), *[1.15] * (len(_panels(trace)) - 1)]
+
+
+def _timeline(figure: FigureBase, trace: Trace, quality: EpisodeQuality) -> None:
+    panels = _panels(trace)
+    grid = figure.subplots(len(panels), 1, sharex=True, height_ratios=_heights_inch(trace), squeeze=False)
+    for panel, axes in zip(panels, grid[:, 0], strict=True):
+        panel(axes, trace, quality)
+        axes.set_xlim(0, max(float(trace.time_s[-1]), 0.1) if trace.time_s.size else 1)
+    grid[-1, 0].set_xlabel('time in the episode [s]')
+
+
+def _rows(stills: Sequence[Still]) -> dict[str, float]:
+    """Return the height of each stream's row by its width."""
+    return {still.stream: still.image.shape[0] / still.image.shape[1] for still in reversed(stills)}
+
+
+def _times(stills: Sequence[Still]) -> list[float]:
+    return sorted({round(still.time_s, 3) for still in stills})
+
+
+def _strip_inch(stills: Sequence[Still]) -> float:
+    return (_WIDTH_INCH - 0.9) / max(1, len(_times(stills))) * sum(_rows(stills).values())
+
+
+def _film(figure: FigureBase, stills: Sequence[Still]) -> None:
+    streams, times = list(dict.fromkeys(still.stream for still in stills)), _times(stills)
+    heights = [_rows(stills)[name] for name in streams]
+    grid = figure.subplots(len(streams), len(times), squeeze=False, height_ratios=heights)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+    for still in stills:
+        row, column = streams.index(still.stream), times.index(round(still.time_s, 3))
+        grid[row][column].imshow(still.image, interpolation='antialiased')
+    for column, time_s in enumerate(times):
+        grid[0][column].set_title(f'{time_s:.1f} s', fontsize=8)
+    for row, name in enumerate(streams):
+        grid[row][0].set_ylabel(name.replace('_', '\n'), fontsize=8)
+
+
 def touch_png(trace: Trace) -> bytes | None:
-    """Per tactile sensor: the reference, the strongest contact, and the change between them; None without."""
+    """Draw reference, strongest contact and change of each tactile sensor: a PNG; None without any."""
     shown = [
         (name, touch.reference, touch.strongest)
         for name, touch in trace.touch.items()
@@ -105,8 +137,7 @@ def touch_png(trace: Trace) -> bytes | None:
     if not shown:
         return None
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH_INCH * 0.72, 2.2 * len(shown)), layout='constrained')
-        FigureCanvasAgg(figure)
+        figure = _figure(2.2 * len(shown), 0.72 * _WIDTH_INCH)
         grid = figure.subplots(len(shown), 3, squeeze=False)
         for row, (name, reference, strongest) in enumerate(shown):
             image = strongest.image
@@ -155,7 +186,7 @@ def _presence_bar(axes: Axes, row: int, trace: Trace, name: str, stream: StreamQ
 
 
 def _stretches(time_s: np.ndarray, chosen: np.ndarray, period_s: float) -> list[tuple[float, float]]:
-    """(start, length) of the runs of chosen frames, each frame standing for the period after it."""
+    """Return (start, length) of the runs of chosen frames, each of which lasts a period."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(int)))
     return [
         (time_s[a], time_s[b - 1] + period_s - time_s[a])
@@ -164,18 +195,13 @@ def _stretches(time_s: np.ndarray, chosen: np.ndarray, period_s: float) -> list[
 
 
 def _age_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
-    """How old each stream's sample was, and dotted how old it may be."""
-    plot_ages(axes, trace.time_s, {name: trace.ages_ms(name) for name in trace.messages}, trace.contract)
-    axes.set_ylabel('age [ms]')
-
-
-def plot_ages(axes: Axes, time_s: np.ndarray, ages_ms: Mapping[str, np.ndarray], contract: Contract) -> None:
-    """Ages by stream with their limits."""
-    for (name, values), colour in zip(ages_ms.items(), cycle(STREAM_COLOURS), strict=False):
-        limit_ms = contract.streams[name].max_age_ms
-        axes.plot(time_s, values, color=colour, linewidth=0.9, label=f'{name} (limit {limit_ms:g})')
+    """Draw how old each stream's sample was, and dotted how old it may be."""
+    for name, colour in zip(trace.messages, cycle(STREAM_COLOURS), strict=False):
+        limit_ms = trace.contract.streams[name].max_age_ms
+        label = f'{name} (limit {limit_ms:g})'
+        axes.plot(trace.time_s, trace.ages_ms(name), color=colour, linewidth=0.9, label=label)
         axes.axhline(limit_ms, color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
-    axes.set_ylim(0, None)
+    axes.set(ylabel='age [ms]', ylim=(0, None))
     axes.legend(ncols=7, **ABOVE)
 
 
@@ -197,32 +223,40 @@ def _contact_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     axes.set(ylabel='touch\n[grey levels]', ylim=(0, 1.2 * top))
 
 
+def _state_curves(axes: Axes, trace: Trace, dims: Mapping[int, str], factor: float = 1.0) -> None:
+    """Draw dimensions of the state, with their labels, and dashed the action."""
+    for dim, label in dims.items():
+        colour = AXIS_COLOURS[dim % 3] if len(dims) > 1 else '0.25'
+        axes.plot(trace.time_s, trace.state[:, dim] * factor, color=colour, linewidth=1.1, label=label)
+        if trace.action is not None:
+            dashed: Any = {'linewidth': 0.9, 'linestyle': (0, (3, 2))}
+            axes.plot(trace.time_s, trace.action[:, dim] * factor, color=colour, **dashed)
+
+
 def _position_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
-    for dim, label in enumerate('xyz'):
-        axes.plot(trace.time_s, trace.state[:, dim], color=AXIS_COLOURS[dim], linewidth=1.1, label=label)
+    _state_curves(axes, trace, dict(enumerate('xyz')))
     axes.set(ylabel='position\n[m]')
     _shade_still(axes, trace, quality)
-    shade_contacts(axes, quality.contacts)
+    _shade_contacts(axes, quality.contacts)
     axes.legend(ncols=5, **ABOVE)
 
 
 def _rotation_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
-    for dim in range(3):
-        axes.plot(trace.time_s, np.rad2deg(trace.state[:, 3 + dim]), color=AXIS_COLOURS[dim], linewidth=1.1)
+    _state_curves(axes, trace, dict(enumerate('xyz', 3)), 180 / np.pi)
     for row in np.unique(angle_jumps(trace.state)[0]).tolist():
         axes.axvline(trace.time_s[row + 1], color=_MISSING, linewidth=0.9, linestyle=(0, (2, 2)))
-    shade_contacts(axes, quality.contacts)
+    _shade_contacts(axes, quality.contacts)
     axes.set(ylabel='rotation\n[deg]')
 
 
 def _gripper_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
-    axes.plot(trace.time_s, trace.state[:, 6] * 1000, color='0.25', linewidth=1.1)
-    shade_contacts(axes, quality.contacts)
+    _state_curves(axes, trace, {6: 'gripper'}, 1000)
+    _shade_contacts(axes, quality.contacts)
     axes.set(ylabel='gripper\n[mm]', ylim=(0, None))
 
 
-def shade_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
-    """Where touch was in contact."""
+def _shade_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
+    """Shade the times of contact."""
     for number, contact in enumerate(contacts):
         label = None if number else 'contact'
         span = contact.start_s, max(contact.end_s, contact.start_s + SHORTEST_SPAN_S)
@@ -235,6 +269,12 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
         if high - low < SHOWN_STILL_S:
             continue
         axes.axvspan(low, high, color='0.92', linewidth=0, zorder=0, label='at rest' if not low else None)
+
+
+def _figure(height_inch: float, width_inch: float = _WIDTH_INCH, layout: Any = 'constrained') -> Figure:
+    figure = Figure(figsize=(width_inch, height_inch), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _png(figure: Figure) -> bytes:

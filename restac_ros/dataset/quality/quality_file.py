@@ -1,4 +1,4 @@
-"""Where quality reports lie, and what they say in short."""
+"""Finds quality reports, and reads their verdicts."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ _MAX_BYTES = 64 * 2**20
 
 
 class Verdicts(NamedTuple):
-    """What a report says: of everything, by episode, and why; `file` is None where there is no report."""
+    """Verdicts of a report, and their reasons; `file` is None where there is no report."""
 
     file: Path | None
     verdict: str
@@ -20,7 +20,7 @@ class Verdicts(NamedTuple):
 
 
 def report_file(path: Path, to: Path | None = None) -> Path:
-    """Where the JSON report of a recording or data set lies, or shall lie when a directory `to` is given."""
+    """Return the path of the JSON report of a recording or data set; in the directory `to` if given."""
     if to is not None:
         return to / 'quality.json'
     if is_dataset(path):
@@ -29,7 +29,7 @@ def report_file(path: Path, to: Path | None = None) -> Path:
 
 
 def read_verdicts(path: Path) -> Verdicts:
-    """The report of a recording or data set, in short.
+    """Read the verdicts on a recording or data set.
 
     Raises:
         DatasetError: there is one, but it cannot be read.

@@ -1,23 +1,64 @@
-"""The quality report as one HTML page that needs nothing else: for a browser, a wiki, an e-mail."""
+"""Writes the quality report as one self-contained HTML page, and as JSON."""
 
 import base64
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from jinja2 import Environment
+
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.quality.findings import Finding
-from restac_ros.dataset.quality.measures import Spread
-from restac_ros.dataset.quality.quality import EpisodeQuality, QualityReport, StreamQuality, assess
+from restac_ros.dataset.quality.quality import EpisodeQuality, QualityReport, assess
 from restac_ros.dataset.quality.quality_figure import film_png, timeline_png, touch_png
 from restac_ros.dataset.quality.quality_file import report_file
 from restac_ros.dataset.quality.trace import Trace
 
 PICTURED_ALWAYS = 3  # of more episodes only those with a fault
 MAX_PICTURED = 20  # a megabyte each
-_STYLE = """
+_TEMPLATES = Environment(autoescape=True)
+_MACROS = """
+{% macro badge(word) %}<span class="badge {{ word }}">{{ word }}</span>{% endmacro %}
+{% macro listed(findings) %}{% if findings %}<ul>{% for finding in findings %}
+<li>{{ badge(finding.severity) }}{{ finding.text }} <span class="soft">[{{ finding.kind }}]</span>
+<span class="remedy">{{ finding.remedy }}</span></li>{% endfor %}</ul>{% endif %}{% endmacro %}
+{% macro cell(text, off) %}<td{{ ' class=off' if off }}>{{ text }}{% endmacro %}
+{% macro pair(spread) %}<td>{% if spread %}{{ '%.1f / %.1f' % (spread.p50, spread.p95) }}{% endif %}
+{% endmacro %}
+"""
+_EPISODE = _TEMPLATES.from_string(
+    _MACROS
+    + """
+<details name="episode" id="e{{ index }}"{{ '' if index else ' open' }}>
+<summary>{{ badge(episode.verdict) }}<h2>{{ episode.task or 'no task text' }}</h2></summary>
+<div class="soft">{{ episode.source }}<br>{{ '%.2f' % episode.duration_s }} s, {{ episode.frames }} frames
+at {{ episode.fps }} fps, {{ episode.usable_frames }} usable, {{ episode.longest_run }} in a row; contract
+{{ episode.contract }} <span class="path">{{ episode.contract_digest[:12] }}</span></div>
+{{ listed(episode.findings) }}
+{% for text, png in pictures %}<img alt="{{ text }}" src="data:image/png;base64,{{ png }}">{% endfor %}
+<table><tr><th>stream<th>messages<th>rate<th>declared<th>interval<th>delay<th>age<th>lost<th>repeated
+<th>invalid frames<th class="left">encoding</tr>
+{% for name, stream in episode.streams.items() %}
+<tr><td title="{{ stream.topic }}">{{ name }}<td>{{ stream.messages }}
+{{ cell('%.1f Hz' % stream.rate_hz, (stream.rate_hz / stream.declared_rate_hz - 1) | abs > 0.05) }}
+<td>{{ '%g Hz' % stream.declared_rate_hz }}
+{{ pair(stream.interval_ms) }}{{ pair(stream.delay_ms) }}{{ pair(stream.age_ms) }}
+{{ cell(stream.lost, stream.lost > 0.01 * stream.messages) }}
+{% set repeated = 'not examined' if stream.repeated_images is none else stream.repeated_images %}
+{{ cell(repeated if stream.role in ('camera', 'tactile'), stream.frozen) }}
+{{ cell(stream.invalid_frames, stream.invalid_frames > 0) }}
+<td class="left">{{ stream.encodings | join(', ') }}</tr>
+{% endfor %}</table>
+<p class="soft">Interval, delay (capture to receipt) and age (in frames): median / 95 %, in ms.</p>
+{% if episode.skew_ms %}<p class="soft">Samples of one frame were captured
+{{ '%.0f ms apart (95 %%: %.0f ms, at most %.0f ms)' % episode.skew_ms }}.</p>{% endif %}
+{% for note in episode.notes %}<p class="soft">{{ note }}</p>{% endfor %}</details>
+"""
+)
+_PAGE = _TEMPLATES.from_string(
+    _MACROS
+    + """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ name }}: {{ report.verdict }}</title><style>
 :root { color-scheme: light; --line: #e3e1dc; --soft: #6b6a66; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #23221f; background: #faf9f6; margin: 0 auto;
        max-width: 1160px; padding: 28px 24px 60px; }
@@ -42,33 +83,56 @@ ul { list-style: none; padding: 0; margin: 12px 0 0; } li { margin: 7px 0; }
 .remedy { color: var(--soft); display: block; margin-left: 78px; font-size: 14px; }
 li .badge { display: inline-block; min-width: 48px; text-align: center; padding: 1px 6px;
             font-size: 12px; }
+</style></head><body><h1>{{ badge(report.verdict) }}{{ name }}</h1>
+<div class="soft path">{{ report.kind }} {{ report.path }}</div>
+{% if report.episodes | length > 1 or report.findings %}
+<section><h2>{{ report.episodes | length }} episodes:
+{% for verdict, count in report.verdicts | dictsort %}{{ count }} {{ verdict }}{{ ', ' if not loop.last }}
+{%- endfor %}</h2>{{ listed(report.findings) }}
+<table><tr><th>episode<th class="left">task<th>length<th>frames<th>contacts<th class="left">worst finding</tr>
+{% for episode in report.episodes %}
+<tr><td><a href="#e{{ loop.index0 }}">{{ loop.index0 }}</a> {{ badge(episode.verdict) }}
+<td class="left">{{ episode.task }}<td>{{ '%.1f' % episode.duration_s }} s<td>{{ episode.frames }}
+<td>{{ episode.contacts | length }}
+<td class="left">{{ episode.findings[0].text if episode.findings }}</tr>
+{% endfor %}</table></section>
+{% endif %}
+{{ sections | join | safe }}</body></html>
 """
+)
 
 
 class Page:
-    """Collects the sections of the episodes, drawn as they are assessed; `html` completes them."""
+    """Collects the sections of the episodes as they are assessed; `html` completes the page."""
 
     def __init__(self) -> None:
         self._sections: list[str] = []
         self._pictured = 0
 
     def add(self, episode: EpisodeQuality, trace: Trace) -> None:
-        """Draw an episode: the first ones, and those that have something to show."""
+        """Add an episode, with pictures if it is one of the first, or has a fault."""
         index = len(self._sections)
-        pictured = self._pictured < MAX_PICTURED and (index < PICTURED_ALWAYS or episode.verdict != 'good')
-        self._pictured += pictured
-        self._sections.append(''.join(_episode(index, episode, trace if pictured else None)))
+        is_pictured = self._pictured < MAX_PICTURED and (index < PICTURED_ALWAYS or episode.verdict != 'good')
+        self._pictured += is_pictured
+        pictures = list(_pictures(episode, trace)) if is_pictured and trace.time_ns.size else []
+        self._sections.append(_EPISODE.render(index=index, episode=episode, pictures=pictures))
 
     def html(self, report: QualityReport) -> str:
-        """The whole page."""
-        name = escape(Path(report.path).resolve().name)
-        head = (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            f'<title>{name}: {report.verdict}</title>'
-            f'<style>{_STYLE}</style></head><body><h1>{_badge(report.verdict)}{name}</h1>'
-            f'<div class="soft path">{escape(report.kind)} {escape(report.path)}</div>'
-        )
-        return ''.join([head, *_overview(report), *self._sections, '</body></html>\n'])
+        """Return the whole page."""
+        name = Path(report.path).resolve().name
+        return _PAGE.render(name=name, report=report, sections=self._sections).lstrip()
+
+
+def _pictures(episode: EpisodeQuality, trace: Trace) -> Iterator[tuple[str, str]]:
+    """Yield descriptions and PNG files in base64."""
+    drawn = {
+        'streams, ages, touch and state over time': timeline_png(trace, episode),
+        'stills': film_png(trace.stills),
+        'touch: reference, strongest contact, change': touch_png(trace),
+    }
+    for text, png in drawn.items():
+        if png is not None:
+            yield text, base64.b64encode(png).decode('ascii')
 
 
 class Written(NamedTuple):
@@ -80,10 +144,9 @@ class Written(NamedTuple):
 
 
 def write_quality(path: Path, contract: Contract | None = None, to: Path | None = None) -> Written:
-    """Assess a recording or a data set, and leave the report as JSON and as a page in the directory `to`.
+    """Assess a recording or a data set, and write the report as JSON and as a page into the directory `to`.
 
-    By default that is with what it describes: in a data set's meta/restac_ros, in a bag's directory, beside a
-    bag that is a file.
+    By default they go to a data set's meta/restac_ros, into a bag's directory, or beside a bag's file.
 
     Raises:
         BagError, DatasetError, ContractError: see `quality.assess`.
@@ -103,108 +166,3 @@ def write_quality(path: Path, contract: Contract | None = None, to: Path | None 
         found = f'{json_file} cannot be written: {error.strerror or error}'
         raise DatasetError(f'{found}. Give a directory for the report (--to).') from error
     return Written(report, json_file, page_file)
-
-
-def _overview(report: QualityReport) -> Iterator[str]:
-    """Of a data set: the count of verdicts, a line per episode, and what concerns all."""
-    if len(report.episodes) < 2 and not report.findings:
-        return
-    counts = ', '.join(f'{count} {verdict}' for verdict, count in sorted(report.verdicts.items()))
-    yield f'<section><h2>{len(report.episodes)} episodes: {escape(counts)}</h2>'
-    yield f'{_findings(report.findings)}<table>'
-    yield '<tr><th>episode<th class="left">task<th>length<th>frames<th>contacts'
-    yield '<th class="left">worst finding</tr>'
-    for index, episode in enumerate(report.episodes):
-        worst = escape(episode.findings[0].text) if episode.findings else ''
-        yield (
-            f'<tr><td><a href="#e{index}">{index}</a> {_badge(episode.verdict)}<td class="left">'
-            f'{escape(episode.task)}<td>{episode.duration_s:.1f} s<td>{episode.frames}'
-            f'<td>{len(episode.contacts)}'
-            f'<td class="left">{worst}</tr>'
-        )
-    yield '</table></section>'
-
-
-def _episode(index: int, episode: EpisodeQuality, trace: Trace | None) -> Iterator[str]:
-    """The section of one episode, with pictures if there is a trace."""
-    unfolded = '' if index else ' open'
-    yield f'<details name="episode" id="e{index}"{unfolded}><summary>{_badge(episode.verdict)}'
-    yield f'<h2>{escape(episode.task) or "no task text"}</h2></summary>'
-    yield (
-        f'<div class="soft">{escape(episode.source)}<br>{episode.duration_s:.2f} s, {episode.frames} frames '
-        f'at {episode.fps} fps, {episode.usable_frames} usable, {episode.longest_run} in a row; contract '
-        f'{escape(episode.contract)} <span class="path">{episode.contract_digest[:12]}</span></div>'
-    )
-    yield _findings(episode.findings)
-    if trace is not None and trace.time_ns.size:
-        yield _picture(timeline_png(trace, episode), 'streams, ages, touch and state over time')
-        yield _picture(film_png(trace.stills), 'stills')
-        yield _picture(touch_png(trace), 'touch: reference, strongest contact, change')
-    yield _streams(episode)
-    if episode.skew_ms:
-        yield (
-            f'<p class="soft">Samples of one frame were captured {episode.skew_ms.p50:.0f} ms apart '
-            f'(95 %: {episode.skew_ms.p95:.0f} ms, at most {episode.skew_ms.max:.0f} ms).</p>'
-        )
-    yield ''.join(f'<p class="soft">{escape(note)}</p>' for note in episode.notes)
-    yield '</details>'
-
-
-def _findings(findings: list[Finding]) -> str:
-    lines = [
-        f'<li>{_badge(finding.severity)}{escape(finding.text)} '
-        f'<span class="soft">[{escape(finding.kind)}]</span>'
-        f'<span class="remedy">{escape(finding.remedy)}</span></li>'
-        for finding in findings
-    ]
-    return f'<ul>{"".join(lines)}</ul>' if lines else ''
-
-
-def _streams(episode: EpisodeQuality) -> str:
-    head = (
-        '<tr><th>stream<th>messages<th>rate<th>declared<th>interval<th>delay<th>age<th>lost<th>repeated'
-        '<th>invalid frames<th class="left">encoding</tr>'
-    )
-    rows = [_stream_row(name, stream) for name, stream in episode.streams.items()]
-    return (
-        f'<table>{head}{"".join(rows)}</table><p class="soft">Interval, delay (capture to receipt) and age '
-        '(in frames): median / 95 %, in ms.</p>'
-    )
-
-
-def _stream_row(name: str, stream: StreamQuality) -> str:
-    off = abs(stream.rate_hz / stream.declared_rate_hz - 1) > 0.05
-    encodings = ', '.join(stream.encodings)
-    cells = [
-        (f'{stream.rate_hz:.1f} Hz', off),
-        (f'{stream.declared_rate_hz:g} Hz', False),
-        *((_pair(values), False) for values in (stream.interval_ms, stream.delay_ms, stream.age_ms)),
-        (str(stream.lost), stream.lost > 0.01 * stream.messages),
-        (_repeated(stream), bool(stream.frozen)),
-        (str(stream.invalid_frames), stream.invalid_frames > 0),
-    ]
-    marked = ''.join(f'<td{" class=off" if is_off else ""}>{escape(text)}' for text, is_off in cells)
-    return (
-        f'<tr><td title="{escape(stream.topic)}">{escape(name)}<td>{stream.messages}{marked}'
-        f'<td class="left">{escape(encodings)}</tr>'
-    )
-
-
-def _repeated(stream: StreamQuality) -> str:
-    if stream.role not in ('camera', 'tactile'):
-        return ''
-    return 'not examined' if stream.repeated_images is None else str(stream.repeated_images)
-
-
-def _pair(values: Spread | None) -> str:
-    return f'{values.p50:.1f} / {values.p95:.1f}' if values else ''
-
-
-def _picture(png: bytes | None, text: str) -> str:
-    if png is None:
-        return ''
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
-
-
-def _badge(word: str) -> str:
-    return f'<span class="badge {word}">{word}</span>'

@@ -1,4 +1,4 @@
-"""An episode as curves: what its frames and its messages say over time, from a recording or from a data set.
+"""An episode as curves over time, from a recording or from a data set.
 
 The quality report judges a Trace, its page draws it; neither knows where it came from.
 """
@@ -11,13 +11,14 @@ import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.freezes import Freeze
-from restac_ros.dataset.quality.contact import Contact, contact_phases
-from restac_ros.dataset.stream_watch import ImageLayout
+from restac_ros.dataset.quality.contact import Contact, ContactMeter, contact_phases
 from restac_ros.dataset.survey import Survey
+
+STILLS = 8  # times in an episode of which images are kept
 
 
 class Still(NamedTuple):
-    """A picture of a moment, uint8 [H, W, 3] RGB."""
+    """An image of a stream at a time from the first frame on, uint8 [H, W, 3] RGB."""
 
     stream: str
     time_s: float
@@ -33,22 +34,20 @@ class Silence(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StreamMessages:
-    """Every message of one stream: capture and receive times int64 [M] in ns, and what was wrong with some.
+    """Messages of one stream.
 
-    From a data set only the samples that frames used are known: then `complete` is False and `receives_ns` is
-    empty. `refusals` are the decoder's reasons, `future` counts messages stamped after their receipt.
-    `freezes` are runs of identical images; None where images could not be examined.
+    stamps_ns:   int64 [M], times of capture
+    receives_ns: int64 [M], times of receipt; empty unless `complete`
+    complete:    all messages; from a data set only the samples that frames used are known
+    layouts:     messages by 'encoding WxH', or by format where compressed
+    refusals:    messages by the decoder's reason
+    freezes:     runs of identical images; None where images could not be examined
     """
 
     stamps_ns: np.ndarray
     receives_ns: np.ndarray
     complete: bool
-    zero_stamps: int = 0
-    unreadable: int = 0
-    duplicates: int = 0
-    out_of_order: int = 0
-    future: int = 0
-    layouts: Mapping[ImageLayout, int] = field(default_factory=dict)
+    layouts: Mapping[str, int] = field(default_factory=dict)
     refusals: Mapping[str, int] = field(default_factory=dict)
     freezes: tuple[Freeze, ...] | None = ()
 
@@ -60,6 +59,37 @@ class TouchTrace(NamedTuple):
     threshold: float
     reference: np.ndarray | None
     strongest: Still | None
+
+
+class TouchWatch:
+    """Follows one tactile stream over the frames of an episode."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+        self._meter = ContactMeter()
+        self._levels: list[float] = []
+        self._strongest: tuple[int, np.ndarray] | None = None  # row and image
+
+    def add(self, image: np.ndarray | None) -> None:
+        """Add the next frame's image uint8 [H, W, 3]; None where it has no valid one."""
+        level = None if image is None else self._meter.level(image)
+        self._levels.append(np.nan if level is None else level)
+        if (
+            image is not None
+            and level
+            and (self._strongest is None or level > self._levels[self._strongest[0]])
+        ):
+            self._strongest = len(self._levels) - 1, image
+
+    def trace(self, time_ns: np.ndarray) -> TouchTrace:
+        """Return the curve over the frames at `time_ns` int64 [N]."""
+        strongest = None
+        if self._strongest:
+            row, image = self._strongest
+            strongest = Still(self._stream, float(time_ns[row] - time_ns[0]) * 1e-9, image)
+        reference = self._meter.reference
+        shown = None if reference is None else reference.astype(np.uint8)
+        return TouchTrace(np.array(self._levels), self._meter.threshold, shown, strongest)
 
 
 @dataclass(frozen=True, eq=False)

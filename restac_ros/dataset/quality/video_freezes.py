@@ -1,4 +1,4 @@
-"""Frozen stretches of a video, found by its packets: an encoder makes equal packets of equal images.
+"""Finds frozen stretches of a video by its packets: an encoder makes equal packets of equal images.
 
 A key packet is coded by itself. Of one image our encoders (h264, hevc, av1) make key packets of one size,
 while a real camera's noise changes the size by tens of bytes. Only stretches of one size are decoded.
@@ -27,7 +27,7 @@ class _Key(NamedTuple):
 
 
 def frozen_rows(path: Path, begin_s: float, rows: int, fps: float) -> list[tuple[int, int]] | None:
-    """First and last row of each stretch that shows one image; None where the video cannot tell.
+    """Find first and last row of each stretch of one image; None where key frames are too far apart.
 
     `rows` frames from `begin_s` of the video on are examined; rows count from there.
 
@@ -38,21 +38,18 @@ def frozen_rows(path: Path, begin_s: float, rows: int, fps: float) -> list[tuple
         with av.open(str(path)) as video:
             keys = _keys(video, begin_s, rows, fps)
             edges = [0, *(key.row for key in keys), rows]
-            tells = keys and max(after - before for before, after in pairwise(edges)) <= MAX_KEY_DISTANCE
-            runs = (
-                [run for group in _equally_large(keys) for run in _equal_images(video, group)]
-                if tells
-                else None
-            )
+            is_dense = keys and max(after - before for before, after in pairwise(edges)) <= MAX_KEY_DISTANCE
+            groups = _equally_large(keys) if is_dense else ()
+            runs = [run for group in groups for run in _equal_images(video, group)]
     except (OSError, av.FFmpegError, IndexError) as error:
         raise DatasetError(
             f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.'
         ) from error
-    return runs if tells else None
+    return runs if is_dense else None
 
 
 def _keys(video: InputContainer, begin_s: float, rows: int, fps: float) -> list[_Key]:
-    """Key packets of the rows, in order."""
+    """Return the key packets of the rows, in order."""
     stream, found = video.streams.video[0], []
     if stream.time_base is None:
         return []
@@ -78,7 +75,7 @@ def _equally_large(keys: list[_Key]) -> Iterator[list[_Key]]:
 
 
 def _equal_images(video: InputContainer, group: list[_Key]) -> Iterator[tuple[int, int]]:
-    """Runs of key frames that decode to one and the same image."""
+    """Yield runs of key frames that decode to the same image."""
     rows = {key.pts: key.row for key in group}
     stream = video.streams.video[0]
     stream.codec_context.skip_frame = 'NONKEY'

@@ -1,4 +1,4 @@
-"""What can be wrong with a LeRobot v3.0 data set, as `examine_dataset` finds and `repair` mends it."""
+"""Damage of a LeRobot v3.0 data set, as `examine_dataset` finds and `repair` mends it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,15 +8,12 @@ import pyarrow as pa
 
 from restac_ros.dataset.repair.damage_rows import Rows
 
-STATS = Path('meta', 'stats.json')
-TASKS = Path('meta', 'tasks.parquet')
-
 
 @dataclass
 class Whole:
     """An episode that stays, as number `number` with its first row at `start`.
 
-    `about` is its row in meta/episodes; `changes` are the values in it that are wrong.
+    `about` is its row in meta/episodes; `changes` holds the right values of those in it that are wrong.
     """
 
     rows: Rows
@@ -27,7 +24,7 @@ class Whole:
 
 
 class Lost(NamedTuple):
-    """An episode that must be left out, why, and the recording it came from, where that is known."""
+    """An episode that must be left out, with the reasons, and its recording where that is known."""
 
     number: int
     reasons: list[str]
@@ -37,12 +34,16 @@ class Lost(NamedTuple):
 
 @dataclass
 class DatasetDamage:
-    """What is wrong with a data set; `is_fine` when nothing is.
+    """Damage of a data set.
 
-    `faults` can be put right without losing anything. `strays` are files (relative) and `leftovers`
-    directories (absolute) that belong to no whole episode; `cut_videos` lack their end, `missing` ones are
-    absent. `tasks` replaces a wrong table, `numbers` the task numbers in rows; `stale_stats` tells that
-    meta/stats.json is not that of the rows, `info_lost` that `info` was made anew, with totals of 0.
+    Attributes:
+        faults: what can be mended without loss.
+        strays, leftovers: files (relative) and directories (absolute) that belong to no whole episode.
+        cut_videos, missing: videos without their end, and absent ones.
+        tasks: replaces a wrong table of tasks.
+        numbers: new task numbers by those in the rows.
+        stale_stats: meta/stats.json is not that of the rows.
+        info_lost: `info` was made anew, with totals of 0.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""What numbers, totals, statistics and files a data set should have, given its whole episodes."""
+"""Compares numbers, totals, statistics and files of a data set with its whole episodes."""
 
 import json
 from collections.abc import Collection
@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from restac_ros.dataset.dataset_files import ABOUT
-from restac_ros.dataset.repair.damage import STATS, DatasetDamage, Whole
+from restac_ros.dataset.dataset_files import ABOUT, STATS, read_json
+from restac_ros.dataset.episode_notes import noted_episodes
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.repair.damage import DatasetDamage, Whole
 
 COUNTERS = {'index', 'episode_index', 'task_index'}  # LeRobot's delete leaves their statistics as they were
 STATS_TOLERANCE = 1e-3  # of a column's range
@@ -18,7 +20,7 @@ FLOAT32_ROUNDING = float(np.finfo(np.float32).eps)
 
 
 def number_episodes(damage: DatasetDamage) -> None:
-    """Number the whole episodes as their rows lie; note what meta/episodes and rows have wrong."""
+    """Number the whole episodes in the order of their rows; list the faults of meta/episodes and rows."""
     start = 0
     for number, whole in enumerate(damage.whole):
         whole.number, whole.start = number, start
@@ -33,7 +35,7 @@ def number_episodes(damage: DatasetDamage) -> None:
 
 
 def _places(whole: Whole) -> dict[str, int]:
-    """Where an episode is, as meta/episodes should say."""
+    """Return where an episode is, as meta/episodes should have it."""
     file = whole.rows.file
     return {
         'episode_index': whole.number,
@@ -45,22 +47,20 @@ def _places(whole: Whole) -> dict[str, int]:
 
 
 def totals(damage: DatasetDamage) -> dict[str, Any]:
-    """What meta/info.json should say of the whole episodes."""
-    frames = sum(whole.rows.count for whole in damage.whole)
+    """Return what meta/info.json should count of the whole episodes."""
     splits = {'train': f'0:{len(damage.whole)}'}
     if not damage.lost and len(damage.info.get('splits') or {}) > 1:
         splits = damage.info['splits']  # the user's own, and no episode was taken away
-    tasks = len(set(damage.numbers.values()))
     return {
         'total_episodes': len(damage.whole),
-        'total_frames': frames,
-        'total_tasks': tasks,
+        'total_frames': sum(whole.rows.count for whole in damage.whole),
+        'total_tasks': len(set(damage.numbers.values())),
         'splits': splits,
     }
 
 
 def check_info(damage: DatasetDamage) -> None:
-    """Totals that are wrong even when lost episodes are counted."""
+    """List the totals that are wrong even when lost episodes are counted."""
     if not damage.lost and not damage.info_lost:
         for name, value in totals(damage).items():
             if damage.info.get(name) != value:
@@ -68,7 +68,7 @@ def check_info(damage: DatasetDamage) -> None:
 
 
 def check_stats(damage: DatasetDamage) -> None:
-    """Whether meta/stats.json is that of the rows, as far as they are numbers."""
+    """Compare meta/stats.json with the rows, as far as they are numbers."""
     damage.stale_stats = bool(damage.lost)
     try:
         stats = json.loads((damage.root / STATS).read_text(encoding='utf-8'))
@@ -101,8 +101,8 @@ def _is_stale(key: str, stats: dict[str, dict[str, list]], damage: DatasetDamage
     )
 
 
-def _is_near(said: list | None, value: np.ndarray, tolerance: np.ndarray) -> bool:
-    found = np.ravel(np.array(np.nan if said is None else said, np.float64))
+def _is_near(stored: list | None, value: np.ndarray, tolerance: np.ndarray) -> bool:
+    found = np.ravel(np.array(np.nan if stored is None else stored, np.float64))
     return found.shape == value.shape and bool(np.all(np.abs(found - value) <= tolerance))
 
 
@@ -116,15 +116,15 @@ def find_strays(damage: DatasetDamage, broken: Collection[Path], videos: Collect
     ]
     damage.strays += [path for path in broken if path.is_relative_to('meta/episodes')]
     kept = {whole.rows.number for whole in damage.whole}
-    for path in sorted((root / ABOUT / 'episodes').glob('episode_*.json')):
-        if int(path.stem.rpartition('_')[2]) not in kept or not _is_json(path):
-            damage.strays.append(path.relative_to(root))
+    for number, path in noted_episodes(root).items():
+        if number not in kept or not _is_json(root / path):
+            damage.strays.append(path)
     if damage.lost:  # a report on other episodes
         damage.strays += [path.relative_to(root) for path in sorted((root / ABOUT).glob('quality.*'))]
 
 
 def _is_json(path: Path) -> bool:
     try:
-        return isinstance(json.loads(path.read_text(encoding='utf-8')), dict)
-    except ValueError:
+        return bool(read_json(path))
+    except DatasetError:
         return False

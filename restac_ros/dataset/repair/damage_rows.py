@@ -1,4 +1,4 @@
-"""The rows of episodes in a data file: whether they are whole, and what about their numbers is wrong."""
+"""Examines the rows of episodes in a data file: whether they are whole, and which numbers are wrong."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Rows:
     """Consecutive rows of one episode in a data file; `first` counts from the file's first row.
 
     `start_index` is the number of the first row in the data set, None when the numbers do not count up.
-    `broken` says why the episode must be left out, `renew` which columns can be made anew from the others.
+    `broken` holds reasons to leave the episode out, `renew` faults of columns that the others can restore.
     `moments` are minimum, maximum and sum of each numeric column, by dimension.
     """
 
@@ -53,17 +53,14 @@ def rows_in(root: Path, file: Path, info: dict[str, Any]) -> Iterator[Rows]:
             cuts = np.flatnonzero(np.diff(numbers)) + 1
             for first, end in zip([0, *cuts], [*cuts, len(numbers)], strict=True):
                 if end > first:
-                    yield _examined(
-                        _rows(source, first, end),
-                        Rows(file, int(numbers[first]), int(first), int(end - first)),
-                        info,
-                    )
+                    rows = Rows(file, int(numbers[first]), int(first), int(end - first))
+                    yield _examined(_rows(source, first, end), rows, info)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DatasetError(pointer_fault(root / file) or str(error).splitlines()[0]) from error
 
 
 def _rows(source: pq.ParquetFile, first: int, end: int) -> pa.Table:
-    """Rows of a file, read from the row groups that hold them."""
+    """Read rows of a file from the row groups that hold them."""
     wanted: list[int] = []
     offset, base = 0, 0
     for group in range(source.num_row_groups):
@@ -109,23 +106,19 @@ def _examine_numbers(key: str, column: pa.ChunkedArray, feature: dict[str, Any],
 
 
 def numbers_of(column: pa.ChunkedArray) -> np.ndarray:
-    """All numbers of a column, in order, of lists of any depth; NaN where there is none."""
+    """Return all numbers of a column, in order, of lists of any depth; NaN where there is none."""
     array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
     while True:
         if isinstance(array, pa.ExtensionArray):
             array = array.storage
-        elif (
-            pa.types.is_list(array.type)
-            or pa.types.is_large_list(array.type)
-            or pa.types.is_fixed_size_list(array.type)
-        ):
+        elif pa.types.is_nested(array.type):
             array = pc.list_flatten(array)
         else:
             return array.to_numpy(zero_copy_only=False)
 
 
 def _image_faults(key: str, column: pa.ChunkedArray) -> list[str]:
-    """Images that are absent or whose checksums are wrong."""
+    """Find images that are absent or whose checksums are wrong."""
     bad = 0
     for image in column.to_pylist():
         try:
@@ -136,7 +129,7 @@ def _image_faults(key: str, column: pa.ChunkedArray) -> list[str]:
 
 
 def _examine_times(table: pa.Table, rows: Rows, fps: int) -> None:
-    """Row i of an episode has frame_index i and lies at i / fps; either column can mend the other."""
+    """Check that row i of an episode has frame_index i and timestamp i / fps; one can restore the other."""
     counts = np.arange(rows.count)
     counted = np.array_equal(table['frame_index'].to_numpy(), counts)
     times_s = table['timestamp'].to_numpy().astype(np.float64)

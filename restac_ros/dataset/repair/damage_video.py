@@ -1,4 +1,4 @@
-"""How much of a video file LeRobot can use, and a copy of that much."""
+"""Finds how much of a video file LeRobot can use, and copies that much."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,14 +14,14 @@ MISSING = 'is missing'
 
 
 class Video(NamedTuple):
-    """The first `frames` of a file are whole and on the fps grid; `fault` says why not more, if so."""
+    """The first `frames` of a file are whole and on the fps grid; `fault` is why not more, or ''."""
 
     frames: int
     fault: str
 
 
 def examine_video(path: Path, fps: int) -> Video:
-    """Look at every packet of a video, without decoding."""
+    """Check every packet of a video, without decoding."""
     av.logging.set_libav_level(av.logging.PANIC)  # what is wrong is returned
     try:
         with av.open(str(path)) as container:

@@ -1,20 +1,18 @@
-"""Episodes taken out of a data set by request: moved aside as repair does it, with no video encoded anew."""
+"""Deletes episodes of a data set: they are moved aside as by repair, and no video is encoded anew."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 
-from restac_ros.dataset.dataset_files import ABOUT
 from restac_ros.dataset.dataset_place import dataset_place
+from restac_ros.dataset.episode_notes import DELETED, deleted_recordings, episode_notes
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.fingerprint import DELETED, deleted_recordings
 from restac_ros.dataset.repair.damage import Lost
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
 
 
 def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lost]]:
-    """Take episodes out of a whole data set; the folder with all that was replaced, and what was taken.
+    """Take episodes out of a whole data set; return the folder of what was replaced, and what was taken.
 
     The episodes after them get lower numbers. The data set keeps which recordings were deleted, so that
     converting them all again does not bring these back.
@@ -33,11 +31,6 @@ def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lo
     if known <= set(numbers):
         raise DatasetError(f'{root} would be empty. Remove the directory itself.')
     damage = examine_dataset(root, dict.fromkeys(numbers, 'deleted on request'))
-    gone = sorted(deleted_recordings(root) | {_fingerprint(root, number) for number in numbers} - {''})
-    return repair(damage, 'deleted', {ABOUT / DELETED: {'fingerprints': gone}}), damage.lost
-
-
-def _fingerprint(root: Path, number: int) -> str:
-    """Of the recording that an episode came from; '' where it is not known."""
-    path = root / ABOUT / 'episodes' / f'episode_{number:06d}.json'
-    return str(json.loads(path.read_text(encoding='utf-8')).get('fingerprint', '')) if path.is_file() else ''
+    found = {episode_notes(root, number).get('fingerprint', '') for number in numbers}
+    gone = sorted(deleted_recordings(root) | found - {''})
+    return repair(damage, 'deleted', {DELETED: {'fingerprints': gone}}), damage.lost

@@ -1,6 +1,5 @@
-"""Finds what is broken in a LeRobot v3.0 data set, whoever wrote it, and which of its episodes are whole."""
+"""Finds what is broken in a LeRobot v3.0 data set, whoever wrote it, and which episodes are whole."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restac_ros.dataset.dataset_files import ABOUT, read_info
+from restac_ros.dataset.dataset_files import ABOUT, TASKS, read_info, video_keys
 from restac_ros.dataset.dataset_place import dataset_place
+from restac_ros.dataset.episode_notes import episode_notes, noted_episodes
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.repair.damage import TASKS, DatasetDamage, Lost, Whole
+from restac_ros.dataset.repair.damage import DatasetDamage, Lost, Whole
 from restac_ros.dataset.repair.damage_numbers import check_info, check_stats, find_strays, number_episodes
 from restac_ros.dataset.repair.damage_rows import Rows, rows_in
 from restac_ros.dataset.repair.damage_video import CUT_OFF, MISSING, TOLERANCE_S, Video, examine_video
@@ -32,7 +32,7 @@ INFO_KEYS = ('codebase_version', 'fps', 'features', 'total_episodes', 'total_fra
 
 
 def examine_dataset(root: Path, unwanted: Mapping[int, str] | None = None) -> DatasetDamage:
-    """Read everything in a data set but the pictures of its videos.
+    """Examine everything in a data set but the pictures of its videos.
 
     `unwanted` episodes count as lost, for the reason given.
 
@@ -55,7 +55,8 @@ class _Examination:
                 "LeRobot's own script first."
             )
         self.root, self.info = root, info
-        if self._video_keys() and not info.get('video_path'):
+        self.video_keys = video_keys(info)
+        if self.video_keys and not info.get('video_path'):
             raise DatasetError(f'{root}: meta/info.json lacks video_path. Restore it from a copy.')
         self.damage = DatasetDamage(root, info, faults=[fault] if fault else [], info_lost=bool(fault))
         self.videos: dict[Path, Video] = {}
@@ -78,8 +79,8 @@ class _Examination:
         return self.damage
 
     def _read_abouts(self) -> dict[int, pa.Table]:
-        """Rows of meta/episodes by the number of the episode."""
-        needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self._video_keys() for name in _WINDOW)]
+        """Read the rows of meta/episodes by the number of the episode."""
+        needed = [*ABOUT_COLUMNS, *(f'videos/{key}/{name}' for key in self.video_keys for name in _WINDOW)]
         found: dict[int, pa.Table] = {}
         for path in sorted((self.root / 'meta' / 'episodes').glob('*/*.parquet')):
             try:
@@ -98,7 +99,7 @@ class _Examination:
         return found
 
     def _read_rows(self) -> dict[int, Rows]:
-        """Rows of data/ by the number of the episode, in the order in which LeRobot reads them."""
+        """Read the rows of data/ by the number of the episode, in the order of LeRobot."""
         found: dict[int, Rows] = {}
         expected = 0
         for path in sorted((self.root / 'data').glob('*/*.parquet')):
@@ -117,7 +118,7 @@ class _Examination:
         return found
 
     def _read_tasks(self) -> None:
-        """Texts by number: of the table and, where it lacks some, of episodes with one task."""
+        """Read task texts by number: of the table and, where it lacks some, of episodes with one task."""
         texts: dict[int, str] = {}
         listed: list[int] = []
         fault = 'is missing'
@@ -143,9 +144,8 @@ class _Examination:
         self.damage.numbers = {number: unique.index(text) for number, text in texts.items()}
 
     def _sort_out(self) -> None:
-        """Which episodes are whole."""
-        described = (self.root / ABOUT / 'episodes').glob('episode_*.json')
-        seen = {*self.abouts, *self.rows, *(int(path.stem.rpartition('_')[2]) for path in described)}
+        """Divide the episodes into whole and lost ones."""
+        seen = {*self.abouts, *self.rows, *noted_episodes(self.root)}
         if self.broken_files or self.info['total_frames'] != sum(rows.count for rows in self.rows.values()):
             seen |= set(range(self.info['total_episodes']))  # otherwise only the counter is wrong
         windows = self._windows()
@@ -159,7 +159,7 @@ class _Examination:
                 self.damage.whole.append(Whole(rows, about, changes=self._window_changes(about, rows.count)))
 
     def _reasons(self, number: int, windows: dict[Path, list[tuple[int, int, int]]]) -> list[str]:
-        """Why an episode is not whole."""
+        """Return why an episode is not whole."""
         rows, about = self.rows.get(number), self.abouts.get(number)
         damaged = '; '.join(f'{path} is damaged' for path in self.broken_files)
         because = f' ({damaged})' if damaged else ''
@@ -175,7 +175,7 @@ class _Examination:
             return reasons
         if (length := about['length'].to_pylist()[0]) != rows.count:
             reasons.append(f'it has {rows.count} rows of {length}')
-        for key in self._video_keys():
+        for key in self.video_keys:
             file, first, count = self._window(key, about)
             if fault := self._video_fault(file, first, count, rows.count, windows[file]):
                 reasons.append(f'{file} {fault}')
@@ -184,12 +184,12 @@ class _Examination:
     def _video_fault(
         self, file: Path, first: int, count: int, rows: int, windows: list[tuple[int, int, int]]
     ) -> str:
-        """What is wrong with `count` frames of a video from `first` on, as an episode's; '' when nothing."""
+        """Return the fault of `count` frames of a video from `first` on, as an episode's; '' without any."""
         video = self._video(file)
         if not video.frames:
             return video.fault
         if len(windows) == 1 and video.frames == rows:
-            return ''  # its own file: its place in it is known, whatever meta/episodes says
+            return ''  # its own file: its place in it is known, even against meta/episodes
         if count != rows:
             return f'has {count} frames for {rows} rows'
         if first < 0 or first + count > video.frames:
@@ -209,16 +209,17 @@ class _Examination:
             self.videos[file] = video
         return self.videos[file]
 
-    def _video_keys(self) -> list[str]:
-        return [key for key, feature in self.info['features'].items() if feature['dtype'] == 'video']
-
     def _window(self, key: str, about: pa.Table) -> tuple[Path, int, int]:
-        return window_of(self.info, key, about)
+        """Return an episode's video file (relative), its first frame in it and the number of its frames."""
+        chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in _WINDOW)
+        path = self.info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
+        first = round(begin_s * self.info['fps'])
+        return Path(path), first, round(end_s * self.info['fps']) - first
 
     def _window_changes(self, about: pa.Table, rows: int) -> dict[str, float]:
-        """The times of an episode in its videos, where meta/episodes has them wrong."""
+        """Return the right times of an episode in its videos, where meta/episodes has others."""
         changes = {}
-        for key in self._video_keys():
+        for key in self.video_keys:
             file, first, count = self._window(key, about)
             first = first if count == rows and first + count <= self._video(file).frames else 0
             fps = self.info['fps']
@@ -228,22 +229,21 @@ class _Examination:
         return changes
 
     def _find_cut_videos(self) -> None:
-        """Videos whose whole episodes can only be decoded once the torn end is off."""
+        """List the videos whose whole episodes can only be decoded once the torn end is cut off."""
         for file in sorted(self._used_videos()):
             if (video := self._video(file)).fault == CUT_OFF:
                 self.damage.cut_videos.append(file)
                 self.damage.faults.append(f'{file} {CUT_OFF} after {video.frames} frames')
 
     def _used_videos(self) -> set[Path]:
-        """The videos of whole episodes."""
-        keys = self._video_keys()
-        return {self._window(key, whole.about)[0] for whole in self.damage.whole for key in keys}
+        """Return the videos of whole episodes."""
+        return {self._window(key, one.about)[0] for one in self.damage.whole for key in self.video_keys}
 
     def _windows(self) -> dict[Path, list[tuple[int, int, int]]]:
-        """(first frame, end, episode) of all episodes by video file."""
+        """Return (first frame, end, episode) of all episodes by video file."""
         found = defaultdict(list)
         for number, about in self.abouts.items():
-            for key in self._video_keys():
+            for key in self.video_keys:
                 file, first, count = self._window(key, about)
                 found[file].append((first, first + count, number))
         return found
@@ -252,23 +252,14 @@ class _Examination:
         about = self.abouts.get(number)
         task = '; '.join(about['tasks'].to_pylist()[0]) if about is not None else ''
         try:
-            path = self.root / ABOUT / 'episodes' / f'episode_{number:06d}.json'
-            described = json.loads(path.read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            described = {}
-        return Lost(number, self.reasons[number], task or described.get('task', ''), described.get('bag', ''))
-
-
-def window_of(info: Mapping[str, Any], key: str, about: pa.Table) -> tuple[Path, int, int]:
-    """An episode's video file (relative), its first frame in it and the number of its frames."""
-    chunk, file, begin_s, end_s = (about[f'videos/{key}/{name}'].to_pylist()[0] for name in _WINDOW)
-    path = info['video_path'].format(video_key=key, chunk_index=chunk, file_index=file)
-    first = round(begin_s * info['fps'])
-    return Path(path), first, round(end_s * info['fps']) - first
+            notes = episode_notes(self.root, number)
+        except DatasetError:
+            notes = {}
+        return Lost(number, self.reasons[number], task or notes.get('task', ''), notes.get('bag', ''))
 
 
 def _info(root: Path) -> tuple[dict[str, Any], str]:
-    """meta/info.json; of a data set of ours that has lost it, made anew, and what was wrong with it."""
+    """Return meta/info.json, made anew where a data set of ours has lost it, and its fault."""
     try:
         return read_info(root), ''
     except DatasetError as error:

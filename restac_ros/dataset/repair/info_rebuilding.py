@@ -1,6 +1,5 @@
-"""meta/info.json of a data set of ours, made anew from its contract and its files."""
+"""Makes meta/info.json of a data set of ours anew, from its contract and its files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,21 @@ from lerobot.datasets.feature_utils import create_empty_dataset_info
 from lerobot.datasets.video_utils import get_video_info
 from lerobot.utils.constants import DEFAULT_FEATURES
 
-from restac_ros.dataset.dataset_files import ABOUT, CONVERSION, dataset_contract
+from restac_ros.dataset.dataset_files import dataset_contract, own_video
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import (
-    action_prev_key,
-    feature_of,
-    features_of,
-    optional_images,
-    stored_streams,
-)
+from restac_ros.dataset.features import action_prev_key, features_of, stored_streams
 from restac_ros.dataset.repair.damage_video import examine_video
-from restac_ros.dataset.video.video_choice import VideoChoice
 
 
 def rebuilt_info(root: Path) -> dict[str, Any]:
-    """What meta/info.json said of columns and videos; its totals are 0.
+    """Return a meta/info.json with the columns and videos of the data set, and totals of 0.
 
     Raises:
         DatasetError: it is not ours, or holds nothing to make it from.
     """
     contract = dataset_contract(root)
     present = {path.name for path in (root / 'videos').glob('*')} | _columns(root)
-    streams = [
-        name
-        for name in stored_streams(contract)
-        if name not in optional_images(contract) or feature_of(contract, name) in present
-    ]
+    streams = stored_streams(contract, present)
     features = {**features_of(contract, streams, action_prev_key(present)), **DEFAULT_FEATURES}
     for key, feature in features.items():
         if feature['dtype'] == 'video':
@@ -48,12 +36,8 @@ def rebuilt_info(root: Path) -> dict[str, Any]:
 
 
 def _video_info(root: Path, key: str, fps: int) -> dict[str, Any]:
-    """What LeRobot notes about a camera's videos, read from the first whole one."""
-    path = root / ABOUT / CONVERSION
-    try:
-        video = VideoChoice.of_settings(json.loads(path.read_text(encoding='utf-8'))['cameras'])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f'{path} does not say how videos are made ({error}). Restore it.') from error
+    """Return what LeRobot notes about a camera's videos, read from the first whole one."""
+    video = own_video(root)
     for file in sorted((root / 'videos' / key).glob('*/*.mp4')):
         if examine_video(file, fps).frames:
             return get_video_info(file, RGBEncoderConfig(**video.settings))
@@ -61,7 +45,7 @@ def _video_info(root: Path, key: str, fps: int) -> dict[str, Any]:
 
 
 def _columns(root: Path) -> set[str]:
-    """Columns of the first data file that can be read."""
+    """Return the columns of the first data file that can be read."""
     for path in sorted((root / 'data').glob('*/*.parquet')):
         try:
             return set(pq.read_schema(path).names)

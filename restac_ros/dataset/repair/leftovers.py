@@ -1,4 +1,4 @@
-"""What an interrupted writer has left: LeRobot inside a data set, conversions of ours beside it."""
+"""Finds what an interrupted writer has left: LeRobot inside a data set, conversions of ours beside it."""
 
 from pathlib import Path
 
@@ -10,12 +10,15 @@ BESIDE = ('staging', 'previous', 'shards')
 
 
 def find_leftovers(root: Path) -> list[Path]:
-    """Directories of temporary files.
+    """Find directories of temporary files.
 
     Raises:
         DatasetError: a living process writes the data set.
     """
-    check_idle(root)
+    for locked in (root, root.with_name(f'{root.name}.shards')):
+        if locked.with_name(f'.{locked.name}.lock').exists():
+            with writing_lock(locked):
+                pass
     beside = [root.with_name(f'.{root.name}.{kind}') for kind in BESIDE]
     inside = [root / 'images', *sorted(root.glob('tmp*'))]
     return [path for path in beside if path.is_dir() or path.is_symlink()] + [
@@ -23,16 +26,8 @@ def find_leftovers(root: Path) -> list[Path]:
     ]
 
 
-def check_idle(root: Path) -> None:
-    """DatasetError when a conversion or another repair has the data set."""
-    for locked in (root, root.with_name(f'{root.name}.shards')):
-        if locked.with_name(f'.{locked.name}.lock').exists():
-            with writing_lock(locked):
-                pass
-
-
 def _is_temporary(path: Path) -> bool:
-    """A directory of LeRobot's for pictures not encoded yet, or videos not in their place yet."""
+    """Return whether a directory holds only LeRobot's pictures to encode, or videos to move."""
     if not path.is_dir():
         return False
     suffixes = {file.suffix for file in path.rglob('*') if file.is_file()}
@@ -40,9 +35,9 @@ def _is_temporary(path: Path) -> bool:
 
 
 def restore_interrupted(root: Path) -> bool:
-    """Give a data set its name back, that lost it when a write was interrupted; whether it had.
+    """Give a data set its name back that an interrupted write had taken; return whether it had.
 
-    Only where the file system cannot exchange directories can it be without for a moment.
+    That can only happen where the file system cannot exchange directories.
     """
     root = dataset_place(root)
     previous = root.with_name(f'.{root.name}.previous')

@@ -1,10 +1,9 @@
-"""Mends a LeRobot v3.0 data set: whole episodes stay as they are, broken ones are left out, none is deleted.
+"""Mends a LeRobot v3.0 data set: whole episodes stay, broken ones are moved aside, nothing is deleted.
 
 LeRobot's `delete_episodes` is not used, as it encodes videos anew where episodes share a file: here videos
 stay untouched, and the frames of an episode that is left out are merely named by none.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,19 +15,19 @@ import pyarrow.parquet as pq
 from lerobot.datasets.compute_stats import aggregate_stats, compute_episode_stats
 from lerobot.datasets.io_utils import load_stats, write_stats, write_tasks
 
-from restac_ros.dataset.dataset_files import ABOUT, write_description
+from restac_ros.dataset.dataset_files import INFO, STATS, TASKS, made, write_description, write_info
 from restac_ros.dataset.dataset_place import link_or_copy
+from restac_ros.dataset.episode_notes import episode_notes, notes_path
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
-from restac_ros.dataset.repair.damage import STATS, TASKS, DatasetDamage, Whole
+from restac_ros.dataset.repair.damage import DatasetDamage, Whole
 from restac_ros.dataset.repair.damage_numbers import totals
 from restac_ros.dataset.repair.damage_rows import NUMBERS, numbers_of
 from restac_ros.dataset.repair.damage_video import copy_whole_part
 from restac_ros.dataset.repair.examination import examine_dataset
-from restac_ros.dataset.table_writing import with_column, write_table
-from restac_ros.dataset.transaction import transaction, writing_lock
+from restac_ros.dataset.table_writing import stored_stats, tasks_table, with_column, write_table
+from restac_ros.dataset.transaction import shards_lock, transaction
 
-INFO = Path('meta', 'info.json')
 EPISODES = Path('meta', 'episodes', 'chunk-000', 'file-000.parquet')
 Stats = dict[str, dict[str, np.ndarray]]
 
@@ -36,10 +35,10 @@ Stats = dict[str, dict[str, np.ndarray]]
 def repair(
     damage: DatasetDamage, purpose: str = 'repair', notes: Mapping[Path, dict[str, Any]] | None = None
 ) -> Path:
-    """Put right what was found, in one step; the folder with all that was replaced or left out.
+    """Mend the damage in one step; return the folder with all that was replaced or left out.
 
     The folder lies beside the data set as DATASET.`purpose`-N, holds these files under their old names, and a
-    report.json. `notes` are JSON files (relative) to be written by the way.
+    report.json. `notes` are JSON files (relative) to be written, too.
 
     Raises:
         DatasetError: no episode is whole, or the result does not read back. The data set is as before.
@@ -51,7 +50,7 @@ def repair(
             'restore it from a copy, or convert the recordings again.'
         )
     aside = _free_name(root, purpose)
-    with writing_lock(root.with_name(f'{root.name}.shards')):
+    with shards_lock(root):
         _move_aside(root, damage.leftovers, aside)
         with transaction(root, lambda _: False) as staging, private_cache():
             touched = _Repair(damage, staging).run(notes or {})
@@ -68,7 +67,7 @@ def _free_name(root: Path, purpose: str) -> Path:
 
 
 def _move_aside(root: Path, leftovers: list[Path], aside: Path) -> None:
-    """Move what lies beside the data set; the transaction would remove it."""
+    """Move leftovers beside the data set, which the transaction would remove."""
     for path in leftovers:
         if path.parent == root.parent:
             aside.mkdir(exist_ok=True)
@@ -86,7 +85,7 @@ class _Repair:
             self.in_file[whole.rows.file].append(whole)
 
     def run(self, notes: Mapping[Path, dict[str, Any]]) -> set[Path]:
-        """Relative paths of the files that were removed or replaced."""
+        """Mend; return the relative paths of the files that were removed or replaced."""
         damage = self.damage
         for path in damage.strays:
             self._replace(path)
@@ -98,8 +97,7 @@ class _Repair:
         rewritten = [self._rewrite_rows(file) for file in self.in_file]
         if damage.tasks is not None:
             self._replace(TASKS)
-            table = pa.table({'task': damage.tasks, 'task_index': range(len(damage.tasks))})
-            write_tasks(table.to_pandas().set_index('task'), self.staging)
+            write_tasks(tasks_table(damage.tasks), self.staging)
         places_change = bool(damage.lost) or any(whole.changes for whole in damage.whole)
         if damage.stale_stats or places_change or any(rewritten):
             stats = [stats for file in self.in_file for stats in self._stats_in(file)]
@@ -113,13 +111,12 @@ class _Repair:
         return self.touched
 
     def _replace(self, path: Path) -> Path:
-        """Remove a file (relative), if there is one; where its successor goes."""
+        """Remove a file (relative), if there is one; return the path for its successor."""
         target = self.staging / path
         if target.exists():
             target.unlink()
             self.touched.add(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return target
+        return made(target)
 
     def _remove_folder(self, folder: Path) -> None:
         for path in sorted(folder.rglob('*')):
@@ -127,7 +124,7 @@ class _Repair:
                 self._replace(path.relative_to(self.damage.root))
 
     def _rewrite_rows(self, file: Path) -> bool:
-        """Drop lost episodes' rows from a data file and renew numbers; whether that was needed."""
+        """Drop lost episodes' rows from a data file and renew numbers; return whether that was needed."""
         wholes = self.in_file[file]
         kept_rows = sum(whole.rows.count for whole in wholes)
         if pq.read_metadata(self.staging / file).num_rows == kept_rows and all(map(self._stay, wholes)):
@@ -138,7 +135,7 @@ class _Repair:
         return True
 
     def _stay(self, whole: Whole) -> bool:
-        """An episode's rows are right as they are."""
+        """Return whether an episode's rows are right as they are."""
         rows, numbers = whole.rows, self.damage.numbers
         return (
             (rows.number, rows.start_index) == (whole.number, whole.start)
@@ -163,7 +160,7 @@ class _Repair:
         return table
 
     def _stats_in(self, file: Path) -> list[Stats]:
-        """Statistics of the episodes in a data file: of numbers from the rows, of pictures as they were."""
+        """Return the statistics of the episodes in a data file: of numbers anew, of pictures as they were."""
         wholes = self.in_file[file]
         features = self.damage.info['features']
         known = {name.split('/')[1] for name in wholes[0].about.column_names if name.startswith('stats/')}
@@ -180,7 +177,7 @@ class _Repair:
         return found
 
     def _rewrite_abouts(self, stats: list[Stats]) -> None:
-        """All rows of meta/episodes into one file, with what was wrong in them put right."""
+        """Write all rows of meta/episodes, corrected, into one file."""
         pieces = []
         for whole, episode in zip(self.damage.whole, stats, strict=True):
             values = {**whole.changes, 'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0}
@@ -197,7 +194,7 @@ class _Repair:
         write_table(pa.concat_tables(pieces, promote_options='permissive'), self._replace(EPISODES))
 
     def _rewrite_stats(self, stats: list[Stats]) -> None:
-        """LeRobot's aggregate; columns that only the old file knows keep what it says."""
+        """Write LeRobot's aggregate; columns that only the old file has keep their statistics."""
         try:
             old = load_stats(self.staging) or {}
         except ValueError:  # damaged
@@ -208,23 +205,22 @@ class _Repair:
         write_stats(kept | aggregate_stats(stats), self.staging)
 
     def _renumber_descriptions(self) -> None:
-        """What our own conversions say of each episode, under its new number."""
-        folder = ABOUT / 'episodes'
-        described = {}
+        """Store our notes of each episode under its new number."""
+        renumbered = {}
         for whole in self.damage.whole:
-            path = folder / f'episode_{whole.rows.number:06d}.json'
-            if whole.number != whole.rows.number and (self.staging / path).is_file():
-                about = json.loads((self.staging / path).read_text(encoding='utf-8'))
-                described[whole.number] = {**about, 'episode_index': whole.number}
-                self._replace(path)
-        for number, about in described.items():
-            write_description(self._replace(folder / f'episode_{number:06d}.json'), about)
+            if whole.number != whole.rows.number and (
+                notes := episode_notes(self.staging, whole.rows.number)
+            ):
+                renumbered[whole.number] = {**notes, 'episode_index': whole.number}
+                self._replace(notes_path(whole.rows.number))
+        for number, notes in renumbered.items():
+            write_description(self._replace(notes_path(number)), notes)
 
     def _rewrite_info(self) -> None:
         wanted = {**self.damage.info, **totals(self.damage)}
         if wanted != self.damage.info:
-            text = json.dumps(wanted, indent=4, ensure_ascii=False)
-            self._replace(INFO).write_text(text, encoding='utf-8')
+            self._replace(INFO)
+            write_info(self.staging, wanted)
 
     def _remove_empty(self) -> None:
         for path in sorted(self.staging.rglob('*'), reverse=True):
@@ -233,52 +229,37 @@ class _Repair:
 
 
 def _rows_of(column: pa.ChunkedArray, rows: int, shape: list[int]) -> np.ndarray:
-    """Values of a column as LeRobot hands them to its statistics: [rows], or [rows, *shape]."""
+    """Return a column's values as LeRobot's statistics need them: [rows], or [rows, *shape]."""
     return numbers_of(column).reshape(rows if tuple(shape) == (1,) else (rows, *shape))
 
 
-def stored_stats(about: pa.Table, key: str, feature: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Statistics of a column in a row of meta/episodes; of pictures by channel [C, 1, 1]."""
-    prefix = f'stats/{key}/'
-    is_picture = feature['dtype'] in ('video', 'image')
-    found = {}
-    for name in about.column_names:
-        value = about[name].to_pylist()[0] if name.startswith(prefix) else None
-        if value is not None:
-            kind = name.removeprefix(prefix)
-            reshaped = is_picture and kind != 'count'
-            found[kind] = np.reshape(value, (-1, 1, 1)) if reshaped else np.array(value)
-    return found
-
-
 def _verify(staging: Path, damage: DatasetDamage) -> None:
-    """Nothing is wrong any more, and LeRobot reads both ends of every episode."""
+    """Check that nothing is broken any more, and that LeRobot reads both ends of every episode."""
     again = examine_dataset(staging)
     if not again.is_fine:
         found = [*again.faults, *(f'episode {lost.number}: {lost.reasons[0]}' for lost in again.lost)]
-        raise DatasetError(f'{damage.root} could not be mended, and is as it was: {"; ".join(found)}')
+        raise _not_mended(damage, '; '.join(found))
     dataset = open_dataset(staging)
     for whole in damage.whole:
         for row in (whole.start, whole.start + whole.rows.count - 1):
             try:
                 item = dataset[row]
             except (OSError, ValueError, RuntimeError, IndexError) as error:  # of three libraries
-                raise DatasetError(
-                    f'{damage.root} could not be mended, and is as it was: episode '
-                    f'{whole.rows.number} cannot be decoded ({error})'
-                ) from error
+                why = f'episode {whole.rows.number} cannot be decoded ({error})'
+                raise _not_mended(damage, why) from error
             if (item['episode_index'], item['index']) != (whole.number, row):
-                raise DatasetError(
-                    f'{damage.root} could not be mended, and is as it was: row {row} is read '
-                    f'back as row {item["index"]} of episode {item["episode_index"]}'
-                )
+                other = f'row {item["index"]} of episode {item["episode_index"]}'
+                raise _not_mended(damage, f'row {row} is read back as {other}')
+
+
+def _not_mended(damage: DatasetDamage, why: str) -> DatasetError:
+    return DatasetError(f'{damage.root} could not be mended, and is as it was: {why}')
 
 
 def _keep_originals(damage: DatasetDamage, aside: Path, touched: set[Path]) -> None:
-    """Links to the files that will be gone, and what was done, beside the data set."""
+    """Put links to the files that will be gone, and a report, beside the data set."""
     for path in touched:
-        (aside / path).parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(damage.root / path, aside / path)
+        link_or_copy(damage.root / path, made(aside / path))
     aside.mkdir(exist_ok=True)
     write_description(
         aside / 'report.json',

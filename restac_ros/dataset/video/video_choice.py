@@ -1,4 +1,4 @@
-"""How a data set's camera images are compressed: one codec and quality for all its episodes.
+"""Chooses how a data set's camera images are compressed: one codec and quality for all its episodes.
 
 The default is what LeRobot decodes fastest without visible loss. Measured on three real cameras, letterboxed
 to 224 px, per frame on one core; `read` is LeRobot's with PyAV, one random frame or eight in a row:
@@ -25,7 +25,7 @@ Codec = Literal['h264', 'hevc', 'av1']
 # x264's slower presets look ahead (macroblock tree), and then not every run gives the same bytes.
 _SETTINGS: dict[Codec, dict[str, Any]] = {
     'h264': {'vcodec': 'h264', 'g': 1, 'preset': 'ultrafast', 'fast_decode': 1},
-    # x265 counts the machine's cores unless it is told how many threads to take.
+    # x265 counts the machine's cores unless it is given a number of threads.
     'hevc': {
         'vcodec': 'hevc',
         'g': 2,
@@ -41,9 +41,9 @@ _WORST = {'h264': 51, 'hevc': 51, 'av1': 63}
 
 @dataclass(frozen=True)
 class VideoChoice:
-    """A codec, and its quality as a constant rate factor (CRF): less is better and larger.
+    """A codec, and its quality as a constant rate factor (CRF) on the codec's own scale: 0 is best.
 
-    The scale is the codec's own. None stands for what shows no loss.
+    None stands for no visible loss.
 
     Raises:
         DatasetError: no such codec, or a quality outside its scale.
@@ -68,12 +68,12 @@ class VideoChoice:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments of LeRobot's RGBEncoderConfig, as a data set's description stores them."""
+        """Return arguments of LeRobot's RGBEncoderConfig, as a data set's description stores them."""
         return {**_SETTINGS[self.codec], 'pix_fmt': 'yuv420p', 'crf': self.quality}
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any]) -> 'VideoChoice':
-        """The choice that made these settings, now or in an earlier version; DatasetError when none did."""
+        """Return the choice that made these settings; raise DatasetError when none did."""
         codecs = {_SETTINGS[codec]['vcodec']: codec for codec in get_args(Codec)}
         vcodec, crf = settings.get('vcodec'), settings.get('crf')
         if vcodec not in codecs or not isinstance(crf, int):
@@ -82,5 +82,5 @@ class VideoChoice:
 
 
 def asked_video(codec: Codec | None, quality: int | None) -> VideoChoice | None:
-    """The choice where one of both was given; None, which stands for what the data set has, where neither."""
+    """Return the choice where codec or quality is given; None, for the data set's own, where neither is."""
     return None if codec is None and quality is None else VideoChoice(codec or VideoChoice.codec, quality)

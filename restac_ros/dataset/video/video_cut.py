@@ -1,4 +1,4 @@
-"""Parts of videos without decoding them."""
+"""Counts and cuts out frames of videos without decoding them."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from restac_ros.dataset.errors import DatasetError
 
 
 def frame_count(path: Path) -> int:
-    """How many frames a video says that it has.
+    """Return the number of frames that a video's header states.
 
     Raises:
-        DatasetError: it is none.
+        DatasetError: it is no video.
     """
     try:
         with av.open(str(path)) as video:
@@ -23,7 +23,7 @@ def frame_count(path: Path) -> int:
 
 
 def cut_video(source: Path, target: Path, begin_s: float, end_s: float) -> int:
-    """Copy the frames of [begin_s, end_s) to a video of their own, which begins at zero; how many they are.
+    """Copy the frames of [begin_s, end_s) to a video of their own, which begins at zero; return their number.
 
     Raises:
         DatasetError: the first of them is no key frame, so that it cannot be shown without those before; or

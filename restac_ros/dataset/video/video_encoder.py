@@ -1,7 +1,7 @@
 """Encodes an episode's camera frames while they are made, one thread per camera; loses none.
 
-Takes the place of lerobot's StreamingVideoEncoder (same methods), which drops a frame that has to wait for
-0.1 s, and spends six times the encoder's CPU time on statistics of every frame.
+Replaces lerobot's StreamingVideoEncoder (same methods), which drops a frame that has to wait for 0.1 s, and
+spends six times the encoder's CPU time on statistics of every frame.
 """
 
 import shutil
@@ -31,7 +31,7 @@ class PixelStatistics(RunningQuantileStats):
     _max: np.ndarray
 
     def update(self, batch: np.ndarray) -> None:
-        """Take in pixels uint8 [n, channels]."""
+        """Add pixels uint8 [n, channels]."""
         if self._count == 0:
             super().update(batch)
             return
@@ -56,7 +56,7 @@ class PixelStatistics(RunningQuantileStats):
 
 
 class _CameraThread(Thread):
-    """Encodes what is put into `frames` until None comes; after a failure it only takes, so nobody waits."""
+    """Encodes the images put into `frames` until None; after a failure it only empties the queue."""
 
     def __init__(self, path: Path, fps: int, config: RGBEncoderConfig) -> None:
         super().__init__(name=f'encode {path.name}', daemon=True)
@@ -72,7 +72,7 @@ class _CameraThread(Thread):
     def run(self) -> None:
         try:
             self._encode()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the feeding thread must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the feeding thread raises it
             self.failure = error
             while not self._ended:  # a full disk may refuse only the end of the video
                 self._next()
@@ -105,7 +105,7 @@ class _CameraThread(Thread):
 
 
 class VideoEncoder:
-    """What lerobot's DatasetWriter calls while it takes an episode's frames."""
+    """The encoder that lerobot's DatasetWriter calls with an episode's frames."""
 
     def __init__(self, fps: int, config: RGBEncoderConfig) -> None:
         self._fps = fps
@@ -135,7 +135,7 @@ class VideoEncoder:
         thread.frames.put(image)
 
     def finish_episode(self) -> dict[str, tuple[Path, dict[str, np.ndarray]]]:
-        """Wait for all frames; video file and pixel statistics by key.
+        """Wait for all frames; return video file and pixel statistics by key.
 
         Raises:
             DatasetError: encoding has failed.
@@ -148,7 +148,7 @@ class VideoEncoder:
         return {key: (thread.path, thread.statistics.get_statistics()) for key, thread in threads.items()}
 
     def cancel_episode(self) -> None:
-        """Drop what is queued and remove the unfinished videos."""
+        """Drop the queued frames and remove the unfinished videos."""
         threads, self._threads = self._threads, {}
         for thread in threads.values():
             thread.cancelled = True
@@ -157,7 +157,7 @@ class VideoEncoder:
             shutil.rmtree(thread.path.parent, ignore_errors=True)
 
     def close(self) -> None:
-        """Stop, also in the middle of an episode."""
+        """Stop, even in the middle of an episode."""
         self.cancel_episode()
 
     @staticmethod
