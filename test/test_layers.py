@@ -57,6 +57,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'orbax',
             'pyarrow',
             'tensorboardX',
+            'wandb',
         },
     ),
     'sim': ({'contract', 'control', 'framing', 'geometry'}, {'mujoco', 'numpy'}),
@@ -105,8 +106,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     'bench': (
-        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'graph', 'supervise'},
-        {'flax', 'jax', 'numpy', 'psutil', 'rich', 'yaml'},
+        {'contract', 'framing', 'model', 'policy', 'control', 'dataset', 'training', 'graph', 'supervise'},
+        {'av', 'cv2', 'flax', 'jax', 'numpy', 'optax', 'psutil', 'pyarrow', 'rich', 'yaml'},
     ),
     'graph': ({'contract', 'parameter_file', 'program'}, set()),
     'program': ({'stopping'}, set()),
@@ -141,6 +142,7 @@ ONLY_HERE = {
     ('model', 'tensorstore'): 'model/checkpoint/array_store.py',
     ('model', 'torch'): 'model/tactile/lightning.py',
     ('model', 'zstandard'): 'model/checkpoint/array_store.py',
+    ('training', 'wandb'): 'training/progress.py',
     ('view', 'matplotlib'): 'view/preview.py',
 }
 

@@ -198,6 +198,86 @@ class ConvertBench:
         return main(self)
 
 
+@dataclass(frozen=True)
+class LoaderBench:
+    """Training samples a second from recorded videos, beside a plain decode; and statistics of many frames.
+
+    Takes two minutes: recordings are made first (2 GB), and removed afterwards.
+    """
+
+    dataset: Path | None = None
+    """LeRobot data set of this package to read; default: one is made."""
+    seconds: float = 10.0
+    """Length of each of the two recordings that are made."""
+    samples: int = 800
+    """Read in each round."""
+    rounds: int = 5
+    """Of the loader and the plain decode in turn, after one that is not counted."""
+    threads: int = 0
+    """Reading threads; 0: two per core."""
+    workers: int = 0
+    """Reading processes; 0: threads only."""
+    rows: int = 1_000_000
+    """Frames whose statistics are measured."""
+    horizon: int = 50
+    """Steps of a chunk, for these."""
+    contract: Path | None = None
+    """Of the recordings; default: the installed one."""
+    directory: Path = Path('runs')
+    """Where the recordings are put."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    @property
+    def contract_file(self) -> Path:
+        """The contract to record by."""
+        return self.contract or config_file('contract.yaml')
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.loader import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
+class TrainBench:
+    """Time of a training step beside a bare one of the same network, waiting for data, and saving.
+
+    Takes about six minutes with `mid` and 10 GB of memory; a recording is made first, and removed afterwards.
+    """
+
+    preset: str = 'mid'
+    """Size: see restac_ros/model/presets.py."""
+    batch_size: int = 2
+    """Samples of a step."""
+    rounds: int = 5
+    """Steps of each kind in turn, after one that is not counted."""
+    steps: int = 8
+    """Of the run whose waiting is measured."""
+    workers: int = 2
+    """Reading processes of that run."""
+    seconds: float = 6.0
+    """Length of the recording that is made."""
+    contract: Path | None = None
+    """Of the recording; default: the installed one."""
+    directory: Path = Path('runs')
+    """Where recording and run are put."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    @property
+    def contract_file(self) -> Path:
+        """The contract to record by."""
+        return self.contract or config_file('contract.yaml')
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.training import main
+
+        return main(self)
+
+
 def size_px(text: str) -> tuple[int, int]:
     """Width and height from a text like 640x480; GraphError for others."""
     match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)

@@ -9,10 +9,12 @@ from tyro.conf import subcommand
 from restac_ros.bench.settings import (
     ConvertBench,
     FaultsBench,
+    LoaderBench,
     ModelBench,
     NodeBench,
     RecordBench,
     RuntimeBench,
+    TrainBench,
 )
 from restac_ros.commands.paths import absolute
 
@@ -28,6 +30,8 @@ class Bench:
         | Annotated[FaultsBench, subcommand('faults')]
         | Annotated[RecordBench, subcommand('record')]
         | Annotated[ConvertBench, subcommand('convert')]
+        | Annotated[LoaderBench, subcommand('loader')]
+        | Annotated[TrainBench, subcommand('train')]
     )
 
     def run(self) -> int:

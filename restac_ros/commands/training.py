@@ -1,16 +1,25 @@
 """`restac-ros train`, `norm-stats` and `make-touch-task`."""
 
 import json
+import os
 import signal
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from restac_ros.graph import config_file
-from restac_ros.training.config import CONFIGS, TrainConfig
+from restac_ros.training.config import CONFIGS, DataConfig, LeastVerdict, LoaderConfig, TrainConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from restac_ros.training.prepare import Prepared
+    from restac_ros.training.trainer import Outcome
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,7 @@ class MeasureNormStats:
         to: JSON file to write.
         horizon: steps of a chunk of the model to be trained.
         contract: of data sets that are not this package's.
-        validation_share: of the episodes that training will hold out, and that are left out here, too.
+        validation_share, episodes, verdict: as training will be given them: its episodes are measured.
         min_range: by dimension (ee_x ee_y ee_z ee_rot_x ee_rot_y ee_rot_z gripper), a range to widen to.
     """
 
@@ -31,22 +40,22 @@ class MeasureNormStats:
     horizon: int = 50
     contract: Path | None = None
     validation_share: float = 0.1
+    episodes: tuple[int, ...] = ()
+    verdict: LeastVerdict = 'any'
     min_range: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> int:
         from restac_ros.contract.load import load_contract
-        from restac_ros.training.data.episodes import chosen, open_episodes
-        from restac_ros.training.data.selection import select
+        from restac_ros.training.data.episodes import open_episodes
+        from restac_ros.training.data.selection import selection_of
         from restac_ros.training.norm_stats import measure_norm_stats
 
         contract = load_contract(self.contract) if self.contract else None
         opened = [open_episodes(root, contract) for root in self.datasets]
-        numbers = [
-            select(
-                one, chosen(one, None), self.horizon, self.validation_share, skip_idle=False
-            ).trained_episodes
-            for one in opened
-        ]
+        data = DataConfig(
+            validation_share=self.validation_share, episodes=self.episodes, verdict=self.verdict
+        )
+        numbers = [selection_of(one, self.horizon, data).trained_episodes for one in opened]
         measured = measure_norm_stats(opened, numbers, self.horizon, widen=self.min_range)
         self.to.parent.mkdir(parents=True, exist_ok=True)
         self.to.write_text(json.dumps(measured.to_dict(), indent=1) + '\n', encoding='utf-8')
@@ -100,38 +109,84 @@ class Train:
 
 
 def _train(config: TrainConfig) -> int:
-    from restac_ros.model.device import describe_device
-    from restac_ros.training.data.loader import batches
-    from restac_ros.training.deploy import write_checkpoint
-    from restac_ros.training.picture import save_inputs
+    from restac_ros.commands.converting import INTERRUPTED
+    from restac_ros.training.distributed import is_leader, join_processes, on_host
     from restac_ros.training.prepare import prepare
-    from restac_ros.training.progress import RunProgress
-    from restac_ros.training.run_store import RunStore
-    from restac_ros.training.sharding import Placement
-    from restac_ros.training.trainer import Trainer, deployable
+    from restac_ros.training.trainer import deployable
 
-    prepared = prepare(config)
-    for line in [*prepared.describe(), describe_device()]:
-        print(line)
-    first = next(
-        batches(prepared.sources, config.data.weights, config.batch_size, config.seed, 0, config.loader)
-    )
-    save_inputs(config.to / 'inputs.png', first, config.augmentation, config.seed)
-    placement = Placement.over(config.fsdp, config.batch_size)
-    store = RunStore(config.to, config.keep_every, prepared.identity)
-    progress = RunProgress(config.to, config.steps, lambda line: print(line, flush=True))
-    interrupts: list[int] = []
-    trainer = Trainer(prepared, placement, store, progress, time.monotonic, lambda: bool(interrupts))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda caught, _: interrupts.append(caught))
-    outcome = trainer.run(trainer.begin(allow_changes=config.allow_changes))
+    join_processes(config.distributed, os.environ)
+    prepared = prepare(config, show=lambda line: print(line, flush=True))
+    with _interrupts() as interrupts:
+        outcome = _run(prepared, lambda: bool(interrupts))
+    weights = on_host(deployable(outcome.state))
+    if is_leader():
+        _finish(prepared, weights, outcome)
+    return INTERRUPTED if outcome.interrupted else 0
+
+
+def _run(prepared: 'Prepared', stopping: Callable[[], bool]) -> 'Outcome':
+    """Train to the last step or to an interrupt; process 0 prints and draws."""
+    from restac_ros.training.distributed import is_leader
+    from restac_ros.training.progress import RunProgress, SilentProgress, WandbNumbers
+    from restac_ros.training.run_store import RunStore
+    from restac_ros.training.trainer import Trainer
+
+    train = prepared.train
+    store = RunStore(train.to, train.keep_every, prepared.identity)
+    progress: RunProgress | SilentProgress = SilentProgress()
+    if is_leader():
+        project = train.wandb
+        wandb = WandbNumbers(project, train.to, prepared.identity) if project else None
+        progress = RunProgress(train.to, train.steps, lambda line: print(line, flush=True), wandb)
+        _introduce(prepared)
+    trainer = Trainer(prepared, store, progress, time.monotonic, stopping)
+    outcome = trainer.run(trainer.begin(allow_changes=train.allow_changes))
     store.close()
     progress.close()
-    path = write_checkpoint(prepared, deployable(outcome.state), outcome.step)
+    return outcome
+
+
+def _introduce(prepared: 'Prepared') -> None:
+    """Print what is about to happen, and draw what the model will be shown."""
+    from restac_ros.model.device import describe_device
+    from restac_ros.training.data.loader import batches
+    from restac_ros.training.picture import save_inputs
+
+    train = prepared.train
+    for line in [*prepared.describe(), describe_device()]:
+        print(line)
+    train.to.mkdir(parents=True, exist_ok=True)
+    (train.to / 'leaves.txt').write_text('\n'.join(prepared.leaf_lines()) + '\n', encoding='utf-8')
+    first = next(
+        batches(prepared.sources, train.data.weights, train.batch_size, train.seed, 0, LoaderConfig())
+    )
+    save_inputs(train.to / 'inputs.png', first, train.augmentation, train.seed)
+
+
+def _finish(prepared: 'Prepared', weights: Mapping[str, 'np.ndarray'], outcome: 'Outcome') -> None:
+    from restac_ros.training.deploy import write_checkpoint
+
+    path = write_checkpoint(prepared, weights, outcome.step)
     if outcome.interrupted:
         print(
             f'interrupted after step {outcome.step}, which is saved; the same command goes on. So far: {path}'
         )
-        return 130
-    print(f'{path}: ready for `restac-ros up --checkpoint`')
-    return 0
+    else:
+        print(f'{path}: ready for `restac-ros up --checkpoint`')
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Signals that ask for an end, as they come; a second one of a kind ends the process at once."""
+    caught: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        caught.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

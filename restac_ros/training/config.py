@@ -9,6 +9,9 @@ from restac_ros.model.config import Dtype
 Part = Literal['all', 'action_expert']
 """'all': what the model's configuration leaves trainable; 'action_expert': of that, what acts."""
 
+LeastVerdict = Literal['any', 'usable', 'good']
+"""Of the quality report: 'any' needs none, 'usable' leaves bad episodes out, 'good' all that are not good."""
+
 PUBLISHED_STEPS = 30_000
 
 
@@ -73,6 +76,7 @@ class DataConfig:
         min_range: by dimension (ee_x ... gripper), the range to which a narrower one is widened.
         validation_share: of the episodes, held out by a hash of each.
         episodes: episode numbers to train on; empty: all. One data set only.
+        verdict: least verdict of the quality report (`restac-ros quality`) that an episode is taken with.
         skip_idle: leave out frames whose whole chunk moves less than 1 mm, 0.01 rad and 1 mm of opening.
     """
 
@@ -83,6 +87,7 @@ class DataConfig:
     min_range: dict[str, float] = field(default_factory=dict)
     validation_share: float = 0.1
     episodes: tuple[int, ...] = ()
+    verdict: LeastVerdict = 'any'
     skip_idle: bool = False
 
 
@@ -94,11 +99,41 @@ class LoaderConfig:
         threads: reading threads of this process; 0: two per core.
         workers: reading processes; 0: threads only, right up to some eight cores.
         prefetch: batches ready ahead.
+        cache: directory for decoded images, 150 kB a frame and camera; None: decode at every read.
     """
 
     threads: int = 0
     workers: int = 0
     prefetch: int = 2
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class DistributedConfig:
+    """Processes on several hosts that train together; under Slurm's `srun` nothing needs to be given.
+
+    Attributes:
+        coordinator: HOST:PORT of process 0, which all others reach.
+        processes: how many there are.
+        process: number of this one, from 0.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process: int | None = None
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """A window of steps whose device operations are written to RUN/profile, for TensorBoard or Perfetto.
+
+    Attributes:
+        step: first step of the window; 0: none.
+        steps: length of the window.
+    """
+
+    step: int = 0
+    steps: int = 3
 
 
 @dataclass(frozen=True)
@@ -121,6 +156,8 @@ class TrainConfig:
         seed: of samples, noise, augmentation and new weights.
         fsdp: devices over which parameters are sharded; the batch goes over all.
         log_every, validate_every, save_every, keep_every: steps.
+        validation_batches: held-out batches that are read at every validation.
+        wandb: project of Weights & Biases that numbers are sent to as well; None: TensorBoard's files alone.
         allow_changes: resume a run although its data, batch size or other settings were changed.
     """
 
@@ -148,6 +185,9 @@ class TrainConfig:
     validation_batches: int = 8
     save_every: int = 1_000
     keep_every: int = 5_000
+    profile: ProfileConfig = ProfileConfig()
+    distributed: DistributedConfig = DistributedConfig()
+    wandb: str | None = None
     allow_changes: bool = False
 
 

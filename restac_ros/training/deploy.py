@@ -1,5 +1,6 @@
 """The deployable checkpoint of a run: the same files that `Policy.load` reads."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,17 @@ from restac_ros.model.checkpoint.params import CastRule, Params
 from restac_ros.model.checkpoint.provenance import Origin
 from restac_ros.model.checkpoint.store import CheckpointInfo, save_checkpoint
 from restac_ros.training.prepare import Prepared
-from restac_ros.training.step import NamedLeaves
 
 CHECKPOINT = 'checkpoint'  # and the number of steps
 
 
-def write_checkpoint(prepared: Prepared, weights: NamedLeaves, step: int) -> Path:
-    """Write the run's policy after `step` steps, unless it is there.
+def write_checkpoint(prepared: Prepared, weights: Mapping[str, np.ndarray], step: int) -> Path:
+    """Write the run's policy after `step` steps, unless it is there. Process 0 calls this.
+
+    Args:
+        prepared: the run.
+        weights: trained leaves, on the host.
+        step: number of steps made.
 
     Raises:
         CheckpointError: it cannot be written.
@@ -25,14 +30,14 @@ def write_checkpoint(prepared: Prepared, weights: NamedLeaves, step: int) -> Pat
     leaves = {**prepared.frozen, **weights}
     params: Params = {
         name: np.asarray(leaves[name]).astype(cast(name, leaves[name].dtype))
-        for name in prepared.start.params
+        for name in prepared.weights.params
     }
     info = CheckpointInfo(
         config=prepared.config,
         contract_text=dump_contract(prepared.contract),
         norm_stats=prepared.stats.to_dict(),
         calibration=prepared.calibration,
-        tokenizer=prepared.start.tokenizer,
+        tokenizer=prepared.tokenizer,
         origin=Origin(
             made_by=f'train {train.preset}',
             weights=str(train.init or 'random'),
@@ -40,6 +45,7 @@ def write_checkpoint(prepared: Prepared, weights: NamedLeaves, step: int) -> Pat
             step=step,
             unit_align=str(train.unit_align) if train.unit_align else None,
             max_simulated_delay=train.max_delay_steps,
+            ema_decay=train.ema_decay,
             data=tuple(
                 f'{source.episodes.name} {source.episodes.fingerprint}' for source in prepared.sources
             ),

@@ -126,14 +126,19 @@ def _delta_columns(
     sources: Sequence[Episodes], episodes: Sequence[Sequence[int]], horizon: int
 ) -> list[np.ndarray]:
     """One array float32 per dimension over all frames and the steps after each."""
-    parts: list[list[np.ndarray]] = [[] for _ in STATE_NAMES]
+    lengths = [
+        source.tables.spans[number].length
+        for source, numbers in zip(sources, episodes, strict=True)
+        for number in numbers
+    ]
+    total = sum(max(length - step, 0) for length in lengths for step in range(horizon))
+    columns, filled = np.empty((len(STATE_NAMES), total), np.float32), 0
     for source, numbers in zip(sources, episodes, strict=True):
         rule = delta_rule(source.contract)
         for targets, anchors in _pairs(source, numbers, horizon):
-            deltas = rule.deltas(targets, anchors).astype(np.float32)
-            for dim, values in enumerate(parts):
-                values.append(deltas[:, dim])
-    return [np.concatenate(values) for values in parts]
+            columns[:, filled : filled + len(targets)] = rule.deltas(targets, anchors).T
+            filled += len(targets)
+    return list(columns)
 
 
 def _pairs(source: Episodes, numbers: Sequence[int], horizon: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

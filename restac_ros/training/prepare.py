@@ -1,8 +1,8 @@
 """Everything a run needs, checked and assembled before anything is compiled."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,24 +18,29 @@ from restac_ros.model.checkpoint.network import abstract_leaves, assemble, model
 from restac_ros.model.checkpoint.provenance import GateCalibration
 from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.policy.calibration import calibrate_gate
-from restac_ros.policy.compatibility import check_model
 from restac_ros.policy.normalization import NormStats, read_norm_stats
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.tokenizer import PromptTokenizer
 from restac_ros.training import norm_stats
 from restac_ros.training.batch import Batch
+from restac_ros.training.checks import check_data, check_settings
 from restac_ros.training.config import TrainConfig
-from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
-from restac_ros.training.data.loader import SampleSource, longest_prompt, validation_batches
-from restac_ros.training.data.selection import FrameSelection, select
-from restac_ros.training.errors import TrainingError
+from restac_ros.training.data.episodes import Episodes, open_episodes
+from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
+from restac_ros.training.data.picture_cache import with_cache
+from restac_ros.training.data.selection import FrameSelection, selection_of
+from restac_ros.training.distributed import agreed
 from restac_ros.training.memory import MemoryEstimate, estimate
+from restac_ros.training.norm_stats import MeasuredStats
 from restac_ros.training.optimizer import transformation
-from restac_ros.training.start import Start, starting_point
-from restac_ros.training.step import NamedLeaves, StepFunction
+from restac_ros.training.run_store import check_resumable
+from restac_ros.training.sharding import Placement
+from restac_ros.training.start import StartWeights, plan_start, read_weights
+from restac_ros.training.step import StepFunction
 from restac_ros.training.trainable import Split, split_leaves
 
 CALIBRATION_FRAMES = 256
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,15 @@ class Prepared:
         config: the network, gate calibration included.
         contract: of the data.
         stats: normalisation.
+        measured: how the data lie in it; None where it was read from a file.
         calibration: of the gate; None without touch.
-        start: weights and tokenizer.
+        tokenizer: SentencePiece model.
+        weights: before the first step.
         split: which leaves are trained.
         sources: training samples of each data set.
         selections: what was chosen of each data set.
-        validation: held-out batches; empty when nothing is held out.
+        held_out: samples for validation; empty when nothing is held out.
+        placement: devices.
         step: the training step.
         identity: what a resumed run must have in common with this one.
         memory: estimate per device.
@@ -62,102 +70,125 @@ class Prepared:
     config: ModelConfig
     contract: Contract
     stats: NormStats
+    measured: MeasuredStats | None
     calibration: GateCalibration | None
-    start: Start
+    tokenizer: bytes
+    weights: StartWeights
     split: Split
     sources: Sequence[SampleSource]
     selections: Sequence[FrameSelection]
-    validation: Sequence[Batch]
+    held_out: Sequence[SampleSource]
+    placement: Placement
     step: StepFunction
     identity: Mapping[str, Any]
     memory: MemoryEstimate
 
     @property
-    def trained(self) -> NamedLeaves:
+    def trained(self) -> dict[str, np.ndarray]:
         """Weights that are trained, float32, on the host."""
-        return {name: jnp.asarray(self.start.params[name]) for name in self.split.trained}
+        return {name: np.asarray(self.weights.params[name]) for name in self.split.trained}
 
     @property
-    def frozen(self) -> NamedLeaves:
+    def frozen(self) -> dict[str, np.ndarray]:
         """The others, in the dtype asked for; statistics and codebooks keep theirs."""
         dtype = jnp.dtype(self.train.frozen_dtype)
-        return {name: _cast(self.start.params[name], dtype) for name in self.split.frozen}
+        return {name: _cast(np.asarray(self.weights.params[name]), dtype) for name in self.split.frozen}
+
+    def leaf_lines(self) -> list[str]:
+        """Every leaf by name: its shape, and whether it is trained."""
+        trained = set(self.split.trained)
+        return [
+            f'{"trained" if name in trained else "frozen":<8} {name} {list(leaf.shape)}'
+            for name, leaf in self.weights.params.items()
+        ]
 
     def describe(self) -> list[str]:
-        """What an operator wants to see before the first step."""
-        lines = [self.start.described]
-        lines += self.split.describe({name: leaf.shape for name, leaf in self.start.params.items()})
-        for source, selection in zip(self.sources, self.selections, strict=True):
-            lines.append(
-                f'{source.episodes.name}: {len(selection.trained)} frames of '
-                f'{len(selection.trained_episodes)} episodes, {len(selection.validated)} frames held out, '
-                f'{selection.idle:.1%} idle left out'
-            )
+        """What an operator wants to know before the first step."""
+        shapes = {name: leaf.shape for name, leaf in self.weights.params.items()}
+        lines = [self.weights.described, *self.split.describe(shapes)]
+        lines += [
+            f'{source.episodes.name}: {selection}'
+            for source, selection in zip(self.sources, self.selections, strict=True)
+        ]
+        longest, limit = self.sources[0].prompt_length, self.config.max_prompt_tokens
+        lines.append(f'longest prompt: padded to {longest} of at most {limit} tokens')
+        lines += [f'statistics: {self.stats.source}', *(self.measured.describe() if self.measured else ())]
         lines.append(self.train.optimizer.describe(self.train.steps))
-        lines.append(str(self.memory))
+        lines += [str(self.memory), self.placement.describe(self.train.batch_size)]
         return lines
 
 
-def prepare(train: TrainConfig) -> Prepared:
-    """Open data, statistics and weights.
+def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Prepared:
+    """Open data, statistics and weights; what cannot work is refused before weights are read.
+
+    `show` prints how far work that takes long has come.
 
     Raises:
         TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: what can be
             refused before compiling, naming item, value, expectation and remedy.
     """
+    check_settings(train)
+    placement = Placement.over(train.fsdp, train.batch_size, train.accumulate)
+    plan = plan_start(train)
     opened = _open_data(train)
-    start = starting_point(train)
+    check_data(plan.config, opened)
+    horizon = plan.config.action_horizon
+    selections = [selection_of(episodes, horizon, train.data) for episodes in opened]
+    stats, measured = _statistics(train, opened, selections, horizon)
+    words = PromptTokenizer(plan.tokenizer, plan.config.max_prompt_tokens, plan.tokenizer_source)
+    roads = [Preprocessor.from_contract(one.contract, plan.config, stats, words) for one in opened]
+    prompt = max(longest_prompt(road, [one]) for road, one in zip(roads, opened, strict=True))
     for episodes in opened:
-        check_model(start.config, episodes.contract, episodes.name)
-        _check_touch(start.config, episodes)
         episodes.check_videos()
-    horizon = start.config.action_horizon
-    selections = [_select(train, episodes, horizon) for episodes in opened]
-    stats = _statistics(train, opened, selections, horizon)
-    words = PromptTokenizer(start.tokenizer, start.config.max_prompt_tokens, start.tokenizer_source)
-    make = partial(Preprocessor.from_contract, config=start.config, stats=stats, tokenizer=words)
-    prompt = max(longest_prompt(make(episodes.contract), [episodes]) for episodes in opened)
+    identity = _identity(train, plan.config, opened, selections)
+    check_resumable(train.to, identity, allow_changes=train.allow_changes)
+    opened = _cached(train, opened, show)
     sources, held_out = (
         [
-            SampleSource(episodes, make(episodes.contract), getattr(selection, side), number, prompt)
-            for number, (episodes, selection) in enumerate(zip(opened, selections, strict=True))
+            SampleSource(episodes, road, getattr(selection, side), number, prompt)
+            for number, (episodes, road, selection) in enumerate(zip(opened, roads, selections, strict=True))
         ]
         for side in ('trained', 'validated')
     )
-    config, calibration = _calibrated(start, sources)
-    start = replace(start, config=config)
-    split = split_leaves(config, start.params, train.part)
+    weights = read_weights(train, plan)
+    config, calibration = _calibrated(plan.config, weights, sources)
+    split = split_leaves(config, weights.params, train.part)
     return Prepared(
         train=train,
         config=config,
         contract=opened[0].contract,
         stats=stats,
+        measured=measured,
         calibration=calibration,
-        start=start,
+        tokenizer=plan.tokenizer,
+        weights=weights,
         split=split,
         sources=sources,
         selections=selections,
-        validation=validation_batches(
-            [source for source in held_out if len(source)], train.batch_size, train.validation_batches
-        ),
+        held_out=[source for source in held_out if len(source)],
+        placement=placement,
         step=_step_function(train, config, len(sources)),
-        identity=_identity(train, config, opened, selections),
+        identity=identity,
         memory=_memory(train, config, split),
     )
 
 
 def _open_data(train: TrainConfig) -> list[Episodes]:
-    if not train.data.datasets:
-        raise TrainingError('data.datasets: found none, expected one or more LeRobot data sets')
     contract = None if train.data.contract is None else load_contract(train.data.contract)
-    opened = [open_episodes(root, contract) for root in train.data.datasets]
-    _check_mixture(train, opened)
-    return opened
+    return [open_episodes(root, contract) for root in train.data.datasets]
 
 
-def _select(train: TrainConfig, episodes: Episodes, horizon: int) -> FrameSelection:
-    numbers = chosen(episodes, train.data.episodes or None)
-    return select(episodes, numbers, horizon, train.data.validation_share, skip_idle=train.data.skip_idle)
+def _cached(train: TrainConfig, opened: Sequence[Episodes], show: Callable[[str], None]) -> list[Episodes]:
+    """The same episodes, decoded once where a cache is asked for."""
+    if (root := train.loader.cache) is None:
+        return list(opened)
+    threads = reading_threads(train.loader)
+
+    def counted(episodes: Episodes, done: int, total: int) -> None:
+        if done == total or done % max(1, total // 20) == 0:
+            show(f'{episodes.name}: {done} of {total} frames decoded into {root}')
+
+    return [with_cache(episodes, root, threads, partial(counted, episodes)) for episodes in opened]
 
 
 def _memory(train: TrainConfig, config: ModelConfig, split: Split) -> MemoryEstimate:
@@ -188,57 +219,25 @@ def _step_function(train: TrainConfig, config: ModelConfig, sources: int) -> Ste
     )
 
 
-def _check_mixture(train: TrainConfig, opened: Sequence[Episodes]) -> None:
-    data = train.data
-    if data.weights and len(data.weights) != len(opened):
-        raise TrainingError(
-            f'data.weights: found {len(data.weights)}, expected {len(opened)}, one per data set'
-        )
-    if data.weights and min(data.weights) <= 0:
-        raise TrainingError(f'data.weights: found {data.weights}, expected numbers above 0')
-    if data.episodes and len(opened) != 1:
-        raise TrainingError(
-            f'data.episodes: found {len(opened)} data sets, expected one when episodes are listed'
-        )
-    if train.batch_size % train.accumulate:
-        raise TrainingError(f'accumulate: found {train.accumulate}, expected a divisor of {train.batch_size}')
-
-
-def _check_touch(config: ModelConfig, episodes: Episodes) -> None:
-    if config.uses_touch and episodes.tactile is None:
-        raise TrainingError(
-            f'{episodes.name}: found no tactile images, expected them: fusion = {config.fusion!r} reads '
-            'touch; train pi05 instead, or record with a tactile stream'
-        )
-    missing = [
-        stream.slot
-        for name, stream in episodes.contract.by_role('camera').items()
-        if name not in episodes.cameras
-    ]
-    if config.uses_touch and missing:
-        raise TrainingError(
-            f'{episodes.name}: found no images for {missing}, expected all: the tactile prior reads every '
-            'camera'
-        )
-
-
 def _statistics(
     train: TrainConfig, opened: Sequence[Episodes], selections: Sequence[FrameSelection], horizon: int
-) -> NormStats:
+) -> tuple[NormStats, MeasuredStats | None]:
+    """Statistics from the file given, else measured."""
     numbers = [selection.trained_episodes for selection in selections]
-    identity = norm_stats.identity_of(opened, numbers, horizon)
     path = train.data.norm_stats
     if path is None:
-        return norm_stats.measure_norm_stats(opened, numbers, horizon, widen=train.data.min_range).stats
+        measured = norm_stats.measure_norm_stats(opened, numbers, horizon, widen=train.data.min_range)
+        return measured.stats, measured
     stats = read_norm_stats(path, STATE_DIM)
     found = json.loads(path.read_text(encoding='utf-8')).get('identity')
-    norm_stats.check_identity(found, identity, str(path))
-    return stats
+    norm_stats.check_identity(found, norm_stats.identity_of(opened, numbers, horizon), str(path))
+    return stats, None
 
 
-def _calibrated(start: Start, sources: Sequence[SampleSource]) -> tuple[ModelConfig, GateCalibration | None]:
+def _calibrated(
+    config: ModelConfig, weights: StartWeights, sources: Sequence[SampleSource]
+) -> tuple[ModelConfig, GateCalibration | None]:
     """Standardise the gate by logvar over frames of the data, before it is trained."""
-    config = start.config
     if not config.uses_touch or config.tactile is None:
         return config, None
     rows = [
@@ -246,13 +245,14 @@ def _calibrated(start: Start, sources: Sequence[SampleSource]) -> tuple[ModelCon
         for source in sources
         for index in np.linspace(0, len(source) - 1, CALIBRATION_FRAMES // len(sources)).round()
     ]
-    graph, state = assemble(config, start.params, source='starting weights')
+    shown = [sources[0].joined(rows[first : first + _AT_ONCE]) for first in range(0, len(rows), _AT_ONCE)]
+    graph, state = assemble(config, weights.params, source='starting weights')
 
     @jax.jit
-    def logvar(state: nnx.State, row: Batch) -> jax.Array:
-        return nnx.merge(graph, state).observe_touch(row.observation).logvar[:, 0]
+    def logvar(state: nnx.State, batch: Batch) -> jax.Array:
+        return nnx.merge(graph, state).observe_touch(batch.observation).logvar[:, 0]
 
-    values = np.concatenate([np.asarray(logvar(state, row)) for row in rows])
+    values = agreed(np.concatenate([np.asarray(logvar(state, batch)) for batch in shown]))
     calibration = calibrate_gate(values, f'{len(values)} training frames')
     return replace(
         config, logvar_calibration=LogvarCalibration(calibration.mean, calibration.std)
@@ -263,19 +263,21 @@ def _identity(
     train: TrainConfig, config: ModelConfig, opened: Sequence[Episodes], selections: Sequence[FrameSelection]
 ) -> dict[str, Any]:
     """Everything that the order of samples and the meaning of the state depend on."""
+    settings = ('batch_size', 'seed', 'steps', 'part', 'ema_decay', 'accumulate', 'max_delay_steps')
     return {
         'data': [episodes.fingerprint for episodes in opened],
         'frames': [len(selection.trained) for selection in selections],
         'weights': list(train.data.weights),
-        'batch_size': train.batch_size,
-        'seed': train.seed,
-        'steps': train.steps,
+        **{name: getattr(train, name) for name in settings},
         'model': config.to_dict(),
-        'part': train.part,
-        'ema_decay': train.ema_decay,
+        'init': str(train.init),
+        'unit_align': str(train.unit_align),
+        'frozen_dtype': train.frozen_dtype,
+        'optimizer': asdict(train.optimizer),
+        'augmentation': asdict(train.augmentation),
     }
 
 
-def _cast(leaf: Any, dtype: jnp.dtype) -> Any:
+def _cast(leaf: np.ndarray, dtype: jnp.dtype) -> np.ndarray:
     is_weight = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.ndim > 1
     return leaf.astype(dtype) if is_weight else leaf

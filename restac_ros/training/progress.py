@@ -1,13 +1,21 @@
-"""What a run says while it goes on: one line at a time, and TensorBoard's files."""
+"""What a run prints and writes while it goes on: one line at a time, and TensorBoard's files."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 from tensorboardX import SummaryWriter
+
+from restac_ros.training.errors import TrainingError
 
 _LINE = {  # name: how it is printed
     'loss': 'loss {:.4f}',
     'validation_flow_loss': 'validation {:.4f}',
+    'validation_action_position_m': 'chunks {:.4f} m',
+    'validation_action_rotation_rad': '{:.4f} rad',
+    'validation_action_gripper_mm': '{:.2f} mm',
     'position_m': '{:.4f} m',
     'rotation_rad': '{:.4f} rad',
     'gripper_mm': '{:.2f} mm',
@@ -15,7 +23,46 @@ _LINE = {  # name: how it is printed
     'gate_saturated': 'saturated {:.0%}',
     'steps_per_s': '{:.2f} steps/s',
     'data_wait': 'waiting for data {:.1%}',
+    'memory_gib': '{:.1f} GiB',
 }
+_OF_DATA_SET = 'flow_loss_of/'
+
+
+class Reporter(Protocol):
+    """Where numbers go."""
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Take the numbers of a step."""
+
+
+class StepTimer:
+    """Measures steps per second, and the share of time that went into waiting for data.
+
+    Args:
+        now_s: a clock that does not jump, s.
+    """
+
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._begun_s, self._waited_s = now_s(), 0.0
+        self._step: int | None = None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time of the block as waiting for data."""
+        begun_s = self._now_s()
+        yield
+        self._waited_s += self._now_s() - begun_s
+
+    def lap(self, step: int) -> dict[str, float]:
+        """Return the numbers since the last call; the first lap, with compilation, has none."""
+        now_s = self._now_s()
+        elapsed_s, made = max(now_s - self._begun_s, 1e-9), step - (self._step or step)
+        numbers = {}
+        if made:
+            numbers = {'steps_per_s': made / elapsed_s, 'data_wait': self._waited_s / elapsed_s}
+        self._begun_s, self._waited_s, self._step = now_s, 0.0, step
+        return numbers
 
 
 class RunProgress:
@@ -24,27 +71,90 @@ class RunProgress:
     Args:
         directory: of the run; TensorBoard's files go into `metrics/`.
         steps: of the whole run.
-        say: prints a line.
+        show: prints a line.
+        beside: where else numbers go.
     """
 
-    def __init__(self, directory: Path, steps: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: Path, steps: int, show: Callable[[str], None], beside: 'WandbNumbers | None' = None
+    ) -> None:
         self._writer = SummaryWriter(str(directory / 'metrics'))
-        self._steps, self._say = steps, say
+        self._steps, self._show, self._beside = steps, show, beside
         self._speed: float | None = None
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Take the numbers of a step."""
+        """Print and write the numbers of a step."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, step)
+        if self._beside is not None:
+            self._beside.step(step, numbers)
         self._speed = numbers.get('steps_per_s', self._speed)
         parts = [text.format(numbers[name]) for name, text in _LINE.items() if name in numbers]
+        parts += [
+            f'{name.removeprefix(_OF_DATA_SET)} {value:.4f}'
+            for name, value in numbers.items()
+            if name.startswith(_OF_DATA_SET)
+        ]
         if self._speed and 'steps_per_s' in numbers:
             parts.append(f'{_duration((self._steps - step) / self._speed)} left')
-        self._say(f'step {step:>{len(str(self._steps))}}  ' + '  '.join(parts))
+        self._show(f'step {step:>{len(str(self._steps))}}  ' + '  '.join(parts))
 
     def close(self) -> None:
         """Flush the files."""
         self._writer.close()
+        if self._beside is not None:
+            self._beside.close()
+
+
+class SilentProgress:
+    """Of processes that are not the first: their numbers are the same."""
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Drop the numbers."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class WandbNumbers:
+    """Sends numbers to Weights & Biases; a resumed run goes on in the same place.
+
+    Args:
+        project: name of the project.
+        directory: of the run.
+        settings: what the run was started with.
+
+    Raises:
+        TrainingError: the package is not installed.
+    """
+
+    def __init__(self, project: str, directory: Path, settings: Mapping[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise TrainingError(
+                'wandb: found no package of that name, expected it as numbers shall go to project '
+                f"{project!r}: `pip install 'restac_ros[wandb]'`, or leave --wandb out: TensorBoard's "
+                'files are '
+                'always written'
+            ) from error
+        place = str(directory.absolute())
+        self._run = wandb.init(
+            project=project,
+            id=hashlib.sha256(place.encode()).hexdigest()[:16],
+            name=directory.name,
+            dir=place,
+            config=dict(settings),
+            resume='allow',
+        )
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Send the numbers of a step."""
+        self._run.log(dict(numbers), step=step)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._run.finish()
 
 
 def _duration(seconds: float) -> str:

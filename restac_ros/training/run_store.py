@@ -1,7 +1,9 @@
 """A run's directory: state that it resumes from, and what must agree when it does."""
 
 import json
+import shutil
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,7 @@ class RunStore:
                 ),
             )
         except (OSError, ValueError) as error:
-            raise TrainingError(
-                f'{self.directory}: step {step} cannot be saved: {error}; free some disk, then run the same '
-                'command'
-            ) from error
+            raise self._unsaved(f'step {step}', error) from error
 
     def restore(self, state: TrainingState, *, allow_changes: bool = False) -> TrainingState:
         """Read the newest state into the shapes and shardings of `state`.
@@ -65,21 +64,17 @@ class RunStore:
             TrainingError: the run was another, or the state cannot be read.
         """
         step = self.latest
-        found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))['about']
-        changed = [name for name in self._identity if found.get(name) != self._identity[name]]
-        if changed and not allow_changes:
-            told = '; '.join(
-                f'{name}: {_short(found.get(name))} != {_short(self._identity[name])}' for name in changed
-            )
-            raise TrainingError(
-                f'{self.directory}: step {step} is of another run (saved != asked): {told}. Give the '
-                'settings it was begun with, another --to, or --allow-changes'
-            )
+        _compare(self._manager, self.directory, self._identity, allow_changes)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(state))
         restored = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )
         return {**state, **restored['state']}
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether a save is under way."""
+        return self._manager.is_saving_in_progress()
 
     def wait(self) -> None:
         """Until the save under way is whole.
@@ -90,12 +85,50 @@ class RunStore:
         try:
             self._manager.wait_until_finished()
         except (OSError, ValueError) as error:
-            raise TrainingError(f'{self.directory}: the state cannot be saved: {error}') from error
+            raise self._unsaved('the last state', error) from error
+
+    def _unsaved(self, what: str, error: Exception) -> TrainingError:
+        free = shutil.disk_usage(self.directory).free
+        return TrainingError(
+            f'{self.directory}: {what} cannot be saved, with {free / 1e9:.2f} GB of disk free: '
+            f'{error}; the states '
+            'before it stay. Free some disk, then run the same command, which goes on from the last of them'
+        )
 
     def close(self) -> None:
         """Finish, and end the manager's threads."""
         self.wait()
         self._manager.close()
+
+
+def check_resumable(directory: Path, identity: Mapping[str, Any], *, allow_changes: bool) -> None:
+    """Refuse a directory that holds another run, before anything is compiled.
+
+    Raises:
+        TrainingError: the run was another, by setting.
+    """
+    if not (directory / _STATES).is_dir():
+        return
+    with closing(ocp.CheckpointManager((directory / _STATES).absolute())) as manager:
+        if manager.latest_step() is not None:
+            _compare(manager, directory, json.loads(json.dumps(identity)), allow_changes)
+
+
+def _compare(
+    manager: ocp.CheckpointManager, directory: Path, identity: Mapping[str, Any], allow_changes: bool
+) -> None:
+    step = manager.latest_step()
+    found = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))['about']
+    changed = [name for name in identity if found.get(name) != identity[name]]
+    if changed and not allow_changes:
+        listed = '; '.join(
+            f'{name}: {_short(found.get(name))} != {_short(identity[name])}' for name in changed
+        )
+        raise TrainingError(
+            f'{directory}: step {step} is of another run (saved != asked): {listed}. Give the '
+            'settings it was '
+            'begun with, another --to, or --allow-changes'
+        )
 
 
 def _stored(state: TrainingState) -> TrainingState:

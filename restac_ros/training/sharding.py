@@ -26,9 +26,15 @@ class Placement:
 
     @classmethod
     def over(
-        cls, fsdp: int, batch_size: int, devices: int | None = None, least_bytes: int = LEAST_BYTES
+        cls,
+        fsdp: int,
+        batch_size: int,
+        accumulate: int = 1,
+        *,
+        devices: int | None = None,
+        least_bytes: int = LEAST_BYTES,
     ) -> 'Placement':
-        """Arrange the first `devices` devices; None takes all.
+        """Arrange the first `devices` devices, of all processes; None takes all.
 
         Raises:
             TrainingError: sizes that do not divide.
@@ -36,8 +42,11 @@ class Placement:
         devices = devices or jax.device_count()
         if devices % fsdp:
             raise TrainingError(f'fsdp: found {fsdp}, expected a divisor of {devices} devices')
-        if batch_size % devices:
-            raise TrainingError(f'batch size: found {batch_size}, expected a multiple of {devices} devices')
+        if batch_size % (devices * accumulate):
+            micro = f' times {accumulate} micro-batches' if accumulate > 1 else ''
+            raise TrainingError(
+                f'batch size: found {batch_size}, expected a multiple of {devices} devices{micro}'
+            )
         mesh = jax.make_mesh(
             (devices // fsdp, fsdp),
             (DATA, FSDP),
@@ -45,6 +54,15 @@ class Placement:
             devices=jax.devices()[:devices],
         )
         return cls(mesh, least_bytes)
+
+    def describe(self, batch_size: int) -> str:
+        """How a batch and the parameters are spread."""
+        devices, shards = self.mesh.size, self.mesh.shape[FSDP]
+        return (
+            f'{devices} devices in {jax.process_count()} processes, {batch_size // devices} samples '
+            'of a batch '
+            f'on each, large parameters over {shards}'
+        )
 
     @property
     def batch(self) -> NamedSharding:

@@ -19,30 +19,38 @@ _FREE = ('dtype', 'logvar_calibration', 'tactile', 'use_sparse_loss', 'sparse_lo
 
 
 @dataclass(frozen=True)
-class Start:
-    """Weights in float32 on the host, and what belongs to them.
+class StartPlan:
+    """What a run will start from, known without reading its weights.
 
     Attributes:
         config: the network.
-        params: every leaf.
+        source: weights to read; None: random ones.
+        encoder: leaves of another tactile encoder.
         tokenizer: SentencePiece model.
         tokenizer_source: where it is from.
-        described: where the weights are from, a table or a sentence.
     """
 
     config: ModelConfig
-    params: Params
+    source: Path | None
+    encoder: Params
     tokenizer: bytes
     tokenizer_source: str
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """Every leaf in float32 on the host, and where they are from: a table or a sentence."""
+
+    params: Params
     described: str
 
 
-def starting_point(train: TrainConfig) -> Start:
-    """Read or draw the weights that a run starts from.
+def plan_start(train: TrainConfig) -> StartPlan:
+    """Decide what a run starts from.
 
     Raises:
         TrainingError: an unknown preset, or a checkpoint of another configuration.
-        CheckpointError, TokenizerError: files are absent, damaged or of another size.
+        CheckpointError, TokenizerError: files are absent or damaged.
     """
     if train.preset not in PRESETS:
         raise TrainingError(f'preset: found {train.preset!r}, expected one of {", ".join(PRESETS)}')
@@ -58,19 +66,31 @@ def starting_point(train: TrainConfig) -> Start:
     if train.unit_align is not None:
         tactile, encoder = unit_align_params(train.unit_align)
         config = replace(config, tactile=tactile)
-    cast = CastRule('float32')
-    if source is None:
-        names = [name for name in leaf_shapes(config) if name not in encoder]
-        fresh = initial_params(config, names, train.seed, cast=cast, consume=on_host_device)
-        params = {name: (fresh | encoder)[name] for name in leaf_shapes(config)}
-        described = f'random weights, seed {train.seed}'
-    else:
-        params, report = merge_base_weights(
-            config, source, train.seed, encoder=encoder, encoder_origin=str(train.unit_align), cast=cast
-        )
-        described = report.table()
     words, words_source = _tokenizer(train.tokenizer, tokenizer, train.init)
-    return Start(config, params, words, words_source, described)
+    return StartPlan(config, source, encoder, words, words_source)
+
+
+def read_weights(train: TrainConfig, plan: StartPlan) -> StartWeights:
+    """Read or draw the weights.
+
+    Raises:
+        CheckpointError: files are absent, damaged or of another size.
+    """
+    config, cast = plan.config, CastRule('float32')
+    if plan.source is None:
+        names = [name for name in leaf_shapes(config) if name not in plan.encoder]
+        fresh = initial_params(config, names, train.seed, cast=cast, consume=on_host_device)
+        params = {name: (fresh | plan.encoder)[name] for name in leaf_shapes(config)}
+        return StartWeights(params, f'random weights, seed {train.seed}')
+    params, report = merge_base_weights(
+        config,
+        plan.source,
+        train.seed,
+        encoder=plan.encoder,
+        encoder_origin=str(train.unit_align),
+        cast=cast,
+    )
+    return StartWeights(params, report.table())
 
 
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from restac_ros.model import flow_matching
 from restac_ros.model import real_time_chunking as rtc
@@ -16,12 +16,24 @@ from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.gate import is_saturated
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import Observation, pixels_to_float
+from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.training.augmentation import AugmentationConfig, augment
 from restac_ros.training.batch import Batch
 
 type NamedLeaves = dict[str, Array]
 type TrainingState = dict[str, Any]
 """{'step': int32, 'trained': NamedLeaves, 'optimizer': optax's, 'ema': NamedLeaves or None}."""
+
+
+SAMPLING_STEPS = 10  # of the chunks that validation compares with what was done
+
+
+class FlowDraw(NamedTuple):
+    """What is random in a flow loss: noise [B, T, D], times [B], and simulated delays [B] or none."""
+
+    noise: Float[Array, 'B T D']
+    time: Float[Array, ' B']
+    delay: Int[Array, ' B'] | None
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,24 @@ class StepFunction:
     def validate(
         self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, number: Array
     ) -> dict[str, Array]:
-        """Sums over a held-out batch, for `means`; noise and times depend on its number alone."""
-        key = jax.random.fold_in(jax.random.key(self.seed), number)
-        return self.loss(trained, frozen, batch, key, train=False)[1]
+        """Sums over a held-out batch, for `means`: of the flow loss, and of the errors of sampled chunks.
+
+        Noise and times depend on the batch's number alone.
+        """
+        key, sampling = jax.random.split(jax.random.fold_in(jax.random.key(self.seed), number))
+        sums = self.loss(trained, frozen, batch, key, train=False)[1]
+        model, observation = self.model(trained, frozen), self._on_device(batch.observation, key, train=False)
+        noise = jax.random.normal(sampling, batch.actions.shape)
+        chunk, _ = model.sample_actions(
+            model.encode_prefix(*observation.prefix),
+            _touch(model, observation),
+            observation.state,
+            noise,
+            model.plan_sampling(SAMPLING_STEPS),
+        )
+        squares = jnp.square(chunk - batch.actions)[..., : self.dims]
+        counted = jnp.asarray(batch.step_mask)[..., None]
+        return sums | {'action_error_by_dim': jnp.sum(jnp.where(counted, squares, 0.0), axis=(0, 1))}
 
     def loss(
         self,
@@ -97,14 +124,23 @@ class StepFunction:
         model = self.model(trained, frozen)
         image_key, noise_key, time_key, delay_key = jax.random.split(key, 4)
         observation = self._on_device(batch.observation, image_key, train)
-        touch = model.observe_touch(observation) if observation.tactile is not None else None
-        noise = jax.random.normal(noise_key, batch.actions.shape)
-        time = flow_matching.sample_time(time_key, batch.actions.shape[0])
         delay = None
         if self.max_delay_steps and train:
             delay = rtc.sample_delay(delay_key, batch.actions.shape[0], self.max_delay_steps)
+        draw = FlowDraw(
+            jax.random.normal(noise_key, batch.actions.shape),
+            flow_matching.sample_time(time_key, batch.actions.shape[0]),
+            delay,
+        )
+        touch = _touch(model, observation)
+        return self.loss_at(model, batch._replace(observation=observation), touch, draw)
+
+    def loss_at(
+        self, model: Any, batch: Batch, touch: TactileCode | None, draw: 'FlowDraw'
+    ) -> tuple[Float[Array, ''], dict[str, Array]]:
+        """The same at given noise, times and delays, with touch encoded already."""
         actions, step_mask = jnp.asarray(batch.actions), jnp.asarray(batch.step_mask)
-        errors = flow_errors(model, observation, actions, noise, time, touch, delay)
+        errors = flow_errors(model, batch.observation, actions, draw.noise, draw.time, touch, draw.delay)
         squares, valid = errors.squares[..., : self.dims], step_mask & errors.asked
         per_step = jnp.where(valid, jnp.mean(squares, axis=-1), 0.0)
         total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(errors.reading)
@@ -173,6 +209,10 @@ class StepFunction:
         return sums
 
 
+def _touch(model: Any, observation: Observation) -> TactileCode | None:
+    return None if observation.tactile is None else model.observe_touch(observation)
+
+
 def means(sums: dict[str, Array]) -> dict[str, Array]:
     """Metrics from sums and counts."""
     count = jnp.maximum(sums['valid'], 1)
@@ -182,6 +222,8 @@ def means(sums: dict[str, Array]) -> dict[str, Array]:
         'source_loss': sums['source_loss'] / jnp.maximum(sums['source_valid'], 1.0),
         'valid': sums['valid'],
     }
+    if 'action_error_by_dim' in sums:
+        found['action_error_by_dim'] = sums['action_error_by_dim'] / count
     if 'samples' in sums:
         found |= {name: sums[name] / sums['samples'] for name in ('gate', 'gate_saturated', 'logvar')}
     return found

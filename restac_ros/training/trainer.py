@@ -2,27 +2,24 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from restac_ros.framing.values import STATE_DIM
 from restac_ros.training.batch import Batch
-from restac_ros.training.data.loader import batches
+from restac_ros.training.data.loader import batches, validation_batches
+from restac_ros.training.distributed import is_true_anywhere, share_of
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.numbers import memory_gib, report_numbers
 from restac_ros.training.optimizer import schedule
 from restac_ros.training.prepare import Prepared
+from restac_ros.training.profile_window import ProfileWindow
+from restac_ros.training.progress import Reporter, StepTimer
 from restac_ros.training.run_store import RunStore
-from restac_ros.training.sharding import Placement
 from restac_ros.training.step import NamedLeaves, TrainingState, means
 
-
-class Reporter(Protocol):
-    """Where numbers go."""
-
-    def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Take the numbers of a step."""
+PROFILE_FOLDER = 'profile'  # in the run's directory
 
 
 @dataclass(frozen=True)
@@ -34,38 +31,47 @@ class Outcome:
     interrupted: bool
 
 
+class _Made(NamedTuple):
+    """A step whose result may still be under way on the device."""
+
+    step: int
+    report: Mapping[str, Any]
+    batch: Batch
+
+
 class Trainer:
     """Runs a prepared training.
 
     Args:
         prepared: the run.
-        placement: devices.
         store: state on disk.
         reporter: where numbers go.
         now_s: a clock that does not jump, s.
-        stopping: asked after every step; true ends the run with its state saved.
-        part: (this process, number of processes).
+        stopping: asked after every step, or, of several processes, at every report; true ends the run, with
+            its state saved.
     """
 
     def __init__(
         self,
         prepared: Prepared,
-        placement: Placement,
         store: RunStore,
         reporter: Reporter,
         now_s: Callable[[], float],
         stopping: Callable[[], bool],
-        part: tuple[int, int] = (0, 1),
     ) -> None:
-        self._prepared, self._placement, self._store = prepared, placement, store
-        self._reporter, self._now_s, self._stopping, self._part = reporter, now_s, stopping, part
-        step = prepared.step
+        self._prepared, self._store, self._reporter = prepared, store, reporter
+        self._now_s, self._stopping = now_s, stopping
+        train, step, placement = prepared.train, prepared.step, prepared.placement
+        self._placement = placement
         self._frozen = placement.put(prepared.frozen)
         shapes = jax.eval_shape(step.start, prepared.trained)
         shardings = placement.of_tree(shapes)
         self._start = jax.jit(step.start, out_shardings=shardings)
-        self._step = jax.jit(step.__call__, donate_argnums=0, out_shardings=(shardings, None))
-        self._validate = jax.jit(step.validate)
+        self._step = jax.jit(step.__call__, donate_argnums=0, out_shardings=(shardings, placement.everywhere))
+        self._validate = jax.jit(step.validate, out_shardings=placement.everywhere)
+        self._held_out = validation_batches(
+            prepared.held_out, train.batch_size, train.validation_batches, share_of()
+        )
 
     def begin(self, *, allow_changes: bool = False) -> TrainingState:
         """Return the state to go on from: the newest saved one, else the start."""
@@ -81,116 +87,89 @@ class Trainer:
             TrainingError: the loss is not finite, or a state cannot be saved; the last good one stays.
         """
         train, step = self._prepared.train, int(state['step'])
-        stream = self._batches(step)
-        timer = _Timer(self._now_s)
+        stream, timer = self._batches(step), StepTimer(self._now_s)
+        window = ProfileWindow(train.to / PROFILE_FOLDER, train.profile)
+        before: _Made | None = None
         while step < train.steps:
             with timer.waiting():
                 batch = next(stream)
+            window.before(step + 1)
             state, report = self._step(state, self._frozen, self._placement.put_batch(batch))
             step += 1
-            stopping = self._stopping()
-            last = step == train.steps
+            window.after(step, report)
+            if before is not None:  # while the device is busy with this one
+                self._check_finite(before)
+            before = made = _Made(step, report, batch)
+            last, stopping = step == train.steps, self._stops(step)
             if step % train.log_every == 0 or step == 1 or last:
-                self._report(step, report, batch, timer)
-            if self._prepared.validation and (step % train.validate_every == 0 or last):
+                self._report(made, timer)
+            if self._held_out and (step % train.validate_every == 0 or last):
                 self._reporter.step(step, self.validate(state))
             if step % train.save_every == 0 or last or stopping:
-                self._check_finite(step, report, batch)
+                self._check_finite(made)
                 self._store.save(step, state)
             if stopping and not last:
-                self._store.wait()
-                return Outcome(state, step, interrupted=True)
+                break
+        window.close()
         self._store.wait()
-        return Outcome(state, step, interrupted=False)
+        return Outcome(state, step, interrupted=step < train.steps)
 
     def validate(self, state: TrainingState) -> dict[str, float]:
-        """Return the loss over the held-out batches, with the same noise and times at every call."""
+        """Return losses and action errors over the held-out batches, with the same noise at every call."""
         trained = deployable(state)
         sums: Any = None
-        for number, batch in enumerate(self._prepared.validation):
+        for number, batch in enumerate(self._held_out):
             part = self._validate(trained, self._frozen, self._placement.put_batch(batch), number)
             sums = part if sums is None else jax.tree.map(np.add, sums, part)
-        found = means(sums)
-        return {f'validation_{name}': value for name, value in _scalars(found, self._prepared).items()}
+        return {f'validation_{name}': value for name, value in self._numbers(means(sums)).items()}
+
+    def _stops(self, step: int) -> bool:
+        """Several processes must end at the same step: they ask each other now and then."""
+        if jax.process_count() > 1 and step % self._prepared.train.log_every:
+            return False
+        return is_true_anywhere(self._stopping())
 
     def _batches(self, first: int) -> Iterator[Batch]:
         train, sources = self._prepared.train, self._prepared.sources
         return batches(
-            sources, train.data.weights, train.batch_size, train.seed, first, train.loader, self._part
+            sources, train.data.weights, train.batch_size, train.seed, first, train.loader, share_of()
         )
 
-    def _report(self, step: int, report: Mapping[str, Any], batch: Batch, timer: '_Timer') -> None:
-        self._check_finite(step, report, batch)
+    def _report(self, made: _Made, timer: StepTimer) -> None:
+        self._check_finite(made)
         train = self._prepared.train
-        numbers = _scalars(report, self._prepared)
-        numbers |= timer.lap(step)
-        numbers['learning_rate'] = float(schedule(train.optimizer, train.steps)(step - 1))
-        self._reporter.step(step, numbers)
+        numbers = self._numbers(made.report) | timer.lap(made.step)
+        numbers['memory_gib'] = memory_gib()
+        numbers['learning_rate'] = float(schedule(train.optimizer, train.steps)(made.step - 1))
+        self._reporter.step(made.step, numbers)
 
-    def _check_finite(self, step: int, report: Mapping[str, Any], batch: Batch) -> None:
-        if not bool(report['finite']):
+    def _numbers(self, report: Mapping[str, Any]) -> dict[str, float]:
+        names = [source.episodes.name for source in self._prepared.sources]
+        return report_numbers(report, self._prepared.stats.actions, names)
+
+    def _check_finite(self, made: _Made) -> None:
+        if not bool(made.report['finite']):
             places = ', '.join(
                 f'{self._prepared.sources[source].episodes.name} episode {episode} frame {frame}'
-                for source, (episode, frame) in zip(batch.source.tolist(), batch.place.tolist(), strict=True)
+                for source, (episode, frame) in zip(
+                    made.batch.source.tolist(), made.batch.place.tolist(), strict=True
+                )
             )
+            self._store.wait()
             kept = self._store.latest
+            good = (
+                'no state was saved before it'
+                if kept is None
+                else f'the last good state, of step {kept}, stays'
+            )
             raise TrainingError(
-                f'step {step}: found loss {float(report["loss"])} and gradient norm '
-                f'{float(report["gradient_norm"])}, expected finite numbers; the batch holds {places}. The '
-                f'last good state, of step {kept}, stays; look at these samples, or lower the learning rate'
+                f'step {made.step}: found loss {float(made.report["loss"])} and gradient norm '
+                f'{float(made.report["gradient_norm"])}, expected finite numbers; the batch holds '
+                f'{places}; {good}. '
+                'Look at these samples, or lower the learning rate'
             )
 
 
 def deployable(state: TrainingState) -> NamedLeaves:
     """The weights that are deployed: the moving average where there is one."""
     return state['trained'] if state['ema'] is None else state['ema']
-
-
-def _scalars(report: Mapping[str, Any], prepared: Prepared) -> dict[str, float]:
-    """Numbers by name; vectors are taken apart, and errors told in units, too."""
-    host = jax.device_get(dict(report))
-    by_dim = host.pop('flow_loss_by_dim')
-    by_source = host.pop('source_loss')
-    numbers = {name: float(value) for name, value in host.items() if name not in ('finite', 'valid')}
-    if len(by_source) > 1:
-        numbers |= {f'flow_loss_of/{number}': float(value) for number, value in enumerate(by_source)}
-    actions = prepared.stats.actions
-    spread = (np.subtract(actions.q99, actions.q01) / 2)[:STATE_DIM]
-    in_units = np.sqrt(by_dim[:STATE_DIM]) * spread
-    numbers['position_m'] = float(np.sqrt(np.sum(in_units[:3] ** 2)))
-    numbers['rotation_rad'] = float(np.sqrt(np.sum(in_units[3:6] ** 2)))
-    numbers['gripper_mm'] = float(in_units[6] * 1e3)
-    return numbers
-
-
-class _Timer:
-    """Steps per second, and the share of time that went into waiting for data."""
-
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        self._now_s = now_s
-        self._begun_s, self._waited_s = now_s(), 0.0
-        self._step: int | None = None
-
-    def waiting(self) -> '_Waiting':
-        return _Waiting(self)
-
-    def lap(self, step: int) -> dict[str, float]:
-        """Numbers since the last call; the first lap, with compilation, tells none."""
-        now_s = self._now_s()
-        elapsed_s, made = max(now_s - self._begun_s, 1e-9), step - (self._step or step)
-        numbers = {}
-        if made:
-            numbers = {'steps_per_s': made / elapsed_s, 'data_wait': self._waited_s / elapsed_s}
-        self._begun_s, self._waited_s, self._step = now_s, 0.0, step
-        return numbers
-
-
-class _Waiting:
-    def __init__(self, timer: _Timer) -> None:
-        self._timer = timer
-
-    def __enter__(self) -> None:
-        self._begun_s = self._timer._now_s()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer._waited_s += self._timer._now_s() - self._begun_s

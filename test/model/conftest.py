@@ -1,35 +1,25 @@
-"""Golden models: the reference implementations' parameters, inputs and outputs, loaded into our networks."""
+"""Networks with the parameters of reference files, or with noise."""
 
-import dataclasses
 import functools
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from restac_ros.model.checkpoint.network import abstract_leaves, assemble, initial_params
-from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
-from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
+from golden import Golden, load_into_model, read_golden
+from restac_ros.model.checkpoint.network import abstract_leaves, initial_params
+from restac_ros.model.config import ModelConfig
 from restac_ros.model.pi05 import Pi05
-from restac_ros.model.tactile.interface import NO_CODE, TactileCode
-
-
-def _load_parameters(config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> Pi05:
-    """A model of exactly these parameters, by '/'-joined name."""
-    arrays = {name: jnp.asarray(value) for name, value in parameters.items()}
-    return nnx.merge(*assemble(config, arrays, source='test'))
 
 
 def _make_random(config: ModelConfig, seed: int = 0) -> Pi05:
     """A model with noise on every parameter: fresh heads and modulations are zero and hide inputs."""
     names = abstract_leaves(config)
-    return _load_parameters(config, initial_params(config, names, seed, everything=True))
+    return load_into_model(config, initial_params(config, names, seed, everything=True))
 
 
 def _as_pure[**P, R](model: Pi05, method: Callable[..., R]) -> Callable[P, R]:
@@ -39,81 +29,10 @@ def _as_pure[**P, R](model: Pi05, method: Callable[..., R]) -> Callable[P, R]:
     return functools.partial(jitted, state)
 
 
-@dataclasses.dataclass(frozen=True)
-class Golden:
-    """One reference file."""
-
-    arrays: Mapping[str, np.ndarray]
-    meta: Mapping[str, Any]
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        return self.arrays[key]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.arrays
-
-    def under(self, prefix: str) -> dict[str, np.ndarray]:
-        """Arrays whose key starts with `prefix`, without it."""
-        return {key.removeprefix(prefix): self.arrays[key] for key in self.arrays if key.startswith(prefix)}
-
-    def config(self, **changes: Any) -> ModelConfig:
-        """The sizes of this file, with `changes`."""
-        meta = self.meta
-        fields = ('width', 'depth', 'mlp_dim', 'num_heads', 'num_kv_heads', 'head_dim')
-        siglip = {name: meta['siglip'][name] for name in ('width', 'depth', 'mlp_dim', 'num_heads')}
-        return ModelConfig(
-            paligemma=GemmaConfig(*(meta['paligemma'][name] for name in fields)),
-            action_expert=GemmaConfig(*(meta['action_expert'][name] for name in fields)),
-            siglip=SiglipConfig(**siglip, patch_size=meta['siglip']['patch']),
-            vocab_size=meta['vocab'],
-            image_size=meta['image'],
-            max_prompt_tokens=meta['max_token_len'],
-            action_dim=meta['action_dim'],
-            action_horizon=meta['horizon'],
-            dtype=meta['dtype'],
-            **{'state_input': 'none', **changes},
-        )
-
-    def observation(self, config: ModelConfig, case: str | None = None, **changes: Any) -> Observation:
-        """The file's inputs; ResTac files have several cases of prompt and camera masks."""
-        images = self.under('in/images/') or self.under('in/images_u8/')
-        prefix = 'in/' if case is None else f'in/{case}/'
-        fields = {
-            'images': images,
-            'image_masks': {slot: self[f'{prefix}image_masks/{slot}'] for slot in CAMERA_SLOTS},
-            'state': self['in/state'],
-            'tokenized_prompt': self[f'{prefix}tokenized_prompt'],
-            'tokenized_prompt_mask': self[f'{prefix}tokenized_prompt_mask'],
-        }
-        if config.uses_touch:  # these files give the code itself; the image is only there to be complete
-            batch = len(fields['state'])
-            fields['tactile'] = np.zeros((batch, *config.tactile_shape), np.uint8)
-            fields['action_prev'] = self['in/action_prev']
-        return make_observation(config, **{**fields, **changes})
-
-    @property
-    def touch(self) -> TactileCode:
-        """The event code and uncertainty that the reference was given."""
-        q_event = jnp.asarray(self['in/q_event'])
-        no_code = jnp.full(len(q_event), NO_CODE, jnp.int32)
-        return TactileCode(q_event, no_code, jnp.asarray(self['in/logvar']), q_event, None, None, None)
-
-    def parameters(self, gate_set: str | None = None) -> dict[str, np.ndarray]:
-        """All parameters, with one of the stored gates."""
-        gate = {} if gate_set is None else self.under(f'gate_params/{gate_set}/')
-        return self.under('params/') | {f'gate/{name}': value for name, value in gate.items()}
-
-
-def _read(path: Path) -> Golden:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files if key != 'meta/json'}
-        return Golden(arrays, json.loads(str(file['meta/json'])))
-
-
 @pytest.fixture(scope='session')
 def load_parameters() -> Callable[[ModelConfig, Mapping[str, np.ndarray]], Pi05]:
-    """See `_load_parameters`."""
-    return _load_parameters
+    """See `load_into_model`."""
+    return load_into_model
 
 
 @pytest.fixture(scope='session')
@@ -131,10 +50,10 @@ def as_pure() -> Callable[..., Callable[..., Any]]:
 @pytest.fixture(scope='session')
 def golden(golden_dir: Path) -> Callable[[str], Golden]:
     """Reads test/golden/NAME.npz, once."""
-    return functools.cache(lambda name: _read(golden_dir / f'{name}.npz'))
+    return functools.cache(lambda name: read_golden(golden_dir / f'{name}.npz'))
 
 
 @pytest.fixture(scope='session')
 def golden_224(shared_dir: Path) -> Golden:
     """openpi's pi0.5 on 224-pixel images; too large to travel with the repository."""
-    return _read(shared_dir / 'golden' / 'openpi_pi05_dummy_224.npz')
+    return read_golden(shared_dir / 'golden' / 'openpi_pi05_dummy_224.npz')

@@ -1,19 +1,30 @@
 """A small data set in which only touch tells the right action, and a run on it."""
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from micro import MICRO, add_micro_preset
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.training.config import CONFIGS, DataConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
+from restac_ros.training.deploy import write_checkpoint
+from restac_ros.training.distributed import on_host
+from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.touch_task import make_touch_task
+from restac_ros.training.trainer import Outcome, deployable
+from training_run import Numbers, train
 
 EPISODES = 4
 
@@ -47,27 +58,100 @@ def touch_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> 
 
 
 @pytest.fixture(scope='session')
+def second_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
+    """Another data set of the touch task; tests only read it."""
+    root = tmp_path_factory.mktemp('touch') / 'second'
+    assert list(make_touch_task(root, contract, 2, seed=9)) == [0, 1]
+    return root
+
+
+@pytest.fixture(scope='session')
 def episodes(touch_data: Path) -> Episodes:
     return open_episodes(touch_data)
 
 
+@pytest.fixture(scope='session')
+def short_run(touch_data: Path, second_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """Four steps of the tiny configuration, with a smaller network, on a mixture of two data sets."""
+    add_micro_preset()
+    return replace(
+        CONFIGS['tiny'],
+        preset=MICRO,
+        data=DataConfig(datasets=(touch_data, second_data), weights=(3.0, 1.0), validation_share=0.3),
+        to=tmp_path_factory.mktemp('run'),
+        steps=4,
+        batch_size=4,
+        log_every=1,
+        validate_every=2,
+        validation_batches=1,
+        save_every=2,
+    )
+
+
+@pytest.fixture(scope='session')
+def prepared(short_run: TrainConfig) -> Prepared:
+    """The short run, ready to begin; tests change copies."""
+    return prepare(short_run)
+
+
+@pytest.fixture(scope='session')
+def finished(prepared: Prepared) -> tuple[Outcome, Numbers]:
+    """How the short run ends, and what it reports."""
+    return train(prepared)
+
+
+@pytest.fixture(scope='session')
+def deployed(prepared: Prepared, finished: tuple[Outcome, Numbers]) -> Path:
+    """The checkpoint of the short run."""
+    outcome, _ = finished
+    return write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step)
+
+
 @pytest.fixture
-def run_of(touch_data: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
-    """run_of(steps=4, ...) -> a short run of the tiny configuration on the touch data."""
+def run_of(short_run: TrainConfig, touch_data: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
+    """run_of(steps=9, verdict='good', ...) -> the short run on one data set, with values changed."""
 
     def make(**changes: object) -> TrainConfig:
-        short = replace(
-            CONFIGS['tiny'],
-            data=DataConfig(datasets=(touch_data,), validation_share=0.3),
-            to=tmp_path / 'run',
-            steps=4,
-            batch_size=4,
-            log_every=1,
-            validate_every=2,
-            validation_batches=1,
-            save_every=2,
-        )
-        return replace(short, **changes)
+        of_data = {name: changes.pop(name) for name in list(changes) if name in DataConfig.__annotations__}
+        data = replace(short_run.data, **{'datasets': (touch_data,), 'weights': (), **of_data})
+        return replace(short_run, **{'to': tmp_path / 'run', 'data': data, **changes})
+
+    return make
+
+
+@pytest.fixture
+def numbers_with(touch_data: Path, tmp_path: Path) -> Callable[..., Path]:
+    """numbers_with(column, change) -> the touch data without videos, each episode's rows [n, 7] changed.
+
+    `change(values, episode)` returns them.
+    """
+
+    def make(column: str, change: Callable[[np.ndarray, int], np.ndarray]) -> Path:
+        root = tmp_path / 'changed'
+        shutil.copytree(touch_data, root, ignore=shutil.ignore_patterns('videos'))
+        for path in sorted((root / 'data').glob('*/*.parquet')):
+            table = pq.read_table(path)
+            values = np.array(table[column].to_pylist(), np.float32)
+            changed = np.asarray(change(values, table['episode_index'][0].as_py()), np.float32)
+            column_array = pa.FixedSizeListArray.from_arrays(pa.array(changed.ravel()), 7)
+            pq.write_table(table.set_column(table.column_names.index(column), column, column_array), path)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def info_with(touch_data: Path, tmp_path: Path) -> Callable[..., Path]:
+    """info_with(change) -> the touch data without videos; `change(info)` edits what meta/info.json says."""
+
+    def make(change: Callable[[dict], object]) -> Path:
+        root = tmp_path / 'described'
+        shutil.copytree(touch_data, root, ignore=shutil.ignore_patterns('videos'))
+        path = root / 'meta' / 'info.json'
+        info = json.loads(path.read_text())
+        change(info)
+        path.write_text(json.dumps(info))
+        return root
 
     return make
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from micro import MICRO, add_micro_preset
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes, model_paths
 from restac_ros.model.observation import CAMERA_SLOTS, Observation
 from restac_ros.model.presets import PRESETS
@@ -21,7 +22,9 @@ from restac_ros.training.trainable import split_leaves
 
 
 def main() -> None:
-    config, rows = PRESETS['tiny'], 4
+    add_micro_preset()
+    rows = 4
+    config = PRESETS[MICRO]
     rng = np.random.default_rng(0)
     params = initial_params(config, leaf_shapes(config), 0, everything=True)
     split = split_leaves(config, params)
@@ -54,7 +57,7 @@ def main() -> None:
 
     found = []
     for devices, fsdp in ((1, 1), (4, 2)):
-        place = Placement.over(fsdp, rows, devices, least_bytes=1024)
+        place = Placement.over(fsdp, rows, devices=devices, least_bytes=1024)
         shardings = place.of_tree(jax.eval_shape(lambda: trained))
         if fsdp > 1:
             assert any(not s.is_fully_replicated for s in shardings.values()), 'nothing was sharded'

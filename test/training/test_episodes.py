@@ -1,19 +1,26 @@
 """Samples of recorded episodes: what was seen, what was done, and where both end."""
 
 import json
+import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from lerobot.configs import RGBEncoderConfig
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.lerobot_access import open_dataset
-from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
-from restac_ros.training.data.selection import select
+from restac_ros.framing.resize import letterbox
+from restac_ros.training.config import DataConfig
+from restac_ros.training.data.episodes import Episodes, open_episodes
+from restac_ros.training.data.picture_cache import cache_key, with_cache
+from restac_ros.training.data.selection import selection_of
 from restac_ros.training.errors import TrainingError
 
 HORIZON = 16
@@ -54,60 +61,123 @@ def test_the_previous_action_computed_from_states_is_the_recorded_one(
     np.testing.assert_allclose(open_episodes(bare).action_prev, episodes.action_prev, atol=1e-6)
 
 
-def test_columns_of_other_names_are_mapped_by_the_contract(
-    touch_data: Path, tmp_path: Path, contract_with: Callable[..., Contract], contract: Contract
+def test_version_21_holds_the_same_samples(
+    episodes: Episodes, touch_data: Path, contract: Contract, tmp_path: Path
 ) -> None:
-    streams = contract.model_dump(mode='json')['streams']
+    old = tmp_path / 'v21'
+    export_v21(touch_data, old)
+    same = open_episodes(old, contract)
+    same.check_videos()
+    assert same.tables.info['codebase_version'] == 'v2.1'
+    for episode, frame in ((0, 3), (3, 20)):
+        one, other = (each.sample(episode, frame, HORIZON) for each in (episodes, same))
+        assert one.task == other.task
+        for name in ('state', 'action_prev', 'actions', 'step_mask', 'tactile'):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        for name, image in one.images.items():
+            np.testing.assert_array_equal(image, other.images[name])
+
+
+@pytest.fixture(scope='module')
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of LeRobot's own writer: other column names and sizes, few key frames, no action_prev.
+
+    Two episodes, in two video files; the task changes in the middle of each.
+    """
+    root, rng = tmp_path_factory.mktemp('foreign') / 'data', np.random.default_rng(3)
+    names = ['height', 'width', 'channels']
+    features = {
+        'observation.images.top': {'dtype': 'video', 'shape': (240, 320, 3), 'names': names},
+        'observation.images.gel': {'dtype': 'image', 'shape': (128, 160, 3), 'names': names},
+        'observation.state': {'dtype': 'float32', 'shape': (7,), 'names': None},
+        'action': {'dtype': 'float32', 'shape': (7,), 'names': None},
+    }
+    made = LeRobotDataset.create(
+        'other/robot',
+        15,
+        features,
+        root=root,
+        rgb_encoder=RGBEncoderConfig(vcodec='h264', g=5, crf=18),
+        video_files_size_in_mb=0.001,
+    )
+    state = np.array([0.5, 0.0, 0.1, np.pi, 0.0, 0.0, 0.04], np.float32)
+    for _ in range(2):
+        for frame in range(12):
+            state = state + rng.normal(0, 0.004, 7).astype(np.float32)
+            picture = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (320, 240))
+            made.add_frame(
+                {
+                    'observation.images.top': picture,
+                    'observation.images.gel': rng.integers(0, 256, (128, 160, 3), np.uint8),
+                    'observation.state': state,
+                    'action': state + np.float32(0.002),
+                    'task': 'reach' if frame < 6 else 'press',
+                }
+            )
+        made.save_episode()
+    made.finalize()
+    return root
+
+
+def test_a_data_set_that_lerobot_made_is_mapped_by_a_contract(
+    foreign: Path, contract: Contract, contract_with: Callable[..., Contract]
+) -> None:
+    streams = contract.model_dump(mode='json', exclude_none=True)['streams']
     streams['main']['feature'] = 'observation.images.top'
-    only = {name: value for name, value in streams.items() if name not in ('handeye', 'side')}
-    renamed = contract_with(streams=only)
-    with pytest.raises(TrainingError, match='expected some of'):
-        open_episodes(touch_data, renamed)
+    streams['gelsight_left']['feature'] = 'observation.images.gel'
+    read = open_episodes(foreign, contract_with(streams=streams))
+    read.check_videos()
+    assert len({str(path) for path in foreign.glob('videos/*/*/*.mp4')}) == 2
+    reference = open_dataset(foreign)
+    for episode, frame in ((0, 0), (0, 11), (1, 7), (1, 2)):
+        span = read.tables.spans[episode]
+        item, sample = reference[span.first + frame], read.sample(episode, frame, HORIZON)
+        assert sample.task == item['task'] == ('reach' if frame < 6 else 'press')
+        assert sample.images['main'].shape == (224, 224, 3)
+        image = np.round(item['observation.images.top'].numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
+        assert np.abs(sample.images['main'].astype(int) - letterbox(image)).max() <= 4
+        gel = np.round(item['observation.images.gel'].numpy() * 255).transpose(1, 2, 0)
+        np.testing.assert_array_equal(sample.tactile, gel)
+        before = read.state[span.first + max(frame - 1, 0)]
+        np.testing.assert_allclose(sample.action_prev, sample.state - before, atol=1e-6)
 
 
-def test_another_frame_rate_is_refused(touch_data: Path, contract_with: Callable[..., Contract]) -> None:
-    with pytest.raises(TrainingError, match='found 15 frames/s, expected 10 by the contract'):
-        open_episodes(touch_data, contract_with(fps=10))
+def test_a_slice_of_the_episodes_gives_the_samples_of_the_whole(episodes: Episodes) -> None:
+    part = selection_of(episodes, HORIZON, DataConfig(validation_share=0.0, episodes=(1, 3)))
+    assert set(part.trained[:, 0].tolist()) == {1, 3}
+    for episode, frame in part.trained[::29].tolist():
+        sample = episodes.sample(episode, frame, HORIZON)
+        rows = np.flatnonzero(
+            (episodes.tables.numbers['observation.state'] == sample.state).all(axis=1)
+        ).tolist()
+        assert episodes.tables.spans[episode].first + frame in rows
 
 
-def test_a_number_that_is_not_finite_is_named_by_place(touch_data: Path, tmp_path: Path) -> None:
-    bad = tmp_path / 'bad'
-    shutil.copytree(touch_data, bad)
-    path = sorted((bad / 'data').glob('*/*.parquet'))[1]
-    table = pq.read_table(path)
-    values = np.array(table['observation.state'].to_pylist(), np.float32)
-    values[5, 2] = np.nan
-    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 7)
-    number = table.column_names.index('observation.state')
-    pq.write_table(table.set_column(number, 'observation.state', column), path)
-    with pytest.raises(TrainingError, match=r'observation\.state\[2\] of episode 1, frame 5: found nan'):
-        open_episodes(bad)
-
-
-def test_a_video_that_is_missing_or_short_is_refused_before_anything_is_decoded(
-    touch_data: Path, tmp_path: Path
+def test_pictures_come_out_of_the_cache_as_they_were_decoded(
+    episodes: Episodes, touch_data: Path, tmp_path: Path
 ) -> None:
-    bad = tmp_path / 'bad'
-    shutil.copytree(touch_data, bad)
-    videos = sorted((bad / 'videos').glob('*/*/*.mp4'))
-    videos[0].unlink()
-    with pytest.raises(TrainingError, match=r'is missing: bring the videos'):
-        open_episodes(bad).check_videos()
+    counted: list[tuple[int, int]] = []
+    cached = with_cache(episodes, tmp_path, 2, lambda *count: counted.append(count))
+    assert counted[-1] == (len(episodes.state), len(episodes.state))
+    travelled = pickle.loads(pickle.dumps(cached))
+    assert len(pickle.dumps(cached.pictures)) < 1000, 'its place travels, not its content'
+    for episode, frame in ((0, 0), (3, 33)):
+        one, other = (each.sample(episode, frame, HORIZON) for each in (episodes, travelled))
+        np.testing.assert_array_equal(one.tactile, other.tactile)
+        for name, image in one.images.items():
+            np.testing.assert_array_equal(image, other.images[name])
+    again = with_cache(episodes, tmp_path, 2, lambda *_: pytest.fail('it is there already'))
+    assert again.pictures == cached.pictures
+    (folder,) = tmp_path.iterdir()
+    os.utime(next(touch_data.glob('videos/*/*/*.mp4')))
+    assert cache_key(episodes) != folder.name, 'other files, another cache'
 
 
-def test_an_episode_that_is_not_there_is_refused(episodes: Episodes) -> None:
-    with pytest.raises(TrainingError, match=r'found no episode \[9\], expected numbers from 0 to 3'):
-        chosen(episodes, [1, 9])
-
-
-def test_no_episode_is_both_trained_on_and_held_out(episodes: Episodes) -> None:
-    selection = select(episodes, range(4), HORIZON, 0.5, skip_idle=False)
-    assert not set(selection.trained[:, 0]) & set(selection.validated[:, 0])
-    assert len(selection.trained) + len(selection.validated) == len(episodes.state)
-
-
-def test_an_episode_stays_on_its_side_when_others_are_added(episodes: Episodes) -> None:
-    whole = select(episodes, range(4), HORIZON, 0.5, skip_idle=False)
-    fewer = select(episodes, range(3), HORIZON, 0.5, skip_idle=False)
-    kept = {episode for episode in set(whole.trained[:, 0].tolist()) if episode < 3}
-    assert kept == set(fewer.trained[:, 0].tolist())
+def test_a_cache_that_does_not_fit_the_disk_is_refused(
+    episodes: Episodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = type('Usage', (), {'free': 2**30})
+    monkeypatch.setattr('shutil.disk_usage', lambda _: full)
+    with pytest.raises(TrainingError, match=r'found 1\.1 GB free, expected .*--loader\.cache'):
+        with_cache(episodes, tmp_path, 2, lambda *_: None)
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,10 +11,10 @@ from restac_ros.model.presets import PRESETS
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.tokenizer import PromptTokenizer
-from restac_ros.training.config import LoaderConfig
+from restac_ros.training.config import DataConfig, LoaderConfig
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.loader import SampleSource, batches, longest_prompt, validation_batches
-from restac_ros.training.data.selection import select
+from restac_ros.training.data.selection import selection_of
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.norm_stats import measure_norm_stats
 
@@ -35,7 +36,8 @@ def source_of(episodes: Episodes, preprocessor: Preprocessor) -> Callable[..., S
     length = longest_prompt(preprocessor, [episodes])
 
     def make(numbers: range, number: int = 0) -> SampleSource:
-        places = select(episodes, numbers, 16, 0.0, skip_idle=False).trained
+        data = DataConfig(episodes=tuple(numbers), validation_share=0.0)
+        places = selection_of(episodes, 16, data).trained
         return SampleSource(episodes, preprocessor, places, number, length)
 
     return make
@@ -70,7 +72,7 @@ def test_processes_share_a_batch_without_overlap(source_of: Callable) -> None:
     source = source_of(range(4))
     (whole,) = places(batches([source], [], BATCH, 7, 5, THREADS), 1)
     parts = [places(batches([source], [], BATCH, 7, 5, THREADS, (number, 2)), 1)[0] for number in range(2)]
-    assert [place for pair in zip(*parts, strict=True) for place in pair] == whole
+    assert [place for part in parts for place in part] == whole, 'each reads one block of rows'
 
 
 def test_a_mixture_keeps_its_proportions(source_of: Callable) -> None:
@@ -94,6 +96,26 @@ def test_validation_batches_are_always_the_same(source_of: Callable) -> None:
     first, second = (validation_batches([source], BATCH, 2) for _ in range(2))
     assert [batch.place.tolist() for batch in first] == [batch.place.tolist() for batch in second]
     assert len(first) == 2
+
+
+def test_few_held_out_samples_fill_a_batch(source_of: Callable) -> None:
+    source = source_of(range(1))
+    few = SampleSource(source.episodes, source.preprocessor, source.places[:3], 0, source.prompt_length)
+    (batch,) = validation_batches([few], BATCH, 5)
+    assert sorted(set(map(tuple, batch.place.tolist()))) == [(0, 0), (0, 1), (0, 2)]
+    halves = [validation_batches([few], BATCH, 5, (number, 2))[0] for number in range(2)]
+    assert [place for half in halves for place in half.place.tolist()] == batch.place.tolist()
+    assert validation_batches([], BATCH, 5) == []
+
+
+def test_worker_processes_give_the_same_batches(source_of: Callable) -> None:
+    source = source_of(range(4))
+    here = itertools.islice(batches([source], [], BATCH, 7, 3, THREADS), 3)
+    stream = batches([source], [], BATCH, 7, 3, LoaderConfig(threads=1, workers=2))
+    for one, other in zip(here, itertools.islice(stream, 3), strict=True):
+        for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(left, right)
+    stream.close()
 
 
 def test_an_empty_data_set_is_refused(source_of: Callable) -> None:

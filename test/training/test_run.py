@@ -1,171 +1,213 @@
 """Whole runs: they resume to the same bits, refuse other settings, and end in a policy that acts."""
 
+import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 from restac_ros.policy.policy import Policy
-from restac_ros.training.config import TrainConfig
+from restac_ros.training.batch import Batch
+from restac_ros.training.config import LoaderConfig, ProfileConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.loader import batches
 from restac_ros.training.deploy import write_checkpoint
+from restac_ros.training.distributed import on_host
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.prepare import Prepared, prepare
+from restac_ros.training.progress import RunProgress
 from restac_ros.training.run_store import RunStore
-from restac_ros.training.sharding import Placement
 from restac_ros.training.trainer import Outcome, Trainer, deployable
+from training_run import Numbers, command_line, equal, train
+
+type Finished = tuple[Outcome, Numbers]
 
 
-class Numbers:
-    """Keeps what a run reports."""
-
-    def __init__(self) -> None:
-        self.steps: dict[int, dict[str, float]] = {}
-
-    def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        self.steps.setdefault(step, {}).update(numbers)
-
-
-def train(prepared: Prepared, stop_after: int | None = None) -> tuple[Outcome, Numbers]:
-    config, numbers = prepared.train, Numbers()
-    store = RunStore(config.to, config.keep_every, prepared.identity)
-    trainer = Trainer(
-        prepared,
-        Placement.over(1, config.batch_size),
-        store,
-        numbers,
-        now_s=iter(range(10_000)).__next__,
-        stopping=lambda: stop_after is not None and max(numbers.steps, default=0) + 1 >= stop_after,
-    )
-    outcome = trainer.run(trainer.begin(allow_changes=config.allow_changes))
-    store.close()
-    return outcome, numbers
-
-
-def equal(one: dict, other: dict) -> bool:
-    return jax.tree.all(jax.tree.map(lambda a, b: bool((np.asarray(a) == np.asarray(b)).all()), one, other))
-
-
-@pytest.fixture(scope='module')
-def whole(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Outcome, Numbers]:
-    from restac_ros.training.config import CONFIGS, DataConfig
-
-    config = replace(
-        CONFIGS['tiny'],
-        data=DataConfig(datasets=(touch_data,), validation_share=0.3),
-        to=tmp_path_factory.mktemp('run'),
-        steps=4,
-        batch_size=4,
-        log_every=1,
-        validate_every=2,
-        validation_batches=1,
-        save_every=2,
-    )
-    prepared = prepare(config)
-    return prepared, *train(prepared)
-
-
-def test_a_run_reports_loss_validation_units_and_the_gate(whole) -> None:
-    _, outcome, numbers = whole
+def test_a_run_reports_loss_validation_units_the_gate_and_memory(finished: Finished) -> None:
+    outcome, numbers = finished
     assert (outcome.step, outcome.interrupted) == (4, False)
-    for name in ('loss', 'flow_loss', 'position_m', 'rotation_rad', 'gripper_mm', 'gate', 'gate_saturated'):
-        assert np.isfinite(numbers.steps[4][name])
-    assert {2, 4} <= {step for step, told in numbers.steps.items() if 'validation_flow_loss' in told}
+    names = ('loss', 'flow_loss', 'position_m', 'rotation_rad', 'gripper_mm', 'gate', 'gate_saturated')
+    for name in (*names, 'logvar', 'memory_gib', 'flow_loss_in/gripper', 'steps_per_s', 'data_wait'):
+        assert np.isfinite(numbers.steps[4][name]), name
+    assert {2, 4} <= {step for step, held in numbers.steps.items() if 'validation_flow_loss' in held}
+    assert 0 < numbers.steps[4]['validation_action_position_m'] < 1
+    by_data_set = [numbers.steps[4][f'flow_loss_of/{name}'] for name in ('0_data', '1_second')]
+    assert min(by_data_set) > 0
+    assert by_data_set[0] != by_data_set[1]
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bits(whole, tmp_path: Path) -> None:
-    prepared, outcome, numbers = whole
-    again = replace(prepared, train=replace(prepared.train, to=tmp_path / 'other'))
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    prepared: Prepared, finished: Finished, tmp_path: Path
+) -> None:
+    outcome, numbers = finished
+    window = ProfileConfig(step=2, steps=2)
+    again = replace(prepared, train=replace(prepared.train, to=tmp_path / 'other', profile=window))
     stopped, _ = train(again, stop_after=3)
     assert (stopped.step, stopped.interrupted) == (3, True)
+    assert list((tmp_path / 'other' / 'profile').rglob('*.xplane.pb')), 'two steps were traced'
     resumed, later = train(again)
     assert resumed.step == 4
     assert later.steps[4]['loss'] == numbers.steps[4]['loss']
     assert equal(resumed.state, outcome.state)
 
 
-def test_a_run_with_other_settings_is_not_resumed(whole) -> None:
-    prepared, _, _ = whole
-    other = replace(prepared, identity={**prepared.identity, 'batch_size': 8})
-    with pytest.raises(TrainingError, match=r'batch_size: 4 != 8.*--allow-changes'):
-        train(other)
-
-
-def test_a_loss_that_is_not_finite_names_the_samples_and_keeps_the_last_state(whole, tmp_path: Path) -> None:
-    prepared, _, _ = whole
-    start = replace(
-        prepared.start,
-        params={**prepared.start.params, 'action_out_proj/bias': np.full(32, np.nan, np.float32)},
+def test_a_loss_that_is_not_finite_names_its_own_samples_and_keeps_the_last_state(
+    prepared: Prepared, tmp_path: Path
+) -> None:
+    """Found while the device is busy with the next step; what is named is the batch that it came from."""
+    train_config = prepared.train
+    stream = batches(
+        prepared.sources,
+        train_config.data.weights,
+        train_config.batch_size,
+        train_config.seed,
+        2,
+        LoaderConfig(),
     )
-    broken = replace(prepared, start=start, train=replace(prepared.train, to=tmp_path / 'broken'))
-    with pytest.raises(TrainingError, match=r'step 1: found loss nan.*episode \d+ frame \d+.*stays'):
-        train(broken)
-    assert RunStore(tmp_path / 'broken', 10, {}).latest is None
+    third = next(stream)
+    number, (episode, frame) = int(third.source[0]), third.place[0].tolist()
+
+    class Source(type(prepared.sources[number])):
+        def __getitem__(self, index: int) -> Batch:
+            row = super().__getitem__(index)
+            nan = row.actions * np.float32(np.nan)
+            return row._replace(actions=nan) if row.place[0].tolist() == [episode, frame] else row
+
+    sources = list(prepared.sources)
+    sources[number] = Source(**vars(sources[number]))
+    config = replace(train_config, to=tmp_path / 'broken', log_every=4, validate_every=4)
+    with pytest.raises(TrainingError, match=r'step 3: found loss nan.*of step 2, stays\. Look at') as caught:
+        train(replace(prepared, sources=sources, train=config))
+    assert f'episode {episode} frame {frame}' in str(caught.value)
+    assert RunStore(config.to, 10, {}).latest == 2
 
 
-def test_the_deployed_policy_acts_and_says_what_it_was_trained_on(whole, episodes: Episodes) -> None:
-    prepared, outcome, _ = whole
-    path = write_checkpoint(prepared, deployable(outcome.state), outcome.step)
+def test_two_hundred_steps_end_in_a_policy_that_acts(
+    run_of: Callable[..., TrainConfig], episodes: Episodes
+) -> None:
+    """From recorded episodes to a chunk of actions, through the files in between."""
+    config = run_of(steps=200, log_every=10, validate_every=1000, save_every=1000, validation_share=0.0)
+    prepared = prepare(config)
+    outcome, numbers = train(prepared)
+    losses = [numbers.steps[step]['flow_loss'] for step in range(10, 201, 10)]
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:2])
+    path = write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step)
+    assert path.name == 'checkpoint-200'
     sample = episodes.sample(0, 8, prepared.config.action_horizon)
     policy = Policy.load(path, prepared.contract, sample.task, use_compile_cache=False)
-    assert policy.info.origin.data[0].endswith(episodes.fingerprint)
-    assert policy.info.origin.step == 4
+    origin = policy.info.origin
+    assert origin.data[0].endswith(episodes.fingerprint)
+    assert (origin.step, origin.ema_decay) == (200, config.ema_decay)
     prefix = policy.encode_prefix(sample.images, 0)
     touch = policy.encode_tactile(sample.tactile, prefix, sample.action_prev, 0)
     chunk = policy.act(prefix, touch, sample.state, seed=1, index=0)
     assert np.isfinite(chunk.delta_pose).all()
+    assert np.abs(chunk.delta_pose[0, :3]).max() < 0.2, 'm: of the size of the motions in the data'
     assert 0 <= touch.gate <= 1
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(touch_data: Path, tmp_path: Path, whole) -> None:
-    """kill -9 in the middle, by the command line, as a power cut would."""
-    prepared, outcome, _ = whole
-    line = [sys.executable, '-m', 'restac_ros.cli', 'train', 'tiny', '--data.datasets', str(touch_data)]
-    line += [
-        '--data.validation-share',
-        '0.3',
-        '--to',
-        str(tmp_path / 'run'),
-        '--steps',
-        '4',
-        '--batch-size',
-        '4',
-    ]
-    line += ['--log-every', '1', '--save-every', '2', '--validate-every', '2', '--validation-batches', '1']
-    killed = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    for told in killed.stdout:
-        if re.match(r'step 3 ', told):
-            os.kill(killed.pid, signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
-    subprocess.run(line, check=True, capture_output=True)
-    state = Trainer(
-        replace(prepared, train=replace(prepared.train, to=tmp_path / 'run')),
-        Placement.over(1, 4),
-        RunStore(tmp_path / 'run', 10, prepared.identity),
-        Numbers(),
-        now_s=lambda: 0.0,
-        stopping=lambda: False,
-    ).begin()
-    assert int(state['step']) == 4
-    assert equal(state, outcome.state)
+def signalled(line: list[str], step: int, number: int) -> tuple[int, str]:
+    """Start the command, send it a signal when it has made a step; exit status and what it printed."""
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    printed = []
+    for text in process.stdout:
+        printed.append(text)
+        if re.match(rf'step +{step} .*loss', text):
+            os.kill(process.pid, number)
+    return process.wait(), ''.join(printed)
 
 
-def test_a_config_without_data_is_refused(run_of: Callable[..., TrainConfig]) -> None:
-    config = run_of()
-    with pytest.raises(TrainingError, match=r'data\.datasets: found none'):
-        prepare(replace(config, data=replace(config.data, datasets=())))
+def test_a_run_that_is_interrupted_then_killed_goes_on_to_the_same_bits(
+    prepared: Prepared, finished: Finished, tmp_path: Path
+) -> None:
+    """Ctrl-C at step 1, kill -9 at step 3, as a power cut would; then to the end."""
+    line = command_line(prepared.train, tmp_path / 'run')
+    status, printed = signalled(line, 1, signal.SIGINT)
+    assert status == 130
+    assert re.search(r'interrupted after step \d, which is saved; the same command goes on', printed)
+    for word in ('tactile', 'frozen', 'longest prompt', 'outside', 'memory per device, GiB', '1 devices'):
+        assert word in printed
+    status, _ = signalled(line, 3, signal.SIGKILL)
+    assert status in (-signal.SIGKILL, 0)
+    again, _ = train(replace(prepared, train=replace(prepared.train, to=tmp_path / 'run')))
+    assert again.step == 4
+    assert equal(again.state, finished[0].state)
+    listed = (tmp_path / 'run' / 'leaves.txt').read_text()
+    assert re.search(r'^trained  gate/threshold \[\]$', listed, re.MULTILINE)
+    assert re.search(r'^frozen   tactile/', listed, re.MULTILINE)
+    assert (tmp_path / 'run' / 'inputs.png').stat().st_size > 10_000
+    assert list((tmp_path / 'run' / 'metrics').iterdir())
 
 
-def test_a_checkpoint_of_another_size_is_refused(whole, run_of: Callable[..., TrainConfig]) -> None:
-    prepared, outcome, _ = whole
-    path = write_checkpoint(prepared, deployable(outcome.state), outcome.step)
-    with pytest.raises(TrainingError, match=r"another configuration than preset 'mid'.*action_horizon"):
-        prepare(run_of(preset='mid', init=path))
+def test_a_full_disk_ends_the_run_with_the_last_whole_state_kept(prepared: Prepared, tmp_path: Path) -> None:
+    """No file may grow beyond 64 kB from step 3 on: the error is that of a full disk, but for its number."""
+    config = replace(prepared.train, to=tmp_path / 'full')
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    numbers = Numbers()
+
+    def stopping() -> bool:
+        if max(numbers.steps, default=0) == 3:
+            RunStore(config.to, 10, prepared.identity).close()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, unlimited[1]))
+        return False
+
+    store = RunStore(config.to, config.keep_every, prepared.identity)
+    trainer = Trainer(replace(prepared, train=config), store, numbers, now_s=lambda: 0.0, stopping=stopping)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(
+            TrainingError, match=r'full: .*cannot be saved, with [\d.]+ GB of disk free.*Free some'
+        ):
+            trainer.run(trainer.begin())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert RunStore(config.to, 10, prepared.identity).latest == 2
+
+
+def test_numbers_go_to_weights_and_biases_only_where_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from restac_ros.training.progress import WandbNumbers
+
+    monkeypatch.setitem(sys.modules, 'wandb', None)
+    with pytest.raises(TrainingError, match=r'found no package of that name.*restac_ros\[wandb\]'):
+        WandbNumbers('touch', tmp_path, {})
+
+    class Wandb:
+        def __init__(self) -> None:
+            self.sent: list = []
+
+        def init(self, **given: object) -> 'Wandb':
+            self.given = given
+            return self
+
+        def log(self, numbers: dict, step: int) -> None:
+            self.sent.append((step, numbers))
+
+        def finish(self) -> None:
+            self.sent.append('end')
+
+    fake = Wandb()
+    monkeypatch.setitem(sys.modules, 'wandb', fake)
+    printed: list[str] = []
+    progress = RunProgress(tmp_path, 10, printed.append, WandbNumbers('touch', tmp_path, {'seed': 1}))
+    progress.step(5, {'loss': 0.5, 'steps_per_s': 2.0, 'flow_loss_of/0_plug': 0.25})
+    progress.close()
+    assert fake.sent == [(5, {'loss': 0.5, 'steps_per_s': 2.0, 'flow_loss_of/0_plug': 0.25}), 'end']
+    assert fake.given['resume'] == 'allow'
+    assert printed == ['step  5  loss 0.5000  2.00 steps/s  0_plug 0.2500  0:02 left']
+
+
+def test_a_run_with_other_settings_is_not_resumed(prepared: Prepared, finished: Finished) -> None:
+    other = replace(prepared, identity=json.loads(json.dumps({**prepared.identity, 'batch_size': 8})))
+    with pytest.raises(TrainingError, match=r'batch_size: 4 != 8.*--allow-changes'):
+        train(other)

@@ -66,7 +66,7 @@ def merge_base_weights(
 
 def on_host_device(leaf: Leaf) -> jax.Array:
     """Move a leaf to JAX's CPU device, from where orbax writes with bounded memory."""
-    return jax.device_put(leaf, jax.devices('cpu')[0])
+    return jax.device_put(leaf, jax.local_devices(backend='cpu')[0])
 
 
 def is_safetensors(source: Path) -> bool:

@@ -125,7 +125,7 @@ def _on_device(name: str, leaf: Leaf) -> jax.Array:
     if not isinstance(leaf, np.ndarray):
         raise CheckpointError(f'leaf {name!r} is a {type(leaf).__name__}; expected a numpy or JAX array')
     with jax.enable_x64(True):  # int64 counters of torch checkpoints keep their width
-        return jax.device_put(leaf, jax.devices('cpu')[0])
+        return jax.device_put(leaf, jax.local_devices(backend='cpu')[0])
 
 
 def _read_metadata(directory: Path) -> dict:

@@ -33,6 +33,7 @@ class Origin(_Provenance):
         step: training steps since the base weights.
         unit_align: file of the tactile encoder; None where the encoder is the base's or new.
         max_simulated_delay: longest delay, in steps of a chunk, that training simulated; 0 for none.
+        ema_decay: of the moving average that the weights are; None: they are those of the last step.
         data: of each data set it was trained on, directory and fingerprint.
     """
 
@@ -42,6 +43,7 @@ class Origin(_Provenance):
     step: int = 0
     unit_align: str | None = None
     max_simulated_delay: int = 0
+    ema_decay: float | None = None
     data: tuple[str, ...] = ()
 
 

@@ -7,16 +7,35 @@ saved, and threads, worker processes and hosts may be others after a resume.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import grain
 import numpy as np
 from jaxtyping import Int
 
 from restac_ros.policy.preprocessing import Preprocessor, stack
+from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import LoaderConfig
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
+
+
+class RowSource[Row](Protocol):
+    """Samples of one data set at random, as batches of one that can be joined."""
+
+    @property
+    def episodes(self) -> Episodes:
+        """The data set."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Row: ...
+
+    def joined(self, rows: Sequence[Row]) -> Row:
+        """Return one batch of several."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,27 +83,45 @@ class SampleSource:
             place=np.array([[episode, frame]], np.int32),
         )
 
+    def joined(self, rows: Sequence[Batch]) -> Batch:
+        """Return one batch of several."""
+        return Batch(
+            stack([row.observation for row in rows]),
+            *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
+        )
+
 
 def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> int:
     """Tokens of the longest prompt in the data, rounded up to a compiled length.
 
     Raises:
-        TokenizerError: a task is empty or longer than the network takes.
+        TrainingError: a task is empty or longer than the network takes.
     """
-    tasks = {task for source in sources for task in source.tables.tasks.values()}
     prompting = preprocessor.prompting
-    return max(max(prompting.possible_lengths(prompting.task(task))) for task in tasks)
+    lengths: list[int] = []
+    for episodes, number in ((one, number) for one in sources for number in one.tables.tasks):
+        task = episodes.tables.tasks[number]
+        try:
+            lengths += prompting.possible_lengths(prompting.task(task))
+        except TokenizerError as error:
+            raise TrainingError(f'{episodes.name}: task {number}, {task[:60]!r}: {error}') from error
+    return max(lengths)
 
 
-def batches(
-    sources: Sequence[SampleSource],
+def reading_threads(loader: LoaderConfig) -> int:
+    """Threads that read samples in one process."""
+    return loader.threads or 2 * (os.cpu_count() or 1)
+
+
+def batches[Row](
+    sources: Sequence[RowSource[Row]],
     weights: Sequence[float],
     batch_size: int,
     seed: int,
     first: int,
     loader: LoaderConfig,
     part: tuple[int, int] = (0, 1),
-) -> Iterator[Batch]:
+) -> Iterator[Row]:
     """Yield batches without end, from number `first` on.
 
     Args:
@@ -94,7 +131,7 @@ def batches(
         seed: of the order.
         first: number of the first batch.
         loader: threads and workers.
-        part: (this process, number of processes): each takes its share of every batch.
+        part: (this process, number of processes): each reads its share of every batch, one block of rows.
 
     Raises:
         TrainingError: no sample, or sizes that do not divide.
@@ -110,9 +147,11 @@ def batches(
     ]
     shares = list(weights) or [float(len(source)) for source in sources]
     mixed = parts[0] if len(parts) == 1 else grain.MapDataset.mix(parts, shares)
-    own = mixed[first * batch_size + process :: processes]
-    ready = own.batch(batch_size // processes, drop_remainder=True, batch_fn=stack_batches)
-    threads = loader.threads or 2 * (os.cpu_count() or 1)
+    shares_of_batches = mixed[first * batch_size :].batch(
+        batch_size // processes, drop_remainder=True, batch_fn=sources[0].joined
+    )
+    ready = shares_of_batches[process::processes]
+    threads = reading_threads(loader)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(loader.prefetch, threads))
     dataset = ready.to_iter_dataset(options)
     if loader.workers:
@@ -121,27 +160,27 @@ def batches(
     return iter(dataset)
 
 
-def validation_batches(sources: Sequence[SampleSource], batch_size: int, count: int) -> list[Batch]:
-    """The same batches at every call: samples spread evenly over all held-out frames."""
+def validation_batches[Row](
+    sources: Sequence[RowSource[Row]], batch_size: int, count: int, part: tuple[int, int] = (0, 1)
+) -> list[Row]:
+    """The same batches at every call: samples spread evenly over all held-out frames.
+
+    Where there are too few to fill the last batch, some come twice. Without any held-out sample there is no
+    batch.
+    """
+    process, processes = part
     total = sum(len(source) for source in sources)
-    chosen = np.unique(np.linspace(0, total - 1, min(total, batch_size * count)).round().astype(int))
+    wanted = -(-min(total, batch_size * count) // batch_size) * batch_size
+    chosen = np.linspace(0, max(total - 1, 0), wanted).round().astype(int)
     starts = np.cumsum([0, *(len(source) for source in sources)])
-    made = []
-    for begin in range(0, len(chosen) - batch_size + 1, batch_size):
+    own, made = batch_size // processes, []
+    for begin in range(process * own, wanted, batch_size):
         rows = []
-        for index in chosen[begin : begin + batch_size]:
+        for index in chosen[begin : begin + own]:
             number = int(np.searchsorted(starts, index, side='right')) - 1
             rows.append(sources[number][int(index - starts[number])])
-        made.append(stack_batches(rows))
+        made.append(sources[0].joined(rows))
     return made
-
-
-def stack_batches(rows: Sequence[Batch]) -> Batch:
-    """Return one batch of several."""
-    return Batch(
-        stack([row.observation for row in rows]),
-        *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
-    )
 
 
 def _let_grain_start_workers() -> None:

@@ -43,6 +43,7 @@ class Tables:
         numbers: float32 [N, D] by column name.
         tasks: task text by row's task index.
         task_of_row: int64 [N].
+        place_of_row: int64 [N], where each row stands in the files, read one after another.
     """
 
     root: Path
@@ -51,11 +52,17 @@ class Tables:
     numbers: Mapping[str, Float32[np.ndarray, 'N D']]
     tasks: Mapping[int, str]
     task_of_row: Int64[np.ndarray, ' N']
+    place_of_row: Int64[np.ndarray, ' N']
 
     @property
     def fps(self) -> int:
         """Frames per second of the data set."""
         return int(self.info['fps'])
+
+    def place(self, row: int) -> str:
+        """Name a row by episode and frame, for messages."""
+        span = next(span for span in self.spans.values() if span.first <= row < span.first + span.length)
+        return f'episode {span.index}, frame {row - span.first}'
 
     def digest(self) -> str:
         """SHA-256 (hex) of all numbers, tasks and feature declarations: what training sees but for pixels."""
@@ -89,8 +96,12 @@ def read_tables(root: Path, columns: Mapping[str, int]) -> Tables:
     merged = {name: values[order] for name, values in merged.items()}
     spans = _spans(root, merged['episode_index'], merged['frame_index'])
     numbers = {name: merged[name] for name in columns}
-    _check_finite(root, numbers, merged)
-    return Tables(root, info, spans, numbers, _task_texts(root, version), merged['task_index'])
+    tasks = _task_texts(root, version)
+    if unknown := sorted(set(np.unique(merged['task_index']).tolist()) - set(tasks)):
+        raise TrainingError(f'{root}: task_index: found {unknown}, expected some of {list(tasks)}; {_REPAIR}')
+    tables = Tables(root, info, spans, numbers, tasks, merged['task_index'], order)
+    _check_finite(tables)
+    return tables
 
 
 def data_files(root: Path) -> list[Path]:
@@ -98,20 +109,19 @@ def data_files(root: Path) -> list[Path]:
     return sorted((root / 'data').glob('*/*.parquet'))
 
 
-def read_pictures(root: Path, column: str) -> Mapping[tuple[int, int], pa.BinaryScalar]:
-    """Encoded pictures of an image column by (episode, frame); the bytes stay in Arrow's buffers."""
-    found: dict[tuple[int, int], pa.BinaryScalar] = {}
+def read_pictures(root: Path, column: str) -> pa.ChunkedArray:
+    """Encoded pictures of an image column in the order of the files; see `Tables.place_of_row`.
+
+    Raises:
+        TrainingError: a file cannot be read.
+    """
+    chunks: list[pa.Array] = []
     for path in data_files(root):
         try:
-            table = pq.read_table(path, columns=['episode_index', 'frame_index', column])
-            data = pa.chunked_array(
-                [chunk.field('bytes') for chunk in table.column(column).chunks], type=pa.binary()
-            )
+            chunks += [chunk.field('bytes') for chunk in pq.read_table(path, columns=[column])[column].chunks]
         except (pa.ArrowException, OSError, KeyError) as error:
             raise TrainingError(f'{path}: column {column} cannot be read: {error}') from error
-        keys = zip(table['episode_index'].to_pylist(), table['frame_index'].to_pylist(), strict=True)
-        found |= dict(zip(keys, data, strict=True))
-    return found
+    return pa.chunked_array(chunks, type=pa.binary())
 
 
 def _read_columns(path: Path, columns: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -157,15 +167,14 @@ def _spans(root: Path, episodes: np.ndarray, frames: np.ndarray) -> dict[int, Ep
     return spans
 
 
-def _check_finite(root: Path, numbers: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]) -> None:
-    for name, values in numbers.items():
+def _check_finite(tables: Tables) -> None:
+    for name, values in tables.numbers.items():
         bad = np.argwhere(~np.isfinite(values))
         if bad.size:
             row, dim = bad[0].tolist()
             raise TrainingError(
-                f'{root}: {name}[{dim}] of episode {keys["episode_index"][row]}, '
-                f'frame {keys["frame_index"][row]}: found {values[row, dim]}, expected a finite number; '
-                'leave the episode out or repair the data set'
+                f'{tables.root}: {name}[{dim}] of {tables.place(row)}: found {values[row, dim]}, expected a '
+                'finite number; leave the episode out or repair the data set'
             )
 
 

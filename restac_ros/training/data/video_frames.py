@@ -8,26 +8,18 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from restac_ros.training.errors import TrainingError
 
 OPEN_FILES = 64  # per thread
 
 
-class _Place(NamedTuple):
-    """Where the packet of one frame lies, bytes."""
-
-    offset: int
-    size: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoIndex:
     """What one pass over the packets of a file told.
 
@@ -35,7 +27,7 @@ class VideoIndex:
         path: the video file.
         codec: FFmpeg's name.
         extradata: the decoder's parameters.
-        places: packets in the order of presentation.
+        places: offset and size, bytes, of each frame's packet, in the order of presentation.
         times: presentation stamps of the frames, in the stream's own unit.
         all_key: every frame is a key frame.
     """
@@ -43,8 +35,8 @@ class VideoIndex:
     path: Path
     codec: str
     extradata: bytes
-    places: tuple[_Place, ...]
-    times: tuple[int, ...]
+    places: Int64[np.ndarray, 'n 2']
+    times: Int64[np.ndarray, ' n']
     all_key: bool
 
     def __len__(self) -> int:
@@ -68,13 +60,14 @@ class VideoIndex:
                 '`restac-ros repair` tells'
             ) from error
         # A packet without a place in the file cannot be read alone.
-        ordered = sorted((packet.pts or 0, packet.pos or 0, packet.size) for packet in packets)
+        rows = sorted((packet.pts or 0, packet.pos or 0, packet.size) for packet in packets)
+        ordered = np.array(rows, np.int64).reshape(-1, 3)
         return cls(
             path=path,
             codec=codec,
             extradata=extradata,
-            places=tuple(_Place(offset, size) for _, offset, size in ordered),
-            times=tuple(time for time, _, _ in ordered),
+            places=ordered[:, 1:],
+            times=ordered[:, 0],
             all_key=all(packet.is_keyframe and packet.pos is not None for packet in packets),
         )
 
@@ -106,8 +99,8 @@ class FrameReader:
         return self._local.decoders
 
     def _decoded(self, index: VideoIndex, frame: int) -> av.VideoFrame:
-        decoders, place = self._decoders, index.places[frame]
-        data = os.pread(decoders.file(index.path), place.size, place.offset)
+        decoders, (offset, size) = self._decoders, index.places[frame].tolist()
+        data = os.pread(decoders.file(index.path), size, offset)
         context = decoders.context(index)
         # A key frame alone leaves some decoders waiting for more: the flush makes them give it.
         pictures = context.decode(av.Packet(data))
@@ -120,7 +113,7 @@ class FrameReader:
 
     def _sought(self, index: VideoIndex, frame: int) -> av.VideoFrame:
         container = self._decoders.container(index.path)
-        stream, wanted = container.streams.video[0], index.times[frame]
+        stream, wanted = container.streams.video[0], int(index.times[frame])
         container.seek(wanted, stream=stream)
         for picture in container.decode(stream):
             if picture.pts == wanted:

@@ -1,0 +1,105 @@
+"""What a run's settings and its data sets must agree on; known before weights are read."""
+
+from collections.abc import Iterator, Sequence
+
+from restac_ros.model.config import ModelConfig
+from restac_ros.policy.compatibility import check_model, differences
+from restac_ros.training.config import TrainConfig
+from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.errors import TrainingError
+
+_AT_LEAST_ONE = (
+    'steps',
+    'batch_size',
+    'accumulate',
+    'fsdp',
+    'log_every',
+    'validate_every',
+    'validation_batches',
+    'save_every',
+    'keep_every',
+)
+
+
+def check_settings(train: TrainConfig) -> None:
+    """Refuse settings that contradict themselves.
+
+    Raises:
+        TrainingError: every one of them.
+    """
+    if faults := [*_sizes(train), *_mixture(train)]:
+        raise TrainingError('; '.join(faults))
+
+
+def check_data(config: ModelConfig, opened: Sequence[Episodes]) -> None:
+    """Refuse data sets that the network cannot be fed from, or that do not mean one thing.
+
+    Raises:
+        TrainingError: touch or cameras are missing, or two data sets' numbers have other meanings.
+        PolicyError: the contract's streams cannot feed the network.
+    """
+    for episodes in opened:
+        check_model(config, episodes.contract, episodes.name)
+        _check_images(config, episodes)
+        _check_same_meaning(episodes, opened[0])
+
+
+def _sizes(train: TrainConfig) -> Iterator[str]:
+    for name in _AT_LEAST_ONE:
+        if (found := getattr(train, name)) < 1:
+            yield f'{name.replace("_", "-")}: found {found}, expected at least 1'
+    if train.accumulate >= 1 and train.batch_size % train.accumulate:
+        yield f'accumulate: found {train.accumulate}, expected a divisor of the batch size {train.batch_size}'
+    if not 0 <= train.data.validation_share < 1:
+        yield f'data.validation-share: found {train.data.validation_share}, expected 0 or more, below 1'
+    if train.ema_decay is not None and not 0 < train.ema_decay < 1:
+        yield f'ema-decay: found {train.ema_decay}, expected a number between 0 and 1, or None'
+    if train.profile.step < 0 or train.profile.steps < 1:
+        yield f'profile: found {train.profile}, expected a first step from 1, and a length of at least 1'
+
+
+def _mixture(train: TrainConfig) -> Iterator[str]:
+    data = train.data
+    if not data.datasets:
+        yield 'data.datasets: found none, expected one or more LeRobot data sets'
+    if data.weights and len(data.weights) != len(data.datasets):
+        yield f'data.weights: found {len(data.weights)}, expected {len(data.datasets)}, one per data set'
+    if data.weights and min(data.weights) <= 0:
+        yield f'data.weights: found {data.weights}, expected numbers above 0'
+    if data.episodes and len(data.datasets) > 1:
+        yield f'data.episodes: found {len(data.datasets)} data sets, expected one when episodes are listed'
+    if data.norm_stats is not None and not data.norm_stats.is_file():
+        yield (
+            f'data.norm-stats: found no file {data.norm_stats}, expected statistics of `restac-ros '
+            'norm-stats`; '
+            'leave the option out to measure them at the start'
+        )
+
+
+def _check_images(config: ModelConfig, episodes: Episodes) -> None:
+    if config.uses_touch and episodes.tactile is None:
+        columns = [stream.feature for stream in episodes.contract.by_role('tactile').values()]
+        raise TrainingError(
+            f'{episodes.name}: found no tactile images, expected a column {", ".join(columns)}: fusion = '
+            f'{config.fusion!r} reads touch; train pi05 instead, or record with a tactile stream'
+        )
+    missing = [
+        f'{stream.slot} ({stream.feature})'
+        for name, stream in episodes.contract.by_role('camera').items()
+        if name not in episodes.cameras
+    ]
+    if config.uses_touch and missing:
+        raise TrainingError(
+            f'{episodes.name}: found no images for {", ".join(missing)}, expected all: the tactile prior '
+            'reads every camera; record them, or train without touch'
+        )
+
+
+def _check_same_meaning(episodes: Episodes, first: Episodes) -> None:
+    """Columns may be called differently in each data set; what they hold may not."""
+    found = differences(episodes.contract, first.contract)
+    if lines := [str(one) for one in found if not one.field.startswith('streams')]:
+        raise TrainingError(
+            f'{episodes.name}: its contract does not mean the same as that of {first.name}: '
+            f'{"; ".join(lines)}; convert the recordings of one of them anew, under the contract of the other'
+        )

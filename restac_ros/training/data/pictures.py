@@ -1,0 +1,160 @@
+"""Images of recorded episodes, as they are stored: frames of videos, or pictures in the tables."""
+
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt8
+
+from restac_ros.framing.resize import TACTILE_SHAPE, letterbox
+from restac_ros.training.data.tables import EpisodeRows, Tables, read_pictures
+from restac_ros.training.data.video_frames import FrameReader, VideoIndex
+from restac_ros.training.errors import TrainingError
+
+
+class Pictures(Protocol):
+    """Where images come from."""
+
+    def camera(self, column: str, span: EpisodeRows, frame: int) -> UInt8[np.ndarray, 'H W 3']:
+        """Return a camera's image of a frame, letterboxed to [224, 224, 3], RGB."""
+
+    def touch(self, column: str, span: EpisodeRows, frame: int) -> UInt8[np.ndarray, '128 160 3']:
+        """Return a tactile image of a frame, RGB."""
+
+    def check(self, column: str) -> None:
+        """Compare what is stored with the tables."""
+
+
+class _VideoPlace(NamedTuple):
+    file: VideoIndex
+    first_frame: int
+
+
+class StoredPictures:
+    """Decodes images from a data set's own files. Travels to other processes; each opens its own files.
+
+    Args:
+        tables: of the data set.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.__setstate__({'_tables': tables, '_videos': {}})
+
+    def camera(self, column: str, span: EpisodeRows, frame: int) -> UInt8[np.ndarray, 'H W 3']:
+        """Return a camera's image of a frame, letterboxed.
+
+        Raises:
+            TrainingError: it cannot be decoded, by its place.
+        """
+        return letterbox(self._decoded(column, span, frame))
+
+    def touch(self, column: str, span: EpisodeRows, frame: int) -> UInt8[np.ndarray, '128 160 3']:
+        """Return a tactile image of a frame.
+
+        Raises:
+            TrainingError: it cannot be decoded, or is of another size.
+        """
+        image = self._decoded(column, span, frame)
+        if image.shape[:2] != TACTILE_SHAPE:
+            raise TrainingError(
+                f'{self._tables.root}: {column} of episode {span.index}, frame {frame}: found '
+                f'{image.shape[:2]} px, expected {TACTILE_SHAPE}; tactile images are stored at that size'
+            )
+        return image
+
+    def check(self, column: str) -> None:
+        """Compare a column's videos, if it has some, with the tables, without decoding.
+
+        Raises:
+            TrainingError: a file is missing, or holds another number of frames than its episodes.
+        """
+        if self._is_video(column):
+            self._places(column)
+
+    def video_frame(self, column: str, span: EpisodeRows, frame: int) -> tuple[VideoIndex, int]:
+        """Return the file of a video column that holds a frame, and the frame's number in it."""
+        place = self._places(column)[span.index]
+        return place.file, place.first_frame + frame
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but open files and what tables can be read again for."""
+        return {'_tables': self._tables, '_videos': self._videos}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._tables: Tables = state['_tables']
+        self._videos: dict[str, dict[int, _VideoPlace]] = state['_videos']
+        self._pictures: dict[str, pa.ChunkedArray] = {}
+        self._reader, self._opening = FrameReader(), threading.Lock()
+
+    def _is_video(self, column: str) -> bool:
+        return self._tables.info['features'][column]['dtype'] == 'video'
+
+    def _decoded(self, column: str, span: EpisodeRows, frame: int) -> np.ndarray:
+        if self._is_video(column):
+            return self._reader.read(*self.video_frame(column, span, frame))
+        row = int(self._tables.place_of_row[span.first + frame])
+        data = np.frombuffer(self._encoded(column)[row].as_buffer(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise TrainingError(
+                f'{self._tables.root}: {column} of episode {span.index}, frame {frame} is no whole picture'
+            )
+        return image
+
+    def _encoded(self, column: str) -> pa.ChunkedArray:
+        with self._opening:
+            if column not in self._pictures:
+                self._pictures[column] = read_pictures(self._tables.root, column)
+            return self._pictures[column]
+
+    def _places(self, column: str) -> dict[int, _VideoPlace]:
+        with self._opening:
+            if column not in self._videos:
+                self._videos[column] = _video_places(self._tables, column)
+            return self._videos[column]
+
+
+def _video_places(tables: Tables, column: str) -> dict[int, _VideoPlace]:
+    """Each episode's own file and place in it: the numbers of the data files are others."""
+    indices: dict[Path, VideoIndex] = {}
+    places: dict[int, _VideoPlace] = {}
+    is_alone = tables.info['codebase_version'] == 'v2.1'  # a file holds one episode
+    for span in tables.spans.values():
+        path, first = _video_file(tables, column, span)
+        if path not in indices:
+            indices[path] = VideoIndex.of(path)
+        found, wanted = len(indices[path]), first + span.length
+        if found < wanted or (is_alone and found != wanted):
+            raise TrainingError(
+                f'{path}: found {found} frames, expected {wanted}: those of episode {span.index} begin at '
+                f'{first}; `restac-ros repair` says what is broken'
+            )
+        places[span.index] = _VideoPlace(indices[path], first)
+    return places
+
+
+def _video_file(tables: Tables, column: str, span: EpisodeRows) -> tuple[Path, int]:
+    """The file that holds an episode's frames, and the number of the first of them in it."""
+    info, described = tables.info, span.described
+    if info['codebase_version'] == 'v2.1':
+        chunk = span.index // int(info.get('chunks_size', 1000))
+        name = info['video_path'].format(video_key=column, episode_chunk=chunk, episode_index=span.index)
+        first = 0
+    else:
+        name = info['video_path'].format(
+            video_key=column,
+            chunk_index=described[f'videos/{column}/chunk_index'],
+            file_index=described[f'videos/{column}/file_index'],
+        )
+        first = round(described[f'videos/{column}/from_timestamp'] * tables.fps)
+    path = (tables.root / name).resolve()
+    if not path.is_relative_to(tables.root):
+        raise TrainingError(f'{tables.root}: meta/info.json places videos outside the data set: {name}')
+    if not path.is_file():
+        raise TrainingError(
+            f'{path} is missing: bring the videos (`git lfs pull`, or copy the data set again)'
+        )
+    return path, first

@@ -1,0 +1,56 @@
+"""A report of the device as numbers by name, in units that a person can judge."""
+
+import resource
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from restac_ros.dataset.features import STATE_NAMES
+from restac_ros.framing.values import STATE_DIM
+from restac_ros.policy.normalization import Quantiles
+
+_LOSS, _ACTION = 'flow_loss_by_dim', 'action_error_by_dim'
+
+
+def report_numbers(
+    report: Mapping[str, Any], actions: Quantiles, datasets: Sequence[str]
+) -> dict[str, float]:
+    """Return scalars by name.
+
+    Args:
+        report: of a step or a validation: scalars, one value per dimension, one per data set.
+        actions: statistics of the actions, which give units to normalised errors.
+        datasets: directories, in the order of the mixture.
+    """
+    host = jax.device_get(dict(report))
+    by_dim, by_source, chunk = host.pop(_LOSS), host.pop('source_loss'), host.pop(_ACTION, None)
+    numbers = {name: float(value) for name, value in host.items() if name not in ('finite', 'valid')}
+    if len(datasets) > 1:
+        numbers |= {
+            f'flow_loss_of/{number}_{Path(name).name}': float(value)
+            for number, (name, value) in enumerate(zip(datasets, by_source, strict=True))
+        }
+    numbers |= {f'flow_loss_in/{name}': float(by_dim[dim]) for dim, name in enumerate(STATE_NAMES)}
+    numbers |= _in_units(by_dim, actions, '')
+    return numbers if chunk is None else numbers | _in_units(chunk, actions, 'action_')
+
+
+def memory_gib() -> float:
+    """Most memory that this process has used at a time: of its first device, or, on a CPU, of the machine."""
+    about = jax.local_devices()[0].memory_stats() or {}
+    used = about.get('peak_bytes_in_use') or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return used / 2**30
+
+
+def _in_units(by_dim: np.ndarray, actions: Quantiles, prefix: str) -> dict[str, float]:
+    """Root mean squared errors of position, rotation and opening."""
+    spread = (np.subtract(actions.q99, actions.q01) / 2)[:STATE_DIM]
+    errors = np.sqrt(by_dim[:STATE_DIM]) * spread
+    return {
+        f'{prefix}position_m': float(np.sqrt(np.sum(errors[:3] ** 2))),
+        f'{prefix}rotation_rad': float(np.sqrt(np.sum(errors[3:6] ** 2))),
+        f'{prefix}gripper_mm': float(errors[6] * 1e3),
+    }

@@ -1,0 +1,71 @@
+"""Camera images are moved and jittered as published; wrist views keep their geometry, hues stay."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+
+import jax
+import numpy as np
+import pytest
+
+from restac_ros.model.observation import pixels_to_float
+from restac_ros.training.augmentation import augment
+from restac_ros.training.config import AugmentationConfig
+
+STILL = AugmentationConfig(brightness=0.0, contrast=0.0)
+SIDE = 24
+
+
+@pytest.fixture(scope='module')
+def augmented() -> Callable:
+    """augmented(images, config, seed=0) -> images on the host, float32 in [-1, 1]."""
+
+    compiled = cache(lambda config: jax.jit(partial(augment, config=config)))
+
+    def run(images: dict, config: AugmentationConfig, seed: int = 0) -> dict:
+        return jax.device_get(compiled(config)(images, jax.random.key(seed)))
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def images() -> dict[str, np.ndarray]:
+    image = np.random.default_rng(0).integers(40, 200, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    return {'base_0_rgb': image, 'left_wrist_0_rgb': image, 'second_base_rgb': image}
+
+
+def test_nothing_changes_when_it_is_off(images: dict, augmented: Callable) -> None:
+    for slot, image in augmented(images, AugmentationConfig(enabled=False)).items():
+        np.testing.assert_allclose(image, pixels_to_float(images[slot]), atol=1e-6)
+
+
+def test_scene_views_move_together_and_wrist_views_do_not(images: dict, augmented: Callable) -> None:
+    moved = augmented(images, STILL)
+    np.testing.assert_allclose(
+        moved['left_wrist_0_rgb'], pixels_to_float(images['left_wrist_0_rgb']), atol=1e-5
+    )
+    np.testing.assert_allclose(moved['base_0_rgb'], moved['second_base_rgb'], atol=1e-5)
+    assert np.abs(moved['base_0_rgb'] - pixels_to_float(images['base_0_rgb'])).mean() > 0.02
+    assert np.abs(np.diff(moved['base_0_rgb'] - pixels_to_float(images['base_0_rgb']), axis=0)).max() > 0.1
+
+
+def test_a_crop_of_all_without_rotation_is_the_image(images: dict, augmented: Callable) -> None:
+    same = augmented(images, replace(STILL, crop=1.0, rotation_deg=0.0))
+    np.testing.assert_allclose(same['base_0_rgb'], pixels_to_float(images['base_0_rgb']), atol=1e-5)
+
+
+def test_jitter_keeps_hue_and_saturation_and_spares_half_of_the_images(augmented: Callable) -> None:
+    image = np.random.default_rng(1).integers(40, 120, (64, 4, 4, 3), dtype=np.uint8)
+    mild = AugmentationConfig(brightness=0.2, contrast=0.2)
+    found = (augmented({'left_wrist_0_rgb': image}, mild)['left_wrist_0_rgb'] + 1) / 2
+    ratio = found / (image / 255.0)
+    np.testing.assert_allclose(ratio, ratio[..., :1] * np.ones(3), atol=1e-3)
+    unchanged = np.abs(ratio - 1).reshape(64, -1).max(axis=1) < 1e-3
+    assert 16 <= unchanged.sum() <= 48
+
+
+def test_the_seed_decides(images: dict, augmented: Callable) -> None:
+    one, again, other = (augmented(images, STILL, seed) for seed in (3, 3, 4))
+    for slot in images:
+        np.testing.assert_array_equal(one[slot], again[slot])
+    assert (one['base_0_rgb'] != other['base_0_rgb']).any()

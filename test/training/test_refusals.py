@@ -1,0 +1,221 @@
+"""What cannot be trained on is refused before anything is compiled, by item, value, expectation and "
+"remedy."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from restac_ros.contract.load import dump_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.training.config import OptimizerConfig, TrainConfig
+from restac_ros.training.data.episodes import open_episodes
+from restac_ros.training.errors import TrainingError
+from restac_ros.training.prepare import Prepared, prepare
+from restac_ros.training.run_store import RunStore
+
+COMPILED: list[str] = []
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _count_compilations() -> None:
+    def note(event: str, _: float, **__: object) -> None:
+        if 'backend_compile' in event:
+            COMPILED.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_compiled(_count_compilations: None) -> Iterator[None]:
+    before = len(COMPILED)
+    yield
+    assert len(COMPILED) == before
+
+
+def test_the_count_of_compilations_counts() -> None:
+    before = len(COMPILED)
+    jax.jit(lambda x: x * 3 + len(COMPILED))(np.ones(3)).block_until_ready()
+    assert len(COMPILED) == before + 1
+    COMPILED.pop()
+
+
+@pytest.fixture
+def copy_of(touch_data: Path, tmp_path: Path) -> Callable[[], Path]:
+    """A whole data set of the test's own."""
+
+    def make() -> Path:
+        return shutil.copytree(touch_data, tmp_path / 'copy')
+
+    return make
+
+
+def rewrite(path: Path, change: Callable[[dict], dict]) -> None:
+    """Change the rows of a Parquet file, under the same columns."""
+    table = pq.read_table(path)
+    rows = [change(row) for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), path)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        ({'datasets': ()}, r'data\.datasets: found none, expected one or more'),
+        ({'weights': (1.0, 2.0)}, r'data\.weights: found 2, expected 1, one per data set'),
+        ({'weights': (-1.0,)}, r'data\.weights: found \(-1\.0,\), expected numbers above 0'),
+        ({'validation_share': 1.0}, r'validation-share: found 1\.0, expected 0 or more, below 1'),
+        (
+            {'norm_stats': Path('none.json')},
+            r'data\.norm-stats: found no file none\.json.*leave the option out',
+        ),
+        ({'save_every': 0, 'log_every': 0}, r'log-every: found 0, expected at least 1; save-every: found 0'),
+        ({'accumulate': 3}, 'accumulate: found 3, expected a divisor of the batch size 4'),
+        ({'fsdp': 2}, r'fsdp: found 2, expected a divisor of \d+ devices'),
+        ({'preset': 'smal'}, r"preset: found 'smal', expected one of"),
+        ({'episodes': (1, 9)}, r'found no episode \[9\], expected numbers from 0 to 3'),
+        ({'verdict': 'good'}, r'found verdicts on 0 episodes, expected 4: run `restac-ros quality'),
+        ({'validation_share': 0.999}, r'found no frame to train on among 4 episodes.*leave out less'),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    run_of: Callable[..., TrainConfig], changes: dict, expected: str
+) -> None:
+    with pytest.raises(TrainingError, match=expected):
+        prepare(run_of(**changes))
+
+
+def test_a_data_set_without_touch_is_refused_for_a_policy_with_touch(
+    run_of: Callable[..., TrainConfig], info_with: Callable[..., Path]
+) -> None:
+    root = info_with(lambda info: info['features'].pop('observation.images.gelsight_left_rgb'))
+    with pytest.raises(
+        TrainingError, match=r'no tactile images, expected a column .*gelsight_left_rgb.*pi05'
+    ):
+        prepare(run_of(datasets=(root,)))
+
+
+def test_a_missing_camera_is_refused_for_a_policy_with_touch(
+    run_of: Callable[..., TrainConfig], info_with: Callable[..., Path]
+) -> None:
+    root = info_with(lambda info: info['features'].pop('observation.images.side_realsense_rgb'))
+    with pytest.raises(TrainingError, match=r'no images for right_wrist_0_rgb \(observation\.images\.side_'):
+        prepare(run_of(datasets=(root,)))
+
+
+def test_statistics_of_other_data_are_refused(
+    run_of: Callable[..., TrainConfig], prepared: Prepared, tmp_path: Path
+) -> None:
+    path = tmp_path / 'stats.json'
+    path.write_text(json.dumps({**prepared.stats.to_dict(), 'identity': 'f00d' * 16}))
+    with pytest.raises(
+        TrainingError, match=r'stats\.json: found statistics of f00df00df00d, expected .*again'
+    ):
+        prepare(run_of(norm_stats=path))
+
+
+def test_a_prompt_that_is_too_long_is_named(
+    run_of: Callable[..., TrainConfig], copy_of: Callable[[], Path]
+) -> None:
+    root = copy_of()
+    words = 'put the peg into the hole ' * 60
+    rewrite(
+        root / 'meta' / 'tasks.parquet',
+        lambda row: {key: words if isinstance(value, str) else value for key, value in row.items()},
+    )
+    with pytest.raises(TrainingError, match=r"copy: task 0, 'put the peg .*tokens.*96"):
+        prepare(run_of(datasets=(root,)))
+
+
+def test_an_episode_of_one_frame_is_refused(
+    run_of: Callable[..., TrainConfig], copy_of: Callable[[], Path]
+) -> None:
+    root = copy_of()
+    for path in (root / 'data').glob('*/*.parquet'):
+        table = pq.read_table(path)
+        kept = [
+            episode != 1 or frame == 0
+            for episode, frame in zip(
+                table['episode_index'].to_pylist(), table['frame_index'].to_pylist(), strict=True
+            )
+        ]
+        pq.write_table(table.filter(pa.array(kept)), path)
+    for path in (root / 'meta' / 'episodes').glob('*/*.parquet'):
+        rewrite(path, lambda row: {**row, 'length': 1 if row['episode_index'] == 1 else row['length']})
+    with pytest.raises(
+        TrainingError, match=r'found 1 episodes shorter than 2 frames.*\[1\].*restac-ros delete'
+    ):
+        prepare(run_of(datasets=(root,)))
+
+
+def test_a_video_that_is_missing_is_refused(
+    run_of: Callable[..., TrainConfig], copy_of: Callable[[], Path]
+) -> None:
+    root = copy_of()
+    next((root / 'videos').glob('*/*/*.mp4')).unlink()
+    with pytest.raises(TrainingError, match=r'is missing: bring the videos'):
+        prepare(run_of(datasets=(root,)))
+
+
+def test_a_video_with_other_frames_than_its_table_is_refused(
+    run_of: Callable[..., TrainConfig], copy_of: Callable[[], Path]
+) -> None:
+    root = copy_of()
+    path = max((root / 'videos').glob('*/*/*.mp4'))
+    whole = path.rename(path.with_suffix('.whole.mp4'))
+    with av.open(str(whole)) as source, av.open(str(path), 'w') as target:
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in packets[:-5]:
+            packet.stream = stream
+            target.mux(packet)
+    whole.unlink()
+    with pytest.raises(
+        TrainingError, match=rf'found {len(packets) - 5} frames, expected {len(packets)}: those'
+    ):
+        prepare(run_of(datasets=(root,)))
+
+
+def test_data_sets_that_mean_different_things_are_not_mixed(
+    run_of: Callable[..., TrainConfig],
+    copy_of: Callable[[], Path],
+    touch_data: Path,
+    contract_with: Callable[..., Contract],
+) -> None:
+    root = copy_of()
+    other = contract_with(action={'space': 'absolute_pose', 'delta': 'so3', 'source': 'next_state'})
+    (root / 'meta' / 'restac_ros' / 'contract.yaml').write_text(dump_contract(other))
+    with pytest.raises(TrainingError, match=r"action\.delta: found 'so3', expected 'elementwise'.*anew"):
+        prepare(run_of(datasets=(touch_data, root)))
+
+
+def test_a_directory_with_another_run_is_refused(
+    run_of: Callable[..., TrainConfig], prepared: Prepared
+) -> None:
+    config = run_of(optimizer=OptimizerConfig(peak=5e-4))
+    store = RunStore(config.to, 10, prepared.identity)
+    store.save(2, {'step': np.array(2, np.int32)})
+    store.close()
+    with pytest.raises(TrainingError, match=r'step 2 is of another run.*optimizer: .*--allow-changes'):
+        prepare(config)
+
+
+def test_a_checkpoint_of_another_size_is_refused(run_of: Callable[..., TrainConfig], deployed: Path) -> None:
+    with pytest.raises(TrainingError, match=r"another configuration than preset 'mid'.*action_horizon"):
+        prepare(run_of(preset='mid', init=deployed))
+
+
+def test_an_unreadable_data_set_names_the_file(
+    run_of: Callable[..., TrainConfig], copy_of: Callable[[], Path]
+) -> None:
+    root = copy_of()
+    path = min((root / 'data').glob('*/*.parquet'))
+    path.write_bytes(b'PAR1')
+    with pytest.raises(TrainingError, match=rf'{path.name} cannot be read'):
+        open_episodes(root)
