@@ -26,7 +26,7 @@ from restac_ros.dataset.dataset_files import check_appendable, is_dataset, strea
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
-from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of
+from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of, range_options
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, image_columns, optional_images, row_of
 from restac_ros.dataset.fingerprint import fingerprint
@@ -80,6 +80,7 @@ def convert_episode(
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
     first_ns, last_ns = bounds_of(bag)
+    options = [*range_options(bag, start_ns, end_ns), *_choices(on_gap, bridge_frames, allow_false_rate)]
     identity = fingerprint(bag.path, start_ns, end_ns)
     start_ns = _first(start_ns, journal.start_ns, first_ns)
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
@@ -92,6 +93,7 @@ def convert_episode(
         video = video_for(target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
         report.notes, report.fingerprint = [*notes, *report.notes, *false_rates], identity
+        report.options = options
         if dry_run:
             report.rows = plan.length - 1
             return report
@@ -102,6 +104,13 @@ def convert_episode(
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
         survey_decoded(bag, contract, surveyed)
         is_decoded = True
+
+
+def _choices(on_gap: OnGap, bridge_frames: int, allow_false_rate: bool) -> list[str]:
+    """Return the options that differ from the default."""
+    options = [] if on_gap == 'refuse' else ['--on-gap', on_gap]
+    options += ['--bridge-frames', str(bridge_frames)] if bridge_frames else []
+    return options + (['--allow-false-rate'] if allow_false_rate else [])
 
 
 def _plan(

@@ -410,7 +410,7 @@ def test_file_faults_name_the_file(tmp_path):
         ContractError, match=r'contrct\.yaml: no such file; YAML files beside it: .*contract\.yaml'
     ):
         load_contract(tmp_path / 'contrct.yaml')
-    with pytest.raises(ContractError, match='no such file'):
+    with pytest.raises(ContractError, match='found a directory, expected a YAML file'):
         load_contract(tmp_path)
     (tmp_path / 'latin.yaml').write_bytes('name: Käse'.encode('latin-1'))
     with pytest.raises(ContractError, match=r'latin\.yaml: not UTF-8'):

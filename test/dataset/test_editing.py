@@ -1,6 +1,8 @@
 """Deleting, merging, adopting, listing: episodes read back as they were, nothing is thrown away."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 import yaml
 from lerobot.datasets.aggregate import aggregate_datasets
+from tyro.conf import OmitSubcommandPrefixes
 
+from restac_ros.cli import Command
 from restac_ros.commands import converting
 from restac_ros.commands.data import Convert
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
@@ -102,7 +107,7 @@ def test_deleted_episodes_are_gone_aside_and_the_data_set_goes_on(
     assert Delete(root, (1,)).run() == 0
     told = capsys.readouterr().out
     assert 'deleted episode 1' in told
-    assert f'convert {bags[1]} --to {root} --task turn --again' in told
+    [command] = re.findall('to append what was episode 1 as a new one: restac-ros (.*)', told)
     assert_same(read(root), [items[0], items[2]])
     assert examine_dataset(root).is_fine
     now, kept = state_of(root), state_of(root.with_name('demos.deleted-1'))
@@ -114,8 +119,24 @@ def test_deleted_episodes_are_gone_aside_and_the_data_set_goes_on(
     told = capsys.readouterr().out
     assert 'skipped, its episode was deleted; --again' in told
     assert told.count('is episode') == 2
-    assert Convert((bags[1],), root, task='turn', contract=contract_file, workers=1, again=True).run() == 0
+    assert tyro.cli(Command, args=shlex.split(command), config=(OmitSubcommandPrefixes,)).run() == 0
     assert_same(read(root), [items[0], items[2], items[1]])
+
+
+def test_what_is_printed_makes_the_same_part_of_a_recording_an_episode_again(
+    bags: list[Path], contract_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = tmp_path / 'parts'
+    made = Convert(
+        (bags[0],), root, 'turn', range=('0:0.5', '0.5:'), contract=contract_file, workers=1, bridge_frames=2
+    )
+    assert made.run() == 0
+    whole = read(root)
+    assert Delete(root, (0,)).run() == 0
+    [command] = re.findall('as a new one: restac-ros (.*)', capsys.readouterr().out)
+    assert f'--contract {root}/meta/restac_ros/contract.yaml --range 0:0.5 --bridge-frames 2 --again' in command
+    assert tyro.cli(Command, args=shlex.split(command), config=(OmitSubcommandPrefixes,)).run() == 0
+    assert_same(read(root), [whole[1], whole[0]])
 
 
 def test_what_cannot_be_deleted_changes_nothing(root: Path) -> None:
