@@ -90,6 +90,7 @@ def test_a_data_set_that_does_not_exist_is_refused_with_the_nearest_that_does(
     assert 'tuoch: no such data set; in ' in said
     assert "did you mean 'touch'? known: plug, touch" in said
 
+
 def test_a_bug_is_not_dressed_as_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> object:
         raise ZeroDivisionError('ours')

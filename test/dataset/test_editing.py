@@ -30,6 +30,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.journal import Journal
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.repair.examination import examine_dataset
+from restac_ros.model.checkpoint.store import MANIFEST
 
 NUMBERS = {'index', 'episode_index', 'task_index'}
 TASKS = ('press', 'turn', 'press', 'wipe')
@@ -134,7 +135,9 @@ def test_what_is_printed_makes_the_same_part_of_a_recording_an_episode_again(
     whole = read(root)
     assert Delete(root, (0,)).run() == 0
     [command] = re.findall('as a new one: restac-ros (.*)', capsys.readouterr().out)
-    assert f'--contract {root}/meta/restac_ros/contract.yaml --range 0:0.5 --bridge-frames 2 --again' in command
+    assert (
+        f'--contract {root}/meta/restac_ros/contract.yaml --range 0:0.5 --bridge-frames 2 --again' in command
+    )
     assert tyro.cli(Command, args=shlex.split(command), config=(OmitSubcommandPrefixes,)).run() == 0
     assert_same(read(root), [whole[1], whole[0]])
 
@@ -236,6 +239,11 @@ def test_a_data_set_that_lerobots_own_tool_has_edited_is_adopted_and_goes_on(
     assert_same(read(tmp_path / 'all'), [*found, *items])
 
 
+def words_of(table: str) -> str:
+    """What a table says, without its lines."""
+    return ' '.join(table.replace('│', ' ').split())
+
+
 def test_the_list_names_task_length_state_and_the_converter_skips_what_is_no_recording(
     tmp_path: Path,
     recording: list[BagMessage],
@@ -258,12 +266,27 @@ def test_the_list_names_task_length_state_and_the_converter_skips_what_is_no_rec
     assert List(journals).run() == 0
     table = capsys.readouterr().out
     assert 'take_1' in table
-    words = ' '.join(table.replace('│', ' ').split())
+    words = words_of(table)
     for word in ('press', 'episode 0', 'being', 'journal', '2.0 s'):
         assert word in words, table
     running.abandon()
+    (journals / 'take_3.conversion.jsonl').write_text(
+        '{"event": "failed", "error": "no tool pose"}\n{"event"'
+    )
+    (journals / 'take_1').rename(journals / 'take_3')
+    shutil.rmtree(tmp_path / 'demos')
+    assert List(journals).run() == 0
+    assert 'no episode: no tool pose' in words_of(capsys.readouterr().out)
+    convert_episode(journals / 'take_3', contract, tmp_path / 'demos')
+    (tmp_path / 'run' / 'checkpoint-4').mkdir(parents=True)
+    (tmp_path / 'run' / 'checkpoint-4' / MANIFEST).write_text('{}')
+    assert List(tmp_path / 'run').run() == 0
+    assert 'checkpoint-4' in capsys.readouterr().out
     assert List(tmp_path).run() == 0
-    assert 'data set' in capsys.readouterr().out
+    table = words_of(capsys.readouterr().out)
+    assert 'data set' in table
+    assert 'demos.journals/ directory 2 inside' in table
+    assert 'verdict -: not assessed; `restac-ros quality PATH` does it' in table
     assert List(tmp_path / 'demos').run() == 0
     assert 'converted' in capsys.readouterr().out
 
