@@ -191,7 +191,7 @@ def _checked(
     if faults:
         raise TrainingError(
             f'{"; ".join(faults)}. Record more motion, or accept it with a range for the dimension, which '
-            f'the checkpoint states: --min-range {STATE_NAMES[-1]} 0.01 (--data.min-range in `restac-ros train`)'
+            f'the checkpoint states: --min-range {STATE_NAMES[-1]} 0.01 (--data.min-range in `train`)'
         )
     return replace(raw, q01=tuple(low), q99=tuple(high))
 
