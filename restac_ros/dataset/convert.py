@@ -63,9 +63,9 @@ def convert_episode(
 
     `contract`, `task`, `start_ns` and `end_ns` default to those of a journal, `video` to that of the data
     set; `notes` come before those of the conversion. A gap of at most `bridge_frames` in which only images
-    are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set that
-    the one at `dataset_dir`, a shard, will be appended to. `progress(done, total)` counts rows. A `dry_run`
-    writes nothing, and does not decode. Whatever stops the conversion leaves the data set as it was.
+    are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set that a
+    shard at `dataset_dir` is for. `progress(done, total)` counts rows. A `dry_run` writes nothing, and does
+    not decode. Whatever stops the conversion leaves the data set as it was.
 
     Raises:
         BagError: the bag cannot be read.
@@ -79,21 +79,19 @@ def convert_episode(
     task = (journal.task or '') if task is None else task
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
-    first_ns, last_ns = bounds_of(bag)
     options = [*range_options(bag, start_ns, end_ns), *_choices(on_gap, bridge_frames, allow_false_rate)]
-    identity = fingerprint(bag.path, start_ns, end_ns)
+    identity, (first_ns, last_ns) = fingerprint(bag.path, start_ns, end_ns), bounds_of(bag)
     start_ns = _first(start_ns, journal.start_ns, first_ns)
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
-    target = target or root
     choose = partial(plan_episode, surveyed, keep_longest=on_gap == 'longest_run', bridge=bridge_frames)
-    is_decoded = False  # the survey covers what only decoding finds
+    target, is_decoded = target or root, False  # the survey covers what only decoding finds
     while True:
         plan, streams = _plan(target, contract, surveyed, choose)
         false_rates = _false_rates(bag, contract, surveyed, plan, allow_false_rate)
         video = video_for(target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
-        report.notes, report.fingerprint = [*notes, *report.notes, *false_rates], identity
-        report.options = options
+        report.fingerprint, report.options = identity, options
+        report.notes = [*notes, *report.notes, *false_rates]
         if dry_run:
             report.rows = plan.length - 1
             return report

@@ -23,7 +23,7 @@ INFO = Path('meta', 'info.json')
 STATS = Path('meta', 'stats.json')
 TASKS = Path('meta', 'tasks.parquet')
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
-CONTRACT = ABOUT / 'contract.yaml'
+OWN_CONTRACT = ABOUT / 'contract.yaml'
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes
 CODEBASE_VERSION = 'v3.0'  # of LeRobot's format: what is written here
 FORMAT_VERSION = 1  # of our folder
@@ -49,10 +49,10 @@ def dataset_contract(root: Path) -> Contract:
         ContractError: it is not valid.
     """
     check_present(root)
-    path = root / CONTRACT
+    path = root / OWN_CONTRACT
     if not path.is_file():
         raise DatasetError(
-            f'{root} has no {CONTRACT}: it was not made by this package, so '
+            f'{root} has no {OWN_CONTRACT}: it was not made by this package, so '
             'that the meaning of its columns is not known. Choose another directory, or give it the '
             f'contract of its columns: `restac-ros adopt {root} --contract FILE`'
         )
@@ -107,7 +107,7 @@ def column_differences(
 def describe_dataset(root: Path, contract: Contract, video: VideoChoice) -> None:
     """Store the contract and the conversion's settings in a data set."""
     (root / ABOUT / 'episodes').mkdir(parents=True, exist_ok=True)
-    (root / CONTRACT).write_text(dump_contract(contract), encoding='utf-8')
+    (root / OWN_CONTRACT).write_text(dump_contract(contract), encoding='utf-8')
     settings = {
         'format_version': FORMAT_VERSION,
         'action': contract.action.model_dump(mode='json'),

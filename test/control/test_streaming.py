@@ -525,7 +525,8 @@ def test_no_history_breaks_the_limits_and_motion_comes_back(make_chunk, history,
         assert refusal is None
     run.tick(gap_ns=3000 * MS, **WELL)
     run.tick(20, **WELL)
-    if len(run.commanded) > 1:
+    # A streamer that fell silent, as in the mode 'reflex', has not brought its last set-points to rest.
+    if run.state.motion is not None:
         assert run.speed() == pytest.approx(0, abs=1e-9)
     assert run.offer((0.0, 0.02, 0, 0, 0, 0)) is None
     run.tick(3, **WELL)

@@ -250,7 +250,9 @@ def test_the_list_names_task_length_state_and_the_converter_skips_what_is_no_rec
     contract: Contract,
     journal_of: Callable[..., Path],
     capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv('COLUMNS', '160')
     journals = tmp_path / 'demos.journals'
     journals.mkdir()
     journal_of(recording).rename(journals / 'take_1')

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from restac_ros.dataset.dataset_files import CONTRACT
+from restac_ros.dataset.dataset_files import OWN_CONTRACT
 from restac_ros.dataset.repair.damage_rows import Rows
 
 
@@ -40,7 +40,7 @@ class Lost(NamedTuple):
         """Return the command that appends the episode to the data set again; [] if its bag is not known."""
         if not self.bag:
             return []
-        contract = ['--contract', str(root / CONTRACT)] if (root / CONTRACT).is_file() else []
+        contract = ['--contract', str(root / OWN_CONTRACT)] if (root / OWN_CONTRACT).is_file() else []
         words = ['restac-ros', 'convert', self.bag, '--to', str(root), '--task', self.task]
         return [*words, *contract, *self.options]
 
