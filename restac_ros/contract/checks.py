@@ -15,17 +15,6 @@ if TYPE_CHECKING:
         TactileStream,
     )
 
-# The largest plausible magnitudes: an FR3 reaches 0.9 m and moves its tool at 3 m/s.
-LARGEST = {
-    'limits.speed_m_s': 3.0,
-    'limits.speed_rad_s': 10.0,
-    'limits.workspace_m.min': 2.0,
-    'limits.workspace_m.max': 2.0,
-    'gripper.opening_m': 0.3,
-    'robot.pose_tool_in_hand.xyz_m': 1.0,
-    'robot.pose_tool_in_hand.rpy_rad': 2 * math.pi,
-    'rotation.branch_centre_rad': 2 * math.pi,
-}
 ASK = {
     'm': 'is this in mm?',
     'm/s': 'is this in mm/s?',
@@ -70,19 +59,19 @@ def _ranges(contract: 'Contract') -> Iterator[Problem]:
 def _units(contract: 'Contract') -> Iterator[Problem]:
     """Numbers that no robot of this kind has in the stated unit, but may have in another."""
     limits, offset = contract.limits, contract.robot.pose_tool_in_hand
-    box = limits.workspace_m
-    quantities: tuple[tuple[str, Sequence[float], str], ...] = (
-        ('limits.speed_m_s', [limits.speed_m_s], 'm/s'),
-        ('limits.speed_rad_s', [limits.speed_rad_s], 'rad/s'),
-        ('limits.workspace_m.min', box.min, 'm'),
-        ('limits.workspace_m.max', box.max, 'm'),
-        ('gripper.opening_m', contract.gripper.opening_m, 'm'),
-        ('robot.pose_tool_in_hand.xyz_m', offset.xyz_m, 'm'),
-        ('robot.pose_tool_in_hand.rpy_rad', offset.rpy_rad, 'rad'),
-        ('rotation.branch_centre_rad', contract.rotation.branch_centre_rad, 'rad'),
+    box, turn = limits.workspace_m, 2 * math.pi
+    # The largest plausible magnitudes: an FR3 reaches 0.9 m and moves its tool at 3 m/s.
+    quantities: tuple[tuple[str, Sequence[float], str, float], ...] = (
+        ('limits.speed_m_s', [limits.speed_m_s], 'm/s', 3.0),
+        ('limits.speed_rad_s', [limits.speed_rad_s], 'rad/s', 10.0),
+        ('limits.workspace_m.min', box.min, 'm', 2.0),
+        ('limits.workspace_m.max', box.max, 'm', 2.0),
+        ('gripper.opening_m', contract.gripper.opening_m, 'm', 0.3),
+        ('robot.pose_tool_in_hand.xyz_m', offset.xyz_m, 'm', 1.0),
+        ('robot.pose_tool_in_hand.rpy_rad', offset.rpy_rad, 'rad', turn),
+        ('rotation.branch_centre_rad', contract.rotation.branch_centre_rad, 'rad', turn),
     )
-    for path, values, unit in quantities:
-        most = LARGEST[path]
+    for path, values, unit, most in quantities:
         if beyond := [value for value in values if abs(value) > most]:
             yield Problem(path, f'found {beyond[0]:g} {unit}; expected at most {most:g} {unit}: {ASK[unit]}')
 
@@ -164,7 +153,7 @@ def _unique(contract: 'Contract') -> Iterator[Problem]:
 
 
 def _shared_topics(contract: 'Contract') -> Iterator[Problem]:
-    """Joint streams may share a topic, as each message names its joints; nothing else can be told apart."""
+    """Joint streams may share a topic, as each message names its joints; no other streams may."""
     jointed = _joint_streams(contract)
     for topic, (first, *others) in contract.by_topic().items():
         for name in others:
@@ -181,10 +170,7 @@ def _joint_streams(contract: 'Contract') -> 'dict[str, ArmJointsStream | Gripper
 
 
 def _apart(
-    first: str,
-    one: 'ArmJointsStream | GripperStream',
-    name: str,
-    other: 'ArmJointsStream | GripperStream',
+    first: str, one: 'ArmJointsStream | GripperStream', name: str, other: 'ArmJointsStream | GripperStream'
 ) -> Iterator[Problem]:
     """Two streams on one topic must have joints of their own and be one subscription."""
     if common := set(one.joints) & set(other.joints):

@@ -1,4 +1,4 @@
-"""What can be wrong with a contract, told in full: where, what was found, what was expected."""
+"""Errors of a contract: place, value found, value expected."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -38,7 +38,7 @@ class ContractError(ValueError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Say which of `known` looks like `name`, and list them: the tail of an error message."""
+    """Return the nearest of `known` to `name`, and the list of them, as the end of an error message."""
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f'did you mean {close[0]!r}? ' if close else ''

@@ -63,7 +63,7 @@ class Transform(_Facts):
 
 
 class Robot(_Facts):
-    """The arm and its frames. `pose_tool_in_hand` is the tool seen from the hand TCP (fr3_hand_tcp).
+    """The arm and its frames. `pose_tool_in_hand`: pose of the tool in the hand TCP (fr3_hand_tcp).
 
     `arm` selects the forward kinematics; leave it out where a tool_pose stream measures the pose.
     """
@@ -153,7 +153,7 @@ class _Stream(_Facts):
 
 
 class _ImageStream(_Stream):
-    """`encoding`: refuse any other (unset: as the message says). `channel_order`: where neither says."""
+    """`encoding`: refuse any other (unset: the message's). `channel_order`: where neither defines it."""
 
     type: ImageType
     feature: Annotated[str, AfterValidator(_feature)]

@@ -62,7 +62,7 @@ NO_REPORT = ChunkReport()
 
 
 class ChunkError(ValueError):
-    """A chunk whose content contradicts itself or the contract: whoever made it is faulty."""
+    """A chunk whose content contradicts itself or the contract: its publisher is faulty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +183,7 @@ class ChunkRules:
         if abs(chunk.step_ns - self.step_ns) > 0.01 * self.step_ns:
             raise ChunkError(
                 f'chunk {chunk.chunk_id}: step_ns is {chunk.step_ns}, the contract says {self.step_ns} (1 / '
-                'fps); '
-                'start policy and streamer with the same contract'
+                'fps); start policy and streamer with the same contract'
             )
 
     def untimely(self, chunk: Chunk, now_ns: int, last: Chunk | None) -> str | None:

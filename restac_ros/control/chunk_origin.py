@@ -27,7 +27,7 @@ class ChunkOrigin:
 
     @property
     def contested(self) -> bool:
-        """Whether two runs publish, and nobody has decided between them."""
+        """Whether two runs publish and none was chosen."""
         return not self._fixed and len(self._live) > 1
 
     def accepts(self, run_id: str, name: str, now_ns: int) -> bool:

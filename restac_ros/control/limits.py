@@ -83,8 +83,8 @@ class MotionLimits:
         if self.acceleration_rad_s2 <= w**2 / 2 or self.jerk_rad_s3 <= w**3 / 2:
             raise LimitError(
                 f'at {w} rad/s, turning alone takes {w**2 / 2:.4g} rad/s^2 and {w**3 / 2:.4g} rad/s^3, the '
-                'limits are '
-                f'{self.acceleration_rad_s2} and {self.jerk_rad_s3}; lower speed_rad_s or raise them'
+                f'limits are {self.acceleration_rad_s2} and {self.jerk_rad_s3}; lower speed_rad_s or raise '
+                'them'
             )
 
     @cached_property

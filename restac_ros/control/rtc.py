@@ -6,15 +6,16 @@ the parts that need no network: how many steps d are, which actions are decided,
 The sampler's parts are in `restac_ros.model.real_time_chunking`.
 """
 
-import math
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
 from restac_ros.control.chunk import MAX_HORIZON, Chunk
 
-MaskKind = Literal['exponential', 'linear', 'hard']
+MaskKind = Literal['exponential', 'hard']
+
+DELAY_WINDOW = 10
+WARM_UP_DELAYS = 2
 
 
 def executed_steps(observed_ns: int, started_ns: int, step_ns: int) -> int:
@@ -27,50 +28,31 @@ def executed_steps(observed_ns: int, started_ns: int, step_ns: int) -> int:
     return max(0, -((observed_ns - started_ns) // step_ns))
 
 
-@dataclass(frozen=True)
-class DelayEstimate:
-    """How many steps the next chunk will come late: a quantile of the last few delays.
+class DelayEstimate(NamedTuple):
+    """How many steps the next chunk will come late: the largest of the last DELAY_WINDOW delays.
 
-    It forgets: one slow call counts for `window` chunks, not for ever. The first `warm_up` delays
+    It forgets: one slow call counts for that many chunks, not for ever. The first WARM_UP_DELAYS
     (compilation, caches) never count.
 
     Attributes:
         initial: estimate before any delay counts.
-        quantile: 1 takes the largest of the window, as the paper does.
         delays: the last delays that count, in steps, oldest first.
         seen: all delays so far.
     """
 
     initial: int
-    window: int = 10
-    quantile: float = 1.0
-    warm_up: int = 2
     delays: tuple[int, ...] = ()
     seen: int = 0
 
-    def __post_init__(self) -> None:
-        if self.initial < 0 or self.window < 1 or self.warm_up < 0 or not 0 <= self.quantile <= 1:
-            raise ValueError(
-                f'initial {self.initial}, window {self.window}, warm_up {self.warm_up}, quantile '
-                f'{self.quantile}: '
-                'expected initial >= 0, window >= 1, warm_up >= 0 and quantile in 0 .. 1'
-            )
-
     def after(self, steps: int) -> Self:
         """The estimate with one more delay, in executed steps."""
-        if steps < 0:
-            raise ValueError(f'a delay of {steps} steps: expected 0 or more')
-        if self.seen < self.warm_up:
-            return replace(self, seen=self.seen + 1)
-        return replace(self, delays=(*self.delays, steps)[-self.window :], seen=self.seen + 1)
+        counted = () if self.seen < WARM_UP_DELAYS else (steps,)
+        return self._replace(delays=(*self.delays, *counted)[-DELAY_WINDOW:], seen=self.seen + 1)
 
     @property
     def steps(self) -> int:
-        """The estimate: the smallest delay of the window that is not exceeded by `quantile` of it."""
-        if not self.delays:
-            return self.initial
-        rank = math.ceil(self.quantile * len(self.delays))
-        return sorted(self.delays)[max(rank, 1) - 1]
+        """The estimate."""
+        return max(self.delays, default=self.initial)
 
 
 def prefix_weights(
@@ -79,8 +61,7 @@ def prefix_weights(
     """How strongly each step of the new chunk is held to the old one: W [horizon] (paper, equation 5).
 
     1 for the `delay` steps that will have been executed, 0 for the last `execution_horizon`, which the old
-    chunk doesn't reach, and in between a decay: c (e^c - 1) / (e - 1) with c falling linearly; c itself for
-    'linear'; 0 for 'hard'.
+    chunk doesn't reach, and in between 0 for 'hard', or c (e^c - 1) / (e - 1) with c falling linearly.
 
     Raises:
         ValueError: the old chunk ends before the new one can take over (delay > horizon - execution_horizon).
@@ -88,8 +69,7 @@ def prefix_weights(
     if not (delay >= 0 and 1 <= execution_horizon <= horizon):
         raise ValueError(
             f'delay {delay}, execution horizon {execution_horizon}: expected delay >= 0 and an execution '
-            'horizon in '
-            f'1 .. {horizon}'
+            f'horizon in 1 .. {horizon}'
         )
     overlap = horizon - execution_horizon
     if delay > overlap:
@@ -99,10 +79,8 @@ def prefix_weights(
         )
     step = np.arange(horizon)
     ramp = np.clip((overlap - step) / (overlap - delay + 1), 0.0, 1.0)
-    between = {'exponential': ramp * np.expm1(ramp) / np.expm1(1.0), 'linear': ramp, 'hard': 0.0 * ramp}
-    if kind not in between:
-        raise ValueError(f'kind is {kind!r}, expected one of {", ".join(between)}')
-    return np.where(step < delay, 1.0, np.where(step < overlap, between[kind], 0.0))
+    decay = ramp * np.expm1(ramp) / np.expm1(1.0) if kind == 'exponential' else np.zeros(horizon)
+    return np.where(step < delay, 1.0, np.where(step < overlap, decay, 0.0))
 
 
 class Decided(NamedTuple):

@@ -1,4 +1,4 @@
-"""Whether the arm is where it was commanded: the recent set-points, held against measured poses."""
+"""Compares recent set-points with measured poses: whether the arm follows."""
 
 import itertools
 from collections import deque
@@ -36,14 +36,6 @@ class CommandedTrail:
         self._commanded: deque[tuple[int, Pose]] = deque()
         self._measured: Pose | None = None
         self._same_since_ns = 0
-
-    def __len__(self) -> int:
-        return len(self._commanded)
-
-    @property
-    def oldest_ns(self) -> int:
-        """Time of the oldest set-point kept."""
-        return self._commanded[0][0]
 
     def add(self, time_ns: int, pose: Pose) -> None:
         """Note a set-point."""

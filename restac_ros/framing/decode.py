@@ -37,7 +37,7 @@ MESSAGE_TYPES = (
 MAX_SIDE_PX = 8192
 QUATERNION_TOLERANCE = 0.01  # on the norm: float32 drivers round, an unset quaternion is 0
 
-# Encoding -> channels and their order; None where the contract must tell.
+# Encoding -> channels and their order; None where the contract must define it.
 _LAYOUTS: dict[str, tuple[int, str | None]] = {
     'rgb8': (3, 'rgb'),
     'bgr8': (3, 'bgr'),
@@ -170,7 +170,7 @@ def _pixels(spec: CameraStream | TactileStream, message: Any) -> tuple[np.ndarra
         found = f'{width}x{height} {message.encoding} with step {step} and {len(data)} bytes'
         expected = f'step >= {width * channels} and step * {height} bytes'
         raise DecodeError(f'{spec.topic}: {found}; expected {expected}; the driver fills Image wrongly')
-    # is_bigendian is not looked at: it has no meaning for 8-bit channels, and drivers set it at random.
+    # is_bigendian is ignored: it has no meaning for 8-bit channels, and drivers set it at random.
     rows = data.reshape(height, step)[:, : width * channels]
     return rows.reshape(height, width, channels), order
 
@@ -219,7 +219,7 @@ def _decompress(spec: CameraStream | TactileStream, message: Any) -> np.ndarray:
 
 
 def _format_problem(message: Any) -> str:
-    """What the message itself says that no picture of ours can be: depth, or another kind of file."""
+    """Return why the format cannot be a colour picture: depth, or another kind of file; '' otherwise."""
     if 'compressedDepth' in message.format or message.format.startswith(DEPTH_ENCODINGS):
         return 'a depth image; expected a colour image: correct the topic'
     data = bytes(message.data[:12])

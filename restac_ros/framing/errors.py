@@ -1,4 +1,4 @@
-"""Why a message has no value."""
+"""Errors of decoding."""
 
 
 class DecodeError(ValueError):

@@ -1,4 +1,4 @@
-"""A frame: what the policy sees, and the data set stores, at one instant."""
+"""A frame: the inputs of the policy, and a row of the data set, at one instant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -109,7 +109,7 @@ class Framer:
         )
 
     def _choose(self, name: str, time_ns: int) -> Choice:
-        """A stream's sample at `time_ns` and what its times say about it."""
+        """Return a stream's sample at `time_ns` and its status by its times."""
         entry = self._buffers[name].newest_at(time_ns)
         reason = self._fault(name, entry, time_ns)
         if entry is None:
@@ -195,11 +195,7 @@ class Framer:
 
 
 def frames(
-    contract: Contract,
-    samples: Iterable[Sample],
-    start_ns: int,
-    end_ns: int,
-    framer: Framer | None = None,
+    contract: Contract, samples: Iterable[Sample], start_ns: int, end_ns: int, framer: Framer | None = None
 ) -> Iterator[Frame]:
     """Frames of recorded samples at the grid's ticks in [start_ns, end_ns).
 

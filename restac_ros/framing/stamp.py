@@ -12,7 +12,7 @@ HEADER_BYTES = 12  # encapsulation and stamp
 
 
 def split_stamp(cdr: bytes | memoryview) -> tuple[int, int]:
-    """Seconds and nanoseconds of a message's header, as they stand there.
+    """Return seconds and nanoseconds of a message's header, unchecked.
 
     Raises:
         ValueError: the bytes cannot be a message that begins with a header.

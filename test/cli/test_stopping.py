@@ -1,12 +1,10 @@
 """Commands that are asked to stop: by Ctrl-C, by SIGTERM, or because their terminal is closed."""
 
-import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import pytest
 from restac_ros.stopping import STOP_SIGNALS
 
 LIMIT_S = 60
+OWN_TERMINAL = 'import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n'
 INTERRUPTED = """
 from pathlib import Path
 import sys
@@ -82,12 +81,7 @@ def test_work_ends_in_order_when_its_terminal_is_closed(
     drain = threading.Thread(target=_drain, args=(ours,))
     drain.start()
     child = started(
-        program,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+        f'{OWN_TERMINAL}{program}', stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     )
     os.close(theirs)
     child.send_signal(signal.SIGHUP)

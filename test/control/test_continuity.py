@@ -141,18 +141,3 @@ def test_gripper_follows_the_chunk(make_chunk):
     at = [plan.opening_at(chunk.stamp_ns + i * chunk.step_ns) for i in range(17)]
     np.testing.assert_allclose(at, [0.08, *chunk.opening_m])
     assert all(after <= before for before, after in itertools.pairwise(at))
-
-
-@pytest.mark.parametrize(
-    ('change', 'message'),
-    [
-        ({'mode': 'ensemble'}, "mode is 'ensemble'"),
-        ({'ensemble_order': 'newest'}, "ensemble_order is 'newest'"),
-        ({'fade_ns': -1}, 'fade_ns is -1'),
-        ({'ensemble_size': 0}, 'ensemble_size is 0'),
-        ({'ensemble_decay': float('nan')}, 'ensemble_decay is nan'),
-    ],
-)
-def test_impossible_settings_are_refused(change: dict, message: str):
-    with pytest.raises(ValueError, match=message):
-        ContinuityConfig(**change)

@@ -342,10 +342,13 @@ def test_let_go_ramps_down_until_another_chunk_comes(moving: Run):
 
 def test_the_trail_reaches_two_seconds_back(moving: Run):
     moving.tick(500)
-    oldest_ns = moving.state.trail.oldest_ns
-    assert moving.now_ns - 2 * 10**9 < oldest_ns <= moving.now_ns - 2 * 10**9 + TICK
+    trail, begin_ns = moving.state.trail, moving.now_ns - 2 * 10**9
+    astray = Pose(moving.pose.position_m + 1.0, moving.pose.quaternion_xyzw)
+    assert trail.judge(astray, begin_ns) is None, 'no set-point is that old'
+    assert 'from its set-point' in trail.judge(astray, begin_ns + TICK)
     moving.tick(gap_ns=3 * 10**9)
-    assert (len(moving.state.trail), moving.state.trail.oldest_ns) == (1, moving.now_ns)
+    assert trail.judge(astray, moving.now_ns - 1) is None
+    assert 'from its set-point' in trail.judge(astray, moving.now_ns)
 
 
 def test_clock_set_back_holds_and_recovers(moving: Run):

@@ -1,63 +1,14 @@
 """Several processes train as one: each reads its share; all end at the same step with the same weights."""
 
 import os
-import re
-import signal
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from restac_ros.model.checkpoint.store import load_params
 from restac_ros.training.config import DistributedConfig
 from restac_ros.training.distributed import process_arguments
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.prepare import Prepared
-from restac_ros.training.trainer import Outcome
-from training_run import Numbers, command_line
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
-
-
-def test_two_processes_train_as_one(
-    prepared: Prepared, finished: tuple[Outcome, Numbers], deployed: Path, tmp_path: Path
-) -> None:
-    """By the command line, on one device each; the first is asked to stop, and both do, then both go on."""
-    address = f'127.0.0.1:{free_port()}'
-    line = [*command_line(prepared.train, tmp_path / 'run'), '--distributed.coordinator', address]
-    line += ['--distributed.processes', '2', '--distributed.process']
-
-    def start(number: int) -> subprocess.Popen:
-        return subprocess.Popen(
-            [*line, str(number)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    pair = [start(0), start(1)]
-    for text in pair[0].stdout:
-        if re.match(r'step +1 ', text):
-            os.kill(pair[0].pid, signal.SIGINT)
-            break
-    ends = [(process.communicate(), process.returncode) for process in pair]
-    assert [status for _, status in ends] == [130, 130], ends
-    assert ends[1][0][0] == '', 'the first alone prints'
-    pair = [start(0), start(1)]
-    ends = [(process.communicate(), process.returncode) for process in pair]
-    assert [status for _, status in ends] == [0, 0], ends
-    assert '2 devices in 2 processes, 2 samples of a batch on each' in ends[0][0][0]
-    printed = float(re.search(r'^step +4  loss ([\d.]+)', ends[0][0][0], re.MULTILINE)[1])
-    assert printed == pytest.approx(finished[1].steps[4]['loss'], rel=1e-3)
-    ours, alone = (
-        load_params(path, prepared.config) for path in (tmp_path / 'run' / 'checkpoint-4', deployed)
-    )
-    for name, leaf in alone.items():
-        np.testing.assert_allclose(ours[name], leaf, atol=5e-4, err_msg=name)
 
 
 def test_arguments_or_slurm_say_who_takes_part() -> None:

@@ -160,7 +160,7 @@ def test_a_full_disk_ends_the_run_with_the_last_whole_state_kept(prepared: Prepa
 
     def stopping() -> bool:
         if max(numbers.steps, default=0) == 3:
-            RunStore(config.to, 10, prepared.identity).close()
+            store.wait()  # step 2 is whole
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, unlimited[1]))
         return False
 

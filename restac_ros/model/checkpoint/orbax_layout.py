@@ -114,14 +114,24 @@ def write_orbax(directory: Path, params: Params) -> None:
     flat = {(_ROOT, *name.split('/'), _VALUE): _on_device(name, leaf) for name, leaf in params.items()}
     tree = traverse_util.unflatten_dict(flat)
     save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=WRITE_CHUNK_BYTES), tree)
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=False, save_concurrent_gb=1)
-    with ocp.Checkpointer(handler) as checkpointer:
+    processes = ocp.options.MultiprocessingOptions()
+    if jax.process_count() > 1:  # this one writes everything; orbax would wait for the others
+        me = jax.process_index()
+        processes = ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix='one_writes'
+        )
+    handler = ocp.PyTreeCheckpointHandler(
+        use_ocdbt=True, use_zarr3=False, save_concurrent_gb=1, multiprocessing_options=processes
+    )
+    with ocp.Checkpointer(handler, multiprocessing_options=processes) as checkpointer:
         checkpointer.save(directory.absolute(), ocp.args.PyTreeSave(tree, save_args=save_args))
 
 
-def _on_device(name: str, leaf: Leaf) -> jax.Array:
+def _on_device(name: str, leaf: Leaf) -> Leaf:
     if isinstance(leaf, jax.Array):
         return leaf
+    if isinstance(leaf, np.ndarray) and jax.process_count() > 1:
+        return leaf  # of several processes' devices, orbax writes no array that one of them has alone
     if not isinstance(leaf, np.ndarray):
         raise CheckpointError(f'leaf {name!r} is a {type(leaf).__name__}; expected a numpy or JAX array')
     with jax.enable_x64(True):  # int64 counters of torch checkpoints keep their width
