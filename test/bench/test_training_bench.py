@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from micro import MICRO, add_micro_preset
 from restac_ros.bench.loader import LoaderFigures, measure_loader
 from restac_ros.bench.settings import LoaderBench, TrainBench
 from restac_ros.bench.training import TrainingFigures, measure_training
@@ -36,7 +37,8 @@ def test_it_loads_and_decodes_the_same_samples(recorded: Path, tmp_path: Path) -
 
 
 def test_it_trains_waits_and_saves(recorded: Path, tmp_path: Path) -> None:
-    settings = TrainBench('tiny', batch_size=2, rounds=1, steps=3, workers=0)
+    add_micro_preset()
+    settings = TrainBench(MICRO, batch_size=2, rounds=1, steps=3, workers=0)
     figures = measure_training(recorded, tmp_path / 'run', settings)
     assert figures.ratio == pytest.approx(figures.step_s / figures.bare_s)
     assert 0 <= figures.data_wait < 1

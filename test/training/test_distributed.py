@@ -1,14 +1,53 @@
 """Several processes train as one: each reads its share; all end at the same step with the same weights."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from restac_ros.model.checkpoint.store import load_params
 from restac_ros.training.config import DistributedConfig
 from restac_ros.training.distributed import process_arguments
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.prepare import Prepared
+from restac_ros.training.trainer import Outcome
+from training_run import Numbers, command_line
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def test_two_processes_train_as_one(
+    prepared: Prepared, finished: tuple[Outcome, Numbers], deployed: Path, tmp_path: Path
+) -> None:
+    """By the command line, on one device each; what one process alone makes of the same batches comes out."""
+    address = f'127.0.0.1:{free_port()}'
+    line = [*command_line(prepared.train, tmp_path / 'run'), '--distributed.coordinator', address]
+    line += ['--distributed.processes', '2', '--distributed.process']
+    pair = [
+        subprocess.Popen([*line, str(number)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for number in range(2)
+    ]
+    ends = [(*process.communicate(), process.returncode) for process in pair]
+    assert [status for _, _, status in ends] == [0, 0], ends
+    printed, beside = ends[0][0], ends[1][0]
+    assert not re.search('^(step|data)', beside, re.MULTILINE), 'the first alone reports'
+    assert '2 devices in 2 processes, 2 samples of a batch on each' in printed
+    loss = float(re.search(r'^step +4  loss ([\d.]+)', printed, re.MULTILINE)[1])
+    assert loss == pytest.approx(finished[1].steps[4]['loss'], rel=1e-3)
+    ours, alone = (
+        load_params(path, prepared.config) for path in (tmp_path / 'run' / 'checkpoint-4', deployed)
+    )
+    for name, leaf in alone.items():
+        np.testing.assert_allclose(ours[name], leaf, atol=5e-4, err_msg=name)
 
 
 def test_arguments_or_slurm_say_who_takes_part() -> None:
