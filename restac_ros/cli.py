@@ -1,9 +1,8 @@
 """The `restac-ros` command."""
 
 import os
-import signal
 import sys
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
@@ -15,7 +14,9 @@ from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Rec
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
-from restac_ros.commands.training import MakeTouchTask, MeasureNormStats, Train
+from restac_ros.commands.training import CONFIGS, MakeTouchTask, MeasureNormStats, Train
+from restac_ros.commands.usage import check_words, names_in
+from restac_ros.stopping import interrupt_when_asked
 
 Command = (
     Annotated[Up, subcommand('up')]
@@ -44,17 +45,26 @@ Command = (
 )
 
 
+CHOICES = {
+    (): names_in(Command),
+    ('train',): list(CONFIGS),
+    ('bench',): names_in(get_type_hints(Bench, include_extras=True)['what']),
+}
+"""What the next word may be, after which words."""
+
+
 def main() -> None:
     """Run a command. Errors a user can correct are one message and status 2, all others tracebacks."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')  # lerobot must not wait for a hub: nothing here is on one
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # until here the program ended at once
-    command = tyro.cli(
-        Command,
-        prog='restac-ros',
-        description='Touch for vision-language-action robots on ROS 2.',
-        config=(OmitSubcommandPrefixes,),
-    )
+    interrupt_when_asked()  # until here the program ended at once
     try:
+        check_words(sys.argv[1:], CHOICES)
+        command = tyro.cli(
+            Command,
+            prog='restac-ros',
+            description='Touch for vision-language-action robots on ROS 2.',
+            config=(OmitSubcommandPrefixes,),
+        )
         code = command.run()
     except KeyboardInterrupt:
         print('restac-ros: interrupted', file=sys.stderr)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from restac_ros.graph import MAX_RESTARTS, Process, command
-from restac_ros.stopping import is_orphan, survives_terminal
+from restac_ros.stopping import is_orphan, let_go_of_terminal, survives_terminal
 
 _POLL_S = 0.1
 REQUESTS_TO_KILL = 3
@@ -42,8 +42,9 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
 def remove_summaries(processes: Sequence[Process]) -> None:
     """Remove the summaries of an earlier run in the same directory."""
     for process in processes:
-        if process.summary_file.is_file():
-            process.summary_file.unlink(missing_ok=True)
+        for file in (process.summary_file, process.played_file):
+            if file.is_file():
+                file.unlink(missing_ok=True)
 
 
 @dataclass
@@ -67,7 +68,6 @@ class Supervisor:
         self._children: list[_Child] = []
         self._env: dict[str, str] = {}
         self._requests, self._reason = 0, ''
-        self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
         self._passed_on = 0
         self._lines: tuple[int, ...] = ()  # pipe from the other processes to the display
         self._wake = threading.Event()
@@ -82,7 +82,8 @@ class Supervisor:
         remove_summaries(self._processes)
         handled = [n for n in REASONS if n != signal.SIGHUP or not survives_terminal()]
         previous = {number: signal.signal(number, self._asked) for number in handled}
-        modes = termios.tcgetattr(0) if os.isatty(0) else None
+        has_keys = os.isatty(0) and any(process.terminal for process in self._processes)
+        modes = termios.tcgetattr(0) if has_keys else None
         try:
             if any(process.terminal == 'display' for process in self._processes):
                 self._lines = os.pipe()
@@ -100,7 +101,8 @@ class Supervisor:
             if self._lines:
                 os.close(self._lines[0])
             if modes and os.isatty(0):  # the process with the keyboard may have been killed
-                termios.tcsetattr(0, termios.TCSADRAIN, modes)
+                # Without the keys pressed since: the shell would take them for a command.
+                termios.tcsetattr(0, termios.TCSAFLUSH, modes)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -123,7 +125,7 @@ class Supervisor:
         self._requests += 1
         self._reason = self._reason or REASONS[signal.Signals(number)]
         if number == signal.SIGHUP:
-            _let_go_of_terminal(self._terminals)
+            let_go_of_terminal()
         self._wake.set()
 
     def _pause(self) -> None:
@@ -133,12 +135,12 @@ class Supervisor:
     def _watch(self) -> Ending:
         while not self._reason:
             for child in self._children:
+                process = child.process
                 code = None if child.left else child.running.poll()
+                if process.ends_run and (code == 0 or _has_played(process)):
+                    return Ending(0, f'{process.executable} has played everything')
                 if code is None:
                     continue
-                process = child.process
-                if process.ends_run and code == 0:
-                    return Ending(0, f'{process.executable} has played everything')
                 what = f'{process.executable} ended by itself with {_describe(code)}'
                 if process.vital:
                     return Ending(1, f'{what}: its messages above say why')
@@ -177,7 +179,7 @@ class Supervisor:
             os.close(self._lines[1])
             self._lines = self._lines[:1]
         for child in reversed(self._children):
-            if child.running.poll() is None:
+            if child.running.poll() is None and not _has_played(child.process):  # that one ends by itself
                 child.running.send_signal(signal.SIGTERM)  # unlike SIGINT without a traceback at any time
 
     def _wait(self, process: Process, running: subprocess.Popen[bytes]) -> None:
@@ -193,12 +195,9 @@ class Supervisor:
             self._pause()
 
 
-def _let_go_of_terminal(numbers: Sequence[int]) -> None:
-    """Redirect descriptors of a closed terminal, so that later output does not end the run."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in numbers:
-        os.dup2(nowhere, number)
-    os.close(nowhere)
+def _has_played(process: Process) -> bool:
+    """Whether a source has played everything: the others then stop at once, before they miss its streams."""
+    return process.ends_run and process.played_file.exists()
 
 
 def _describe(code: int) -> str:

@@ -40,6 +40,17 @@ def test_every_block_says_what_it_needs_by_a_known_mark(blocks: list[CommandBloc
     assert unmarked <= set(STORY), 'what is not executed needs a mark'
 
 
+def test_what_a_block_needs_is_said_in_the_text_above_it(
+    blocks: list[CommandBlock], repository: Path
+) -> None:
+    """The mark itself is not shown when the page is rendered."""
+    lines = {page.name: page.read_text().splitlines() for page in pages(repository)}
+    for block in blocks:
+        above = '\n'.join(lines[block.page][: block.line - 1]).rstrip().rpartition('\n\n')[2]
+        if word := {'robot': 'robot', 'ros': 'installed ROS', 'gpu': 'GPU'}.get(block.mark):
+            assert word in above, f'{block.page}:{block.line}: what it needs is not said above: {above}'
+
+
 def test_every_call_has_options_that_exist(blocks: list[CommandBlock]) -> None:
     calls = list(own_commands(blocks))
     assert len(calls) > 30

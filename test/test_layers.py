@@ -129,6 +129,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'view',
             'bench',
             'graph',
+            'stopping',
             'supervise',
         },
         {'numpy', 'rich', 'tyro'},

@@ -44,7 +44,7 @@ class ModelBench:
     """Time of each call of a model preset, beside a matmul yardstick."""
 
     preset: str = 'mid'
-    """Size: see restac_ros/model/presets.py."""
+    """Size: tiny, mid, pi05_restac or another that `restac-ros init-checkpoint` knows."""
     runs: int = 5
     """Timed runs, after the warm-ups."""
     warmups: int = 2
@@ -69,7 +69,7 @@ class RuntimeBench:
     bag: Path | None = None
     """Bag to play; default: the synthetic source."""
     preset: str = 'tiny'
-    """Size of the policy, which gets random weights: see restac_ros/model/presets.py."""
+    """Size of the policy, which gets random weights, as of `restac-ros init-checkpoint`."""
     seconds: float = 20.0
     """Longest measured time."""
     replan_hz: float | None = None

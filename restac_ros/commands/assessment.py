@@ -9,7 +9,7 @@ from restac_ros.commands.terminal import coloured, print_line
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.dataset.dataset_files import is_dataset
+from restac_ros.dataset.dataset_files import check_present, is_dataset
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.findings import Finding
 from restac_ros.dataset.quality.quality_page import Written, write_quality
@@ -22,6 +22,8 @@ def assess_path(path: Path, contract: Path | None = None, to: Path | None = None
     Raises:
         BagError, DatasetError, ContractError, GraphError: the path or the contract cannot be read.
     """
+    if not path.exists():
+        check_present(path)
     written = write_quality(path, recording_contract(path, contract), to)
     print_quality(written)
     return int(written.report.verdict == 'bad')

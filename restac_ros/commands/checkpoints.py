@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from restac_ros.graph import config_file
+from restac_ros.model.presets import PRESETS
+
+_KNOWN = ', '.join(PRESETS)
 
 
 @dataclass(frozen=True)
@@ -15,8 +18,7 @@ class InitCheckpoint:
 
     to: Path
     """Directory to make; must not exist."""
-    preset: str = 'tiny'
-    """Size: see restac_ros/model/presets.py."""
+    preset: Annotated[str, arg(help=f'Network: {_KNOWN}.')] = 'tiny'
     contract: Path | None = None
     """Robot facts the checkpoint is for; default: the installed contract."""
     seed: int = 0
@@ -41,8 +43,9 @@ class ImportCheckpoint:
     """openpi checkpoint directory, or LeRobot pi05 directory or safetensors file."""
     to: Path
     """Directory to make; must not exist."""
-    preset: str | None = None
-    """Architecture: see restac_ros/model/presets.py; default: pi05_restac with --unit-align, else pi05."""
+    preset: Annotated[
+        str | None, arg(help=f'Network: {_KNOWN}; default: pi05_restac with --unit-align, else pi05.')
+    ] = None
     contract: Path | None = None
     """Robot facts the checkpoint is for; default: the installed contract."""
     unit_align: Path | None = None

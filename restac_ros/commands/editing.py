@@ -33,9 +33,9 @@ class Delete:
         print_line(f'{root}: deleted {", ".join(f"episode {lost.number}" for lost in deleted)}')
         print_line(f'what was deleted or replaced is in {aside}, with a report.json')
         for lost in deleted:
-            if lost.bag:
-                again = ['restac-ros', 'convert', lost.bag, '--to', str(root), '--task', lost.task, '--again']
-                print_line(f'to have episode {lost.number} again: {shlex.join(again)}')
+            if again := lost.again(root):
+                command = shlex.join([*again, '--again'])
+                print_line(f'to append what was episode {lost.number} as a new one: {command}')
         return 0
 
 

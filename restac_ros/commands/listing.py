@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.commands.terminal import coloured, counted
+from restac_ros.commands.terminal import coloured, counted, print_line
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.dataset_files import is_dataset, read_info
@@ -18,8 +18,10 @@ from restac_ros.dataset.errors import BagError, DatasetError
 from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.quality_file import read_verdicts
-from restac_ros.dataset.recording_kind import holds_bag, kind_of
+from restac_ros.dataset.recording_kind import conversion_refusal, holds_bag, kind_of
 from restac_ros.dataset.recovery import is_being_written
+
+_ASSESSED = ('bag', 'journal', 'data set', 'episode')
 
 
 class ListEntry(NamedTuple):
@@ -44,12 +46,16 @@ def print_list(directory: Path, console: Console) -> None:
         raise FileNotFoundError(f'{directory}: no such directory')
     entries = list(_episodes(directory) if is_dataset(directory) else _inside(directory))
     if not entries:
-        console.print(escape(f'{directory}: neither recordings nor data sets'), soft_wrap=True)
+        print_line(f'{directory}: neither recordings, data sets nor checkpoints', console)
         return
-    table = Table(*ListEntry._fields)
+    table = Table()
+    for heading in ListEntry._fields:  # a name is whole, or it names nothing
+        table.add_column(heading, overflow='fold', no_wrap=heading in ('kind', 'length', 'verdict'))
     for entry in entries:
         table.add_row(*map(escape, entry[:-1]), coloured(entry.verdict) or '-')
     console.print(table)
+    if any(not entry.verdict and entry.kind in _ASSESSED for entry in entries):
+        print_line('verdict -: not assessed; `restac-ros quality PATH` does it', console)
 
 
 def _inside(directory: Path) -> Iterator[ListEntry]:
@@ -63,6 +69,8 @@ def _inside(directory: Path) -> Iterator[ListEntry]:
                 yield _dataset(path)
             elif holds_bag(path):
                 yield _recording(path, held, dataset)
+            elif path.is_dir():
+                yield from _other_directory(path)
         except (BagError, DatasetError, OSError) as error:
             yield ListEntry(path.name, 'damaged', '', '', str(error).removeprefix(f'{path}: ')[:60], '')
 
@@ -73,7 +81,9 @@ def _recording(path: Path, held: dict[str, int], dataset: Path) -> ListEntry:
     length = '-'
     if bag.bounds_ns:
         length = f'{(bag.bounds_ns[1] - bag.bounds_ns[0]) / 1e9:.1f} s'
-    state = 'whole'
+    state, reason = 'whole', conversion_refusal(path)
+    if dataset != path.parent:
+        state = f'no episode: {reason}' if reason else 'no episode'
     if path.name.endswith(PARTIAL):
         state = 'being recorded' if is_being_written(path) else 'unfinished: restac-ros recover'
     elif (index := _episode_of(path, held)) is not None:
@@ -81,6 +91,18 @@ def _recording(path: Path, held: dict[str, int], dataset: Path) -> ListEntry:
     stretches = len(notes.segments)
     task = (notes.task or '') + (f' ({stretches} stretches)' if stretches > 1 else '')
     return ListEntry(path.name, kind_of(bag), task, length, state, read_verdicts(path).verdict)
+
+
+def _other_directory(path: Path) -> Iterator[ListEntry]:
+    """Yield a checkpoint, or a directory that holds what can be listed in its turn."""
+    from restac_ros.model.checkpoint.store import MANIFEST  # loads jax
+
+    if (path / MANIFEST).is_file():
+        yield ListEntry(path.name, 'checkpoint', '', '', '`restac-ros info` describes it', '')
+        return
+    inside = [child for child in path.iterdir() if is_dataset(child) or holds_bag(child)]
+    if inside:
+        yield ListEntry(f'{path.name}/', 'directory', '', '', f'{len(inside)} inside, listed by its name', '')
 
 
 def _episode_of(path: Path, held: dict[str, int]) -> int | None:

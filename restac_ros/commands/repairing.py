@@ -37,9 +37,8 @@ def repair_dataset(root: Path, *, agreed: bool, console: Console | None = None) 
     aside = repair(damage)
     show(f'mended; what was replaced or left out is in {aside}, with a report.json')
     for lost in damage.lost:
-        if lost.bag:
-            again = shlex.join(['restac-ros', 'convert', lost.bag, '--to', str(root), '--task', lost.task])
-            show(f'to have episode {lost.number} again: {again}')
+        if again := lost.again(root):
+            show(f'to append what was episode {lost.number} as a new one: {shlex.join(again)}')
     return 0
 
 

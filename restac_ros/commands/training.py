@@ -2,17 +2,18 @@
 
 import json
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from restac_ros.commands.terminal import counted, counting, print_line
 from restac_ros.graph import config_file
+from restac_ros.stopping import noting_stops
 from restac_ros.training.config import CONFIGS, DataConfig, LeastVerdict, LoaderConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class MeasureNormStats:
         horizon: steps of a chunk of the model to be trained.
         contract: of data sets that are not this package's.
         validation_share, episodes, verdict: as training will be given them: its episodes are measured.
-        min_range: by dimension (ee_x ee_y ee_z ee_rot_x ee_rot_y ee_rot_z gripper), a range to widen to.
+        min_range: by dimension (ee_x ee_y ee_z ee_rot_x ee_rot_y ee_rot_z gripper), a range to widen to, in m
+            or rad: --min-range gripper 0.01 ee_z 0.02.
     """
 
     datasets: Annotated[list[Path], tyro.conf.Positional]
@@ -71,7 +73,7 @@ class MakeTouchTask:
     Attributes:
         to: LeRobot data set to make or to append to.
         episodes: how many.
-        seed: of everything drawn.
+        seed: of everything drawn; episodes that are appended continue its series.
         contract: of the robot; default is the installed one.
     """
 
@@ -85,9 +87,10 @@ class MakeTouchTask:
         from restac_ros.training.touch_task import make_touch_task
 
         contract = load_contract(self.contract or config_file('contract.yaml'))
-        for number in make_touch_task(self.to, contract, self.episodes, self.seed):
-            print(f'\r{self.to}: {number + 1} of {self.episodes} episodes', end='', flush=True)
-        print()
+        with counting('writing') as on_episode:
+            for done, _ in enumerate(make_touch_task(self.to, contract, self.episodes, self.seed), start=1):
+                on_episode(done, self.episodes)
+        print_line(f'{self.to}: {counted(self.episodes, "episode")} more')
         return 0
 
 
@@ -115,9 +118,9 @@ def _train(config: TrainConfig) -> int:
     from restac_ros.training.trainer import deployable
 
     join_processes(config.distributed, os.environ)
-    prepared = prepare(config, show=lambda line: print(line, flush=True))
-    with _interrupts() as interrupts:
-        outcome = _run(prepared, lambda: bool(interrupts))
+    prepared = prepare(config, show=_show)
+    with noting_stops() as stops:
+        outcome = _run(prepared, lambda: bool(stops))
     weights = on_host(deployable(outcome.state))
     if is_leader():
         _finish(prepared, weights, outcome)
@@ -132,35 +135,41 @@ def _run(prepared: 'Prepared', stopping: Callable[[], bool]) -> 'Outcome':
     from restac_ros.training.trainer import Trainer
 
     train = prepared.train
-    store = RunStore(train.to, train.keep_every, prepared.identity)
-    progress: RunProgress | SilentProgress = SilentProgress()
-    if is_leader():
-        project = train.wandb
-        wandb = WandbNumbers(project, train.to, prepared.identity) if project else None
-        progress = RunProgress(train.to, train.steps, lambda line: print(line, flush=True), wandb)
-        _introduce(prepared)
-    trainer = Trainer(prepared, store, progress, time.monotonic, stopping)
-    outcome = trainer.run(trainer.begin(allow_changes=train.allow_changes))
-    store.close()
-    progress.close()
-    return outcome
+    with ExitStack() as stack:  # also after a refusal: writers have threads of their own
+        store = stack.enter_context(closing(RunStore(train.to, train.keep_every, prepared.identity)))
+        progress: RunProgress | SilentProgress = SilentProgress()
+        if is_leader():
+            project = train.wandb
+            wandb = WandbNumbers(project, train.to, prepared.identity) if project else None
+            progress = RunProgress(train.to, train.steps, _show, wandb)
+            stack.enter_context(closing(progress))
+            _introduce(prepared, store.latest)
+        trainer = Trainer(prepared, store, progress, time.monotonic, stopping)
+        return trainer.run(trainer.begin(allow_changes=train.allow_changes))
 
 
-def _introduce(prepared: 'Prepared') -> None:
+def _show(line: str) -> None:
+    print(line, flush=True)
+
+
+def _introduce(prepared: 'Prepared', saved: int | None) -> None:
     """Print what is about to happen, and draw what the model will be shown."""
     from restac_ros.model.device import describe_device
     from restac_ros.training.data.loader import batches
     from restac_ros.training.picture import save_inputs
 
     train = prepared.train
-    for line in [*prepared.describe(), describe_device()]:
-        print(line)
+    first, *lines = prepared.describe()
+    begin = first if saved is None else f'resumes after step {saved}, saved in {train.to}'
+    for line in [begin, *lines, describe_device()]:
+        _show(line)
     train.to.mkdir(parents=True, exist_ok=True)
     (train.to / 'leaves.txt').write_text('\n'.join(prepared.leaf_lines()) + '\n', encoding='utf-8')
-    first = next(
+    batch = next(
         batches(prepared.sources, train.data.weights, train.batch_size, train.seed, 0, LoaderConfig())
     )
-    save_inputs(train.to / 'inputs.png', first, train.augmentation, train.seed)
+    save_inputs(train.to / 'inputs.png', batch, train.augmentation, train.seed)
+    _show(f'compiling: step {(saved or 0) + 1} follows in seconds with a small network, in minutes with pi05')
 
 
 def _finish(prepared: 'Prepared', weights: Mapping[str, 'np.ndarray'], outcome: 'Outcome') -> None:
@@ -173,20 +182,3 @@ def _finish(prepared: 'Prepared', weights: Mapping[str, 'np.ndarray'], outcome: 
         )
     else:
         print(f'{path}: ready for `restac-ros up --checkpoint`')
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Signals that ask for an end, as they come; a second one of a kind ends the process at once."""
-    caught: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        caught.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -224,7 +224,10 @@ def _timing(contract: 'Contract') -> Iterator[Problem]:
         least_ms = stream.latency_ms + 1000 / stream.rate_hz
         if stream.max_age_ms < least_ms:
             path, reason = f'streams.{name}.max_age_ms', 'one period plus the latency'
-            yield Problem(path, f'found {stream.max_age_ms:g}; expected at least {least_ms:.4g}, {reason}')
+            yield Problem(
+                path,
+                f'found {stream.max_age_ms:g}; expected at least {math.ceil(10 * least_ms) / 10}, {reason}',
+            )
 
 
 def _listed(names: list[str]) -> str:

@@ -40,6 +40,6 @@ class ContractError(ValueError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the nearest of `known` to `name`, and the list of them, as the end of an error message."""
     known = list(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f'did you mean {close[0]!r}? ' if close else ''
     return f'{hint}known: {", ".join(known) or "none"}'

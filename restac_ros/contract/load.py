@@ -28,6 +28,8 @@ def load_contract(path: Path | str, resolve: Callable[[str], str] = in_root_name
         ContractError: naming the file and everything wrong with it.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ContractError([Problem('', 'found a directory, expected a YAML file')], str(path))
     if not path.is_file():
         beside = sorted(str(p) for p in path.parent.glob('*.yaml')) if path.parent.is_dir() else []
         known = f'; YAML files beside it: {", ".join(beside)}' if beside else ''

@@ -26,7 +26,7 @@ from restac_ros.dataset.dataset_files import check_appendable, is_dataset, strea
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.episode_report import EpisodeReport, report_of
-from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of
+from restac_ros.dataset.episodes import EpisodeSpan, bounds_of, episodes_of, range_options
 from restac_ros.dataset.errors import BagError, ConversionError, DatasetError
 from restac_ros.dataset.features import action_of, image_columns, optional_images, row_of
 from restac_ros.dataset.fingerprint import fingerprint
@@ -63,9 +63,9 @@ def convert_episode(
 
     `contract`, `task`, `start_ns` and `end_ns` default to those of a journal, `video` to that of the data
     set; `notes` come before those of the conversion. A gap of at most `bridge_frames` in which only images
-    are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set that
-    the one at `dataset_dir`, a shard, will be appended to. `progress(done, total)` counts rows. A `dry_run`
-    writes nothing, and does not decode. Whatever stops the conversion leaves the data set as it was.
+    are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set that a
+    shard at `dataset_dir` is for. `progress(done, total)` counts rows. A `dry_run` writes nothing, and does
+    not decode. Whatever stops the conversion leaves the data set as it was.
 
     Raises:
         BagError: the bag cannot be read.
@@ -79,19 +79,19 @@ def convert_episode(
     task = (journal.task or '') if task is None else task
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
-    first_ns, last_ns = bounds_of(bag)
-    identity = fingerprint(bag.path, start_ns, end_ns)
+    options = [*range_options(bag, start_ns, end_ns), *_choices(on_gap, bridge_frames, allow_false_rate)]
+    identity, (first_ns, last_ns) = fingerprint(bag.path, start_ns, end_ns), bounds_of(bag)
     start_ns = _first(start_ns, journal.start_ns, first_ns)
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
-    target = target or root
     choose = partial(plan_episode, surveyed, keep_longest=on_gap == 'longest_run', bridge=bridge_frames)
-    is_decoded = False  # the survey covers what only decoding finds
+    target, is_decoded = target or root, False  # the survey covers what only decoding finds
     while True:
         plan, streams = _plan(target, contract, surveyed, choose)
         false_rates = _false_rates(bag, contract, surveyed, plan, allow_false_rate)
         video = video_for(target, video)
         report = report_of(bag, root, task, contract, surveyed, plan, streams)
-        report.notes, report.fingerprint = [*notes, *report.notes, *false_rates], identity
+        report.fingerprint, report.options = identity, options
+        report.notes = [*notes, *report.notes, *false_rates]
         if dry_run:
             report.rows = plan.length - 1
             return report
@@ -102,6 +102,13 @@ def convert_episode(
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
         survey_decoded(bag, contract, surveyed)
         is_decoded = True
+
+
+def _choices(on_gap: OnGap, bridge_frames: int, allow_false_rate: bool) -> list[str]:
+    """Return the options that differ from the default."""
+    options = [] if on_gap == 'refuse' else ['--on-gap', on_gap]
+    options += ['--bridge-frames', str(bridge_frames)] if bridge_frames else []
+    return options + (['--allow-false-rate'] if allow_false_rate else [])
 
 
 def _plan(

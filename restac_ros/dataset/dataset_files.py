@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.load import dump_contract, load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
@@ -22,23 +23,36 @@ INFO = Path('meta', 'info.json')
 STATS = Path('meta', 'stats.json')
 TASKS = Path('meta', 'tasks.parquet')
 ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
+OWN_CONTRACT = ABOUT / 'contract.yaml'
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes
 CODEBASE_VERSION = 'v3.0'  # of LeRobot's format: what is written here
 FORMAT_VERSION = 1  # of our folder
 LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index'}
 
 
+def check_present(root: Path) -> None:
+    """Refuse a data set that does not exist, and name the nearest that does.
+
+    Raises:
+        DatasetError: there is no such directory.
+    """
+    if not root.is_dir():
+        beside = sorted(path.name for path in root.parent.glob('*') if is_dataset(path))
+        raise DatasetError(f'{root}: no such data set; in {root.parent} {did_you_mean(root.name, beside)}')
+
+
 def dataset_contract(root: Path) -> Contract:
     """Read the contract that a data set was made with.
 
     Raises:
-        DatasetError: it holds none.
+        DatasetError: there is no such data set, or it holds none.
         ContractError: it is not valid.
     """
-    path = root / ABOUT / 'contract.yaml'
+    check_present(root)
+    path = root / OWN_CONTRACT
     if not path.is_file():
         raise DatasetError(
-            f'{root} has no {ABOUT / "contract.yaml"}: it was not made by this package, so '
+            f'{root} has no {OWN_CONTRACT}: it was not made by this package, so '
             'that the meaning of its columns is not known. Choose another directory, or give it the '
             f'contract of its columns: `restac-ros adopt {root} --contract FILE`'
         )
@@ -93,7 +107,7 @@ def column_differences(
 def describe_dataset(root: Path, contract: Contract, video: VideoChoice) -> None:
     """Store the contract and the conversion's settings in a data set."""
     (root / ABOUT / 'episodes').mkdir(parents=True, exist_ok=True)
-    (root / ABOUT / 'contract.yaml').write_text(dump_contract(contract), encoding='utf-8')
+    (root / OWN_CONTRACT).write_text(dump_contract(contract), encoding='utf-8')
     settings = {
         'format_version': FORMAT_VERSION,
         'action': contract.action.model_dump(mode='json'),
@@ -150,8 +164,9 @@ def read_info(root: Path) -> dict[str, Any]:
     """Read meta/info.json of a LeRobot data set.
 
     Raises:
-        DatasetError: there is none, or it is damaged.
+        DatasetError: there is no such data set, or its file is damaged.
     """
+    check_present(root)
     return read_json(root / INFO)
 
 

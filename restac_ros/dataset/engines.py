@@ -140,7 +140,8 @@ def _begin_worker(events: Queue) -> None:
     global _events  # a pool's initialiser has no other way to pass it on
     _events = events
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    for number in (signal.SIGINT, signal.SIGHUP):  # of the terminal, to all: the parent ends its workers
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _in_worker(number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:

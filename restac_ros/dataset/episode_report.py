@@ -18,7 +18,8 @@ class EpisodeReport:
     The last frame is no row: its state is the action of the row before. Frames cut off at the ends are
     counted in `trimmed_head` and `trimmed_tail`; `gaps` made the longest run shorter than the recording; in
     `bridged` ones images are repeated, and marked as not valid.
-    By the `fingerprint` a data set finds a recording that it holds already.
+    By the `fingerprint` a data set finds a recording that it holds already; `options` of `restac-ros convert`
+    make the same episode of it again.
     """
 
     bag: str
@@ -37,6 +38,7 @@ class EpisodeReport:
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     fingerprint: str = ''
+    options: list[str] = field(default_factory=list)
 
 
 def report_of(

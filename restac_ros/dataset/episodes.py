@@ -107,6 +107,20 @@ def bounds_of(bag: Bag) -> tuple[int, int]:
     return bounds
 
 
+def range_options(bag: Bag, start_ns: int | None, end_ns: int | None) -> list[str]:
+    """Return the option that converts this part of a recording; none for all of it."""
+    if start_ns is None or end_ns is None:
+        return []
+    first_ns, last_ns = bounds_of(bag)
+    end_s = '' if end_ns > last_ns else _seconds(end_ns - first_ns)
+    return ['--range', f'{_seconds(start_ns - first_ns)}:{end_s}']
+
+
+def _seconds(time_ns: int) -> str:
+    """Return the shortest decimal that is this time to the nanosecond."""
+    return f'{time_ns / 1e9:.9f}'.rstrip('0').rstrip('.')
+
+
 def _span(
     bag: Bag, start_ns: int, end_ns: int, task: str | None = None, notes: tuple[str, ...] = ()
 ) -> EpisodeSpan:

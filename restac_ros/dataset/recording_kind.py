@@ -1,11 +1,15 @@
 """What a path in a directory of recordings is."""
 
+import json
 from pathlib import Path
 
 from restac_ros.dataset.bag.bag_reader import ENDINGS, Bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.session_log import is_session_log
+
+LOG_SUFFIX = '.conversion.jsonl'  # of the converter's events, beside a journal
+MOST_LOG_BYTES = 2**24
 
 
 def holds_bag(path: Path) -> bool:
@@ -21,6 +25,25 @@ def no_recording(path: Path) -> str:
     if path.name.endswith(PARTIAL):
         return 'unfinished: being recorded, or left by a crash (then `restac-ros recover`)'
     return 'no recording' if path.exists() and not holds_bag(path) else ''
+
+
+def conversion_refusal(path: Path) -> str:
+    """Return why a journal became no episode when it was saved; '' where that is not known.
+
+    The converter's events lie beside a journal, a JSON object a line.
+    """
+    log = path.with_name(f'{path.name}{LOG_SUFFIX}')
+    if not log.is_file() or log.stat().st_size > MOST_LOG_BYTES:
+        return ''
+    reason = ''
+    for line in log.read_text(encoding='utf-8', errors='replace').splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # a line that a crash cut off
+        if isinstance(event, dict) and event.get('event') == 'failed':
+            reason = str(event.get('error', '')).removeprefix(f'{path}: ')
+    return reason
 
 
 def kind_of(bag: Bag) -> str:

@@ -27,6 +27,11 @@ def idle_gpu() -> str:
     return '' if has_plugin else installed_gpu()
 
 
+def expected_device() -> str:
+    """Return the GPU that JAX will use, or 'CPU', without starting it."""
+    return 'CPU' if idle_gpu() else installed_gpu() or 'CPU'
+
+
 def installed_gpu() -> str:
     """Return the name of the first NVIDIA GPU that the driver shows; '' without one."""
     if shutil.which(GPU_PROBE[0]) is None:

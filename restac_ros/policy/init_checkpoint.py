@@ -3,6 +3,7 @@
 Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.base_weights import is_safetensors, merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.merge import TOUCH_LEAVES
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Params, num_bytes
@@ -142,6 +144,7 @@ def import_checkpoint(
     params, leaves = merge_base_weights(
         config, source, seed, encoder=encoder, encoder_origin=str(unit_align), cast=CastRule(dtype)
     )
+    notes += _touch_left_out(config, leaves)
     progress('calibrating the gate')
     is_new = _CODEBOOK in leaves.names('kept')
     config, params, calibration = _calibrated(config, params, seed, draw_codebook=is_new)
@@ -205,6 +208,17 @@ def _config_for(
         return config, []
     sizes = f'widths {sized.paligemma.width} and {sized.action_expert.width}, depth {sized.paligemma.depth}'
     return sized, [f'sizes as in the source, of no preset: {sizes}']
+
+
+def _touch_left_out(config: ModelConfig, leaves: LoadReport) -> list[str]:
+    """Name what is lost when a policy with touch is imported into a network without."""
+    touch = [name for name in leaves.names('dropped') if re.search(TOUCH_LEAVES, name)]
+    if config.uses_touch or not touch:
+        return []
+    return [
+        f'touch was left out: {len(touch)} leaves of the source are of touch and gate, and this network has '
+        'neither; --preset pi05_restac or pi05_restac_token_in_ae keeps them'
+    ]
 
 
 def _with_unit_align(config: ModelConfig, path: Path | None) -> tuple[ModelConfig, Params]:

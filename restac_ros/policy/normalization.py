@@ -133,8 +133,10 @@ def read_norm_stats(path: Path, dims: int | None = None) -> NormStats:
     Raises:
         NormStatsError: no such file, too large, not JSON, or unusable statistics.
     """
-    if not path.is_file() or path.stat().st_size > _MAX_BYTES:
-        raise NormStatsError(f'{path}: no such file, or larger than {_MAX_BYTES} bytes')
+    if not path.is_file():
+        raise NormStatsError(f'{path}: no such file; `restac-ros norm-stats DATASET --to {path}` writes it')
+    if (size := path.stat().st_size) > _MAX_BYTES:
+        raise NormStatsError(f'{path}: found {size} bytes, expected at most {_MAX_BYTES} of statistics')
     try:
         data = json.loads(path.read_bytes())
     except ValueError as error:

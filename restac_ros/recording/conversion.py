@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from restac_ros.dataset.convert import OnGap
+from restac_ros.dataset.recording_kind import LOG_SUFFIX
 from restac_ros.recording.background import NICENESS, Background, is_locked, last_event, log_of
 
-LOG_SUFFIX = '.conversion.jsonl'
 RECOVERY_LOG_SUFFIX = '.recovery.jsonl'
 OUTCOMES = ('done', 'already', 'failed')  # of an episode
 

@@ -62,6 +62,7 @@ class MachineSeen:
     ram_available: int | None = None
     shared_memory_free: int | None = None
     idle_gpu: str = ''  # a GPU that JAX cannot use
+    device: str = 'CPU'  # that runs a policy
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,9 @@ def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
     checks = [*_of_disk(machine, needed), *_of_memory(machine)]
     if machine.idle_gpu:
         found = f'a policy runs on the CPU: {machine.idle_gpu} is here, but JAX has no plugin for it'
-        checks.append(Check('GPU', 'warning', 'gpu', found, f'{REMEDY[0].upper()}{REMEDY[1:]}.'))
+        checks.append(Check('device', 'warning', 'gpu', found, f'{REMEDY[0].upper()}{REMEDY[1:]}.'))
+    else:
+        checks.append(Check('device', 'ok', 'ok', f'a policy runs on: {machine.device}'))
     return checks
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from restac_ros.model.device import idle_gpu
+from restac_ros.model.device import expected_device, idle_gpu
 from restac_ros.runtime.doctor_checks import MachineSeen
 
 _SHARED_MEMORY = Path('/dev/shm')
@@ -33,6 +33,7 @@ def measure_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Calla
         ram_available=psutil.virtual_memory().available,
         shared_memory_free=shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None,
         idle_gpu=idle_gpu(),
+        device=expected_device(),
     )
 
 

@@ -22,8 +22,12 @@ class OptimizerConfig:
     Attributes:
         peak: learning rate after the warm-up.
         end: learning rate from `decay_steps` on.
-        warmup_steps, decay_steps: of a run of `decay_steps` or more; shorter runs scale both down.
-        b1, b2, eps, weight_decay: AdamW's.
+        warmup_steps: over which the learning rate rises; a run shorter than `decay_steps` scales it.
+        decay_steps: over which it falls; a shorter run scales it.
+        b1: AdamW's decay of the mean gradient.
+        b2: AdamW's decay of the mean squared gradient.
+        eps: AdamW's addend to the denominator.
+        weight_decay: AdamW's.
         clip: largest global norm of a gradient.
     """
 
@@ -54,7 +58,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """Strengths; `enabled` false leaves images as they are."""
+    """How images of a training batch are changed.
+
+    Attributes:
+        enabled: False leaves images as they are.
+        crop: share of width and height that is kept, of all views but those on the wrist.
+        rotation_deg: largest rotation of these.
+        brightness: largest relative change.
+        contrast: largest relative change.
+        probability: that brightness and contrast of an image are changed.
+    """
 
     enabled: bool = True
     crop: float = 0.95
@@ -73,7 +86,8 @@ class DataConfig:
         weights: share of each in the samples, in their order; empty: by their number of frames.
         contract: names the columns of data sets that are not this package's; None: each brings its own.
         norm_stats: statistics file of `restac-ros norm-stats`; None: measured at the start.
-        min_range: by dimension (ee_x ... gripper), the range to which a narrower one is widened.
+        min_range: by dimension (ee_x ... gripper), the range (m, rad) to which a narrower one is widened:
+            --data.min-range gripper 0.01.
         validation_share: of the episodes, held out by a hash of each.
         episodes: episode numbers to train on; empty: all. One data set only.
         verdict: least verdict of the quality report (`restac-ros quality`) that an episode is taken with.
@@ -145,8 +159,11 @@ class TrainConfig:
         init: weights to start from: a checkpoint of this package, openpi's params, or LeRobot's files; None:
             random.
         unit_align: Lightning checkpoint of the tactile encoder, in place of the one in `init`.
+        tokenizer: SentencePiece model; None: that of `init`, else PaliGemma's from the cache; with random
+            weights a small built-in one.
         to: directory of the run: state, metrics, pictures, the deployable checkpoint.
-        steps, batch_size: of the whole run, over all devices.
+        steps: of the whole run.
+        batch_size: samples a step, over all devices.
         accumulate: micro-batches per step, weighted by their valid elements.
         part: which of the leaves that the configuration leaves trainable.
         frozen_dtype: of leaves that are not trained.
@@ -155,7 +172,10 @@ class TrainConfig:
         use_sparse_loss: a price on open gates.
         seed: of samples, noise, augmentation and new weights.
         fsdp: devices over which parameters are sharded; the batch goes over all.
-        log_every, validate_every, save_every, keep_every: steps.
+        log_every: steps between lines of numbers.
+        validate_every: steps between validations.
+        save_every: steps between saved states; the last two stay.
+        keep_every: steps between states that stay for good.
         validation_batches: held-out batches that are read at every validation.
         wandb: project of Weights & Biases that numbers are sent to as well; None: TensorBoard's files alone.
         allow_changes: resume a run although its data, batch size or other settings were changed.

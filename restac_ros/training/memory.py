@@ -7,7 +7,7 @@ import jax
 
 from restac_ros.model.config import ModelConfig
 
-_GIB = 2**30
+_GIB, _MIB = 2**30, 2**20
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class MemoryEstimate:
             'gradients': self.gradients,
             'activations (estimated)': self.activations,
         }
-        told = ', '.join(f'{what} {size / _GIB:.2f}' for what, size in parts.items())
-        return f'memory per device, GiB: {told}; {self.total / _GIB:.2f} in all'
+        unit, size_of_one = ('MiB', _MIB) if self.total < _GIB else ('GiB', _GIB)
+        told = ', '.join(f'{what} {size / size_of_one:.2f}' for what, size in parts.items())
+        return f'memory per device, {unit}: {told}; {self.total / size_of_one:.2f} in all'
 
 
 def estimate(

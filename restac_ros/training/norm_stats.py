@@ -190,8 +190,8 @@ def _checked(
             )
     if faults:
         raise TrainingError(
-            f'{"; ".join(faults)}. Record more motion, or accept it with a range for the dimension, as in '
-            f'--min-range.{STATE_NAMES[-1]} 0.01, which the checkpoint states'
+            f'{"; ".join(faults)}. Record more motion, or accept it with a range for the dimension, which '
+            f'the checkpoint states: --min-range {STATE_NAMES[-1]} 0.01 (--data.min-range in `train`)'
         )
     return replace(raw, q01=tuple(low), q99=tuple(high))
 

@@ -150,6 +150,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         ]
         for side in ('trained', 'validated')
     )
+    show(f'weights: {"random ones are drawn" if plan.source is None else f"reading {plan.source}"}')
     weights = read_weights(train, plan)
     config, calibration = _calibrated(plan.config, weights, sources)
     split = split_leaves(config, weights.params, train.part)

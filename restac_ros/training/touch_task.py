@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.episode_notes import episode_notes, noted_episodes
 from restac_ros.dataset.features import row_of, stored_streams
 from restac_ros.dataset.writer import appending
 from restac_ros.framing.frame import Frame, StreamStatus
@@ -62,12 +63,15 @@ def episode(rng: np.random.Generator) -> list[Touchdown]:
 def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0) -> Iterator[int]:
     """Write episodes to a new or existing LeRobot data set; yields the number of each when it is in.
 
+    The episodes of a seed are a series, and one that is appended later is the next of it.
+
     Raises:
         DatasetError: there is another data set at `root`.
     """
     streams = stored_streams(contract)
     (touch,) = contract.by_role('tactile')
-    for number in range(episodes):
+    first = _next_number(root, seed)
+    for number in range(first, first + episodes):
         rng = np.random.default_rng((seed, number))
         frames = episode(rng)
         with appending(root, contract, streams, TOUCH_TASK) as writer:
@@ -87,6 +91,12 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
                 )
             writer.about = {'made_by': 'make-touch-task', 'seed': seed, 'number': number}
         yield number
+
+
+def _next_number(root: Path, seed: int) -> int:
+    """Return the number after the last episode of this seed that a data set holds."""
+    notes = [episode_notes(root, index) for index in noted_episodes(root)]
+    return max((about['number'] + 1 for about in notes if about.get('seed') == seed), default=0)
 
 
 def draw_touch(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndarray, '128 160 3']:

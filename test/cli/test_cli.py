@@ -46,6 +46,9 @@ def test_every_subcommand_explains_itself(words: tuple[str, ...], capsys: pytest
         (('info', '/nowhere/at/all'), '/nowhere/at/all'),
         (('init-checkpoint', '--to', 'x', '--contract', '/nowhere.yaml'), '/nowhere.yaml'),
         (('recover', '/nowhere/at/all'), 'no such directory'),
+        (('upp',), "upp: no such command; did you mean 'up'? known: up, record,"),
+        (('train', 'tyni', '--steps', '4'), "train tyni: no such command; did you mean 'tiny'?"),
+        (('bench', 'modl'), "bench modl: no such command; did you mean 'model'? known: node, model,"),
     ],
 )
 def test_refusals_are_one_message_and_status_2(
@@ -55,6 +58,37 @@ def test_refusals_are_one_message_and_status_2(
     message = capsys.readouterr().err
     assert message.startswith('restac-ros: ')
     assert said in message
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        ('quality', 'tuoch'),
+        ('export', 'tuoch', '--to', 'v21'),
+        ('repair', 'tuoch'),
+        ('delete', 'tuoch', '0'),
+        ('merge', 'tuoch', 'touch', '--to', 'both'),
+        ('adopt', 'tuoch', '--contract', 'contract.yaml'),
+        ('norm-stats', 'tuoch', '--to', 'stats.json'),
+        ('train', 'tiny', '--data.datasets', 'tuoch', '--to', 'run'),
+    ],
+)
+def test_a_data_set_that_does_not_exist_is_refused_with_the_nearest_that_does(
+    words: tuple[str, ...],
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ('touch', 'plug'):
+        (tmp_path / name / 'meta').mkdir(parents=True)
+        (tmp_path / name / 'meta' / 'info.json').write_text('{}')
+    (tmp_path / 'contract.yaml').write_text((repository / 'config' / 'contract.yaml').read_text())
+    monkeypatch.chdir(tmp_path)
+    assert restac_ros(*words) == 2
+    said = capsys.readouterr().err
+    assert 'tuoch: no such data set; in ' in said
+    assert "did you mean 'touch'? known: plug, touch" in said
 
 
 def test_a_bug_is_not_dressed_as_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Deleting, merging, adopting, listing: episodes read back as they were, nothing is thrown away."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 import yaml
 from lerobot.datasets.aggregate import aggregate_datasets
+from tyro.conf import OmitSubcommandPrefixes
 
+from restac_ros.cli import Command
 from restac_ros.commands import converting
 from restac_ros.commands.data import Convert
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
@@ -25,6 +30,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.journal import Journal
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
 from restac_ros.dataset.repair.examination import examine_dataset
+from restac_ros.model.checkpoint.store import MANIFEST
 
 NUMBERS = {'index', 'episode_index', 'task_index'}
 TASKS = ('press', 'turn', 'press', 'wipe')
@@ -102,7 +108,7 @@ def test_deleted_episodes_are_gone_aside_and_the_data_set_goes_on(
     assert Delete(root, (1,)).run() == 0
     told = capsys.readouterr().out
     assert 'deleted episode 1' in told
-    assert f'convert {bags[1]} --to {root} --task turn --again' in told
+    [command] = re.findall('to append what was episode 1 as a new one: restac-ros (.*)', told)
     assert_same(read(root), [items[0], items[2]])
     assert examine_dataset(root).is_fine
     now, kept = state_of(root), state_of(root.with_name('demos.deleted-1'))
@@ -114,8 +120,26 @@ def test_deleted_episodes_are_gone_aside_and_the_data_set_goes_on(
     told = capsys.readouterr().out
     assert 'skipped, its episode was deleted; --again' in told
     assert told.count('is episode') == 2
-    assert Convert((bags[1],), root, task='turn', contract=contract_file, workers=1, again=True).run() == 0
+    assert tyro.cli(Command, args=shlex.split(command), config=(OmitSubcommandPrefixes,)).run() == 0
     assert_same(read(root), [items[0], items[2], items[1]])
+
+
+def test_what_is_printed_makes_the_same_part_of_a_recording_an_episode_again(
+    bags: list[Path], contract_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = tmp_path / 'parts'
+    made = Convert(
+        (bags[0],), root, 'turn', range=('0:0.5', '0.5:'), contract=contract_file, workers=1, bridge_frames=2
+    )
+    assert made.run() == 0
+    whole = read(root)
+    assert Delete(root, (0,)).run() == 0
+    [command] = re.findall('as a new one: restac-ros (.*)', capsys.readouterr().out)
+    assert (
+        f'--contract {root}/meta/restac_ros/contract.yaml --range 0:0.5 --bridge-frames 2 --again' in command
+    )
+    assert tyro.cli(Command, args=shlex.split(command), config=(OmitSubcommandPrefixes,)).run() == 0
+    assert_same(read(root), [whole[1], whole[0]])
 
 
 def test_what_cannot_be_deleted_changes_nothing(root: Path) -> None:
@@ -215,13 +239,20 @@ def test_a_data_set_that_lerobots_own_tool_has_edited_is_adopted_and_goes_on(
     assert_same(read(tmp_path / 'all'), [*found, *items])
 
 
+def words_of(table: str) -> str:
+    """What a table says, without its lines."""
+    return ' '.join(table.replace('│', ' ').split())
+
+
 def test_the_list_names_task_length_state_and_the_converter_skips_what_is_no_recording(
     tmp_path: Path,
     recording: list[BagMessage],
     contract: Contract,
     journal_of: Callable[..., Path],
     capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv('COLUMNS', '160')
     journals = tmp_path / 'demos.journals'
     journals.mkdir()
     journal_of(recording).rename(journals / 'take_1')
@@ -237,12 +268,27 @@ def test_the_list_names_task_length_state_and_the_converter_skips_what_is_no_rec
     assert List(journals).run() == 0
     table = capsys.readouterr().out
     assert 'take_1' in table
-    words = ' '.join(table.replace('│', ' ').split())
+    words = words_of(table)
     for word in ('press', 'episode 0', 'being', 'journal', '2.0 s'):
         assert word in words, table
     running.abandon()
+    (journals / 'take_3.conversion.jsonl').write_text(
+        '{"event": "failed", "error": "no tool pose"}\n{"event"'
+    )
+    (journals / 'take_1').rename(journals / 'take_3')
+    shutil.rmtree(tmp_path / 'demos')
+    assert List(journals).run() == 0
+    assert 'no episode: no tool pose' in words_of(capsys.readouterr().out)
+    convert_episode(journals / 'take_3', contract, tmp_path / 'demos')
+    (tmp_path / 'run' / 'checkpoint-4').mkdir(parents=True)
+    (tmp_path / 'run' / 'checkpoint-4' / MANIFEST).write_text('{}')
+    assert List(tmp_path / 'run').run() == 0
+    assert 'checkpoint-4' in capsys.readouterr().out
     assert List(tmp_path).run() == 0
-    assert 'data set' in capsys.readouterr().out
+    table = words_of(capsys.readouterr().out)
+    assert 'data set' in table
+    assert 'demos.journals/ directory 2 inside' in table
+    assert 'verdict -: not assessed; `restac-ros quality PATH` does it' in table
     assert List(tmp_path / 'demos').run() == 0
     assert 'converted' in capsys.readouterr().out
 

@@ -50,7 +50,8 @@ def test_what_is_in_order_has_one_line_each(contract: Contract, healthy: dict[st
     checks = examine_streams(contract, healthy, {}, MACHINE)
     assert troubles(checks) == []
     assert is_healthy(checks)
-    assert [check.subject for check in checks] == [*contract.streams, 'disk', 'memory', 'shared memory']
+    machine = ['disk', 'memory', 'shared memory', 'device']
+    assert [check.subject for check in checks] == [*contract.streams, *machine]
 
 
 def publisher(
@@ -179,3 +180,18 @@ def test_a_directory_that_refuses() -> None:
         'cannot be written'
         in measure_machine(Path('/proc/recordings'), 2**20, time.monotonic_ns).disk_problem
     )
+
+
+@pytest.mark.parametrize(
+    ('machine', 'level', 'found'),
+    [
+        (MACHINE, 'ok', 'a policy runs on: CPU'),
+        (replace(MACHINE, device='NVIDIA H100'), 'ok', 'a policy runs on: NVIDIA H100'),
+        (replace(MACHINE, idle_gpu='NVIDIA H100'), 'warning', 'a policy runs on the CPU: NVIDIA H100'),
+    ],
+)
+def test_the_device_that_runs_a_policy_is_named(
+    contract: Contract, machine: MachineSeen, level: str, found: str
+) -> None:
+    [check] = [one for one in examine_streams(contract, {}, {}, machine) if one.subject == 'device']
+    assert (check.level, check.found[: len(found)]) == (level, found)

@@ -1,22 +1,28 @@
 """`restac-ros import-checkpoint` as the README prints it."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 
 from restac_ros.commands.checkpoints import ImportCheckpoint, InitCheckpoint
 from restac_ros.contract.load import parse_contract
+from restac_ros.contract.schema import Contract
 from restac_ros.graph import GraphError, config_file
 from restac_ros.model import device
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.sizes import resampled_positions, with_sizes_of
-from restac_ros.model.checkpoint.store import load_info
+from restac_ros.model.checkpoint.store import PARAMS, load_info
+from restac_ros.model.config import ModelConfig
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy import provisional
+from restac_ros.policy.init_checkpoint import import_checkpoint, init_checkpoint
 from restac_ros.policy.normalization import NormStatsError
 
 GOLDEN = 'openpi_pi05_tiny_checkpoint'
@@ -66,6 +72,24 @@ def test_the_line_of_the_readme_with_a_tactile_encoder_makes_a_policy_with_touch
     assert config.fusion == PRESETS['pi05_restac'].fusion
     assert config.uses_touch
     assert config.tactile is not None
+
+
+def test_a_network_without_touch_says_that_the_sources_touch_is_left_out(
+    contract: Contract, micro: ModelConfig, tmp_path: Path
+) -> None:
+    init_checkpoint(micro, contract, tmp_path / 'felt')
+    numb = replace(micro, fusion='none', tactile=None)
+    [note] = import_checkpoint(tmp_path / 'felt' / PARAMS, numb, contract, tmp_path / 'numb').notes
+    assert re.match(r'touch was left out: [1-9]\d* leaves of the source', note)
+    assert import_checkpoint(tmp_path / 'felt' / PARAMS, micro, contract, tmp_path / 'again').notes == ()
+
+
+@pytest.mark.parametrize('command', [InitCheckpoint, ImportCheckpoint])
+def test_help_lists_the_networks(command: type, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tyro.cli(command, args=['--help'])
+    words = set(re.findall(r'[a-z0-9_]+', capsys.readouterr().out))
+    assert words >= set(PRESETS)
 
 
 def test_a_preset_of_another_size_is_refused_by_name(golden_dir: Path, tmp_path: Path) -> None:
@@ -122,9 +146,12 @@ def test_a_gpu_that_jax_cannot_use_is_named_with_the_remedy(
     monkeypatch.setattr(device, 'GPU_PROBE', (str(probe), '--query-gpu=name'))
     monkeypatch.setattr(device, 'PLUGINS', ('no_such_plugin',))
     assert device.idle_gpu() == 'NVIDIA H100'
+    assert device.expected_device() == 'CPU'
     said = device.describe_device()
     assert said.startswith('runs on: ')
     if said.startswith('runs on: CPU'):
         assert "NVIDIA H100 is here, but JAX cannot use it: run 'make setup CUDA=1'" in said
+    monkeypatch.setattr(device, 'PLUGINS', ('json',))  # any module that is there
+    assert (device.idle_gpu(), device.expected_device()) == ('', 'NVIDIA H100')
     monkeypatch.setattr(device, 'GPU_PROBE', (str(tmp_path / 'absent'),))
-    assert device.idle_gpu() == ''
+    assert (device.idle_gpu(), device.expected_device()) == ('', 'CPU')

@@ -85,7 +85,7 @@ def test_statistics_of_pi0_without_quantiles_are_refused() -> None:
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / 'norm_stats.json'
-    with pytest.raises(NormStatsError, match=f'{path}: no such file'):
+    with pytest.raises(NormStatsError, match=f'{path}: no such file; `restac-ros norm-stats'):
         read_norm_stats(path)
     path.write_text('[')
     with pytest.raises(NormStatsError, match=f'{path}: not readable JSON'):

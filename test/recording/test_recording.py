@@ -14,8 +14,9 @@ from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.journal import Journal, read_notes
+from restac_ros.dataset.recording_kind import LOG_SUFFIX
 from restac_ros.framing.sample import Sample
-from restac_ros.recording.conversion import LOG_SUFFIX, Conversions, Converted, find_unconverted
+from restac_ros.recording.conversion import Conversions, Converted, find_unconverted
 from restac_ros.recording.guards import Guards, available_memory_bytes
 from restac_ros.recording.recorder import TRASH, Recorder, RecorderError, RecorderSettings
 from restac_ros.recording.recording import HOLD_BACK_NS, Recording, RecordingClocks
@@ -172,6 +173,7 @@ def test_discarding_moves_to_the_trash_and_deletes_nothing(make_recorder, tmp_pa
     assert [file.suffix for file in kept.iterdir()] == ['.mcap']
     assert [path.name for path in (tmp_path / 'journals').iterdir()] == [TRASH]
     assert recorder.report().state == 'idle'
+    assert recorder.report().journal == str(kept)
 
 
 @pytest.mark.parametrize(

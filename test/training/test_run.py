@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from restac_ros.commands.training import Train
 from restac_ros.policy.policy import Policy
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import LoaderConfig, ProfileConfig, TrainConfig
@@ -128,14 +130,17 @@ def signalled(line: list[str], step: int, number: int) -> tuple[int, str]:
 def test_a_run_that_is_interrupted_then_killed_goes_on_to_the_same_bits(
     prepared: Prepared, finished: Finished, tmp_path: Path
 ) -> None:
-    """Ctrl-C at step 1, kill -9 at step 3, as a power cut would; then to the end."""
+    """A closed terminal at step 1, kill -9 at step 3, as a power cut would; then to the end."""
     line = command_line(prepared.train, tmp_path / 'run')
-    status, printed = signalled(line, 1, signal.SIGINT)
+    status, printed = signalled(line, 1, signal.SIGHUP)
     assert status == 130
     assert re.search(r'interrupted after step \d, which is saved; the same command goes on', printed)
-    for word in ('tactile', 'frozen', 'longest prompt', 'outside', 'memory per device, GiB', '1 devices'):
+    for word in ('tactile', 'frozen', 'longest prompt', 'outside', 'memory per device, MiB', '1 devices'):
         assert word in printed
-    status, _ = signalled(line, 3, signal.SIGKILL)
+    assert 'random weights, seed' in printed
+    status, printed = signalled(line, 3, signal.SIGKILL)
+    assert re.search(r'^resumes after step \d, saved in .*run$', printed, re.MULTILINE)
+    assert 'random weights, seed' not in printed
     assert status in (-signal.SIGKILL, 0)
     again, _ = train(replace(prepared, train=replace(prepared.train, to=tmp_path / 'run')))
     assert again.step == 4
@@ -205,6 +210,22 @@ def test_numbers_go_to_weights_and_biases_only_where_asked(
     assert fake.sent == [(5, {'loss': 0.5, 'steps_per_s': 2.0, 'flow_loss_of/0_plug': 0.25}), 'end']
     assert fake.given['resume'] == 'allow'
     assert printed == ['step  5  loss 0.5000  2.00 steps/s  0_plug 0.2500  0:02 left']
+
+
+def test_no_writer_is_left_open_by_a_run_that_is_refused(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise TrainingError('refused')
+
+    run = replace(prepared, train=replace(prepared.train, to=tmp_path / 'run'))
+    monkeypatch.setattr('restac_ros.training.prepare.prepare', lambda *_, **__: run)
+    monkeypatch.setattr(Trainer, 'begin', refuse)
+    before = set(threading.enumerate())
+    with pytest.raises(TrainingError, match='refused'):
+        Train(run.train).run()
+    assert (tmp_path / 'run' / 'metrics').is_dir()
+    assert not [one for one in set(threading.enumerate()) - before if 'EventLogger' in type(one).__name__]
 
 
 def test_a_run_with_other_settings_is_not_resumed(prepared: Prepared, finished: Finished) -> None:

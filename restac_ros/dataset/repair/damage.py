@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from restac_ros.dataset.dataset_files import OWN_CONTRACT
 from restac_ros.dataset.repair.damage_rows import Rows
 
 
@@ -24,12 +25,24 @@ class Whole:
 
 
 class Lost(NamedTuple):
-    """An episode that must be left out, with the reasons, and its recording where that is known."""
+    """An episode that must be left out, with the reasons, and its recording where that is known.
+
+    `options` of `restac-ros convert` make the episode of the recording again.
+    """
 
     number: int
     reasons: list[str]
     task: str
     bag: str
+    options: list[str]
+
+    def again(self, root: Path) -> list[str]:
+        """Return the command that appends the episode to the data set again; [] if its bag is not known."""
+        if not self.bag:
+            return []
+        contract = ['--contract', str(root / OWN_CONTRACT)] if (root / OWN_CONTRACT).is_file() else []
+        words = ['restac-ros', 'convert', self.bag, '--to', str(root), '--task', self.task]
+        return [*words, *contract, *self.options]
 
 
 @dataclass

@@ -255,7 +255,8 @@ class _Examination:
             notes = episode_notes(self.root, number)
         except DatasetError:
             notes = {}
-        return Lost(number, self.reasons[number], task or notes.get('task', ''), notes.get('bag', ''))
+        task = task or notes.get('task', '')
+        return Lost(number, self.reasons[number], task, notes.get('bag', ''), notes.get('options', []))
 
 
 def _info(root: Path) -> tuple[dict[str, Any], str]:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.params import Shapes, shorten
 
-NEW_LEAVES = r'lora|tactile|gate(/|$)|fusion_self_attn|default_tactile_embedding'
+TOUCH_LEAVES = r'tactile|gate(/|$)|fusion_self_attn'
+"""Leaves of touch and the gate (searched anywhere in the name)."""
+
+NEW_LEAVES = rf'lora|{TOUCH_LEAVES}'
 """Leaves that a pi0.5 base may lack: adapters, touch and the gate (searched anywhere in the name)."""
 
 

@@ -5,6 +5,7 @@ saved, and threads, worker processes and hosts may be others after a resume.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -156,7 +157,9 @@ def batches[Row](
     dataset = ready.to_iter_dataset(options)
     if loader.workers:
         _let_grain_start_workers()
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=loader.workers))
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=loader.workers), _leave_stops_to_the_trainer
+        )
     return iter(dataset)
 
 
@@ -181,6 +184,12 @@ def validation_batches[Row](
             rows.append(sources[number][int(index - starts[number])])
         made.append(sources[0].joined(rows))
     return made
+
+
+def _leave_stops_to_the_trainer(_number: int, _count: int) -> None:
+    """Let a worker read on when its terminal is interrupted or closed: the step under way is saved."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _let_grain_start_workers() -> None:
