@@ -100,7 +100,7 @@ class Trainer:
             if before is not None:  # while the device is busy with this one
                 self._check_finite(before)
             before = made = _Made(step, report, batch)
-            last, stopping = step == train.steps, self._stops(step)
+            last, stopping = step == train.steps, self._stops(made)
             if step % train.log_every == 0 or step == 1 or last:
                 self._report(made, timer)
             if self._held_out and (step % train.validate_every == 0 or last):
@@ -123,10 +123,15 @@ class Trainer:
             sums = part if sums is None else jax.tree.map(np.add, sums, part)
         return {f'validation_{name}': value for name, value in self._numbers(means(sums)).items()}
 
-    def _stops(self, step: int) -> bool:
-        """Several processes must end at the same step: they ask each other now and then."""
-        if jax.process_count() > 1 and step % self._prepared.train.log_every:
-            return False
+    def _stops(self, made: _Made) -> bool:
+        """Several processes must end at the same step: they ask each other now and then.
+
+        They do so when the step is done: of two exchanges at a time, each may wait for the other's half.
+        """
+        if jax.process_count() > 1:
+            if made.step % self._prepared.train.log_every:
+                return False
+            jax.block_until_ready(made.report)
         return is_true_anywhere(self._stopping())
 
     def _batches(self, first: int) -> Iterator[Batch]:
