@@ -12,8 +12,10 @@ from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
+from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
+from restac_ros.commands.tactile_training import Calibrate, TrainTactile
 from restac_ros.commands.training import CONFIGS, MakeTouchTask, MeasureNormStats, Train
 from restac_ros.commands.usage import check_words, names_in
 from restac_ros.stopping import interrupt_when_asked
@@ -40,6 +42,9 @@ Command = (
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
     | Annotated[Train, subcommand('train')]
+    | Annotated[Evaluate, subcommand('evaluate')]
+    | Annotated[TrainTactile, subcommand('train-tactile')]
+    | Annotated[Calibrate, subcommand('calibrate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
     | Annotated[Bench, subcommand('bench')]
 )

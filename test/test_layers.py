@@ -52,6 +52,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'grain',
             'jax',
             'jaxtyping',
+            'matplotlib',
             'numpy',
             'optax',
             'orbax',

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from restac_ros.model.config import GemmaConfig, LoraConfig, ModelConfig, SiglipConfig
-from restac_ros.model.tactile.config import UNIT_ALIGN, UNIT_ALIGN_TINY
+from restac_ros.model.tactile.config import CNN, UNIT_ALIGN, UNIT_ALIGN_TINY
 
 _GEMMA_2B = GemmaConfig(2048, 18, 16_384, num_heads=8, num_kv_heads=1, head_dim=256)
 _GEMMA_300M = GemmaConfig(1024, 18, 4096, num_heads=8, num_kv_heads=1, head_dim=256)
@@ -56,6 +56,8 @@ _TINY = ModelConfig(
     fusion_dim=32,
     tactile=UNIT_ALIGN_TINY,
 )
+# What learns from random weights on two cores: an encoder that trains with the policy, few camera tokens.
+_TINY_CNN = replace(_TINY, tactile=CNN, siglip=replace(_TINY.siglip, patch_size=112))
 
 
 def _adapted(config: ModelConfig) -> ModelConfig:
@@ -76,5 +78,8 @@ PRESETS: dict[str, ModelConfig] = {
     'tiny': _TINY,
     'tiny_forcevla': replace(_TINY, fusion='forcevla'),
     'tiny_no_touch': replace(_TINY, fusion='none', tactile=None),
+    'tiny_cnn': _TINY_CNN,
+    'tiny_cnn_forcevla': replace(_TINY_CNN, fusion='forcevla'),
+    'tiny_cnn_no_touch': replace(_TINY_CNN, fusion='none', tactile=None),
 }
 """`pi05*` are the published sizes; `mid` is for benchmarks; `tiny` runs at tens of Hz on two cores."""

@@ -25,7 +25,7 @@ from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, CheckpointInfo, load_info, load_params
+from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, load_info, load_params
 from restac_ros.model.config import ModelConfig
 from restac_ros.policy.chunking import FREELY, Chunking, ContinuationEncoder
 from restac_ros.policy.compatibility import check_fit
@@ -38,7 +38,7 @@ from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
 from restac_ros.policy.prompting import Task
 from restac_ros.policy.stages import Stages
-from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, find_tokenizer
+from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, tokenizer_of
 
 _REMEDY = 'hold, and check the checkpoint: its weights or statistics are damaged'
 
@@ -50,6 +50,7 @@ class Policy:
         contract: what the robot declares.
         info: the checkpoint's config, origin, calibration and versions.
         stats: normalisation statistics.
+        inputs: the road from raw values to what the three calls hand to the network.
         notes: what an operator should know, such as dimensions that never moved.
         tactile_stream: contract stream that `encode_tactile` expects; None for a policy without touch.
     """
@@ -75,13 +76,13 @@ class Policy:
                 f'{config.vocab_size} as the model embeds; give the tokenizer the model was trained with'
             )
         self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
-        self._inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer)
-        self._prompting = self._inputs.prompting
+        self.inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer)
+        self._prompting = self.inputs.prompting
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
         self._seed, self._calls = seed, itertools.count()
         graph, state = assemble(config, checkpoint.params, source=source)
-        slots = tuple(self._inputs.slot_of.values())
-        self._continuations = ContinuationEncoder(chunking, self._inputs, longest_delay)
+        slots = tuple(self.inputs.slot_of.values())
+        self._continuations = ContinuationEncoder(chunking, self.inputs, longest_delay)
         self._stages = Stages(config, graph, state, slots, num_steps, self._continuations(None))
         self._task: Task | None = None
         self._warm = False
@@ -130,7 +131,7 @@ class Policy:
         # Everything that can be refused is, before gigabytes are read.
         check_fit(info, contract, str(path))
         chunking.longest_delay(info, str(path))
-        words = _tokenizer_of(info, path, tokenizer)
+        words = tokenizer_of(info, path, tokenizer)
         params = load_params(path, info.config, cast=CastRule(dtype), consume=jax.device_put)
         if dtype is not None:
             info = replace(info, config=replace(info.config, dtype=dtype))
@@ -157,7 +158,7 @@ class Policy:
     @property
     def camera_streams(self) -> tuple[str, ...]:
         """Contract streams that `encode_prefix` expects."""
-        return tuple(self._inputs.slot_of)
+        return tuple(self.inputs.slot_of)
 
     @property
     def uses_touch(self) -> bool:
@@ -235,13 +236,12 @@ class Policy:
             ObservationError: a bad or missing input, named.
             NonFiniteError: the network gave NaN or infinity.
         """
-        pixels, valid = self._inputs.images(images)
-        hidden = tuple(name for name in self._inputs.slot_of if name not in images)
         task = self._current()
-        prompt = self._prompting.prompt(task, state)
-        length = self._prompting.padded_length(prompt)
+        arrays = self.inputs.prefix(images, task, state)
+        length = arrays[-1].shape[-1]
+        hidden = tuple(name for name in self.inputs.slot_of if name not in images)
         self._stages.compile(length)
-        result = self._stages.encode_prefix(pixels, valid, *prompt.padded(length))
+        result = self._stages.encode_prefix(*arrays)
         if not result.finite:
             raise NonFiniteError(f'encode_prefix: the prefix holds NaN or infinity; {_REMEDY}')
         state_used = np.asarray(state) if self._prompting.holds_state else None
@@ -271,7 +271,7 @@ class Policy:
         if view_features is None:
             raise PolicyError(f'encode_tactile: this policy has no touch (fusion = {self.config.fusion!r})')
         result = self._stages.encode_tactile(
-            self._inputs.tactile(tactile), view_features, self._inputs.action_prev(action_prev)
+            self.inputs.tactile(tactile), view_features, self.inputs.action_prev(action_prev)
         )
         # All at once: taking a number out of a device value is a computation of its own.
         host = jax.device_get(result)
@@ -327,7 +327,7 @@ class Policy:
         if (touch is None) == self.uses_touch:
             found, expected = ('None', 'a Touch') if self.uses_touch else ('a Touch', 'None')
             raise PolicyError(f'touch: found {found}, expected {expected}: fusion = {self.config.fusion!r}')
-        state_vector = self._inputs.state(state)
+        state_vector = self.inputs.state(state)
         drawn: tuple[int, int] | None = None
         if noise is None:
             drawn = (self._seed if seed is None else seed, next(self._calls) if index is None else index)
@@ -340,7 +340,7 @@ class Policy:
         )[0]
         if not np.isfinite(actions).all():
             raise NonFiniteError(f'act: the chunk holds NaN or infinity; {_REMEDY}')
-        deltas = self._inputs.deltas_from_actions(actions)
+        deltas = self.inputs.deltas_from_actions(actions)
         return PlannedActions(
             delta_pose=deltas[:, :POSE_DIM],
             gripper_opening_m=deltas[:, POSE_DIM],
@@ -370,7 +370,7 @@ class Policy:
         """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""
         size = self.config.image_size
         blank = np.zeros((1, size, size, 3), np.uint8)
-        slots = self._inputs.slot_of.values()
+        slots = self.inputs.slot_of.values()
         prompt = Prompt('', np.zeros(1, np.int32))
         cache = self._stages.encode_prefix(
             dict.fromkeys(slots, blank), dict.fromkeys(slots, np.array([True])), *prompt.padded(length)
@@ -384,11 +384,3 @@ class Policy:
         self._stages.act(
             length, cache, code, state, draw_noise(self.config, 0, 0)[None], self._continuations(None)
         )
-
-
-def _tokenizer_of(info: CheckpointInfo, path: Path, given: Path | None) -> PromptTokenizer:
-    """The tokenizer given, else the checkpoint's own, else PaliGemma's from the cache."""
-    if given is None and info.tokenizer is not None:
-        return PromptTokenizer(info.tokenizer, info.config.max_prompt_tokens, f'{path}/tokenizer.model')
-    content, source = find_tokenizer(given)
-    return PromptTokenizer(content, info.config.max_prompt_tokens, source)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
@@ -25,7 +25,7 @@ from restac_ros.model.observation import (
     make_observation,
 )
 from restac_ros.policy.normalization import NormStats
-from restac_ros.policy.prompting import Prompting
+from restac_ros.policy.prompting import Prompting, Task
 from restac_ros.policy.tokenizer import PromptTokenizer
 
 type Images = Mapping[str, UInt8[np.ndarray, 'H W 3']]
@@ -72,9 +72,7 @@ class Preprocessor:
             ObservationError: a bad or missing input, named.
             TokenizerError: an empty task, or one too long for the network.
         """
-        pixels, valid = self.images(images)
-        prompt = self.prompting.prompt(self.prompting.task(task), state)
-        tokens, token_mask = prompt.padded(self.prompting.padded_length(prompt))
+        pixels, valid, tokens, token_mask = self.prefix(images, self.prompting.task(task), state)
         return make_observation(
             self.config,
             images=pixels,
@@ -85,6 +83,22 @@ class Preprocessor:
             tactile=None if tactile is None else self.tactile(tactile),
             action_prev=None if action_prev is None else self.action_prev(action_prev),
         )
+
+    def prefix(
+        self, images: Images, task: Task, state: Float[np.ndarray, '7'] | None
+    ) -> tuple[
+        dict[str, UInt8[np.ndarray, '1 H W 3']],
+        dict[str, Bool[np.ndarray, '1']],
+        Int32[np.ndarray, '1 n'],
+        Bool[np.ndarray, '1 n'],
+    ]:
+        """Return pixels and validity by slot, and the prompt's tokens and mask, padded to a compiled length.
+
+        Raises:
+            ObservationError: see `images`; or the state is part of the prompt, and missing or bad.
+        """
+        prompt = self.prompting.prompt(task, state)
+        return *self.images(images), *prompt.padded(self.prompting.padded_length(prompt))
 
     def images(
         self, images: Images

@@ -13,6 +13,8 @@ import numpy as np
 import sentencepiece
 from jaxtyping import Bool, Float, Int32
 
+from restac_ros.model.checkpoint.store import CheckpointInfo
+
 PALIGEMMA_URL = 'https://storage.googleapis.com/big_vision/paligemma_tokenizer.model'
 PALIGEMMA_SHA256 = '8986bb4f423f07f8c7f70d0dbe3526fb2316056c17bae71b1ea975e77a168fc6'
 """Digest that several independent projects publish for openpi's tokenizer file; it is also the
@@ -143,6 +145,18 @@ def find_tokenizer(path: Path | None = None) -> tuple[bytes, str]:
             'the file and fetch it again, or give another tokenizer by path'
         )
     return content, str(path)
+
+
+def tokenizer_of(info: CheckpointInfo, path: Path, given: Path | None = None) -> PromptTokenizer:
+    """Return the tokenizer given, else the checkpoint's own, else PaliGemma's from the cache.
+
+    Raises:
+        TokenizerError: none is found, or it is damaged.
+    """
+    if given is None and info.tokenizer is not None:
+        return PromptTokenizer(info.tokenizer, info.config.max_prompt_tokens, f'{path}/tokenizer.model')
+    content, source = find_tokenizer(given)
+    return PromptTokenizer(content, info.config.max_prompt_tokens, source)
 
 
 def download_tokenizer(url: str = PALIGEMMA_URL, sha256: str = PALIGEMMA_SHA256) -> Path:

@@ -158,7 +158,8 @@ class TrainConfig:
         preset: model configuration, a name of `restac-ros init-checkpoint --preset`.
         init: weights to start from: a checkpoint of this package, openpi's params, or LeRobot's files; None:
             random.
-        unit_align: Lightning checkpoint of the tactile encoder, in place of the one in `init`.
+        unit_align: tactile encoder, in place of the one in `init`: directory of `train-tactile`, or a
+            Lightning checkpoint.
         tokenizer: SentencePiece model; None: that of `init`, else PaliGemma's from the cache; with random
             weights a small built-in one.
         to: directory of the run: state, metrics, pictures, the deployable checkpoint.
@@ -215,10 +216,10 @@ def _tiny(preset: str) -> TrainConfig:
     """For two cores: small batch, high learning rate from random weights, everything in float32."""
     return TrainConfig(
         preset=preset,
-        steps=2_000,
+        steps=1_200,
         batch_size=16,
         frozen_dtype='float32',
-        optimizer=OptimizerConfig(peak=1e-3, end=1e-4, warmup_steps=100, decay_steps=2_000),
+        optimizer=OptimizerConfig(peak=2e-3, end=1e-4, warmup_steps=50, decay_steps=1_200),
         validate_every=200,
         save_every=200,
     )
@@ -231,8 +232,8 @@ CONFIGS: dict[str, TrainConfig] = {
     'pi05_restac_lora': TrainConfig('pi05_restac_lora', ema_decay=None),
     'pi05_restac_token_in_ae': TrainConfig('pi05_restac_token_in_ae'),
     'pi05_restac_token_in_ae_lora': TrainConfig('pi05_restac_token_in_ae_lora', ema_decay=None),
-    'tiny': _tiny('tiny'),
-    'tiny_forcevla': _tiny('tiny_forcevla'),
-    'tiny_no_touch': _tiny('tiny_no_touch'),
+    'tiny': _tiny('tiny_cnn'),
+    'tiny_forcevla': _tiny('tiny_cnn_forcevla'),
+    'tiny_no_touch': _tiny('tiny_cnn_no_touch'),
 }
 """The published runs, the control arm without touch, and small ones for a laptop."""

@@ -238,8 +238,12 @@ def _statistics(
 def _calibrated(
     config: ModelConfig, weights: StartWeights, sources: Sequence[SampleSource]
 ) -> tuple[ModelConfig, GateCalibration | None]:
-    """Standardise the gate by logvar over frames of the data, before it is trained."""
-    if not config.uses_touch or config.tactile is None:
+    """Standardise the gate by logvar over frames of the data, before it is trained.
+
+    Not that of an encoder that trains with the policy: its logvar soon leaves what was measured, by many of
+    the tiny deviations of the start, and the gate would be shut or open for good.
+    """
+    if not config.uses_touch or config.tactile is None or config.tactile.kind == 'cnn':
         return config, None
     rows = [
         source[int(index)]

@@ -12,6 +12,18 @@ from restac_ros.training.errors import TrainingError
 
 _LINE = {  # name: how it is printed
     'loss': 'loss {:.4f}',
+    'reconstruction_grey': 'reconstruction {:.2f} grey levels',
+    'nll': 'NLL {:.3f}',
+    'unexplained': 'unexplained {:.0%}',
+    'perplexity': 'perplexity {:.1f}',
+    'restarts': 'restarts {:.0f}',
+    'validation_reconstruction_grey': 'validation: reconstruction {:.2f} grey levels',
+    'validation_explained': 'validation: explained {:.0%}',
+    'validation_nll': 'NLL {:.3f}',
+    'validation_nll_constant': '(constant variance {:.3f})',
+    'validation_rank_correlation': 'rank correlation {:.2f}',
+    'validation_perplexity': 'perplexity {:.1f}',
+    'validation_codes_used': 'codes used {:.0%}',
     'validation_flow_loss': 'validation {:.4f}',
     'validation_action_position_m': 'chunks {:.4f} m',
     'validation_action_rotation_rad': '{:.4f} rad',

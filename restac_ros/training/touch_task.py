@@ -1,8 +1,8 @@
 """Episodes in which the right action depends on touch alone: a test instrument for training and evaluation.
 
-A finger comes down, rests on an edge, slides along the table by what the edge's place in the tactile image
-says, and lifts again. Where it comes down is random, so that neither cameras nor state tell the way to
-slide: only touch does, from the first frame of contact on.
+A finger comes down, rests on an edge, slides along the table by what the edge's angle in the tactile image
+says, and lifts again. Where it comes down is random, and where on the gel the edge lies, too: neither cameras
+nor state tell the way to slide; only touch does, from the first frame of contact on.
 """
 
 from collections.abc import Iterator
@@ -22,19 +22,22 @@ from restac_ros.framing.values import state_change
 
 TOUCH_TASK = 'slide the finger along the edge'
 LEVELS = (-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0)
-"""Places of the edge, of half the image's width; the slide is in proportion."""
+"""Angles of the edge, of `EDGE_RAD`; the slide is in proportion."""
 
-SLIDE_M = 0.03
+EDGE_RAD = np.pi / 3
+SLIDE_M = 0.04
 DOWN_M, UP_M = 0.02, 0.08
-SPREAD_M = 0.06  # of where the finger comes down
-APPROACH, REST, SLIDE, LIFT = 6, 3, 5, 4  # frames
+SPREAD_M = 0.04  # of where the finger comes down
+APPROACH, REST, SLIDE, LIFT = 6, 2, 6, 8  # frames; a lift is as long as the steps that a policy executes
 TOUCHES = 3  # an episode
-_NOISE_GREY_LEVELS = 2.0  # grey levels
+_NOISE_GREY_LEVELS = 2.0
+_EDGE_SHIFT_PX = 30.0
+_LAMPS_RAD = np.array([0.0, 2.0, 4.0]) * np.pi / 3  # of red, green and blue light
 
 
 @dataclass(frozen=True)
 class Touchdown:
-    """One frame of the task: pose, and the edge's place when it is touched."""
+    """One frame of the task: pose, and the edge's angle when it is touched."""
 
     state: Float[np.ndarray, '7']
     edge: float | None
@@ -100,16 +103,22 @@ def _next_number(root: Path, seed: int) -> int:
 
 
 def draw_touch(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndarray, '128 160 3']:
-    """Return a gel lit from three sides, with a ridge across it where it is pressed."""
+    """Return a gel lit from three sides, with a ridge across it where it is pressed.
+
+    Each lamp shows the slopes that face it, so that the ridge's angle decides its colours.
+    """
     rows, columns = np.mgrid[: TACTILE_SHAPE[0], : TACTILE_SHAPE[1]]
     base = np.stack(
         [110 + 25 * columns / TACTILE_SHAPE[1], 120 + 20 * rows / TACTILE_SHAPE[0], 130 - 0.1 * rows], axis=-1
     )
     if edge is not None:
-        centre = TACTILE_SHAPE[1] * (0.5 + 0.35 * edge)
-        offset = (columns - centre) / 8.0
+        angle, shift = edge * EDGE_RAD, rng.uniform(-_EDGE_SHIFT_PX, _EDGE_SHIFT_PX)
+        across = (columns - TACTILE_SHAPE[1] / 2) * np.cos(angle) + (rows - TACTILE_SHAPE[0] / 2) * np.sin(
+            angle
+        )
+        offset = (across - shift) / 8.0
         slope = -offset * np.exp(-(offset**2) / 2)
-        base += slope[..., None] * np.array([90.0, 15.0, -90.0])
+        base += 90.0 * slope[..., None] * np.cos(angle - _LAMPS_RAD)
     return np.clip(base + rng.normal(0, _NOISE_GREY_LEVELS, base.shape), 0, 255).astype(np.uint8)
 
 

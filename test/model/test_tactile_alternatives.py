@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from restac_ros.model.tactile.cnn import LOGVAR_BOUND, softly_bounded
 from restac_ros.model.tactile.config import TACTILE_PRESETS, CnnConfig, ProphetConfig, TactileConfig
 from restac_ros.model.tactile.factory import make_tactile_encoder
 from restac_ros.model.tactile.interface import NO_CODE, TactileEncoder
@@ -50,6 +51,15 @@ def test_cnn_code_needs_every_input_and_its_uncertainty_only_what_precedes_touch
         assert np.abs(other.q_event - code.q_event).max() > 1e-3, name
         moved = np.abs(other.logvar - code.logvar).max()
         assert moved == 0 if name == 'tactile' else moved > 1e-4, name
+
+
+def test_the_cnns_uncertainty_stays_where_a_gate_can_open_again() -> None:
+    far = jnp.array([-1e4, -30.0, 0.0, 0.3, 1e4])
+    bounded = softly_bounded(far)
+    assert float(jnp.abs(bounded).max()) <= LOGVAR_BOUND
+    np.testing.assert_allclose(bounded[2:4], [0.0, 0.3 / 1.1], rtol=1e-6)
+    slope = jax.vmap(jax.grad(softly_bounded))(far)
+    assert float(slope[1]) > 0.008, 'as good as none with tanh: 1e-8'
 
 
 def test_every_parameter_of_the_cnn_is_trained(cnn: TactileEncoder) -> None:

@@ -116,7 +116,7 @@ def test_moving_averages_equal_the_loop_over_several_batches(config: QuantizerCo
         expected = ema_by_loop(codebook, source, index, config)
         if config.metric == 'cosine':
             expected[0] = unit(expected[0])
-        codebook = vq.ema_update(codebook, quantized, config, jax.random.key(0))
+        codebook = vq.ema_update(codebook, quantized, config)
         for found, wanted in zip(codebook, expected, strict=True):
             np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-6)
 
@@ -126,24 +126,25 @@ def test_an_unused_code_stays_where_it_is() -> None:
     h = jnp.tile(codebook.embed[:1], (8, 1))
     config = dataclasses.replace(CONFIG, epsilon=1e-8)
     for _ in range(20):
-        codebook = vq.ema_update(codebook, vq.quantize(h, codebook, config), config, jax.random.key(0))
+        codebook = vq.ema_update(codebook, vq.quantize(h, codebook, config), config)
     np.testing.assert_allclose(codebook.embed, make_codebook(4).embed, rtol=1e-4)
 
 
-def test_a_dead_code_restarts_at_a_vector_of_the_batch() -> None:
-    config = dataclasses.replace(CONFIG, restart_below=1.0)
+@pytest.mark.parametrize('config', [CONFIG, COSINE], ids=['l2', 'cosine'])
+def test_a_dead_code_restarts_at_a_recent_vector_and_the_others_stay(config: QuantizerConfig) -> None:
     codebook = make_codebook(5)._replace(cluster_size=jnp.asarray([9.0, 9, 0.1, 9, 9, 0.1]))
-    h = jnp.asarray(np.random.default_rng(6).standard_normal((4, 3)) + 50, jnp.float32)
-    quantized = vq.quantize(h, codebook, config)._replace(code_index=jnp.zeros(4, jnp.int32))
-    updated = vq.ema_update(codebook, quantized, config, jax.random.key(7))
-    plain = vq.ema_update(codebook, quantized, CONFIG, jax.random.key(7))
+    recent = np.random.default_rng(6).standard_normal((4, 3)).astype(np.float32) + 50
+    updated, moved = vq.restart_dead(codebook, jnp.asarray(recent), 0.5, config, jax.random.key(7))
+    assert moved == 2
+    drawn = unit(recent) if config.metric == 'cosine' else recent
     for k in range(config.num_codes):
         if k in (2, 5):
-            assert np.abs(np.asarray(updated.embed[k]) - np.asarray(h)).max(axis=1).min() == 0
-            assert updated.cluster_size[k] == 1
-            np.testing.assert_array_equal(updated.embed_avg[k], updated.embed[k])
+            assert np.abs(np.asarray(updated.embed[k]) - drawn).max(axis=1).min() < 1e-6
+            assert updated.cluster_size[k] == 0.5
+            np.testing.assert_array_equal(updated.embed_avg[k], updated.embed[k] * 0.5)
         else:
-            np.testing.assert_array_equal(updated.embed[k], plain.embed[k])
+            for found, before in zip(updated, codebook, strict=True):
+                np.testing.assert_array_equal(found[k], before[k])
 
 
 def test_kmeans_finds_separated_clusters() -> None:

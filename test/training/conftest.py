@@ -22,11 +22,15 @@ from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.deploy import write_checkpoint
 from restac_ros.training.distributed import on_host
 from restac_ros.training.prepare import Prepared, prepare
+from restac_ros.training.tactile.prepare import PreparedTactile, prepare_tactile
+from restac_ros.training.tactile.trainer import TactileOutcome
 from restac_ros.training.touch_task import make_touch_task
 from restac_ros.training.trainer import Outcome, deployable
+from tactile_runs import SHORT_TACTILE, TactileNumbers, train_tactile
 from training_run import Numbers, train
 
 EPISODES = 4
+type TactileRun = tuple[PreparedTactile, TactileOutcome, TactileNumbers]
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -61,7 +65,7 @@ def touch_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> 
 def second_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
     """Another data set of the touch task; tests only read it."""
     root = tmp_path_factory.mktemp('touch') / 'second'
-    assert list(make_touch_task(root, contract, 2, seed=9)) == [0, 1]
+    assert list(make_touch_task(root, contract, 3, seed=9)) == [0, 1, 2]
     return root
 
 
@@ -105,6 +109,13 @@ def deployed(prepared: Prepared, finished: tuple[Outcome, Numbers]) -> Path:
     """The checkpoint of the short run."""
     outcome, _ = finished
     return write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step)
+
+
+def tactile_run(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TactileRun:
+    """A short training of Unit-Align on the touch data, and its numbers."""
+    config = replace(SHORT_TACTILE, to=tmp_path_factory.mktemp('tactile'))
+    prepared = prepare_tactile(config, [touch_data])
+    return prepared, *train_tactile(prepared)
 
 
 @pytest.fixture

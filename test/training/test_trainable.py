@@ -21,12 +21,13 @@ def values(names: tuple[str, ...], shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 @pytest.mark.parametrize('name', list(CONFIGS))
-def test_every_leaf_is_on_one_side_and_unit_align_is_frozen(name: str) -> None:
+def test_every_leaf_is_on_one_side_and_unit_align_alone_is_frozen(name: str) -> None:
     config = PRESETS[CONFIGS[name].preset]
     shapes = leaf_shapes(config)
     split = split_leaves(config, shapes)
     assert sorted([*split.trained, *split.frozen]) == sorted(shapes)
-    assert not [leaf for leaf in split.trained if leaf.startswith('tactile/')]
+    trains = config.tactile is not None and config.tactile.kind == 'cnn'
+    assert bool([leaf for leaf in split.trained if leaf.startswith('tactile/')]) == trains
 
 
 def test_lora_trains_what_openpi_trains() -> None:

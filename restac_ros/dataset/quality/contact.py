@@ -68,19 +68,26 @@ def _change(image: np.ndarray, reference: np.ndarray) -> float:
     return float(np.partition(change, change.size - count)[-count:].mean())
 
 
-def contact_phases(stream: str, times_s: np.ndarray, levels: np.ndarray, threshold: float) -> list[Contact]:
-    """Find contacts in levels [N] (NaN: unknown, which ends a contact) at `times_s` [N].
+def in_contact(levels: np.ndarray, threshold: float) -> np.ndarray:
+    """Whether each of the levels [N], in order, belongs to a contact; bool [N]. NaN (unknown) ends one.
 
     A contact begins where the level reaches `threshold` and ends where it falls below 60 % of it.
     """
+    marks = np.zeros(len(levels), bool)
+    touching = False
+    for index, level in enumerate(levels.tolist()):
+        touching = level >= (RELEASE_SHARE * threshold if touching else threshold)
+        marks[index] = touching
+    return marks
+
+
+def contact_phases(stream: str, times_s: np.ndarray, levels: np.ndarray, threshold: float) -> list[Contact]:
+    """Contacts in levels [N] (NaN: unknown, which ends a contact) at `times_s` [N]; see `in_contact`."""
+    marks = np.concatenate([[False], in_contact(levels, threshold), [False]])
+    edges = np.flatnonzero(marks[1:] != marks[:-1])
     phases: list[Contact] = []
-    begun: int | None = None
-    for index, level in enumerate([*levels.tolist(), float('nan')]):
-        if begun is None and level >= threshold:
-            begun = index
-        elif begun is not None and not level >= RELEASE_SHARE * threshold:
-            peak = begun + int(np.argmax(levels[begun:index]))
-            start_s, end_s, peak_s = (round(float(times_s[row]), 4) for row in (begun, index - 1, peak))
-            phases.append(Contact(stream, start_s, end_s, round(float(levels[peak]), 2), peak_s))
-            begun = None
+    for begun, ended in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        peak = begun + int(np.argmax(levels[begun:ended]))
+        start_s, end_s, peak_s = (round(float(times_s[row]), 4) for row in (begun, ended - 1, peak))
+        phases.append(Contact(stream, start_s, end_s, round(float(levels[peak]), 2), peak_s))
     return phases

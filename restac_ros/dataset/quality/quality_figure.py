@@ -32,7 +32,7 @@ ABOVE: dict[str, Any] = {
     'borderpad': 0.1,
 }  # of legends
 AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
-_STYLE: Any = {
+FIGURE_STYLE: Any = {
     'font.size': 8.5,
     'axes.spines.top': False,
     'axes.spines.right': False,
@@ -55,33 +55,33 @@ def episode_png(trace: Trace, quality: EpisodeQuality, title: str) -> bytes:
     if not trace.stills:
         return timeline_png(trace, quality)
     strip_inch, bars_inch = _strip_inch(trace.stills), sum(_heights_inch(trace))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = _figure(strip_inch + bars_inch + 1.1)
         heights = [strip_inch + 0.3, bars_inch + 0.4]
         parts = np.array(figure.subfigures(2, 1, height_ratios=heights))
         _film(parts[0], trace.stills)
         _timeline(parts[1], trace, quality)
         figure.suptitle(title, x=0.01, ha='left')
-        return _png(figure)
+        return figure_png(figure)
 
 
 def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
     """Draw one bar per stream over time, ages below, then contact and state: a PNG."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = _figure(sum(_heights_inch(trace)) + 0.75)
         _timeline(figure, trace, quality)
-        return _png(figure)
+        return figure_png(figure)
 
 
 def film_png(stills: Sequence[Still]) -> bytes | None:
     """Draw stills as rows of a film strip, times above: a PNG; None without any."""
     if not stills:
         return None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
         figure = _figure(_strip_inch(stills) + 0.4, layout=layout)
         _film(figure, stills)
-        return _png(figure)
+        return figure_png(figure)
 
 
 def _heights_inch(trace: Trace) -> list[float]:
@@ -136,7 +136,7 @@ def touch_png(trace: Trace) -> bytes | None:
     ]
     if not shown:
         return None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = _figure(2.2 * len(shown), 0.72 * _WIDTH_INCH)
         grid = figure.subplots(len(shown), 3, squeeze=False)
         for row, (name, reference, strongest) in enumerate(shown):
@@ -152,7 +152,7 @@ def touch_png(trace: Trace) -> bytes | None:
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 axes.set_title(title, fontsize=8.5)
-        return _png(figure)
+        return figure_png(figure)
 
 
 def _panels(trace: Trace) -> list:
@@ -277,7 +277,8 @@ def _figure(height_inch: float, width_inch: float = _WIDTH_INCH, layout: Any = '
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
+    """Return the figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=_DPI)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from jinja2 import Environment
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.quality.page_parts import PAGE_STYLE
 from restac_ros.dataset.quality.quality import EpisodeQuality, QualityReport, assess
 from restac_ros.dataset.quality.quality_figure import film_png, timeline_png, touch_png
 from restac_ros.dataset.quality.quality_file import report_file
@@ -58,32 +59,9 @@ at {{ episode.fps }} fps, {{ episode.usable_frames }} usable, {{ episode.longest
 _PAGE = _TEMPLATES.from_string(
     _MACROS
     + """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ name }}: {{ report.verdict }}</title><style>
-:root { color-scheme: light; --line: #e3e1dc; --soft: #6b6a66; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #23221f; background: #faf9f6; margin: 0 auto;
-       max-width: 1160px; padding: 28px 24px 60px; }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 0; display: inline; }
-.soft { color: var(--soft); }
-.path { font-family: ui-monospace, monospace; font-size: 13px; overflow-wrap: anywhere; }
-.badge { border-radius: 5px; color: white; font-weight: 600; font-size: 13px; padding: 2px 10px;
-         margin-right: 8px; }
-.good { background: #3d8b6d; } .usable, .warning { background: #d08421; }
-.bad { background: #b8352a; } .note { background: #8b8a86; }
-section, details { background: white; border: 1px solid var(--line); border-radius: 9px;
-                   padding: 16px 20px; margin-top: 18px; }
-summary { cursor: pointer; }
-img { width: 100%; max-width: fit-content; display: block; margin: 14px 0 4px; }
-table { border-collapse: collapse; font-size: 13px; margin-top: 14px; width: 100%; }
-th { text-align: right; color: var(--soft); font-weight: 500; padding: 3px 8px; }
-td { text-align: right; padding: 3px 8px; border-top: 1px solid var(--line);
-     font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child, td.left, th.left { text-align: left; }
-td.off { color: #b8352a; font-weight: 600; }
-ul { list-style: none; padding: 0; margin: 12px 0 0; } li { margin: 7px 0; }
-.remedy { color: var(--soft); display: block; margin-left: 78px; font-size: 14px; }
-li .badge { display: inline-block; min-width: 48px; text-align: center; padding: 1px 6px;
-            font-size: 12px; }
-</style></head><body><h1>{{ badge(report.verdict) }}{{ name }}</h1>
+<html lang="en"><head><meta charset="utf-8"><title>{{ name }}: {{ report.verdict }}</title><style>"""
+    + PAGE_STYLE
+    + """</style></head><body><h1>{{ badge(report.verdict) }}{{ name }}</h1>
 <div class="soft path">{{ report.kind }} {{ report.path }}</div>
 {% if report.episodes | length > 1 or report.findings %}
 <section><h2>{{ report.episodes | length }} episodes:

@@ -36,6 +36,24 @@ def new_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(partial)
 
 
+@contextlib.contextmanager
+def replaced_directory(path: Path) -> Iterator[Path]:
+    """Yield a directory that takes the place of the one at `path` when the block ends well.
+
+    The old one is removed after that; should the machine stop between, it lies beside as `NAME.replaced-N`.
+    """
+    path = Path(path).absolute()
+    fresh, aside = (path.with_name(f'{path.name}.{word}-{os.getpid()}') for word in ('new', 'replaced'))
+    with new_directory(fresh) as partial:
+        yield partial
+    if path.exists():
+        path.rename(aside)
+    fresh.rename(path)
+    _flush_directory(path.parent)
+    if aside.exists():
+        shutil.rmtree(aside)
+
+
 def inventory(directory: Path, *, skip: str) -> dict[str, dict[str, int]]:
     """Size and CRC-32 of every file below `directory`, except the one named `skip` at the top."""
     files = sorted(path for path in directory.rglob('*') if path.is_file())

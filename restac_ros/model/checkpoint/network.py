@@ -10,11 +10,12 @@ from flax import nnx
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.initial import initial_leaf
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, Shapes, shorten
+from restac_ros.model.checkpoint.unit_align_store import read_unit_align
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.restac import create_model
 from restac_ros.model.tactile.config import TactileConfig
 
-_TACTILE = 'tactile'
+TACTILE_PART = 'tactile'
 """Name of the tactile encoder among a policy's parts."""
 
 
@@ -97,16 +98,23 @@ def initial_params(
 
 
 def unit_align_params(path: Path) -> tuple[TactileConfig, Params]:
-    """Sizes and leaves (as parts of a policy) of a Unit-Align encoder from its Lightning checkpoint.
+    """Sizes and leaves (as parts of a policy) of a Unit-Align encoder.
+
+    Args:
+        path: directory that `train-tactile` wrote, or a Lightning checkpoint file.
 
     Raises:
+        CheckpointError: see `read_unit_align`.
         TactileCheckpointError, TactileFileError: see `load_unit_align`.
     """
-    from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align
+    if path.is_dir():
+        config, leaves = read_unit_align(path)
+    else:
+        from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align
 
-    encoder, _ = load_unit_align(path)
-    leaves = to_params(nnx.state(encoder))
-    return encoder.config, {f'{_TACTILE}/{name}': leaf for name, leaf in leaves.items()}
+        encoder, _ = load_unit_align(path)
+        config, leaves = encoder.config, to_params(nnx.state(encoder))
+    return config, {f'{TACTILE_PART}/{name}': leaf for name, leaf in leaves.items()}
 
 
 def model_paths(config: ModelConfig) -> tuple[nnx.GraphDef, dict[str, tuple[tuple, nnx.Variable]]]:

@@ -48,15 +48,46 @@ class Origin(_Provenance):
 
 
 @dataclass(frozen=True)
+class ContactCalibration(_Provenance):
+    """What a gate's threshold and temperature were set by: frames in free space and in contact.
+
+    Attributes:
+        threshold, temperature: of the gate, on standardised logvar.
+        free_below, contact_above: gate values that the frames were to lie below and above.
+        share: of the frames of either kind that do.
+        free_frames, contact_frames: how many were measured.
+        auroc: probability that logvar of a frame in contact is above that of a free one.
+        labels: what told contact: 'tactile image', or a column of the data set.
+        codes_used, perplexity: rows of the codebook that occurred, and their effective number.
+        data: of each data set, directory and fingerprint.
+    """
+
+    threshold: float
+    temperature: float
+    free_below: float
+    contact_above: float
+    share: float
+    free_frames: int
+    contact_frames: int
+    auroc: float
+    labels: str
+    codes_used: int
+    perplexity: float
+    data: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class GateCalibration(_Provenance):
     """Mean and standard deviation of logvar that the gate is standardised by.
 
     Attributes:
         samples: tactile frames that were measured.
         source: what they were.
+        contact: what set threshold and temperature; None where they are as trained.
     """
 
     mean: float
     std: float
     samples: int = 0
     source: str = 'not stated'
+    contact: ContactCalibration | None = None

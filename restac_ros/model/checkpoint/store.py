@@ -10,8 +10,6 @@
 """
 
 import hashlib
-import importlib.metadata
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.files import inventory, new_directory, read_small, verify
+from restac_ros.model.checkpoint.files import new_directory, read_small, replaced_directory, verify
+from restac_ros.model.checkpoint.manifest import (
+    MAX_JSON_BYTES,
+    current_versions,
+    read_json_object,
+    read_manifest,
+    write_json_object,
+    write_manifest,
+)
 from restac_ros.model.checkpoint.network import check_leaves
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
@@ -40,10 +45,8 @@ NORM_STATS = 'assets/restac_ros/norm_stats.json'
 PARAMS = 'params'
 
 _LOGVAR = 'logvar'  # entry of calibration.json
-_MAX_JSON_BYTES = 16 << 20
 _MAX_CONTRACT_BYTES = 1 << 20
 _MAX_TOKENIZER_BYTES = 64 << 20
-_VERSIONED = ('jax', 'flax', 'orbax-checkpoint', 'numpy')
 
 
 @dataclass(frozen=True)
@@ -78,29 +81,29 @@ class Checkpoint:
     params: Params
 
 
-def save_checkpoint(path: Path, params: Params, info: CheckpointInfo) -> None:
-    """Write a new checkpoint directory; it appears complete or not at all.
+def save_checkpoint(path: Path, params: Params, info: CheckpointInfo, *, replace: bool = False) -> None:
+    """Write a checkpoint directory; it appears complete or not at all.
+
+    Args:
+        path: directory to make.
+        params: every leaf.
+        info: everything else.
+        replace: put it in the place of one that is there.
 
     Raises:
-        CheckpointError: `path` exists, or a value cannot be stored.
+        CheckpointError: `path` exists and is not to be replaced, or a value cannot be stored.
     """
-    with new_directory(path) as partial:
+    with replaced_directory(path) if replace else new_directory(path) as partial:
         write_orbax(partial / PARAMS, params)
-        _write_json(partial / CONFIG, info.config.to_dict())
-        _write_json(partial / NORM_STATS, info.norm_stats)
+        write_json_object(partial / CONFIG, info.config.to_dict())
+        write_json_object(partial / NORM_STATS, info.norm_stats)
         calibration = info.calibration
-        _write_json(partial / CALIBRATION, {_LOGVAR: calibration.to_dict()} if calibration else {})
+        write_json_object(partial / CALIBRATION, {_LOGVAR: calibration.to_dict()} if calibration else {})
         (partial / CONTRACT).write_text(info.contract_text, encoding='utf-8')
         if info.tokenizer is not None:
             (partial / TOKENIZER).write_bytes(info.tokenizer)
-        manifest = {
-            'format': FORMAT,
-            'format_version': _FORMAT_VERSION,
-            'versions': dict(info.versions) or current_versions(),
-            'origin': info.origin.to_dict(),
-            'files': inventory(partial, skip=MANIFEST),
-        }
-        _write_json(partial / MANIFEST, manifest)
+        about = {'origin': info.origin.to_dict(), 'versions': dict(info.versions) or current_versions()}
+        write_manifest(partial / MANIFEST, FORMAT, _FORMAT_VERSION, about)
 
 
 def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
@@ -118,9 +121,9 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
     manifest = _read_manifest(path)
     verify(path, manifest['files'], checksums=checksums)
     try:
-        config = ModelConfig.from_dict(_read_json(path / CONFIG), f'{CONFIG}: model')
+        config = ModelConfig.from_dict(read_json_object(path / CONFIG), f'{CONFIG}: model')
         origin = Origin.from_stored(manifest['origin'], f'{MANIFEST}: origin')
-        measured = _read_json(path / CALIBRATION).get(_LOGVAR)
+        measured = read_json_object(path / CALIBRATION).get(_LOGVAR)
         calibration = (
             GateCalibration.from_stored(measured, f'{CALIBRATION}: {_LOGVAR}')
             if measured is not None
@@ -132,7 +135,7 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
     return CheckpointInfo(
         config=config,
         contract_text=read_small(path / CONTRACT, _MAX_CONTRACT_BYTES).decode('utf-8'),
-        norm_stats=_read_json(path / NORM_STATS),
+        norm_stats=read_json_object(path / NORM_STATS),
         origin=origin,
         calibration=calibration,
         tokenizer=read_small(path / TOKENIZER, _MAX_TOKENIZER_BYTES) if has_tokenizer else None,
@@ -147,7 +150,7 @@ def checkpoint_fingerprint(path: Path) -> str:
         CheckpointError: no checkpoint of ours.
     """
     _read_manifest(path)
-    return hashlib.sha256(read_small(path / MANIFEST, _MAX_JSON_BYTES)).hexdigest()[:12]
+    return hashlib.sha256(read_small(path / MANIFEST, MAX_JSON_BYTES)).hexdigest()[:12]
 
 
 def load_params(
@@ -167,16 +170,6 @@ def load_params(
     return stored.read(cast=cast, consume=consume)
 
 
-def current_versions() -> dict[str, str]:
-    """Versions of this package and of the libraries that decide what a checkpoint means."""
-    versions = {name: importlib.metadata.version(name) for name in _VERSIONED}
-    try:
-        versions['restac_ros'] = importlib.metadata.version('restac_ros')
-    except importlib.metadata.PackageNotFoundError:
-        versions['restac_ros'] = 'source tree'
-    return versions
-
-
 def _read_manifest(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise CheckpointError(
@@ -188,35 +181,4 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f'{path}: no {MANIFEST} here, so this is not a checkpoint of restac_ros. Weights of openpi and '
             "LeRobot are converted with 'restac-ros import-checkpoint'"
         )
-    manifest = _read_json(path / MANIFEST)
-    found = (manifest.get('format'), manifest.get('format_version'))
-    if found != (FORMAT, _FORMAT_VERSION):
-        raise CheckpointError(
-            f'{path / MANIFEST}: format {found[0]!r} version {found[1]!r}; expected {FORMAT!r} version '
-            f'{_FORMAT_VERSION}. Update restac_ros to read newer checkpoints'
-        )
-    well_formed = all(isinstance(manifest.get(key), dict) for key in ('files', 'versions', 'origin')) and all(
-        isinstance(entry, dict) and {'size', 'crc32'} <= entry.keys() for entry in manifest['files'].values()
-    )
-    if not well_formed:
-        raise CheckpointError(f'{path / MANIFEST}: damaged: files, versions or origin are not as written')
-    return manifest
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(read_small(path, _MAX_JSON_BYTES))
-    except ValueError as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(
-            f'{path}: not readable JSON: {error} ({what_it_is(path)}). Copy the checkpoint again'
-        ) from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f'{path}: found a JSON {type(value).__name__}, expected an object')
-    return value
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + '\n', encoding='utf-8')
+    return read_manifest(path / MANIFEST, FORMAT, _FORMAT_VERSION)

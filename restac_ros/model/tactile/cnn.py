@@ -15,19 +15,27 @@ from restac_ros.model.tactile import inputs
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 
+LOGVAR_BOUND = 3.0
+"""This logvar learns from the policy's loss, which first shuts the gate, while touch still says nothing.
+Within the bound the gate stays above 0.04 and can open again."""
+
 
 class ConvStack(nnx.Module):
-    """3x3 convolutions of stride 2 with GELU, then the average over positions."""
+    """3x3 convolutions of stride 2 with GELU, the maximum over positions, and LayerNorm.
+
+    A contact fills a small part of the image: its maximum stays, where an average would drown it.
+    """
 
     def __init__(self, widths: tuple[int, ...], rngs: nnx.Rngs):
         pairs = itertools.pairwise((3, *widths))
         self.convs = nnx.List([nnx.Conv(i, o, (3, 3), strides=2, padding=1, rngs=rngs) for i, o in pairs])
+        self.norm = nnx.LayerNorm(widths[-1], rngs=rngs)
 
     def __call__(self, images: Float[Array, 'B H W 3']) -> Float[Array, 'B c']:
         x = images
         for conv in self.convs:
             x = nnx.gelu(conv(x))
-        return x.mean(axis=(1, 2))
+        return self.norm(x.max(axis=(1, 2)))
 
 
 class CnnEncoder(nnx.Module):
@@ -64,7 +72,7 @@ class CnnEncoder(nnx.Module):
         return TactileCode(
             q_event=event,
             code_index=jnp.full(tactile.shape[0], NO_CODE, jnp.int32),
-            logvar=self.head_logvar(context),
+            logvar=softly_bounded(self.head_logvar(context)),
             h_event=event,
             prior=None,
             z_real=None,
@@ -79,3 +87,8 @@ class CnnEncoder(nnx.Module):
     ) -> TactileCode:
         """Return `encode(tactile, encode_views(views), action_prev)`."""
         return self.encode(tactile, self.encode_views(views), action_prev)
+
+
+def softly_bounded(values: Array) -> Array:
+    """Return values pressed into (-LOGVAR_BOUND, LOGVAR_BOUND); far out the gradient falls as 1 / x^2."""
+    return values / (1.0 + jnp.abs(values) / LOGVAR_BOUND)

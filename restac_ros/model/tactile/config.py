@@ -112,14 +112,12 @@ class QuantizerConfig(StrictConfig):
     decay: float = 0.99
     epsilon: float = 1e-5
     metric: Literal['l2', 'cosine'] = 'l2'
-    kmeans_iterations: int = 10  # of the optional initialisation from a first batch
-    restart_below: float = 0.0  # training: a code used less than this (moving count) restarts; 0 is off
+    kmeans_iterations: int = 10  # of the codebook's start in training
 
     def __post_init__(self) -> None:
         check_positive(self, 'num_codes', 'code_dim', 'epsilon', 'kmeans_iterations')
         check_rate(self, 'decay')
         check(self.commitment >= 0, self, 'commitment', 'not negative')
-        check(self.restart_below >= 0, self, 'restart_below', 'not negative')
 
 
 @dataclasses.dataclass(frozen=True)

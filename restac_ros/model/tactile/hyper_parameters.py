@@ -22,7 +22,7 @@ _REQUIRED_VALUES: dict[str, dict[str, Any]] = {
 }
 # Values by which the published modules are built where the file does not state them.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    'ddconfig': {'double_z': True, 'resamp_with_conv': True, 'dropout': 0.0},
+    'ddconfig': {'double_z': True, 'resamp_with_conv': True, 'dropout': 0.0, 'norm_groups': 32},
     'prophet_config': {
         'visual_backbone': 'resnet18',
         'history_len': 1,
@@ -35,8 +35,16 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         'mid_dim': 256,
         'fusion_depth': 3,
     },
-    'residual_vq_config': {'use_ema': True, 'beta': 0.25, 'ema_decay': 0.99, 'ema_epsilon': 1e-5},
+    'residual_vq_config': {
+        'use_ema': True,
+        'beta': 0.25,
+        'ema_decay': 0.99,
+        'ema_epsilon': 1e-5,
+        'metric': 'l2',
+    },
 }
+# Sizes that the published code does not vary; files of ours state them, there and in 'event_config'.
+_EVENT_DEFAULTS: dict[str, Any] = {'num_blocks': 3, 'norm_groups': 8}
 # Read below, besides the keys with a default.
 _STATED = {
     'ddconfig': (
@@ -96,12 +104,58 @@ def config_from_hyper_parameters(
         prophet=_prophet_config(
             prophet, _first_dimension(tensors, 'prophet_encoder.visual_backbone.0.weight')
         ),
-        event=EventConfig(width=_first_dimension(tensors, 'event_encoder.head.0.weight')),
+        event=_event_config(hyper_parameters, _first_dimension(tensors, 'event_encoder.head.0.weight')),
         quantizer=_quantizer_config(vq, tensors),
     )
     return StatedSizes(
         TactileConfig.from_dict(config.to_dict(), 'hyper_parameters'), _ignored(hyper_parameters)
     )
+
+
+def hyper_parameters_of(config: TactileConfig) -> dict[str, Any]:
+    """Return what `config_from_hyper_parameters` reads back: plain dicts, lists and numbers.
+
+    What the published code does not vary is stated too, for ours to read: norm_groups, metric and
+    event_config. The number of pixels of a view is not part of the layout.
+    """
+    encoder, prophet, quantizer = config.encoder, config.prophet, config.quantizer
+    return {
+        'use_event_encoder': True,
+        'ddconfig': {
+            **{key: _listed(getattr(encoder, key)) for key in _STATED['ddconfig']},
+            'out_ch': encoder.in_channels,
+            'double_z': False,
+            'resamp_with_conv': True,
+            'dropout': encoder.dropout,
+            'norm_groups': encoder.norm_groups,
+        },
+        'prophet_config': {
+            **_REQUIRED_VALUES['prophet_config'],
+            'visual_pretrained': False,
+            'action_dim': prophet.action_dim,
+            'num_views': prophet.num_views,
+            'view_fusion': prophet.view_fusion,
+            'latent_shape': [encoder.z_channels, *config.latent_size],
+            'bottleneck_resolution': list(prophet.bottleneck_size),
+            'hidden_dims': [prophet.action_width],
+            'mid_dim': prophet.mid_dim,
+            'fusion_depth': prophet.fusion_depth,
+        },
+        'residual_vq_config': {
+            'n_e': quantizer.num_codes,
+            'e_dim': quantizer.code_dim,
+            'use_ema': True,
+            'beta': quantizer.commitment,
+            'ema_decay': quantizer.decay,
+            'ema_epsilon': quantizer.epsilon,
+            'metric': quantizer.metric,
+        },
+        'event_config': {key: getattr(config.event, key) for key in _EVENT_DEFAULTS},
+    }
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _section(hyper_parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -124,8 +178,8 @@ def _section(hyper_parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _encoder_config(dd: Mapping[str, Any]) -> EncoderConfig:
-    same = ('ch', 'ch_mult', 'num_res_blocks', 'attn_resolutions', 'resolution', 'in_channels', 'z_channels')
-    return _build(EncoderConfig, 'ddconfig', {key: dd[key] for key in same} | {'dropout': dd['dropout']})
+    same = (*_STATED['ddconfig'], 'dropout', 'norm_groups')
+    return _build(EncoderConfig, 'ddconfig', {key: dd[key] for key in same})
 
 
 def _prophet_config(prophet: Mapping[str, Any], backbone_width: int) -> ProphetConfig:
@@ -140,8 +194,17 @@ def _prophet_config(prophet: Mapping[str, Any], backbone_width: int) -> ProphetC
     return _build(ProphetConfig, 'prophet_config', values | {key: prophet[key] for key in same})
 
 
+def _event_config(hyper_parameters: Mapping[str, Any], width: int) -> EventConfig:
+    stated = hyper_parameters.get('event_config', {})
+    if not isinstance(stated, Mapping) or set(stated) - set(_EVENT_DEFAULTS):
+        raise TactileConfigError(
+            f'hyper_parameters.event_config: found {stated!r}, expected a dict of {list(_EVENT_DEFAULTS)}'
+        )
+    return _build(EventConfig, 'event_config', _EVENT_DEFAULTS | dict(stated) | {'width': width})
+
+
 def _quantizer_config(vq: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> QuantizerConfig:
-    names = {'commitment': 'beta', 'decay': 'ema_decay', 'epsilon': 'ema_epsilon'}
+    names = {'commitment': 'beta', 'decay': 'ema_decay', 'epsilon': 'ema_epsilon', 'metric': 'metric'}
     stated = (vq['n_e'], vq['e_dim'])
     embed = tensors.get('residual_vq.embed')
     if embed is not None and embed.shape != stated:
@@ -155,7 +218,7 @@ def _quantizer_config(vq: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) 
     )
 
 
-def _build[T: (EncoderConfig, ProphetConfig, QuantizerConfig)](
+def _build[T: (EncoderConfig, ProphetConfig, EventConfig, QuantizerConfig)](
     kind: type[T], section: str, values: Mapping[str, Any]
 ) -> T:
     """Check types as strictly as our own files', with defaults for what a checkpoint cannot state."""

@@ -8,6 +8,7 @@ import pickle
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from restac_ros.model.tactile.errors import TactileFileError
 
 _MAX_FILE_BYTES = 8 * 2**30
 MAX_UNPACKED_BYTES = 64 * 2**20  # PyTorch compresses nothing but code
+
+_WRITTEN_AS = '2.4.0'  # version of PyTorch Lightning whose layout is written
 
 _RESAVE = (
     'Where you trust its origin, save it again without objects:  '
@@ -59,6 +62,28 @@ def read_lightning(path: Path) -> LightningFile:
     return LightningFile(
         tensors, content['hyper_parameters'], str(content.get('pytorch-lightning_version', 'not stated'))
     )
+
+
+def write_lightning(
+    path: Path, tensors: Mapping[str, np.ndarray], hyper_parameters: Mapping[str, Any], global_step: int
+) -> None:
+    """Write a file that `read_lightning` reads: tensors and plain values, no object of any library.
+
+    The file appears whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = {
+        'state_dict': {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()},
+        'hyper_parameters': dict(hyper_parameters),
+        'pytorch-lightning_version': _WRITTEN_AS,
+        'epoch': 0,
+        'global_step': global_step,
+    }
+    partial = path.with_name(f'{path.name}.partial')
+    torch.save(content, partial)
+    partial.replace(path)
 
 
 def _check_archive(path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 
 from restac_ros.model.tactile.errors import TactileConfigError
 
-RETIRED = ('torchscript_sha256',)
+RETIRED: dict[str, Any] = {'torchscript_sha256': None, 'restart_below': 0.0}
+"""Options that were removed, each with the value by which checkpoints say that it was not used."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +31,7 @@ class StrictConfig:
         where = where or cls.__name__
         if not isinstance(data, Mapping):
             raise TactileConfigError(f'{where}: expected a mapping, found {type(data).__name__}')
-        # Checkpoints made before an option was removed hold its empty value.
-        data = {key: value for key, value in data.items() if key not in RETIRED or value is not None}
+        data = {key: value for key, value in data.items() if key not in RETIRED or value != RETIRED[key]}
         names = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(data) - set(names))
         missing = [name for name in names if name not in data]

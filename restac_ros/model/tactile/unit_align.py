@@ -4,32 +4,20 @@
     tactile            -> encoder, quant_conv -> z_real
     [prior, z_real - prior] -> event_encoder -> h_event -> quantizer -> q_event, code_index
 
-Frozen in the policy; `training_forward` serves its own training.
+Frozen in the policy; it has a training of its own, part by part.
 """
 
-from typing import NamedTuple
-
-import jax
 from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
 
-from restac_ros.model.tactile import inputs, vector_quantizer
+from restac_ros.model.tactile import inputs
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.encoder import TactileImageEncoder
 from restac_ros.model.tactile.event import EventEncoder
 from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.model.tactile.prophet import Prior, Prophet
-from restac_ros.model.tactile.vector_quantizer import Codebook, VectorQuantizer
-
-
-class UnitAlignTraining(NamedTuple):
-    """Result of a training forward. The caller stores `codebook` once it accepts the step."""
-
-    code: TactileCode  # q_event carries the straight-through gradient
-    commitment_loss: Float[Array, '']
-    perplexity: Float[Array, '']  # effective number of codes in this batch
-    codebook: Codebook
+from restac_ros.model.tactile.vector_quantizer import VectorQuantizer
 
 
 class UnitAlign(nnx.Module):
@@ -59,10 +47,20 @@ class UnitAlign(nnx.Module):
         """Return the event code of a tactile image; q_event is a row of the codebook, exactly."""
         inputs.check_all(tactile, view_features, action_prev, self.config)
         prior = self.prophet.predict(view_features, action_prev)
-        z_real = self.quant_conv(self.encoder(tactile))
-        h_event = self.event_encoder(prior.mean, z_real - prior.mean)
+        z_real = self.latent(tactile)
+        h_event = self.event(prior, z_real)
         quantized = self.quantizer(h_event)
         return _tactile_code(quantized.code, quantized.code_index, h_event, prior, z_real)
+
+    def latent(
+        self, tactile: Float[Array, 'B h w 3'], rngs: nnx.Rngs | None = None
+    ) -> Float[Array, 'B h w z']:
+        """Return the latent map of what is felt, channel last; `rngs` given means training (dropout)."""
+        return self.quant_conv(self.encoder(tactile, rngs))
+
+    def event(self, prior: Prior, z_real: Float[Array, 'B h w z']) -> Float[Array, 'B code']:
+        """Return the event vector, before it is quantized."""
+        return self.event_encoder(prior.mean, z_real - prior.mean)
 
     def __call__(
         self,
@@ -72,36 +70,6 @@ class UnitAlign(nnx.Module):
     ) -> TactileCode:
         """Return `encode(tactile, encode_views(views), action_prev)`."""
         return self.encode(tactile, self.encode_views(views), action_prev)
-
-    def training_forward(
-        self,
-        tactile: Float[Array, 'B h w 3'],
-        views: Float[Array, 'B V H W 3'],
-        action_prev: Float[Array, 'B 7'],
-        rngs: nnx.Rngs,
-    ) -> UnitAlignTraining:
-        """Return the code with gradients and the next codebook; dropout active, batch statistics updated.
-
-        The event branch does not train the tactile encoder (z_real is detached there, as in the published
-        code): prediction and reconstruction losses do, on `code.prior` and `code.z_real`.
-        `rngs` needs the streams 'dropout' and 'codebook' (or a default stream).
-        """
-        inputs.check_tactile(tactile, self.config)
-        inputs.check_views(views, self.config)
-        inputs.check_action_prev(action_prev, self.config)
-        inputs.check_same_batch(tactile=tactile, views=views, action_prev=action_prev)
-        prior = self.prophet.predict(self.prophet.encode_views(views, train=True), action_prev, rngs)
-        z_real = self.quant_conv(self.encoder(tactile, rngs))
-        h_event = self.event_encoder(prior.mean, jax.lax.stop_gradient(z_real) - prior.mean)
-        quantized = self.quantizer(h_event)
-        config = self.config.quantizer
-        q_event = vector_quantizer.straight_through(quantized)
-        return UnitAlignTraining(
-            code=_tactile_code(q_event, quantized.code_index, h_event, prior, z_real),
-            commitment_loss=vector_quantizer.commitment_loss(quantized, config),
-            perplexity=vector_quantizer.perplexity(quantized.code_index, config.num_codes),
-            codebook=vector_quantizer.ema_update(self.quantizer.codebook, quantized, config, rngs.codebook()),
-        )
 
 
 def _tactile_code(

@@ -17,7 +17,7 @@ from flax import nnx
 
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.errors import TactileCheckpointError, TactileConfigError
-from restac_ros.model.tactile.hyper_parameters import config_from_hyper_parameters
+from restac_ros.model.tactile.hyper_parameters import config_from_hyper_parameters, hyper_parameters_of
 from restac_ros.model.tactile.unit_align import UnitAlign
 from restac_ros.model.tactile.vector_quantizer import Codebook
 
@@ -37,6 +37,10 @@ class TorchLayout(Enum):
     def from_torch(self, value: np.ndarray) -> np.ndarray:
         """Return the array as ours."""
         return value.transpose(self.value) if self.value else value
+
+    def to_torch(self, value: np.ndarray) -> np.ndarray:
+        """Return an array of ours as torch's."""
+        return value.transpose(np.argsort(self.value)) if self.value else value
 
     def torch_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape that torch gives an array of our shape."""
@@ -115,6 +119,29 @@ def unit_align_from_tensors(config: TactileConfig, tensors: Mapping[str, np.ndar
             value = jnp.asarray(target.layout.from_torch(tensors[name]))
             leaves[target.path] = leaves[target.path].replace(value)
     return nnx.merge(graph, nnx.from_flat_state(leaves))
+
+
+def save_lightning(path: Path, module: UnitAlign, steps: int) -> None:
+    """Write a Lightning checkpoint in the published layout, which `load_unit_align` reads back.
+
+    Args:
+        path: file to write; one that is there is replaced.
+        module: with its weights.
+        steps: that it was trained for.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from restac_ros.model.tactile import lightning
+
+    leaves = dict(nnx.to_flat_state(nnx.state(module)))
+    tensors = {
+        name: np.array(steps, np.int64)
+        if target.path is None
+        else np.ascontiguousarray(target.layout.to_torch(np.asarray(leaves[target.path].get_value())))
+        for name, target in tensor_table(module.config).items()
+    }
+    lightning.write_lightning(path, tensors, hyper_parameters_of(module.config), steps)
 
 
 def tensor_table(config: TactileConfig) -> dict[str, Target]:

@@ -88,13 +88,8 @@ def perplexity(index: Int[Array, ' B'], num_codes: int) -> Float[Array, '']:
     return jnp.exp(jnp.sum(jax.scipy.special.entr(share)))
 
 
-def ema_update(
-    codebook: Codebook, quantized: Quantized, config: QuantizerConfig, key: Key[Array, '']
-) -> Codebook:
-    """Return the codebook after one batch: moving averages, Laplace-smoothed counts, restarts if configured.
-
-    `key` chooses the vectors of the batch at which dead codes restart.
-    """
+def ema_update(codebook: Codebook, quantized: Quantized, config: QuantizerConfig) -> Codebook:
+    """Return the codebook after one batch: moving averages, Laplace-smoothed counts."""
     source = jax.lax.stop_gradient(quantized.source)
     chosen = jax.nn.one_hot(quantized.code_index, config.num_codes)
     cluster_size = _moving(codebook.cluster_size, chosen.sum(axis=0), config.decay)
@@ -103,8 +98,37 @@ def ema_update(
     smoothed = (cluster_size + config.epsilon) / (total + config.num_codes * config.epsilon) * total
     embed = embed_avg / smoothed[:, None]
     embed = _unit(embed) if config.metric == 'cosine' else embed
-    updated = Codebook(embed, cluster_size, embed_avg)
-    return _restart_dead(updated, source, config, key) if config.restart_below > 0 else updated
+    return Codebook(embed, cluster_size, embed_avg)
+
+
+def restart_dead(
+    codebook: Codebook,
+    recent: Float[Array, 'R code'],
+    below: float,
+    config: QuantizerConfig,
+    key: Key[Array, ''],
+) -> tuple[Codebook, Int[Array, '']]:
+    """Move codes that are hardly used to vectors drawn from recent ones (arXiv 2107.03312, section III-C).
+
+    Args:
+        codebook: after an update.
+        recent: event vectors of the last batches.
+        below: vectors per batch (moving average) under which a code counts as dead.
+        config: of the quantizer.
+        key: of the draw.
+
+    Returns:
+        The codebook, and the number of codes that moved.
+    """
+    dead = codebook.cluster_size < below
+    fresh = recent[jax.random.randint(key, (config.num_codes,), 0, recent.shape[0])]
+    fresh = _unit(fresh) if config.metric == 'cosine' else fresh
+    moved = Codebook(
+        jnp.where(dead[:, None], fresh, codebook.embed),
+        jnp.where(dead, below, codebook.cluster_size),
+        jnp.where(dead[:, None], fresh * below, codebook.embed_avg),
+    )
+    return moved, jnp.sum(dead)
 
 
 def kmeans_codebook(h: Float[Array, 'B code'], config: QuantizerConfig, key: Key[Array, '']) -> Codebook:
@@ -158,18 +182,6 @@ def _cluster(
     nearest = quantize(source, Codebook(means, means[:, 0], means), config).code_index
     chosen = jax.nn.one_hot(nearest, config.num_codes)
     return chosen.sum(axis=0), chosen.T @ source
-
-
-def _restart_dead(
-    codebook: Codebook, source: Float[Array, 'B code'], config: QuantizerConfig, key: Key[Array, '']
-) -> Codebook:
-    dead = codebook.cluster_size < config.restart_below
-    fresh = source[jax.random.randint(key, (config.num_codes,), 0, source.shape[0])]
-    return Codebook(
-        jnp.where(dead[:, None], fresh, codebook.embed),
-        jnp.where(dead, config.restart_below, codebook.cluster_size),
-        jnp.where(dead[:, None], fresh * config.restart_below, codebook.embed_avg),
-    )
 
 
 def _moving(average: Array, value: Array, decay: float) -> Array:

@@ -1,0 +1,1 @@
+"""Offline evaluation: how wrong a policy's chunks are on recorded episodes, and whether it uses touch."""

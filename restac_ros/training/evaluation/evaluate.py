@@ -1,0 +1,258 @@
+"""An evaluation from checkpoints and a data set to a report."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from restac_ros.training.contact import contact_labels
+from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
+from restac_ros.training.data.selection import is_held_out
+from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.action_error import Demonstrated, half_range, phase_errors
+from restac_ros.training.evaluation.bootstrap import LEAST_EPISODES, EpisodeBootstrap
+from restac_ros.training.evaluation.dependence import effects, touch_verdict
+from restac_ros.training.evaluation.gate_figures import gate_figures
+from restac_ros.training.evaluation.network import EvaluatedNetwork
+from restac_ros.training.evaluation.phases import ChosenFrames, choose_frames
+from restac_ros.training.evaluation.report import (
+    Comparison,
+    EvaluatedCheckpoint,
+    EvaluationReport,
+    FlowBin,
+    StepFigure,
+    TouchReport,
+    TraceSample,
+)
+from restac_ros.training.evaluation.sampling import ChunkSampler, SampledChunks
+from restac_ros.training.evaluation.settings import FLOW_STEPS, EvaluationConfig
+from restac_ros.training.evaluation.subject import Subject, open_subjects
+from restac_ros.training.evaluation.substitution import strangers, substitutes
+from restac_ros.training.evaluation.surprise import codebook_use, surprise_calibration
+from restac_ros.training.evaluation.traces import EpisodeTrace, touch_traces
+
+type Tell = Callable[[str, int, int], None]
+"""Called with what is under way, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """What every checkpoint is measured on."""
+
+    episodes: Episodes
+    numbers: list[int]
+    contact: Mapping[int, Bool[np.ndarray, ' frames']]
+    frames: ChosenFrames
+    half_range: Float[np.ndarray, '7']  # of the first checkpoint: one scale for all
+    settings: EvaluationConfig
+
+
+def evaluate(
+    checkpoints: Sequence[Path],
+    dataset: Path,
+    settings: EvaluationConfig,
+    tell: Tell,
+    *,
+    numbers: Sequence[int] = (),
+    validation_share: float = 0.1,
+) -> EvaluationReport:
+    """Measure checkpoints on recorded episodes.
+
+    Args:
+        checkpoints: directories; the first is what the others are compared with.
+        dataset: LeRobot data set with a contract of this package.
+        settings: sizes and seeds.
+        tell: progress.
+        numbers: episodes; none: all, or of a data set that one of the checkpoints was trained on, those that
+            were held out.
+        validation_share: of that training.
+
+    Raises:
+        TrainingError, DatasetError, CheckpointError, PolicyError, NormStatsError, TokenizerError: see the
+            parts. What can be known before compiling is refused there.
+    """
+    episodes = open_episodes(dataset)
+    subjects = open_subjects(checkpoints, episodes)
+    episodes.check_videos()
+    wanted, held_out = _episodes(episodes, subjects, numbers, validation_share)
+    task = _assignment(episodes, wanted, subjects, settings)
+    reports, errors, traces = [], [], {}
+    for subject in subjects:
+        report, error, trace = _measured(subject, task, tell)
+        reports.append(report)
+        errors.append(error)
+        if trace:
+            traces[subject.name] = trace
+    phases = task.frames.phase_weights()
+    return EvaluationReport(
+        dataset=episodes.name,
+        fingerprint=episodes.fingerprint,
+        contract=episodes.contract.name,
+        fps=episodes.contract.fps,
+        held_out=held_out,
+        episodes=wanted,
+        frames={name: int((weights > 0).sum()) for name, weights in phases.items()},
+        settings=task.settings,
+        checkpoints=reports,
+        comparisons=_compared(reports, errors, task),
+        trace=_trace_sample(traces, task),
+    )
+
+
+def _episodes(
+    episodes: Episodes, subjects: Sequence[Subject], numbers: Sequence[int], validation_share: float
+) -> tuple[list[int], bool]:
+    """Episode numbers, and whether they are those held out in training."""
+    wanted = chosen(episodes, list(numbers) or None)
+    trained_on = [subject.name for subject in subjects if subject.knows(episodes)]
+    held_out = bool(trained_on) and not numbers
+    if held_out:
+        wanted = [n for n in wanted if is_held_out(episodes.episode_key(n), validation_share)]
+    if len(wanted) < LEAST_EPISODES:
+        why = f' held out in the training of {", ".join(trained_on)}' if held_out else ''
+        raise TrainingError(
+            f'{episodes.name}: found {len(wanted)} episodes{why}, expected at least {LEAST_EPISODES}: '
+            'evaluate on data that was not trained on, give --validation-share as in training, or name '
+            '--episodes'
+        )
+    return wanted, held_out
+
+
+def _assignment(
+    episodes: Episodes, wanted: list[int], subjects: Sequence[Subject], settings: EvaluationConfig
+) -> _Assignment:
+    horizons = {subject.config.action_horizon for subject in subjects}
+    settings = replace(settings, executed=min(settings.executed, *horizons))
+    lengths = {number: episodes.tables.spans[number].length for number in wanted}
+    contact = None
+    if episodes.tactile is not None or settings.contact_column is not None:
+        labels = contact_labels(episodes, wanted, settings.contact_column)
+        contact = {number: labels[number].in_contact for number in wanted}
+    frames = choose_frames(episodes, wanted, contact, settings.frames, settings.executed)
+    free = {number: np.zeros(length, bool) for number, length in lengths.items()}
+    scale = half_range(subjects[0].loader.stats.actions)
+    return _Assignment(episodes, wanted, free if contact is None else contact, frames, scale, settings)
+
+
+def _measured(
+    subject: Subject, task: _Assignment, tell: Tell
+) -> tuple[EvaluatedCheckpoint, np.ndarray, list[EpisodeTrace]]:
+    """Return the figures of one checkpoint, the action error of each frame, and its traces."""
+    tell(f'{subject.name}: loading', 0, 1)
+    policy, checkpoint = subject.open()
+    network = EvaluatedNetwork(checkpoint)
+    settings, frames, uses_touch = task.settings, task.frames, subject.config.uses_touch
+    touch = substitutes(frames, task.contact, settings.delay, settings.seed) if uses_touch else {}
+    others = strangers(frames, task.contact, settings.seed + 1)
+    sampler = ChunkSampler(subject, policy, network, task.episodes, frames.places, touch, others, settings)
+    sampled = sampler.run(lambda done, count: tell(f'{subject.name}: frames', done, count))
+    demonstrated = Demonstrated(sampled.demonstrated, sampled.step_mask, task.half_range, settings.executed)
+    bootstrap = EpisodeBootstrap(frames.episodes, settings.seed)
+    phases = frames.phase_weights()
+    traces = []
+    if uses_touch:
+        traces = touch_traces(
+            network,
+            policy.inputs,
+            task.episodes,
+            task.numbers,
+            settings.batch_size,
+            lambda done, count: tell(f'{subject.name}: episodes of touch', done, count),
+        )
+    report = EvaluatedCheckpoint(
+        name=subject.name,
+        path=str(subject.path),
+        fusion=subject.config.fusion,
+        encoder=subject.config.tactile.kind if subject.config.tactile else 'none',
+        trained_steps=subject.info.origin.step,
+        parity=sampled.parity,
+        errors=phase_errors(demonstrated, sampled.recorded, phases, bootstrap),
+        flow=[
+            FlowBin(time, bootstrap.mean(sampled.flow[:, number], frames.weights))
+            for number, time in enumerate(settings.flow_times())
+        ],
+        steps=_steps(sampled, demonstrated, frames, bootstrap),
+        inputs=effects(demonstrated, sampled.recorded, sampled.inputs, phases, bootstrap),
+        touch=_touch(subject, sampled, demonstrated, traces, task, bootstrap) if uses_touch else None,
+    )
+    return report, demonstrated.frame_error(sampled.recorded), traces
+
+
+def _steps(
+    sampled: SampledChunks, demonstrated: Demonstrated, frames: ChosenFrames, bootstrap: EpisodeBootstrap
+) -> list[StepFigure]:
+    deployed = sampled.steps[FLOW_STEPS[0]]
+    return [
+        StepFigure(
+            count,
+            bootstrap.mean(demonstrated.frame_error(chunks), frames.weights),
+            bootstrap.mean(demonstrated.change(chunks, deployed), frames.weights),
+        )
+        for count, chunks in sampled.steps.items()
+    ]
+
+
+def _touch(
+    subject: Subject,
+    sampled: SampledChunks,
+    demonstrated: Demonstrated,
+    traces: Sequence[EpisodeTrace],
+    task: _Assignment,
+    bootstrap: EpisodeBootstrap,
+) -> TouchReport:
+    phases = task.frames.phase_weights()
+    ablations = effects(demonstrated, sampled.recorded, sampled.touch, phases, bootstrap)
+    contacts = [task.contact[number] for number in task.numbers]
+    gate = gate_figures(
+        [trace.gate for trace in traces],
+        [trace.logvar for trace in traces],
+        contacts,
+        task.episodes.contract.fps,
+        task.settings.seed,
+    )
+    squared = [trace.squared_residual for trace in traces if trace.squared_residual is not None]
+    surprise = codebook = None
+    if squared and subject.config.tactile is not None:
+        surprise = surprise_calibration(
+            np.concatenate([trace.logvar for trace in traces]), np.concatenate(squared)
+        )
+        codebook = codebook_use(
+            np.concatenate([trace.code_index for trace in traces]),
+            np.concatenate(contacts),
+            subject.config.tactile.quantizer.num_codes,
+        )
+    return TouchReport(touch_verdict(ablations), ablations, gate, surprise, codebook)
+
+
+def _compared(
+    reports: Sequence[EvaluatedCheckpoint], errors: Sequence[np.ndarray], task: _Assignment
+) -> list[Comparison]:
+    bootstrap = EpisodeBootstrap(task.frames.episodes, task.settings.seed)
+    phases = task.frames.phase_weights()
+    return [
+        Comparison(
+            report.name,
+            reports[0].name,
+            {
+                phase: bootstrap.ratio(error - errors[0], errors[0], weights)
+                for phase, weights in phases.items()
+            },
+        )
+        for report, error in zip(reports[1:], errors[1:], strict=True)
+    ]
+
+
+def _trace_sample(traces: Mapping[str, Sequence[EpisodeTrace]], task: _Assignment) -> TraceSample | None:
+    """The first episode with contact, or the first one."""
+    if not traces:
+        return None
+    place = next((i for i, number in enumerate(task.numbers) if task.contact[number].any()), 0)
+    contact = task.contact[task.numbers[place]]
+    return TraceSample(
+        episode=task.numbers[place],
+        time_s=(np.arange(len(contact)) / task.episodes.contract.fps).tolist(),
+        contact=contact.tolist(),
+        gates={name: own[place].gate.tolist() for name, own in traces.items()},
+    )

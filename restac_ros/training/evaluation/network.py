@@ -1,0 +1,171 @@
+"""The network of a checkpoint as the programs that evaluation needs, over batches of one size."""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from restac_ros.model import flow_matching
+from restac_ros.model.checkpoint.network import assemble
+from restac_ros.model.checkpoint.store import Checkpoint
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.observation import Observation
+from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.tactile.interface import TactileCode
+
+
+class BatchReading(NamedTuple):
+    """What touch says of a batch of frames, on the host.
+
+    `squared_residual` is the mean square of felt minus expected latent; None for encoders without a prior.
+    """
+
+    gate: Float[np.ndarray, ' B']
+    logvar: Float[np.ndarray, ' B']
+    code_index: np.ndarray
+    squared_residual: Float[np.ndarray, ' B'] | None
+
+
+@dataclass(frozen=True)
+class ForcedGate:
+    """A gate that stands where it was put."""
+
+    value: float
+    reads_raw_logvar: bool = False
+
+    def __call__(self, logvar: Float[Array, 'B 1'], q_event: Float[Array, 'B E']) -> Float[Array, 'B 1']:
+        """Return the value for every sample."""
+        del q_event
+        return jnp.full(logvar.shape, self.value, jnp.float32)
+
+
+class EvaluatedNetwork:
+    """Compiles each program at its first call; parameters are on the device once.
+
+    Args:
+        checkpoint: whose parameters are on the device.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.config: ModelConfig = checkpoint.info.config
+        self._graph, self._state = assemble(self.config, checkpoint.params, source=str(checkpoint.path))
+
+    def prefix(self, observation: Observation) -> PrefixCache:
+        """Encode cameras and prompts of a batch."""
+        return self._prefix(self._state, observation.prefix)
+
+    def touch(self, tactile: np.ndarray, cache: PrefixCache, action_prev: np.ndarray) -> TactileCode:
+        """Encode tactile images of a batch, against the views of its prefix."""
+        return self._touch(self._state, tactile, cache.view_features, action_prev)
+
+    def read(self, observation: Observation) -> BatchReading:
+        """Return gate, uncertainty, code and residual of a batch; the prefix is not run."""
+        return BatchReading(*jax.device_get(self._read(self._state, observation)))
+
+    def chunks(
+        self,
+        cache: PrefixCache,
+        code: TactileCode | None,
+        state: np.ndarray,
+        noise: np.ndarray,
+        num_steps: int = 10,
+        gate: float | None = None,
+    ) -> Float[np.ndarray, 'B T D']:
+        """Sample normalised chunks.
+
+        Args:
+            cache, code: of the batch.
+            state: normalised.
+            noise: where the integration starts.
+            num_steps: Euler steps.
+            gate: forced to this; None: the network's own.
+        """
+        sampled = self._chunks(num_steps, gate)(self._state, cache, code, state, noise)
+        return np.asarray(sampled)
+
+    def flow_squares(
+        self,
+        cache: PrefixCache,
+        code: TactileCode | None,
+        state: np.ndarray,
+        actions: np.ndarray,
+        noise: np.ndarray,
+        time: float,
+    ) -> Float[np.ndarray, 'B T D']:
+        """Return squared errors of the velocity at one flow time."""
+        times = np.full(len(actions), time, np.float32)
+        return np.asarray(self._flow(self._state, cache, code, state, actions, noise, times))
+
+    def _model(self, state: nnx.State, gate: float | None = None) -> Any:
+        model = nnx.merge(self._graph, state)
+        if gate is not None:
+            model.gate = ForcedGate(gate)
+        return model
+
+    @cached_property
+    def _prefix(self) -> Any:
+        return jax.jit(lambda state, prefix: self._model(state).encode_prefix(*prefix))
+
+    @cached_property
+    def _touch(self) -> Any:
+        return jax.jit(lambda state, *inputs: self._model(state).encode_tactile(*inputs))
+
+    @cached_property
+    def _read(self) -> Any:
+        def read(state: nnx.State, observation: Observation) -> tuple[Array | None, ...]:
+            model = self._model(state)
+            code = model.observe_touch(observation)
+            reading = model.read_touch(code)
+            squares = None
+            if code.residual is not None:
+                squares = jnp.mean(jnp.square(code.residual), axis=(1, 2, 3))
+            return reading.gate[:, 0], code.logvar[:, 0], code.code_index, squares
+
+        return jax.jit(read)
+
+    @cached_property
+    def _sampling(self) -> dict[tuple[int, float | None], Any]:
+        return {}
+
+    def _chunks(self, num_steps: int, gate: float | None) -> Any:
+        if (num_steps, gate) not in self._sampling:
+            self._sampling[num_steps, gate] = jax.jit(partial(self._sample, num_steps, gate))
+        return self._sampling[num_steps, gate]
+
+    def _sample(
+        self,
+        num_steps: int,
+        gate: float | None,
+        state: nnx.State,
+        cache: PrefixCache,
+        code: TactileCode | None,
+        robot: Array,
+        noise: Array,
+    ) -> Float[Array, 'B T D']:
+        model = self._model(state, gate)
+        actions, _ = model.sample_actions(cache, code, robot, noise, model.plan_sampling(num_steps))
+        return actions.astype(jnp.float32)
+
+    @cached_property
+    def _flow(self) -> Any:
+        def squares(
+            state: nnx.State,
+            cache: PrefixCache,
+            code: TactileCode | None,
+            robot: Array,
+            actions: Array,
+            noise: Array,
+            times: Array,
+        ) -> Float[Array, 'B T D']:
+            model = self._model(state)
+            reading = model.correct(model.read_touch(code), cache.prefix_out, cache.mask)
+            x_t, target = flow_matching.interpolate(actions, noise, times)
+            velocity = model.velocity_field(cache, reading, robot)(x_t, model.time_code(times))
+            return jnp.square(velocity.astype(jnp.float32) - target)
+
+        return jax.jit(squares)

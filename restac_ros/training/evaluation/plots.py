@@ -1,0 +1,162 @@
+"""Pictures of an evaluation."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from restac_ros.dataset.quality.quality_figure import CONTACT as CONTACT_COLOUR
+from restac_ros.dataset.quality.quality_figure import FIGURE_STYLE, STREAM_COLOURS, figure_png
+from restac_ros.training.evaluation.bootstrap import Estimate
+from restac_ros.training.evaluation.phases import PHASE_ALL, PHASE_CONTACT, PHASE_FREE, PHASE_GRIPPER
+from restac_ros.training.evaluation.report import EvaluatedCheckpoint, EvaluationReport, TraceSample
+
+_WIDTH_INCH = 10.5
+_PHASES = (PHASE_FREE, PHASE_CONTACT, PHASE_GRIPPER, PHASE_ALL)
+_GROUPS = (
+    ('position [mm]', slice(0, 3), 1e3),
+    ('rotation [mrad]', slice(3, 6), 1e3),
+    ('gripper [mm]', slice(6, 7), 1),
+)
+
+
+def _figure(columns: int, height_inch: float = 2.9) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(_WIDTH_INCH, height_inch), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+
+
+def bars_png(groups: Mapping[str, Mapping[str, Estimate]], label: str, *, percent: bool = False) -> bytes:
+    """Draw estimates as bars with their intervals: one colour per outer name, one place per inner name."""
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    width = 0.8 / max(len(groups), 1)
+    with mpl.rc_context(FIGURE_STYLE):
+        figure, (axes,) = _figure(1, 2.6)
+        for number, (group, estimates) in enumerate(groups.items()):
+            kept = [name for name in names if name in estimates]
+            x = np.array([names.index(name) for name in kept]) + (number - (len(groups) - 1) / 2) * width
+            values = np.array([estimates[name] for name in kept]).reshape(-1, 3) * (100 if percent else 1)
+            spread = np.abs(values[:, 1:].T - values[:, 0])
+            colour = STREAM_COLOURS[number % len(STREAM_COLOURS)]
+            axes.bar(
+                x,
+                values[:, 0],
+                width * 0.92,
+                yerr=spread,
+                color=colour,
+                label=group,
+                alpha=0.85,
+                error_kw={'elinewidth': 1.0, 'capsize': 2.5, 'ecolor': '0.25'},
+            )
+        axes.set_xticks(range(len(names)), names)
+        axes.axhline(0, color='0.4', linewidth=0.8)
+        axes.set_ylabel(label)
+        if len(groups) > 1:
+            axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), fontsize=8)
+        return figure_png(figure)
+
+
+def horizon_png(report: EvaluatedCheckpoint, executed: int, fps: int) -> bytes:
+    """Draw the error of each step of a chunk, by phase, in units; the executed steps are shaded."""
+    with mpl.rc_context(FIGURE_STYLE):
+        figure, panels = _figure(3)
+        for axes, (label, dims, scale) in zip(panels, _GROUPS, strict=True):
+            for number, phase in enumerate(_PHASES):
+                if phase not in report.errors:
+                    continue
+                steps = np.asarray(report.errors[phase].by_horizon)[:, dims]
+                values = np.sqrt(np.square(steps).sum(axis=1)) * scale
+                time = (np.arange(len(values)) + 1) / fps
+                style = (0, (3, 2)) if phase == PHASE_ALL else 'solid'
+                axes.plot(
+                    time, values, color=STREAM_COLOURS[number], label=phase, linestyle=style, linewidth=1.4
+                )
+            axes.axvspan(0, executed / fps, color='0.93', linewidth=0, zorder=0)
+            axes.set(xlabel='time after the frame [s]', ylabel=f'{label}, root mean square', ylim=(0, None))
+        panels[0].legend(fontsize=8)
+        return figure_png(figure)
+
+
+def curves_png(report: EvaluationReport) -> bytes:
+    """Draw the flow loss by flow time, and error and change by number of Euler steps."""
+    with mpl.rc_context(FIGURE_STYLE):
+        figure, (flow, error, change) = _figure(3)
+        for number, one in enumerate(report.checkpoints):
+            colour = STREAM_COLOURS[number % len(STREAM_COLOURS)]
+            _line(flow, [bin.time for bin in one.flow], [bin.loss for bin in one.flow], colour, one.name)
+            steps = [figure_.steps for figure_ in one.steps]
+            _line(error, steps, [figure_.error for figure_ in one.steps], colour, one.name)
+            _line(change, steps, [figure_.change for figure_ in one.steps], colour, one.name)
+        flow.set(xlabel='flow time (1: noise, 0: action)', ylabel='velocity loss', ylim=(0, None))
+        error.set(xlabel='Euler steps', ylabel='action error', ylim=(0, None))
+        change.set(xlabel='Euler steps', ylabel='change from 10 steps', ylim=(0, None))
+        if len(report.checkpoints) > 1:
+            flow.legend(fontsize=8)
+        return figure_png(figure)
+
+
+def _line(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour: str, label: str) -> None:
+    values = np.array(estimates)
+    axes.plot(x, values[:, 0], 'o-', color=colour, markersize=3, linewidth=1.3, label=label)
+    axes.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.18, linewidth=0)
+
+
+def gate_png(report: EvaluationReport) -> bytes:
+    """Draw the ROC of each gate, and the gates of one episode over its contacts."""
+    with mpl.rc_context(FIGURE_STYLE):
+        figure = Figure(figsize=(_WIDTH_INCH, 2.9), layout='constrained')
+        FigureCanvasAgg(figure)
+        roc, trace = figure.subplots(1, 2, width_ratios=(1, 2.2))
+        roc.plot((0, 1), (0, 1), color='0.6', linewidth=0.8, linestyle=(0, (3, 3)))
+        for number, one in enumerate(report.checkpoints):
+            if one.touch is not None and one.touch.gate.curve:
+                false, true = np.array(one.touch.gate.curve).T
+                roc.plot(false, true, color=STREAM_COLOURS[number % len(STREAM_COLOURS)], label=one.name)
+        roc.set(xlabel='free frames above the threshold', ylabel='contact frames above', aspect='equal')
+        if report.trace is not None:
+            _gate_trace(trace, report.trace, [one.name for one in report.checkpoints])
+        return figure_png(figure)
+
+
+def _gate_trace(axes: Axes, trace: TraceSample, names: Sequence[str]) -> None:
+    time, contact = np.array(trace.time_s), np.array(trace.contact)
+    axes.fill_between(
+        time,
+        0,
+        1,
+        where=contact,
+        step='mid',
+        color=CONTACT_COLOUR,
+        alpha=0.7,
+        linewidth=0,
+        label='contact',
+        zorder=0,
+    )
+    for name, gate in trace.gates.items():
+        axes.plot(time, gate, color=STREAM_COLOURS[names.index(name) % len(STREAM_COLOURS)], label=name)
+    axes.set(xlabel=f'time in episode {trace.episode} [s]', ylabel='gate', ylim=(0, 1))
+    axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), fontsize=8)
+
+
+def surprise_png(report: EvaluatedCheckpoint) -> bytes | None:
+    """Draw expected against found squared residual, and the codes in free space and contact."""
+    touch = report.touch
+    if touch is None or touch.surprise is None or touch.codebook is None:
+        return None
+    with mpl.rc_context(FIGURE_STYLE):
+        figure, (reliability, codes) = _figure(2)
+        expected, found = np.array(touch.surprise.reliability).T
+        ends = np.array([min(expected.min(), found.min()), max(expected.max(), found.max())])
+        reliability.loglog(ends, ends, color='0.6', linewidth=0.8, linestyle=(0, (3, 3)))
+        reliability.loglog(expected, found, 'o-', color=STREAM_COLOURS[0], markersize=4)
+        reliability.set(xlabel='expected variance of the residual', ylabel='mean square found')
+        shares = np.array([(free, contact) for _, free, contact in touch.codebook.shares[:40]])
+        x = np.arange(len(shares))
+        codes.bar(x, shares[:, 0], color=STREAM_COLOURS[0], label='free')
+        codes.bar(x, shares[:, 1], bottom=shares[:, 0], color=STREAM_COLOURS[3], label='contact')
+        codes.set(xlabel='codes, most frequent first', ylabel='share of frames')
+        codes.legend(fontsize=8)
+        return figure_png(figure)

@@ -1,0 +1,151 @@
+"""The figures of an evaluation, and their JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from restac_ros.training.evaluation.action_error import PhaseError
+from restac_ros.training.evaluation.bootstrap import Estimate
+from restac_ros.training.evaluation.dependence import Effects, TouchVerdict
+from restac_ros.training.evaluation.gate_figures import GateFigures
+from restac_ros.training.evaluation.parity import Parity
+from restac_ros.training.evaluation.settings import EvaluationConfig
+from restac_ros.training.evaluation.surprise import CodebookUse, SurpriseCalibration
+
+NO_TOUCH = 'no touch'
+
+
+@dataclass(frozen=True)
+class FlowBin:
+    """Velocity loss at one flow time: 1 is noise, 0 is the action."""
+
+    time: float
+    loss: Estimate
+
+
+@dataclass(frozen=True)
+class StepFigure:
+    """Chunks sampled in fewer Euler steps from the same noise.
+
+    Attributes:
+        steps: how many.
+        error: action error of all frames.
+        change: how far the chunks are from those of the deployed number of steps, in the same units.
+    """
+
+    steps: int
+    error: Estimate
+    change: Estimate
+
+
+@dataclass(frozen=True)
+class TouchReport:
+    """What concerns touch; see the modules of its parts.
+
+    `surprise` is None for encoders without a prior, `codebook` for those without one.
+    """
+
+    verdict: TouchVerdict
+    ablations: Effects
+    gate: GateFigures
+    surprise: SurpriseCalibration | None
+    codebook: CodebookUse | None
+
+
+@dataclass(frozen=True)
+class EvaluatedCheckpoint:
+    """Figures of one checkpoint. `touch` is None for a policy without touch."""
+
+    name: str
+    path: str
+    fusion: str
+    encoder: str
+    trained_steps: int
+    parity: Parity
+    errors: Mapping[str, PhaseError]
+    flow: list[FlowBin]
+    steps: list[StepFigure]
+    inputs: Effects
+    touch: TouchReport | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A checkpoint against the first one, by phase.
+
+    `change` is the relative change of the action error, frames and noise paired: negative is better.
+    """
+
+    name: str
+    against: str
+    change: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class TraceSample:
+    """One episode's contact and gates, for drawing."""
+
+    episode: int
+    time_s: list[float]
+    contact: list[bool]
+    gates: Mapping[str, list[float]]
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Everything that was found."""
+
+    dataset: str
+    fingerprint: str
+    contract: str
+    fps: int
+    held_out: bool
+    episodes: list[int]
+    frames: Mapping[str, int]
+    settings: EvaluationConfig
+    checkpoints: list[EvaluatedCheckpoint]
+    comparisons: list[Comparison]
+    trace: TraceSample | None
+
+    def describe(self) -> list[str]:
+        """What an operator wants to see: errors, verdicts, comparisons."""
+        lines = []
+        for one in self.checkpoints:
+            told = ', '.join(f'{phase} {error.action.value:.4f}' for phase, error in one.errors.items())
+            lines.append(f'{one.name}: action error {told}')
+            verdict = one.touch.verdict if one.touch else None
+            lines.append(f'  touch: {f"{verdict.verdict}: {verdict.reason}" if verdict else NO_TOUCH}')
+        for other in self.comparisons:
+            told = ', '.join(
+                f'{phase} {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}]'
+                for phase, change in other.change.items()
+            )
+            lines.append(f'{other.name} against {other.against}: {told}')
+        return lines
+
+    def to_json(self) -> str:
+        """One object; estimates are {value, low, high}, what is not known is null."""
+        return json.dumps(_plain(self), indent=1, allow_nan=False) + '\n'
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, EvaluatedCheckpoint):
+        return {**_fields(value), 'touch': _plain(value.touch) if value.touch else NO_TOUCH}
+    if isinstance(value, Estimate):
+        return {name: _plain(part) for name, part in value._asdict().items()}
+    if is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}

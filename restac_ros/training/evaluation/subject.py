@@ -1,0 +1,111 @@
+"""A checkpoint that is evaluated: everything about it that can be refused is, before anything is compiled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from restac_ros.contract.load import parse_contract
+from restac_ros.framing.values import STATE_DIM
+from restac_ros.model.checkpoint.store import (
+    CONTRACT,
+    NORM_STATS,
+    Checkpoint,
+    CheckpointInfo,
+    load_info,
+    load_params,
+)
+from restac_ros.model.config import ModelConfig
+from restac_ros.policy.compatibility import check_fit
+from restac_ros.policy.normalization import NormStats
+from restac_ros.policy.policy import Policy
+from restac_ros.policy.preprocessing import Preprocessor
+from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
+from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.loader import longest_prompt
+from restac_ros.training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint that fits the data.
+
+    Attributes:
+        path: its directory.
+        name: shortest end of the path that tells it from the others.
+        info: what it says about itself.
+        tokenizer: of its prompts.
+        loader: the road of the data set's rows in training, under the data set's contract.
+        prompt_length: tokens that prompts are padded to.
+    """
+
+    path: Path
+    name: str
+    info: CheckpointInfo
+    tokenizer: PromptTokenizer
+    loader: Preprocessor
+    prompt_length: int
+
+    @property
+    def config(self) -> ModelConfig:
+        """The network's sizes and switches."""
+        return self.info.config
+
+    def knows(self, episodes: Episodes) -> bool:
+        """Whether it was trained on this data set, held-out episodes aside."""
+        return any(data.endswith(episodes.fingerprint) for data in self.info.origin.data)
+
+    def open(self) -> tuple[Policy, Checkpoint]:
+        """Read the parameters onto the device, and make the policy that a robot runs of them."""
+        checkpoint = Checkpoint(
+            self.path, self.info, load_params(self.path, self.config, consume=jax.device_put)
+        )
+        contract = parse_contract(self.info.contract_text, f'{self.path}/{CONTRACT}')
+        return Policy(checkpoint, contract, self.tokenizer), checkpoint
+
+
+def open_subjects(paths: Sequence[Path], episodes: Episodes) -> list[Subject]:
+    """Check every checkpoint against the data set.
+
+    Raises:
+        CheckpointError: absent or damaged.
+        NormStatsError: without statistics, or with those of another length.
+        PolicyError, TrainingError, TokenizerError: it means other data, or lacks something the data has not.
+    """
+    if len(set(paths)) < len(paths):
+        raise TrainingError(f'checkpoints: found {[str(path) for path in paths]}, expected each once')
+    return [_subject(path, name, episodes) for path, name in zip(paths, short_names(paths), strict=True)]
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of paths that are all different."""
+    parts = [path.expanduser().resolve().parts for path in paths]
+    length = next(
+        count
+        for count in range(1, max(map(len, parts)) + 1)
+        if len({one[-count:] for one in parts}) == len(parts) or count == max(map(len, parts))
+    )
+    return ['/'.join(one[-length:]) for one in parts]
+
+
+def _subject(path: Path, name: str, episodes: Episodes) -> Subject:
+    path = path.expanduser().resolve()
+    info = load_info(path)
+    config = info.config
+    check_fit(info, episodes.contract, str(path))
+    stats = NormStats.from_dict(info.norm_stats, f'{path}/{NORM_STATS}', STATE_DIM)
+    if config.uses_touch and episodes.tactile is None:
+        raise TrainingError(
+            f'{episodes.name}: found no tactile images, expected them: {path} reads touch '
+            f'(fusion = {config.fusion!r}); evaluate it on data with touch'
+        )
+    missing = [stream for stream in episodes.contract.by_role('camera') if stream not in episodes.cameras]
+    if config.uses_touch and missing:
+        raise TrainingError(
+            f'{episodes.name}: found no images of {", ".join(missing)}, expected all cameras: the tactile '
+            f'prior of {path} reads them'
+        )
+    tokenizer = tokenizer_of(info, path)
+    loader = Preprocessor.from_contract(episodes.contract, config, stats, tokenizer)
+    return Subject(path, name, info, tokenizer, loader, longest_prompt(loader, [episodes]))
