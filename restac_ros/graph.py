@@ -20,6 +20,7 @@ from restac_ros.program import EnvironmentRefused, check_environment
 
 PACKAGE = 'restac_ros'
 MAX_RESTARTS = 3
+PLAYED = '.played'
 
 _NAME = r'[A-Za-z_]\w*'
 _TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
@@ -90,6 +91,11 @@ class Process:
     def summary_file(self) -> Path:
         """Return the file that the node writes its summary to when it stops; a console writes none."""
         return Path(str(self.parameters.get('summary_file', os.devnull)))
+
+    @property
+    def played_file(self) -> Path:
+        """Return the empty file that a source makes when it has played everything, before it ends."""
+        return self.summary_file.with_suffix(PLAYED)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ def environment(publishes_sensor_topics: bool) -> dict[str, str]:
 def remove_summaries(processes: Sequence[Process]) -> None:
     """Remove the summaries of an earlier run in the same directory."""
     for process in processes:
-        if process.summary_file.is_file():
-            process.summary_file.unlink(missing_ok=True)
+        for file in (process.summary_file, process.played_file):
+            if file.is_file():
+                file.unlink(missing_ok=True)
 
 
 @dataclass
@@ -81,7 +82,8 @@ class Supervisor:
         remove_summaries(self._processes)
         handled = [n for n in REASONS if n != signal.SIGHUP or not survives_terminal()]
         previous = {number: signal.signal(number, self._asked) for number in handled}
-        modes = termios.tcgetattr(0) if os.isatty(0) else None
+        has_keys = os.isatty(0) and any(process.terminal for process in self._processes)
+        modes = termios.tcgetattr(0) if has_keys else None
         try:
             if any(process.terminal == 'display' for process in self._processes):
                 self._lines = os.pipe()
@@ -99,7 +101,8 @@ class Supervisor:
             if self._lines:
                 os.close(self._lines[0])
             if modes and os.isatty(0):  # the process with the keyboard may have been killed
-                termios.tcsetattr(0, termios.TCSADRAIN, modes)
+                # Without the keys pressed since: the shell would take them for a command.
+                termios.tcsetattr(0, termios.TCSAFLUSH, modes)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
@@ -132,12 +135,12 @@ class Supervisor:
     def _watch(self) -> Ending:
         while not self._reason:
             for child in self._children:
+                process = child.process
                 code = None if child.left else child.running.poll()
+                if process.ends_run and (code == 0 or _has_played(process)):
+                    return Ending(0, f'{process.executable} has played everything')
                 if code is None:
                     continue
-                process = child.process
-                if process.ends_run and code == 0:
-                    return Ending(0, f'{process.executable} has played everything')
                 what = f'{process.executable} ended by itself with {_describe(code)}'
                 if process.vital:
                     return Ending(1, f'{what}: its messages above say why')
@@ -176,7 +179,7 @@ class Supervisor:
             os.close(self._lines[1])
             self._lines = self._lines[:1]
         for child in reversed(self._children):
-            if child.running.poll() is None:
+            if child.running.poll() is None and not _has_played(child.process):  # that one ends by itself
                 child.running.send_signal(signal.SIGTERM)  # unlike SIGINT without a traceback at any time
 
     def _wait(self, process: Process, running: subprocess.Popen[bytes]) -> None:
@@ -190,6 +193,11 @@ class Supervisor:
             if self._requests > self._passed_on:
                 self._ask_to_stop()
             self._pause()
+
+
+def _has_played(process: Process) -> bool:
+    """Whether a source has played everything: the others then stop at once, before they miss its streams."""
+    return process.ends_run and process.played_file.exists()
 
 
 def _describe(code: int) -> str:

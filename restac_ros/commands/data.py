@@ -1,12 +1,12 @@
 """Subcommands on recordings, data sets and the streams they come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
-from restac_ros.commands.paths import absolute
+from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.commands.terminal import counted, counting, print_line
 from restac_ros.dataset.video.video_choice import Codec
 
@@ -143,10 +143,10 @@ class View:
     recordings: Annotated[tuple[Path, ...], Positional]
     """Bags that together hold the run: a journal and a session log, or one bag with all topics. Of several
     paths those that are no recordings are skipped."""
-    png: Path = Path('view.png')
+    png: Path = field(default_factory=lambda: new_run_directory() / 'view.png')
     """Picture to write."""
     at: float | None = None
-    """Moment, s after the first recording's beginning; default: their end."""
+    """Moment, s after the first recording's beginning; default: the last one at which all still arrived."""
     contract: Path | None = None
     """Robot facts (YAML); default: what the recordings hold."""
 
@@ -163,6 +163,7 @@ class View:
             else:
                 recordings.append(path)
         contract = None if self.contract is None else load_contract(self.contract)
+        self.png.parent.mkdir(parents=True, exist_ok=True)
         print(render(recordings, self.png, contract, self.at))
         return 0
 

@@ -131,7 +131,8 @@ def _dataset(path: Path) -> Iterator[RenderableType]:
 
 def _features(features: dict[str, dict]) -> Table:
     table = Table()
-    for heading in ('column', 'type', 'shape'):
+    table.add_column('column', no_wrap=True, min_width=max(map(len, features), default=0))
+    for heading in ('type', 'shape'):
         table.add_column(heading, overflow='fold')
     for key, feature in features.items():
         if not key.startswith(('stamp_ns.', 'age_ns.', 'valid.')):

@@ -1,12 +1,14 @@
 """`restac-ros up`: the runtime as processes."""
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from restac_ros.commands.paths import absolute, new_run_directory
+from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, Source, console, processes
+from restac_ros.graph import Run, Source, config_file, console, processes
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Up:
 
         run = self._described()
         listed = processes(run)
+        if run.view:
+            print_line(where_view_is_shown())
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
         ending, summaries = run_processes(listed, run.directory)
@@ -79,6 +83,17 @@ class Up:
             remaps=self.remap,
             use_sim_time=self.use_sim_time,
         )
+
+
+def where_view_is_shown() -> str:
+    """Say how to look at what `--view` publishes, which shows nothing by itself."""
+    rviz = f'rviz2 -d {config_file("restac.rviz")}'
+    if shutil.which('rviz2'):
+        return f'view: show it by {rviz}'
+    return (
+        f'view: it is published, but rviz2, which shows it, is not installed here. Where it is: {rviz}; '
+        'or add --log and --record, and draw a moment afterwards by restac-ros view'
+    )
 
 
 def _draw_episode(dataset: Path, picture: Path) -> None:

@@ -92,7 +92,8 @@ def _streams(summaries: Summaries) -> Table | None:
     if not names:
         return None
     source = next((text['streams'] for text in summaries.values() if 'published' in text), None)
-    table = Table('stream', title='messages', title_justify='left')
+    table = Table(title='messages', title_justify='left')
+    table.add_column('stream', no_wrap=True, min_width=max(map(len, names)))  # headings wrap instead
     if source is not None:
         table.add_column('published', justify='right')
     for listener in listeners:
@@ -140,10 +141,11 @@ def _policy_lines(summaries: Summaries) -> list[str]:
     lines += [
         *(f'  changed: {escape(change)}' for change in policy.get('changes', ())),
         f'policy: {policy["prefixes"]} prefixes, {policy["touches"]} tactile frames, '
-        f'{policy["chunks"]} chunks published, held {policy["held"]} times',
+        f'{policy["chunks"]} chunks published, held in place of {policy["held"]}'
+        + (', often for several reasons at once:' if len(policy['hold_reasons']) > 1 else ''),
     ]
     for reason, count in policy['hold_reasons'].items():
-        lines.append(f'  held {count} times: {reason}')
+        lines.append(f'  {count} x {reason}')
     gate = policy['gate']
     if gate['min'] is not None:
         share = gate['saturated'] / max(1, policy['touches'])

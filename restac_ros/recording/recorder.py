@@ -241,7 +241,9 @@ class Recorder:
 
     def _running(self) -> Recording:
         if self._recording is None:
-            raise RecorderError('nothing is being recorded: call ~/start first')
+            raise RecorderError(
+                'nothing is being recorded: start one first (restac-ros call recorder_node start)'
+            )
         return self._recording
 
     def _end(self) -> Recording:

@@ -64,6 +64,7 @@ class Recording:
         """
         self.closed = False
         self._failure = ''
+        self._trashed: Path | None = None
         self.received = dict.fromkeys(contract.streams, 0)
         self.dropped = dict.fromkeys(contract.streams, 0)
         self.high_water = dict.fromkeys(contract.streams, 0)
@@ -91,8 +92,8 @@ class Recording:
 
     @property
     def path(self) -> Path:
-        """Path of the finished bag; until then it is NAME.partial."""
-        return self._journal.path
+        """Path of the finished bag, until then NAME.partial; once discarded, where it lies in the trash."""
+        return self._trashed or self._journal.path
 
     @property
     def done(self) -> bool:
@@ -182,9 +183,10 @@ class Recording:
         partial = self._journal.partial
         try:
             trash.mkdir(parents=True, exist_ok=True)
-            return partial.rename(trash / partial.name)
+            self._trashed = partial.rename(trash / partial.name)
         except OSError as error:
             raise JournalError(f'{partial} cannot be moved to {trash}: {error.strerror}; it stays') from error
+        return self._trashed
 
     def _end(self, saving: bool) -> None:
         with self._changed:

@@ -37,7 +37,9 @@ def tactile_stream(contract: Contract, name: str = '') -> str:
 def scene_at(
     contract: Contract, bags: Sequence[Bag], time_ns: int | None, options: SceneOptions
 ) -> tuple[GateScene, int]:
-    """The scene at `time_ns` of the bags' log time (None: at their end), and that time.
+    """The scene at `time_ns` of the bags' log time, and that time.
+
+    None takes the last live moment: gate, touch and pose, so far as the bags hold them, all still arrive.
 
     `bags` may be one that holds everything, or a journal of sensor streams and the session log of its run.
     The reference of the tactile image is made of the bags' first tactile frames.
@@ -49,6 +51,8 @@ def scene_at(
     """
     reader = _Reader(contract, options)
     _check(bags, reader.topics)
+    if time_ns is None:
+        time_ns = _last_live_ns(bags, reader.topics)
     end_ns = time_ns
     for message in _merged(bags, reader.topics, time_ns):
         reader.add(message)
@@ -127,6 +131,16 @@ def _check(bags: Sequence[Bag], topics: set[str]) -> None:
     if not set(found) & topics and not {CHUNK_TYPE, GATE_TYPE} & set(found.values()):
         expected = f'one of {", ".join(sorted(topics))}, or messages of {CHUNK_TYPE} or {GATE_TYPE}'
         raise ViewError(f'the bags hold {", ".join(found) or "no topic"}; expected {expected}')
+
+
+def _last_live_ns(bags: Sequence[Bag], topics: set[str]) -> int | None:
+    """The earliest of the last receipts of gate, touch and pose; None without any of these."""
+    last_ns: dict[str, int] = {}
+    for bag in bags:
+        gates = {name for name, topic in bag.topics.items() if topic.type == GATE_TYPE}
+        for message in bag.messages((topics | gates) & set(bag.topics), head_bytes=0):
+            last_ns[message.topic] = max(message.log_time_ns, last_ns.get(message.topic, 0))
+    return min(last_ns.values(), default=None)
 
 
 def _merged(bags: Sequence[Bag], topics: set[str], time_ns: int | None) -> Iterator[BagMessage]:

@@ -54,7 +54,7 @@ def _draw_space(axes: Any, shapes: Sequence[Shape], base_frame: str) -> None:
     centre = _centre(shapes)
     limits = zip(('xlim', 'ylim', 'zlim'), centre - NEAR_M, centre + NEAR_M, strict=True)
     axes.set(**{name: (low, high) for name, low, high in limits})
-    axes.set_box_aspect((1, 1, 1), zoom=1.15)
+    axes.set_box_aspect((1, 1, 1), zoom=1.05)
     axes.view_init(**VIEW_DEG)
     points_per_m = SIZE_IN[1] * 72 / (2 * NEAR_M) * 0.55
     for shape in shapes:

@@ -20,21 +20,23 @@ def render(
     at_s: float | None = None,
     options: SceneOptions | None = None,
 ) -> Path:
-    """Draw what rviz would show `at_s` after the recordings' beginning (None: at their end) into `png`.
+    """Draw what rviz would show `at_s` after the recordings' beginning into `png`.
 
+    None takes the last moment at which gate, touch and pose still arrived.
     `paths` is a bag that holds everything, or a journal and the session log of its run. Without a `contract`
     the one inside the recordings is used.
 
     Raises:
         BagError: a recording cannot be read.
-        ViewError: nothing in them can be shown, or there is no contract.
+        ViewError: nothing in them can be shown, they are of different runs, or there is no contract.
         DecodeError: a message contradicts the contract.
     """
     bags = [open_bag(path) for path in paths]
-    starts = [bag.bounds_ns[0] for bag in bags if bag.bounds_ns]
-    if not starts:
+    bounds = sorted((bag.bounds_ns, bag.path) for bag in bags if bag.bounds_ns)
+    if not bounds:
         raise ViewError(f'{", ".join(str(path) for path in paths) or "no bag"}: there is no message in it')
-    start_ns = min(starts)
+    _check_overlap(bounds)
+    start_ns = bounds[0][0][0]
     contract = contract or _contract_inside(bags)
     time_ns = None if at_s is None else start_ns + round(at_s * 1e9)
     scene, end_ns = scene_at(contract, bags, time_ns, options or SceneOptions())
@@ -47,6 +49,20 @@ def render(
         contract.robot.base_frame,
         f'{names}, {(end_ns - start_ns) * 1e-9:.2f} s from the beginning',
     )
+
+
+def _check_overlap(bounds: Sequence[tuple[tuple[int, int], Path]]) -> None:
+    """Refuse recordings, sorted by their (first, last) log time, with a time between them."""
+    (_, end_ns), before = bounds[0]
+    for (start_ns, stop_ns), path in bounds[1:]:
+        if start_ns > end_ns:
+            raise ViewError(
+                f'{path} begins {(start_ns - end_ns) * 1e-9:.1f} s after the end of {before}: they are of '
+                'different runs. Give the journal and the log of one run, as `restac-ros up --record --log` '
+                'writes them together.'
+            )
+        if stop_ns > end_ns:
+            end_ns, before = stop_ns, path
 
 
 def _contract_inside(bags: Sequence[Bag]) -> Contract:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.quality.contact import looks_pressed
 from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, TOUCH_COLUMNS, Recent, Story, strip_chart
 from restac_ros.view.colours import INVALID, TEXT
 from restac_ros.view.history import History, Timeline, Trail
@@ -17,6 +18,7 @@ from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shap
 from restac_ros.view.tactile import HeatScale, Reference, contact_level, pixel_change, tactile_picture
 
 _MS = 1e-6  # ms in a ns
+PRESSED_REFERENCE = 'the reference looks pressed: take it anew without contact'
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class GateScene:
         self._pose: _Newest[np.ndarray] = _Newest()
         self._tactile: _Newest[np.ndarray] = _Newest()
         self._change: np.ndarray | None = None  # of the newest tactile frame, uint8 [H, W]
+        self._strongest_level = 0.0  # since the reference was made, grey levels
+        self._is_inside_out = False  # the reference, not the strongest change, looks like contact
         self._residual: _Newest[np.ndarray] = _Newest()
 
     def add_gate(self, gate: GateSample, steady_ns: int) -> None:
@@ -104,10 +108,15 @@ class GateScene:
             self.reference.restart()
         self.reference.add(image)
         self._tactile.put(image, steady_ns)
-        self._change = None
-        if self.reference.image is not None:
-            self._change = pixel_change(image, self.reference.image)
-            self._touches.append(steady_ns, contact_level(self._change))
+        if self.reference.image is None:
+            self._change, self._strongest_level, self._is_inside_out = None, 0.0, False
+            return
+        self._change = pixel_change(image, self.reference.image)
+        level = contact_level(self._change)
+        self._touches.append(steady_ns, level)
+        if level > max(self._strongest_level, self._options.heat.threshold):
+            self._strongest_level = level
+            self._is_inside_out = looks_pressed(self.reference.image, image)
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
         """Add the magnitude of the tactile residual per latent position, float [h, w]."""
@@ -116,6 +125,11 @@ class GateScene:
     def add_hold(self, reason: str, steady_ns: int) -> None:
         """Add the policy's reason to hold; '' while it plans."""
         self._held.put(reason, steady_ns)
+
+    @property
+    def reference_problem(self) -> str:
+        """Why the reference without contact is doubtful; '' while it is not."""
+        return PRESSED_REFERENCE if self._is_inside_out else ''
 
     @property
     def has_touch(self) -> bool:
@@ -158,7 +172,7 @@ class GateScene:
             self._options.heat,
             title,
             residual,
-            problem,
+            problem or self.reference_problem,
         )
 
     def chart_image(self, steady_ns: int) -> np.ndarray:

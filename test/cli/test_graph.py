@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from restac_ros import graph
+from restac_ros.commands.run import where_view_is_shown
 from restac_ros.graph import GraphError, Run, Source, command, processes
 
 
@@ -52,6 +53,17 @@ def test_listeners_come_before_the_source_that_waits_for_them(
 def test_without_a_record_directory_nothing_is_recorded(installed: Path, tmp_path: Path) -> None:
     listed = processes(run_with(tmp_path, checkpoint=tmp_path / 'c', prompt='push'))
     assert [p.executable for p in listed] == ['policy_node']
+
+
+def test_where_rviz2_is_missing_the_view_says_how_else_to_look(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert 'rviz2, which shows it, is not installed here' in where_view_is_shown()
+    (tmp_path / 'rviz2').touch(mode=0o755)
+    assert (
+        where_view_is_shown() == f'view: show it by rviz2 -d {installed}/share/restac_ros/config/restac.rviz'
+    )
 
 
 def test_the_view_listens_but_no_source_waits_for_it(installed: Path, tmp_path: Path, bag: Path) -> None:

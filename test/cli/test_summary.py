@@ -75,7 +75,8 @@ def test_every_figure_of_a_run_is_shown() -> None:
     assert [cell.strip() for cell in row.strip('│').split('│')] == ['main', '92', '90', '2', '90', '0', '92']
     for part in (
         '25 chunks',
-        'held 3 times: main stale',
+        'held in place of 3',
+        '3 x main stale',
         '0.100 to 0.750',
         '25%',
         'episode 4, 45 frames',

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -57,6 +58,26 @@ def test_the_run_ends_when_the_source_has_played(programs: Path, tmp_path: Path)
     ending = Supervisor(listed, tmp_path / 'run').run()
     assert ending.code == 0
     assert (programs / 'listener.stopped').read_text() == 'in order'
+
+
+LINGERING = """
+import pathlib, sys, threading
+here = pathlib.Path(sys.argv[0])
+while not here.with_name('listener.ready').exists():
+    threading.Event().wait(0.01)
+here.with_suffix('.played').touch()
+while not here.with_name('listener.stopped').exists():
+    threading.Event().wait(0.01)
+"""
+
+
+def test_the_others_are_stopped_as_soon_as_the_source_has_played_and_it_ends_by_itself(
+    programs: Path, tmp_path: Path
+) -> None:
+    source = process(programs, 'speaker', LINGERING, ends_run=True)
+    source = replace(source, parameters={'summary_file': str(programs / 'speaker.json')})
+    ending = Supervisor([process(programs, 'listener', LISTENER), source], tmp_path / 'run').run()
+    assert (ending.code, ending.reason) == (0, 'speaker has played everything')
 
 
 def test_a_process_that_dies_ends_the_run_and_is_named(programs: Path, tmp_path: Path) -> None:
@@ -123,15 +144,16 @@ from pathlib import Path
 from restac_ros.graph import Process
 from restac_ros.supervise import Supervisor
 Path({str(tmp_path / 'supervisor.pid')!r}).write_text(str(os.getpid()))
-ending = Supervisor([Process('listener', {{'summary_file': 'x'}})], Path({str(tmp_path / 'run')!r})).run()
+listener = Process('listener', {{'summary_file': 'x'}}, terminal=sys.argv[1])
+ending = Supervisor([listener], Path({str(tmp_path / 'run')!r})).run()
 print('ended:', ending.reason, flush=True)
 sys.exit(ending.code)
 """
     (tmp_path / 'up.py').write_text(program)
     started: list[subprocess.Popen] = []
 
-    def start(*before: str, **options) -> subprocess.Popen:
-        line = [*before, sys.executable, str(tmp_path / 'up.py')]
+    def start(*before: str, terminal: str = '', **options) -> subprocess.Popen:
+        line = [*before, sys.executable, str(tmp_path / 'up.py'), terminal]
         started.append(subprocess.Popen(line, env=dict(os.environ), **options))
         wait_for_file(programs / 'listener.ready')
         return started[-1]
@@ -188,6 +210,21 @@ def test_a_run_stops_in_order_when_its_terminal_is_closed(
     os.close(ours)
     wait_for_file(programs / 'listener.stopped')
     assert child.wait(timeout=60) == 130, 'what it prints then goes nowhere'
+
+
+def test_keys_pressed_while_a_run_ends_do_not_reach_the_shell(programs: Path, supervised: Callable) -> None:
+    ours, theirs = pty.openpty()
+    child = supervised(
+        terminal='keys',
+        stdin=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+    )
+    os.write(ours, b'rm all\n')
+    assert select.select([theirs], [], [], 60)[0] == [theirs]
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=60) == 130
+    assert select.select([theirs], [], [], 0)[0] == []
 
 
 def test_a_second_interrupt_is_passed_on(programs: Path, supervised: Callable, wait_for_file) -> None:

@@ -57,11 +57,11 @@ def recording_maker() -> Callable[..., list[BagMessage]]:
 def journal_of(tmp_path: Path, contract: Contract) -> Callable[..., Path]:
     """Records messages with a Journal: journal_of(messages, name='take', **options) -> finished bag."""
 
-    def record(messages: Iterable[BagMessage], name: str = 'take', **options: str) -> Path:
+    def record(messages: Iterable[BagMessage], name: str = 'take', end_ns: int = 0, **options: str) -> Path:
         messages = list(messages)
         journal = Journal(tmp_path / name, contract, start_ns=START_NS, task='press the button', **options)
         fill(journal, contract, messages)
-        return journal.close(messages[-1].log_time_ns + 1)
+        return journal.close(end_ns or messages[-1].log_time_ns + 1)
 
     return record
 

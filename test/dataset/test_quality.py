@@ -239,6 +239,24 @@ def test_a_jump_of_one_driver(recording, contract, assessed) -> None:
     assert finding(report, 'stamp-step').start_s == pytest.approx(1.0, abs=0.05)
 
 
+def test_joints_delayed_for_a_moment_by_a_busy_machine_are_no_jump(recording, contract, assessed) -> None:
+    """All of 0.1 s arrive together at its end."""
+
+    def delayed(message: BagMessage) -> BagMessage:
+        late = 1.0 < elapsed_s(message) < 1.1
+        return message._replace(log_time_ns=START_NS + 11 * SECOND // 10) if late else message
+
+    assert 'stamp-step' not in kinds(assessed(of(contract, 'joints', delayed)(recording)), 'joints')
+
+
+def test_what_is_recorded_after_all_streams_have_ended_is_one_note(journal_of, recording) -> None:
+    rest = [message for message in recording if elapsed_s(message) < 1.5]
+    report = assess(journal_of(rest, end_ns=START_NS + 2 * SECOND))
+    assert 'gap' not in {found.kind for found in report.episodes[0].findings}
+    assert finding(report, 'silent-end').end_s == pytest.approx(1.93, abs=0.07)
+    assert finding(report, 'silent-end').severity == 'note'
+
+
 def test_a_truncated_file(tmp_path: Path, recording, contract, write_bag) -> None:
     path = write_bag(tmp_path / 'bag', recording)
     (path / 'metadata.yaml').unlink()
@@ -406,3 +424,18 @@ def test_contacts_of_real_touch(whole: QualityReport) -> None:
     assert [round(contact.start_s, 1) for contact in contacts] == pytest.approx([1.55, 4.6], abs=0.12)
     assert contacts[0].end_s == pytest.approx(3.0, abs=0.15)
     assert all(contact.peak > 30 for contact in contacts)
+
+
+def test_real_touch_that_begins_pressed_is_a_finding(make_real_bag, shipped: Contract) -> None:
+    """A steady press of the same sensor as the reference, and its free gel as what then changed most."""
+    [trace] = bag_traces(make_real_bag('--seconds', '5'), shipped)
+    touch = trace.touch['gelsight_left']
+    begun_pressed = touch._replace(
+        reference=touch.strongest.image, strongest=touch.strongest._replace(image=touch.reference)
+    )
+    for seen, expected in ((touch, False), (begun_pressed, True)):
+        episode = judge_episode(dataclasses.replace(trace, touch={'gelsight_left': seen}))
+        found = [finding for finding in episode.findings if finding.kind == 'begun-in-contact']
+        assert [(finding.severity, finding.stream) for finding in found] == [
+            ('warning', 'gelsight_left')
+        ] * expected

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from restac_ros.dataset.freezes import ContentWatch
-from restac_ros.dataset.quality.contact import MIN_LEVEL, ContactMeter, contact_phases
+from restac_ros.dataset.quality.contact import MIN_LEVEL, ContactMeter, contact_phases, looks_pressed
 
 FREE = np.full((128, 160, 3), 90, np.uint8)
 
@@ -39,6 +39,28 @@ def test_a_beginning_in_motion_is_no_reference() -> None:
     for _ in range(5):
         meter.level(FREE)
     assert np.array_equal(meter.reference, FREE)
+
+
+@pytest.mark.parametrize('depth', [20, 100])
+@pytest.mark.parametrize('noise', [0.0, 3.0])
+@pytest.mark.parametrize('dots', [False, True])
+def test_of_two_images_the_one_with_the_imprint_looks_pressed(depth: int, noise: float, dots: bool) -> None:
+    rng = np.random.default_rng(0)
+    images = [FREE.astype(float), pressed(depth).astype(float)]
+    for image in images:
+        image += np.linspace(0, 60, 160)[:, None]  # lamps light the gel unevenly
+        if dots:  # as are printed on some gels
+            image[5::12, 5::12] -= 60
+        image += rng.normal(0, noise, image.shape)
+    free, imprinted = (np.clip(image, 0, 255).astype(np.uint8) for image in images)
+    assert looks_pressed(imprinted, free)
+    assert not looks_pressed(free, imprinted)
+
+
+def test_a_lamp_that_changes_is_no_imprint() -> None:
+    lit = np.clip(FREE + np.linspace(0, 60, 160)[:, None], 0, 255).astype(np.uint8)
+    assert not looks_pressed(lit, lit - 40)
+    assert not looks_pressed(lit - 40, lit)
 
 
 @pytest.mark.parametrize(

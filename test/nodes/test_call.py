@@ -38,6 +38,11 @@ def test_a_service_is_called_and_its_answer_printed(
     absent = restac('call', 'recorder_node', 'save', '--namespace', 'left')
     assert absent.returncode == 1
     assert '0 nodes serve /left/recorder_node/save' in absent.stderr
+    misspelt = restac('call', 'recorder_node', 'sart')
+    assert misspelt.returncode == 1
+    served = 'discard, pause, recover, resume, save, start, thumbnails'
+    assert f'recorder_node serves: {served}' in misspelt.stderr
+    assert 'namespace (/) are: recorder_node' in restac('call', 'recorder', 'save').stderr
 
 
 def test_a_prompt_is_set_or_refused_with_the_reason(

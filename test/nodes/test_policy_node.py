@@ -137,7 +137,7 @@ def test_a_prompt_changed_live_is_in_the_chunks_and_gates_that_follow_it(
     assert (identity.run_id, identity.prompt, identity.prompt_revision) == ('run7', 'push', 0)
     assert identity.checkpoint == checkpoint_fingerprint(tiny_checkpoint)
     assert set_prompt(policy, 'pull').successful
-    policy.node.wait_for(r"the prompt is now 'pull' \(revision 1\)")
+    policy.node.wait_for(r"chunks follow 'pull' \(revision 1\)")
     wait_until(lambda: policy.chunks[-1].run.prompt == 'pull', 'a chunk of the new prompt')
     wait_until(lambda: policy.gates[-1].run.prompt == 'pull', 'a gate of the new prompt')
     for messages in (policy.chunks, policy.gates):

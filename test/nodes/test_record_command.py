@@ -70,6 +70,19 @@ class Demonstrator:
             lambda: words in self.terminal.shown[seen:], lambda: f'{words!r}; {self.terminal.shown[-3000:]}'
         )
 
+    def begins(self) -> None:
+        """Start a take, also before the first message has been received."""
+        seen = len(self.terminal.shown)
+        self.terminal.press(' ')
+
+        def answered() -> bool:
+            shown = self.terminal.shown[seen:]
+            return RECORDING in shown or 'Record all the same?' in shown
+
+        self._wait_until(answered, lambda: f'an answer to the key; {self.terminal.shown[-3000:]}')
+        if RECORDING not in self.terminal.shown[seen:]:
+            self.press('y', RECORDING)
+
     def has_written(self, count: int) -> None:
         self._wait_until(
             lambda: self._statuses and min(self._statuses[-1].written) >= count,
@@ -119,7 +132,7 @@ def episodes_in(dataset: Path) -> tuple[int, list[str]]:
 def test_episodes_are_recorded_by_keys(demonstrator: Demonstrator, robot, tmp_path: Path) -> None:
     robot.publish_streams()
     demonstrator.sees('space: start/save')
-    demonstrator.press(' ', RECORDING)
+    demonstrator.begins()
     demonstrator.press('p', PAUSED)
     demonstrator.press('p', RECORDING)
     demonstrator.press('d', IDLE)
@@ -142,7 +155,7 @@ def test_a_closed_terminal_ends_in_order_and_saves_the_open_episode(
 ) -> None:
     robot.publish_streams()
     demonstrator.sees('space: start/save')
-    demonstrator.press(' ', RECORDING)
+    demonstrator.begins()
     demonstrator.has_written(30)
     demonstrator.terminal.close()
     demonstrator.terminal.process.wait(240)

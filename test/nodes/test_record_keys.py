@@ -29,7 +29,7 @@ def status(state: str, **changes: Any) -> RecorderStatus:
         'dropped': [0, 2],
         'lost': [0, 0],
         'rate_hz': [30.0, math.nan],
-        'high_water': [7, 7],
+        'age_ns': [12_300_000, -1],
     }
     return RecorderStatus(**given | changes)
 
@@ -131,6 +131,16 @@ def test_the_task_text_is_typed() -> None:
     assert 'pull the lévér' in shown(made)
 
 
+def test_a_start_without_any_message_is_asked_for() -> None:
+    made = console('idle', rate_hz=[0.0, 0.0])
+    assert made.key(' ') == []
+    assert 'nothing is received on any stream' in shown(made)
+    assert made.key('n') == []
+    assert typed(made, ' y') == [ConsoleCall('start')]
+    made.receive(status('recording', rate_hz=[0.0, 0.0]))
+    assert made.key(' ') == [ConsoleCall('save')]
+
+
 def test_without_a_task_text_it_is_asked_for_first() -> None:
     made = console('idle', task='')
     assert typed(made, ' push\n') == [SetText('push')]
@@ -155,8 +165,8 @@ def test_everything_that_matters_is_shown() -> None:
     assert 'saving: 5 of 90 frames' in text
     [main] = [line.split() for line in text.splitlines() if line.startswith('main')]
     [joints] = [line.split() for line in text.splitlines() if line.startswith('joints')]
-    assert main == ['main', '30.0', '160', '0', '0', '7']
-    assert joints == ['joints', '-', '160', '2', '0', '7']  # its rate is not known
+    assert main == ['main', '30.0', '12', '160', '0', '0']
+    assert joints == ['joints', '-', '-', '160', '2', '0']  # its rate and age are not known
 
 
 def test_the_next_task_is_shown_beside_that_of_the_open_episode() -> None:

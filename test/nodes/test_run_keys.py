@@ -46,3 +46,15 @@ def test_only_keys_of_nodes_that_the_run_has_are_offered() -> None:
     assert keys.line == 's: save   d: discard   q: quit'
     assert keys.requests == [ConsoleCall('save'), ConsoleCall('discard')]
     assert typed(keys, ' rp') == []
+
+
+def test_a_key_without_effect_is_answered_with_the_keys_that_there_are() -> None:
+    keys = RunKeys(['recorder_node'])
+    keys.key('r')
+    assert keys.notice == (
+        'r: resume: there is no streamer_node in this run. Keys: s: save   d: discard   q: quit'
+    )
+    keys.key('x')
+    assert keys.notice.startswith('no such key: x. Keys: s: save')
+    keys.key('s')
+    assert keys.notice == ''

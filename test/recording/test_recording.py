@@ -173,6 +173,7 @@ def test_discarding_moves_to_the_trash_and_deletes_nothing(make_recorder, tmp_pa
     assert [file.suffix for file in kept.iterdir()] == ['.mcap']
     assert [path.name for path in (tmp_path / 'journals').iterdir()] == [TRASH]
     assert recorder.report().state == 'idle'
+    assert recorder.report().journal == str(kept)
 
 
 @pytest.mark.parametrize(

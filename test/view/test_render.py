@@ -181,6 +181,33 @@ def test_one_bag_with_everything_shows_the_same(
     assert pictures[0] == pictures[1]
 
 
+def test_the_moment_by_default_is_the_last_at_which_gate_touch_and_pose_still_came(
+    recording: Recording, contract: Contract, tmp_path: Path
+) -> None:
+    """The robot reports its pose for 2 s more, as a policy that has no images any more goes on."""
+    later = SessionLog(tmp_path / 'later', contract, start_ns=START_NS)
+    for now_ns in range(START_NS, START_NS + 5 * S, S // 10):
+        message, topic = joints(now_ns, contract, READY_RAD), contract.streams['joints'].topic
+        later.write(topic, 'sensor_msgs/msg/JointState', message, now_ns)
+    bags = [open_bag(path) for path in (*recording, later.close(START_NS + 5 * S))]
+    scene, end_ns = scene_at(contract, bags, None, SceneOptions())
+    assert START_NS + 2.9 * S < end_ns <= START_NS + 3 * S
+    assert 'gate 0.90' in next(shape.text for shape in scene.shapes(end_ns) if shape.name == 'label')
+
+
+def test_recordings_of_different_runs_are_refused(
+    recording: Recording, contract: Contract, tmp_path: Path
+) -> None:
+    log = SessionLog(tmp_path / 'evening', contract, start_ns=START_NS + 10 * S)
+    log.write(
+        '/policy_node/gate_state', 'restac_ros/msg/GateState', gate(START_NS + 10 * S, 0.5), START_NS + 10 * S
+    )
+    evening = log.close(START_NS + 10 * S)
+    with pytest.raises(ViewError, match=r'evening begins 7\.0 s after the end of .*different runs'):
+        render([evening, recording.journal], tmp_path / 'view.png')
+    assert not (tmp_path / 'view.png').exists()
+
+
 def test_the_picture_shows_ring_chunk_and_touch(recording: Recording, tmp_path: Path) -> None:
     from restac_ros.view.colours import gate_colours
 

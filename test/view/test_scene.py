@@ -7,7 +7,7 @@ import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.view.samples import chunk_sample
-from restac_ros.view.scene import GateScene, SceneOptions
+from restac_ros.view.scene import PRESSED_REFERENCE, GateScene, SceneOptions
 
 S = 10**9
 
@@ -102,6 +102,26 @@ def test_tactile_frames_make_the_reference_and_then_the_overlay(scene: GateScene
         np.full((64, 80, 3), 90, np.uint8), 5 * S
     )  # another size: no comparison with the old one
     assert scene.reference.collected == 1
+
+
+def pressed(plain: np.ndarray) -> np.ndarray:
+    rows, columns = np.mgrid[0:128, 0:160]
+    bump = 60 * np.exp(-((rows - 64) ** 2 + (columns - 80) ** 2) / 300)
+    return plain + bump[..., None].astype(np.uint8)
+
+
+def test_a_reference_taken_in_contact_is_doubted_until_it_is_taken_anew(scene: GateScene) -> None:
+    plain = np.full((128, 160, 3), 90, np.uint8)
+    for i in range(2):
+        scene.add_tactile(pressed(plain), i * S)
+    assert scene.reference_problem == ''
+    scene.add_tactile(plain, 2 * S)
+    assert scene.reference_problem == PRESSED_REFERENCE
+    scene.reference.restart()
+    for i in range(3, 6):
+        scene.add_tactile(plain, i * S)
+    scene.add_tactile(pressed(plain), 6 * S)
+    assert scene.reference_problem == ''
 
 
 def test_an_old_tactile_frame_is_told(scene: GateScene) -> None:

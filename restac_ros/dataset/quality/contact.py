@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 REFERENCE_FRAMES = 5
@@ -10,6 +11,8 @@ _STRONGEST_SHARE = 0.01  # of the pixels: a small contact is not averaged away, 
 MIN_LEVEL = 10.0  # grey levels of 255; lamps and sensor noise stay below
 NOISE_FACTOR = 3.0  # a noisier sensor needs more change than that
 RELEASE_SHARE = 0.6  # of the threshold, at which a contact is over: no flicker at the edge
+_SMOOTHED_PX = 2.0  # below it slopes are noise and the dots printed on a gel, above it imprints
+_STEEPER = 2.0  # times the slopes of the other image: an imprint is in this one
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class ContactMeter:
 
     The reference is the median, per pixel and channel, of the first images in a row that agree with each
     other. They are assumed to be without contact: in an episode that begins in a steady contact, its end is
-    reported as contact. Memory is bounded by `reference_frames`.
+    reported as contact (see `looks_pressed`). Memory is bounded by `reference_frames`.
     """
 
     def __init__(self, reference_frames: int = REFERENCE_FRAMES) -> None:
@@ -60,6 +63,28 @@ class ContactMeter:
     def threshold(self) -> float:
         """Return the level from which on there is contact."""
         return max(MIN_LEVEL, NOISE_FACTOR * self.noise)
+
+
+def looks_pressed(reference: np.ndarray, image: np.ndarray) -> bool:
+    """Whether of two images [H, W, 3] that differ the reference, not the image, shows an imprint.
+
+    An imprint has slopes, which a gel without contact has not: where the two differ by more than half of the
+    largest difference, and around it, the mean square of the slopes is compared.
+    """
+    first, second = (
+        cv2.GaussianBlur(each.astype(np.float32), (0, 0), _SMOOTHED_PX) for each in (reference, image)
+    )
+    change = np.abs(second - first).max(axis=-1)
+    side_px = 2 * round(3 * _SMOOTHED_PX) + 1
+    differs = cv2.dilate(
+        (change > 0.5 * change.max()).astype(np.uint8), np.ones((side_px, side_px), np.uint8)
+    )
+    return _steepness(first, differs > 0) > _STEEPER * _steepness(second, differs > 0)
+
+
+def _steepness(image: np.ndarray, where: np.ndarray) -> float:
+    """Mean square of the slopes of an image [H, W, 3] where `where` [H, W] is true."""
+    return float(sum((slope[where] ** 2).mean() for slope in np.gradient(image, axis=(0, 1))))
 
 
 def _change(image: np.ndarray, reference: np.ndarray) -> float:

@@ -21,6 +21,7 @@ KEPT_SHARE = 0.8  # an episode that loses more of its frames than the rest is no
 FROZEN_BAD_S = 2.0
 STATIC_S = 2.0
 LOST_SHARE = 0.01
+SILENT_END_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Finding:
 
 def find_faults(trace: Trace, measures: Measures) -> list[Finding]:
     """Find all faults of an episode, the worst first."""
-    found = [*_of_recording(trace, measures), *_of_frames(trace, measures), *_of_state(trace, measures)]
+    found = [*_of_recording(trace, measures), *_of_end(trace)]
+    found += [*_of_frames(trace, measures), *_of_state(trace, measures)]
     for name, seen in trace.messages.items():
         found += _of_times(trace, name, seen, measures.streams[name])
         found += _of_stamps(trace, name)
@@ -64,6 +66,21 @@ def _of_recording(trace: Trace, measures: Measures) -> Iterator[Finding]:
         text = f'{found}: the clock was set forward, or the machine stood still'
         remedy = 'Record it again, or keep the part on one side of it.'
         yield Finding('clock-jump', 'bad', text, remedy, None, jump.start_s, jump.end_s)
+
+
+def _of_end(trace: Trace) -> Iterator[Finding]:
+    """Judge whether the recording went on after the last message."""
+    silent_s = float(trace.time_s[-1]) - trace.seconds(trace.last_stamp_ns) if trace.time_ns.size else 0.0
+    if trace.last_stamp_ns and silent_s > SILENT_END_S:
+        yield Finding(
+            'silent-end',
+            'note',
+            f'all streams end {silent_s:.2f} s before the recording does',
+            'Stop recording before the drivers; frames without valid samples are left out of the episode.',
+            None,
+            trace.seconds(trace.last_stamp_ns),
+            float(trace.time_s[-1]),
+        )
 
 
 def _of_frames(trace: Trace, measures: Measures) -> Iterator[Finding]:
@@ -258,6 +275,12 @@ def _of_touch(trace: Trace) -> Iterator[Finding]:
         if touch.reference is None and trace.valid(name).any():
             text = f'{name}: no {REFERENCE_FRAMES} images in a row agree, so that contact cannot be measured'
             yield Finding('no-reference', 'note', text, 'Begin episodes without contact.', name)
+        elif touch.is_inside_out:
+            text = (
+                f'{name}: the first images look pressed, so that contact and its absence are taken for each '
+                'other here'
+            )
+            yield Finding('begun-in-contact', 'warning', text, 'Begin episodes without contact.', name)
         elif name not in touched and np.isfinite(touch.levels).any():
             change = f'the largest change is {np.nanmax(touch.levels):.1f} of 255 grey levels'
             remedy = 'If it was pressed: did it begin in contact?'

@@ -15,7 +15,7 @@ LOST_FACTOR = 1.8  # an interval of so many usual ones hides a lost message
 GAP_PERIODS = 3.0
 GAP_FLOOR_NS = 100_000_000  # shorter holes are counted as lost messages, not listed
 STEP_NS = 50_000_000  # a lasting change of a stream's delay by more is no jitter
-STEP_WINDOW = 8
+STEP_WINDOW, STEP_WINDOW_NS = 8, 500_000_000  # on each side: so many messages, and so long
 UNDECODABLE = 'undecodable: '  # what the framer's reasons begin with then
 _STILL_M, _STILL_RAD, STILL_OPENING_M = 0.002, 0.01, 0.001
 
@@ -182,10 +182,13 @@ def _usual_ns(trace: Trace, name: str) -> float:
 
 
 def _gaps(trace: Trace, stamps_ns: np.ndarray, usual_ns: float) -> list[Gap]:
-    """Find holes between samples, and between the samples and the episode's ends."""
+    """Find holes between samples, and between the samples and the episode's ends.
+
+    It ends with the last sample of any stream: what was recorded after all had ended is one finding.
+    """
     if not stamps_ns.size:
         return []
-    end_ns = int(trace.time_ns[-1]) if trace.time_ns.size else 0
+    end_ns = min(int(trace.time_ns[-1]), trace.last_stamp_ns) if trace.time_ns.size else 0
     stamps_ns = np.concatenate(
         [[min(trace.start_ns, stamps_ns.min())], np.sort(stamps_ns), [max(end_ns, stamps_ns.max())]]
     )
@@ -249,11 +252,15 @@ def stamp_steps(trace: Trace, name: str) -> list[Step]:
         return []
     delays_ns = seen.receives_ns - seen.stamps_ns
     steps: list[Step] = []
-    last = -STEP_WINDOW
+    # A busy machine delays some tens of messages at once, which at 1 kHz is soon over.
+    window = max(STEP_WINDOW, round(STEP_WINDOW_NS / _usual_ns(trace, name)))
+    last = -window
     for index in np.flatnonzero(np.abs(np.diff(delays_ns)) > STEP_NS) + 1:
-        before = np.median(delays_ns[max(0, index - STEP_WINDOW) : index])
-        change_ns = float(before - np.median(delays_ns[index : index + STEP_WINDOW]))
-        if abs(change_ns) > STEP_NS and index - last >= STEP_WINDOW:
+        before, after = delays_ns[max(0, index - window) : index], delays_ns[index : index + window]
+        if min(before.size, after.size) < max(STEP_WINDOW, window // 2):
+            continue
+        change_ns = float(np.median(before) - np.median(after))
+        if abs(change_ns) > STEP_NS and index - last >= window:
             steps.append(Step(trace.seconds(seen.receives_ns[index]), round(change_ns * 1e-6, 1)))
             last = index
     return steps

@@ -130,7 +130,7 @@ def _film(figure: FigureBase, stills: Sequence[Still]) -> None:
 def touch_png(trace: Trace) -> bytes | None:
     """Draw reference, strongest contact and change of each tactile sensor: a PNG; None without any."""
     shown = [
-        (name, touch.reference, touch.strongest)
+        (name, touch.reference, touch.strongest, touch.is_inside_out)
         for name, touch in trace.touch.items()
         if touch.reference is not None and touch.strongest is not None
     ]
@@ -139,12 +139,12 @@ def touch_png(trace: Trace) -> bytes | None:
     with mpl.rc_context(FIGURE_STYLE):
         figure = _figure(2.2 * len(shown), 0.72 * _WIDTH_INCH)
         grid = figure.subplots(len(shown), 3, squeeze=False)
-        for row, (name, reference, strongest) in enumerate(shown):
+        for row, (name, reference, strongest, inside_out) in enumerate(shown):
             image = strongest.image
             change = np.abs(image.astype(np.int16) - reference).max(axis=-1)
             pictures: tuple[tuple[np.ndarray, str, dict[str, Any]], ...] = (
-                (reference, f'{name}: reference', {}),
-                (image, f'strongest contact, {strongest.time_s:.2f} s', {}),
+                (reference, f'{name}: reference' + ', looks pressed' * inside_out, {}),
+                (image, f'strongest {"change" if inside_out else "contact"}, {strongest.time_s:.2f} s', {}),
                 (change, f'change, up to {int(change.max())} of 255', {'cmap': 'inferno'}),
             )
             for axes, (picture, title, options) in zip(grid[row], pictures, strict=True):

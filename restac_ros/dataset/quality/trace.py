@@ -11,7 +11,7 @@ import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.freezes import Freeze
-from restac_ros.dataset.quality.contact import Contact, ContactMeter, contact_phases
+from restac_ros.dataset.quality.contact import Contact, ContactMeter, contact_phases, looks_pressed
 from restac_ros.dataset.survey import Survey
 
 STILLS = 8  # times in an episode of which images are kept
@@ -59,6 +59,14 @@ class TouchTrace(NamedTuple):
     threshold: float
     reference: np.ndarray | None
     strongest: Still | None
+
+    @property
+    def is_inside_out(self) -> bool:
+        """Whether the reference looks pressed: contact and its absence are then taken for each other."""
+        if self.reference is None or self.strongest is None:
+            return False
+        pressed = np.nanmax(self.levels, initial=0.0) >= self.threshold
+        return bool(pressed) and looks_pressed(self.reference, self.strongest.image)
 
 
 class TouchWatch:
@@ -124,6 +132,12 @@ class Trace:
     def start_ns(self) -> int:
         """Time of the first frame; 0 without any."""
         return int(self.time_ns[0]) if self.time_ns.size else 0
+
+    @property
+    def last_stamp_ns(self) -> int:
+        """Newest capture time of any stream; 0 without a message."""
+        stamps_ns = [seen.stamps_ns.max() for seen in self.messages.values() if seen.stamps_ns.size]
+        return int(max(stamps_ns, default=0))
 
     @property
     def time_s(self) -> np.ndarray:

@@ -160,15 +160,16 @@ class GateViewNode(ManagedNode):
     def diagnose(self) -> list[Status]:
         if self._view is None:
             return []
-        reference = self._view.scene.reference
+        scene = self._view.scene
         missing = [
             self._why_missing(source)
             for name, source in self._inputs.items()
             if not source.received and name not in OPTIONAL
         ]
-        faults = [*self._complaints.texts, *missing]
+        doubts = [scene.reference_problem] if scene.reference_problem else []
+        faults = [*self._complaints.texts, *missing, *doubts]
         values = {name: str(source.received) for name, source in self._inputs.items()}
-        values['reference'] = f'{reference.collected} of {reference.needed}'
+        values['reference'] = f'{scene.reference.collected} of {scene.reference.needed}'
         level: StatusLevel = 'warn' if faults else 'ok'
         text = '; '.join(faults) or 'all inputs are shown'
         return [Status('view', level, text, values), *latency_statuses(self._latencies)]

@@ -41,7 +41,8 @@ def main() -> None:
             executor.spin_once(timeout_sec=_POLL_S)
 
     spin_until(lambda: caller.is_ready(request), _DISCOVERY_S)
-    if request != ConsoleCall('halt', name):  # halting is urgent, and harmless to a second robot
+    # Halting is urgent, and harmless to a second robot.
+    if caller.is_ready(request) and request != ConsoleCall('halt', name):
         spin_until(lambda: False, max(_RIVALS_S, _RIVALS_SHARE * (time.monotonic() - begun_s)))
     caller.ask(request, lambda _, success, text: answers.append((success, text)))
     spin_until(lambda: answers, _ANSWER_S)

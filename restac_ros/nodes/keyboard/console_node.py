@@ -76,10 +76,13 @@ class ConsoleNode(Node):
         self._live.update(record.render(), refresh=True)
 
     def _on_key(self, key: str) -> None:
+        if self._record:
+            self._do(self._record.key(key))
+            return
         before = self._run.line
-        self._do(self._record.key(key) if self._record else self._run.key(key))
-        if self._record is None and self._run.line != before:
-            self._print(self._run.line)
+        self._do(self._run.key(key))
+        if self._run.notice or self._run.line != before:
+            self._print(self._run.notice or self._run.line)
 
     def _on_lost(self) -> None:
         if self._record:
@@ -95,7 +98,8 @@ class ConsoleNode(Node):
     def _on_answer(self, request: ConsoleCall | SetText, success: bool, text: str) -> None:
         if self._record:
             self._do(self._record.answered(request, success))
-        if not self._record or not success:
+        # The others log what they do themselves.
+        if not success or request.node == 'streamer_node':
             self._print(text, 'green' if success else 'red')
 
     def _on_status(self, message: RecorderStatus) -> None:

@@ -26,6 +26,7 @@ class _Mode(Enum):
     RUNNING = auto()
     TYPING = auto()  # the next task text
     ASKING = auto()  # whether to save the running episode
+    DOUBTING = auto()  # whether to record although nothing is received
     ENDING = auto()
 
 
@@ -54,6 +55,9 @@ class RecordKeys:
                 return self._typing_key(key)
             case _Mode.ASKING:
                 return self._asking_key(key)
+            case _Mode.DOUBTING:
+                self._mode = _Mode.RUNNING
+                return [ConsoleCall('start')] if key == 'y' else []
             case _Mode.WAITING if key == 'q':
                 return self._stop()
         return []
@@ -97,6 +101,12 @@ class RecordKeys:
     def _is_open(self) -> bool:
         return self._state in ('recording', 'paused')
 
+    @property
+    def _is_silent(self) -> bool:
+        """Whether no stream is received; False before that has been measured."""
+        rates_hz = self._status.rate_hz if self._status else ()
+        return len(rates_hz) > 0 and all(rate_hz == 0 for rate_hz in rates_hz)
+
     def _begin(self) -> None:
         if self._mode is not _Mode.WAITING or not self._ready or not self._status:
             return
@@ -106,6 +116,8 @@ class RecordKeys:
         match key:
             case ' ' if not self._is_open and not self._task:
                 self._mode = _Mode.TYPING
+            case ' ' if not self._is_open and self._is_silent:
+                self._mode = _Mode.DOUBTING
             case ' ':
                 return [ConsoleCall('save' if self._is_open else 'start')]
             case 'd':
@@ -172,6 +184,8 @@ class RecordKeys:
                 return Text(f'task: {self._entry.text}_   (Enter: take it, Esc: leave it)', style='bold')
             case _Mode.ASKING:
                 return Text('an episode is open. s: save, d: discard, other keys: go on', style='bold')
+            case _Mode.DOUBTING:
+                return Text('nothing is received on any stream. Record all the same? y/n', style=RED)
             case _Mode.ENDING:
                 return Text('finishing; Ctrl-C: keep the last journal without converting it', style='dim')
         return Text(KEYS, style='dim')
@@ -179,10 +193,11 @@ class RecordKeys:
 
 def _streams(status: RecorderStatus) -> Table:
     table = Table('stream', box=None, padding=(0, 2, 0, 0))
-    for heading in ('Hz', 'received', 'dropped', 'lost', 'most waiting'):
+    for heading in ('Hz', 'age, ms', 'received', 'dropped', 'lost'):
         table.add_column(heading, justify='right')
     for row, name in enumerate(status.streams):
         rate = '-' if math.isnan(status.rate_hz[row]) else f'{status.rate_hz[row]:.1f}'
+        age = '-' if status.age_ns[row] < 0 else f'{status.age_ns[row] / 1e6:.0f}'
         losses = [f'[{RED}]{n}[/]' if n else '0' for n in (status.dropped[row], status.lost[row])]
-        table.add_row(name, rate, str(status.received[row]), *losses, str(status.high_water[row]))
+        table.add_row(name, rate, age, str(status.received[row]), *losses)
     return table

@@ -5,10 +5,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from rcl_interfaces.srv import SetParameters
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import Trigger
+
+_TRIGGER = 'std_srvs/srv/Trigger'
 
 
 class ConsoleCall(NamedTuple):
@@ -55,14 +57,29 @@ class Caller:
         servers = self._node.count_services(service)
         if servers != 1:
             found = f'{servers} nodes serve {service}, expected one'
-            remedy = 'is the run in this ROS_DOMAIN_ID and namespace?' if not servers else 'end the others'
-            answered(request, False, f'{found}: {remedy}')
+            answered(
+                request, False, f'{found}: {"end the others" if servers else self._instead(request.node)}'
+            )
             return
         message: Any = Trigger.Request()
         if isinstance(request, SetText):
             parameter = Parameter(request.parameter, value=request.text).to_parameter_msg()
             message = SetParameters.Request(parameters=[parameter])
         client.call_async(message).add_done_callback(partial(_on_answer, request, answered))
+
+    def _instead(self, name: str) -> str:
+        """Say what could be called: the services of the node, or else the nodes that there are."""
+        namespace = self._node.get_namespace()
+        nodes = [node for node, where in self._node.get_node_names_and_namespaces() if where == namespace]
+        if name not in nodes:
+            others = ', '.join(sorted({*nodes} - {self._node.get_name()})) or 'none'
+            return f'the nodes in this ROS_DOMAIN_ID and namespace ({namespace}) are: {others}'
+        try:
+            services = self._node.get_service_names_and_types_by_node(name, namespace)
+        except NodeNameNonExistentError:
+            return f'{name} has just ended'
+        called = sorted(path.rpartition('/')[2] for path, kinds in services if _TRIGGER in kinds)
+        return f'{name} serves: {", ".join(called) or "nothing that can be called"}'
 
     def _client(self, request: ConsoleCall | SetText) -> Any:
         kind, service = (

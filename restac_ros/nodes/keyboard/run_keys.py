@@ -33,12 +33,17 @@ class TextEntry:
 
 
 class RunKeys:
-    """Turns keys into requests to the nodes of a run."""
+    """Turns keys into requests to the nodes of a run.
+
+    Attributes:
+        notice: why the last key had no effect; '' where it had one.
+    """
 
     def __init__(self, nodes: Collection[str]) -> None:
         self._calls = {key: (call, text) for key, (call, text) in _CALLS.items() if call.node in nodes}
         self._has_prompt = _PROMPT.node in nodes
         self._entry: TextEntry | None = None
+        self.notice = ''
 
     @property
     def requests(self) -> list[ConsoleCall | SetText]:
@@ -55,6 +60,7 @@ class RunKeys:
 
     def key(self, key: str) -> list[ConsoleRequest]:
         """Return the requests of a typed character."""
+        self.notice = ''
         if self._entry is not None:
             if (text := self._entry.key(key)) is None:
                 return []
@@ -64,4 +70,12 @@ class RunKeys:
             return [self._calls[key][0]]
         if key == 'p' and self._has_prompt:
             self._entry = TextEntry()
-        return [Stop()] if key == 'q' else []
+            return []
+        if key == 'q':
+            return [Stop()]
+        if key in _CALLS:
+            call, text = _CALLS[key]
+            self.notice = f'{text}: there is no {call.node} in this run. Keys: {self.line}'
+        elif key.isprintable():
+            self.notice = f'no such key: {key}. Keys: {self.line}'
+        return []

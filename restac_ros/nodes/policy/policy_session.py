@@ -26,6 +26,10 @@ from restac_ros.runtime.policy_runtime import PolicyRuntime
 from restac_ros.runtime.runtime_products import STAGES, LoopContext, Outputs, RunCounts, TouchReading
 from restac_ros.runtime.summary_file import latency_summary, streams_summary
 
+# What is too old for a shorter time is counted and on /diagnostics, but no line on the console: so are the
+# streams at the end of every run.
+LASTING_HOLD_NS = 1_000_000_000
+
 
 class Products(NamedTuple):
     """Publishers of ActionChunk, GateState and Image, which outlive a session."""
@@ -58,6 +62,7 @@ class PolicySession:
             lambda text: logger.error(f'no chunk: {text}'), logger.info, time.monotonic_ns
         )
         self._reasons: Reasons = {}
+        self._since_ns: dict[str, int] = {}  # when each of them began, by the steady clock
         self._latencies, self._counts = Latencies(time.perf_counter_ns, *STAGES), RunCounts()
         self._diagnostics = StreamDiagnostics({n: s.rate_hz for n, s in contract.streams.items()})
         self._tracker = self._make_tracker(parameters)
@@ -160,11 +165,18 @@ class PolicySession:
             self._products.residuals.publish(residual_message(touch.stamp_ns, touch.residual_map, frame_id))
 
     def _log_prompt(self, task: Task) -> None:
-        self._node.get_logger().info(f"the prompt is now '{task.text}' (revision {task.revision})")
+        self._node.get_logger().info(f"chunks follow '{task.text}' (revision {task.revision})")
 
     def _set_reasons(self, reasons: Reasons) -> None:
         self._reasons = reasons
-        self._holding.update(reasons)
+        now_ns = time.monotonic_ns()
+        self._since_ns = {subject: self._since_ns.get(subject, now_ns) for subject in reasons}
+        told = {
+            subject: complaint
+            for subject, complaint in reasons.items()
+            if complaint.kind != 'stale' or now_ns - self._since_ns[subject] >= LASTING_HOLD_NS
+        }
+        self._holding.update(told)
 
     def _fail(self, text: str) -> None:
         self.failure = text

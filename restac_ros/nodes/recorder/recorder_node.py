@@ -39,6 +39,7 @@ from restac_ros.view.contact_sheet import contact_sheet
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
+PROGRESS_PERIOD_S = 3.0  # between log lines while the last episode is finished
 NO_CLOCK = (
     'use_sim_time is set and nothing has been received on /clock: start the simulator or the replay that '
     'publishes it, or unset use_sim_time'
@@ -165,10 +166,15 @@ class RecorderNode(ManagedNode):
             return
         recorder = self._configured.recorder
         if recorder.busy:
-            self.get_logger().info('finishing the last episode; a second Ctrl-C keeps its journal only')
+            self.get_logger().info('finishing the last episode; Ctrl-C now keeps its journal only')
+        told, told_s = '', time.monotonic()
         while recorder.busy and self.stop_requests < 2:
             self._poll_recorder(recorder)
             self._publish_status()
+            progress = recorder.report().message
+            if time.monotonic() - told_s > PROGRESS_PERIOD_S and progress not in ('', told):
+                self.get_logger().info(progress)
+                told, told_s = progress, time.monotonic()
             time.sleep(0.1)
         recorder.give_up('the recorder was asked twice to stop')
         self._publish_status()

@@ -31,7 +31,12 @@ TACTILE_SIZE_PX = (240, 320)
 # A stream's serialised message, its stamp unset, as a function of time in s.
 Pattern = Callable[[float], bytes]
 
-_LOOP_S = 2.0  # every pattern repeats after this
+_LOOP_S = 2.0  # every pattern but the gel's repeats after this
+GEL_LOOP_S = 4.0
+CONTACT_FREE_S = 2.0  # at the beginning of each loop of the gel: what comes first is taken for contact-free
+_PRESS_S = 1.2  # how long the press after that lasts
+_GEL_IMAGES = 120  # at most in a loop: 28 MB
+_GEL_NOISE = 1.5  # standard deviation in grey levels
 IMAGE_FRAMES = 24  # a loop's distinct images: 22 MB a camera
 SWING_RAD = np.array([0.10, 0.06, 0.08, 0.06, 0.10, 0.08, 0.12])
 CIRCLE_CENTRE_M, CIRCLE_RADIUS_M = np.array([0.5, 0.0, 0.4]), 0.05
@@ -58,17 +63,23 @@ def camera_image(phase: float, hue: int, size_px: tuple[int, int] = CAMERA_SIZE_
     return cv2.circle(image, centre, height // 12, (255, 255, 255), -1, cv2.LINE_AA)
 
 
-def tactile_image(phase: float) -> np.ndarray:
-    """uint8 [240, 320, 3] RGB: a gel lit red, green, blue from three sides, in contact half of the time."""
+def tactile_image(time_s: float) -> np.ndarray:
+    """uint8 [240, 320, 3] RGB: a gel lit red, green, blue from three sides, with a sensor's noise.
+
+    Of each loop it is free for `CONTACT_FREE_S`, then pressed once.
+    """
     height, width = TACTILE_SIZE_PX
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    depth = max(0.0, math.sin(2 * np.pi * phase))  # 0: no contact
+    press = (time_s % GEL_LOOP_S - CONTACT_FREE_S) / _PRESS_S
+    depth = math.sin(np.pi * press) if 0 <= press <= 1 else 0.0  # 0: no contact
     x, y = (columns - width / 2) / 45, (rows - height / 2) / 45
     bump = depth * np.exp(-(x**2 + y**2))
     slope_x, slope_y = -2 * x * bump, -2 * y * bump
     lights = [(1.0, 0.0), (-0.5, 0.87), (-0.5, -0.87)]
     channels = [110 + 90 * (lx * slope_x + ly * slope_y) - 20 * bump for lx, ly in lights]
-    return np.clip(np.stack(channels, axis=-1), 0, 255).astype(np.uint8)
+    generator = np.random.default_rng(round(time_s * 1e6))
+    noise = _GEL_NOISE * generator.standard_normal((height, width, 3), np.float32)
+    return np.clip(np.stack(channels, axis=-1) + noise, 0, 255).astype(np.uint8)
 
 
 def patterns_of(contract: Contract, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> dict[str, Pattern]:
@@ -104,9 +115,12 @@ def pattern(contract: Contract, name: str, size_px: tuple[int, int] = CAMERA_SIZ
     match spec:
         case CameraStream():
             hue = 37 * list(contract.streams).index(name) % 180
-            return _images(spec, [camera_image(i / IMAGE_FRAMES, hue, size_px) for i in range(IMAGE_FRAMES)])
+            drawn = [camera_image(i / IMAGE_FRAMES, hue, size_px) for i in range(IMAGE_FRAMES)]
+            return _images(spec, drawn, _LOOP_S)
         case TactileStream():
-            return _images(spec, [tactile_image(i / IMAGE_FRAMES) for i in range(IMAGE_FRAMES)])
+            count = max(1, min(_GEL_IMAGES, round(GEL_LOOP_S * spec.rate_hz)))
+            drawn = [tactile_image(i / count * GEL_LOOP_S) for i in range(count)]
+            return _images(spec, drawn, GEL_LOOP_S)
         case ArmJointsStream():
             return _loop(spec, lambda t: joint_state(spec, _swinging_rad(t)))
         case GripperStream():
@@ -123,10 +137,10 @@ def _loop(spec: Stream, cdr_at: Pattern) -> Pattern:
     return lambda t: serialised[int(t / _LOOP_S * count) % count]
 
 
-def _images(spec: CameraStream | TactileStream, drawn: list[np.ndarray]) -> Pattern:
+def _images(spec: CameraStream | TactileStream, drawn: list[np.ndarray], loop_s: float) -> Pattern:
     encode = _compressed if spec.type == 'sensor_msgs/msg/CompressedImage' else _image
     serialised = [serialize_message(encode(spec, image)) for image in drawn]
-    return lambda t: serialised[int(t / _LOOP_S * len(serialised)) % len(serialised)]
+    return lambda t: serialised[int(t / loop_s * len(serialised)) % len(serialised)]
 
 
 def _image(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Image:

@@ -4,6 +4,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 
 from restac_ros.contract.schema import Contract
+from restac_ros.graph import PLAYED
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters
@@ -140,6 +142,7 @@ class SourceNode(ManagedNode):
             if not self._halt.is_set():
                 self._complete = self._play()
                 self._await_acknowledgement()
+                self._announce_end()
         except refused as error:
             self._failure = str(error)
         except Exception as error:  # a thread must not end silently
@@ -199,6 +202,13 @@ class SourceNode(ManagedNode):
                 )
             if self._halt.wait(0.05):
                 return
+
+    def _announce_end(self) -> None:
+        """Leave word for who started this node: while it ends, others would miss its streams."""
+        if self._complete and (summary_file := self._raw('summary_file', '')):
+            played = Path(summary_file).expanduser().with_suffix(PLAYED)
+            played.parent.mkdir(parents=True, exist_ok=True)
+            played.touch()
 
     def _await_acknowledgement(self) -> None:
         """Wait until subscribers have acknowledged everything; name the topics of those that have not."""
