@@ -56,4 +56,5 @@ class Evaluate:
 
 
 def _tell(what: str, done: int, count: int) -> None:
-    print(f'\r{what}: {done} of {count}\x1b[K', end='', file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(f'\r{what}: {done} of {count}\x1b[K', end='', file=sys.stderr, flush=True)

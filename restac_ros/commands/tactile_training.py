@@ -1,14 +1,15 @@
 """`restac-ros train-tactile` and `calibrate`: the encoder of touch, and the gate that its surprise opens."""
 
-import signal
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from restac_ros.stopping import noting_stops
 from restac_ros.training.gate_goal import GateGoal
 from restac_ros.training.tactile.config import StageName, TactileTrainConfig
 
@@ -43,13 +44,13 @@ def _train_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    def progress_of(stage: StageName) -> RunProgress:
-        return RunProgress(config.to / stage, config.steps[stage], lambda line: say(f'{stage}  {line}'))
+    with ExitStack() as stack, noting_stops() as stops:
 
-    interrupts: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda caught, _: interrupts.append(caught))
-    outcome = train_stages(prepared, progress_of, time.monotonic, lambda: bool(interrupts), say)
+        def progress_of(stage: StageName) -> RunProgress:
+            own = RunProgress(config.to / stage, config.steps[stage], lambda line: say(f'{stage}  {line}'))
+            return stack.enter_context(closing(own))
+
+        outcome = train_stages(prepared, progress_of, time.monotonic, lambda: bool(stops), say)
     if outcome.stopped_in is not None:
         say(
             f'interrupted in stage {outcome.stopped_in} after step {outcome.step}, which is saved; the same '

@@ -111,6 +111,7 @@ def deployed(prepared: Prepared, finished: tuple[Outcome, Numbers]) -> Path:
     return write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step)
 
 
+@pytest.fixture(scope='session')
 def tactile_run(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TactileRun:
     """A short training of Unit-Align on the touch data, and its numbers."""
     config = replace(SHORT_TACTILE, to=tmp_path_factory.mktemp('tactile'))

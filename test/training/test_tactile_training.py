@@ -273,18 +273,23 @@ def test_data_without_touch_or_a_camera_are_refused(
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(tactile_run, touch_data: Path, tmp_path: Path) -> None:
-    """kill -9 in the middle of a stage, by the command line, as a power cut would."""
+    """A closed terminal, then kill -9 in the middle of a stage, as a power cut would, by the command line."""
     prepared, _, _ = tactile_run
     line = [sys.executable, '-m', 'restac_ros.cli', 'train-tactile', str(touch_data), '--to', str(tmp_path)]
     line += ['--size', 'tiny', '--validation-share', '0.3', '--batch-size', '4', '--learning-rate', '3e-3']
     line += ['--encoder-steps', '10', '--log-every', '1', '--save-every', '4', '--validation-frames', '16']
     line += ['--codebook.codes', '4', '--codebook.vectors-per-code', '4', '--codebook.restart-every', '2']
-    for last in (r'encoder  step +6 ', r'encoder: reconstructs images to'):
+    ends = {
+        r'encoder  step +2 ': (signal.SIGHUP, 130),
+        r'encoder  step +6 ': (signal.SIGKILL, -signal.SIGKILL),
+        r'encoder: reconstructs images to': (signal.SIGKILL, -signal.SIGKILL),
+    }
+    for last, (number, status) in ends.items():
         run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for told in run.stdout:
             if re.match(last, told):
-                os.kill(run.pid, signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
+                os.kill(run.pid, number)
+        assert run.wait() == status
     states = [encoder_state(prepared, directory) for directory in (prepared.config.to, tmp_path)]
     assert int(states[0]['step']) == 10
     for found, wanted in zip(*map(jax.tree.leaves, states), strict=True):
