@@ -1,6 +1,7 @@
 """What all tests share. Reference data, which is optional, lies in RESTAC_SHARED or beside the checkout."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,14 @@ os.environ.setdefault('HF_HUB_OFFLINE', '1')
 def repository() -> Path:
     """Root of the source tree."""
     return REPOSITORY
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _hangup_as_in_a_terminal() -> Iterator[None]:
+    """Programs inherit an ignored SIGHUP, as under nohup, and respect it: tests of closed terminals need it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope='session')
