@@ -22,7 +22,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope='session', autouse=True)
 def _hangup_as_in_a_terminal() -> Iterator[None]:
-    """Programs inherit an ignored SIGHUP, as under nohup, and respect it: tests of closed terminals need it."""
+    """Under nohup, SIGHUP is ignored, which programs inherit and respect: tests close terminals."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
