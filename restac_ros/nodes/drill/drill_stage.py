@@ -71,6 +71,7 @@ class Stage:
         self._starts = 0
         self._rivals: list[Publisher] = []
         self._rival_left = 0  # set-points that the rival still sends
+        self._rival_ends = False
         self._chunks = node.create_publisher(ActionChunk, CHUNK_TOPIC, CHUNK_QOS)
         self._deadman = node.create_publisher(Bool, DEADMAN_TOPIC, 1)
         self._mode = node.create_publisher(UInt8, MODE_TOPIC, 1)
@@ -165,9 +166,9 @@ class Stage:
         self._rival_left = RIVAL_SET_POINTS if sending else 0
 
     def close_rival(self) -> None:
-        """Close the second publisher."""
-        while self._rivals:
-            self.node.destroy_publisher(self._rivals.pop())
+        """Have the executor close the second publisher: it fails on one that another thread destroys."""
+        self._rival_ends = True
+        self.until(lambda: not self._rivals, 'the second publisher is closed')
 
     def set_mode(self, mode: int) -> None:
         """Change the robot's mode and publish it."""
@@ -183,6 +184,9 @@ class Stage:
     def _repeat(self) -> None:
         self._deadman.publish(Bool(data=self.pressed))
         self._mode.publish(UInt8(data=self._robot_mode))
+        while self._rival_ends and self._rivals:
+            self.node.destroy_publisher(self._rivals.pop())
+        self._rival_ends = False
         if self._rivals and self._rival_left:
             self._rival_left -= 1
             message = PoseStamped()
