@@ -20,8 +20,7 @@ _STEP = np.array([2e-3, 2e-3, 2e-3, 1e-2, 1e-2, 1e-2, 1e-4], np.float32)
 
 
 def record_dataset(folder: Path, contract: Contract, seconds: float, episodes: int) -> Path:
-    """Record cameras of 640 x 480 px and touch, and convert them: letterboxed videos, every frame a "
-    "key frame."""
+    """Record cameras of 640 x 480 px and touch, and convert them to videos of key frames, letterboxed."""
     root = folder / 'recorded'
     for number in range(episodes):
         scene = Scene(size_px(RECORDED_PX), seed=number)

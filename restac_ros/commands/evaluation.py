@@ -43,7 +43,7 @@ class Evaluate:
             checkpoints,
             dataset,
             self.settings,
-            _tell,
+            _show_progress,
             numbers=self.episodes,
             validation_share=self.validation_share,
         )
@@ -55,6 +55,6 @@ class Evaluate:
         return 0
 
 
-def _tell(what: str, done: int, count: int) -> None:
+def _show_progress(what: str, done: int, count: int) -> None:
     if sys.stderr.isatty():
         print(f'\r{what}: {done} of {count}\x1b[K', end='', file=sys.stderr, flush=True)

@@ -31,6 +31,7 @@ class TrainTactile:
 
 
 def _train_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> int:
+    from restac_ros.commands.converting import INTERRUPTED
     from restac_ros.model.device import describe_device
     from restac_ros.training.progress import RunProgress
     from restac_ros.training.tactile.prepare import prepare_tactile
@@ -56,7 +57,7 @@ def _train_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> int:
             f'interrupted in stage {outcome.stopped_in} after step {outcome.step}, which is saved; the same '
             'command goes on'
         )
-        return 130
+        return INTERRUPTED
     picture = save_touch_picture(prepared, outcome.leaves)
     own, published = write_unit_align(prepared, outcome)
     say(f'{picture}: what is felt, expected, and corrected by the code')

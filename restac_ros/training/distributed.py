@@ -33,8 +33,7 @@ def join_processes(config: DistributedConfig, environment: Mapping[str, str]) ->
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f'distributed: the processes did not find each other with {arguments}: {error}; start all '
-            'of them, '
-            'with one coordinator address that each host reaches'
+            'of them, with one coordinator address that each host reaches'
         ) from error
 
 

@@ -147,8 +147,7 @@ class WandbNumbers:
             raise TrainingError(
                 'wandb: found no package of that name, expected it as numbers shall go to project '
                 f"{project!r}: `pip install 'restac_ros[wandb]'`, or leave --wandb out: TensorBoard's "
-                'files are '
-                'always written'
+                'files are always written'
             ) from error
         place = str(directory.absolute())
         self._run = wandb.init(

@@ -126,8 +126,7 @@ def _compare(
         )
         raise TrainingError(
             f'{directory}: step {step} is of another run (saved != asked): {listed}. Give the '
-            'settings it was '
-            'begun with, another --to, or --allow-changes'
+            'settings it was begun with, another --to, or --allow-changes'
         )
 
 

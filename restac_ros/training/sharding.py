@@ -60,8 +60,7 @@ class Placement:
         devices, shards = self.mesh.size, self.mesh.shape[FSDP]
         return (
             f'{devices} devices in {jax.process_count()} processes, {batch_size // devices} samples '
-            'of a batch '
-            f'on each, large parameters over {shards}'
+            f'of a batch on each, large parameters over {shards}'
         )
 
     @property

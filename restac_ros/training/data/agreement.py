@@ -82,8 +82,7 @@ def _names(tables: Tables, contract: Contract, column: str) -> Iterator[str]:
     if found and found != expected:
         yield (
             f'{column}: found dimensions {found}, expected {expected}: convert the data to poses, or, '
-            'if these '
-            "are others' names for the same, write ours into meta/info.json"
+            "if these are others' names for the same, write ours into meta/info.json"
         )
 
 
@@ -111,8 +110,7 @@ def _ranges(tables: Tables, contract: Contract) -> Iterator[str]:
             yield (
                 f'{column} {STATE_NAMES[dim]} of {tables.place(row)}: found '
                 f'{tables.numbers[column][row, dim]:.4g}, expected {low[dim]:.4g} to {high[dim]:.4g} '
-                'under the '
-                f'contract: {remedies[dim]}'
+                f'under the contract: {remedies[dim]}'
             )
 
 
@@ -124,7 +122,6 @@ def _space(tables: Tables) -> Iterator[str]:
     if from_state > max(_DELTA_FACTOR * from_zero, _LEAST_REACH_M):
         yield (
             f'action: found values {from_zero:.3g} m from zero and {from_state:.3g} m from the state, '
-            'expected '
-            'absolute poses near the state: these are deltas; add the state to them, as training takes the '
-            'difference itself'
+            'expected absolute poses near the state: these are deltas; add the state to them, as training '
+            'takes the difference itself'
         )

@@ -106,8 +106,7 @@ def _check_room(episodes: Episodes, root: Path) -> None:
     if free < needed + _SPARE_BYTES:
         raise TrainingError(
             f'{root}: found {free / 1e9:.1f} GB free, expected {(needed + _SPARE_BYTES) / 1e9:.1f} GB '
-            'for the '
-            f'decoded images of {episodes.name}; choose another directory as --loader.cache, or none'
+            f'for the decoded images of {episodes.name}; choose another directory as --loader.cache, or none'
         )
 
 
