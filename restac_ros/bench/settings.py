@@ -10,6 +10,15 @@ from restac_ros.graph import GraphError, config_file
 REPLAN_HZ = {'tiny': 10.0, 'mid': 2.0}  # what two cores can do beside prefixes; others need `replan_hz`
 
 
+class _WithContract:
+    contract: Path | None
+
+    @property
+    def contract_file(self) -> Path:
+        """The contract given, or the installed one."""
+        return self.contract or config_file('contract.yaml')
+
+
 @dataclass(frozen=True)
 class _OnCheckpoint:
     checkpoint: Path = Path('runs/checkpoints/tiny')
@@ -127,7 +136,7 @@ class FaultsBench(_OnCheckpoint):
 
 
 @dataclass(frozen=True)
-class RecordBench:
+class RecordBench(_WithContract):
     """Losses, CPU, memory and disk of the recorder, with a source at full rate: what is recorded is removed.
 
     Takes `seconds` and half a minute. The two standard runs: the defaults (2.5 minutes, 14 GB of free disk)
@@ -147,11 +156,6 @@ class RecordBench:
     json: Path | None = None
     """Also write the figures here."""
 
-    @property
-    def contract_file(self) -> Path:
-        """The contract to record by."""
-        return self.contract or config_file('contract.yaml')
-
     def run(self) -> int:
         """Run the benchmark; exit status 1 when a target is missed."""
         from restac_ros.bench.recorder import main
@@ -160,7 +164,7 @@ class RecordBench:
 
 
 @dataclass(frozen=True)
-class ConvertBench:
+class ConvertBench(_WithContract):
     """Speed of the converter from raw bags to a data set with video, and what bounds it.
 
     Bags are made first (4 of 20 s: 7 GB, 10 GB of free disk), and removed afterwards. The standard run takes
@@ -186,11 +190,6 @@ class ConvertBench:
     json: Path | None = None
     """Also write the figures here."""
 
-    @property
-    def contract_file(self) -> Path:
-        """The contract of the bags."""
-        return self.contract or config_file('contract.yaml')
-
     def run(self) -> int:
         """Run the benchmark; exit status 1 when a target is missed."""
         from restac_ros.bench.conversion import main
@@ -199,7 +198,7 @@ class ConvertBench:
 
 
 @dataclass(frozen=True)
-class LoaderBench:
+class LoaderBench(_WithContract):
     """Training samples a second from recorded videos, beside a plain decode; and statistics of many frames.
 
     Takes two minutes: recordings are made first (2 GB), and removed afterwards.
@@ -228,11 +227,6 @@ class LoaderBench:
     json: Path | None = None
     """Also write the figures here."""
 
-    @property
-    def contract_file(self) -> Path:
-        """The contract to record by."""
-        return self.contract or config_file('contract.yaml')
-
     def run(self) -> int:
         """Run the benchmark; exit status 1 when a target is missed."""
         from restac_ros.bench.loader import main
@@ -241,7 +235,7 @@ class LoaderBench:
 
 
 @dataclass(frozen=True)
-class TrainBench:
+class TrainBench(_WithContract):
     """Time of a training step beside a bare one of the same network, waiting for data, and saving.
 
     Takes about six minutes with `mid` and 10 GB of memory; a recording is made first, and removed afterwards.
@@ -265,11 +259,6 @@ class TrainBench:
     """Where recording and run are put."""
     json: Path | None = None
     """Also write the figures here."""
-
-    @property
-    def contract_file(self) -> Path:
-        """The contract to record by."""
-        return self.contract or config_file('contract.yaml')
 
     def run(self) -> int:
         """Run the benchmark; exit status 1 when a target is missed."""

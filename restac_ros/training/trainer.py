@@ -10,7 +10,7 @@ import numpy as np
 from restac_ros.training.batch import Batch
 from restac_ros.training.data.loader import batches, validation_batches
 from restac_ros.training.distributed import is_true_anywhere, share_of
-from restac_ros.training.errors import TrainingError
+from restac_ros.training.finite import check_finite
 from restac_ros.training.numbers import memory_gib, report_numbers
 from restac_ros.training.optimizer import schedule
 from restac_ros.training.prepare import Prepared
@@ -153,26 +153,7 @@ class Trainer:
         return report_numbers(report, self._prepared.stats.actions, names)
 
     def _check_finite(self, made: _Made) -> None:
-        if not bool(made.report['finite']):
-            places = ', '.join(
-                f'{self._prepared.sources[source].episodes.name} episode {episode} frame {frame}'
-                for source, (episode, frame) in zip(
-                    made.batch.source.tolist(), made.batch.place.tolist(), strict=True
-                )
-            )
-            self._store.wait()
-            kept = self._store.latest
-            good = (
-                'no state was saved before it'
-                if kept is None
-                else f'the last good state, of step {kept}, stays'
-            )
-            raise TrainingError(
-                f'step {made.step}: found loss {float(made.report["loss"])} and gradient norm '
-                f'{float(made.report["gradient_norm"])}, expected finite numbers; the batch holds '
-                f'{places}; {good}. '
-                'Look at these samples, or lower the learning rate'
-            )
+        check_finite(f'step {made.step}', made.report, made.batch, self._prepared.sources, self._store)
 
 
 def deployable(state: TrainingState) -> NamedLeaves:

@@ -107,7 +107,8 @@ def test_a_loss_that_is_not_finite_names_stage_and_samples(tactile_run, tmp_path
     initial = prepared.leaves.initial(1)
     initial['image_decoder/conv_out/bias'] = jnp.full(3, jnp.nan)
     monkeypatch.setattr(prepared.leaves, 'initial', lambda seed: initial)
-    with pytest.raises(TrainingError, match=r'encoder, step 1: found loss nan.*episode \d+ frame \d+.*stays'):
+    said = r'encoder, step 1: found loss nan.*episode \d+ frame \d+.*no state was saved before it'
+    with pytest.raises(TrainingError, match=said):
         train_tactile(broken)
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from restac_ros.training.data.loader import batches
-from restac_ros.training.errors import TrainingError
+from restac_ros.training.finite import check_finite
 from restac_ros.training.optimizer import schedule, transformation
 from restac_ros.training.progress import Reporter, StepTimer
 from restac_ros.training.run_store import RunStore
@@ -133,18 +133,7 @@ class StageTrainer:
         self._reporter.step(step, numbers)
 
     def _check_finite(self, step: int, report: Mapping[str, Any], batch: TouchBatch) -> None:
-        if bool(report['finite']):
-            return
-        places = ', '.join(
-            f'{self._sources[source].episodes.name} episode {episode} frame {frame}'
-            for source, (episode, frame) in zip(batch.source.tolist(), batch.place.tolist(), strict=True)
-        )
-        raise TrainingError(
-            f'{self._stage.name}, step {step}: found loss {float(report["loss"])} and gradient norm '
-            f'{float(report["gradient_norm"])}, expected finite numbers; the batch holds {places}. The last '
-            f'good state, of step {self._store.latest}, stays; look at these samples, or lower the learning '
-            'rate'
-        )
+        check_finite(f'{self._stage.name}, step {step}', report, batch, self._sources, self._store)
 
 
 @dataclass(frozen=True)
