@@ -1,5 +1,6 @@
-"""The simulated tactile image: as a real sensor's presses, as Taxim's rendering, and sensitive to the plug."""
+"""The simulated tactile image: like real presses, like Taxim's rendering, and sensitive to the plug."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -72,7 +73,7 @@ def test_a_pressed_ball_looks_as_the_real_presses_do(shared_dir: Path) -> None:
 
 
 def test_each_side_of_a_press_has_the_colour_of_a_real_one() -> None:
-    """Mean of 44 real presses: left, right, above, below of the centre. The strongest channel of each counts."""
+    # Mean of 44 real presses: left, right, above, below of the centre. The strongest channel of each counts.
     real = np.array([(19, -34, 2), (10, 33, 11), (69, -5, -34), (-49, 4, 35)])
     gel = Gel(SIZE_PX)
     difference = gel.shade(gel.surface_m(ball_depth_m(gel, 0.6e-3))) - gel.untouched
@@ -122,21 +123,29 @@ def test_shear_moves_the_imprint_to_the_pixel(moved: np.ndarray, right_px: int, 
     np.testing.assert_allclose(found[inner], expected[inner], atol=2e-6)
 
 
+def test_the_grasp_moves_and_turns_the_imprint_as_the_mount_does() -> None:
+    gel = Gel((128, 160))
+    grasped = PlugFace(grasp_m=(1e-3, 0.0, -5e-4), grasp_rad=0.05).depth_m(gel, AT_REST)
+    moved = PlugFace().depth_m(gel, mount(px=1e-3, pz=-5e-4, ry=0.05))
+    np.testing.assert_allclose(grasped, moved, atol=1e-7)
+
+
 def test_every_coordinate_moves_points_of_the_face_as_a_rigid_body() -> None:
-    """A twin by brute force: the pixel that a turned point of the face comes to has the depth of that point."""
+    """A twin by brute force: the pixel that a point of the face comes to has the depth of that point."""
     gel, face = Gel((256, 320)), PlugFace(grooves_m=())
+    half_thickness_m = face.plug.body_m[1] / 2
     moved = mount(px=4e-4, py=1e-4, pz=-6e-4, rx=0.02, ry=0.04, rz=-0.015)
     depth_m = face.depth_m(gel, moved)
     (cx, cy, cz), (sx, sy, sz) = np.cos(moved[3:]), np.sin(moved[3:])
     for x_m, z_m in [(-0.004, -0.003), (0.004, -0.003), (0.0, 0.001), (0.003, 0.004)]:
-        x, y, z = x_m, face.half_thickness_m, z_m
+        x, y, z = x_m, half_thickness_m, z_m
         x, y = cz * x - sz * y, sz * x + cz * y  # about z first: the innermost hinge
         x, z = cy * x + sy * z, cy * z - sy * x
         y, z = cx * y - sx * z, sx * y + cx * z
         x, y, z = x + moved[0], y + moved[1], z + moved[2]
         row = int((z + WINDOW_M[0] / 2) / gel.pitch_m[0])
         column = int((x + WINDOW_M[1] / 2) / gel.pitch_m[1])
-        expected_m = y - face.half_thickness_m + face.squeeze_m
+        expected_m = y - half_thickness_m + face.squeeze_m
         assert depth_m[row, column] == pytest.approx(expected_m, abs=5e-6)
 
 
@@ -159,7 +168,7 @@ def test_each_coordinate_of_the_mount_shows(sensor: TactileSensor, moved: np.nda
 
 def test_a_slow_slide_never_makes_the_image_jump(sensor: TactileSensor) -> None:
     steps = [as_grey(sensor.reference(mount(pz=-1e-5 * i, rx=2e-4 * i))) for i in range(40)]
-    jumps = [np.abs(new - old).max() for old, new in zip(steps, steps[1:], strict=False)]
+    jumps = [np.abs(new - old).max() for old, new in pairwise(steps)]
     assert max(jumps) < 20  # edges of 110 grey levels, moved by a tenth of a pixel
 
 

@@ -1,7 +1,7 @@
 """Optics of a GelSight Mini: from how deep an object stands in the gel to what the sensor's camera shows.
 
-The gel's surface under an object is found as in Taxim (Si and Yuan, 2022): a pyramid of blurs, with the contact
-restored after each. Shading is linear in the surface's slope, with coefficients fitted to presses of a ball.
+The gel's surface under an object is found as in Taxim (Si and Yuan, 2022): a pyramid of blurs, with the
+contact restored after each. Shading is linear in the surface's slope, fitted to presses of a ball.
 """
 
 import cv2
@@ -12,8 +12,8 @@ WINDOW_M = (0.0142, 0.0189)  # height and width of the gel that the camera cover
 # Standard deviations of the blurs, from the far field of a press to the rounding of its edges.
 _BLURS_M = (0.90e-3, 0.46e-3, 0.24e-3, 0.10e-3, 0.06e-3)
 _FINAL_BLUR_M = 0.06e-3
-# Contact is where the object stands deeper than a share of its deepest point. The gel leaves it gradually from the
-# end of the band to this share, or edges would move through the image by whole pixels.
+# Contact is where the object stands deeper than a share of its deepest point. The gel leaves it gradually,
+# from the band's end to this share, or edges would move through the image by whole pixels.
 _CONTACT_SHARE, _CONTACT_BAND = 0.25, 0.4
 # Red, green, blue: grey levels per unit slope along columns and rows.
 _GREY_PER_SLOPE_U = np.array([-15.0, 115.0, 10.0], np.float32)
@@ -48,7 +48,7 @@ class Gel:
         self._final_px = _FINAL_BLUR_M / self.pitch_m[0], _FINAL_BLUR_M / self.pitch_m[1]
 
     def positions_m(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the centres of the pixels, from the window's centre: v [H, 1] downwards, u [1, W] rightwards."""
+        """Return the pixels' centres from the window's centre, m: v [H, 1] down, u [1, W] right."""
         height, width = self.size_px
         v_m = (np.arange(height) + 0.5) * self.pitch_m[0] - WINDOW_M[0] / 2
         u_m = (np.arange(width) + 0.5) * self.pitch_m[1] - WINDOW_M[1] / 2
@@ -58,8 +58,8 @@ class Gel:
         """Return how deep the gel's surface is, float32 [H, W] in m.
 
         Args:
-            object_depth_m: float32 [H, W], how deep the object stands in the gel at rest; not positive where it
-                does not touch.
+            object_depth_m: float32 [H, W], how deep the object stands in the gel at rest; not positive where
+                it does not touch.
         """
         pressed = np.maximum(object_depth_m, 0)
         deepest_m = float(pressed.max())

@@ -1,4 +1,4 @@
-"""Frames of the simulated tactile sensor that holds the plug: images with noise, and the reference at the grasp."""
+"""Frames of the simulated tactile sensor: the held plug with noise, and the reference at the grasp."""
 
 import numpy as np
 
