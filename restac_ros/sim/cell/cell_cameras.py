@@ -18,7 +18,7 @@ class OpenGLError(CellError):
 
 
 class CellCameras:
-    """Draws the views of the model's cameras; the same state gives the same image, to the bit, on one machine.
+    """Draws the views of the model's cameras; on one machine the same state gives the same image, to the bit.
 
     To be used by the thread that made it, as OpenGL's contexts are.
     """
@@ -32,7 +32,7 @@ class CellCameras:
         height, width = size_px
         model.vis.global_.offheight, model.vis.global_.offwidth = height, width
         model.vis.quality.offsamples = _SAMPLES
-        # More threads of Mesa's software renderer draw such small images no faster, and take the others' cores.
+        # Mesa's software renderer draws such small images no faster with more threads.
         os.environ.setdefault('LP_NUM_THREADS', '1')
         self._context = _open_context(width, height)
         self._context.make_current()
@@ -68,5 +68,5 @@ def _open_context(width: int, height: int):  # type: ignore[no-untyped-def]  # m
     except Exception as error:  # PyOpenGL fails by whatever it meets first where a library is missing
         raise OpenGLError(
             f'the cameras of the cell cannot be drawn: no OpenGL through EGL here ({error}). Install it '
-            f'(`apt-get install {" ".join(OPENGL_PACKAGES)}`, or the driver of the GPU), or go without cameras'
+            f'(`apt-get install {" ".join(OPENGL_PACKAGES)}`, or the GPU driver), or go without cameras'
         ) from error
