@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Resolves pyproject.toml (with the extras ray, test, underlay and view) into requirements.lock, and on top of it
+# Resolves pyproject.toml (with the extras ray, sim, test, underlay and view) into requirements.lock, and on top of it
 # what JAX needs for each CUDA: these lines are marked, and left out by pip unless scripts/setup.sh takes a layer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,7 +10,7 @@ resolve() { # REPORT REQUIREMENT...
   .venv/bin/python -m pip install --quiet --dry-run --ignore-installed --report "$@"
 }
 
-resolve "$work/base.json" '.[ray,test,underlay,view]'
+resolve "$work/base.json" '.[ray,sim,test,underlay,view]'
 .venv/bin/python scripts/lock_lines.py "$work/base.json" > "$work/lock"
 locked() { sed -n "s/^$1==//p" "$work/lock"; }
 resolve "$work/cuda12.json" -c "$work/lock" "jax[cuda12]==$(locked jax)"
