@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HEAD = """\
-# One resolution of pyproject.toml with the extras ray, sim, test, underlay and view (Python 3.12, Linux x86-64).
+# One resolution of pyproject.toml, extras ray, sim, test, underlay and view (Python 3.12, Linux x86-64).
 # Lines with an extra are JAX's CUDA layers: scripts/setup.sh installs at most one of them.
 # Renew with: make lock"""
 
