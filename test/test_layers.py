@@ -61,7 +61,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'wandb',
         },
     ),
-    'sim': ({'contract', 'control', 'framing', 'geometry'}, {'numpy'}),
+    'sim': ({'contract', 'control', 'framing', 'geometry'}, {'cv2', 'numpy'}),
     'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL'}),
     'runtime': (
         {'contract', 'geometry', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},

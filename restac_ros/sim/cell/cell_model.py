@@ -147,6 +147,7 @@ def _add_plug(spec: mujoco.MjSpec, plug: PlugParameters, friction: float) -> Non
     for i, (name, stiffness) in enumerate(zip(MOUNT, plug.stiffness, strict=True)):
         kind = mujoco.mjtJoint.mjJNT_SLIDE if i < 3 else mujoco.mjtJoint.mjJNT_HINGE
         joint = body.add_joint(name=name, type=kind, axis=np.eye(3)[i % 3])
+        joint.armature, joint.frictionloss = 0.0, 0.0  # not those of the arm's joints, which are the default
         joint.stiffness = [stiffness] + [0.0] * (np.size(joint.stiffness) - 1)
     base_m = plug.tip_m - plug.length_m
     half_x, half_y = plug.body_m[0] / 2, plug.body_m[1] / 2
