@@ -11,7 +11,7 @@ from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.sim.inverse_kinematics import READY_RAD, step_joints_towards
 
-ROBOT_MODE_GUIDING = 3
+ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX = 3, 4
 APPROACH_STEPS = 100
 IK_PERIOD_NS = 5_000_000
 NOISE_RAD = 1e-6  # no real encoder repeats itself exactly

@@ -15,9 +15,8 @@ from restac_ros.sim.cell.cell_model import HOUSING, PLUG, SOCKET, TCP_IN_HAND_M,
 from restac_ros.sim.cell.impedance import TORQUE_LIMITS_NM, ImpedanceGains, impedance_torque
 from restac_ros.sim.cell.parameters import MOUNT, CellError, CellParameters, CellScene
 from restac_ros.sim.inverse_kinematics import READY_RAD, step_joints_towards
-from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
+from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
 
-ROBOT_MODE_REFLEX = 4
 DOWN_XYZW = np.array([1.0, 0.0, 0.0, 0.0])  # the tool points straight down
 INSERTED_M = 0.008  # depth from which a plug counts as inserted
 OPEN_M = 0.08

@@ -8,11 +8,11 @@ import pytest
 from restac_ros.contract.load import load_contract
 from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.geometry.pose import Offset, Pose
-from restac_ros.sim.cell.cell import DOWN_XYZW, ROBOT_MODE_REFLEX, Cell, CellState
+from restac_ros.sim.cell.cell import DOWN_XYZW, Cell, CellState
 from restac_ros.sim.cell.cell_model import PLUG as PLUG_BODY
 from restac_ros.sim.cell.impedance import TORQUE_LIMITS_NM
 from restac_ros.sim.cell.parameters import CellError, CellParameters, CellScene, draw_scene
-from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
+from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
 
 MOVE = 2
 PLUG = CellParameters().plug
