@@ -7,6 +7,7 @@ from typing import Annotated, get_type_hints
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
 
+from restac_ros.commands.action_tokens import FitFast
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
@@ -41,6 +42,7 @@ Command = (
     | Annotated[ImportCheckpoint, subcommand('import-checkpoint')]
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
+    | Annotated[FitFast, subcommand('fit-fast')]
     | Annotated[Train, subcommand('train')]
     | Annotated[Evaluate, subcommand('evaluate')]
     | Annotated[TrainTactile, subcommand('train-tactile')]
