@@ -14,6 +14,7 @@ from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint,
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
+from restac_ros.commands.importing import ImportHierarchical
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 from restac_ros.commands.tactile_training import Calibrate, TrainTactile
@@ -28,6 +29,7 @@ Command = (
     | Annotated[SetPrompt, subcommand('prompt')]
     | Annotated[Doctor, subcommand('doctor')]
     | Annotated[Convert, subcommand('convert')]
+    | Annotated[ImportHierarchical, subcommand('import-hierarchical')]
     | Annotated[Export, subcommand('export')]
     | Annotated[Recover, subcommand('recover')]
     | Annotated[Repair, subcommand('repair')]
