@@ -137,9 +137,7 @@ def raised_there(cause: Exception) -> Exception:
     return cause
 
 
-def shard_on_host(
-    events: Queue, number: int, request: EpisodeRequest, root: Path, shard: Path
-) -> Answer:
+def shard_on_host(events: Queue, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:
     """Run `make_shard` on some host, which must have access to the same files."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     host = socket.gethostname()
