@@ -20,7 +20,7 @@ from restac_ros.dataset.dataset_files import dataset_contract, read_info
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.hierarchical.importing import HERE, ImportRequest, import_runs, plan_import
 from restac_ros.dataset.hierarchical.instructions import Instructions
-from restac_ros.dataset.hierarchical.layout import Run, find_runs
+from restac_ros.dataset.hierarchical.layout import DemonstrationRun, find_runs
 from restac_ros.dataset.hierarchical.numbers import read_numbers
 from restac_ros.dataset.joining import join_datasets
 from restac_ros.dataset.lerobot_access import open_dataset, private_cache
@@ -202,12 +202,12 @@ def test_texts_of_stages_that_are_missing_empty_or_contradictory_are_refused(
 ) -> None:
     path = written_json(tmp_path / 'root', content) / 'instructions.json'
     with pytest.raises(DatasetError, match=fault):
-        Instructions.read(path, names_stand_in=True).texts(Run(tmp_path, stage=1))
+        Instructions.read(path, names_stand_in=True).texts(DemonstrationRun(tmp_path, stage=1))
 
 
 def test_the_stage_says_the_task_before_the_file_does_and_the_text_stands_in_for_the_subtask() -> None:
     content = entry(text='grasp', high_level_task='clear')
-    texts = Instructions(content, 'x', names_stand_in=False).texts(Run(Path(), stage=1))
+    texts = Instructions(content, 'x', names_stand_in=False).texts(DemonstrationRun(Path(), stage=1))
     assert (texts.task, texts.subtask, texts.to_come) == ('clear', 'grasp', ())
 
 

@@ -23,7 +23,7 @@ from restac_ros.dataset.features import (
     stored_streams,
 )
 from restac_ros.dataset.hierarchical.instructions import Instructions, RunTexts
-from restac_ros.dataset.hierarchical.layout import Run, find_runs, folders, images_in
+from restac_ros.dataset.hierarchical.layout import DemonstrationRun, find_runs, folders, images_in
 from restac_ros.dataset.hierarchical.numbers import RunNumbers, Space, read_numbers
 from restac_ros.dataset.language import EpisodeWords, TimedText
 from restac_ros.framing.resize import letterbox, resize_tactile
@@ -59,7 +59,7 @@ class ImportRequest:
 class PlannedRun(NamedTuple):
     """A run whose numbers and texts are whole; its images are counted, not opened."""
 
-    run: Run
+    run: DemonstrationRun
     texts: RunTexts
     images: Mapping[str, list[Path]]  # by stream
     frames: int
@@ -69,7 +69,7 @@ class PlannedRun(NamedTuple):
 class ImportedRun(NamedTuple):
     """What became of a run: an episode, the one that it is already, or a refusal."""
 
-    run: Run
+    run: DemonstrationRun
     episode: int | None = None
     already: bool = False
     deleted: bool = False
@@ -161,7 +161,7 @@ class ImageError(DatasetError):
     """An image of a run cannot be read."""
 
 
-def _planned(request: ImportRequest, run: Run, instructions: Instructions) -> PlannedRun:
+def _planned(request: ImportRequest, run: DemonstrationRun, instructions: Instructions) -> PlannedRun:
     texts = instructions.texts(run)
     numbers = read_numbers(run.path, request.contract, request.space)
     images = _images(request, run.path)

@@ -8,7 +8,7 @@ from typing import Any
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.hierarchical.layout import Run
+from restac_ros.dataset.hierarchical.layout import DemonstrationRun
 from restac_ros.dataset.language import checked_text
 
 _MAX_BYTES = 16 << 20
@@ -72,7 +72,7 @@ class Instructions:
             raise DatasetError(f'{path}: found a JSON {type(content).__name__}, expected an object')
         return cls(content, str(path), names_stand_in=names_stand_in)
 
-    def texts(self, run: Run) -> RunTexts:
+    def texts(self, run: DemonstrationRun) -> RunTexts:
         """Return the texts of a run.
 
         Raises:
@@ -87,7 +87,7 @@ class Instructions:
         entry = self._entry(subtasks, run.subtask or '', where)
         return RunTexts(task, self._text(entry, run.subtask or '', f'{where}.{run.subtask}'))
 
-    def unused(self, runs: Sequence[Run]) -> list[str]:
+    def unused(self, runs: Sequence[DemonstrationRun]) -> list[str]:
         """Return the entries that no run is of, as places in the file."""
         stages = {run.stage for run in runs}
         tasks = {run.task for run in runs}

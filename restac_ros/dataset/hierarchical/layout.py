@@ -11,13 +11,13 @@ from pathlib import Path
 
 from restac_ros.dataset.errors import DatasetError
 
-NUMBERS, OLDER = ('actions.npy', 'qpos.npy'), 'data.txt'
+RUN_ARRAYS, OLDER = ('actions.npy', 'qpos.npy'), 'data.txt'
 IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg')
 _STAGE = re.compile(r'stage(\d+)')
 
 
 @dataclass(frozen=True)
-class Run:
+class DemonstrationRun:
     """One demonstration.
 
     Attributes:
@@ -39,7 +39,7 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), '') if part.isdecimal() else (1, 0, part) for part in parts)
 
 
-def find_runs(root: Path) -> list[Run]:
+def find_runs(root: Path) -> list[DemonstrationRun]:
     """Return the runs under `root`, in natural order.
 
     Raises:
@@ -57,23 +57,23 @@ def find_runs(root: Path) -> list[Run]:
     if not stages and not tasks:
         raise DatasetError(
             f'{root}: found no run, expected directories stageN/run or task/subtask/run that hold '
-            f'{" and ".join(NUMBERS)}, or {OLDER}'
+            f'{" and ".join(RUN_ARRAYS)}, or {OLDER}'
         )
     beside = [path for path in _at_depth(root, 2 if stages else 3) if not is_run(path)]
     if beside:
         shown = ', '.join(str(path.relative_to(root)) for path in beside[:5])
         raise DatasetError(
-            f'{root}: found neither {NUMBERS[0]} nor {OLDER} in {shown}, expected runs only: remove '
+            f'{root}: found neither {RUN_ARRAYS[0]} nor {OLDER} in {shown}, expected runs only: remove '
             f'{"it" if len(beside) == 1 else "them"}, or complete what was copied'
         )
     if stages:
-        return [Run(path, stage=_stage(path.parent)) for path in stages]
-    return [Run(path, path.parent.parent.name, path.parent.name) for path in tasks]
+        return [DemonstrationRun(path, stage=_stage(path.parent)) for path in stages]
+    return [DemonstrationRun(path, path.parent.parent.name, path.parent.name) for path in tasks]
 
 
 def is_run(path: Path) -> bool:
     """Return whether a directory holds the numbers of a demonstration."""
-    return any((path / name).is_file() for name in (*NUMBERS, OLDER))
+    return any((path / name).is_file() for name in (*RUN_ARRAYS, OLDER))
 
 
 def folders(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.hierarchical.layout import NUMBERS, OLDER
+from restac_ros.dataset.hierarchical.layout import RUN_ARRAYS, OLDER
 from restac_ros.framing.kinematics import fk_hand_tcp, transform
 from restac_ros.framing.values import STATE_DIM, state_vector
 
@@ -49,11 +49,11 @@ def read_numbers(run: Path, contract: Contract, space: Space) -> RunNumbers:
         DatasetError: a file is missing or damaged, lengths or widths are others, or a value is not finite.
     """
     older = run / OLDER
-    if older.is_file() and not any((run / name).is_file() for name in NUMBERS):
+    if older.is_file() and not any((run / name).is_file() for name in RUN_ARRAYS):
         states, actions = _of_text(older)
         sources = (older, older)
     else:
-        sources = (run / NUMBERS[1], run / NUMBERS[0])
+        sources = (run / RUN_ARRAYS[1], run / RUN_ARRAYS[0])
         states, actions = map(_array, sources)
     for name, values, source in zip(('states', 'actions'), (states, actions), sources, strict=True):
         _check(name, values, source, space)
@@ -78,7 +78,7 @@ def _poses(contract: Contract, values: NDArray[np.float64]) -> NDArray[np.float6
 
 def _array(path: Path) -> NDArray[np.float64]:
     if not path.is_file():
-        raise DatasetError(f'{path}: no such file, expected {" and ".join(NUMBERS)} in every run')
+        raise DatasetError(f'{path}: no such file, expected {" and ".join(RUN_ARRAYS)} in every run')
     _check_size(path)
     try:
         values = np.load(path, allow_pickle=False)
