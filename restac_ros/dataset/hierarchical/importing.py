@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from numpy.typing import NDArray
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.load import dump_contract, parse_contract
@@ -261,7 +261,7 @@ def _append(plan: ImportPlan, planned: PlannedRun, root: Path) -> int:
     return writer.index
 
 
-def _image(contract: Contract, stream: str, path: Path) -> UInt8[np.ndarray, 'H W 3']:
+def _image(contract: Contract, stream: str, path: Path) -> NDArray[np.uint8]:
     found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     if found is None:
         raise ImageError(f'{path}: found no image that can be decoded, expected a whole .png or .jpg')

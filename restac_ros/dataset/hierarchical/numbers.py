@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.hierarchical.layout import RUN_ARRAYS, OLDER
+from restac_ros.dataset.hierarchical.layout import OLDER, RUN_ARRAYS
 from restac_ros.framing.kinematics import fk_hand_tcp, transform
 from restac_ros.framing.values import STATE_DIM, state_vector
 
