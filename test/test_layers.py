@@ -18,7 +18,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     'policy': (
         {'contract', 'geometry', 'framing', 'model'},
-        {'flax', 'jax', 'jaxtyping', 'numpy', 'sentencepiece'},
+        {'flax', 'jax', 'jaxtyping', 'numpy', 'scipy', 'sentencepiece', 'tokenizers'},
     ),
     'control': ({'contract', 'geometry'}, {'numpy'}),
     'git_lfs': (set(), set()),

@@ -4,9 +4,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import cv2
+import mujoco
 import numpy as np
 import pytest
 
+from restac_ros.sim.cell.arm_model import HAND
+from restac_ros.sim.cell.cell import Cell
+from restac_ros.sim.cell.cell_model import PLUG, TCP_IN_HAND_M
+from restac_ros.sim.cell.parameters import MOUNT, CellScene
 from restac_ros.sim.touch.gel import WINDOW_M, Gel
 from restac_ros.sim.touch.plug_face import PlugFace
 from restac_ros.sim.touch.tactile_sensor import NOISE_GREY, TactileSensor
@@ -130,23 +135,23 @@ def test_the_grasp_moves_and_turns_the_imprint_as_the_mount_does() -> None:
     np.testing.assert_allclose(grasped, moved, atol=1e-7)
 
 
-def test_every_coordinate_moves_points_of_the_face_as_a_rigid_body() -> None:
-    """A twin by brute force: the pixel that a point of the face comes to has the depth of that point."""
-    gel, face = Gel((256, 320)), PlugFace(grooves_m=())
-    half_thickness_m = face.plug.body_m[1] / 2
+def test_points_of_the_face_are_where_mujoco_has_them() -> None:
+    cell = Cell(CellScene(grasp_m=(5e-4, 0.0, 3e-4), grasp_rad=-0.03))
+    gel, face = Gel((256, 320)), PlugFace(grasp_m=(5e-4, 0.0, 3e-4), grasp_rad=-0.03, grooves_m=())
     moved = mount(px=4e-4, py=1e-4, pz=-6e-4, rx=0.02, ry=0.04, rz=-0.015)
+    for name, value in zip(MOUNT, moved, strict=True):
+        cell.data.joint(name).qpos = value
+    mujoco.mj_kinematics(cell.model, cell.data)
     depth_m = face.depth_m(gel, moved)
-    (cx, cy, cz), (sx, sy, sz) = np.cos(moved[3:]), np.sin(moved[3:])
-    for x_m, z_m in [(-0.004, -0.003), (0.004, -0.003), (0.0, 0.001), (0.003, 0.004)]:
-        x, y, z = x_m, half_thickness_m, z_m
-        x, y = cz * x - sz * y, sz * x + cz * y  # about z first: the innermost hinge
-        x, z = cy * x + sy * z, cy * z - sy * x
-        y, z = cx * y - sx * z, sx * y + cx * z
-        x, y, z = x + moved[0], y + moved[1], z + moved[2]
+    plug, hand = cell.data.body(PLUG), cell.data.body(HAND)
+    half_thickness_m = face.plug.body_m[1] / 2
+    for point_m in [(-0.004, -0.003), (0.004, -0.003), (0.0, 0.001), (0.003, 0.004)]:
+        on_face = (point_m[0], half_thickness_m, point_m[1])
+        in_base = plug.xpos + plug.xmat.reshape(3, 3) @ on_face
+        x, y, z = hand.xmat.reshape(3, 3).T @ (in_base - hand.xpos) - TCP_IN_HAND_M
         row = int((z + WINDOW_M[0] / 2) / gel.pitch_m[0])
         column = int((x + WINDOW_M[1] / 2) / gel.pitch_m[1])
-        expected_m = y - half_thickness_m + face.squeeze_m
-        assert depth_m[row, column] == pytest.approx(expected_m, abs=5e-6)
+        assert depth_m[row, column] == pytest.approx(y - half_thickness_m + face.squeeze_m, abs=5e-6)
 
 
 @pytest.mark.parametrize(

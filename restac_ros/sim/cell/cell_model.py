@@ -26,7 +26,7 @@ _SIZE_PX = (640, 480)
 FOV_DEG = 42.0  # vertical, of a RealSense D435's colour camera
 _FRICTION = (0.002, 0.0001)  # torsional, rolling
 _SOLREF, _SOLIMP = (0.004, 1.0), (0.95, 0.99, 0.0005, 0.5, 2.0)
-_GREY, _BLACK, _WOOD = (0.62, 0.64, 0.67, 1.0), (0.06, 0.06, 0.07, 1.0), (0.55, 0.47, 0.38, 1.0)
+_BLUE, _BLACK, _WOOD = (0.20, 0.42, 0.66, 1.0), (0.06, 0.06, 0.07, 1.0), (0.80, 0.70, 0.56, 1.0)
 _METAL, _GEL, _CASE = (0.75, 0.72, 0.60, 1.0), (0.85, 0.85, 0.82, 1.0), (0.15, 0.16, 0.18, 1.0)
 _SIDES = 32  # of the polygon that stands for the round peg
 
@@ -82,9 +82,22 @@ def _add_table(spec: mujoco.MjSpec) -> None:
     world = spec.worldbody
     _collide(_box(world, (0.1, -0.6, -0.03), (1.0, 0.6, 0.0), _WOOD, SCENERY_GROUP), 0.6)
     floor = world.add_geom(type=mujoco.mjtGeom.mjGEOM_PLANE, size=(3.0, 3.0, 0.1), pos=(0.0, 0.0, -0.75))
-    floor.rgba, floor.contype, floor.conaffinity = (0.45, 0.48, 0.50, 1.0), 0, 0
-    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = (0.35, 0.35, 0.35), (0.35, 0.35, 0.35)
-    world.add_light(pos=(0.2, -1.0, 1.8), dir=(0.15, 0.5, -0.85), castshadow=False, diffuse=(0.5, 0.5, 0.5))
+    floor.rgba, floor.contype, floor.conaffinity = (0.66, 0.69, 0.72, 1.0), 0, 0
+    spec.add_texture(
+        name='sky',
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=(0.93, 0.94, 0.96),
+        rgb2=(0.55, 0.60, 0.66),
+        width=64,
+        height=384,
+    )
+    spec.visual.headlight.ambient, spec.visual.headlight.diffuse = (0.35, 0.35, 0.35), (0.15, 0.15, 0.15)
+    for place, towards, level in (
+        ((0.2, -1.0, 1.8), (0.15, 0.5, -0.85), 0.45),
+        ((1.2, 0.9, 1.5), (-0.4, -0.5, -0.75), 0.25),
+    ):
+        world.add_light(pos=place, dir=towards, castshadow=False, diffuse=(level, level, level))
 
 
 def _add_housing(spec: mujoco.MjSpec, socket: SocketParameters) -> None:
@@ -92,7 +105,7 @@ def _add_housing(spec: mujoco.MjSpec, socket: SocketParameters) -> None:
     body = spec.worldbody.add_body(name=HOUSING, pos=(0.5, 0.0, socket.rim_m))
     half_x, half_y = socket.housing_m[0] / 2, socket.housing_m[1] / 2
     top = socket.lip_m
-    _box(body, (-half_x, -half_y, -socket.rim_m), (half_x, half_y, top), _GREY, SCENERY_GROUP)
+    _box(body, (-half_x, -half_y, -socket.rim_m), (half_x, half_y, top), _BLUE, SCENERY_GROUP)
     seal = body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER, pos=(0.0, 0.0, top), size=(socket.seal_m, 0.0003, 0.0), mass=0.0
     )
@@ -116,7 +129,7 @@ def _add_socket(spec: mujoco.MjSpec, socket: SocketParameters) -> None:
             _collide(geom, socket.friction)
     corner = (socket.outer_m, socket.outer_m)
     low, high = (-corner[0], -corner[1], -socket.rim_m), (*corner, -socket.depth_m)
-    _collide(_box(body, low, high, _GREY, SOCKET_GROUP), socket.friction)
+    _collide(_box(body, low, high, _BLUE, SOCKET_GROUP), socket.friction)
 
 
 def _wedge(
@@ -140,6 +153,10 @@ def _add_pads(spec: mujoco.MjSpec) -> None:
         _box(body, (-0.010, 0.004, 0.0), (0.010, 0.018, z - 0.020), _CASE, 2)
         _box(body, (-0.014, 0.003, z - 0.022), (0.014, 0.019, z + 0.010), _CASE, 2)
         _box(body, (-0.0105, 0.0, z - 0.0085), (0.0105, 0.003, z + 0.0085), _GEL, 2)
+    # The left sensor's light shield, which also keeps the plug's tilt out of the hand-eye camera's view.
+    left, z = spec.body(FINGERS[0]), TCP_IN_FINGER_M
+    _box(left, (0.014, -0.016, z - 0.024), (0.016, 0.019, z + 0.010), _CASE, 2)
+    _box(left, (-0.014, -0.0145, z - 0.024), (0.014, 0.003, z - 0.022), _CASE, 2)
 
 
 def _add_plug(spec: mujoco.MjSpec, plug: PlugParameters, friction: float) -> None:
@@ -174,8 +191,8 @@ def _peg(plug: PlugParameters) -> np.ndarray:
 
 
 def _add_cameras(spec: mujoco.MjSpec) -> None:
-    for name, eye_m in (('main', (1.05, 0.12, 0.42)), ('side', (0.52, -0.62, 0.32))):
-        quaternion = turn_towards(eye_m, (0.5, 0.0, 0.06), (0.0, 0.0, 1.0))
+    for name, eye_m in (('main', (1.05, 0.30, 0.42)), ('side', (0.62, -0.58, 0.30))):
+        quaternion = turn_towards(eye_m, (0.48, 0.0, 0.12), (0.0, 0.0, 1.0))
         spec.worldbody.add_camera(name=name, pos=eye_m, quat=quaternion, fovy=FOV_DEG)
     bracket_m = (0.075, 0.0, 0.02)  # in front of the hand, looking at the plug's tip
     quaternion = turn_towards(bracket_m, (0.0, 0.0, 0.135), (1.0, 0.0, 0.0))
