@@ -28,7 +28,7 @@ _PLACE = 3  # features: the TCP from the housing; then the grasp's displacement
 type _Weights = list[tuple[jax.Array, jax.Array]]
 
 
-def features_of(percept: Percept, touch: bool) -> np.ndarray:
+def clone_inputs(percept: Percept, touch: bool) -> np.ndarray:
     """The housing from the TCP in x and y, the TCP's height, and with touch the grasp's displacement."""
     place_m = np.array([*(percept.housing_m - percept.pose.position_m[:2]), percept.pose.position_m[2]])
     return np.concatenate([place_m, percept.mount]) if touch else place_m
@@ -79,7 +79,7 @@ class Clone:
 
     def act(self, percept: Percept) -> Pose:
         """Return the target that the expert would have chosen."""
-        values = (features_of(percept, self._touch) - self._scales['mean']) / self._scales['std']
+        values = (clone_inputs(percept, self._touch) - self._scales['mean']) / self._scales['std']
         for kernel, bias in self._weights[:-1]:
             values = np.tanh(values @ kernel + bias)
         kernel, bias = self._weights[-1]
@@ -89,7 +89,7 @@ class Clone:
 
 def clone_expert(shown: Demonstrations, touch: bool, steps: int, seed: int) -> Clone:
     """Train by regression on the expert's actions, Adam with a cosine schedule."""
-    inputs = np.array([features_of(percept, touch) for percept in shown.percepts])
+    inputs = np.array([clone_inputs(percept, touch) for percept in shown.percepts])
     actions = shown.actions_m
     scales = {
         'mean': inputs.mean(0),
