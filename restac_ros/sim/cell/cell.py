@@ -114,6 +114,16 @@ class Cell:
         self.step(_SETTLE_STEPS)
         self.data.time = 0.0
 
+    @property
+    def mode(self) -> int:
+        """The robot's mode, as in FrankaRobotState."""
+        return self._mode
+
+    @property
+    def target(self) -> Pose:
+        """The last target of the TCP, in the base frame."""
+        return Pose(self._target_m.copy(), np.roll(self._target_wxyz, -1))
+
     def follow(self, target: Pose) -> None:
         """Set the target of the TCP, in the base frame; ignored outside of mode move.
 
