@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from restac_ros.sim.cell.cell_loop import CellLoop
 
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-COMMAND_QOS = QoSProfile(depth=1)  # reliable, as crisp_controllers'
+TARGET_INPUT_QOS = QoSProfile(depth=1)  # reliable, as crisp_controllers'
 MODE_PERIOD_S = 0.05
 _CLOCK_HZ = 200.0
 _REFUSAL_PERIOD_S = 1.0
@@ -116,8 +116,12 @@ class SimNode(SourceNode):
             self._references[name] = self.create_publisher(kind, f'{spec.topic}/reference', LATCHED_QOS)
         self._mode = self.create_publisher(UInt8, '~/robot_mode', 10)
         self._inputs = [
-            self.create_subscription(PoseStamped, parameters.target_topic, self._receive_target, COMMAND_QOS),
-            self.create_subscription(Float64, parameters.gripper_topic, self._receive_gripper, COMMAND_QOS),
+            self.create_subscription(
+                PoseStamped, parameters.target_topic, self._receive_target, TARGET_INPUT_QOS
+            ),
+            self.create_subscription(
+                Float64, parameters.gripper_topic, self._receive_gripper, TARGET_INPUT_QOS
+            ),
         ]
         self._mode_timer = self.create_timer(MODE_PERIOD_S, self._publish_mode, clock=self.steady_clock)
         super().activate()
