@@ -26,8 +26,8 @@ _NAME = r'[A-Za-z_]\w*'
 _TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
 _REMAP = re.compile(rf'({_NAME}:)?(?!__){_TOPIC}:={_TOPIC}')
 
-View = Literal['none', 'rviz', 'rerun']
-VIEW_NODES: dict[View, str] = {'rviz': 'gate_view_node', 'rerun': 'rerun_view_node'}
+ViewKind = Literal['none', 'rviz', 'rerun']
+VIEW_NODES: dict[ViewKind, str] = {'rviz': 'gate_view_node', 'rerun': 'rerun_view_node'}
 
 ParameterValue = bool | int | float | str | list[str]
 
@@ -139,7 +139,7 @@ class Run:
     rate: float = 1.0
     seconds: float = 10.0
     execute: bool = False
-    view: View = 'none'
+    view: ViewKind = 'none'
     autostart_recording: bool = True
     parameter_file: Path | None = None
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))

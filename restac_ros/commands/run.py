@@ -8,7 +8,7 @@ from typing import Literal
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, Source, View, config_file, console, processes
+from restac_ros.graph import Run, Source, ViewKind, config_file, console, processes
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Up:
     """Playing speed of the bag."""
     seconds: float = 10.0
     """Length of the synthetic source, s."""
-    view: View = 'none'
+    view: ViewKind = 'none'
     """Also show gate, chunk and touch: for rviz (config/restac.rviz), or as a page for a browser (Rerun)."""
     execute: bool = False
     """Also send set-points to the robot: it moves. Without this, chunks are only published."""

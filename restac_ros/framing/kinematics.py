@@ -41,7 +41,7 @@ def joint_origins_in_base_m(q_rad: np.ndarray) -> np.ndarray:
 
 
 def _fk_chain(q_rad: np.ndarray) -> list[np.ndarray]:
-    """Joint positions [..., 7] rad -> poses of joints 1 to 7 and of the flange in the base, 8 x [..., 4, 4]."""
+    """Joint positions [..., 7] rad -> poses of joints and flange in the base, 8 x [..., 4, 4]."""
     q_rad = np.asarray(q_rad, dtype=np.float64)
     if q_rad.shape[-1:] != (7,):
         raise ValueError(f'found joint positions of shape {q_rad.shape}; expected [..., 7]')

@@ -83,7 +83,7 @@ def test_the_session_log_starts_first_to_stop_last(installed: Path, tmp_path: Pa
 
 
 def test_a_run_does_not_end_for_its_picture_or_its_log(installed: Path, tmp_path: Path) -> None:
-    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'view': True}
+    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'view': 'rviz'}
     listed = processes(run_with(tmp_path, sessions=tmp_path / 's', record=tmp_path / 'd', **options))
     vital = {process.executable for process in listed if process.vital}
     assert vital == {'policy_node', 'recorder_node', 'streamer_node'}

@@ -82,7 +82,7 @@ def _archetype(parts: list[Shape]) -> AsComponents:
         points = np.concatenate([part.in_base() for part in parts])
         return rr.Points3D(points, colors=_bytes(colours), radii=parts[0].size_m / 2)
     places = np.stack([part.pose[:3, 3] for part in parts])
-    texts = [part.text.replace('\n', ' · ') for part in parts]
+    texts = [part.text.partition('\n')[0] for part in parts]  # the plots show the rest
     return rr.Points3D(places, labels=texts, show_labels=True, colors=_bytes(colours), radii=0.001)
 
 

@@ -35,7 +35,7 @@ def log_episode(
     recording.save(to)
     tactile = tactile_stream(contract)
     sink = RerunSink(recording, contract, tactile, options or SceneOptions(), is_dataset=True)
-    sink.add_words(layout.PROMPT, text.task, 0)
+    sink.add_words(layout.AT_PROMPT, text.task, 0)
     count = 0
     for frame in episode_frames(root, index):
         time_ns = round(frame.time_s * 1e9)
@@ -46,9 +46,9 @@ def log_episode(
                 sink.add_tactile(image, time_ns)
             elif contract.streams[name].role == 'camera':
                 sink.add_image(name, image, time_ns)
-        sink.add_vector(layout.STATE, frame.state.tolist(), time_ns)
-        sink.add_vector(layout.ACTION, frame.action.tolist(), time_ns)
-        sink.add_words(layout.SUBTASK, frame.subtask, time_ns)
+        sink.add_vector(layout.AT_STATE, frame.state.tolist(), time_ns)
+        sink.add_vector(layout.AT_ACTION, frame.action.tolist(), time_ns)
+        sink.add_words(layout.AT_SUBTASK, frame.subtask, time_ns)
         sink.draw(time_ns)
         count += 1
         on_frame(count, text.frames)

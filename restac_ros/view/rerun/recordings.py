@@ -25,7 +25,7 @@ DRAW_PERIOD_NS = 100_000_000  # of the shapes in space
 
 
 class StreamFeed:
-    """Passes images, joints and openings of the contract's streams to a sink, at most once a period each."""
+    """Passes images, joints and openings of the contract's streams to a sink, about once a period each."""
 
     def __init__(self, contract: Contract, sink: RerunSink, period_ns: int) -> None:
         self._contract, self._sink, self._period_ns = contract, sink, period_ns
@@ -42,7 +42,7 @@ class StreamFeed:
         return {self._contract.streams[name].topic for name in self.streams}
 
     def add(self, stream: str, cdr: bytes | memoryview, steady_ns: int) -> None:
-        """Pass a message on, unless one of its stream was passed on less than a period ago.
+        """Pass a message on, unless one of its stream was passed on just before.
 
         Raises:
             DecodeError: it contradicts the contract.
@@ -50,7 +50,7 @@ class StreamFeed:
         spec = self._contract.streams[stream]
         if steady_ns < self._due_ns.get(stream, steady_ns) or not belongs(spec, cdr):
             return
-        self._due_ns[stream] = steady_ns + self._period_ns
+        self._due_ns[stream] = steady_ns + self._period_ns * 3 // 4  # messages do not come to the nanosecond
         match spec.role:
             case 'camera':
                 self._sink.add_image(stream, decode_image(spec, cdr), steady_ns)
@@ -77,7 +77,7 @@ def log_recordings(
     """Write the recordings of one run to the file `to`; return the number of messages that are shown in it.
 
     `paths` is a bag that holds everything, or a journal and the session log of its run. Images are logged at
-    most at the contract's rate.
+    about the contract's rate.
 
     Raises:
         BagError: a recording cannot be read.

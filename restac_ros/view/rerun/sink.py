@@ -66,20 +66,20 @@ class RerunSink:
         """Log a GateState."""
         self._scene.add_gate(gate, steady_ns)
         self._at(steady_ns)
-        self._scalar(layout.GATE, gate.gate)
-        self._scalar(layout.LOGVAR, gate.logvar_standardised)
+        self._scalar(layout.AT_GATE, gate.gate)
+        self._scalar(layout.AT_LOGVAR, gate.logvar_standardised)
         if gate.code_index >= 0:
-            self._scalar(layout.CODE, gate.code_index)
-        self._scalar(layout.TOUCH_MS, gate.inference_ns * _MS)
-        self._scalar(layout.TACTILE_AGE_MS, gate.tactile_age_ns * _MS)
+            self._scalar(layout.AT_CODE, gate.code_index)
+        self._scalar(layout.AT_TOUCH_MS, gate.inference_ns * _MS)
+        self._scalar(layout.AT_TACTILE_AGE_MS, gate.tactile_age_ns * _MS)
         self._add_origin(gate.origin)
 
     def add_chunk(self, chunk: ChunkSample, steady_ns: int) -> None:
         """Log an ActionChunk."""
         self._scene.add_chunk(chunk, steady_ns)
         self._at(steady_ns)
-        self._scalar(layout.ACT_MS, chunk.inference_ns * _MS)
-        self._scalar(layout.PREFIX_AGE_MS, chunk.prefix_age_ns * _MS)
+        self._scalar(layout.AT_ACT_MS, chunk.inference_ns * _MS)
+        self._scalar(layout.AT_PREFIX_AGE_MS, chunk.prefix_age_ns * _MS)
         self._add_origin(chunk.origin)
 
     def add_pose(self, pose_tool_in_base: np.ndarray, steady_ns: int) -> None:
@@ -87,14 +87,14 @@ class RerunSink:
         self._scene.add_pose(pose_tool_in_base, steady_ns)
         self._pose = pose_tool_in_base
         self._at(steady_ns)
-        self._recording.log(layout.TOOL, tool_axes(pose_tool_in_base))
+        self._recording.log(layout.AT_TOOL, tool_axes(pose_tool_in_base))
         if math.isfinite(self._opening_m):
-            self._recording.log(layout.FINGERS, finger_lines(pose_tool_in_base, self._opening_m))
+            self._recording.log(layout.AT_FINGERS, finger_lines(pose_tool_in_base, self._opening_m))
 
     def add_joints(self, q_rad: np.ndarray, steady_ns: int) -> None:
         """Log the arm at joint positions [7] rad."""
         self._at(steady_ns)
-        self._recording.log(layout.ROBOT, arm_lines(joint_origins_in_base_m(q_rad)))
+        self._recording.log(layout.AT_ROBOT, arm_lines(joint_origins_in_base_m(q_rad)))
 
     def add_opening(self, opening_m: float) -> None:
         """Set the gripper's opening, drawn with the next pose."""
@@ -104,12 +104,12 @@ class RerunSink:
         """Log a tactile frame uint8 [H, W, 3] RGB, and its change once the reference is complete."""
         self._scene.add_tactile(image, steady_ns)
         self._at(steady_ns)
-        self._recording.log(layout.TOUCH_IMAGE, jpeg_image(image))
+        self._recording.log(layout.AT_TOUCH_IMAGE, jpeg_image(image))
         if (change := self._scene.change) is not None:
             self._recording.log(
-                layout.TOUCH_CHANGE, jpeg_image(heat_overlay(image, change, self._options.heat))
+                layout.AT_TOUCH_CHANGE, jpeg_image(heat_overlay(image, change, self._options.heat))
             )
-            self._scalar(layout.LEVEL, contact_level(change))
+            self._scalar(layout.AT_LEVEL, contact_level(change))
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
         """Log felt minus expected per latent position, float [h, w], on its fixed scale."""
@@ -117,7 +117,7 @@ class RerunSink:
         self._at(steady_ns)
         heat = np.where(np.isfinite(magnitude), magnitude, 0.0) / self._options.heat.residual_full
         cells = HEAT_MAP[(np.clip(heat, 0, 1) * 255).astype(np.uint8)]
-        self._recording.log(layout.RESIDUAL, rr.Image(cells))
+        self._recording.log(layout.AT_RESIDUAL, rr.Image(cells))
 
     def add_image(self, stream: str, image: np.ndarray, steady_ns: int) -> None:
         """Log a camera's image uint8 [H, W, 3] RGB."""
@@ -127,7 +127,7 @@ class RerunSink:
     def add_hold(self, reason: str, steady_ns: int) -> None:
         """Log the policy's reason to hold; '' while it plans."""
         self._scene.add_hold(reason, steady_ns)
-        self.add_words(layout.HELD, f'held: {reason}' if reason else 'planning', steady_ns)
+        self.add_words(layout.AT_HELD, f'held: {reason}' if reason else 'planning', steady_ns)
 
     def add_vector(self, path: str, values: Sequence[float], steady_ns: int) -> None:
         """Log state or action."""
@@ -147,16 +147,17 @@ class RerunSink:
         self._at(steady_ns)
         archetypes = shape_archetypes(self._scene.shapes(steady_ns))
         for name, archetype in archetypes.items():
-            self._recording.log(f'{layout.WORLD}/{name}', archetype)
+            self._recording.log(layout.shape_path(name), archetype)
         for name in self._shown - set(archetypes):
-            self._recording.log(f'{layout.WORLD}/{name}', rr.Clear(recursive=False))
+            self._recording.log(layout.shape_path(name), rr.Clear(recursive=False))
         self._shown = set(archetypes)
 
     def _add_origin(self, origin: RunOrigin) -> None:
         if origin != self._origin:
             self._origin = origin
             self._recording.log(
-                layout.PROMPT, rr.TextLog(f'{origin.prompt} (checkpoint {origin.checkpoint or "not known"})')
+                layout.AT_PROMPT,
+                rr.TextLog(f'{origin.prompt} (checkpoint {origin.checkpoint or "not known"})'),
             )
 
     def _scalar(self, path: str, value: float) -> None:

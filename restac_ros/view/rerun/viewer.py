@@ -5,10 +5,12 @@ The SDK can serve both, too, but only to every interface of the machine.
 
 import ctypes
 import importlib.util
+import json
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -96,7 +98,9 @@ class ViewerServer:
         require_rerun()
         check_ports(place)
         self.place = place
-        env = os.environ | {'DO_NOT_TRACK': '1', 'RUST_LOG': os.environ.get('RUST_LOG', 'warn')}
+        self._settings = tempfile.TemporaryDirectory(prefix='restac_ros_')
+        _report_nothing(Path(self._settings.name))
+        env = {'RUST_LOG': 'warn', **os.environ, 'XDG_CONFIG_HOME': self._settings.name}
         self._process = subprocess.Popen(
             server_command(place, memory, files),
             env=env,
@@ -111,20 +115,10 @@ class ViewerServer:
         """Its exit status; None while it runs."""
         return self._process.poll()
 
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until it listens; return whether it does within `timeout_s`."""
-        host = LOCALHOST if self.place.bind in ('0.0.0.0', '::') else self.place.bind
-        try:
-            self._process.wait(0)
-        except subprocess.TimeoutExpired:
-            pass
-        else:
-            return False
-        try:
-            with socket.create_connection((host, self.place.data_port), timeout=timeout_s):
-                return True
-        except OSError:
-            return False
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def close(self) -> None:
         """End it."""
@@ -134,6 +128,7 @@ class ViewerServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._settings.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -142,6 +137,14 @@ class ViewerServer:
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _report_nothing(settings: Path) -> None:
+    """Write settings with which the server sends no usage data to its makers; by default it does."""
+    file = settings / 'rerun' / 'analytics.json'
+    file.parent.mkdir()
+    choice = {'analytics_enabled': False, 'analytics_id': '', 'metadata': {}, 'config_file_path': str(file)}
+    file.write_text(json.dumps(choice | {'data_dir_path': str(settings)}), encoding='utf-8')
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:
