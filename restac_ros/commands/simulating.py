@@ -16,7 +16,7 @@ from restac_ros.graph import GraphError, config_file
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
 
-START_NS = 1_760_000_000_000_000_000  # of the first simulated instant: no clock is read
+SIMULATED_START_NS = 1_760_000_000_000_000_000  # of the first simulated instant: no clock is read
 _SEED_NOTE = 'simulated cell, seed '
 _ATTEMPTS_PER_EPISODE = 1.2
 
@@ -142,14 +142,14 @@ def record_demonstration(
     from restac_ros.sim.cell.demonstration import Demonstration
 
     shown = Demonstration(contract, seed, cameras=cameras)
-    journal = Journal(path, contract, start_ns=START_NS, task=task, sync=False)
-    end_ns = START_NS
+    journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
+    end_ns = SIMULATED_START_NS
     for reading in shown.readings(limit_s):
         assert reading.stream is not None
         assert reading.value is not None
         cdr = driver_message(contract, reading.stream, reading.value)
-        end_ns = START_NS + reading.publish_ns
-        journal.write(reading.stream, with_stamp(cdr, START_NS + reading.stamp_ns), end_ns)
+        end_ns = SIMULATED_START_NS + reading.publish_ns
+        journal.write(reading.stream, with_stamp(cdr, SIMULATED_START_NS + reading.stamp_ns), end_ns)
     journal.close(end_ns + 1)
     return shown.succeeded
 

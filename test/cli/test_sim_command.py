@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restac_ros.commands.simulating import START_NS, SimExpert, SimRecord, record_demonstration
+from restac_ros.commands.simulating import SIMULATED_START_NS, SimExpert, SimRecord, record_demonstration
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -37,14 +37,14 @@ def test_a_recording_holds_the_frames_that_a_live_framer_makes_to_the_bit(
     contract: Contract, tmp_path: Path
 ) -> None:
     assert not record_demonstration(tmp_path / 'journal', contract, SEED, 'insert', LIMIT_S)
-    end_ns = START_NS + round(LIMIT_S * 1e9)
+    end_ns = SIMULATED_START_NS + round(LIMIT_S * 1e9)
     recorded = frames(
         contract,
-        recorded_samples(open_bag(tmp_path / 'journal'), contract, START_NS, end_ns),
-        START_NS,
+        recorded_samples(open_bag(tmp_path / 'journal'), contract, SIMULATED_START_NS, end_ns),
+        SIMULATED_START_NS,
         end_ns,
     )
-    published = frames(contract, live_samples(contract), START_NS, end_ns)
+    published = frames(contract, live_samples(contract), SIMULATED_START_NS, end_ns)
     compared = 0
     for one, other in zip(recorded, published, strict=True):
         assert one.reasons == other.reasons
@@ -63,8 +63,10 @@ def live_samples(contract: Contract) -> list[Sample]:
     samples = []
     for reading in Demonstration(contract, SEED).readings(LIMIT_S):
         cdr = driver_message(contract, reading.stream, reading.value)
-        stamped = with_stamp(cdr, START_NS + reading.stamp_ns)
-        samples.append(make_sample(contract, reading.stream, stamped, START_NS + reading.publish_ns))
+        stamped = with_stamp(cdr, SIMULATED_START_NS + reading.stamp_ns)
+        samples.append(
+            make_sample(contract, reading.stream, stamped, SIMULATED_START_NS + reading.publish_ns)
+        )
     return samples
 
 
