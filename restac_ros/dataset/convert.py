@@ -32,6 +32,7 @@ from restac_ros.dataset.features import action_of, image_columns, optional_image
 from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.language import words_said
 from restac_ros.dataset.plan import EpisodePlan, GapError, check_rates, plan_episode
 from restac_ros.dataset.survey import Survey, recorded_samples, survey, survey_decoded
 from restac_ros.dataset.video.video_choice import VideoChoice
@@ -80,6 +81,7 @@ def convert_episode(
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
     options = [*range_options(bag, start_ns, end_ns), *_choices(on_gap, bridge_frames, allow_false_rate)]
+    said = journal.subtasks
     identity, (first_ns, last_ns) = fingerprint(bag.path, start_ns, end_ns), bounds_of(bag)
     start_ns = _first(start_ns, journal.start_ns, first_ns)
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
@@ -96,7 +98,7 @@ def convert_episode(
             report.rows = plan.length - 1
             return report
         try:
-            return _write(bag, contract, plan, streams, report, video, progress)
+            return _write(bag, contract, plan, streams, report, video, progress, said)
         except UnusableFrameError as error:
             if is_decoded:
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
@@ -152,6 +154,7 @@ def _write(
     report: EpisodeReport,
     video: VideoChoice,
     progress: FrameProgress | None,
+    said: Sequence[tuple[int, str]],
 ) -> EpisodeReport:
     """Second pass: decode the planned frames into the data set."""
     from restac_ros.dataset.writer import appending  # loads torch, for seconds, which a refusal does not need
@@ -168,6 +171,7 @@ def _write(
         report.episode_index = writer.index
         report.rows = writer.rows
         report.notes += images.notes(report.start_ns)
+        writer.words = words_said(said, report.start_ns, contract.fps, writer.rows)
         writer.about = asdict(report)
     return report
 

@@ -27,6 +27,7 @@ class RecorderParameters(NodeParameters):
     dataset: OptionalPath = Field(description='LeRobot data set, made if absent; empty: journals only')
     journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
     task: str = Field(description='what the next episode shows; may change while running')
+    subtasks: tuple[str, ...] = Field(description='parts of the task, in order; ~/next_subtask goes on')
     autostart_recording: bool = Field(description='begin an episode when activated')
     start_after: str = Field(description='node that must be active before this one is; empty: none')
     save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')
@@ -58,6 +59,7 @@ class RecorderParameters(NodeParameters):
             min_free_memory_bytes=round(self.min_free_memory_gb * 1e9),
             on_gap=self.on_gap,
             compression=self.compression,
+            subtasks=tuple(text.strip() for text in self.subtasks if text.strip()),
         )
 
     def _beside_dataset(self) -> Path:
