@@ -21,12 +21,23 @@ from restac_ros.program import EnvironmentRefused, check_environment
 PACKAGE = 'restac_ros'
 MAX_RESTARTS = 3
 PLAYED = '.played'
+ParameterValue = bool | int | float | str | list[str]
+
+# What the streamer must know of the simulated robot.
+SIM_ROBOT: dict[str, ParameterValue] = {
+    'gripper_type': 'std_msgs/msg/Float64',
+    'gripper_name': 'gripper/command',
+    'robot_state_topic': 'sim_node/robot_mode',
+    'robot_state_type': 'std_msgs/msg/UInt8',
+    'robot_mode_field': 'data',
+}
 
 _NAME = r'[A-Za-z_]\w*'
 _TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
 _REMAP = re.compile(rf'({_NAME}:)?(?!__){_TOPIC}:={_TOPIC}')
 
-ParameterValue = bool | int | float | str | list[str]
+ViewKind = Literal['none', 'rviz', 'rerun']
+VIEW_NODES: dict[ViewKind, str] = {'rviz': 'gate_view_node', 'rerun': 'rerun_view_node'}
 
 
 class GraphError(ValueError):
@@ -39,6 +50,7 @@ class Source(StrEnum):
     DRIVERS = 'none'  # no process of this run
     BAG = 'bag'
     SYNTHETIC = 'synthetic'
+    SIM = 'sim'  # the simulated cell
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -57,7 +69,7 @@ class Source(StrEnum):
     @property
     def closes_loop(self) -> bool:
         """Return whether set-points move what the streams show; only then can a policy be executed."""
-        return self is Source.DRIVERS
+        return self in (Source.DRIVERS, Source.SIM)
 
 
 @dataclass(frozen=True)
@@ -112,15 +124,18 @@ class Run:
         source: what publishes the streams.
         bag: rosbag2 directory or file to play, for source 'bag'.
         rate: playing speed of the bag, 1 is real time.
-        seconds: length of the synthetic source, s.
-        view: draw gate, chunk and touch for rviz.
+        seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
+        seed: of the simulated cell's scene, noise and delays.
+        cameras: the simulated cell draws its cameras, which needs OpenGL.
+        view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
         run_id: identifies the nodes of the run to each other.
         namespace: of all nodes, such as `left`: two robots in one domain have two.
         remaps: ROS remappings of all nodes, each `from:=to`.
-        use_sim_time: the nodes follow `/clock`. A played bag publishes it.
+        use_sim_time: the nodes follow `/clock`. A played bag publishes it. Beside the simulated cell they
+            always do.
         directory: where the processes put their summaries, in a folder per namespace.
     """
 
@@ -134,9 +149,11 @@ class Run:
     source: Source = Source.DRIVERS
     bag: Path | None = None
     rate: float = 1.0
-    seconds: float = 10.0
+    seconds: float | None = None
+    seed: int = 0
+    cameras: bool = True
     execute: bool = False
-    view: bool = False
+    view: ViewKind = 'none'
     autostart_recording: bool = True
     parameter_file: Path | None = None
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -250,10 +267,10 @@ def processes(run: Run) -> list[Process]:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
         log = _process(run, 'session_log_node', parameters, vital=False)
         listeners.insert(0, log)  # stops last, so that it receives the others' last messages
-    if run.view:
-        listeners.append(_process(run, 'gate_view_node', {}, vital=False))
+    if run.view != 'none':
+        listeners.append(_process(run, VIEW_NODES[run.view], {}, vital=False))
     if run.execute:
-        listeners.append(_process(run, 'streamer_node', {}))
+        listeners.append(_process(run, 'streamer_node', SIM_ROBOT if run.source is Source.SIM else {}))
     if run.source is not Source.DRIVERS:
         listeners.append(_source(run, wait_subscribers=complete))
     return listeners
@@ -280,7 +297,7 @@ def _check(run: Run) -> None:
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
-    if run.checkpoint is None and run.record is None and not run.view:
+    if run.checkpoint is None and run.record is None and run.view == 'none':
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: describe the task of the robot')
@@ -289,7 +306,8 @@ def _check(run: Run) -> None:
     if run.execute and (run.checkpoint is None or not run.source.closes_loop):
         raise GraphError(
             'execute sends set-points to a robot: it needs a checkpoint, and streams that show the motion of '
-            f'the robot: those of live drivers (source none); source is {str(run.source)!r}'
+            'the robot: live drivers (source none) or the simulated cell (sim); source is '
+            f'{str(run.source)!r}'
         )
     if run.parameter_file is not None:
         _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
@@ -317,7 +335,7 @@ def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue]
         'run_id': run.run_id,
         'exit_on_refusal': True,  # nobody is there to correct it
     }
-    if run.use_sim_time:
+    if run.use_sim_time or run.source is Source.SIM:
         shared['use_sim_time'] = True
     return Process(
         executable,
@@ -362,5 +380,10 @@ def _source(run: Run, wait_subscribers: int) -> Process:
         if run.use_sim_time:  # the bag's own time, which this node publishes and so cannot follow
             parameters |= {'stamps': 'keep', 'publish_clock': True, 'use_sim_time': False}
         return _process(run, 'replay_node', parameters, ends_run=True)
-    parameters = {'seconds': run.seconds, 'wait_subscribers': wait_subscribers}
+    parameters = {'wait_subscribers': wait_subscribers}
+    if run.seconds is not None:
+        parameters['seconds'] = run.seconds
+    if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
+        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'use_sim_time': False}
+        return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, Source, config_file, console, processes
+from restac_ros.graph import Run, Source, ViewKind, config_file, console, processes
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,19 @@ class Up:
     """LeRobot data set to record an episode into; made if absent."""
     bag: Path | None = None
     """rosbag2 (MCAP or sqlite3) to play instead of live drivers."""
-    source: Literal['none', 'bag', 'synthetic'] | None = None
-    """Who publishes the streams: drivers ('none'), a bag, test patterns. Default: the bag if one is given."""
+    source: Literal['none', 'bag', 'synthetic', 'sim'] | None = None
+    """Who publishes the streams: drivers ('none'), a bag, test patterns, the simulated cell; default: the
+    bag if one is given."""
     rate: float = 1.0
     """Playing speed of the bag."""
-    seconds: float = 10.0
-    """Length of the synthetic source, s."""
-    view: bool = False
-    """Also publish gate, chunk and touch for rviz (config/restac.rviz)."""
+    seconds: float | None = None
+    """Length of the synthetic source (default 10 s), or most of the simulated cell (30 s)."""
+    seed: int = 0
+    """Of the simulated cell: chooses the places of socket, hole and arm, all noise and all delays."""
+    cameras: bool = True
+    """Draw the simulated cell's cameras, which needs OpenGL."""
+    view: ViewKind = 'none'
+    """Also show gate, chunk and touch: for rviz (config/restac.rviz), or as a page for a browser (Rerun)."""
     execute: bool = False
     """Also send set-points to the robot: it moves. Without this, chunks are only published."""
     log: Path | None = None
@@ -44,7 +49,7 @@ class Up:
     remap: tuple[str, ...] = ()
     """ROS remappings of all nodes, each FROM:=TO."""
     use_sim_time: bool = False
-    """Follow /clock instead of the system's time; a played bag publishes it."""
+    """Follow /clock instead of the system's time; a played bag and the simulated cell publish it."""
     run_dir: Path = field(default_factory=new_run_directory)
     """Where the nodes put their summaries, and the picture of the episode."""
 
@@ -52,10 +57,13 @@ class Up:
         """Run until it ends; exit status 0 when it ended in order."""
         from restac_ros.commands.summary import run_processes, saved_dataset
         from restac_ros.supervise import has_keyboard
+        from restac_ros.view.rerun.viewer import require_rerun
 
+        if self.view == 'rerun':
+            require_rerun()
         run = self._described()
         listed = processes(run)
-        if run.view:
+        if run.view == 'rviz':
             print_line(where_view_is_shown())
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
@@ -75,6 +83,8 @@ class Up:
             source=Source.named(self.source or ('bag' if self.bag else 'none')),
             rate=self.rate,
             seconds=self.seconds,
+            seed=self.seed,
+            cameras=self.cameras,
             view=self.view,
             execute=self.execute,
             sessions=absolute(self.log),
@@ -86,7 +96,7 @@ class Up:
 
 
 def where_view_is_shown() -> str:
-    """Say how to look at what `--view` publishes, which shows nothing by itself."""
+    """Say how to look at what `--view rviz` publishes, which shows nothing by itself."""
     rviz = f'rviz2 -d {config_file("restac.rviz")}'
     if shutil.which('rviz2'):
         return f'view: show it by {rviz}'
