@@ -279,7 +279,8 @@ def test_a_disk_that_refuses_is_an_error_and_keeps_what_was_written(
 
 
 def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_path: Path) -> None:
-    triggers = '["/pedal toggle", "/joy[1] pause_resume", "/joy[2] discard", "/joy[3] next_subtask", "/joy[30] save"]'
+    joystick_triggers = '"/joy[1] pause_resume", "/joy[2] discard", "/joy[3] next_subtask", "/joy[30] save"'
+    triggers = f'["/pedal toggle", {joystick_triggers}]'
     file = tmp_path / 'triggers.yaml'
     subtasks = 'subtasks: ["reach", "insert"]'
     file.write_text(
