@@ -81,7 +81,6 @@ def convert_episode(
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
     options = [*range_options(bag, start_ns, end_ns), *_choices(on_gap, bridge_frames, allow_false_rate)]
-    said = journal.subtasks
     identity, (first_ns, last_ns) = fingerprint(bag.path, start_ns, end_ns), bounds_of(bag)
     start_ns = _first(start_ns, journal.start_ns, first_ns)
     surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
@@ -98,7 +97,7 @@ def convert_episode(
             report.rows = plan.length - 1
             return report
         try:
-            return _write(bag, contract, plan, streams, report, video, progress, said)
+            return _write(bag, contract, plan, streams, report, video, progress, journal.subtasks)
         except UnusableFrameError as error:
             if is_decoded:
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
