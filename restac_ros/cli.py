@@ -17,6 +17,7 @@ from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.importing import ImportHierarchical
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
+from restac_ros.commands.simulating import Sim
 from restac_ros.commands.tactile_training import Calibrate, TrainTactile
 from restac_ros.commands.training import CONFIGS, MakeTouchTask, MeasureNormStats, Train
 from restac_ros.commands.usage import check_words, names_in
@@ -51,6 +52,7 @@ Command = (
     | Annotated[TrainTactile, subcommand('train-tactile')]
     | Annotated[Calibrate, subcommand('calibrate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
+    | Annotated[Sim, subcommand('sim')]
     | Annotated[Bench, subcommand('bench')]
 )
 
@@ -59,6 +61,7 @@ CHOICES = {
     (): names_in(Command),
     ('train',): list(CONFIGS),
     ('bench',): names_in(get_type_hints(Bench, include_extras=True)['what']),
+    ('sim',): names_in(get_type_hints(Sim, include_extras=True)['what']),
 }
 """What the next word may be, after which words."""
 
