@@ -12,7 +12,7 @@ from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
-from restac_ros.commands.editing import Adopt, Delete, List, Merge
+from restac_ros.commands.editing import Adopt, Annotate, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.importing import ImportHierarchical
 from restac_ros.commands.record import Record
@@ -37,6 +37,7 @@ Command = (
     | Annotated[Delete, subcommand('delete')]
     | Annotated[Merge, subcommand('merge')]
     | Annotated[Adopt, subcommand('adopt')]
+    | Annotated[Annotate, subcommand('annotate')]
     | Annotated[List, subcommand('list')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
