@@ -21,7 +21,7 @@ from restac_ros.program import EnvironmentRefused, check_environment
 PACKAGE = 'restac_ros'
 MAX_RESTARTS = 3
 PLAYED = '.played'
-CONTRACT, CELL_CONTRACT = 'contract.yaml', 'contract_cell.yaml'
+CELL_CONTRACT = 'contract_cell.yaml'
 ParameterValue = bool | int | float | str | list[str]
 
 # What the streamer must know of the simulated robot.
@@ -331,8 +331,9 @@ def _check_parameter_file(path: Path, namespace: str) -> None:
 
 def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options: Any) -> Process:
     namespace = full_namespace(run.namespace)
+    facts = CELL_CONTRACT if run.source is Source.SIM else 'contract.yaml'
     shared: dict[str, ParameterValue] = {
-        'contract': str(run.contract or config_file(CELL_CONTRACT if run.source is Source.SIM else CONTRACT)),
+        'contract': str(run.contract or config_file(facts)),
         'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
         'run_id': run.run_id,
         'exit_on_refusal': True,  # nobody is there to correct it
