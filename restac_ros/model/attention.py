@@ -59,9 +59,7 @@ def joint_layout(
     """
     batch, before = prefix.shape[0], prefix.shape[1] + target.shape[1]
     valid = jnp.concatenate([prefix, target, jnp.ones((batch, suffix.shape[0]), bool)], axis=1)
-    opens_block = jnp.concatenate(
-        [jnp.zeros(prefix.shape[1], bool), jnp.ones(target.shape[1], bool), suffix]
-    )
+    opens_block = jnp.concatenate([jnp.zeros(prefix.shape[1], bool), jnp.ones(target.shape[1], bool), suffix])
     positions = token_positions(valid)
     skipped = jnp.sum(target, axis=1, keepdims=True)
     mask = attention_mask(valid, opens_block)
