@@ -18,7 +18,7 @@ ARGS ?=
 help:    ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
-setup:   ## make .venv with all dependencies (a ROS 2 underlay where none is sourced; CUDA=1 or 0: with or without a GPU)
+setup:   ## make .venv with all dependencies (a ROS 2 underlay where none is sourced; GPU=none, cuda12 or cuda13: not as the driver says)
 	@scripts/setup.sh
 
 build: setup $(built)    ## generate the messages and install the package into install/
