@@ -7,16 +7,20 @@ A target is a text, or action tokens, that the language expert learns to continu
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from restac_ros.model.intermediates import Intermediates
 
 
-class TextTarget(NamedTuple):
-    """Tokens to predict, the end-of-sequence token last; F is the padded length, padding is False."""
+class TextTarget[A: (np.ndarray, Array)](NamedTuple):
+    """Tokens to predict, the end-of-sequence token last; F is the padded length, padding is False.
 
-    tokens: Int[Array, 'B F']
-    mask: Bool[Array, 'B F']
+    A is `np.ndarray` on the host and `Array` in the network.
+    """
+
+    tokens: Int[A, 'B F']
+    mask: Bool[A, 'B F']
 
 
 class Beside(NamedTuple):

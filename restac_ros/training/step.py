@@ -139,12 +139,12 @@ class StepFunction:
         model = self.model(trained, frozen)
         image_key, noise_key, time_key, delay_key = jax.random.split(key, 4)
         batch = batch._replace(observation=self._on_device(batch.observation, image_key, train))
-        total, sums = jnp.zeros(()), {}
+        total, sums = jnp.zeros(()), dict[str, Array]()
         if self.objective.acts:
             draw = FlowDraw(
                 jax.random.normal(noise_key, batch.actions.shape),
                 flow_matching.sample_time(time_key, batch.actions.shape[0]),
-                self._delay(delay_key, batch.actions.shape[0]) if train else None,
+                self._delay(delay_key, batch.actions.shape[0]) if self.max_delay_steps and train else None,
             )
             total, sums = self.loss_at(model, batch, _touch(model, batch.observation), draw, weights)
         elif batch.codes is not None:
@@ -223,8 +223,8 @@ class StepFunction:
 
         return jnp.sum(jax.vmap(asked)(step_mask, keys))
 
-    def _delay(self, key: PRNGKeyArray, rows: int) -> Int[Array, ' B'] | None:
-        return rtc.sample_delay(key, rows, self.max_delay_steps) if self.max_delay_steps else None
+    def _delay(self, key: PRNGKeyArray, rows: int) -> Int[Array, ' B']:
+        return rtc.sample_delay(key, rows, self.max_delay_steps)
 
     def _on_device(self, observation: Observation, key: PRNGKeyArray, train: bool) -> Observation:
         images = (

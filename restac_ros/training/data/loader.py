@@ -69,13 +69,15 @@ class SampleSource:
         episode, frame = self.places[index].tolist()
         config = self.preprocessor.config
         sample = self.episodes.sample(episode, frame, config.action_horizon)
-        touch = (sample.tactile, sample.action_prev) if config.uses_touch else (None, None)
+        tactile, before = (sample.tactile, sample.action_prev) if config.uses_touch else (None, None)
         task, within, lesson = sample.task, None, None
         if self.lessons is not None:
             task = present(sample.subtask, 'subtask')
             within = self.lessons.within(sample.task)
             lesson = self.lessons.lesson(sample.task, task, sample.state)
-        observation = self.preprocessor.observation(sample.images, sample.state, task, *touch, within)
+        observation = self.preprocessor.observation(
+            sample.images, sample.state, task, tactile, before, within
+        )
         missing = self.prompt_length - observation.tokenized_prompt.shape[1]
         behind = ((0, 0), (0, missing))
         return Batch(
