@@ -17,7 +17,7 @@ from restac_ros.model.pi05 import Pi05, PrefixCache
 
 
 @dataclass(frozen=True)
-class Choice:
+class TokenChoice:
     """How the next token is chosen.
 
     Attributes:
@@ -48,7 +48,7 @@ class Choice:
         return jnp.take_along_axis(ids, drawn[:, None], axis=-1)[:, 0].astype(jnp.int32)
 
 
-GREEDY = Choice()
+GREEDY = TokenChoice()
 
 
 class Saying(NamedTuple):
@@ -106,7 +106,7 @@ def say(
     saying: Saying,
     allowed: Bool[Array, ' V'],
     end: int,
-    choice: Choice = GREEDY,
+    choice: TokenChoice = GREEDY,
     key: PRNGKeyArray | None = None,
 ) -> tuple[Saying, Said]:
     """Say one token more; rows that have ended stay so. Not beyond the capacity.

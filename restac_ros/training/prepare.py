@@ -27,7 +27,6 @@ from restac_ros.training.checks import check_data, check_settings
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.lessons import (
-    LessonLengths,
     Lessons,
     common_lengths,
     lesson_lengths,
@@ -149,25 +148,14 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     stats, measured = _statistics(train, opened, selections, horizon)
     words = PromptTokenizer(plan.tokenizer, plan.config.max_prompt_tokens, plan.tokenizer_source)
     roads = [Preprocessor.from_contract(one.contract, plan.config, stats, words) for one in opened]
-    lengths = _lesson_lengths(train, roads, words, opened)
-    prompt = (
-        lengths.prompt
-        if lengths
-        else max(longest_prompt(road, [one]) for road, one in zip(roads, opened, strict=True))
-    )
+    lessons, prompt = _lessons(train, roads, words, opened)
     for episodes in opened:
         episodes.check_videos()
     identity = _identity(train, plan.config, opened, selections)
     check_resumable(train.to, identity, allow_changes=train.allow_changes)
     opened = _cached(train, opened, show)
-    lessons = [Lessons(train.hierarchy, road, words, lengths) if lengths else None for road in roads]
     sources, held_out = (
-        [
-            _source(episodes, road, getattr(selection, side), number, prompt, lesson)
-            for number, (episodes, road, selection, lesson) in enumerate(
-                zip(opened, roads, selections, lessons, strict=True)
-            )
-        ]
+        _samples(opened, roads, [getattr(selection, side) for selection in selections], lessons, prompt)
         for side in ('trained', 'validated')
     )
     show(f'weights: {"random ones are drawn" if plan.source is None else f"reading {plan.source}"}')
@@ -200,28 +188,31 @@ def _open_data(train: TrainConfig) -> list[Episodes]:
     return [open_episodes(root, contract) for root in train.data.datasets]
 
 
-def _lesson_lengths(
+def _lessons(
     train: TrainConfig, roads: Sequence[Preprocessor], words: PromptTokenizer, opened: Sequence[Episodes]
-) -> LessonLengths | None:
-    """Lengths of the texts of hierarchical training; None where there is none."""
+) -> tuple[list[Lessons | None], int]:
+    """What is made of each data set's subtasks, None without a mode, and the tokens of the longest prompt."""
+    pairs = list(zip(roads, opened, strict=True))
     if train.hierarchy.mode == 'off':
-        return None
-    return common_lengths(
-        [lesson_lengths(train.hierarchy, road, words, one) for road, one in zip(roads, opened, strict=True)]
-    )
+        return [None] * len(pairs), max(longest_prompt(road, [one]) for road, one in pairs)
+    lengths = common_lengths([lesson_lengths(train.hierarchy, road, words, one) for road, one in pairs])
+    return [Lessons(train.hierarchy, road, words, lengths) for road in roads], lengths.prompt
 
 
-def _source(
-    episodes: Episodes,
-    road: Preprocessor,
-    places: np.ndarray,
-    number: int,
+def _samples(
+    opened: Sequence[Episodes],
+    roads: Sequence[Preprocessor],
+    places: Sequence[np.ndarray],
+    lessons: Sequence[Lessons | None],
     prompt: int,
-    lessons: Lessons | None,
-) -> SampleSource:
-    """Samples of a data set: with lessons, of frames whose subtask is stated."""
-    kept = places if lessons is None else stated_places(episodes, places)
-    return SampleSource(episodes, road, kept, number, prompt, lessons)
+) -> list[SampleSource]:
+    """Samples of each data set: with lessons, of frames whose subtask is stated."""
+    return [
+        SampleSource(
+            one, road, where if lesson is None else stated_places(one, where), number, prompt, lesson
+        )
+        for number, (one, road, where, lesson) in enumerate(zip(opened, roads, places, lessons, strict=True))
+    ]
 
 
 def _cached(train: TrainConfig, opened: Sequence[Episodes], show: Callable[[str], None]) -> list[Episodes]:

@@ -16,7 +16,7 @@ from restac_ros.model.observation import CAMERA_SLOTS, Observation
 from restac_ros.model.pi05 import Pi05
 from restac_ros.model.presets import PRESETS
 from restac_ros.model.tactile.interface import TactileCode
-from restac_ros.model.text_decoding import GREEDY, Choice, Saying, begin, say
+from restac_ros.model.text_decoding import GREEDY, Saying, TokenChoice, begin, say
 from restac_ros.model.text_loss import text_errors
 from small_network import END, ROWS, SMALL, VOCABULARY, small_observation, small_target
 
@@ -172,7 +172,7 @@ class Spoken:
         )
 
     def __call__(
-        self, allowed: np.ndarray, choice: Choice = GREEDY, seed: int = 0, count: int = CAPACITY
+        self, allowed: np.ndarray, choice: TokenChoice = GREEDY, seed: int = 0, count: int = CAPACITY
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Saying]:
         one = self._observation
         saying = begin(self._cache, one.tokenized_prompt, one.tokenized_prompt_mask, CAPACITY)
@@ -226,14 +226,14 @@ def test_a_forbidden_token_is_never_said(spoken: Spoken) -> None:
     likeliest = spoken(EVERYTHING)[0]
     allowed = EVERYTHING.copy()
     allowed[likeliest[likeliest != END]] = False
-    for choice in (GREEDY, Choice(temperature=5.0)):
+    for choice in (GREEDY, TokenChoice(temperature=5.0)):
         assert allowed[spoken(allowed, choice)[0]].all()
 
 
 def test_drawing_is_among_the_likeliest_and_a_function_of_the_key(
     spoken: Spoken, logits_of: Callable
 ) -> None:
-    choice = Choice(temperature=3.0, top_k=3)
+    choice = TokenChoice(temperature=3.0, top_k=3)
     tokens = [spoken(EVERYTHING, choice, seed, count=1)[0] for seed in range(12)]
     again = spoken(EVERYTHING, choice, 0, count=1)[0]
     np.testing.assert_array_equal(again, tokens[0])
@@ -247,9 +247,9 @@ def test_drawing_is_among_the_likeliest_and_a_function_of_the_key(
 
 def test_a_choice_that_cannot_be_made_is_refused() -> None:
     with pytest.raises(ValueError, match='temperature: found -1'):
-        Choice(temperature=-1.0)
+        TokenChoice(temperature=-1.0)
     with pytest.raises(ValueError, match='top_k: found 0'):
-        Choice(top_k=0)
+        TokenChoice(top_k=0)
 
 
 def test_the_published_sizes_say_on_the_shapes_of_their_own_cache() -> None:
