@@ -12,11 +12,12 @@ from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
-from restac_ros.commands.editing import Adopt, Delete, List, Merge
+from restac_ros.commands.editing import Adopt, Annotate, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.importing import ImportHierarchical
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
+from restac_ros.commands.simulating import Sim
 from restac_ros.commands.tactile_training import Calibrate, TrainTactile
 from restac_ros.commands.training import CONFIGS, MakeSubtaskTask, MakeTouchTask, MeasureNormStats, Train
 from restac_ros.commands.usage import check_words, names_in
@@ -36,6 +37,7 @@ Command = (
     | Annotated[Delete, subcommand('delete')]
     | Annotated[Merge, subcommand('merge')]
     | Annotated[Adopt, subcommand('adopt')]
+    | Annotated[Annotate, subcommand('annotate')]
     | Annotated[List, subcommand('list')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
@@ -51,6 +53,7 @@ Command = (
     | Annotated[Calibrate, subcommand('calibrate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
     | Annotated[MakeSubtaskTask, subcommand('make-subtask-task')]
+    | Annotated[Sim, subcommand('sim')]
     | Annotated[Bench, subcommand('bench')]
 )
 
@@ -59,6 +62,7 @@ CHOICES = {
     (): names_in(Command),
     ('train',): list(CONFIGS),
     ('bench',): names_in(get_type_hints(Bench, include_extras=True)['what']),
+    ('sim',): names_in(get_type_hints(Sim, include_extras=True)['what']),
 }
 """What the next word may be, after which words."""
 

@@ -36,6 +36,9 @@ _NAME = r'[A-Za-z_]\w*'
 _TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
 _REMAP = re.compile(rf'({_NAME}:)?(?!__){_TOPIC}:={_TOPIC}')
 
+ViewKind = Literal['none', 'rviz', 'rerun']
+VIEW_NODES: dict[ViewKind, str] = {'rviz': 'gate_view_node', 'rerun': 'rerun_view_node'}
+
 
 class GraphError(ValueError):
     """A run cannot be started as described; the message names the remedy."""
@@ -124,7 +127,7 @@ class Run:
         seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
         seed: of the simulated cell's scene, noise and delays.
         cameras: the simulated cell draws its cameras, which needs OpenGL.
-        view: draw gate, chunk and touch for rviz.
+        view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
@@ -150,7 +153,7 @@ class Run:
     seed: int = 0
     cameras: bool = True
     execute: bool = False
-    view: bool = False
+    view: ViewKind = 'none'
     autostart_recording: bool = True
     parameter_file: Path | None = None
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -264,8 +267,8 @@ def processes(run: Run) -> list[Process]:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
         log = _process(run, 'session_log_node', parameters, vital=False)
         listeners.insert(0, log)  # stops last, so that it receives the others' last messages
-    if run.view:
-        listeners.append(_process(run, 'gate_view_node', {}, vital=False))
+    if run.view != 'none':
+        listeners.append(_process(run, VIEW_NODES[run.view], {}, vital=False))
     if run.execute:
         listeners.append(_process(run, 'streamer_node', SIM_ROBOT if run.source is Source.SIM else {}))
     if run.source is not Source.DRIVERS:
@@ -294,7 +297,7 @@ def _check(run: Run) -> None:
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
-    if run.checkpoint is None and run.record is None and not run.view:
+    if run.checkpoint is None and run.record is None and run.view == 'none':
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: describe the task of the robot')

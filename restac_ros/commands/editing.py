@@ -84,6 +84,30 @@ class Adopt:
 
 
 @dataclass(frozen=True)
+class Annotate:
+    """State what is done when in recorded episodes: subtasks, in LeRobot's own language columns.
+
+    FILE holds `episodes`, by number, with `subtasks` ({from_s, text}, s after the first frame) and `remarks`
+    ({at_s, text}); or `marker_topic`, a topic of std_msgs/String in the recordings of the other episodes.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """LeRobot v3.0 data set."""
+    subtasks: Path
+    """YAML file."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.dataset.annotation import annotate
+
+        root = absolute(self.dataset)
+        for index, words in annotate(root, absolute(self.subtasks)).items():
+            parts = ', '.join(f'{time_s:.2f} s {text!r}' for time_s, text in words.subtasks)
+            print_line(f'episode {index}: {parts or "no subtask"}')
+        return 0
+
+
+@dataclass(frozen=True)
 class List:
     """List the recordings and data sets in a directory: task, length, state and verdict of each."""
 

@@ -20,13 +20,14 @@ from std_srvs.srv import SetBool, Trigger
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
+from restac_ros.framing.encode import driver_message
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry.pose import Pose
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_loop
-from restac_ros.nodes.source.driver_messages import clock_message, driver_message, re_encoded
+from restac_ros.nodes.source.driver_messages import clock_message, re_encoded
 from restac_ros.nodes.source.source import (
     CLOCK_TOPIC,
     CLOCK_TYPE,
