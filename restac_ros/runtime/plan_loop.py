@@ -16,7 +16,7 @@ from restac_ros.runtime.complaints import Complaint
 from restac_ros.runtime.holding import Reasons, invalid_streams, pending
 from restac_ros.runtime.prefix_loop import TOUCH_FIRST_S
 from restac_ros.runtime.runtime_products import AppliedSubtask, LoopContext
-from restac_ros.runtime.subtask_rules import Applied, SubtaskRules, SubtaskSource, Verdict, judge
+from restac_ros.runtime.subtask_rules import AnswerVerdict, Applied, SubtaskRules, SubtaskSource, judge
 from restac_ros.runtime.worker import Worker
 
 _REFUSED = (*CALL_REFUSED, PromptError, TokenizerError)
@@ -125,11 +125,11 @@ class PlanLoop:
         clocks = self._context.clocks
         judged = judge(said, self._applied, task, self._rules, clocks.now_ns(), clocks.pace_ns())
         self._context.counts.count_answer(judged.verdict.name.lower())
-        if judged.verdict is Verdict.REFUSE:
+        if judged.verdict is AnswerVerdict.REFUSE:
             self._why = f'answer {judged.reason}'
             return
         self._good_ns = clocks.pace_ns()
-        if judged.verdict is Verdict.APPLY:
+        if judged.verdict is AnswerVerdict.APPLY:
             self._adopt(said.text, task, SubtaskSource.PLANNER, said)
 
     def _frame(self) -> Frame | None:

@@ -27,7 +27,7 @@ class Applied(NamedTuple):
     since_ns: int
 
 
-class Verdict(IntEnum):
+class AnswerVerdict(IntEnum):
     """What becomes of an answer."""
 
     APPLY = 0
@@ -35,10 +35,10 @@ class Verdict(IntEnum):
     REFUSE = 2  # no good answer
 
 
-class Judged(NamedTuple):
+class JudgedAnswer(NamedTuple):
     """A verdict, and why it is no application, in words."""
 
-    verdict: Verdict
+    verdict: AnswerVerdict
     reason: str = ''
 
 
@@ -68,7 +68,7 @@ def normal_form(text: str) -> str:
 
 def judge(
     said: SaidSubtask, applied: Applied | None, task: str, rules: SubtaskRules, now_ns: int, pace_ns: int
-) -> Judged:
+) -> JudgedAnswer:
     """Decide what becomes of an answer.
 
     Args:
@@ -81,23 +81,31 @@ def judge(
     """
     found = normal_form(said.text)
     if said.task != task:
-        return Judged(Verdict.REFUSE, f'answers task {said.task!r}, which is {task!r} by now')
+        return JudgedAnswer(AnswerVerdict.REFUSE, f'answers task {said.task!r}, which is {task!r} by now')
     if not said.ended:
-        return Judged(Verdict.REFUSE, f'was cut off after {said.num_tokens} tokens: {said.text[:60]!r}')
+        return JudgedAnswer(
+            AnswerVerdict.REFUSE, f'was cut off after {said.num_tokens} tokens: {said.text[:60]!r}'
+        )
     if not found:
-        return Judged(Verdict.REFUSE, 'is empty')
+        return JudgedAnswer(AnswerVerdict.REFUSE, 'is empty')
     if (age := age_ns(said.stamp_ns, now_ns)) > rules.max_age_ns:
         limit_ms = rules.max_age_ns / 1e6
-        return Judged(Verdict.REFUSE, f'rests on images {age / 1e6:.0f} ms old, limit {limit_ms:.0f} ms')
+        return JudgedAnswer(
+            AnswerVerdict.REFUSE, f'rests on images {age / 1e6:.0f} ms old, limit {limit_ms:.0f} ms'
+        )
     if rules.allowed and found not in map(normal_form, rules.allowed):
-        return Judged(Verdict.REFUSE, f'is {said.text[:60]!r}, which is not on the list of subtasks')
+        return JudgedAnswer(
+            AnswerVerdict.REFUSE, f'is {said.text[:60]!r}, which is not on the list of subtasks'
+        )
     if applied is None:
-        return Judged(Verdict.APPLY)
+        return JudgedAnswer(AnswerVerdict.APPLY)
     if applied.source is SubtaskSource.OPERATOR:
-        return Judged(Verdict.KEEP, f'waits: the operator has set {applied.text!r}')
+        return JudgedAnswer(AnswerVerdict.KEEP, f'waits: the operator has set {applied.text!r}')
     if (normal_form(applied.text), applied.task) == (found, said.task):
-        return Judged(Verdict.KEEP, 'is the subtask of now')
+        return JudgedAnswer(AnswerVerdict.KEEP, 'is the subtask of now')
     if pace_ns - applied.since_ns < rules.min_hold_ns:
         held_ms, least_ms = (pace_ns - applied.since_ns) / 1e6, rules.min_hold_ns / 1e6
-        return Judged(Verdict.KEEP, f'waits: the subtask of now is {held_ms:.0f} of {least_ms:.0f} ms old')
-    return Judged(Verdict.APPLY)
+        return JudgedAnswer(
+            AnswerVerdict.KEEP, f'waits: the subtask of now is {held_ms:.0f} of {least_ms:.0f} ms old'
+        )
+    return JudgedAnswer(AnswerVerdict.APPLY)

@@ -5,7 +5,14 @@ from dataclasses import replace
 import pytest
 
 from restac_ros.policy.subtask_planner import SaidSubtask
-from restac_ros.runtime.subtask_rules import Applied, SubtaskRules, SubtaskSource, Verdict, judge, normal_form
+from restac_ros.runtime.subtask_rules import (
+    AnswerVerdict,
+    Applied,
+    SubtaskRules,
+    SubtaskSource,
+    judge,
+    normal_form,
+)
 
 MS = 10**6
 NOW_NS, PACE_NS = 1_760_000_000 * 10**9, 50_000 * MS
@@ -16,14 +23,14 @@ APPLIED = Applied('find the plug', 'insert the plug', SubtaskSource.PLANNER, PAC
 
 def verdict(
     said: SaidSubtask = SAID, applied: Applied | None = APPLIED, rules: SubtaskRules = RULES
-) -> tuple[Verdict, str]:
+) -> tuple[AnswerVerdict, str]:
     judged = judge(said, applied, 'insert the plug', rules, NOW_NS, PACE_NS)
     return judged.verdict, judged.reason
 
 
 def test_a_good_answer_is_applied_with_and_without_one_before() -> None:
-    assert verdict() == (Verdict.APPLY, '')
-    assert verdict(applied=None) == (Verdict.APPLY, '')
+    assert verdict() == (AnswerVerdict.APPLY, '')
+    assert verdict(applied=None) == (AnswerVerdict.APPLY, '')
 
 
 @pytest.mark.parametrize(
@@ -37,34 +44,34 @@ def test_a_good_answer_is_applied_with_and_without_one_before() -> None:
 )
 def test_an_answer_that_is_not_good_is_refused_with_a_reason(changes: dict, reason: str) -> None:
     found, said = verdict(replace(SAID, **changes))
-    assert found is Verdict.REFUSE
+    assert found is AnswerVerdict.REFUSE
     assert reason in said
 
 
 def test_only_what_is_on_the_list_is_taken_where_there_is_one() -> None:
     listed = replace(RULES, allowed=('Grasp the plug.', 'find the plug'))
-    assert verdict(rules=listed)[0] is Verdict.APPLY
+    assert verdict(rules=listed)[0] is AnswerVerdict.APPLY
     found, reason = verdict(replace(SAID, text='dance'), rules=listed)
-    assert found is Verdict.REFUSE
+    assert found is AnswerVerdict.REFUSE
     assert 'not on the list' in reason
 
 
 def test_the_same_in_other_letters_changes_nothing() -> None:
     assert normal_form('  Find_the  plug. ') == 'find the plug'
-    assert verdict(replace(SAID, text='Find the plug.'))[0] is Verdict.KEEP
+    assert verdict(replace(SAID, text='Find the plug.'))[0] is AnswerVerdict.KEEP
     other_task = APPLIED._replace(task='pack the box')
-    assert verdict(replace(SAID, text='find the plug'), other_task)[0] is Verdict.APPLY
+    assert verdict(replace(SAID, text='find the plug'), other_task)[0] is AnswerVerdict.APPLY
 
 
 def test_a_subtask_is_held_for_its_least_time() -> None:
     young = APPLIED._replace(since_ns=PACE_NS - 499 * MS)
     found, reason = verdict(applied=young)
-    assert found is Verdict.KEEP
+    assert found is AnswerVerdict.KEEP
     assert '499 of 500 ms' in reason
-    assert verdict(applied=young._replace(since_ns=PACE_NS - 500 * MS))[0] is Verdict.APPLY
+    assert verdict(applied=young._replace(since_ns=PACE_NS - 500 * MS))[0] is AnswerVerdict.APPLY
 
 
 def test_an_operators_subtask_outranks_every_answer() -> None:
     found, reason = verdict(applied=APPLIED._replace(source=SubtaskSource.OPERATOR))
-    assert found is Verdict.KEEP
+    assert found is AnswerVerdict.KEEP
     assert "operator has set 'find the plug'" in reason
