@@ -79,33 +79,35 @@ def judge(
         now_ns: time that the answer's stamp is compared with.
         pace_ns: time that `applied.since_ns` is compared with.
     """
+    if fault := _fault(said, task, rules, now_ns):
+        return JudgedAnswer(AnswerVerdict.REFUSE, fault)
+    if applied is not None and (reason := _kept(said, applied, rules, pace_ns)):
+        return JudgedAnswer(AnswerVerdict.KEEP, reason)
+    return JudgedAnswer(AnswerVerdict.APPLY)
+
+
+def _fault(said: SaidSubtask, task: str, rules: SubtaskRules, now_ns: int) -> str:
+    """Return why this is no good answer; empty: it is one."""
     found = normal_form(said.text)
     if said.task != task:
-        return JudgedAnswer(AnswerVerdict.REFUSE, f'answers task {said.task!r}, which is {task!r} by now')
+        return f'answers task {said.task!r}, which is {task!r} by now'
     if not said.ended:
-        return JudgedAnswer(
-            AnswerVerdict.REFUSE, f'was cut off after {said.num_tokens} tokens: {said.text[:60]!r}'
-        )
+        return f'was cut off after {said.num_tokens} tokens: {said.text[:60]!r}'
     if not found:
-        return JudgedAnswer(AnswerVerdict.REFUSE, 'is empty')
+        return 'is empty'
     if (age := age_ns(said.stamp_ns, now_ns)) > rules.max_age_ns:
-        limit_ms = rules.max_age_ns / 1e6
-        return JudgedAnswer(
-            AnswerVerdict.REFUSE, f'rests on images {age / 1e6:.0f} ms old, limit {limit_ms:.0f} ms'
-        )
+        return f'rests on images {age / 1e6:.0f} ms old, limit {rules.max_age_ns / 1e6:.0f} ms'
     if rules.allowed and found not in map(normal_form, rules.allowed):
-        return JudgedAnswer(
-            AnswerVerdict.REFUSE, f'is {said.text[:60]!r}, which is not on the list of subtasks'
-        )
-    if applied is None:
-        return JudgedAnswer(AnswerVerdict.APPLY)
+        return f'is {said.text[:60]!r}, which is not on the list of subtasks'
+    return ''
+
+
+def _kept(said: SaidSubtask, applied: Applied, rules: SubtaskRules, pace_ns: int) -> str:
+    """Return why what is acted by stays, although the answer is good; empty: it does not."""
     if applied.source is SubtaskSource.OPERATOR:
-        return JudgedAnswer(AnswerVerdict.KEEP, f'waits: the operator has set {applied.text!r}')
-    if (normal_form(applied.text), applied.task) == (found, said.task):
-        return JudgedAnswer(AnswerVerdict.KEEP, 'is the subtask of now')
-    if pace_ns - applied.since_ns < rules.min_hold_ns:
-        held_ms, least_ms = (pace_ns - applied.since_ns) / 1e6, rules.min_hold_ns / 1e6
-        return JudgedAnswer(
-            AnswerVerdict.KEEP, f'waits: the subtask of now is {held_ms:.0f} of {least_ms:.0f} ms old'
-        )
-    return JudgedAnswer(AnswerVerdict.APPLY)
+        return f'waits: the operator has set {applied.text!r}'
+    if (normal_form(applied.text), applied.task) == (normal_form(said.text), said.task):
+        return 'is the subtask of now'
+    if (age := pace_ns - applied.since_ns) < rules.min_hold_ns:
+        return f'waits: the subtask of now is {age / 1e6:.0f} of {rules.min_hold_ns / 1e6:.0f} ms old'
+    return ''
