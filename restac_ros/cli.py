@@ -12,7 +12,7 @@ from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
-from restac_ros.commands.editing import Adopt, Annotate, Delete, List, Merge
+from restac_ros.commands.editing import Adopt, Annotate, Compact, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.importing import ImportHierarchical
 from restac_ros.commands.record import Record
@@ -36,6 +36,7 @@ Command = (
     | Annotated[Repair, subcommand('repair')]
     | Annotated[Delete, subcommand('delete')]
     | Annotated[Merge, subcommand('merge')]
+    | Annotated[Compact, subcommand('compact')]
     | Annotated[Adopt, subcommand('adopt')]
     | Annotated[Annotate, subcommand('annotate')]
     | Annotated[List, subcommand('list')]
