@@ -48,6 +48,8 @@ class Convert:
     """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, started for this call."""
     dry_run: bool = False
     """Write nothing; print what each recording would become."""
+    compact: bool = False
+    """Afterwards put many episodes into each file, as `restac-ros compact` does."""
     video_codec: Codec | None = None
     """Of the cameras; default: that of the data set, in a new one h264, which LeRobot decodes fastest."""
     video_quality: int | None = None

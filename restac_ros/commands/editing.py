@@ -60,6 +60,31 @@ class Merge:
 
 
 @dataclass(frozen=True)
+class Compact:
+    """Put many episodes into each file, as LeRobot v3.0 intends; rows and images stay the same to the bit.
+
+    A conversion writes a file per episode and camera. While this lasts the disk holds the data set twice.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """LeRobot v3.0 data set."""
+    rows_mb: float | None = None
+    """Most that a file of rows holds, MB; default: what the data set says (100)."""
+    video_mb: float | None = None
+    """Most that a video holds, MB; default: what the data set says (200)."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.dataset.compaction import compact_dataset
+
+        root = absolute(self.dataset)
+        with counting('compacting') as on_step:
+            before, after = compact_dataset(root, self.rows_mb, self.video_mb, on_step)
+        print_line(f'{root}: {counted(before, "file")} of rows, videos and descriptions became {after}')
+        return 0
+
+
+@dataclass(frozen=True)
 class Adopt:
     """Give a data set without a contract that of its columns, so that episodes can be added to it.
 
