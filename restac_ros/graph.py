@@ -21,6 +21,7 @@ from restac_ros.program import EnvironmentRefused, check_environment
 PACKAGE = 'restac_ros'
 MAX_RESTARTS = 3
 PLAYED = '.played'
+CELL_CONTRACT = 'contract_cell.yaml'
 ParameterValue = bool | int | float | str | list[str]
 
 # What the streamer must know of the simulated robot.
@@ -115,7 +116,8 @@ class Run:
     """Description of a run. Paths that are None are not used.
 
     Attributes:
-        contract: robot facts; None takes the installed `config/contract.yaml`.
+        contract: robot facts; None takes the installed `config/contract.yaml`, or with the simulated cell its
+            own, `config/contract_cell.yaml`.
         checkpoint: policy to run; None starts no policy.
         prompt: the robot's task; also the task text of a recorded episode.
         record: LeRobot data set to record an episode into; None records nothing.
@@ -123,7 +125,7 @@ class Run:
         sessions: where the policy's chunks and gates, and all diagnostics, are logged; None logs nothing.
         source: what publishes the streams.
         bag: rosbag2 directory or file to play, for source 'bag'.
-        rate: playing speed of the bag, 1 is real time.
+        rate: playing speed of the bag, or highest of the simulated cell; 1 is real time.
         seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
         seed: of the simulated cell's scene, noise and delays.
         cameras: the simulated cell draws its cameras, which needs OpenGL.
@@ -329,8 +331,9 @@ def _check_parameter_file(path: Path, namespace: str) -> None:
 
 def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options: Any) -> Process:
     namespace = full_namespace(run.namespace)
+    facts = CELL_CONTRACT if run.source is Source.SIM else 'contract.yaml'
     shared: dict[str, ParameterValue] = {
-        'contract': str(run.contract or config_file('contract.yaml')),
+        'contract': str(run.contract or config_file(facts)),
         'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
         'run_id': run.run_id,
         'exit_on_refusal': True,  # nobody is there to correct it
@@ -384,6 +387,11 @@ def _source(run: Run, wait_subscribers: int) -> Process:
     if run.seconds is not None:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
-        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'use_sim_time': False}
+        parameters |= {
+            'seed': run.seed,
+            'cameras': run.cameras,
+            'rate': run.rate,
+            'use_sim_time': False,
+        }
         return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)

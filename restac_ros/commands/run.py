@@ -20,7 +20,7 @@ class Up:
     prompt: str = ''
     """The robot's task; also the task text of a recorded episode."""
     contract: Path | None = None
-    """Robot facts (YAML); default: the installed config/contract.yaml."""
+    """Robot facts (YAML); default: the installed config/contract.yaml, for the cell contract_cell.yaml."""
     record: Path | None = None
     """LeRobot data set to record an episode into; made if absent."""
     bag: Path | None = None
@@ -29,7 +29,7 @@ class Up:
     """Who publishes the streams: drivers ('none'), a bag, test patterns, the simulated cell; default: the
     bag if one is given."""
     rate: float = 1.0
-    """Playing speed of the bag."""
+    """Playing speed of the bag, or highest of the simulated cell."""
     seconds: float | None = None
     """Length of the synthetic source (default 10 s), or most of the simulated cell (30 s)."""
     seed: int = 0

@@ -11,7 +11,8 @@ from tyro.conf import subcommand
 
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
-from restac_ros.graph import GraphError, config_file
+from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
+from restac_ros.sim.cell.parameters import check_libraries
 
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
@@ -48,7 +49,7 @@ class SimRecord:
         """Record; exit status 1 when the expert failed too often."""
         from restac_ros.contract.load import load_contract
 
-        contract = load_contract(self.contract or config_file('contract_cell.yaml'))
+        contract = load_contract(self.contract or config_file(CELL_CONTRACT))
         if self.episodes < 1:
             raise GraphError(f'episodes is {self.episodes}, expected 1 at least')
         root, held = absolute(self.to), _held_seeds(absolute(self.to))
@@ -123,7 +124,8 @@ class Sim:
     what: Annotated[SimExpert, subcommand('expert')] | Annotated[SimRecord, subcommand('record')]
 
     def run(self) -> int:
-        """Run the subcommand."""
+        """Run the subcommand; refused where the cell's libraries are not installed."""
+        check_libraries()
         return self.what.run()
 
 

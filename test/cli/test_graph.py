@@ -147,6 +147,7 @@ def test_beside_the_simulated_cell_every_node_follows_its_clock_and_the_streamer
     listed = {process.executable: process.parameters for process in processes(run)}
     assert listed['sim_node'].items() >= {'seed': 4, 'cameras': False, 'wait_subscribers': 2}.items()
     assert 'seconds' not in listed['sim_node']
+    assert {Path(parameters['contract']).name for parameters in listed.values()} == {'contract_cell.yaml'}
     follows = {name: parameters['use_sim_time'] for name, parameters in listed.items()}
     assert follows == {'policy_node': True, 'recorder_node': True, 'streamer_node': True, 'sim_node': False}
     assert listed['streamer_node']['robot_state_topic'] == 'sim_node/robot_mode'

@@ -27,7 +27,7 @@ _DROPPED_NMS_RAD = (1.0, 1.0, 1.0)
 _SETTLE_STEPS = 300
 _IK_STEPS = 50
 _HOLD_NM_RAD = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])
-_GUIDED_NMS_RAD = np.array([3.0, 3.0, 3.0, 3.0, 0.5, 0.5, 0.5])
+_GUIDED_NMS_RAD = np.array([25.0, 25.0, 25.0, 25.0, 4.0, 4.0, 4.0])  # 20 N lead the tool at some 0.2 m/s
 
 
 @dataclass(frozen=True)
