@@ -12,12 +12,11 @@ from tyro.conf import subcommand
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
 from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
-from restac_ros.sim.cell.parameters import check_libraries
+from restac_ros.sim.cell.parameters import SIMULATED_START_NS, check_libraries
 
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
 
-SIMULATED_START_NS = 1_760_000_000_000_000_000  # of the first simulated instant: no clock is read
 _SEED_NOTE = 'simulated cell, seed '
 _ATTEMPTS_PER_EPISODE = 1.2
 

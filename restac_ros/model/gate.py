@@ -5,6 +5,8 @@ the parameters' dtype. Parameter names of the last two are those of the publishe
 checkpoints load.
 """
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -84,6 +86,19 @@ class ScaledNecessityGate(nnx.Module):
         slope = jax.nn.softplus(_float32(self.sensitivity)) + 0.1
         height = jax.nn.softplus(_float32(self.output_scale)) + 1e-6
         return jnp.clip(height * jax.nn.sigmoid((logvar - _float32(self.logvar_center)) * slope), 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ForcedGate:
+    """A gate that stands where it was put; none of a checkpoint."""
+
+    value: float
+    reads_raw_logvar: bool = False
+
+    def __call__(self, logvar: Float[Array, 'B 1'], q_event: Float[Array, 'B E']) -> Float[Array, 'B 1']:
+        """Return the value for every sample."""
+        del q_event
+        return jnp.full(logvar.shape, self.value, jnp.float32)
 
 
 class LearnableGate(nnx.Module):

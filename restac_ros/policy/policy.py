@@ -66,6 +66,7 @@ class Policy:
         num_steps: int = 10,
         seed: int = 0,
         chunking: Chunking = FREELY,
+        forced_gate: float | None = None,
     ) -> None:
         source = str(checkpoint.path)
         self.contract, self.info = contract, checkpoint.info
@@ -85,7 +86,7 @@ class Policy:
         graph, state = assemble(config, checkpoint.params, source=source)
         slots = tuple(self.inputs.slot_of.values())
         self._continuations = ContinuationEncoder(chunking, self.inputs, longest_delay)
-        self._stages = Stages(config, graph, state, slots, num_steps, self._continuations(None))
+        self._stages = Stages(config, graph, state, slots, num_steps, self._continuations(None), forced_gate)
         self._task: Task | None = None
         self._warm = False
 

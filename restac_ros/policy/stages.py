@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.gate import is_saturated
+from restac_ros.model.gate import ForcedGate, is_saturated
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import ACTION_PREV_DIM
 from restac_ros.model.pi05 import PrefixCache, SamplingPlan
@@ -55,6 +55,7 @@ class Stages:
         slots: camera slots that images will be given for.
         num_steps: Euler steps of one chunk.
         constraint: one like those that `act` will be given; None: chunks are planned freely.
+        forced_gate: value at which the gate stands, for ablations; None: the network's own.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Stages:
         slots: tuple[str, ...],
         num_steps: int,
         constraint: Constraint | None = None,
+        forced_gate: float | None = None,
     ) -> None:
+        self._forced_gate = forced_gate
         self._config, self._slots, self._graph = config, slots, graph
         self._constraint_shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), constraint
@@ -171,7 +174,10 @@ class Stages:
     # The stages as functions of (parameters, inputs).
 
     def _model(self, leaves: Leaves) -> Any:
-        return nnx.merge(self._graph, jax.tree.unflatten(self._tree, leaves))
+        model = nnx.merge(self._graph, jax.tree.unflatten(self._tree, leaves))
+        if self._forced_gate is not None:
+            model.gate = ForcedGate(self._forced_gate)
+        return model
 
     def _prefix(
         self, leaves: Leaves, images: dict, image_masks: dict, tokens: Array, token_mask: Array

@@ -71,7 +71,7 @@ class ActLoop:
         self._pose_stream, self._state_streams = contract.pose_stream, contract.state_streams
         self._surprises: deque[TouchReading] = deque(maxlen=1)  # keeps the last; append and pop are atomic
         self._begun_ns, self._due_ns = context.clocks.steady_ns(), context.clocks.pace_ns()
-        self.worker = Worker('act', self._step, context.outputs.failed)
+        self.worker = Worker('act', self._step, context.outputs.failed, context.waiting)
         if touches:
             touches.on_surprise = self._replan_at_once
 

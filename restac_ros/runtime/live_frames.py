@@ -9,6 +9,7 @@ from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.framer import Framer, Selection
 from restac_ros.framing.sample import Sample
 from restac_ros.runtime.freeze_watch import FreezeWatch
+from restac_ros.runtime.waiting import WakeEvent
 
 
 class LiveFrames:
@@ -35,7 +36,7 @@ class LiveFrames:
         self._why_silent = why_silent
         self._freezes = FreezeWatch(contract, max_frozen_ns)
         self._lock = threading.Lock()
-        self._arrived: dict[str, list[threading.Event]] = {name: [] for name in contract.streams}
+        self._arrived: dict[str, list[WakeEvent]] = {name: [] for name in contract.streams}
 
     def push(self, sample: Sample) -> None:
         """Add a sample."""
@@ -45,7 +46,7 @@ class LiveFrames:
         for event in self._arrived[sample.stream]:
             event.set()
 
-    def signal(self, streams: Collection[str], event: threading.Event) -> None:
+    def signal(self, streams: Collection[str], event: WakeEvent) -> None:
         """Set `event` whenever a sample of one of `streams` arrives."""
         for name in streams:
             self._arrived[name].append(event)

@@ -47,7 +47,7 @@ class PlanLoop:
         self._why = 'the first answer is not there yet'
         self._asked_ns: int | None = None
         self._good_ns: int | None = None  # last good answer, or since when one is waited for
-        self.worker = Worker('planner', self._step, context.outputs.failed)
+        self.worker = Worker('planner', self._step, context.outputs.failed, context.waiting)
 
     def set_task(self, text: str) -> None:
         """Plan for another task from now on; an empty one ends planning."""

@@ -31,7 +31,7 @@ class PromptLoop:
     def __init__(self, context: LoopContext) -> None:
         self._context = context
         self._requested: str | None = None
-        self.worker = Worker('prompt', self._step, context.outputs.failed)
+        self.worker = Worker('prompt', self._step, context.outputs.failed, context.waiting)
 
     def request(self, prompt: str) -> None:
         """Change the task as soon as it is ready; a later request replaces an earlier one."""

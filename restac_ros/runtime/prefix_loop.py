@@ -24,7 +24,7 @@ class PrefixLoop:
         self.reasons: Reasons = {}
         self.busy = False
         self._context = context
-        self.worker = Worker('prefix', self._step, context.outputs.failed)
+        self.worker = Worker('prefix', self._step, context.outputs.failed, context.waiting)
         context.frames.signal([self._leading_camera()], self.worker.wake)
 
     def unfit(self, ready: ReadyPrefix, time_ns: int) -> Reasons:

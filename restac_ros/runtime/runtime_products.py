@@ -1,6 +1,5 @@
 """Products, outputs and counts of the policy's loops."""
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.subtask_rules import SubtaskRules
 from restac_ros.runtime.surprise import SurpriseRule
+from restac_ros.runtime.waiting import SYSTEM_WAITING, Waiting, WakeEvent
 
 STAGES = (
     'frame_cameras',  # choosing, decoding and resizing, per prefix
@@ -186,17 +186,12 @@ class RunCounts:
         }
 
 
-def _set_event() -> threading.Event:
-    event = threading.Event()
-    event.set()
-    return event
-
-
 @dataclass(frozen=True)
 class LoopContext:
     """State that the loops share.
 
-    `tracker` is None where every chunk is planned freely, `rules` where no planner runs.
+    `tracker` is None where every chunk is planned freely, `rules` where no planner runs. `waiting` makes the
+    threads and events of the loops.
     """
 
     policy: Policy
@@ -208,7 +203,12 @@ class LoopContext:
     counts: RunCounts
     tracker: ChunkTracker | None = None
     rules: SubtaskRules | None = None
-    touch_idle: threading.Event = field(default_factory=_set_event)  # no tactile frame is being worked on
+    waiting: Waiting = SYSTEM_WAITING
+    touch_idle: WakeEvent = field(init=False)  # set while no tactile frame is being worked on
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'touch_idle', self.waiting.event())
+        self.touch_idle.set()
 
     def timed_frame(self, stage: str, streams: list[str]) -> Frame:
         """Return the present frame of these streams, and count how long it took to make."""

@@ -31,7 +31,7 @@ class TouchLoop:
         self.on_surprise: Callable[[TouchReading], None] = lambda reading: None
         self._context, self._prefixes, self._stream = context, prefixes, stream
         self._trigger = SurpriseTrigger(context.settings.surprise)
-        self.worker = Worker('touch', self._step, context.outputs.failed)
+        self.worker = Worker('touch', self._step, context.outputs.failed, context.waiting)
         context.frames.signal([stream], self.worker.wake)
 
     def unfit(self, reading: TouchReading, time_ns: int) -> Reasons:

@@ -1,9 +1,10 @@
 """A thread that repeats one step and reports its failure."""
 
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+from restac_ros.runtime.waiting import SYSTEM_WAITING, Waiting
 
 
 class Worker:
@@ -12,13 +13,19 @@ class Worker:
     An exception of `step` ends the worker: its traceback goes to stderr, a sentence to `on_failure`.
     """
 
-    def __init__(self, name: str, step: Callable[[], None], on_failure: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], None],
+        on_failure: Callable[[str], None],
+        waiting: Waiting = SYSTEM_WAITING,
+    ) -> None:
         self.name = name
-        self.wake = threading.Event()
+        self.wake = waiting.event()
         self.stopping = False
         self._step = step
         self._on_failure = on_failure
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = waiting.thread(name, self._run)
 
     def start(self) -> None:
         """Start the thread."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from restac_ros.bench.settings import CellBench
-from restac_ros.commands.simulating import SIMULATED_START_NS, Sim, SimExpert, SimRecord, record_demonstration
+from restac_ros.commands.simulating import Sim, SimExpert, SimRecord, record_demonstration
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -20,7 +20,7 @@ from restac_ros.framing.sample import Sample, make_sample
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.graph import GraphError
 from restac_ros.sim.cell.demonstration import Demonstration
-from restac_ros.sim.cell.parameters import CellError
+from restac_ros.sim.cell.parameters import SIMULATED_START_NS, CellError
 
 SEED = 1_000_000
 LIMIT_S = 0.6

@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
 from restac_ros.policy.chunking import Chunking
 from restac_ros.policy.prompts import clean
+from restac_ros.runtime.deployment import runtime_settings
 from restac_ros.runtime.runtime_products import RuntimeSettings
-from restac_ros.runtime.surprise import SurpriseRule
 
 
 def _task(prompt: str) -> str:
@@ -66,14 +66,7 @@ class PolicyParameters(NodeParameters):
                 f"parameter 'replan_gate_release' is {release:g}, above 'replan_gate_threshold', which is "
                 f'{threshold:g}; expected at most the same'
             )
-        return RuntimeSettings(
-            replan_period_ns=round(1e9 / self.replan_hz),
-            chunk_validity_ns=round(self.chunk_validity_ms * 1e6),
-            surprise=SurpriseRule(threshold, release, round(self.replan_gate_interval_ms * 1e6)),
-            max_state_age_ns=round(self.max_state_age_ms * 1e6),
-            max_prefix_age_ns=round(self.max_prefix_age_ms * 1e6),
-            max_touch_age_ns=round(self.max_touch_age_ms * 1e6),
-        )
+        return runtime_settings(self)
 
     def chunking_choice(self) -> Chunking:
         """How chunks follow each other.

@@ -159,6 +159,10 @@ class Cell:
         """Apply a hand's force [3] in N to the TCP, in the base frame, until the next call."""
         self._push_n = np.asarray(force_n, dtype=float)
 
+    def move_housing(self, housing_m: tuple[float, float]) -> None:
+        """Move the housing, and the hole in it, on the table: [2] of its centre in the base frame, m."""
+        self.model.body_pos[self.model.body(HOUSING).id, :2] = housing_m
+
     def step(self, steps: int) -> None:
         """Advance by `steps` of the physics' step, 1 ms each."""
         for _ in range(steps):

@@ -10,6 +10,10 @@ MOUNT = ('mount_x', 'mount_y', 'mount_z', 'mount_roll', 'mount_pitch', 'mount_ya
 """The mount's six joints, in the order of its displacements: along and about the hand's x, y, z."""
 
 
+SIMULATED_START_NS = 1_760_000_000_000_000_000
+"""Stamp of the first simulated instant where no clock is read."""
+
+
 class CellError(ValueError):
     """A cell, scene or command that the simulation refuses."""
 

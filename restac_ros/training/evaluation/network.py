@@ -1,6 +1,5 @@
 """The network of a checkpoint as the programs that evaluation needs, over batches of one size."""
 
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from restac_ros.model import flow_matching
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import Checkpoint
 from restac_ros.model.config import ModelConfig
+from restac_ros.model.gate import ForcedGate
 from restac_ros.model.observation import Observation
 from restac_ros.model.pi05 import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
@@ -29,19 +29,6 @@ class BatchReading(NamedTuple):
     logvar: Float[np.ndarray, ' B']
     code_index: np.ndarray
     squared_residual: Float[np.ndarray, ' B'] | None
-
-
-@dataclass(frozen=True)
-class ForcedGate:
-    """A gate that stands where it was put."""
-
-    value: float
-    reads_raw_logvar: bool = False
-
-    def __call__(self, logvar: Float[Array, 'B 1'], q_event: Float[Array, 'B E']) -> Float[Array, 'B 1']:
-        """Return the value for every sample."""
-        del q_event
-        return jnp.full(logvar.shape, self.value, jnp.float32)
 
 
 class EvaluatedNetwork:

@@ -1,0 +1,40 @@
+"""What a closed-loop evaluation is asked to do."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class CallDurations:
+    """How long the policy's calls take in simulated time, whatever machine simulates, ms.
+
+    The defaults are assumed, of the order of a full-size network on one server GPU; `restac-ros bench model`
+    measures those of yours.
+
+    Attributes:
+        prefix_ms: cameras and prompt.
+        tactile_ms: one tactile frame.
+        act_ms: one chunk.
+    """
+
+    prefix_ms: float = 60.0
+    tactile_ms: float = 10.0
+    act_ms: float = 50.0
+
+
+@dataclass(frozen=True)
+class SimEvaluationConfig:
+    """Sizes and seeds; equal ones give equal figures.
+
+    Attributes:
+        seeds: scenes per condition; the same for all checkpoints.
+        first_seed: of them; demonstrations are recorded with seeds from 1,000,000 on.
+        limit_s: longest attempt, simulated time.
+        conditions: names; empty: all.
+        durations: of the policy's calls.
+    """
+
+    seeds: int = 50
+    first_seed: int = 0
+    limit_s: float = 20.0
+    conditions: tuple[str, ...] = ()
+    durations: CallDurations = field(default_factory=CallDurations)

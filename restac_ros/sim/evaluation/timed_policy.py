@@ -1,0 +1,109 @@
+"""A policy whose calls take simulated time, and which feels what an attempt lets it feel."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.store import Checkpoint, load_info, load_params
+from restac_ros.policy.chunking import Chunking
+from restac_ros.policy.compatibility import check_fit
+from restac_ros.policy.policy import Policy
+from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
+from restac_ros.policy.tokenizer import tokenizer_of
+from restac_ros.sim.evaluation.settings import CallDurations
+
+_MS = 1e6
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is particular to one attempt.
+
+    Attributes:
+        durations: of the calls.
+        pause: lets simulated time go by, ns.
+        feel: returns the tactile image for one that was taken at a time.
+        seed: of the chunks' noise.
+    """
+
+    durations: CallDurations
+    pause: Callable[[int], None]
+    feel: Callable[[np.ndarray, int], np.ndarray]
+    seed: int
+
+
+class TimedPolicy(Policy):
+    """Computes at once, and returns when the call's duration in simulated time is over."""
+
+    _attempt: Attempt
+    _draws: Iterator[int]
+
+    def begin(self, attempt: Attempt) -> None:
+        """Start anew: equal attempts give equal results."""
+        self._attempt, self._draws = attempt, itertools.count()
+
+    def encode_prefix(
+        self, images: Mapping[str, np.ndarray], stamp_ns: int, state: np.ndarray | None = None
+    ) -> Prefix:
+        """Encode cameras and prompt, see `Policy`."""
+        prefix = super().encode_prefix(images, stamp_ns, state)
+        self._attempt.pause(round(self._attempt.durations.prefix_ms * _MS))
+        return prefix
+
+    def encode_tactile(
+        self, tactile: np.ndarray, prefix: Prefix, action_prev: np.ndarray, stamp_ns: int
+    ) -> Touch:
+        """Encode what the attempt lets it feel, see `Policy`."""
+        felt = self._attempt.feel(tactile, stamp_ns)
+        touch = super().encode_tactile(felt, prefix, action_prev, stamp_ns)
+        self._attempt.pause(round(self._attempt.durations.tactile_ms * _MS))
+        return touch
+
+    def act(
+        self,
+        prefix: Prefix,
+        touch: Touch | None,
+        state: np.ndarray,
+        *,
+        noise: np.ndarray | None = None,
+        seed: int | None = None,
+        index: int | None = None,
+        continuation: Continuation | None = None,
+    ) -> PlannedActions:
+        """Plan a chunk, its noise drawn by the attempt's seed and the number of the call, see `Policy`."""
+        seed = self._attempt.seed if seed is None else seed
+        index = next(self._draws) if index is None else index
+        planned = super().act(
+            prefix, touch, state, noise=noise, seed=seed, index=index, continuation=continuation
+        )
+        self._attempt.pause(round(self._attempt.durations.act_ms * _MS))
+        return planned
+
+
+def open_policy(
+    path: Path, contract: Contract, prompt: str, parameters: Any, gate: float | None
+) -> TimedPolicy:
+    """Return a checkpoint's policy; `parameters` are those of config/policy.yaml by name.
+
+    Raises:
+        CheckpointError, NormStatsError, TokenizerError, PolicyError: as on a robot.
+    """
+    info = load_info(path)
+    check_fit(info, contract, str(path))
+    params = load_params(path, info.config, consume=jax.device_put)
+    policy = TimedPolicy(
+        Checkpoint(path, info, params),
+        contract,
+        tokenizer_of(info, path),
+        num_steps=parameters.flow_steps,
+        chunking=Chunking(parameters.chunking, parameters.rtc_max_guidance),
+        forced_gate=gate,
+    )
+    policy.set_prompt(prompt)
+    return policy
