@@ -150,7 +150,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 
-# One file or folder per rule-breaking library or layer: torch only reads other people's checkpoints, orbax reads whole
+# One place per rule-breaking library or layer: torch only reads other people's checkpoints, orbax reads whole
 # chunks (more memory than a full-size checkpoint may take), matplotlib is too slow to draw live, ray and
 # mujoco are extras. Of the cell, only the evaluation of policies in it knows policies and their runtime.
 ONLY_HERE = {

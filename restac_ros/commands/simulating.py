@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import subcommand
 
 from restac_ros.commands.paths import absolute
+from restac_ros.commands.sim_evaluating import SimEvaluate
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
 from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
 from restac_ros.sim.cell.parameters import SIMULATED_START_NS, check_libraries
@@ -120,7 +121,11 @@ class SimExpert:
 class Sim:
     """The simulated plug-insertion cell, without ROS; with ROS: `restac-ros up --source sim`."""
 
-    what: Annotated[SimExpert, subcommand('expert')] | Annotated[SimRecord, subcommand('record')]
+    what: (
+        Annotated[SimExpert, subcommand('expert')]
+        | Annotated[SimRecord, subcommand('record')]
+        | Annotated[SimEvaluate, subcommand('evaluate')]
+    )
 
     def run(self) -> int:
         """Run the subcommand; refused where the cell's libraries are not installed."""

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -93,6 +93,42 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), CONNECT_S).close()
 
 
+def on_hosts[Item](
+    function: Callable[[Item], object], items: Sequence[Item], address: str | None, workers: int | None
+) -> Iterator[int]:
+    """Call `function` for each item on some host of a cluster; yield the number of each when it is done.
+
+    Args:
+        function: importable on every host; what it returns is dropped.
+        items: what it is called with.
+        address: HOST:PORT of the cluster, or 'auto'; None: this machine's cores.
+        workers: at most so many at a time on this machine; None: one per core.
+
+    Raises:
+        EngineError: there is no cluster at the address, or a host was lost too often.
+        Exception: what the function raised.
+    """
+    if not items:
+        return
+    with _cluster(address, workers, len(items)):
+        task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(function)
+        numbers = {task.remote(item): number for number, item in enumerate(items)}
+        waiting = list(numbers)
+        try:
+            while waiting:
+                [ready], waiting = ray.wait(waiting)
+                ray.get(ready)
+                yield numbers[ready]
+        except RayTaskError as error:
+            raise raised_there(error.cause) from None
+        except RayError as error:
+            raise EngineError(
+                f'Ray could not finish: {error}. What is complete is kept: start again.'
+            ) from error
+        finally:
+            _cancel(waiting)
+
+
 class _Ray(Engine):
     """Makes shards by one task per recording."""
 
@@ -119,11 +155,15 @@ class _Ray(Engine):
 
     def cancel(self) -> None:
         """End what still runs, so that nothing writes any more."""
-        _, running = ray.wait(self.begun, num_returns=len(self.begun), timeout=0) if self.begun else ([], [])
-        for reference in running:
-            ray.cancel(reference, force=True)
-        if running:
-            ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
+        _cancel(self.begun)
+
+
+def _cancel(begun: list[ray.ObjectRef]) -> None:
+    _, running = ray.wait(begun, num_returns=len(begun), timeout=0) if begun else ([], [])
+    for reference in running:
+        ray.cancel(reference, force=True)
+    if running:
+        ray.wait(running, num_returns=len(running), timeout=CANCEL_S)
 
 
 def raised_there(cause: Exception) -> Exception:

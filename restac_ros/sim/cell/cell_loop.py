@@ -2,7 +2,7 @@
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,7 +81,7 @@ class CellLoop:
         self.outcome = CellOutcome()
         self._begun_ns, self._inserted_ns = self._now_ns, None
 
-    def readings(self) -> Iterator[DriverReading]:
+    def readings(self) -> Generator[DriverReading]:
         """Yield messages and ticks in order of publication, without end; each is simulated when asked for.
 
         Closes the sensors when it is closed.

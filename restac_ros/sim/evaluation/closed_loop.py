@@ -5,7 +5,6 @@
 All of them are what runs on a robot; only the time is simulated, so that nothing depends on the machine.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,14 +32,12 @@ from restac_ros.sim.evaluation.cell_robot import CellRobot
 from restac_ros.sim.evaluation.conditions import Condition
 from restac_ros.sim.evaluation.contact_trace import ContactTrace
 from restac_ros.sim.evaluation.deployment_files import Deployment
+from restac_ros.sim.evaluation.film import Film
 from restac_ros.sim.evaluation.perturbation import HousingMove, Occlusion, durations_of, scene_of
 from restac_ros.sim.evaluation.settings import CallDurations
 from restac_ros.sim.evaluation.timed_policy import Attempt, TimedPolicy
 from restac_ros.sim.evaluation.touch_change import Strangers, TouchChange
 from restac_ros.sim.evaluation.virtual_time import VirtualTime
-
-type WatchImage = Callable[[str, float, np.ndarray], object]
-"""Called with the stream, the time in s, and the image as the policy gets it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class AttemptTask:
     durations: CallDurations
     limit_s: float
     strangers: Strangers | None = None
-    watch_image: WatchImage = lambda stream, time_s, image: None
+    film: Film | None = None
 
 
 class ClosedLoop:
@@ -148,8 +145,8 @@ class ClosedLoop:
         assert value is not None
         if isinstance(value, np.ndarray) and value.ndim == 3:
             value = self._occlusion.seen(stream, value)
-            if contract.streams[stream].role == 'camera':
-                self._task.watch_image(stream, reading.stamp_ns * 1e-9, value)
+            if self._task.film and contract.streams[stream].role == 'camera':
+                self._task.film.add_image(stream, reading.stamp_ns * 1e-9, value)
         cdr = with_stamp(driver_message(contract, stream, value), SIMULATED_START_NS + reading.stamp_ns)
         sample = make_sample(contract, stream, cdr, SIMULATED_START_NS + reading.publish_ns)
         assert sample is not None
@@ -207,8 +204,9 @@ class ClosedLoop:
 
     def _feel(self, image: np.ndarray, stamp_ns: int) -> np.ndarray:
         felt = self._touch.shown(image, self._trace.in_contact_at(stamp_ns))
-        stream = next(iter(self._task.contract.by_role('tactile')))
-        self._task.watch_image(stream, (stamp_ns - SIMULATED_START_NS) * 1e-9, felt)
+        if self._task.film:
+            stream = next(iter(self._task.contract.by_role('tactile')))
+            self._task.film.add_image(stream, (stamp_ns - SIMULATED_START_NS) * 1e-9, felt)
         return felt
 
     def _note_touch(self, reading: TouchReading) -> None:
@@ -218,6 +216,8 @@ class ClosedLoop:
         felt.contact.append(self._trace.in_contact_at(touch.stamp_ns))
         felt.gate.append(touch.gate)
         felt.logvar.append(touch.logvar)
+        if self._task.film:
+            self._task.film.add_gate(felt.time_s[-1], touch.gate, felt.contact[-1])
         if touch.residual_map is not None:
             felt.squared_residual.append(touch.residual_norm**2 / (3 * touch.residual_map.size))
 

@@ -65,13 +65,13 @@ class Occlusion:
     """Shows a grey thing, with noise, in place of one camera's images."""
 
     def __init__(self, contract: Contract, condition: Condition, seed: int) -> None:
-        slots = {spec.slot: name for name, spec in contract.by_role('camera').items()}
-        self._stream = slots[condition.occluded] if condition.occluded else None
+        cameras = contract.by_role('camera')
+        self._streams = [name for name, spec in cameras.items() if spec.slot == condition.occluded]
         self._random = np.random.default_rng([seed, _GREY_DRAW])
 
     def seen(self, stream: str, image: np.ndarray) -> np.ndarray:
         """Return the image [H, W, 3] of a stream as the policy gets it."""
-        if stream != self._stream:
+        if stream not in self._streams:
             return image
         noise = self._random.integers(-_GREY_NOISE, _GREY_NOISE + 1, image.shape)
         return (_GREY + noise).astype(np.uint8)

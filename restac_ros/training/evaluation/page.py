@@ -158,8 +158,9 @@ def _gates(report: EvaluationReport) -> Iterator[str]:
         ]
         yield f'<tr><td>{escape(one.name)}{"".join(f"<td>{cell}" for cell in cells)}</tr>'
     yield '</table>'
+    curves = {one.name: one.touch.gate.curve if one.touch else [] for one in report.checkpoints}
     if any(one.touch for one in report.checkpoints):
-        yield picture(gate_png(report), 'ROC of the gate, and gate over one episode')
+        yield picture(gate_png(curves, report.trace), 'ROC of the gate, and gate over one episode')
 
 
 def _surprise(report: EvaluationReport) -> Iterator[str]:

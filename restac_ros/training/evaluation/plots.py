@@ -104,20 +104,20 @@ def _line(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour:
     axes.fill_between(x, values[:, 1], values[:, 2], color=colour, alpha=0.18, linewidth=0)
 
 
-def gate_png(report: EvaluationReport) -> bytes:
-    """Draw the ROC of each gate, and the gates of one episode over its contacts."""
+def gate_png(curves: Mapping[str, Sequence[tuple[float, float]]], sample: TraceSample | None) -> bytes:
+    """Draw the ROC of each gate, by checkpoint, and the gates of one episode over its contacts."""
     with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(_WIDTH_INCH, 2.9), layout='constrained')
         FigureCanvasAgg(figure)
         roc, trace = figure.subplots(1, 2, width_ratios=(1, 2.2))
         roc.plot((0, 1), (0, 1), color='0.6', linewidth=0.8, linestyle=(0, (3, 3)))
-        for number, one in enumerate(report.checkpoints):
-            if one.touch is not None and one.touch.gate.curve:
-                false, true = np.array(one.touch.gate.curve).T
-                roc.plot(false, true, color=STREAM_COLOURS[number % len(STREAM_COLOURS)], label=one.name)
+        for number, (name, curve) in enumerate(curves.items()):
+            if curve:
+                false, true = np.array(curve).T
+                roc.plot(false, true, color=STREAM_COLOURS[number % len(STREAM_COLOURS)], label=name)
         roc.set(xlabel='free frames above the threshold', ylabel='contact frames above', aspect='equal')
-        if report.trace is not None:
-            _gate_trace(trace, report.trace, [one.name for one in report.checkpoints])
+        if sample is not None:
+            _gate_trace(trace, sample, list(curves))
         return figure_png(figure)
 
 

@@ -128,24 +128,25 @@ class EvaluationReport:
 
     def to_json(self) -> str:
         """One object; estimates are {value, low, high}, what is not known is null."""
-        return json.dumps(_plain(self), indent=1, allow_nan=False) + '\n'
+        return json.dumps(plain_values(self), indent=1, allow_nan=False) + '\n'
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Return a value as what JSON can hold; numbers that are not finite are None."""
     if isinstance(value, EvaluatedCheckpoint):
-        return {**_fields(value), 'touch': _plain(value.touch) if value.touch else NO_TOUCH}
+        return {**_fields(value), 'touch': plain_values(value.touch) if value.touch else NO_TOUCH}
     if isinstance(value, Estimate):
-        return {name: _plain(part) for name, part in value._asdict().items()}
+        return {name: plain_values(part) for name, part in value._asdict().items()}
     if is_dataclass(value):
         return _fields(value)
     if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
+        return {str(name): plain_values(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain_values(part) for part in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return {field.name: plain_values(getattr(value, field.name)) for field in fields(value)}

@@ -1,0 +1,117 @@
+"""Attempts of one checkpoint under one condition, seed by seed; those with a record are not made again."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from restac_ros.contract.load import dump_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.sim.evaluation.attempt_record import AttemptRecord, read_record, write_record
+from restac_ros.sim.evaluation.closed_loop import AttemptTask, ClosedLoop
+from restac_ros.sim.evaluation.conditions import Condition
+from restac_ros.sim.evaluation.deployment_files import Deployment
+from restac_ros.sim.evaluation.film import Film
+from restac_ros.sim.evaluation.settings import CallDurations
+from restac_ros.sim.evaluation.timed_policy import TimedPolicy, open_policy
+from restac_ros.sim.evaluation.touch_change import felt_elsewhere
+from restac_ros.training.evaluation.substitution import SHUFFLED
+
+SCENE_SLOT = 'base_0_rgb'
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """What is to be done, complete, so that another process or host can do it.
+
+    Attributes:
+        checkpoint: directory; `name` and `fingerprint` are its.
+        folder: of the records and videos of this checkpoint and condition.
+        filmed: seeds of which a video is made.
+    """
+
+    checkpoint: Path
+    name: str
+    fingerprint: str
+    condition: Condition
+    seeds: tuple[int, ...]
+    filmed: tuple[int, ...]
+    folder: Path
+    contract: Contract
+    prompt: str
+    deployment: Deployment
+    durations: CallDurations
+    limit_s: float
+
+    @cached_property
+    def identity(self) -> str:
+        """What the outcome depends on, besides the seed."""
+        parts = {
+            'condition': asdict(self.condition),
+            'contract': dump_contract(self.contract),
+            'prompt': self.prompt,
+            'policy': vars(self.deployment.policy),
+            'streamer': repr(self.deployment.streamer),
+            'period_ns': self.deployment.period_ns,
+            'gripper_deadband_m': self.deployment.gripper_deadband_m,
+            'durations': asdict(self.durations),
+            'limit_s': self.limit_s,
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        return f'checkpoint {self.fingerprint}, settings {digest}'
+
+    def record_path(self, seed: int) -> Path:
+        """Return where the record of a seed lies."""
+        return self.folder / f'{seed}.json'
+
+    def film_path(self, seed: int) -> Path | None:
+        """Return where the video of a seed lies; None where none is wanted."""
+        return self.folder / f'{seed}.mp4' if seed in self.filmed else None
+
+    def record(self, seed: int) -> AttemptRecord | None:
+        """Return the record of a seed; None where it is still to be made. Raises as `read_record`."""
+        return read_record(self.record_path(seed), self.identity)
+
+    def left(self) -> list[int]:
+        """Return the seeds whose record, or video, is still to be made."""
+        films = {seed: self.film_path(seed) for seed in self.seeds}
+        return [
+            seed
+            for seed, film in films.items()
+            if self.record(seed) is None or (film is not None and not film.exists())
+        ]
+
+
+def make_attempts(attempts: Attempts, done: Callable[[], object] = lambda: None) -> None:
+    """Make what is left; `done` is called after each.
+
+    Raises:
+        CellError, CheckpointError, PolicyError, NormStatsError, TokenizerError: see the parts.
+    """
+    left = attempts.left()
+    if not left:
+        return
+    condition = attempts.condition
+    policy = open_policy(
+        attempts.checkpoint, attempts.contract, attempts.prompt, attempts.deployment.policy, condition.gate
+    )
+    strangers = felt_elsewhere(attempts.contract) if condition.touch == SHUFFLED else None
+    task = AttemptTask(
+        attempts.contract, attempts.deployment, attempts.durations, attempts.limit_s, strangers
+    )
+    for seed in left:
+        write_record(_attempt(policy, attempts, seed, task), attempts.identity, attempts.record_path(seed))
+        done()
+
+
+def _attempt(policy: TimedPolicy, attempts: Attempts, seed: int, task: AttemptTask) -> AttemptRecord:
+    condition, path = attempts.condition, attempts.film_path(seed)
+    if path is None:
+        return ClosedLoop(policy, condition, seed, task).run()
+    cameras = attempts.contract.by_role('camera')
+    scene = next(name for name, spec in cameras.items() if spec.slot == SCENE_SLOT)
+    caption = f'{attempts.name}, {condition.name}, seed {seed}'
+    with Film(path, scene, policy.tactile_stream, caption) as film:
+        return ClosedLoop(policy, condition, seed, replace(task, film=film)).run()
