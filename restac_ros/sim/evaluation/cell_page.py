@@ -94,7 +94,7 @@ def _table(report: CellReport) -> Iterator[str]:
         '<p class="soft">Differences of success are in points, over the same scenes, with 95 % intervals '
         "(Newcombe 1998) and p of McNemar's exact test. Aligned: the first contact is at most "
         f'{1000 * ALIGNED_M:.0f} mm from the hole. Times and forces are medians; times of successes count '
-        'from the start, and from the first contact.</p>'
+        'from the start, and from the first contact. Halted, dropped: attempts that ended like that.</p>'
         '<div style="overflow-x:auto"><table><tr>'
     )
     yield ''.join(f'<th{" class=left" if place < _LEFT else ""}>{name}' for place, name in enumerate(COLUMNS))
@@ -104,11 +104,6 @@ def _table(report: CellReport) -> Iterator[str]:
             f'<td{" class=left" if place < _LEFT else ""}>{escape(text)}' for place, text in enumerate(row)
         )
     yield '</tr></table></div>'
-    for one in report.figures:
-        counts = {'halted': one.halted, 'dropped': one.dropped}
-        told = [f'{count} {what}' for what, count in counts.items() if count]
-        if told:
-            yield f'<p>{escape(one.checkpoint)}, {one.condition}: {", ".join(told)} of {one.attempts}.</p>'
 
 
 def _touch(report: CellReport) -> Iterator[str]:

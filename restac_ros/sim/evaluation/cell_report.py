@@ -27,6 +27,8 @@ COLUMNS = (
     'mean [N]',
     'gate AUROC',
     'rise [ms]',
+    'halted',
+    'dropped',
 )
 
 
@@ -84,6 +86,8 @@ class CellReport:
                 _median(one.mean_n),
                 '' if gate is None or gate.auroc is None else _interval(gate.auroc),
                 '' if rise is None else f'{rise:.0f}',
+                str(one.halted),
+                str(one.dropped),
             )
 
     def describe(self) -> Iterator[str]:
