@@ -110,3 +110,14 @@ def test_without_ray_the_remedy_is_named(
     with pytest.raises(EngineError, match=r"pip install 'restac_ros\[ray\]'"):
         list(convert_many(requests, tmp_path / 'demos', engine='ray'))
     assert not (tmp_path / 'demos').exists()
+
+
+def test_anything_importable_runs_on_hosts_and_what_it_raises_is_raised_here(tmp_path: Path) -> None:
+    from restac_ros.dataset.ray_engine import on_hosts
+
+    files = [tmp_path / name for name in 'abc']
+    assert sorted(on_hosts(Path.touch, files, None, 2)) == [0, 1, 2]
+    assert all(file.exists() for file in files)
+    assert list(on_hosts(Path.touch, [], None, 2)) == []
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        list(on_hosts(Path.touch, [tmp_path / 'nowhere' / 'd'], None, 1))

@@ -1,32 +1,17 @@
 """What the policy's tests share: the robot's contract and a network small enough to compile in seconds."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from micro_network import MICRO
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
-from restac_ros.model.tactile.config import CNN, CnnConfig
+from restac_ros.model.config import ModelConfig
 from restac_ros.policy.init_checkpoint import init_checkpoint
-
-MICRO = ModelConfig(
-    paligemma=GemmaConfig(32, 2, 48, num_heads=2, num_kv_heads=1, head_dim=16),
-    action_expert=GemmaConfig(16, 2, 24, num_heads=2, num_kv_heads=1, head_dim=16),
-    siglip=SiglipConfig(width=16, depth=1, mlp_dim=24, num_heads=2, patch_size=56),
-    vocab_size=512,
-    max_prompt_tokens=64,
-    action_dim=9,
-    action_horizon=5,
-    dtype='float32',
-    fusion='token_in_ae',
-    fusion_dim=16,
-    tactile=replace(CNN, cnn=CnnConfig(tactile_widths=(4, 8), view_widths=(4, 8), hidden_dim=16)),
-)
 
 
 @pytest.fixture(scope='session')

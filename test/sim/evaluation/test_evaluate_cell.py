@@ -1,0 +1,117 @@
+"""A network's attempts from the command line: report, going on after an interrupt, what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+
+from micro_network import MICRO
+from restac_ros.commands.sim_evaluating import SimEvaluate
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.init_checkpoint import init_checkpoint
+from restac_ros.sim.cell.parameters import CellError
+from restac_ros.sim.evaluation import evaluate_cell
+from restac_ros.sim.evaluation.conditions import AS_IT_IS
+from restac_ros.sim.evaluation.settings import CallDurations, SimEvaluationConfig
+
+LIMIT_S = 0.5
+CONDITIONS = ('gate 1',)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('checkpoints') / 'micro'
+    init_checkpoint(MICRO, contract, path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def asked(checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> SimEvaluate:
+    """An evaluation that has been made."""
+    asked = SimEvaluate(
+        [checkpoint],
+        to=tmp_path_factory.mktemp('evaluation'),
+        contract=repository / 'config' / 'contract_cell.yaml',
+        config=repository / 'config',
+        videos=(0,),
+        settings=SimEvaluationConfig(seeds=2, limit_s=LIMIT_S, conditions=CONDITIONS),
+    )
+    assert asked.run() == 0
+    return asked
+
+
+def test_the_report_has_every_condition_and_a_page_with_pictures(asked: SimEvaluate) -> None:
+    figures = json.loads((asked.to / 'sim_evaluation.json').read_text())
+    assert [(one['condition'], one['attempts']) for one in figures['figures']] == [
+        (AS_IT_IS, 2),
+        ('gate 1', 2),
+    ]
+    assert figures['figures'][1]['against_as_it_is']['value'] == 0
+    assert figures['figures'][1]['gate']['saturated_open'] == 1.0
+    assert figures['figures'][0]['gate']['saturated_open'] < 1.0
+    page = (asked.to / 'sim_evaluation.html').read_text()
+    assert page.count('data:image/png') >= 3
+    assert 'src="attempts/micro/as_it_is/0.mp4"' in page
+
+
+def test_the_video_shows_scene_and_touch_side_by_side(asked: SimEvaluate) -> None:
+    with av.open(str(asked.to / 'attempts' / 'micro' / 'as_it_is' / '0.mp4')) as container:
+        frames = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    assert frames[0].shape == (448, 896, 3)
+    assert len(frames) == pytest.approx(15 * LIMIT_S, abs=2)
+    assert frames[-1][:, :448].std() > 20
+    assert frames[-1][:352, 448:].std() > 5
+
+
+def test_after_an_interrupt_the_same_call_makes_only_what_is_missing(
+    asked: SimEvaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = {path: path.read_bytes() for path in asked.to.glob('attempts/*/*/*.json')}
+    assert len(records) == 4
+    missing = asked.to / 'attempts' / 'micro' / 'gate_1' / '1.json'
+    written = {path: path.stat().st_mtime_ns for path in records if path != missing}
+    missing.unlink()
+    assert asked.run() == 0
+    assert {path: path.read_bytes() for path in records} == records, 'the same seed gives the same record'
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    printed = capsys.readouterr().out
+    assert 'micro, gate 1: 0 of 2 inserted (0% to 66%); against nothing changed +0 points' in printed
+
+
+def test_records_of_other_settings_are_never_mixed_in(asked: SimEvaluate) -> None:
+    longer = replace(asked.settings, durations=CallDurations(act_ms=70))
+    with pytest.raises(CellError, match=r'is of another evaluation.*give another --to'):
+        replace(asked, settings=longer).run()
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'seeds': 1}, 'seeds: found 1, expected at least 2'),
+        ({'first_seed': -1}, 'first_seed: found -1'),
+        ({'limit_s': 0.0}, 'limit_s: found 0 s'),
+        ({'conditions': ('gate 2',)}, "no condition 'gate 2'; did you mean 'gate"),
+        ({'durations': CallDurations(tactile_ms=-1)}, 'tactile_ms: found -1 ms'),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(change: dict, reason: str) -> None:
+    with pytest.raises(CellError, match=reason):
+        evaluate_cell.check_settings(SimEvaluationConfig(**change), ())
+    with pytest.raises(CellError, match='videos: found seed 60, expected seeds of the evaluation: 0 to 49'):
+        evaluate_cell.check_settings(SimEvaluationConfig(), (60,))
+
+
+def test_a_checkpoint_for_another_robot_is_refused_before_anything_runs(
+    asked: SimEvaluate, repository: Path, tmp_path: Path
+) -> None:
+    with pytest.raises((PolicyError, CheckpointError), match='contract'):
+        replace(asked, contract=repository / 'config' / 'contract.yaml', to=tmp_path / 'other').run()
+    assert not (tmp_path / 'other').exists()
+    with pytest.raises(CellError, match='expected one or more, each once'):
+        replace(asked, checkpoints=asked.checkpoints * 2).run()
+    assert load_contract(asked.contract).name == 'fr3_cell'
