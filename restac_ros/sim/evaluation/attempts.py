@@ -15,7 +15,7 @@ from restac_ros.sim.evaluation.conditions import Condition
 from restac_ros.sim.evaluation.deployment_files import Deployment
 from restac_ros.sim.evaluation.film import Film
 from restac_ros.sim.evaluation.settings import CallDurations
-from restac_ros.sim.evaluation.timed_policy import TimedPolicy, open_policy
+from restac_ros.sim.evaluation.timed_policy import OpenPolicies, TimedPolicy
 from restac_ros.sim.evaluation.touch_change import felt_elsewhere
 from restac_ros.training.evaluation.substitution import SHUFFLED
 
@@ -84,8 +84,15 @@ class Attempts:
         ]
 
 
-def make_attempts(attempts: Attempts, done: Callable[[], object] = lambda: None) -> None:
-    """Make what is left; `done` is called after each.
+def open_policies(attempts: Attempts) -> OpenPolicies:
+    """Return what opens the policies of these and of all other attempts of the same evaluation."""
+    return OpenPolicies(attempts.contract, attempts.prompt, attempts.deployment.policy)
+
+
+def make_attempts(
+    attempts: Attempts, policies: OpenPolicies | None = None, done: Callable[[], object] = lambda: None
+) -> None:
+    """Make what is left; `done` is called after each. `policies`: those that are open already.
 
     Raises:
         CellError, CheckpointError, PolicyError, NormStatsError, TokenizerError: see the parts.
@@ -94,9 +101,7 @@ def make_attempts(attempts: Attempts, done: Callable[[], object] = lambda: None)
     if not left:
         return
     condition = attempts.condition
-    policy = open_policy(
-        attempts.checkpoint, attempts.contract, attempts.prompt, attempts.deployment.policy, condition.gate
-    )
+    policy = (policies or open_policies(attempts)).policy(attempts.checkpoint, condition.gate)
     strangers = felt_elsewhere(attempts.contract) if condition.touch == SHUFFLED else None
     task = AttemptTask(
         attempts.contract, attempts.deployment, attempts.durations, attempts.limit_s, strangers

@@ -111,7 +111,7 @@ class CellReport:
         return json.dumps(values, indent=1, allow_nan=False) + '\n'
 
 
-def gate_sample(records: Mapping[str, Sequence[AttemptRecord]]) -> TraceSample | None:
+def shown_gate(records: Mapping[str, Sequence[AttemptRecord]]) -> TraceSample | None:
     """Return the gate of the first policy that feels, in its first attempt with contact, else its first."""
     for name, made in records.items():
         felt = [record for record in made if record.felt.gate]

@@ -10,9 +10,9 @@ from restac_ros.model.checkpoint.store import CheckpointInfo, checkpoint_fingerp
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.attempt_record import AttemptRecord
-from restac_ros.sim.evaluation.attempts import Attempts, make_attempts
+from restac_ros.sim.evaluation.attempts import Attempts, make_attempts, open_policies
 from restac_ros.sim.evaluation.cell_figures import cell_figures
-from restac_ros.sim.evaluation.cell_report import CellReport, TriedCheckpoint, gate_sample
+from restac_ros.sim.evaluation.cell_report import CellReport, TriedCheckpoint, shown_gate
 from restac_ros.sim.evaluation.conditions import AS_IT_IS, CONDITIONS, wanted_conditions
 from restac_ros.sim.evaluation.deployment_files import Deployment
 from restac_ros.sim.evaluation.settings import SimEvaluationConfig
@@ -50,7 +50,7 @@ def plan_attempts(
         CellError: settings that contradict themselves.
         CheckpointError, PolicyError: a checkpoint is damaged, or for another robot.
     """
-    check_settings(settings, filmed)
+    check_sim_settings(settings, filmed)
     if not checkpoints or len({path.resolve() for path in checkpoints}) < len(checkpoints):
         found = [str(path) for path in checkpoints]
         raise CellError(f'checkpoints: found {found}, expected one or more, each once')
@@ -80,7 +80,7 @@ def plan_attempts(
     return planned
 
 
-def check_settings(settings: SimEvaluationConfig, filmed: Sequence[int]) -> None:
+def check_sim_settings(settings: SimEvaluationConfig, filmed: Sequence[int]) -> None:
     """Refuse settings that contradict themselves; CellError names what, what was found, and a remedy."""
     unknown = [name for name in settings.conditions if name not in CONDITIONS]
     if unknown:
@@ -120,8 +120,9 @@ def run_attempts(planned: Sequence[Attempts], make: Make, tell: Callable[[int, i
 
 def make_here(left: Sequence[Attempts], advance: Callable[[int], object]) -> None:
     """Make attempts one after the other in this process."""
+    policies = open_policies(left[0]) if left else None
     for attempts in left:
-        make_attempts(attempts, lambda: advance(1))
+        make_attempts(attempts, policies, lambda: advance(1))
 
 
 def make_on_hosts(spread: Callable[..., Iterator[int]]) -> Make:
@@ -180,7 +181,7 @@ def report_on(
             ]
             for attempts in plain
         },
-        trace=gate_sample({attempts.name: records[attempts.name, AS_IT_IS] for attempts in plain}),
+        trace=shown_gate({attempts.name: records[attempts.name, AS_IT_IS] for attempts in plain}),
         films=[path for attempts in plain for seed in attempts.filmed if (path := attempts.film_path(seed))],
     )
 

@@ -9,7 +9,7 @@ import av
 import cv2
 import numpy as np
 
-FPS = 15
+_FPS = 15
 _SIDE_PX, _CHART_PX = 448, 96
 _TACTILE_PX = (_SIDE_PX, _SIDE_PX - _CHART_PX)  # width and height, near 4 : 3
 _SPAN_S = 6.0
@@ -36,9 +36,11 @@ class Film:
         self._count = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(self._partial), 'w', format='mp4')
-        self._stream = self._container.add_stream('libx264', FPS, options={'crf': '23', 'preset': 'veryfast'})
+        self._stream = self._container.add_stream(
+            'libx264', _FPS, options={'crf': '23', 'preset': 'veryfast'}
+        )
         self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * _SIDE_PX, _SIDE_PX, 'yuv420p'
-        self._stream.time_base = Fraction(1, FPS)
+        self._stream.time_base = Fraction(1, _FPS)
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +60,7 @@ class Film:
         """Show an image uint8 [H, W, 3] RGB of a stream; others than the two are ignored."""
         if stream == self._tactile:
             self._felt = cv2.resize(image, _TACTILE_PX, interpolation=cv2.INTER_LINEAR)
-        elif stream == self._scene and time_s * FPS >= self._count:
+        elif stream == self._scene and time_s * _FPS >= self._count:
             self._encode(image, time_s)
 
     def add_gate(self, time_s: float, gate: float, in_contact: bool) -> None:
@@ -78,7 +80,7 @@ class Film:
         cv2.putText(picture, text, (8, 20), _SHOWN, _SMALL, (255, 255, 255), 3 * _THIN, cv2.LINE_AA)
         cv2.putText(picture, text, (8, 20), _SHOWN, _SMALL, _TEXT, _THIN, cv2.LINE_AA)
         frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
-        frame.pts, frame.time_base = self._count, Fraction(1, FPS)
+        frame.pts, frame.time_base = self._count, Fraction(1, _FPS)
         self._container.mux(self._stream.encode(frame))
         self._count += 1
 

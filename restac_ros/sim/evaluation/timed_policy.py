@@ -86,24 +86,46 @@ class TimedPolicy(Policy):
         return planned
 
 
-def open_policy(
-    path: Path, contract: Contract, prompt: str, parameters: Any, gate: float | None
-) -> TimedPolicy:
-    """Return a checkpoint's policy; `parameters` are those of config/policy.yaml by name.
+class OpenPolicies:
+    """Policies of one checkpoint at a time: its parameters are read once, each policy is compiled once.
 
-    Raises:
-        CheckpointError, NormStatsError, TokenizerError, PolicyError: as on a robot.
+    Args:
+        contract: of the cell.
+        prompt: the task.
+        parameters: those of config/policy.yaml, by name.
     """
-    info = load_info(path)
-    check_fit(info, contract, str(path))
-    params = load_params(path, info.config, consume=jax.device_put)
-    policy = TimedPolicy(
-        Checkpoint(path, info, params),
-        contract,
-        tokenizer_of(info, path),
-        num_steps=parameters.flow_steps,
-        chunking=Chunking(parameters.chunking, parameters.rtc_max_guidance),
-        forced_gate=gate,
-    )
-    policy.set_prompt(prompt)
-    return policy
+
+    def __init__(self, contract: Contract, prompt: str, parameters: Any) -> None:
+        self._contract, self._prompt, self._parameters = contract, prompt, parameters
+        self._checkpoint: Checkpoint | None = None
+        self._by_gate: dict[float | None, TimedPolicy] = {}
+
+    def policy(self, path: Path, gate: float | None) -> TimedPolicy:
+        """Return the policy of a checkpoint, its gate where it is put, None: the network's own.
+
+        Raises:
+            CheckpointError, NormStatsError, TokenizerError, PolicyError: as on a robot.
+        """
+        if self._checkpoint is None or self._checkpoint.path != path:
+            self._checkpoint = None  # before the next one is read: two may not fit the memory
+            self._by_gate.clear()
+            info = load_info(path)
+            check_fit(info, self._contract, str(path))
+            params = load_params(path, info.config, consume=jax.device_put)
+            self._checkpoint = Checkpoint(path, info, params)
+        if gate not in self._by_gate:
+            self._by_gate[gate] = self._made(self._checkpoint, gate)
+        return self._by_gate[gate]
+
+    def _made(self, checkpoint: Checkpoint, gate: float | None) -> TimedPolicy:
+        parameters = self._parameters
+        policy = TimedPolicy(
+            checkpoint,
+            self._contract,
+            tokenizer_of(checkpoint.info, checkpoint.path),
+            num_steps=parameters.flow_steps,
+            chunking=Chunking(parameters.chunking, parameters.rtc_max_guidance),
+            forced_gate=gate,
+        )
+        policy.set_prompt(self._prompt)
+        return policy

@@ -101,9 +101,9 @@ def test_records_of_other_settings_are_never_mixed_in(asked: SimEvaluate) -> Non
 )
 def test_settings_that_cannot_be_are_refused(change: dict, reason: str) -> None:
     with pytest.raises(CellError, match=reason):
-        evaluate_cell.check_settings(SimEvaluationConfig(**change), ())
+        evaluate_cell.check_sim_settings(SimEvaluationConfig(**change), ())
     with pytest.raises(CellError, match='videos: found seed 60, expected seeds of the evaluation: 0 to 49'):
-        evaluate_cell.check_settings(SimEvaluationConfig(), (60,))
+        evaluate_cell.check_sim_settings(SimEvaluationConfig(), (60,))
 
 
 def test_a_checkpoint_for_another_robot_is_refused_before_anything_runs(
