@@ -56,8 +56,13 @@ class VirtualTime:
         self._running = thread
         thread.turns += 1
         thread.go.release()
-        self._handed_back.acquire()
-        self._running = None
+        try:
+            self._handed_back.acquire()
+        except BaseException:  # an interrupt: two threads must not run at once, also while all are stopped
+            self._handed_back.acquire()
+            raise
+        finally:
+            self._running = None
 
     def sleep(self, duration_ns: int) -> None:
         """Wait in the calling simulated thread."""

@@ -1,5 +1,7 @@
 """Simulated threads: one at a time, in the order in which they are due, and no real time goes by."""
 
+import signal
+
 import pytest
 
 from restac_ros.runtime.worker import Worker
@@ -85,3 +87,23 @@ def test_waiting_for_what_never_comes_is_an_error_and_no_hang() -> None:
         time.sleep(MS)
     event.set()
     thread.join()
+
+
+def test_an_interrupt_comes_through_and_all_can_be_stopped_in_order_afterwards() -> None:
+    time, seen, interrupted = VirtualTime(0), [], []
+
+    def step() -> None:
+        worker.wait(0.1)
+        if time.now_ns() >= 300 * MS and not interrupted:
+            interrupted.append(True)
+            signal.raise_signal(signal.SIGINT)
+        seen.append(time.now_ns() // MS)
+
+    worker = Worker('steps', step, seen.append, time.waiting)
+    worker.start()
+    with pytest.raises(KeyboardInterrupt):
+        time.run_until(1000 * MS)
+    assert seen == [100, 200, 300]
+    worker.ask_to_stop()
+    worker.join()
+    assert seen == [100, 200, 300, 300]
