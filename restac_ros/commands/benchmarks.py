@@ -14,6 +14,7 @@ from restac_ros.bench.settings import (
     NodeBench,
     RecordBench,
     RuntimeBench,
+    TouchBench,
     TrainBench,
 )
 from restac_ros.commands.paths import absolute
@@ -32,6 +33,7 @@ class Bench:
         | Annotated[ConvertBench, subcommand('convert')]
         | Annotated[LoaderBench, subcommand('loader')]
         | Annotated[TrainBench, subcommand('train')]
+        | Annotated[TouchBench, subcommand('touch')]
     )
 
     def run(self) -> int:

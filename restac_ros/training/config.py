@@ -213,13 +213,16 @@ class TrainConfig:
 
 
 def _tiny(preset: str) -> TrainConfig:
-    """For two cores: small batch, high learning rate from random weights, everything in float32."""
+    """For two cores: small batch, high learning rate from random weights, float32, images as they are."""
+    steps = 800
     return TrainConfig(
         preset=preset,
-        steps=1_200,
+        steps=steps,
         batch_size=16,
         frozen_dtype='float32',
-        optimizer=OptimizerConfig(peak=2e-3, end=1e-4, warmup_steps=50, decay_steps=1_200),
+        ema_decay=0.98,
+        optimizer=OptimizerConfig(peak=2e-3, end=1e-4, warmup_steps=50, decay_steps=steps),
+        augmentation=AugmentationConfig(enabled=False),
         validate_every=200,
         save_every=200,
     )

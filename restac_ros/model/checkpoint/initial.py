@@ -54,7 +54,7 @@ _RULES: tuple[Rule, ...] = (
     Rule(r'PaliGemma/img/head/kernel', fan_in=(-2,), zero=True),
     Rule(r'PaliGemma/img/embedding/kernel', fan_in=(-4, -3, -2)),
     Rule(r'pos_embedding', fan_in=(-1,)),
-    Rule(r'(query|key|value)/kernel', fan_in=(-3,)),
+    Rule(r'(MultiHeadDotProductAttention_0|fusion_self_attn)/(query|key|value)/kernel', fan_in=(-3,)),
     Rule(r'(MultiHeadDotProductAttention_0|fusion_self_attn)/out/kernel', fan_in=(-3, -2)),
     Rule(r'PaliGemma/img/.*Dense_\d/kernel', fan_in=(-2,)),
     # Gates start as published.
