@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from tyro.conf import subcommand
 
 from restac_ros.bench.settings import (
+    CellBench,
     ConvertBench,
     FaultsBench,
     LoaderBench,
@@ -34,6 +35,7 @@ class Bench:
         | Annotated[LoaderBench, subcommand('loader')]
         | Annotated[TrainBench, subcommand('train')]
         | Annotated[TouchBench, subcommand('touch')]
+        | Annotated[CellBench, subcommand('cell')]
     )
 
     def run(self) -> int:

@@ -9,12 +9,9 @@ from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.framing.kinematics import fk_hand_tcp, transform
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Offset, Pose
+from restac_ros.sim.inverse_kinematics import READY_RAD, step_joints_towards
 
-READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
-ROBOT_MODE_GUIDING = 3
-DAMPING = 1e-3  # of the least squares: bounds the speed near singular postures
-EPSILON_RAD = 1e-6
-MAX_STEP_RAD = 0.2
+ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX = 3, 4
 APPROACH_STEPS = 100
 IK_PERIOD_NS = 5_000_000
 NOISE_RAD = 1e-6  # no real encoder repeats itself exactly
@@ -41,9 +38,6 @@ class VirtualArm:
     In mode move it follows set-points with lag, and springs back when a hand releases it. In any other mode
     it ignores them: it stands, or, in guiding mode, follows the hand. Back in move it stays where it is until
     the next set-point, as controllers do when they are activated. Not thread-safe.
-
-    Attributes:
-        opening_m: of the gripper.
     """
 
     def __init__(
@@ -51,7 +45,7 @@ class VirtualArm:
     ) -> None:
         self.impedance = impedance or Impedance()
         self._hand_n = np.zeros(3)
-        self.opening_m = contract.gripper.opening_m[1]
+        self._contract, self._opening_m = contract, contract.gripper.opening_m[1]
         offset = contract.robot.pose_tool_in_hand
         self._tool_in_hand = transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
         self._noise = np.random.default_rng(seed)
@@ -95,10 +89,27 @@ class VirtualArm:
                 self._joints_rad = self._nearer(self._joints_rad)
         return self._joints_rad + NOISE_RAD * self._noise.standard_normal(7)
 
-    def noisy_pose(self, now_ns: int) -> Pose:
-        """Return the tool's pose with an encoder's noise, as in a robot's own state."""
-        pose = self.pose(now_ns)
-        return Pose(pose.position_m + NOISE_RAD * self._noise.standard_normal(3), pose.quaternion_xyzw)
+    def grip(self, opening_m: float, now_ns: int) -> None:
+        """Set the gripper's opening, at once."""
+        self._opening_m = opening_m
+
+    def reading(self, stream: str, now_ns: int) -> np.ndarray | Pose | None:
+        """Return what a stream measures, with an encoder's noise; None of cameras and tactile sensors.
+
+        arm_joints: positions and speeds [2, 7] in rad and rad/s, the speeds 0; gripper: opening [] in m;
+        poses: of the tool in the base.
+        """
+        match self._contract.stream(stream).role:
+            case 'arm_joints':
+                return np.stack([self.joints_rad(now_ns), np.zeros(7)])
+            case 'gripper':
+                return np.array(self._opening_m)
+            case 'tool_pose' | 'target_pose':
+                pose = self.pose(now_ns)
+                return Pose(
+                    pose.position_m + NOISE_RAD * self._noise.standard_normal(3), pose.quaternion_xyzw
+                )
+        return None
 
     def advance(self, now_ns: int) -> None:
         """Advance to `now_ns`, exactly: the equations of motion are linear between two calls."""
@@ -125,21 +136,10 @@ class VirtualArm:
         self._pose = Offset(left[:3], left[3:]).apply(rest)
 
     def _nearer(self, joints_rad: np.ndarray) -> np.ndarray:
-        """One step of damped least squares towards the tool's pose, on a numerical Jacobian."""
+        """One step of inverse kinematics towards the tool's pose."""
         goal = np.eye(4)
         goal[:3, :3], goal[:3, 3] = quat.to_matrix(self._pose.quaternion_xyzw), self._pose.position_m
-        here = self._pose_of(joints_rad)
-        near = self._pose_of(joints_rad + EPSILON_RAD * np.eye(7))
-        jacobian = _difference(near, here).T / EPSILON_RAD
-        normal = jacobian @ jacobian.T + DAMPING**2 * np.eye(6)
-        step = jacobian.T @ np.linalg.solve(normal, _difference(goal, here))
-        return joints_rad + np.clip(step, -MAX_STEP_RAD, MAX_STEP_RAD)
+        return step_joints_towards(goal, joints_rad, self._tool_in_hand)
 
     def _pose_of(self, joints_rad: np.ndarray) -> np.ndarray:
         return fk_hand_tcp(joints_rad) @ self._tool_in_hand
-
-
-def _difference(new: np.ndarray, old: np.ndarray) -> np.ndarray:
-    """Poses [..., 4, 4] and [4, 4] -> translation and rotation vector [..., 6] in the base frame."""
-    turn = quat.to_rotvec(quat.from_matrix(new[..., :3, :3] @ old[:3, :3].T))
-    return np.concatenate([new[..., :3, 3] - old[:3, 3], turn], axis=-1)
