@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from restac_ros.bench.settings import TouchBench
-from restac_ros.bench.touch import ARMS, CONTROL, TOKEN, TouchFigures, figures_of
+from restac_ros.bench.touch import ARMS, CONTROL, FELT, TOKEN, TouchFigures, figures_of
 from restac_ros.training.config import CONFIGS
 
 
@@ -17,11 +17,17 @@ def evaluation(token_change: float, shuffled: float) -> dict:
     """As `evaluation.json` says it, of the fields that count."""
 
     def one(error: float, touch: object) -> dict:
-        return {'errors': {'contact': {'action': estimate(error)}}, 'touch': touch}
+        by_dimension = dict.fromkeys(FELT, estimate(error))
+        contact = {'action': estimate(error), 'by_dimension': by_dimension}
+        return {'errors': {'contact': contact}, 'touch': touch}
 
     touch = {
         'verdict': {'verdict': 'used', 'reason': ''},
-        'ablations': {'shuffled': {'contact': {'error': estimate(shuffled)}}},
+        'ablations': {
+            'shuffled': {
+                'contact': {'by_dimension': {'ee_y': estimate(shuffled), 'ee_rot_z': estimate(0.21)}}
+            }
+        },
     }
     changes = [{'change': {'contact': estimate(change)}} for change in (token_change, -0.1)]
     return {'checkpoints': [one(0.2, 'no touch'), one(0.1, touch), one(0.18, touch)], 'comparisons': changes}
@@ -38,7 +44,8 @@ def test_what_is_reached_misses_nothing(reached: TouchFigures) -> None:
     assert reached.arms[CONTROL].verdict == 'no touch'
     token = reached.arms[TOKEN]
     assert (token.gain, token.gain_range) == (0.5, pytest.approx((0.49, 0.51)))
-    assert token.shuffled_error_range == pytest.approx((0.24, 0.26))
+    assert token.shuffled['ee_y'] == pytest.approx((1.2, 1.3))
+    assert token.felt == dict.fromkeys(FELT, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_what_is_reached_misses_nothing(reached: TouchFigures) -> None:
     [
         (evaluation(-0.29, 0.25), r'29.0% less error in contact'),
         (evaluation(+0.005, 0.25), r'-0.5% less error in contact'),
-        (evaluation(-0.5, 0.15), r'with shuffled touch still better than without touch'),
+        (evaluation(-0.5, 0.15), r'with shuffled touch ee_y has 80% of the error without touch'),
     ],
 )
 def test_a_missed_target_is_named(found: dict, said: str) -> None:
