@@ -13,6 +13,7 @@ from restac_ros.bench.settings import (
     LoaderBench,
     ModelBench,
     NodeBench,
+    PlannerBench,
     RecordBench,
     RuntimeBench,
     TouchBench,
@@ -35,6 +36,7 @@ class Bench:
         | Annotated[LoaderBench, subcommand('loader')]
         | Annotated[TrainBench, subcommand('train')]
         | Annotated[TouchBench, subcommand('touch')]
+        | Annotated[PlannerBench, subcommand('planner')]
         | Annotated[CellBench, subcommand('cell')]
     )
 
