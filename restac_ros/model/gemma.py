@@ -14,12 +14,20 @@ from jaxtyping import Array, Bool, Float, Int
 
 from restac_ros.model.attention import RotaryAngles, grouped_query_attention, rotate, rotation_of, segment_of
 from restac_ros.model.config import Dtype, GemmaConfig
+from restac_ros.model.int8 import Int8Weight
 from restac_ros.model.layers import layer_at, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
 from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated, modulated_norm
 from restac_ros.model.present import present
 
 _SUFFIXES = ('', '_1')
+
+EINSUMS = {
+    'q_einsum': 'BTD,NDH->BTNH',
+    'kv_einsum': 'BSD,cKDH->cBSKH',
+    'attn_vec_einsum': 'BTNH,NHD->BTD',
+}
+"""What attention's projections compute, by openpi's names."""
 
 type Configs = tuple[GemmaConfig, GemmaConfig]
 type PerExpert = tuple[Float[Array, 'B _ _'] | None, Float[Array, 'B _ _'] | None]
@@ -66,6 +74,8 @@ class Embedder(nnx.Module):
     def __call__(self, tokens: Int[Array, 'B T']) -> Float[Array, 'B T W']:
         """Return one row per token."""
         rows = self.input_embedding[tokens]
+        if isinstance(rows, Int8Weight):
+            rows = rows.astype(jnp.float32)
         return rows * jnp.sqrt(rows.shape[-1]).astype(rows.dtype)
 
 
@@ -82,12 +92,14 @@ class Attention(nnx.Module):
             kv_shape = (2, config.num_kv_heads, config.width, config.head_dim)
             out_shape = (config.num_heads, config.head_dim, config.width)
             lora = config.lora_attention
-            q = LoraEinsum('BTD,NDH->BTNH', q_shape, per_head, lora, rngs=rngs)
-            kv = LoraEinsum('BSD,cKDH->cBSKH', kv_shape, per_kv_head, lora, rngs=rngs)
-            out = LoraEinsum('BTNH,NHD->BTD', out_shape, merge_heads, lora, rngs=rngs)
-            setattr(self, f'q_einsum{suffix}', q)
-            setattr(self, f'kv_einsum{suffix}', kv)
-            setattr(self, f'attn_vec_einsum{suffix}', out)
+            makers = {
+                'q_einsum': (q_shape, per_head),
+                'kv_einsum': (kv_shape, per_kv_head),
+                'attn_vec_einsum': (out_shape, merge_heads),
+            }
+            for name, (shape, init) in makers.items():
+                einsum = LoraEinsum(EINSUMS[name], shape, init, lora, rngs=rngs)
+                setattr(self, f'{name}{suffix}', einsum)
 
     def __call__(
         self,
