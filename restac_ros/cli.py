@@ -10,6 +10,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
+from restac_ros.commands.compression import MergeLora, Quantise
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
@@ -39,6 +40,8 @@ Command = (
     | Annotated[View, subcommand('view')]
     | Annotated[InitCheckpoint, subcommand('init-checkpoint')]
     | Annotated[ImportCheckpoint, subcommand('import-checkpoint')]
+    | Annotated[Quantise, subcommand('quantise')]
+    | Annotated[MergeLora, subcommand('merge-lora')]
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
     | Annotated[Train, subcommand('train')]

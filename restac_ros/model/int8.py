@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int8
 
@@ -30,8 +31,8 @@ class Int8Weight:
             are the faster ones.
     """
 
-    values: Int8[Array, '...']
-    scale: Float32[Array, '...']
+    values: Int8[Array | np.ndarray, '...']
+    scale: Float32[Array | np.ndarray, '...']
     integer_products: bool = field(default=False, metadata={'static': True})
 
     @property
@@ -65,7 +66,7 @@ class Int8Weight:
 
     def astype(self, dtype: Any) -> Array:
         """Return the weight that the integers stand for, one number a value."""
-        return (self.values.astype(jnp.float32) * self.scale).astype(dtype)
+        return jnp.asarray(self.values.astype(jnp.float32) * self.scale, dtype)
 
 
 type Weight = Array | Int8Weight
@@ -87,7 +88,7 @@ def product(equation: str, x: Float[Array, '...'], weight: Weight) -> Float[Arra
     if not isinstance(weight, Int8Weight):
         return jnp.einsum(equation, x, weight.astype(x.dtype))
     letters = _Letters(*re.split(',|->', equation))
-    scale = letters.at_output(weight.scale, letters.weight)
+    scale = letters.at_output(jnp.asarray(weight.scale), letters.weight)
     if not weight.integer_products:
         return (jnp.einsum(equation, x, weight.values.astype(x.dtype)) * scale).astype(x.dtype)
     summed = tuple(axis for axis, letter in enumerate(letters.inputs) if letter not in letters.outputs)

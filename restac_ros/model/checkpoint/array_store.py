@@ -48,6 +48,10 @@ class StoredArray:
         """Size of one decoded chunk."""
         return int(np.prod(self.chunks, dtype=np.int64)) * self.dtype.itemsize
 
+    def size_in(self, dtype: np.dtype) -> int:
+        """Bytes of the whole array in a dtype."""
+        return int(np.prod(self.shape, dtype=np.int64)) * dtype.itemsize
+
     @property
     def stream_header(self) -> dict | None:
         """The header of an array that is one zstd-compressed chunk in row-major order; None for others."""

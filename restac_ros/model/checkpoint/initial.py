@@ -106,6 +106,18 @@ def initial_leaf(
     return out
 
 
+def fan_in_axes(name: str) -> tuple[int, ...]:
+    """Axes, counted from the end, over which a weight sums in its product.
+
+    Raises:
+        CheckpointError: a leaf that is no weight.
+    """
+    axes = _rule(name).fan_in
+    if not axes:
+        raise CheckpointError(f'leaf {name!r}: found no axes that it sums over, expected a weight')
+    return axes
+
+
 def _rule(name: str) -> Rule:
     for rule in _RULES:
         if re.search(rf'({rule.pattern})$', name):
