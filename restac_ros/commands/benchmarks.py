@@ -9,6 +9,7 @@ from tyro.conf import subcommand
 from restac_ros.bench.settings import (
     ConvertBench,
     FaultsBench,
+    GpuBench,
     LoaderBench,
     ModelBench,
     NodeBench,
@@ -26,6 +27,7 @@ class Bench:
     what: (
         Annotated[NodeBench, subcommand('node')]
         | Annotated[ModelBench, subcommand('model')]
+        | Annotated[GpuBench, subcommand('gpu')]
         | Annotated[RuntimeBench, subcommand('runtime')]
         | Annotated[FaultsBench, subcommand('faults')]
         | Annotated[RecordBench, subcommand('record')]

@@ -21,6 +21,17 @@ def describe_device() -> str:
     return f'runs on: CPU ({gpu} is here, but JAX cannot use it: {REMEDY})' if gpu else 'runs on: CPU'
 
 
+def describe_memory() -> str:
+    """Return what this process holds of the device's memory: ', 7.1 of 139.8 GB in use'; '' on a CPU."""
+    import jax
+
+    stats = jax.devices()[0].memory_stats() or {}
+    if 'bytes_in_use' not in stats:
+        return ''
+    limit = f' of {stats["bytes_limit"] / 1e9:.1f}' if 'bytes_limit' in stats else ''
+    return f', {stats["bytes_in_use"] / 1e9:.1f}{limit} GB in use'
+
+
 def idle_gpu() -> str:
     """Return the name of a GPU for which JAX has no plugin, without starting it; '' where all is well."""
     has_plugin = any(importlib.util.find_spec(plugin) for plugin in PLUGINS)

@@ -240,10 +240,12 @@ class Gemma(nnx.Module):
         positions: Int[Array, 'B P'],
         mask: Bool[Array, 'B _ P'],
         with_output: bool,
+        layers: tuple[int, int] | None = None,
     ) -> tuple[KeysValues, Float[Array, 'B P W'] | None]:
         """Keys and values of the prefix, and, only `with_output`, its tokens after the final norm.
 
-        Without them, the last layer stops at its keys and values.
+        Without them, the last layer stops at its keys and values. Of a part of the `layers`, first to last
+        exclusive, tokens are those after it, for the next part.
         """
         rotation = rotation_of(positions, self.head_dim)
 
@@ -251,12 +253,15 @@ class Gemma(nnx.Module):
             return layer_at(self.layers, index)(xs, rotation, mask, None)
 
         xs: PerExpert = (prefix.astype(self.dtype), None)
+        first, last = layers or (0, self.depth)
+        stops_short = last == self.depth and not with_output
+        xs, cache = jax.lax.scan(body, xs, jnp.arange(first, last - stops_short))
+        if last < self.depth:
+            return cache, xs[0]
         if with_output:
-            xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth))
             return cache, self.final_norm(present(xs[0], 'prefix'))
-        xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth - 1))
-        last = layer_at(self.layers, self.depth - 1).keys_values(xs, rotation)
-        return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), cache, last), None
+        end = layer_at(self.layers, self.depth - 1).keys_values(xs, rotation)
+        return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), cache, end), None
 
 
 def _normalise(

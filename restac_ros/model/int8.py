@@ -77,6 +77,18 @@ def dense(weight: Weight) -> Array:
     return weight.astype(jnp.float32) if isinstance(weight, Int8Weight) else weight
 
 
+def to_integers[A: (np.ndarray, Array)](weight: A, axes: tuple[int, ...]) -> tuple[A, A]:
+    """Round a weight; return integers and scales, on the host or the device, where the weight is.
+
+    Each output channel's largest value becomes 127; `axes` are those that its product sums over.
+    """
+    place: Any = jnp if isinstance(weight, jax.Array) else np
+    exact = weight.astype(place.float32)
+    peak = place.abs(exact).max(axis=axes, keepdims=True)
+    step = place.where(peak > 0, peak / LARGEST, place.float32(1))
+    return place.rint(exact / step).astype(place.int8), step
+
+
 def product(equation: str, x: Float[Array, '...'], weight: Weight) -> Float[Array, '...']:
     """Multiply tokens by a weight, in x's dtype.
 

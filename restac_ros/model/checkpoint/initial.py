@@ -91,8 +91,7 @@ def initial_leaf(
     Raises:
         CheckpointError: a leaf that no rule covers.
     """
-    rule = _rule(name)
-    constant, deviation = _distribution(rule, name, shape, everything=everything)
+    constant, deviation = initial_distribution(name, shape, everything=everything)
     out = np.full(shape, constant, dtype)
     if deviation:
         # The codebook's running sum starts as the codebook: both draw the same numbers.
@@ -125,8 +124,9 @@ def _rule(name: str) -> Rule:
     raise CheckpointError(f'leaf {name!r}: no rule says how to initialise it; load it from a checkpoint')
 
 
-def _distribution(rule: Rule, name: str, shape: tuple[int, ...], *, everything: bool) -> tuple[float, float]:
-    """Constant and standard deviation."""
+def initial_distribution(name: str, shape: tuple[int, ...], *, everything: bool) -> tuple[float, float]:
+    """Constant and standard deviation of a leaf's values; see `initial_leaf`."""
+    rule = _rule(name)
     if rule.fan_in is not None:
         summed = prod(shape[axis] for axis in rule.fan_in) if rule.fan_in else prod(shape[:-1])
         return 0.0, (1.0 / sqrt(summed) if everything or not rule.zero else 0.0)

@@ -15,7 +15,7 @@ from restac_ros.model.checkpoint.array_store import StoredArray
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.initial import fan_in_axes
 from restac_ros.model.checkpoint.params import SCALE_SUFFIX, Params, shorten
-from restac_ros.model.int8 import LARGEST, Int8Weight
+from restac_ros.model.int8 import Int8Weight, to_integers
 
 INT8_LEAVES = (
     r'^PaliGemma/(llm/.*(einsum(_1)?/w|gating_einsum|linear|input_embedding|Dense_0/kernel)'
@@ -50,10 +50,8 @@ def quantised(name: str, leaf: np.ndarray) -> Int8Weight:
     whole = -leaf.ndim in axes  # the first axis is summed over, too: no pieces
     rows = leaf.shape[0] if whole else max(1, _SLAB_BYTES // max(1, 4 * leaf[0].size))
     for first in range(0, leaf.shape[0], rows):
-        part = np.asarray(leaf[first : first + rows], np.float32)
-        peak = np.abs(part).max(axis=axes, keepdims=True)
-        step = np.where(peak > 0, peak / LARGEST, np.float32(1))
-        values[first : first + rows] = np.rint(part / step)
+        integers, step = to_integers(leaf[first : first + rows], axes)
+        values[first : first + rows] = integers
         scale[first : first + (1 if whole else rows)] = step
     return Int8Weight(values, scale)
 

@@ -17,7 +17,7 @@ from restac_ros.model.checkpoint.params import Params
 from restac_ros.model.checkpoint.store import Checkpoint
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import Observation
-from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
 
 
