@@ -11,6 +11,8 @@ built := install/.restac-built
 checkpoint := runs/checkpoints/tiny
 BAG ?=
 ARGS ?=
+# Test processes: more would disturb each other's streams.
+JOBS ?= 2
 
 .PHONY: help setup build demo test stress lint lock clean
 .NOTPARALLEL:
@@ -18,7 +20,7 @@ ARGS ?=
 help:    ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
 
-setup:   ## make .venv with all dependencies (a ROS 2 underlay where none is sourced; CUDA=1 or 0: with or without a GPU)
+setup:   ## make .venv with all dependencies (a ROS 2 underlay where none is sourced; GPU=none, cuda12 or cuda13: not as the driver says)
 	@scripts/setup.sh
 
 build: setup $(built)    ## generate the messages and install the package into install/
@@ -37,8 +39,8 @@ demo: build $(checkpoint)    ## run the main job: a source, the policy, the reco
 	@$(env) && restac-ros up --checkpoint $(checkpoint) --prompt 'insert the plug into the socket' \
 	  --record runs/datasets/demo$(if $(BAG),-bag) $(if $(BAG),--bag '$(BAG)',--source synthetic) $(ARGS)
 
-test: build    ## run the tests; ARGS is handed to pytest
-	@$(env) && pytest $(ARGS)
+test: build    ## run the tests, two files at a time (JOBS=1: one); ARGS is handed to pytest
+	@$(env) && pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 stress: build    ## kill, cut and damage at random, for 12 minutes; ARGS='crash --count 5' or 'fuzz --case 7': only that
 	@$(env) && if [ -n "$(ARGS)" ]; then python test/stress $(ARGS); else python test/stress fuzz && python test/stress crash; fi

@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Resolves pyproject.toml (with the extras ray, test and underlay) into requirements.lock.
+# Resolves pyproject.toml (with the extras ray, sim, test, underlay and view) into requirements.lock, and on top of it
+# what JAX needs for each CUDA: these lines are marked, and left out by pip unless scripts/setup.sh takes a layer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-report=$(mktemp)
-trap 'rm -f "$report"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
-.venv/bin/python -m pip install --quiet --dry-run --ignore-installed --report "$report" '.[ray,test,underlay]'
-.venv/bin/python - "$report" > requirements.lock.new <<'PY'
-import json, sys
-print('# One resolution of pyproject.toml with the extras ray, test and underlay (Python 3.12, Linux x86-64).')
-print('# Renew with: make lock')
-with open(sys.argv[1], encoding='utf-8') as file:
-    packages = {p['metadata']['name'].lower().replace('_', '-'): p['metadata']['version'] for p in json.load(file)['install']}
-packages.pop('restac-ros', None)
-for name in sorted(packages):
-    print(f'{name}=={packages[name]}')
-PY
+resolve() { # REPORT REQUIREMENT...
+  .venv/bin/python -m pip install --quiet --dry-run --ignore-installed --report "$@"
+}
+
+resolve "$work/base.json" '.[ray,sim,test,underlay,view]'
+.venv/bin/python scripts/lock_lines.py "$work/base.json" > "$work/lock"
+locked() { sed -n "s/^$1==//p" "$work/lock"; }
+resolve "$work/cuda12.json" -c "$work/lock" "jax[cuda12]==$(locked jax)"
+# PyTorch's wheels bring most of CUDA 13: JAX's compiler must be of the same version as these libraries.
+resolve "$work/cuda13.json" -c "$work/lock" "jax[cuda13]==$(locked jax)" \
+  "cuda-toolkit[crt,nvcc,nvvm]==$(locked cuda-toolkit)"
+.venv/bin/python scripts/lock_lines.py "$work/base.json" "$work/cuda12.json" "$work/cuda13.json" > requirements.lock.new
 mv requirements.lock.new requirements.lock

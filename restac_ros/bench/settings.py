@@ -296,6 +296,37 @@ class TrainBench(_WithContract):
         return main(self)
 
 
+@dataclass(frozen=True)
+class CellBench:
+    """The simulated cell: speed of its physics, the expert with and without touch, and what a policy learns.
+
+    Takes about 10 minutes of one core. Physics faster than 5 times real time on one core is the target.
+    """
+
+    seeds: int = 50
+    """Scenes in which each strategy of the expert is tried, and each clone."""
+    first_seed: int = 0
+    """The first of these; clones are trained in scenes of other seeds."""
+    demonstrations: int = 50
+    """Episodes from which a small policy is cloned, with touch and without; 0: none is."""
+    trainings: int = 1
+    """Clones of each kind, each from other initial weights."""
+    steps: int = 6000
+    """Of training a clone."""
+    vision_m: float = 0.001
+    """Standard deviation of the estimate of the housing's place, which drifts within a second."""
+    limit_s: float = 20.0
+    """Simulated time in which an attempt must succeed."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.cell import main
+
+        return main(self)
+
+
 def size_px(text: str) -> tuple[int, int]:
     """Width and height from a text like 640x480; GraphError for others."""
     match = re.fullmatch(r'(\d{2,4})x(\d{2,4})', text)

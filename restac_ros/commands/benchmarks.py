@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from tyro.conf import subcommand
 
 from restac_ros.bench.settings import (
+    CellBench,
     ConvertBench,
     FaultsBench,
     GpuBench,
@@ -34,6 +35,7 @@ class Bench:
         | Annotated[ConvertBench, subcommand('convert')]
         | Annotated[LoaderBench, subcommand('loader')]
         | Annotated[TrainBench, subcommand('train')]
+        | Annotated[CellBench, subcommand('cell')]
     )
 
     def run(self) -> int:

@@ -92,9 +92,9 @@ class Plan:
     def pose_at(self, time_ns: int) -> Pose:
         """Target pose at `time_ns`, continuous over switches."""
         if not self.config.fade_ns:
-            return self._path_at(time_ns)
+            return self.path_at(time_ns)
         share = fade((time_ns - self.joined_ns) / self.config.fade_ns)
-        return self.offset.apply(self._path_at(time_ns), share)
+        return self.offset.apply(self.path_at(time_ns), share)
 
     def opening_at(self, time_ns: int) -> float:
         """Target opening of the gripper at `time_ns`, m."""
@@ -102,7 +102,7 @@ class Plan:
         return float(np.dot(weights, [chunk.opening_at(time_ns) for chunk in active]))
 
     def _bridged(self, asked: Pose) -> Self:
-        return replace(self, offset=Offset.between(self._path_at(self.joined_ns), asked))
+        return replace(self, offset=Offset.between(self.path_at(self.joined_ns), asked))
 
     def _active(self, time_ns: int) -> tuple[list[Chunk], np.ndarray]:
         if len(self.chunks) == 1:
@@ -110,7 +110,8 @@ class Plan:
         active = [chunk for chunk in self.chunks[:-1] if time_ns <= chunk.end_ns] + [self.newest]
         return active, ensemble_weights(len(active), self.config.ensemble_decay, self.config.ensemble_order)
 
-    def _path_at(self, time_ns: int) -> Pose:
+    def path_at(self, time_ns: int) -> Pose:
+        """Return the chunks' own target at `time_ns`, without the offset of the last switch."""
         active, weights = self._active(time_ns)
         if len(active) == 1:
             return self.newest.pose_at(time_ns)

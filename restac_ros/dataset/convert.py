@@ -216,11 +216,11 @@ def main(arguments: list[str] | None = None) -> int:
         spans = episodes_of(open_bag(options.bag))
         held = converted_recordings(root) if is_dataset(root) else {}
     except (*REFUSALS, OSError) as error:
-        _print('failed', error=str(error))
-        _print('end')
+        print_event('failed', error=str(error))
+        print_event('end')
         return 1
     status = max([_convert_span(options, contract, span, held) for span in spans])
-    _print('end')
+    print_event('end')
     return status
 
 
@@ -231,14 +231,14 @@ def _convert_span(
     try:
         identity = fingerprint(options.bag, span.start_ns, span.end_ns)
         if identity in held:
-            _print('already', episode_index=held[identity])
+            print_event('already', episode_index=held[identity])
             return 0
         report = convert_episode(
             options.bag,
             contract,
             options.to,
             options.task,
-            lambda done, total: _print('progress', done=done, total=total),
+            lambda done, total: print_event('progress', done=done, total=total),
             start_ns=span.start_ns,
             end_ns=span.end_ns,
             on_gap=options.on_gap,
@@ -248,13 +248,14 @@ def _convert_span(
         remedy = ''
         if isinstance(error, GapError):
             remedy = f' The command for it: {longest_run_command(options.bag, options.to)}'
-        _print('failed', error=(f'{span.label}: {error}' if span.label else str(error)) + remedy)
+        print_event('failed', error=(f'{span.label}: {error}' if span.label else str(error)) + remedy)
         return 1
-    _print('done', report=asdict(report))
+    print_event('done', report=asdict(report))
     return 0
 
 
-def _print(event: str, **content: Any) -> None:
+def print_event(event: str, **content: Any) -> None:
+    """Print one line of JSON for the process that started this one."""
     print(json.dumps({'event': event, **content}), flush=True)
 
 

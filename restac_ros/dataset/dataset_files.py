@@ -27,7 +27,8 @@ OWN_CONTRACT = ABOUT / 'contract.yaml'
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes
 CODEBASE_VERSION = 'v3.0'  # of LeRobot's format: what is written here
 FORMAT_VERSION = 1  # of our folder
-LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index'}
+LANGUAGE = ('language_persistent', 'language_events')  # LeRobot's columns of words, which a data set may lack
+LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index', *LANGUAGE}
 
 
 def check_present(root: Path) -> None:

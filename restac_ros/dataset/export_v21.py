@@ -18,6 +18,7 @@ from restac_ros.dataset.dataset_files import (
     ABOUT,
     CODEBASE_VERSION,
     CONVERSION,
+    LANGUAGE,
     data_file,
     made,
     read_info,
@@ -29,7 +30,7 @@ from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove
 from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows
 from restac_ros.dataset.episode_notes import notes_path
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.table_writing import write_table
+from restac_ros.dataset.table_writing import with_notes, write_table
 from restac_ros.dataset.transaction import transaction
 from restac_ros.dataset.video.video_cut import cut_video, frame_count
 from restac_ros.git_lfs import pointer_fault
@@ -155,6 +156,7 @@ class _Export:
         features = {
             key: {name: value for name, value in feature.items() if name != 'fps'}
             for key, feature in self.info['features'].items()
+            if key not in LANGUAGE  # which LeRobot had not invented yet
         }
         kept = {key: value for key, value in self.info.items() if key not in NOT_IN_V21}
         return kept | {
@@ -175,6 +177,8 @@ class _Export:
         if self._table is None or self._table[0] != path:
             self._table = path, _read_table(path)
         table = self._table[1]
+        kept = [name for name in table.column_names if name not in LANGUAGE]
+        table = with_notes(table.select(kept), {}, LANGUAGE)
         rows = table.filter(pc.equal(table['episode_index'], row['episode_index']))
         if rows.num_rows != row['length']:
             raise DatasetError(

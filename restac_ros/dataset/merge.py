@@ -41,6 +41,7 @@ from restac_ros.dataset.dataset_place import dataset_place, link_or_copy
 from restac_ros.dataset.episode_notes import episode_notes, notes_path
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import action_prev_key
+from restac_ros.dataset.language import has_language, with_words, write_words
 from restac_ros.dataset.table_writing import (
     stored_stats,
     tasks_table,
@@ -190,7 +191,7 @@ class _Append:
         self.places = {kind: self._place_after(kind, last) for kind in self.kinds}
 
     def run(self) -> int:
-        rows = with_renamed(self.source.rows(), self.theirs, self.ours)
+        rows = self._worded(with_renamed(self.source.rows(), self.theirs, self.ours))
         numbers = {'episode_index': self.index, 'index': self.info['total_frames']}
         numbers['task_index'] = self._append_task()
         offsets = {column: number - rows[column][0].as_py() for column, number in numbers.items()}
@@ -211,6 +212,14 @@ class _Append:
         self.info['splits'] = {'train': f'0:{self.info["total_episodes"]}'}
         write_info(self.staging, self.info)
         return self.index
+
+    def _worded(self, rows: pa.Table) -> pa.Table:
+        """Return the rows with language columns where source or data set has them: then both get them."""
+        ours, theirs = (has_language(info) for info in (self.info, self.source.info))
+        if theirs and not ours:
+            write_words(self.staging, {})
+            self.info = read_info(self.staging)
+        return with_words(rows, {}) if ours and not theirs else rows
 
     def _append_task(self) -> int:
         """Return the number of the episode's task in the data set; add the task where it is new."""

@@ -98,7 +98,7 @@ class _Ray(Engine):
 
     def __init__(self, slots: int, report_progress: OnShare) -> None:
         super().__init__(slots + AHEAD, report_progress, Queue(actor_options={'num_cpus': 0}))
-        self.task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(_in_worker)
+        self.task = ray.remote(num_cpus=1, max_retries=LOST_WORKER_RETRIES)(shard_on_host)
         self.begun: list[ray.ObjectRef] = []
 
     def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
@@ -137,7 +137,7 @@ def raised_there(cause: Exception) -> Exception:
     return cause
 
 
-def _in_worker(events: Queue, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:
+def shard_on_host(events: Queue, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Answer:
     """Run `make_shard` on some host, which must have access to the same files."""
     os.environ.setdefault('HF_HUB_OFFLINE', '1')
     host = socket.gethostname()

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,16 @@ def with_renamed(table: pa.Table, old: str, new: str) -> pa.Table:
         about['info']['features'] = {new if key == old else key: value for key, value in features.items()}
         table = table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()})
     return table.rename_columns(names)
+
+
+def with_notes(table: pa.Table, added: Mapping[str, Any], removed: Collection[str] = ()) -> pa.Table:
+    """Return the table with the notes of `datasets` on its types changed; without notes, as it is."""
+    about = json.loads((table.schema.metadata or {}).get(b'huggingface', b'null'))
+    if not about:
+        return table
+    kept = {name: kind for name, kind in about['info']['features'].items() if name not in removed}
+    about['info']['features'] = {**kept, **added}
+    return table.replace_schema_metadata({b'huggingface': json.dumps(about, sort_keys=True).encode()})
 
 
 def tasks_table(texts: Sequence[str]) -> Any:

@@ -113,13 +113,13 @@ def _put_in_place(staging: Path, root: Path, previous: Path) -> None:
     """Exchange the directories in one step; where the system can't, in two that the next call can undo."""
     if _is_free(root):
         staging.rename(root)
-    elif not _exchange(staging, root):
+    elif not exchange(staging, root):
         root.rename(previous)
         staging.rename(root)
     sync_path(root.parent)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Swap two directories atomically (renameat2, Linux 3.15); return False where the file system can't."""
     library = ctypes.CDLL(None, use_errno=True)
     if library.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:

@@ -21,6 +21,7 @@ from restac_ros.dataset.dataset_files import (
     check_appendable,
     describe_dataset,
     is_dataset,
+    read_info,
     read_json,
     video_for,
     write_description,
@@ -28,6 +29,15 @@ from restac_ros.dataset.dataset_files import (
 from restac_ros.dataset.episode_notes import notes_path
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import BOOKKEEPING, action_prev_key, features_of
+from restac_ros.dataset.language import (
+    NO_WORDS,
+    PERSISTENT,
+    EpisodeWords,
+    has_language,
+    subtasks_in,
+    without_language,
+    write_words,
+)
 from restac_ros.dataset.lerobot_access import (
     WritableDataset,
     open_dataset,
@@ -47,6 +57,7 @@ class EpisodeWriter:
 
     Attributes:
         about: what is noted of the episode, stored with it as JSON.
+        words: what is done in it in words; the data set gets LeRobot's language columns if it has none.
         index: the episode's number in the data set.
         rows: how many rows were added.
         action_prev: the name of that column in the data set.
@@ -58,12 +69,15 @@ class EpisodeWriter:
         self.contract = contract
         self.streams = list(streams)
         self.about: dict[str, Any] = {}
+        self.words: EpisodeWords = NO_WORDS
         self.rows = 0
         self._staging = staging
         self._task = task
         self._video = video
         self._last: dict[str, np.ndarray] = {}
+        self._has_language = staging.exists() and has_language(read_info(staging))
         if staging.exists():
+            without_language(staging)
             self._dataset = WritableDataset.append_to(staging, video)
         else:
             features = features_of(contract, streams)
@@ -92,6 +106,8 @@ class EpisodeWriter:
             _remove_empty(self._staging / 'images')
         _drop_fingerprint(max(self._staging.glob('data/*/*.parquet')))
         _drop_statistics(self._staging)
+        if self._has_language or self.words != NO_WORDS:
+            write_words(self._staging, {self.index: self.words})
         self._describe()
         self._verify()
 
@@ -124,6 +140,7 @@ class EpisodeWriter:
         item = dataset[self.rows - 1]
         if item['task'] != self._task:
             raise DatasetError(f'task {self._task!r} was written, {item["task"]!r} is read back')
+        self._verify_words(item)
         for key, value in self._last.items():
             dtype = dataset.meta.features[key]['dtype']
             found = item[key].numpy()
@@ -131,6 +148,12 @@ class EpisodeWriter:
                 found = np.round(found * 255).astype(np.uint8).transpose(1, 2, 0)
             if dtype != 'video' and not np.array_equal(found.reshape(value.shape), value):
                 raise DatasetError(f'{key} of the last row is read back with another value than written')
+
+    def _verify_words(self, item: dict[str, Any]) -> None:
+        written = [text for _, text in self.words.subtasks]
+        read = [text for _, text in subtasks_in(item.get(PERSISTENT, []))]
+        if read != written:
+            raise DatasetError(f'subtasks {written} were written, {read} are read back')
 
 
 @contextmanager

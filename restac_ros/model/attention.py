@@ -18,7 +18,7 @@ ROPE_MAX_WAVELENGTH = 10_000.0
 
 
 def attention_mask(valid: Bool[Array, 'B S'], opens_block: Bool[Array, ' S']) -> Bool[Array, 'B S S']:
-    """Block-causal mask: a token sees valid tokens of its own block and of every earlier one.
+    """Block-causal mask: a token attends to valid tokens of its own block and of every earlier one.
 
     `opens_block` is True where a token starts a new block, unseen by earlier tokens (openpi's ar mask).
     Rows of invalid tokens are False throughout.
@@ -29,7 +29,7 @@ def attention_mask(valid: Bool[Array, 'B S'], opens_block: Bool[Array, ' S']) ->
 
 
 def token_positions(valid: Bool[Array, 'B S']) -> Int[Array, 'B S']:
-    """Position of each token; padding and masked cameras take none."""
+    """Position of each token; padding and masked cameras have none."""
     return jnp.cumsum(valid, axis=1) - 1
 
 

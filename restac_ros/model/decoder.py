@@ -63,7 +63,7 @@ def _arranged(weight: Weight, pattern: str) -> Weight:
 
 
 class BoundPrefix(NamedTuple):
-    """What stays the same while one chunk is denoised: the prefix, and how the suffix sees it and itself."""
+    """What stays the same while one chunk is denoised: the prefix, and the suffix's attention."""
 
     segments: tuple[Segment, ...]  # the prefix's keys and values, by layer
     rotation: RotaryAngles  # of the suffix's positions
@@ -75,7 +75,7 @@ def bind_prefix(
     cache_mask: Bool[Array, 'B S'],
     opens_block: Bool[Array, ' T'],
 ) -> BoundPrefix:
-    """Arrange a prefix cache for suffixes whose tokens open attention blocks where `opens_block` says."""
+    """Arrange a prefix cache for suffixes whose tokens open attention blocks where `opens_block` is true."""
     depth, batch, _, _, head_dim = cache.keys.shape
     valid = jnp.ones((batch, opens_block.shape[0]), bool)
     positions = jnp.sum(cache_mask, axis=1, keepdims=True) + token_positions(valid)

@@ -116,5 +116,5 @@ def make_gate(kind: GateKind, event_dim: int, *, rngs: nnx.Rngs) -> Gate | None:
 
 
 def is_saturated(gate: Float[Array, 'B 1']) -> Float[Array, 'B 1']:
-    """True where the gate is as good as shut or open, so that it neither learns nor tells anything."""
+    """True where the gate is as good as shut or open, so that it passes no gradient."""
     return (gate < SATURATED_BELOW) | (gate > SATURATED_ABOVE)

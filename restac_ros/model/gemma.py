@@ -31,7 +31,7 @@ EINSUMS = {
 
 type Configs = tuple[GemmaConfig, GemmaConfig]
 type PerExpert = tuple[Float[Array, 'B _ _'] | None, Float[Array, 'B _ _'] | None]
-"""Tokens [B, tokens, width] of expert 0 and of expert 1; None where an expert takes no part in a pass."""
+"""Tokens [B, tokens, width] of expert 0 and of expert 1; None where an expert is left out of a pass."""
 
 type Gates = tuple[Float[Array, '_ _ _'] | None, Float[Array, '_ _ _'] | None]
 """What each expert's norm multiplies the residual branch with; None is one."""

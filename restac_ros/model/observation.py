@@ -1,4 +1,4 @@
-"""What the policy sees, and the one checked function that builds it.
+"""The policy's input, and the one checked function that builds it.
 
 Everything wrong with an input is said here, in a sentence with the field, what was found and what was
 expected; behind it the network may trust shapes, ranges and dtypes.
@@ -23,7 +23,7 @@ ACTION_PREV_DIM = 7
 
 
 class ObservationError(ValueError):
-    """An input the policy must not see; the message names the field, what was found and what was expected."""
+    """An input that the policy refuses; the message names the field, what was found and what was expected."""
 
 
 class Observation[A: (np.ndarray, Array)](NamedTuple):
@@ -66,7 +66,7 @@ def prompt_bucket(num_tokens: int, max_prompt_tokens: int) -> int:
     """Smallest compiled prompt length that holds `num_tokens`.
 
     Raises:
-        ObservationError: more tokens than the model takes.
+        ObservationError: more tokens than the model accepts.
     """
     if num_tokens > max_prompt_tokens:
         raise ObservationError(
@@ -80,7 +80,7 @@ def prompt_bucket(num_tokens: int, max_prompt_tokens: int) -> int:
 def trim_prompt(
     config: ModelConfig, tokens: Int[np.ndarray, 'B T'], mask: Bool[np.ndarray, 'B T']
 ) -> tuple[Int[np.ndarray, 'B t'], Bool[np.ndarray, 'B t']]:
-    """Cut trailing padding to the next bucket. Padding is masked and takes no position, so no result changes.
+    """Cut trailing padding to the next bucket. Padding is masked and has no position, so no result changes.
 
     `legacy_unmasked_fusion` reads padded positions, so there the full length stays.
     """

@@ -294,7 +294,7 @@ class Pi05(nnx.Module):
         """One pass over prefix and suffix together (training).
 
         `touch` replaces encoding the observation's tactile image. Steps that are `decided` are clean actions
-        in `x_t`, and the expert is told so: their flow time is 0.
+        in `x_t`, and the expert reads a flow time of 0 for them.
         """
         reading = self.read_touch(self.observe_touch(observation) if touch is None else touch)
         prefix, prefix_mask = self.embed_prefix(*observation.prefix)
@@ -336,7 +336,7 @@ class Pi05(nnx.Module):
     ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
         """Integrate from noise to a chunk of normalised actions; also return the intermediates.
 
-        A `continuation` says which actions are decided already: `Guidance` draws any network towards them,
+        A `continuation` names the actions that are decided already: `Guidance` draws every network to them,
         `Conditioning` keeps them and needs one trained with `compute_loss(delay=...)`. `unroll` makes all
         Euler steps one graph.
         """
@@ -363,7 +363,7 @@ class Pi05(nnx.Module):
         given: rtc.Conditioning,
         unroll: bool,
     ) -> Float[Array, 'B T D']:
-        """Integrate the steps that are not decided; the expert sees the others at flow time 0."""
+        """Integrate the steps that are not decided; the others enter the expert at flow time 0."""
         actions, decided = given
         tokens = self._decided_tokens(decided)
 

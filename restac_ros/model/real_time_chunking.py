@@ -29,7 +29,7 @@ class Guidance(NamedTuple):
     """Actions to be drawn towards.
 
     Attributes:
-        actions: as the network sees them (normalised, relative to the new observation); what stands where the
+        actions: in the network's units (normalised, relative to the new observation); what stands where the
             weight is 0 doesn't matter.
         weights: 0 (free) .. 1 (decided) of each step, or of each step and dimension.
         max_weight: beta, the bound on the guidance.
@@ -72,7 +72,7 @@ def guide[Step](
 ) -> Callable[[Actions, tuple[Float[Array, ''], Step]], Actions]:
     """A velocity that pulls the sample towards the guidance's actions (equations 2 to 4).
 
-    The clean actions expected at x are x - time * v(x); their weighted error is taken back to x by one
+    The clean actions expected at x are x - time * v(x); their weighted error is propagated back to x by one
     vector-Jacobian product of the network.
 
     Args:
@@ -122,7 +122,7 @@ def is_decided(delay: Int[Array, ' B'], horizon: int) -> Bool[Array, 'B T']:
 
 
 def with_decided(x: Actions, actions: Actions, decided: Bool[Array, 'B T']) -> Actions:
-    """`x` with the decided actions, clean, in their place: what training sees and sampling starts from."""
+    """`x` with the decided actions, clean, in their place: input of training, start of sampling."""
     return jnp.where(decided[..., None], actions.astype(x.dtype), x)
 
 

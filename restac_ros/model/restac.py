@@ -133,7 +133,7 @@ class ResTacForceVLA(ResTac):
     """ForceVLA-style: attention over prefix and touch gives a gated correction of the action tokens.
 
     Row i of the correction is read at one of the last prefix positions, the very last row at touch itself.
-    Padded and masked positions take no part, neither as keys nor as rows: the rows are the last *valid* ones
+    Padded and masked positions are left out, neither as keys nor as rows: the rows are the last *valid* ones
     (the first valid one repeats should there be too few). With `legacy_unmasked_fusion` the rows are the
     last positions whatever they hold, and all are read, as published.
     """

@@ -8,7 +8,7 @@ from restac_ros.policy.errors import PolicyError
 
 
 def calibrate_gate(logvar: Float[np.ndarray, ' N'], source: str) -> GateCalibration:
-    """Return the calibration of logvar over N tactile frames; `source` says which frames they were.
+    """Return the calibration of logvar over N tactile frames; `source` names the frames.
 
     Raises:
         PolicyError: logvar is not finite or does not vary, so that no gate can depend on it.

@@ -1,4 +1,4 @@
-"""What the running chunk decides about the next one, as the sampler takes it.
+"""What the running chunk decides about the next one, as input of the sampler.
 
 In deployment's order: already relative to the new state, then normalised, then padded to the network's width.
 """
@@ -62,7 +62,7 @@ FREELY = Chunking()
 
 @dataclass(frozen=True)
 class ContinuationEncoder:
-    """From a `Continuation` to the constraint that the sampler takes, always of the same shapes.
+    """Makes the sampler's constraint from a `Continuation`, always of the same shapes.
 
     Attributes:
         chunking: how chunks follow each other.
@@ -83,7 +83,7 @@ class ContinuationEncoder:
         """Arrays with a batch axis; None, where chunks don't continue each other. Nothing binds without one.
 
         Raises:
-            PolicyError: a continuation that cannot be, or that this chunking doesn't take.
+            PolicyError: a continuation that is inconsistent, or that this chunking does not accept.
         """
         if self.chunking.kind == 'receding_horizon':
             if continuation is not None:
@@ -93,7 +93,7 @@ class ContinuationEncoder:
             values, weights, delay = np.zeros((self.horizon, STATE_DIM)), np.zeros(self.horizon), 0
         else:
             values, weights, delay = self._checked(continuation)
-        # The sampler takes host arrays as they are.
+        # Host arrays go to the sampler unchanged.
         actions: Any = self._normalised(values)[None]
         if self.chunking.kind == 'rtc_trained':
             decided: Any = (np.arange(self.horizon) < delay)[None]
@@ -105,7 +105,7 @@ class ContinuationEncoder:
     def _normalised(self, values: Float[np.ndarray, 'T 7']) -> Float32[np.ndarray, 'T D']:
         normalised = self.preprocessor.actions_from_deltas(values)
         # A dimension that hardly moved in training has a tiny range: a measured state's noise would become
-        # numbers far beyond any the network has seen.
+        # numbers far beyond any in the training data.
         narrow = list(self.preprocessor.stats.actions.narrow())
         normalised[:, narrow] = np.clip(normalised[:, narrow], -1.0, 1.0)
         return normalised

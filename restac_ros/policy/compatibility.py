@@ -40,7 +40,7 @@ def differences(running: Contract, trained: Contract) -> list[Difference]:
 
 
 def check_fit(info: CheckpointInfo, contract: Contract, source: str) -> None:
-    """Refuse a checkpoint that cannot run under this contract, from what it says about itself.
+    """Refuse a checkpoint that cannot run under this contract, by its manifest.
 
     Raises:
         PolicyError: the checkpoint's contract is damaged or means something else, or the streams cannot feed

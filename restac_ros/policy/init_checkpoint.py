@@ -1,6 +1,6 @@
 """Making checkpoints: random ones to try the runtime with, and ones from openpi's or LeRobot's weights.
 
-Neither is a trained ResTac policy. What was not measured is marked so, and a policy that runs on it says so.
+Neither is a trained ResTac policy. What was not measured is marked, and a policy on it logs a warning.
 """
 
 import re

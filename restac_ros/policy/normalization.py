@@ -82,7 +82,7 @@ class Quantiles:
 
 @dataclass(frozen=True)
 class NormStats:
-    """Statistics of state and (delta) actions; `source` says where they were measured."""
+    """Statistics of state and (delta) actions; `source` names the data they were measured on."""
 
     state: Quantiles
     actions: Quantiles

@@ -114,7 +114,7 @@ class Policy:
             contract: what the robot declares.
             prompt: the task, in words.
             tokenizer: SentencePiece file; default is the checkpoint's own, else PaliGemma's from the cache.
-            dtype: of parameters and arithmetic; default as the checkpoint says; 'auto': the fastest here.
+            dtype: of parameters and arithmetic; default: the checkpoint's; 'auto': the fastest here.
             num_steps: Euler steps of one chunk.
             seed: of the noise that `act` draws.
             chunking: how chunks follow each other.
@@ -164,7 +164,7 @@ class Policy:
 
     @property
     def continuations(self) -> ContinuationEncoder:
-        """Which continuations `act` takes."""
+        """Which continuations `act` accepts."""
         return self._continuations
 
     @property
@@ -246,7 +246,7 @@ class Policy:
         Args:
             images: valid images by camera stream, RGB, letterboxed. A camera left out is hidden from the
                 policy; one with touch needs all of them.
-            stamp_ns: when this was seen; carried through.
+            stamp_ns: capture time of the images; returned with the result.
             state: raw state, needed where the state is part of the prompt.
 
         Raises:
@@ -332,7 +332,7 @@ class Policy:
             noise: where the integration starts; drawn from (seed, index) when not given.
             seed: of the noise; default is the policy's.
             index: number of the draw; default counts the calls. Equal seed and index give equal noise.
-            continuation: what the running chunk says about this one's steps, relative to `state`; None plans
+            continuation: steps that the running chunk has decided already, relative to `state`; None plans
                 freely, as from standing. Not with 'receding_horizon'.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Between the robot's units and the network's: recorded rows and live frames take the same way.
+"""Between the robot's units and the network's: the same code for recorded rows and live frames.
 
 A row or a frame becomes an `Observation`: cameras in their slots, state normalised and padded, the task as
 tokens; `action_prev` passes in raw units. Targets become actions: delta from the current state, normalised,

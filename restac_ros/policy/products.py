@@ -52,7 +52,7 @@ class Touch:
 
 @dataclass(frozen=True, eq=False)
 class Continuation:
-    """What the running chunk says about the steps of the next one, from that one's state.
+    """Steps of the next chunk that the running one has decided, relative to the next one's state.
 
     weights: [T], how strongly each step is held to: 1 decided, 0 free; rows with weight 0 may hold anything.
     delay_steps: so many of the first steps will have been executed from the running chunk; their weight is 1.

@@ -13,7 +13,7 @@ from restac_ros.policy.tokenizer import Prompt, PromptTokenizer
 
 
 class Task(NamedTuple):
-    """What to do; replaced as a whole, so that a call sees either the old or the new one."""
+    """A prompt's text and tokens; replaced as a whole, so that a call reads either the old or the new one."""
 
     text: str
     prompt: Prompt | None  # None where the state enters the prompt, which is then made per call
@@ -62,7 +62,7 @@ class Prompting:
         return prompt_bucket(len(prompt.tokens), longest)
 
     def possible_lengths(self, task: Task) -> tuple[int, ...]:
-        """Padded lengths that the task's prompt can take, whatever the state."""
+        """Padded lengths that the task's prompt can have, for every state."""
         if task.prompt is not None:
             return (self.padded_length(task.prompt),)
         used = [self.padded_length(prompt) for prompt in self._extreme_prompts(task.text)]

@@ -1,6 +1,6 @@
-"""Stand-ins for what only data can tell: normalisation from the contract's limits, codes of noise.
+"""Placeholders for what must be measured on data: normalisation from the contract's limits, codes of noise.
 
-Every value made here carries `NOT_MEASURED` in its source, and a policy that runs on it says so.
+Every value made here carries `NOT_MEASURED` in its source, and a policy that runs on it logs a warning.
 """
 
 import jax
@@ -55,7 +55,7 @@ def encode_noise(config: ModelConfig, graph: nnx.GraphDef, state: nnx.State, see
 
 
 def codebook_around(code: TactileCode, draws: np.ndarray) -> np.ndarray:
-    """Codebook rows spread like the events seen, so that a random encoder uses more than one code.
+    """Codebook rows spread like the measured events, so that a random encoder uses more than one code.
 
     `draws` are standard normal numbers [codes, dims].
     """

@@ -63,7 +63,7 @@ class TouchResult(NamedTuple):
 
 
 class Stages:
-    """Compiles a stage for the shapes it will see, once, and calls it.
+    """Compiles a stage once for each shape of its inputs, and calls it.
 
     Parameters and sampling plan are on the device from the start; images travel as uint8. Calls may come from
     several threads; each returns when its result is ready.
@@ -88,7 +88,7 @@ class Stages:
         slices: int | None = None,
     ) -> None:
         self._config, self._slots, self._graph, self._constraint = config, slots, graph, constraint
-        # As a flat tuple, which JAX takes apart an order of magnitude faster than nested states.
+        # As a flat tuple, which JAX flattens an order of magnitude faster than nested states.
         leaves, self._tree = jax.tree.flatten(state)
         self._leaves = tuple(leaves)
         self._programs: dict[tuple[str, int], Callable[..., Any]] = {}

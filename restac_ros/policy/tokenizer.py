@@ -14,6 +14,7 @@ import sentencepiece
 from jaxtyping import Bool, Float, Int32
 
 from restac_ros.model.checkpoint.store import CheckpointInfo
+from restac_ros.policy.prompts import clean, state_prompt
 
 PALIGEMMA_URL = 'https://storage.googleapis.com/big_vision/paligemma_tokenizer.model'
 PALIGEMMA_SHA256 = '8986bb4f423f07f8c7f70d0dbe3526fb2316056c17bae71b1ea975e77a168fc6'
@@ -23,7 +24,6 @@ tokenizer.model of google/paligemma-3b-pt-224."""
 CACHE_VARIABLE = 'OPENPI_DATA_HOME'
 _MAX_FILE_BYTES = 64 << 20
 
-_BIN_EDGES = np.linspace(-1, 1, 257)[:-1]
 _DOWNLOAD_TIMEOUT_S = 60.0
 
 
@@ -91,9 +91,18 @@ class PromptTokenizer:
             text = clean(task)
             # The line feed is encoded apart, so that it stays one token whatever precedes it.
             ids = self._processor.encode(text, add_bos=True) + self._processor.encode('\n')
-        else:
-            text = state_prompt(task, state)
-            ids = self._processor.encode(text, add_bos=True)
+            return self._prompt(text, ids)
+        return self.tokenized(state_prompt(task, state))
+
+    def tokenized(self, text: str) -> Prompt:
+        """Return a text of `prompts` behind the beginning-of-sentence token, without an end.
+
+        Raises:
+            TokenizerError: it is too long for the network.
+        """
+        return self._prompt(text, self._processor.encode(text, add_bos=True))
+
+    def _prompt(self, text: str, ids: list[int]) -> Prompt:
         if len(ids) > self.max_tokens:
             raise TokenizerError(
                 f'prompt: found {len(ids)} tokens, expected at most {self.max_tokens}: '
@@ -101,21 +110,6 @@ class PromptTokenizer:
                 'shorten the task text'
             )
         return Prompt(text, np.array(ids, np.int32))
-
-
-def clean(task: str) -> str:
-    """openpi's clean-up: surrounding space off, underscores and line feeds to spaces, case kept."""
-    return task.strip().replace('_', ' ').replace('\n', ' ')
-
-
-def discretize(state: Float[np.ndarray, ' D']) -> np.ndarray:
-    """Bins of the normalised state: 0 to 255 over [-1, 1], below -1 is -1, above 1 is 255."""
-    return np.digitize(state, _BIN_EDGES) - 1
-
-
-def state_prompt(task: str, state: Float[np.ndarray, ' D']) -> str:
-    """pi0.5's prompt with the state in it."""
-    return f'Task: {clean(task)}, State: {" ".join(map(str, discretize(state)))};\nAction: '
 
 
 def tokenizer_cache_path() -> Path:

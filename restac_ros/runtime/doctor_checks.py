@@ -6,7 +6,6 @@ from typing import Literal
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract, Stream
-from restac_ros.model.device import REMEDY
 
 CheckLevel = Literal['error', 'warning', 'ok']
 Reliability = Literal['reliable', 'best_effort']
@@ -61,8 +60,9 @@ class MachineSeen:
     disk_problem: str = ''
     ram_available: int | None = None
     shared_memory_free: int | None = None
-    idle_gpu: str = ''  # a GPU that JAX cannot use
     device: str = 'CPU'  # that runs a policy
+    device_problem: str = ''  # why not the GPU that is here
+    device_remedy: str = ''
 
 
 @dataclass(frozen=True)
@@ -230,9 +230,10 @@ def _severity(spec: Stream) -> CheckLevel:
 
 def _of_machine(machine: MachineSeen, needed: float) -> list[Check]:
     checks = [*_of_disk(machine, needed), *_of_memory(machine)]
-    if machine.idle_gpu:
-        found = f'a policy runs on the CPU: {machine.idle_gpu} is here, but JAX has no plugin for it'
-        checks.append(Check('device', 'warning', 'gpu', found, f'{REMEDY[0].upper()}{REMEDY[1:]}.'))
+    if machine.device_problem:
+        found = f'a policy runs on the CPU: {machine.device_problem}'
+        remedy = f'{machine.device_remedy[0].upper()}{machine.device_remedy[1:]}.'
+        checks.append(Check('device', 'warning', 'gpu', found, remedy))
     else:
         checks.append(Check('device', 'ok', 'ok', f'a policy runs on: {machine.device}'))
     return checks

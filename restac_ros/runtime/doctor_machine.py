@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from restac_ros.model.device import expected_device, idle_gpu
+from restac_ros.model.device import policy_device
 from restac_ros.runtime.doctor_checks import MachineSeen
 
 _SHARED_MEMORY = Path('/dev/shm')
@@ -25,6 +25,7 @@ def measure_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Calla
             speed = _write_speed(folder, min(write_bytes, free // 2), steady_ns)
         except OSError as error:
             problem = f'{folder} cannot be written: {error.strerror or error}'
+    device = policy_device()
     return MachineSeen(
         journal_dir=str(journal_dir or ''),
         write_bytes_per_s=speed,
@@ -32,8 +33,9 @@ def measure_machine(journal_dir: Path | None, write_bytes: int, steady_ns: Calla
         disk_problem=problem,
         ram_available=psutil.virtual_memory().available,
         shared_memory_free=shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None,
-        idle_gpu=idle_gpu(),
-        device=expected_device(),
+        device=device.name,
+        device_problem=device.problem,
+        device_remedy=device.remedy,
     )
 
 

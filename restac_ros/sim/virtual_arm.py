@@ -9,12 +9,9 @@ from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.framing.kinematics import fk_hand_tcp, transform
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Offset, Pose
+from restac_ros.sim.inverse_kinematics import READY_RAD, step_joints_towards
 
-READY_RAD = np.array([0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785])  # Franka's usual ready posture
-ROBOT_MODE_GUIDING = 3
-DAMPING = 1e-3  # of the least squares: bounds the speed near singular postures
-EPSILON_RAD = 1e-6
-MAX_STEP_RAD = 0.2
+ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX = 3, 4
 APPROACH_STEPS = 100
 IK_PERIOD_NS = 5_000_000
 NOISE_RAD = 1e-6  # no real encoder repeats itself exactly
@@ -125,21 +122,10 @@ class VirtualArm:
         self._pose = Offset(left[:3], left[3:]).apply(rest)
 
     def _nearer(self, joints_rad: np.ndarray) -> np.ndarray:
-        """One step of damped least squares towards the tool's pose, on a numerical Jacobian."""
+        """One step of inverse kinematics towards the tool's pose."""
         goal = np.eye(4)
         goal[:3, :3], goal[:3, 3] = quat.to_matrix(self._pose.quaternion_xyzw), self._pose.position_m
-        here = self._pose_of(joints_rad)
-        near = self._pose_of(joints_rad + EPSILON_RAD * np.eye(7))
-        jacobian = _difference(near, here).T / EPSILON_RAD
-        normal = jacobian @ jacobian.T + DAMPING**2 * np.eye(6)
-        step = jacobian.T @ np.linalg.solve(normal, _difference(goal, here))
-        return joints_rad + np.clip(step, -MAX_STEP_RAD, MAX_STEP_RAD)
+        return step_joints_towards(goal, joints_rad, self._tool_in_hand)
 
     def _pose_of(self, joints_rad: np.ndarray) -> np.ndarray:
         return fk_hand_tcp(joints_rad) @ self._tool_in_hand
-
-
-def _difference(new: np.ndarray, old: np.ndarray) -> np.ndarray:
-    """Poses [..., 4, 4] and [4, 4] -> translation and rotation vector [..., 6] in the base frame."""
-    turn = quat.to_rotvec(quat.from_matrix(new[..., :3, :3] @ old[:3, :3].T))
-    return np.concatenate([new[..., :3, 3] - old[:3, 3], turn], axis=-1)

@@ -94,7 +94,7 @@ def test_no_jump_where_a_chunk_joins(make_chunk, mode: str, fade_ns: int, joins:
         assert gap.distance_m < 1e-12
         assert gap.angle_rad < 1e-7
         settled = now + fade_ns
-        gap = Offset.between(plan._path_at(settled), plan.pose_at(settled))
+        gap = Offset.between(plan.path_at(settled), plan.pose_at(settled))
         assert gap.distance_m < 1e-12
         assert gap.angle_rad < 1e-7
 

@@ -422,7 +422,7 @@ def test_stopped_in_the_middle(
     with pytest.raises(KeyboardInterrupt):
         convert_episode(bag_path, contract, root, TASK, interrupt)
     usual = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr('restac_ros.dataset.convert._print', lambda *_, **__: signal.raise_signal(15))
+    monkeypatch.setattr('restac_ros.dataset.convert.print_event', lambda *_, **__: signal.raise_signal(15))
     try:
         with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
             main([str(journal_of(recording)), '--to', str(root)])

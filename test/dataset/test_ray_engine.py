@@ -74,9 +74,11 @@ def test_what_a_host_does_not_see_is_named(requests: list[EpisodeRequest], tmp_p
     ray_engine = pytest.importorskip('restac_ros.dataset.ray_engine', exc_type=EngineError)
     events, shard = queue.Queue(), tmp_path / '.demos.shards' / 'shard-000000' / 'data'
     with pytest.raises(EngineError, match=f'not there on host {socket.gethostname()}.*every host'):
-        ray_engine._in_worker(events, 0, requests[0], tmp_path / 'demos', shard)
+        ray_engine.shard_on_host(events, 0, requests[0], tmp_path / 'demos', shard)
     shard.parent.parent.mkdir()
-    outcome = ray_engine._in_worker(events, 0, EpisodeRequest(tmp_path / 'absent'), tmp_path / 'demos', shard)
+    outcome = ray_engine.shard_on_host(
+        events, 0, EpisodeRequest(tmp_path / 'absent'), tmp_path / 'demos', shard
+    )
     assert f'absent is not there on host {socket.gethostname()}' in outcome.refusal
 
 

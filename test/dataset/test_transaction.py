@@ -22,7 +22,7 @@ from restac_ros.dataset import transaction as module
 root, two_steps = Path(sys.argv[1]), sys.argv[2] == 'two steps'
 EVENTS = ('open', 'os.', 'shutil.', 'ctypes.', 'pathlib.')
 if two_steps:
-    module._exchange = lambda one, other: False
+    module.exchange = lambda one, other: False
 
 previous = root.with_name(f'.{root.name}.previous')
 

@@ -60,9 +60,10 @@ def test_chunks_continue_what_is_executed(robot, start_node, start_policy, wait_
     continued = [chunk for chunk in chunks if chunk.continues]
     assert continued[0].continued_delay_steps == 3, 'the initial estimate'
     assert continued[-1].continued_delay_steps >= 1, 'set-points look ahead: a chunk is never in time'
-    assert {use.moving for use in uses} == {True}
-    stamps = {(chunk.header.stamp.sec, chunk.header.stamp.nanosec) for chunk in chunks}
-    assert (uses[-1].chunk_stamp.sec, uses[-1].chunk_stamp.nanosec) in stamps
+    # On a busy machine a chunk can end before the next one came: then the streamer holds, and says so.
+    executed = {(use.chunk_stamp.sec, use.chunk_stamp.nanosec) for use in uses if use.moving}
+    assert executed
+    assert executed <= {(chunk.header.stamp.sec, chunk.header.stamp.nanosec) for chunk in chunks}
 
     robot.call('/streamer_node/halt', Trigger)
     wait_until(lambda: not uses[-1].moving, 'the halt')

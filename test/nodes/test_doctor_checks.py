@@ -187,7 +187,11 @@ def test_a_directory_that_refuses() -> None:
     [
         (MACHINE, 'ok', 'a policy runs on: CPU'),
         (replace(MACHINE, device='NVIDIA H100'), 'ok', 'a policy runs on: NVIDIA H100'),
-        (replace(MACHINE, idle_gpu='NVIDIA H100'), 'warning', 'a policy runs on the CPU: NVIDIA H100'),
+        (
+            replace(MACHINE, device_problem='NVIDIA H100 is here, but', device_remedy="run 'make setup'"),
+            'warning',
+            'a policy runs on the CPU: NVIDIA H100 is here, but',
+        ),
     ],
 )
 def test_the_device_that_runs_a_policy_is_named(

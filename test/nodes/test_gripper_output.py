@@ -1,5 +1,6 @@
 """Goals to a gripper's action server and its results back; numbers on a topic, repeated once a second."""
 
+from concurrent.futures import Future  # unlike rclpy's, it needs no executor for its callbacks
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,6 @@ pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 
 from action_msgs.msg import GoalStatus
-from rclpy.task import Future
 
 from restac_ros.control.gripper import GoalSequence, GripperRequest
 from restac_ros.nodes.parameters import ParameterError
@@ -45,16 +45,10 @@ class Server:
     def answer(self, accepted: bool = True) -> None:
         self.results.append(Future())
         handle = SimpleNamespace(accepted=accepted, get_result_async=lambda: self.results[-1])
-        self.set(self.answers[-1], handle)
+        self.answers[-1].set_result(handle)
 
     def finish(self, status: int = GoalStatus.STATUS_SUCCEEDED, **result: object) -> None:
-        self.set(self.results[-1], SimpleNamespace(status=status, result=SimpleNamespace(**result)))
-
-    @staticmethod
-    def set(future: Future, value: object) -> None:
-        """rclpy leaves callbacks to an executor unless there is none."""
-        future.set_result(value)
-        future._schedule_or_invoke_done_callbacks()
+        self.results[-1].set_result(SimpleNamespace(status=status, result=SimpleNamespace(**result)))
 
 
 @pytest.fixture

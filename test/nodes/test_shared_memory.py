@@ -3,8 +3,10 @@
 import fcntl
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
-from restac_ros.nodes.transport import remove_dead_segments
+from restac_ros.contract.load import load_contract
+from restac_ros.nodes.transport import PROFILE, remove_dead_segments
 
 
 def segment(directory: Path, number: int, age_s: float = 100.0) -> Path:
@@ -36,3 +38,12 @@ def test_only_what_a_dead_owner_left_is_removed(tmp_path: Path) -> None:
 
 def test_nothing_there_is_no_fault(tmp_path: Path) -> None:
     assert remove_dead_segments(tmp_path / 'absent') == 0
+
+
+def test_the_end_of_a_stream_is_acknowledged_before_the_stream_is_stale(repository: Path) -> None:
+    """Fast DDS asks for a lost last message once a heartbeat, 3 s by default: runs ended with complaints."""
+    profile = ElementTree.parse(repository / 'config' / PROFILE)
+    heartbeat_ns = int(profile.findtext('.//{*}heartbeatPeriod/{*}nanosec') or 0)
+    contract = load_contract(repository / 'config' / 'contract.yaml')
+    shortest_ms = min(stream.max_age_ms for stream in contract.streams.values())
+    assert 0 < heartbeat_ns <= shortest_ms * 1e6 / 2

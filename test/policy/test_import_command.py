@@ -15,7 +15,6 @@ from restac_ros.commands.checkpoints import ImportCheckpoint, InitCheckpoint
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.graph import GraphError, config_file
-from restac_ros.model import device
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.sizes import resampled_positions, with_sizes_of
 from restac_ros.model.checkpoint.store import PARAMS, load_info
@@ -136,23 +135,3 @@ def test_a_pointer_of_git_lfs_is_named(golden_dir: Path, tmp_path: Path) -> None
         CheckpointError, match='Git LFS pointer, not the file itself: bring it with `git lfs pull`'
     ):
         ImportCheckpoint(pointer, to=tmp_path / 'policy').run()
-
-
-def test_a_gpu_that_jax_cannot_use_is_named_with_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    probe = tmp_path / 'nvidia-smi'
-    probe.write_text('#!/bin/sh\necho NVIDIA H100\n')
-    probe.chmod(0o755)
-    monkeypatch.setattr(device, 'GPU_PROBE', (str(probe), '--query-gpu=name'))
-    monkeypatch.setattr(device, 'PLUGINS', ('no_such_plugin',))
-    assert device.idle_gpu() == 'NVIDIA H100'
-    assert device.expected_device() == 'CPU'
-    said = device.describe_device()
-    assert said.startswith('runs on: ')
-    if said.startswith('runs on: CPU'):
-        assert "NVIDIA H100 is here, but JAX cannot use it: run 'make setup CUDA=1'" in said
-    monkeypatch.setattr(device, 'PLUGINS', ('json',))  # any module that is there
-    assert (device.idle_gpu(), device.expected_device()) == ('', 'NVIDIA H100')
-    monkeypatch.setattr(device, 'GPU_PROBE', (str(tmp_path / 'absent'),))
-    assert (device.idle_gpu(), device.expected_device()) == ('', 'CPU')

@@ -27,6 +27,7 @@ from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.policy import Policy
+from restac_ros.policy.prompting import Prompting
 from restac_ros.policy.stages import residual_norms
 from restac_ros.policy.tokenizer import PromptTokenizer, TokenizerError
 
@@ -212,7 +213,7 @@ def test_padding_of_the_prompt_changes_no_result(
         return policy.act(prefix, touch, inputs.state, noise=noise).delta_pose
 
     short = chunk()
-    monkeypatch.setattr(policy._prompting, 'padded_length', lambda prompt: 64)
+    monkeypatch.setattr(Prompting, 'padded_length', lambda self, prompt: 64)
     np.testing.assert_allclose(chunk(), short, atol=2e-6)
 
 

@@ -9,14 +9,13 @@ import sentencepiece
 
 from restac_ros.policy import tokenizer as tokenizer_module
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
+from restac_ros.policy.prompts import state_prompt
 from restac_ros.policy.tokenizer import (
     PALIGEMMA_SHA256,
     PromptTokenizer,
     TokenizerError,
-    discretize,
     download_tokenizer,
     find_tokenizer,
-    state_prompt,
     tokenizer_cache_path,
 )
 
@@ -40,26 +39,6 @@ def tokenizer(model: bytes) -> PromptTokenizer:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv('OPENPI_DATA_HOME', str(tmp_path / 'cache'))
     return tmp_path / 'cache' / 'big_vision' / 'paligemma_tokenizer.model'
-
-
-def test_state_bins_are_openpis() -> None:
-    """Bin edges are half open: a value on an edge belongs to the bin above."""
-    width = 1 / 128
-    states = [-1.5, -1.0, -1 + width - 1e-9, -1 + width, 0.0, 1 - width - 1e-9, 1 - width, 1.0, 7.0]
-    assert discretize(np.array(states)).tolist() == [-1, 0, 0, 1, 128, 254, 255, 255, 255]
-
-
-def test_bins_equal_a_loop_over_the_edges() -> None:
-    edges = [-1 + i / 128 for i in range(256)]
-    for x in np.random.default_rng(0).uniform(-1.2, 1.2, 200):
-        assert discretize(np.array([x]))[0] == sum(x >= edge for edge in edges) - 1
-
-
-def test_the_state_prompt_is_openpis_to_the_letter() -> None:
-    state = np.array([-2.0, -1.0, 0.0, 1.0])
-    assert (
-        state_prompt('  Pick_up the\nCup ', state) == 'Task: Pick up the Cup, State: -1 0 128 255;\nAction: '
-    )
 
 
 def test_a_task_is_framed_by_bos_and_a_line_feed_of_its_own(

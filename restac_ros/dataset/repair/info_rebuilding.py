@@ -14,6 +14,7 @@ from lerobot.utils.constants import DEFAULT_FEATURES
 from restac_ros.dataset.dataset_files import dataset_contract, own_video
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import action_prev_key, features_of, stored_streams
+from restac_ros.dataset.language import LANGUAGE_FEATURES, PERSISTENT
 from restac_ros.dataset.repair.damage_video import examine_video
 
 
@@ -27,6 +28,8 @@ def rebuilt_info(root: Path) -> dict[str, Any]:
     present = {path.name for path in (root / 'videos').glob('*')} | _columns(root)
     streams = stored_streams(contract, present)
     features = {**features_of(contract, streams, action_prev_key(present)), **DEFAULT_FEATURES}
+    if PERSISTENT in present:
+        features |= LANGUAGE_FEATURES
     for key, feature in features.items():
         if feature['dtype'] == 'video':
             features[key] = {**feature, 'info': _video_info(root, key, contract.fps)}

@@ -121,7 +121,7 @@ def _rule(name: str) -> Rule:
     for rule in _RULES:
         if re.search(rf'({rule.pattern})$', name):
             return rule
-    raise CheckpointError(f'leaf {name!r}: no rule says how to initialise it; load it from a checkpoint')
+    raise CheckpointError(f'leaf {name!r}: no rule initialises it; load it from a checkpoint')
 
 
 def initial_distribution(name: str, shape: tuple[int, ...], *, everything: bool) -> tuple[float, float]:

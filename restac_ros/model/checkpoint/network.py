@@ -21,7 +21,7 @@ TACTILE_PART = 'tactile'
 
 
 def abstract_leaves(config: ModelConfig) -> dict[str, jax.ShapeDtypeStruct]:
-    """Name, shape and dtype of every leaf (parameters, batch statistics, codebooks); takes no memory."""
+    """Name, shape and dtype of every leaf (parameters, batch statistics, codebooks); allocates nothing."""
     _, state = _abstract(config)
     return {name: variable.get_value() for name, (_, variable) in _by_name(state).items()}
 
@@ -37,7 +37,7 @@ def to_params(state: nnx.State) -> Params:
 
 
 def check_leaves(config: ModelConfig, found: Shapes, *, source: str) -> None:
-    """Compare stored leaves with what the configuration says, before any of them is read.
+    """Compare stored leaves with the configuration's, before any of them is read.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen leaves; all are named.

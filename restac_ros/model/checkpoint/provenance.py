@@ -12,7 +12,7 @@ from restac_ros.model.tactile.strict import StrictConfig
 class _Provenance(StrictConfig):
     @classmethod
     def from_stored(cls, data: Mapping[str, Any], where: str) -> Self:
-        """Rebuild from JSON; entries that an older version did not write take their defaults.
+        """Rebuild from JSON; entries that an older version did not write have their defaults.
 
         Raises:
             TactileConfigError: an unknown entry, a required one that is missing, or one of another type.
@@ -57,7 +57,7 @@ class ContactCalibration(_Provenance):
         share: of the frames of either kind that do.
         free_frames, contact_frames: how many were measured.
         auroc: probability that logvar of a frame in contact is above that of a free one.
-        labels: what told contact: 'tactile image', or a column of the data set.
+        labels: where contact was read from: 'tactile image', or a column of the data set.
         codes_used, perplexity: rows of the codebook that occurred, and their effective number.
         data: of each data set, directory and fingerprint.
     """

@@ -16,7 +16,7 @@ from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 
 LOGVAR_BOUND = 3.0
-"""This logvar learns from the policy's loss, which first shuts the gate, while touch still says nothing.
+"""This logvar learns from the policy's loss, which first shuts the gate, while touch does not help yet.
 Within the bound the gate stays above 0.04 and can open again."""
 
 

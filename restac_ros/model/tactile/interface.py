@@ -1,4 +1,4 @@
-"""What every tactile encoder takes and gives, whatever stands behind it."""
+"""Input and output of every tactile encoder."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ NO_CODE = -1
 
 
 class TactileCode(NamedTuple):
-    """What touch says that vision did not predict. B is the batch; maps are channel first.
+    """What was felt and vision did not predict. B is the batch; maps are channel first.
 
     Encoders without a prior or a codebook (`cnn`) leave the maps None and give NO_CODE.
     """

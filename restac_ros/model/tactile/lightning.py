@@ -32,7 +32,7 @@ _RESAVE = (
 
 
 class LightningFile(NamedTuple):
-    """What a Lightning checkpoint says about a model."""
+    """A model as a Lightning checkpoint describes it."""
 
     tensors: dict[str, np.ndarray]
     hyper_parameters: dict[str, Any]

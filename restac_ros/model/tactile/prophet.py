@@ -1,4 +1,4 @@
-"""Prophet: what the cameras and the last motion say the finger should feel, and how sure that is.
+"""Prophet: predicts what the finger should feel from cameras and last motion, with its uncertainty.
 
 The view features (a ResNet-18 per view, He et al., arXiv 1512.03385) change at camera rate, so they are a
 call of their own; the fusion with the previous action is small and runs at the tactile sensor's rate.
@@ -23,7 +23,7 @@ _NUM_STAGES = 4
 
 
 def imagenet_normalised(images: Float[Array, '*N 3']) -> Float[Array, '*N 3']:
-    """Return images in [-1, 1] as ImageNet backbones take them."""
+    """Return images in [-1, 1] in the units of ImageNet backbones."""
     return ((images + 1) / 2 - jnp.asarray(IMAGENET_MEAN)) / jnp.asarray(IMAGENET_STD)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from restac_ros.model.tactile.errors import TactileConfigError
 
 RETIRED: dict[str, Any] = {'torchscript_sha256': None, 'restart_below': 0.0}
-"""Options that were removed, each with the value by which checkpoints say that it was not used."""
+"""Options that were removed, each with the value by which checkpoints record that it was not used."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Target(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TactileLoadReport:
-    """What was taken from a checkpoint and what was left."""
+    """The leaves read from a checkpoint, and those ignored."""
 
     path: Path
     lightning_version: str

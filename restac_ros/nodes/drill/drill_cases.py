@@ -12,7 +12,7 @@ from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_stage import Stage, restamp
 from restac_ros.nodes.fields import stamp
 from restac_ros.sim.stream_faults import StreamFault
-from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
+from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
 
 # hold: stands until the fault is over. halt: stands until resumed. go on: the motion continues.
 # gone: no set-points until the streamer is restarted.
@@ -21,7 +21,6 @@ _MS = 1_000_000
 # From publishing to the next tick of the streamer, on a machine that is not overloaded.
 DELIVERY_NS = 300 * _MS
 DISCOVERY_NS = 2000 * _MS  # until other nodes know a new publisher
-ROBOT_MODE_REFLEX = 4
 PUSH_N = 12.0  # of a hand on a moving arm: 30 mm
 GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
 GUIDED_M = 0.09

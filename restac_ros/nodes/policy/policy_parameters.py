@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
 from restac_ros.policy.chunking import Chunking
-from restac_ros.policy.tokenizer import clean
+from restac_ros.policy.prompts import clean
 from restac_ros.runtime.runtime_products import RuntimeSettings
 from restac_ros.runtime.surprise import SurpriseRule
 

@@ -24,7 +24,7 @@ from restac_ros.framing.stamp import with_stamp
 from restac_ros.framing.values import gripper_positions
 from restac_ros.geometry.pose import Pose
 from restac_ros.runtime.playback import Outgoing
-from restac_ros.sim.virtual_arm import READY_RAD
+from restac_ros.sim.inverse_kinematics import READY_RAD
 
 CAMERA_SIZE_PX = (480, 640)  # height, width, as of the following
 TACTILE_SIZE_PX = (240, 320)

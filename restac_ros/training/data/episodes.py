@@ -33,6 +33,7 @@ class EpisodeSample(NamedTuple):
     actions:     float32 [T, 7] absolute; past the episode's end the last action stands, masked
     step_mask:   bool [T]: False for steps past the episode's end
     task:        what the robot shall do, in words
+    subtask:     the part of it that this frame belongs to; None where the data set states none
     episode, frame: where it is from
     """
 
@@ -43,6 +44,7 @@ class EpisodeSample(NamedTuple):
     actions: Float32[np.ndarray, 'T 7']
     step_mask: Bool[np.ndarray, ' T']
     task: str
+    subtask: str | None
     episode: int
     frame: int
 
@@ -126,6 +128,7 @@ class Episodes:
             actions=self.actions[rows],
             step_mask=step_mask,
             task=self.tables.tasks[int(self.tables.task_of_row[row])],
+            subtask=self.tables.subtask(row),
             episode=episode,
             frame=frame,
         )

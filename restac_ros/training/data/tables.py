@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from jaxtyping import Float32, Int64
 
 from restac_ros.dataset.dataset_files import read_info
 from restac_ros.dataset.dataset_tables import episode_rows
+from restac_ros.dataset.language import has_language
+from restac_ros.training.data.subtasks import NO_SUBTASK, read_subtasks
 from restac_ros.training.errors import TrainingError
 
 VERSIONS = ('v3.0', 'v2.1')
@@ -43,6 +45,8 @@ class Tables:
         numbers: float32 [N, D] by column name.
         tasks: task text by row's task index.
         task_of_row: int64 [N].
+        subtasks: texts of subtasks, in words.
+        subtask_of_row: int64 [N], number of the subtask that each row is part of, -1 where none is stated.
         place_of_row: int64 [N], where each row stands in the files, read one after another.
     """
 
@@ -52,6 +56,8 @@ class Tables:
     numbers: Mapping[str, Float32[np.ndarray, 'N D']]
     tasks: Mapping[int, str]
     task_of_row: Int64[np.ndarray, ' N']
+    subtasks: Sequence[str]
+    subtask_of_row: Int64[np.ndarray, ' N']
     place_of_row: Int64[np.ndarray, ' N']
 
     @property
@@ -64,6 +70,11 @@ class Tables:
         span = next(span for span in self.spans.values() if span.first <= row < span.first + span.length)
         return f'episode {span.index}, frame {row - span.first}'
 
+    def subtask(self, row: int) -> str | None:
+        """Return the subtask that a row is part of, in words; None where none is stated."""
+        number = int(self.subtask_of_row[row])
+        return None if number == NO_SUBTASK else self.subtasks[number]
+
     def digest(self) -> str:
         """SHA-256 (hex) of all numbers, tasks and feature declarations: what training sees but for pixels."""
         total = hashlib.sha256(json.dumps(self.info['features'], sort_keys=True).encode())
@@ -72,6 +83,9 @@ class Tables:
             total.update(np.ascontiguousarray(self.numbers[name]).tobytes())
         total.update(self.task_of_row.tobytes())
         total.update(json.dumps({str(key): text for key, text in sorted(self.tasks.items())}).encode())
+        if self.subtasks:
+            total.update(json.dumps(list(self.subtasks)).encode())
+            total.update(self.subtask_of_row.tobytes())
         return total.hexdigest()
 
 
@@ -99,7 +113,10 @@ def read_tables(root: Path, columns: Mapping[str, int]) -> Tables:
     tasks = _task_texts(root, version)
     if unknown := sorted(set(np.unique(merged['task_index']).tolist()) - set(tasks)):
         raise TrainingError(f'{root}: task_index: found {unknown}, expected some of {list(tasks)}; {_REPAIR}')
-    tables = Tables(root, info, spans, numbers, tasks, merged['task_index'], order)
+    subtasks, subtask_of_row = read_subtasks(data_files(root), order) if has_language(info) else ((), None)
+    if subtask_of_row is None:
+        subtask_of_row = np.full(len(order), NO_SUBTASK)
+    tables = Tables(root, info, spans, numbers, tasks, merged['task_index'], subtasks, subtask_of_row, order)
     _check_finite(tables)
     return tables
 

@@ -1,0 +1,96 @@
+"""The simulated cell: speed of the physics, the expert's success by strategy, and whether touch is needed."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from restac_ros.bench.cell_imitation import clone_expert, demonstrate
+from restac_ros.bench.settings import CellBench
+from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.sim.cell.cell import Cell
+from restac_ros.sim.cell.expert import Expert, Strategy
+from restac_ros.sim.cell.intervals import wilson_interval
+from restac_ros.sim.cell.parameters import CellScene, draw_scene
+from restac_ros.sim.cell.trial import Actor, Senses, SensorNoise, Trial, run_trial
+
+REAL_TIME_FACTOR = 5.0
+PEAK_N = 25.0
+DEMONSTRATION_SEED = 1_000_000  # the first of the scenes that clones learn from
+_PHYSICS_S = 10.0
+
+
+def main(settings: CellBench) -> int:
+    """Run, print a table, write JSON if asked; 1 when a target is missed."""
+    cell = Cell(CellScene())
+    speed = physics_speed(cell)
+    outcomes = dict(_outcomes(cell, settings))
+    missed = [] if speed >= REAL_TIME_FACTOR else [f'physics at {speed:.1f} times real time on one core']
+    peak_n = max(trial.peak_n for trial in outcomes[f'expert, {Strategy.TOUCH}'])
+    if peak_n > PEAK_N:
+        missed.append(f'the expert presses with up to {peak_n:.1f} N')
+    rows = [('physics, times real time', f'{speed:.1f}', f'{REAL_TIME_FACTOR:.0f}')]
+    show(f'simulated cell, {settings.seeds} scenes', [*rows, *map(_row, outcomes.items())], missed)
+    figures = {'physics_real_time_factor': speed, 'settings': {**asdict(settings), 'json': None}}
+    trials = {name: [asdict(trial) for trial in each] for name, each in outcomes.items()}
+    write_figures(settings.json, figures | {'trials': trials})
+    return 1 if missed else 0
+
+
+def physics_speed(cell: Cell, seconds: float = _PHYSICS_S) -> float:
+    """Return simulated time over this process's CPU time, the arm pressing on the socket."""
+    scene = draw_scene(0)
+    cell.reset(scene)
+    down = cell.state().pose
+    height_m = cell.parameters.socket.rim_m + cell.parameters.plug.tip_m - 0.004
+    cell.follow(down._replace(position_m=np.array([*scene.housing_m, height_m])))
+    cell.step(1000)
+    begun_s = time.process_time()
+    cell.step(round(seconds / cell.parameters.step_s))
+    return seconds / (time.process_time() - begun_s)
+
+
+def _outcomes(cell: Cell, settings: CellBench) -> Iterator[tuple[str, list[Trial]]]:
+    """Names of actors, and what came of them in the same scenes."""
+    for strategy in Strategy:
+        experts = [Expert(strategy, cell=cell.parameters, seed=seed) for seed in _seeds(settings)]
+        yield f'expert, {strategy}', _attempts(cell, settings, experts)
+    if not settings.demonstrations:
+        return
+    learned = range(DEMONSTRATION_SEED, DEMONSTRATION_SEED + settings.demonstrations)
+    shown = demonstrate(cell, learned, _noise(settings))
+    for training in range(settings.trainings):
+        for touch in (True, False):
+            clone = clone_expert(shown, touch, settings.steps, training)
+            name = f'clone {training} of {shown.episodes}, {"with" if touch else "no"} touch'
+            yield name, _attempts(cell, settings, [clone] * settings.seeds)
+
+
+def _attempts(cell: Cell, settings: CellBench, actors: Sequence[Actor]) -> list[Trial]:
+    """Let each actor try in the scene of its seed."""
+    trials = []
+    for seed, actor in zip(_seeds(settings), actors, strict=True):
+        scene = draw_scene(seed)
+        senses = Senses(scene, _noise(settings), seed)
+        trials.append(run_trial(cell, scene, actor, senses, settings.limit_s))
+    return trials
+
+
+def _seeds(settings: CellBench) -> range:
+    return range(settings.first_seed, settings.first_seed + settings.seeds)
+
+
+def _noise(settings: CellBench) -> SensorNoise:
+    return SensorNoise(vision_m=settings.vision_m)
+
+
+def _row(named: tuple[str, list[Trial]]) -> Row:
+    """Success with its 95 % interval, time to success and largest force of one actor."""
+    name, trials = named
+    times_s = [trial.seconds for trial in trials if trial.success]
+    low, high = wilson_interval(len(times_s), len(trials))
+    mean = f', {np.mean(times_s):.1f} s' if times_s else ''
+    force = f'peak {np.mean([trial.peak_n for trial in trials]):.1f} N'
+    worst = f'at most {max(trial.peak_n for trial in trials):.1f} N'
+    return name, f'{len(times_s)}/{len(trials)} ({low:.0%} to {high:.0%}){mean}, {force}, {worst}', ''

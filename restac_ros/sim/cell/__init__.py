@@ -1,0 +1,1 @@
+"""A plug-insertion cell in MuJoCo: a Franka arm, a compliant grasp, a socket with a hidden hole."""

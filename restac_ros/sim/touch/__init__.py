@@ -1,0 +1,1 @@
+"""The simulated tactile sensor: shape of the plug in the gel, optics of the gel, frames."""

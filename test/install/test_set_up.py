@@ -1,0 +1,293 @@
+"""What scripts/setup.sh installs, by the GPU's driver and by what is asked for; and the image beside it.
+
+The script itself runs, in a copy, with programs of the machine replaced: Python notes what it is asked for.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PYTHON = """#!/bin/sh
+case "$1 $2" in
+  '-m venv') for last; do :; done; mkdir -p "$last/bin"; cp -p "$0" "$last/bin/python" ;;
+  '-m pip') for last; do :; done; cp "$last" "$ASKED" ;;
+  '-c import rclpy') exit 1 ;;
+esac
+"""
+DF = '#!/bin/sh\necho Filesystem\necho disk 1 1 99999999 0% /\n'
+
+
+class Workshop:
+    """A copy of the scripts and the lock, on a machine whose programs are given."""
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.root = folder / 'checkout'
+        shutil.copytree(repository / 'scripts', self.root / 'scripts')
+        shutil.copy(repository / 'requirements.lock', self.root)
+        self._bin = folder / 'bin'
+        self._bin.mkdir()
+        self._asked = folder / 'asked.txt'
+        for name, text in {'python3.12': PYTHON, 'df': DF}.items():
+            self.install(name, text)
+
+    def install(self, name: str, text: str) -> None:
+        """Put a program first on PATH."""
+        (self._bin / name).write_text(text)
+        (self._bin / name).chmod(0o755)
+
+    def driver(self, version: str) -> None:
+        """Put a driver into the machine."""
+        self.install('nvidia-smi', f'#!/bin/sh\necho "{version}, NVIDIA RTX"\n')
+
+    def set_up(self, **asked: str) -> tuple[int, str, set[str]]:
+        """Run the script; return its status, what it said, and the packages that it installed."""
+        self._asked.unlink(missing_ok=True)
+        env = {key: value for key, value in os.environ.items() if key not in ('GPU', 'AMENT_PREFIX_PATH')}
+        env |= {
+            'PATH': f'{self._bin}:{env["PATH"]}',
+            'ASKED': str(self._asked),
+            'PYTHON': 'python3.12',
+            **asked,
+        }
+        ended = subprocess.run(
+            [self.root / 'scripts' / 'setup.sh'],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        installed = self._asked.read_text().split('\n') if self._asked.is_file() else []
+        return (
+            ended.returncode,
+            ended.stdout + ended.stderr,
+            {line.partition('==')[0] for line in installed if line},
+        )
+
+
+@pytest.fixture
+def workshop(repository: Path, tmp_path: Path) -> Workshop:
+    return Workshop(repository, tmp_path)
+
+
+def cuda(packages: set[str]) -> str:
+    """The CUDA layers among packages."""
+    return ' '.join(sorted(name for name in packages if re.fullmatch(r'jax-cuda\d+-plugin', name)))
+
+
+@pytest.mark.parametrize(
+    ('version', 'asked', 'plugin', 'said'),
+    [
+        ('', {}, '', 'installing dependencies'),
+        ('580.95.05', {}, 'jax-cuda13-plugin', 'NVIDIA RTX, driver 580.95.05: JAX with CUDA 13'),
+        ('570.86', {}, 'jax-cuda12-plugin', 'NVIDIA RTX, driver 570.86: JAX with CUDA 12'),
+        ('525.60.13', {}, 'jax-cuda12-plugin', 'JAX with CUDA 12'),
+        ('470.82', {}, '', 'driver 470.82: CUDA 12 needs >= 525, CUDA 13 >= 580'),
+        ('580.95', {'GPU': 'none'}, '', 'GPU=none'),
+        ('580.95', {'GPU': 'cuda12'}, 'jax-cuda12-plugin', 'GPU=cuda12'),
+        ('', {'GPU': 'cuda13'}, 'jax-cuda13-plugin', 'GPU=cuda13'),
+        ('Failed to initialize NVML', {}, '', 'no driver answers'),
+    ],
+)
+def test_the_driver_decides_what_is_installed_unless_gpu_does(
+    workshop: Workshop, version: str, asked: dict[str, str], plugin: str, said: str
+) -> None:
+    if version:
+        workshop.driver(version)
+    status, output, packages = workshop.set_up(**asked)
+    assert (status, cuda(packages)) == (0, plugin), output
+    assert said in output
+    assert {'jax', 'torch', 'rclpy'} - {name.removeprefix('ros-') for name in packages} == set()
+
+
+@pytest.mark.parametrize(
+    ('version', 'asked', 'said'),
+    [
+        ('535.104', 'cuda13', "NVIDIA's driver >= 580; NVIDIA RTX has 535.104: update it, or set GPU=cuda12"),
+        ('470.82', 'cuda12', "GPU=cuda12 needs NVIDIA's driver >= 525; NVIDIA RTX has 470.82: update it\n"),
+        ('580.95', '1', "GPU is '1'; expected none, cuda12, cuda13, or auto"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_made(
+    workshop: Workshop, version: str, asked: str, said: str
+) -> None:
+    workshop.driver(version)
+    status, output, packages = workshop.set_up(GPU=asked)
+    assert (status, packages) == (1, set())
+    assert said in output
+    assert not (workshop.root / '.venv').exists()
+
+
+def test_what_was_asked_for_stays_until_something_else_is(workshop: Workshop) -> None:
+    workshop.driver('580.95')
+    assert cuda(workshop.set_up(GPU='none')[2]) == ''
+    assert workshop.set_up() == (0, '', set())  # up to date: nothing is said, nothing installed
+    assert cuda(workshop.set_up(GPU='cuda12')[2]) == 'jax-cuda12-plugin'
+    status, output, packages = workshop.set_up(GPU='auto')
+    assert (status, cuda(packages)) == (0, 'jax-cuda13-plugin')
+    assert 'making it anew' in output
+    assert workshop.set_up(GPU='auto') == (0, '', set())
+
+
+def test_a_driver_that_does_not_answer_for_once_takes_nothing_away(workshop: Workshop) -> None:
+    workshop.driver('580.95')
+    assert cuda(workshop.set_up()[2]) == 'jax-cuda13-plugin'
+    workshop.driver('NVIDIA-SMI has failed')
+    assert workshop.set_up() == (0, '', set())
+
+
+def test_a_sourced_ros_keeps_its_packages_and_gets_the_same_cuda(workshop: Workshop) -> None:
+    workshop.driver('580.95')
+    workshop.install('python3.12', PYTHON.replace("'-c import rclpy') exit 1 ;;\n", ''))
+    status, output, packages = workshop.set_up(AMENT_PREFIX_PATH='/opt/ros/jazzy', ROS_DISTRO='jazzy')
+    assert status == 0
+    assert 'ROS 2: the sourced one, jazzy' in output
+    assert (cuda(packages), {name for name in packages if name.startswith('ros-')}) == (
+        'jax-cuda13-plugin',
+        set(),
+    )
+
+
+def test_the_layers_of_the_lock_fit_its_jax_and_contradict_nothing(repository: Path) -> None:
+    lines = [line for line in (repository / 'requirements.lock').read_text().splitlines() if line[0] != '#']
+    base = dict(line.split('==') for line in lines if ';' not in line)
+    layers: dict[str, dict[str, str]] = {'cuda12': {}, 'cuda13': {}}
+    for line in lines:
+        if match := re.fullmatch(r"([\w.-]+)==([\w.]+) ; extra == '(\w+)'", line):
+            layers[match[3]][match[1]] = match[2]
+        else:
+            assert re.fullmatch(r'[\w.-]+==[\w.+]+', line), line
+    for layer, packages in layers.items():
+        assert packages[f'jax-{layer}-plugin'] == packages[f'jax-{layer}-pjrt'] == base['jax']
+        assert set(packages) & set(base) == set()
+    compiler, toolkit = layers['cuda13']['nvidia-cuda-nvcc'], base['cuda-toolkit']
+    assert compiler.split('.')[:2] == toolkit.split('.')[:2], 'a compiler newer than the libraries beside it'
+
+
+def test_the_drivers_of_the_set_up_are_those_of_the_doctor(repository: Path) -> None:
+    from restac_ros.model.device import PLUGINS
+
+    said = re.findall(r'(cuda\d+)\) echo (\d+)', (repository / 'scripts' / 'gpu.sh').read_text())
+    assert {f'jax_{layer}_plugin': int(driver) for layer, driver in said} == PLUGINS
+
+
+@pytest.fixture
+def dockerfile(repository: Path) -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile, each with its arguments on one line."""
+    text = (repository / 'Dockerfile').read_text()
+    text = re.sub(r'^#.*\n', '', text, flags=re.MULTILINE).replace('\\\n', ' ')
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line]
+
+
+def test_the_image_calls_the_set_up_and_copies_all_that_it_reads(
+    dockerfile: list[tuple[str, str]], repository: Path
+) -> None:
+    runs = [words for name, words in dockerfile if name == 'RUN']
+    assert any('scripts/in_container.sh make setup GPU="$GPU"' in words for words in runs)
+    assert any('scripts/in_container.sh make build GPU="$GPU"' in words for words in runs)
+    copied = ' '.join(words for name, words in dockerfile if name == 'COPY').split()
+    setup = (repository / 'scripts' / 'setup.sh').read_text()
+    before = copied[: copied.index('.')]
+    for file in {'requirements.lock', 'scripts'}:
+        assert file in setup
+        assert file in before, f'make setup reads {file} before it is copied'
+
+
+def test_the_image_installs_what_the_set_up_asks_for(
+    dockerfile: list[tuple[str, str]], repository: Path
+) -> None:
+    """One list for the image and for the messages of the set-up."""
+    packages = (repository / 'scripts' / 'apt-packages.txt').read_text().split()
+    setup = (repository / 'scripts' / 'setup.sh').read_text()
+    named = set(re.findall(r'apt install ([a-z][\w.-]+)', setup))
+    assert 'scripts/apt-packages.txt' in setup
+    assert named
+    assert named <= set(packages)
+    assert ('COPY', 'scripts/apt-packages.txt /tmp/apt-packages.txt') in dockerfile
+    assert any('--arg-file /tmp/apt-packages.txt apt-get install' in words for _, words in dockerfile)
+
+
+def test_the_image_follows_the_rules_of_hadolint_that_text_can_show(
+    dockerfile: list[tuple[str, str]],
+) -> None:
+    names = [name for name, _ in dockerfile]
+    assert set(names) <= {
+        'ARG',
+        'FROM',
+        'SHELL',
+        'COPY',
+        'RUN',
+        'WORKDIR',
+        'USER',
+        'ENTRYPOINT',
+        'CMD',
+    }  # no ADD
+    assert names[0] == 'ARG'  # the base image, with its tag
+    assert re.fullmatch(r'BASE=[\w/]+:(?!latest)[\w.-]+', dockerfile[0][1])
+    assert all(words.startswith('/') for name, words in dockerfile if name == 'WORKDIR')
+    assert [words for name, words in dockerfile if name == 'USER'][-1] != 'root'
+    assert all(
+        isinstance(json.loads(words), list)
+        for name, words in dockerfile
+        if name in ('CMD', 'ENTRYPOINT', 'SHELL')
+    )
+    assert all('pipefail' in words for name, words in dockerfile if name == 'SHELL')
+    for name, words in dockerfile:
+        if name == 'RUN' and 'apt-get install' in words:
+            assert {'--yes', '--no-install-recommends'} <= set(words.split())
+            assert words.startswith('apt-get update')
+            assert words.endswith('rm -rf /var/lib/apt/lists/*')
+        assert 'sudo' not in words
+
+
+def test_the_development_container_is_the_tools_of_the_image(
+    dockerfile: list[tuple[str, str]], repository: Path
+) -> None:
+    described = json.loads((repository / '.devcontainer' / 'devcontainer.json').read_text())
+    build = described['build']
+    assert (repository / '.devcontainer' / build['dockerfile']).resolve() == repository / 'Dockerfile'
+    assert ('FROM', f'${{BASE}} AS {build["target"]}') in dockerfile
+    assert described['postCreateCommand'] == 'scripts/in_container.sh make build'
+    assert described['remoteUser'] in [words for name, words in dockerfile if name == 'USER']
+    assert (repository / 'scripts' / 'in_container.sh').stat().st_mode & 0o111
+
+
+def test_a_command_in_the_container_has_ros_and_the_environment(workshop: Workshop, tmp_path: Path) -> None:
+    """Without either it runs all the same: the set-up itself is such a command."""
+    script = workshop.root / 'scripts' / 'in_container.sh'
+    assert subprocess.check_output([script, 'echo', 'a b'], text=True) == 'a b\n'
+    (workshop.root / '.venv' / 'bin').mkdir(parents=True)
+    (workshop.root / '.venv' / '.restac-setup').write_text('x system none auto\n')
+    (workshop.root / '.venv' / 'bin' / 'activate').write_text('export VIRTUAL_ENV=here\n')
+    assert subprocess.check_output([script, 'sh', '-c', 'echo $VIRTUAL_ENV'], text=True) == 'here\n'
+
+
+@pytest.mark.parametrize('script', ['setup.sh', 'gpu.sh', 'lock.sh', 'env.sh', 'in_container.sh'])
+def test_every_script_is_good_bash(script: str, repository: Path, check: Callable[[Path], str]) -> None:
+    assert check(repository / 'scripts' / script) == ''
+
+
+@pytest.fixture
+def check() -> Callable[[Path], str]:
+    """bash's own check, and shellcheck's errors where it is installed."""
+
+    def run(script: Path) -> str:
+        said = subprocess.run(['bash', '-n', script], capture_output=True, text=True, check=False)
+        output = said.stdout + said.stderr
+        if shutil.which('shellcheck'):
+            found = subprocess.run(
+                ['shellcheck', '-s', 'bash', '-S', 'error', script],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            output += found.stdout
+        return output
+
+    return run
