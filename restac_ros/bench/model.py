@@ -131,7 +131,7 @@ class Calls:
     def act(self) -> None:
         """One chunk on the kept prefix and touch."""
         code = self._code if self._uses_touch else None
-        self._stages.act(self.prompt_tokens, self._cache, code, self._state, self._noise)
+        self.actions = self._stages.act(self.prompt_tokens, self._cache, code, self._state, self._noise)
 
     def full(self) -> None:
         """Everything anew, as openpi does per call."""

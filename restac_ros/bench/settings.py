@@ -69,6 +69,26 @@ class ModelBench:
 
 
 @dataclass(frozen=True)
+class ArithmeticBench:
+    """A network in float32 and as `dtype: auto` chooses, in turn: times, and how far the actions move."""
+
+    preset: str = 'mid'
+    """Size; its weights are random."""
+    runs: int = 7
+    """Pairs of timed runs."""
+    int8: bool = False
+    """8-bit weights beside float32's."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.paired import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
 class GpuBench:
     """Latency of each call on an accelerator, beside what its matmul and copy rates allow, and a profile.
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from tyro.conf import subcommand
 
 from restac_ros.bench.settings import (
+    ArithmeticBench,
     CellBench,
     ConvertBench,
     FaultsBench,
@@ -28,6 +29,7 @@ class Bench:
     what: (
         Annotated[NodeBench, subcommand('node')]
         | Annotated[ModelBench, subcommand('model')]
+        | Annotated[ArithmeticBench, subcommand('arithmetic')]
         | Annotated[GpuBench, subcommand('gpu')]
         | Annotated[RuntimeBench, subcommand('runtime')]
         | Annotated[FaultsBench, subcommand('faults')]
