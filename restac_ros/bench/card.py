@@ -36,7 +36,7 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class LeastTimes:
     """Least seconds of each call: arithmetic at the measured rate, or reading the weights, what is longer."""
 
     prefix_s: float
@@ -60,12 +60,12 @@ def measure_rates() -> Rates:
 
 def lower_bounds(
     config: ModelConfig, params: Params, rates: Rates, views: int, prompt_tokens: int, num_steps: int
-) -> Bounds:
+) -> LeastTimes:
     """Return what sizes and rates allow."""
     flop = views * siglip_flop(config) + prefix_flop(config, views, prompt_tokens)
     read = sum(leaf.nbytes for name, leaf in params.items() if _is_of_prefix(name))
     expert = sum(leaf.nbytes for name, leaf in params.items() if _is_of_expert(name))
-    return Bounds(
+    return LeastTimes(
         max(flop / rates.flop_s, read / rates.byte_s),
         max(
             act_flop(config, views, prompt_tokens, num_steps) / rates.flop_s,

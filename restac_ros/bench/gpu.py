@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from restac_ros.bench.card import (
-    Bounds,
+    LeastTimes,
     Rates,
     in_integers,
     lower_bounds,
@@ -44,7 +44,7 @@ TARGETS_MS = {'full call': 20.0, 'act': 8.0, 'tactile': 5.0}
 
 
 @dataclass(frozen=True)
-class Case:
+class GpuCase:
     """What is measured together."""
 
     weights: str
@@ -76,9 +76,9 @@ class CaseFigures:
     prefix is sliced; measured for one case.
     """
 
-    case: Case
+    case: GpuCase
     calls: dict[str, Latency]
-    bounds: Bounds
+    bounds: LeastTimes
     device: dict[str, DeviceTime]
     beside: dict[str, Latency]
     prepared_s: float
@@ -106,7 +106,7 @@ def _run(settings: GpuBench, config: ModelConfig) -> int:
     console.print(f'measured: {rates.flop_s / 1e12:.1f} TFLOP/s (bfloat16), {rates.byte_s / 1e9:.0f} GB/s')
     params = random_params(config)
     console.print(f'{num_bytes(params) / 1e9:.2f} GB of random weights made{describe_memory()}')
-    figures, skipped, longest_s = list[CaseFigures](), list[Case](), 0.0
+    figures, skipped, longest_s = list[CaseFigures](), list[GpuCase](), 0.0
     for case in cases(settings):
         elapsed_s = time.perf_counter() - begun_s
         if figures and elapsed_s + longest_s > settings.limit_s:
@@ -137,17 +137,17 @@ def _run(settings: GpuBench, config: ModelConfig) -> int:
     return 1 if missed else 0
 
 
-def cases(settings: GpuBench) -> Iterator[Case]:
+def cases(settings: GpuBench) -> Iterator[GpuCase]:
     """Yield all of the first number of views, then of the others the first weights and steps only."""
     for weights in settings.weights:
         for steps in settings.steps:
-            yield Case(weights, settings.views[0], steps)
+            yield GpuCase(weights, settings.views[0], steps)
     for views in settings.views[1:]:
-        yield Case(settings.weights[0], views, settings.steps[0])
+        yield GpuCase(settings.weights[0], views, settings.steps[0])
 
 
 def _measured(
-    case: Case, config: ModelConfig, params: Params, rates: Rates, settings: GpuBench, *, is_first: bool
+    case: GpuCase, config: ModelConfig, params: Params, rates: Rates, settings: GpuBench, *, is_first: bool
 ) -> CaseFigures:
     begun_s = time.perf_counter()
     if case.views < len(CAMERA_SLOTS):
@@ -212,7 +212,7 @@ def _times(call: Callable[[], None], runs: int) -> list[float]:
 def _missed(settings: GpuBench, figures: list[CaseFigures]) -> list[str]:
     """Targets hold for the published size on a GPU."""
     first = figures[0]
-    holds = settings.preset == GpuBench.preset and first.case == Case('bf16', 3, 10)
+    holds = settings.preset == GpuBench.preset and first.case == GpuCase('bf16', 3, 10)
     if jax.default_backend() == 'cpu' or not holds:
         return []
     return [

@@ -24,7 +24,7 @@ from restac_ros.model.attention import (
     token_positions,
 )
 from restac_ros.model.gemma import Block, KeysValues, Modulation
-from restac_ros.model.int8 import Int8Weight, Weight, dense, product
+from restac_ros.model.int8 import Int8Weight, Weight, apply_weight, dense
 from restac_ros.model.norms import add_gated, modulated_norm
 
 
@@ -109,15 +109,16 @@ def _attend(
     layer: ExpertLayer, prefix: BoundPrefix, segment: Segment, x: Float[Array, 'B T W']
 ) -> Float[Array, 'B T W']:
     kv_heads, head_dim = segment.keys.shape[1:3]
-    projected = rearrange(product('BTW,WP->BTP', x, layer.qkv), 'B T (heads H) -> B T heads H', H=head_dim)
+    projected = apply_weight('BTW,WP->BTP', x, layer.qkv)
+    projected = rearrange(projected, 'B T (heads H) -> B T heads H', H=head_dim)
     q, k, v = jnp.split(projected, (-2 * kv_heads, -kv_heads), axis=2)
     q = rotate(q, prefix.rotation) * head_dim**-0.5
     own = segment_of(rotate(k, prefix.rotation), v, prefix.mask)
     encoded = grouped_query_attention(q, [segment, own])
-    return product('BTQ,QW->BTW', rearrange(encoded, 'B T N H -> B T (N H)'), layer.out)
+    return apply_weight('BTQ,QW->BTW', rearrange(encoded, 'B T N H -> B T (N H)'), layer.out)
 
 
 def _feed_forward(layer: ExpertLayer, x: Float[Array, 'B T W']) -> Float[Array, 'B T W']:
-    gate, up = jnp.split(product('BTW,WM->BTM', x, layer.gate_up), 2, axis=-1)
+    gate, up = jnp.split(apply_weight('BTW,WM->BTM', x, layer.gate_up), 2, axis=-1)
     hidden = (nnx.gelu(gate.astype(jnp.float32)) * up).astype(x.dtype)
-    return product('BTM,MW->BTW', hidden, layer.down)
+    return apply_weight('BTM,MW->BTW', hidden, layer.down)

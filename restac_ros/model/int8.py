@@ -89,7 +89,7 @@ def to_integers[A: (np.ndarray, Array)](weight: A, axes: tuple[int, ...]) -> tup
     return place.rint(exact / step).astype(place.int8), step
 
 
-def product(equation: str, x: Float[Array, '...'], weight: Weight) -> Float[Array, '...']:
+def apply_weight(equation: str, x: Float[Array, '...'], weight: Weight) -> Float[Array, '...']:
     """Multiply tokens by a weight, in x's dtype.
 
     Args:
@@ -119,7 +119,7 @@ def apply_linear(
     if not isinstance(kernel, Int8Weight):
         return layer(x)
     x = x.astype(layer.dtype)
-    return product(equation, x, kernel) + present(layer.bias, 'bias')[...].astype(x.dtype)
+    return apply_weight(equation, x, kernel) + present(layer.bias, 'bias')[...].astype(x.dtype)
 
 
 class _Letters(NamedTuple):

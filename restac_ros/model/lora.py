@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from restac_ros.model.config import LoraConfig
-from restac_ros.model.int8 import Weight, dense, product
+from restac_ros.model.int8 import Weight, apply_weight, dense
 
 _LORA_INIT = nnx.initializers.normal(stddev=0.01)
 
@@ -40,7 +40,7 @@ class LoraEinsum(nnx.Module):
 
     def __call__(self, x: Float[Array, '...']) -> Float[Array, '...']:
         """Apply the weight (and adapter) in x's dtype."""
-        y = product(self.equation, x, self.w[...])
+        y = apply_weight(self.equation, x, self.w[...])
         if self.lora is None:
             return y
         down, up = _adapter_equations(self.equation)
@@ -115,7 +115,7 @@ class FeedForward(nnx.Module):
         """Apply the block in x's dtype."""
         gate, up = (self._gating(x, branch) for branch in range(2))
         hidden = (nnx.gelu(gate.astype(jnp.float32)) * up).astype(x.dtype)
-        y = product('BTM,MW->BTW', hidden, self.linear[...])
+        y = apply_weight('BTM,MW->BTW', hidden, self.linear[...])
         if self.lora is None:
             return y
         return y + _low_rank(hidden, self.linear_lora_a[...], self.linear_lora_b[...])
@@ -131,7 +131,7 @@ class FeedForward(nnx.Module):
         )
 
     def _gating(self, x: Float[Array, 'B T W'], branch: int) -> Float[Array, 'B T M']:
-        y = product('BTW,WM->BTM', x, self.gating_einsum[branch])
+        y = apply_weight('BTW,WM->BTM', x, self.gating_einsum[branch])
         if self.lora is None:
             return y
         return y + _low_rank(x, self.gating_einsum_lora_a[branch], self.gating_einsum_lora_b[branch])

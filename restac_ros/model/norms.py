@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from restac_ros.model.int8 import product
+from restac_ros.model.int8 import apply_weight
 from restac_ros.model.present import present
 
 _RMS_EPS = 1e-6
@@ -39,7 +39,7 @@ class AdaptiveRMSNorm(nnx.Module):
         bias = present(self.Dense_0.bias, 'bias')[...].astype(condition.dtype)
         kernel = self.Dense_0.kernel[...]
         layers = 'L' if kernel.ndim == 3 else ''
-        return product(f'NW,{layers}WM->N{layers}M', condition, kernel) + bias
+        return apply_weight(f'NW,{layers}WM->N{layers}M', condition, kernel) + bias
 
 
 def modulated_norm(

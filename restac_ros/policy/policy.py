@@ -25,10 +25,16 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model.checkpoint.network import assemble
-from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, load_info, load_params
+from restac_ros.model.checkpoint.params import CastRule, Params
+from restac_ros.model.checkpoint.store import (
+    NORM_STATS,
+    Checkpoint,
+    CheckpointInfo,
+    load_info,
+    load_params,
+)
 from restac_ros.model.config import ModelConfig
-from restac_ros.policy.arithmetic import arithmetic_of
+from restac_ros.policy.arithmetic import Arithmetic, arithmetic_of
 from restac_ros.policy.chunking import FREELY, Chunking, ContinuationEncoder
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
@@ -138,18 +144,8 @@ class Policy:
         chunking.longest_delay(info, str(path))
         words = tokenizer_of(info, path, tokenizer)
         arithmetic = arithmetic_of(info, dtype, kept_in)
-        with ThreadPoolExecutor(max_workers=1) as beside:  # the disk is read once for both
-            checked = beside.submit(load_info, path, checksums=checksums)
-            try:
-                params = load_params(
-                    path,
-                    info.config,
-                    cast=CastRule(None if dtype is None else arithmetic.dtype),
-                    consume=jax.device_put,
-                    integer_products=arithmetic.integer_products,
-                )
-            finally:  # a wrong checksum is named rather than what it led to
-                info = checked.result()
+        cast = CastRule(None if dtype is None else arithmetic.dtype)
+        info, params = _read_checked(path, info, cast, arithmetic, checksums=checksums)
         info = replace(info, config=replace(info.config, dtype=arithmetic.dtype))
         checkpoint = Checkpoint(path, info, params)
         policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
@@ -379,3 +375,22 @@ class Policy:
         if self._task is None:
             raise PolicyError('prompt: none set; call set_prompt first')
         return self._task
+
+
+def _read_checked(
+    path: Path, info: CheckpointInfo, cast: CastRule, arithmetic: Arithmetic, *, checksums: bool
+) -> tuple[CheckpointInfo, Params]:
+    """Read the parameters onto the device while checksums are compared, so that files are read once."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        checked = beside.submit(load_info, path, checksums=checksums)
+        try:
+            params = load_params(
+                path,
+                info.config,
+                cast=cast,
+                consume=jax.device_put,
+                integer_products=arithmetic.integer_products,
+            )
+        finally:  # a wrong checksum is named rather than what it led to
+            info = checked.result()
+    return info, params

@@ -42,7 +42,7 @@ class PrefixResult(NamedTuple):
     finite: bool
 
 
-class TouchReading[A: (np.ndarray, Array)](NamedTuple):
+class TouchOnHost[A: (np.ndarray, Array)](NamedTuple):
     """What people and messages read of one `encode_tactile`; A is `np.ndarray` on the host."""
 
     gate: Float[A, ' B']
@@ -59,7 +59,7 @@ class TouchResult(NamedTuple):
     """One `encode_tactile`: the code on the device, and the rest on the host."""
 
     code: TactileCode
-    reading: TouchReading[np.ndarray]
+    reading: TouchOnHost[np.ndarray]
 
 
 class Stages:
@@ -253,7 +253,7 @@ class Stages:
         code = model.encode_tactile(tactile, view_features, action_prev)
         read: Intermediates = model.read_touch(code)
         residual_map, residual_norm = residual_norms(code.residual)
-        reading = TouchReading(
+        reading = TouchOnHost(
             gate=read.gate[:, 0],
             logvar=read.logvar[:, 0],
             logvar_standardised=read.logvar_standardised[:, 0],

@@ -1,6 +1,5 @@
 """Chunks of a checkpoint's network on chosen frames of a data set, for comparing parameters."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,11 +13,9 @@ from restac_ros.policy.noise import draw_noise
 from restac_ros.training.data.episodes import open_episodes
 from restac_ros.training.data.loader import SampleSource
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.evaluate import Tell
 from restac_ros.training.evaluation.network import EvaluatedNetwork
 from restac_ros.training.evaluation.subject import Subject, open_subjects
-
-type Tell = Callable[[str, int, int], None]
-"""Called with what is under way, how much of it is done, and how much there is."""
 
 _BATCH = 8
 

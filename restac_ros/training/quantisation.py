@@ -26,8 +26,9 @@ from restac_ros.model.checkpoint.store import (
     save_checkpoint,
 )
 from restac_ros.model.int8 import Int8Weight
-from restac_ros.training.action_probe import ActionProbe, Tell
+from restac_ros.training.action_probe import ActionProbe
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.evaluate import Tell
 
 _NORMALISED_RANGE = 2.0  # actions lie in [-1, 1]
 _BF16 = CastRule('bfloat16')

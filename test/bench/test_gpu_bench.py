@@ -11,7 +11,7 @@ import pytest
 
 import micro
 from restac_ros.bench.card import Rates, in_integers, lower_bounds, random_params, without_touch
-from restac_ros.bench.gpu import Case, cases
+from restac_ros.bench.gpu import GpuCase, cases
 from restac_ros.bench.kernels import device_time
 from restac_ros.bench.settings import GpuBench
 from restac_ros.model.checkpoint.network import leaf_shapes
@@ -92,7 +92,7 @@ def test_the_order_of_cases_puts_what_is_asked_most_first() -> None:
         'bf16, 2 views, 10 steps',
         'bf16, 1 views, 10 steps',
     ]
-    assert next(cases(GpuBench(views=(2,), weights=('int8',)))) == Case('int8', 2, 10)
+    assert next(cases(GpuBench(views=(2,), weights=('int8',)))) == GpuCase('int8', 2, 10)
 
 
 def test_the_command_measures_every_call_and_lists_what_it_had_no_time_for(tmp_path: Path) -> None:

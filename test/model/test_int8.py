@@ -21,7 +21,7 @@ from restac_ros.model.checkpoint.int8_leaves import (
 from restac_ros.model.checkpoint.network import leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
 from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.int8 import Int8Weight, dense, product
+from restac_ros.model.int8 import Int8Weight, apply_weight, dense
 from restac_ros.model.presets import PRESETS
 
 LARGEST_ERROR, MEDIAN_ERROR = 0.05, 0.01  # of actions up to 4: a few integers of 48 a channel
@@ -55,9 +55,9 @@ def test_scales_after_the_product_give_what_the_rounded_weight_gives(
     step = np.broadcast_to(weight.scale, shape)
     assert (np.abs(np.asarray(weight.astype(jnp.float32)) - exact) <= step / 2 * 1.001).all()
     expected = jnp.einsum(equation, x, weight.astype(jnp.float32))
-    np.testing.assert_allclose(product(equation, x, weight), expected, rtol=2e-5, atol=2e-5)
+    np.testing.assert_allclose(apply_weight(equation, x, weight), expected, rtol=2e-5, atol=2e-5)
     integers = replace(weight, integer_products=True)
-    error = np.abs(product(equation, x, integers) - expected).max() / np.abs(expected).max()
+    error = np.abs(apply_weight(equation, x, integers) - expected).max() / np.abs(expected).max()
     assert 0 < error < 0.02
 
 
