@@ -17,12 +17,14 @@ ARGUMENTS = {
     'record': ('', 'LeRobot data set to record an episode into; empty: record nothing'),
     'source': (
         '',
-        "who publishes the streams: 'none' (drivers), 'bag', 'synthetic'; empty: 'bag' if one is given",
+        "who publishes the streams: 'none' (drivers), 'bag', 'synthetic', 'sim'; empty: 'bag' if given",
     ),
     'view': ('false', 'true: also publish gate, chunk and touch for rviz (config/restac.rviz)'),
     'execute': ('false', 'true: also send set-points to the robot, which then moves'),
     'journals': ('', 'where raw recordings go; empty: beside the data set'),
-    'seconds': ('10.0', 'length of the synthetic source, s'),
+    'seconds': ('', 'length of the synthetic source, or most of the simulated cell, s; empty: 10 or 30'),
+    'seed': ('0', "of the simulated cell's scene, noise and delays"),
+    'cameras': ('true', "draw the simulated cell's cameras, which needs OpenGL"),
     'log': ('', 'directory for a log of chunks, gates and diagnoses; empty: none'),
 }
 
@@ -37,7 +39,9 @@ def _start(context) -> list:
         journals=given.path('journals'),
         view=given.truth('view'),
         execute=given.truth('execute'),
-        seconds=given.number('seconds'),
+        seconds=given.number('seconds') if given.text('seconds') else None,
+        seed=int(given.number('seed')),
+        cameras=given.truth('cameras'),
         sessions=given.path('log'),
         **({'source': Source.named(source)} if source else {}),
     )

@@ -7,6 +7,7 @@ from typing import Annotated, get_type_hints
 import tyro
 from tyro.conf import OmitSubcommandPrefixes, subcommand
 
+from restac_ros.commands.action_tokens import FitFast
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
@@ -14,6 +15,7 @@ from restac_ros.commands.compression import MergeLora, Quantise
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
+from restac_ros.commands.importing import ImportHierarchical
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 from restac_ros.commands.tactile_training import Calibrate, TrainTactile
@@ -28,6 +30,7 @@ Command = (
     | Annotated[SetPrompt, subcommand('prompt')]
     | Annotated[Doctor, subcommand('doctor')]
     | Annotated[Convert, subcommand('convert')]
+    | Annotated[ImportHierarchical, subcommand('import-hierarchical')]
     | Annotated[Export, subcommand('export')]
     | Annotated[Recover, subcommand('recover')]
     | Annotated[Repair, subcommand('repair')]
@@ -44,6 +47,7 @@ Command = (
     | Annotated[MergeLora, subcommand('merge-lora')]
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
+    | Annotated[FitFast, subcommand('fit-fast')]
     | Annotated[Train, subcommand('train')]
     | Annotated[Evaluate, subcommand('evaluate')]
     | Annotated[TrainTactile, subcommand('train-tactile')]

@@ -21,12 +21,20 @@ from restac_ros.program import EnvironmentRefused, check_environment
 PACKAGE = 'restac_ros'
 MAX_RESTARTS = 3
 PLAYED = '.played'
+ParameterValue = bool | int | float | str | list[str]
+
+# What the streamer must know of the simulated robot.
+SIM_ROBOT: dict[str, ParameterValue] = {
+    'gripper_type': 'std_msgs/msg/Float64',
+    'gripper_name': 'gripper/command',
+    'robot_state_topic': 'sim_node/robot_mode',
+    'robot_state_type': 'std_msgs/msg/UInt8',
+    'robot_mode_field': 'data',
+}
 
 _NAME = r'[A-Za-z_]\w*'
 _TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
 _REMAP = re.compile(rf'({_NAME}:)?(?!__){_TOPIC}:={_TOPIC}')
-
-ParameterValue = bool | int | float | str | list[str]
 
 
 class GraphError(ValueError):
@@ -39,6 +47,7 @@ class Source(StrEnum):
     DRIVERS = 'none'  # no process of this run
     BAG = 'bag'
     SYNTHETIC = 'synthetic'
+    SIM = 'sim'  # the simulated cell
 
     @classmethod
     def named(cls, name: str) -> Self:
@@ -57,7 +66,7 @@ class Source(StrEnum):
     @property
     def closes_loop(self) -> bool:
         """Return whether set-points move what the streams show; only then can a policy be executed."""
-        return self is Source.DRIVERS
+        return self in (Source.DRIVERS, Source.SIM)
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,9 @@ class Run:
         source: what publishes the streams.
         bag: rosbag2 directory or file to play, for source 'bag'.
         rate: playing speed of the bag, 1 is real time.
-        seconds: length of the synthetic source, s.
+        seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
+        seed: of the simulated cell's scene, noise and delays.
+        cameras: the simulated cell draws its cameras, which needs OpenGL.
         view: draw gate, chunk and touch for rviz.
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
@@ -120,7 +131,8 @@ class Run:
         run_id: identifies the nodes of the run to each other.
         namespace: of all nodes, such as `left`: two robots in one domain have two.
         remaps: ROS remappings of all nodes, each `from:=to`.
-        use_sim_time: the nodes follow `/clock`. A played bag publishes it.
+        use_sim_time: the nodes follow `/clock`. A played bag publishes it. Beside the simulated cell they
+            always do.
         directory: where the processes put their summaries, in a folder per namespace.
     """
 
@@ -134,7 +146,9 @@ class Run:
     source: Source = Source.DRIVERS
     bag: Path | None = None
     rate: float = 1.0
-    seconds: float = 10.0
+    seconds: float | None = None
+    seed: int = 0
+    cameras: bool = True
     execute: bool = False
     view: bool = False
     autostart_recording: bool = True
@@ -253,7 +267,7 @@ def processes(run: Run) -> list[Process]:
     if run.view:
         listeners.append(_process(run, 'gate_view_node', {}, vital=False))
     if run.execute:
-        listeners.append(_process(run, 'streamer_node', {}))
+        listeners.append(_process(run, 'streamer_node', SIM_ROBOT if run.source is Source.SIM else {}))
     if run.source is not Source.DRIVERS:
         listeners.append(_source(run, wait_subscribers=complete))
     return listeners
@@ -289,7 +303,8 @@ def _check(run: Run) -> None:
     if run.execute and (run.checkpoint is None or not run.source.closes_loop):
         raise GraphError(
             'execute sends set-points to a robot: it needs a checkpoint, and streams that show the motion of '
-            f'the robot: those of live drivers (source none); source is {str(run.source)!r}'
+            'the robot: live drivers (source none) or the simulated cell (sim); source is '
+            f'{str(run.source)!r}'
         )
     if run.parameter_file is not None:
         _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
@@ -317,7 +332,7 @@ def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue]
         'run_id': run.run_id,
         'exit_on_refusal': True,  # nobody is there to correct it
     }
-    if run.use_sim_time:
+    if run.use_sim_time or run.source is Source.SIM:
         shared['use_sim_time'] = True
     return Process(
         executable,
@@ -362,5 +377,10 @@ def _source(run: Run, wait_subscribers: int) -> Process:
         if run.use_sim_time:  # the bag's own time, which this node publishes and so cannot follow
             parameters |= {'stamps': 'keep', 'publish_clock': True, 'use_sim_time': False}
         return _process(run, 'replay_node', parameters, ends_run=True)
-    parameters = {'seconds': run.seconds, 'wait_subscribers': wait_subscribers}
+    parameters = {'wait_subscribers': wait_subscribers}
+    if run.seconds is not None:
+        parameters['seconds'] = run.seconds
+    if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
+        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'use_sim_time': False}
+        return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)

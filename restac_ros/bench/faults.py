@@ -1,6 +1,6 @@
 """Rehearses faults on a policy and a streamer: time to hold, reason on /diagnostics, recovery.
 
-drill_node does the work, with a virtual arm; here its outcomes become a table.
+drill_node does the work, with a virtual arm or the simulated cell; here its outcomes become a table.
 """
 
 import json
@@ -54,6 +54,7 @@ def rehearse(
         'contract': str(settings.contract or config_file('contract.yaml')),
         'checkpoint': str(settings.existing_checkpoint()),
         'bag': str(settings.bag or ''),
+        'arm': 'cell' if settings.source == 'sim' else 'virtual',
         'params': str(settings.params or ''),
         'cases': list(settings.cases),
         'compile_cache': str(compile_cache or ''),

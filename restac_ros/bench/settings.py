@@ -168,6 +168,8 @@ class FaultsBench(_OnCheckpoint):
     """Its robot facts; default: the installed ones."""
     bag: Path | None = None
     """Whose images to play, again and again; default: test patterns."""
+    source: Literal['synthetic', 'sim'] = 'synthetic'
+    """What moves: a virtual arm, with images of a bag or patterns, or the simulated cell with its own."""
     cases: tuple[str, ...] = ('',)
     """Names of faults, or parts of them; default: all."""
     params: Path | None = None

@@ -25,12 +25,17 @@ class Up:
     """LeRobot data set to record an episode into; made if absent."""
     bag: Path | None = None
     """rosbag2 (MCAP or sqlite3) to play instead of live drivers."""
-    source: Literal['none', 'bag', 'synthetic'] | None = None
-    """Who publishes the streams: drivers ('none'), a bag, test patterns. Default: the bag if one is given."""
+    source: Literal['none', 'bag', 'synthetic', 'sim'] | None = None
+    """Who publishes the streams: drivers ('none'), a bag, test patterns, the simulated cell; default: the
+    bag if one is given."""
     rate: float = 1.0
     """Playing speed of the bag."""
-    seconds: float = 10.0
-    """Length of the synthetic source, s."""
+    seconds: float | None = None
+    """Length of the synthetic source (default 10 s), or most of the simulated cell (30 s)."""
+    seed: int = 0
+    """Of the simulated cell: chooses the places of socket, hole and arm, all noise and all delays."""
+    cameras: bool = True
+    """Draw the simulated cell's cameras, which needs OpenGL."""
     view: bool = False
     """Also publish gate, chunk and touch for rviz (config/restac.rviz)."""
     execute: bool = False
@@ -44,7 +49,7 @@ class Up:
     remap: tuple[str, ...] = ()
     """ROS remappings of all nodes, each FROM:=TO."""
     use_sim_time: bool = False
-    """Follow /clock instead of the system's time; a played bag publishes it."""
+    """Follow /clock instead of the system's time; a played bag and the simulated cell publish it."""
     run_dir: Path = field(default_factory=new_run_directory)
     """Where the nodes put their summaries, and the picture of the episode."""
 
@@ -75,6 +80,8 @@ class Up:
             source=Source.named(self.source or ('bag' if self.bag else 'none')),
             rate=self.rate,
             seconds=self.seconds,
+            seed=self.seed,
+            cameras=self.cameras,
             view=self.view,
             execute=self.execute,
             sessions=absolute(self.log),

@@ -38,9 +38,6 @@ class VirtualArm:
     In mode move it follows set-points with lag, and springs back when a hand releases it. In any other mode
     it ignores them: it stands, or, in guiding mode, follows the hand. Back in move it stays where it is until
     the next set-point, as controllers do when they are activated. Not thread-safe.
-
-    Attributes:
-        opening_m: of the gripper.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class VirtualArm:
     ) -> None:
         self.impedance = impedance or Impedance()
         self._hand_n = np.zeros(3)
-        self.opening_m = contract.gripper.opening_m[1]
+        self._contract, self._opening_m = contract, contract.gripper.opening_m[1]
         offset = contract.robot.pose_tool_in_hand
         self._tool_in_hand = transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
         self._noise = np.random.default_rng(seed)
@@ -92,10 +89,27 @@ class VirtualArm:
                 self._joints_rad = self._nearer(self._joints_rad)
         return self._joints_rad + NOISE_RAD * self._noise.standard_normal(7)
 
-    def noisy_pose(self, now_ns: int) -> Pose:
-        """Return the tool's pose with an encoder's noise, as in a robot's own state."""
-        pose = self.pose(now_ns)
-        return Pose(pose.position_m + NOISE_RAD * self._noise.standard_normal(3), pose.quaternion_xyzw)
+    def grip(self, opening_m: float, now_ns: int) -> None:
+        """Set the gripper's opening, at once."""
+        self._opening_m = opening_m
+
+    def reading(self, stream: str, now_ns: int) -> np.ndarray | Pose | None:
+        """Return what a stream measures, with an encoder's noise; None of cameras and tactile sensors.
+
+        arm_joints: positions and speeds [2, 7] in rad and rad/s, the speeds 0; gripper: opening [] in m;
+        poses: of the tool in the base.
+        """
+        match self._contract.stream(stream).role:
+            case 'arm_joints':
+                return np.stack([self.joints_rad(now_ns), np.zeros(7)])
+            case 'gripper':
+                return np.array(self._opening_m)
+            case 'tool_pose' | 'target_pose':
+                pose = self.pose(now_ns)
+                return Pose(
+                    pose.position_m + NOISE_RAD * self._noise.standard_normal(3), pose.quaternion_xyzw
+                )
+        return None
 
     def advance(self, now_ns: int) -> None:
         """Advance to `now_ns`, exactly: the equations of motion are linear between two calls."""

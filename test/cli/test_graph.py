@@ -136,7 +136,21 @@ def test_a_source_is_known_by_its_name_or_the_nearest_is_named() -> None:
 
 
 def test_a_policy_is_executed_only_where_set_points_move_what_the_streams_show() -> None:
-    assert {source for source in Source if source.closes_loop} == {Source.DRIVERS}
+    assert {source for source in Source if source.closes_loop} == {Source.DRIVERS, Source.SIM}
+
+
+def test_beside_the_simulated_cell_every_node_follows_its_clock_and_the_streamer_knows_its_robot(
+    installed: Path, tmp_path: Path
+) -> None:
+    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'record': tmp_path / 'd'}
+    run = run_with(tmp_path, source=Source.SIM, seed=4, cameras=False, **options)
+    listed = {process.executable: process.parameters for process in processes(run)}
+    assert listed['sim_node'].items() >= {'seed': 4, 'cameras': False, 'wait_subscribers': 2}.items()
+    assert 'seconds' not in listed['sim_node']
+    follows = {name: parameters['use_sim_time'] for name, parameters in listed.items()}
+    assert follows == {'policy_node': True, 'recorder_node': True, 'streamer_node': True, 'sim_node': False}
+    assert listed['streamer_node']['robot_state_topic'] == 'sim_node/robot_mode'
+    assert listed['streamer_node']['gripper_type'] == 'std_msgs/msg/Float64'
 
 
 def test_all_nodes_of_a_run_know_each_other_and_no_other_run(installed: Path, tmp_path: Path) -> None:

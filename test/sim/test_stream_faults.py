@@ -12,7 +12,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.stamp import read_stamp_ns, with_stamp
 from restac_ros.framing.values import decode_value
-from restac_ros.nodes.drill.stage_arm import re_encoded
+from restac_ros.nodes.source.driver_messages import re_encoded
 from restac_ros.nodes.source.patterns import pattern
 from restac_ros.sim.stream_faults import JUMP_NS, LATE_NS, StreamFaults
 

@@ -1,7 +1,7 @@
 """Fault drill: run a policy and a streamer on test patterns or a bag, cause faults, judge the reactions.
 
-A compliant virtual arm closes the loop. Set-points go to a topic of the drill's own; the drill refuses to
-start where another node, such as a robot's driver, publishes the streams.
+A compliant virtual arm, or a simulated cell, closes the loop. Set-points go to a topic of the drill's own;
+the drill refuses to start where another node, such as a robot's driver, publishes the streams.
 """
 
 import os
@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import count
+from typing import Literal
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
@@ -42,12 +43,15 @@ from restac_ros.nodes.drill.drill_stage import (
     set_point_of,
     statuses_of,
 )
-from restac_ros.nodes.drill.stage_arm import StageArm, re_encoded
+from restac_ros.nodes.drill.stage_arm import StageArm, SteppedArm
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
 from restac_ros.nodes.running import run_node
+from restac_ros.nodes.source.cell_opening import open_cell_arm
+from restac_ros.nodes.source.driver_messages import re_encoded
 from restac_ros.nodes.source.patterns import messages, patterns_of
 from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic, contract_topics
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
+from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.stream_faults import StreamFaults
 
 GRIPPER_TOPIC = '/drill_node/gripper'
@@ -68,6 +72,7 @@ class DrillParameters(SourceParameters):
     checkpoint: OptionalPath = Field(description='policy to run')
     prompt: str = Field(min_length=1, description='task of the policy')
     bag: OptionalPath = Field(description='images to play, again and again; empty: test patterns')
+    arm: Literal['virtual', 'cell'] = Field(description='what moves, and in a cell is also seen and felt')
     cases: list[str] = Field(description='faults by name or part of it; one empty text: all')
     directory: OptionalPath = Field(description='where logs and messages go')
     compile_cache: OptionalPath = Field(description="the policy's; empty: under ~/.cache")
@@ -81,7 +86,7 @@ class DrillNode(SourceNode):
     """Publishes the streams from one thread, runs the cases in another, ends when all are done."""
 
     model = DrillParameters
-    refusals = (SourceError, BagError, JournalError)
+    refusals = (SourceError, BagError, JournalError, CellError)
     _bag: Bag | None  # this and the following from configure on
     _arm: StageArm
     _faults: StreamFaults
@@ -102,7 +107,7 @@ class DrillNode(SourceNode):
         self._bag = bag = open_bag(parameters.bag) if parameters.bag else None
         if bag and not any(spec.topic in bag.topics for spec in contract.streams.values()):
             raise SourceError(f'{bag.path} holds none of the topics of contract {contract.name!r}')
-        self._arm = StageArm(contract, self.now_ns)
+        self._arm = StageArm(contract, self.now_ns, self._opened_arm())
         self._faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
         self._stage = Stage(self, self._processes(), parameters.directory, self._faults, self._arm)
         return contract_topics(contract)
@@ -147,6 +152,15 @@ class DrillNode(SourceNode):
                 content = with_stamp(self._arm.cdr(name) or message.cdr, self.now_ns())
                 if (cdr := self._faults.apply(name, content)) is not None:
                     super()._publish(message._replace(cdr=cdr))
+
+    def _opened_arm(self) -> SteppedArm | None:
+        parameters = self.parameters
+        if parameters.arm == 'virtual':
+            return None
+        if parameters.bag is not None:
+            raise ParameterError('bag and arm: cell are given: the images of a cell are its own')
+        size_px = (parameters.camera_height_px, parameters.camera_width_px)
+        return open_cell_arm(self.contract, self.now_ns(), size_px)
 
     def _raise_priority(self) -> None:
         """Raise the priority of this process and of those it starts above other load."""

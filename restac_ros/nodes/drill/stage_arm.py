@@ -1,35 +1,40 @@
-"""The drill's virtual arm, thread-safe: receives set-points, produces a driver's messages, can be pushed."""
+"""The drill's arm, thread-safe: receives set-points, produces a driver's messages, can be pushed."""
 
 import threading
 from collections.abc import Callable
-from typing import assert_never
+from typing import Protocol
 
 import numpy as np
-from rclpy.serialization import deserialize_message, serialize_message
 
-from restac_ros.contract.schema import (
-    ArmJointsStream,
-    CameraStream,
-    Contract,
-    GripperStream,
-    PoseStream,
-    TactileStream,
-)
-from restac_ros.framing.values import gripper_positions
+from restac_ros.contract.schema import Contract
 from restac_ros.geometry.pose import Offset, Pose
-from restac_ros.nodes.source.patterns import joint_state, tool_pose
-from restac_ros.nodes.subscriptions import message_class
+from restac_ros.nodes.source.driver_messages import driver_message
 from restac_ros.sim.virtual_arm import VirtualArm
 
-OTHER_ENCODING = '16UC1'  # a depth image on a colour topic
+
+class SteppedArm(Protocol):
+    """An arm that is simulated up to the time of each call: `VirtualArm`, or a whole cell."""
+
+    def pose(self, now_ns: int) -> Pose: ...
+
+    def follow(self, set_point: Pose, now_ns: int) -> None: ...
+
+    def grip(self, opening_m: float, now_ns: int) -> None: ...
+
+    def set_mode(self, mode: int, now_ns: int) -> None: ...
+
+    def push(self, hand_n: np.ndarray, now_ns: int) -> None: ...
+
+    def reading(self, stream: str, now_ns: int) -> np.ndarray | Pose | None: ...
 
 
 class StageArm:
-    """A `VirtualArm` behind a lock, on the node's clock."""
+    """An arm behind a lock, on the node's clock."""
 
-    def __init__(self, contract: Contract, now_ns: Callable[[], int]) -> None:
+    def __init__(self, contract: Contract, now_ns: Callable[[], int], arm: SteppedArm | None = None) -> None:
+        """Without `arm` it is a `VirtualArm`."""
         self._contract, self._now_ns = contract, now_ns
-        self._arm = VirtualArm(contract, now_ns())
+        self._arm: SteppedArm = arm or VirtualArm(contract, now_ns())
         self._lock = threading.Lock()
 
     def pose(self) -> Pose:
@@ -48,7 +53,7 @@ class StageArm:
     def grip(self, opening_m: float) -> None:
         """Set the gripper's opening."""
         with self._lock:
-            self._arm.opening_m = opening_m
+            self._arm.grip(opening_m, self._now_ns())
 
     def set_mode(self, mode: int) -> None:
         """Set the robot mode, as in FrankaRobotState."""
@@ -63,32 +68,7 @@ class StageArm:
             self._arm.push(np.array([0.0, -force_n if side_m > 0 else force_n, 0.0]), now_ns)
 
     def cdr(self, stream: str) -> bytes | None:
-        """The message of `stream` for the arm's present state, stamp unset; None where it isn't the arm's."""
-        spec = self._contract.streams[stream]
+        """The message of `stream` for the present state, stamp unset; None without such a sensor."""
         with self._lock:
-            now_ns = self._now_ns()
-            match spec:
-                case ArmJointsStream():
-                    return joint_state(spec, self._arm.joints_rad(now_ns))
-                case GripperStream():
-                    return joint_state(spec, gripper_positions(self._contract, spec, self._arm.opening_m))
-                case PoseStream():
-                    frame_id = spec.frame_id or self._contract.robot.base_frame
-                    return tool_pose(frame_id, self._arm.noisy_pose(now_ns))
-                case CameraStream() | TactileStream():
-                    return None
-        assert_never(spec)
-
-
-def re_encoded(contract: Contract, stream: str, cdr: bytes) -> bytes:
-    """Change a message's content so that it contradicts the contract, as after a driver's reconfiguration."""
-    message = deserialize_message(cdr, message_class(contract.streams[stream].type))
-    if hasattr(message, 'encoding'):
-        message.encoding = OTHER_ENCODING
-    elif hasattr(message, 'format'):
-        message.format, message.data = 'none', b''
-    elif hasattr(message, 'name'):
-        message.name = [f'other_{name}' for name in message.name]
-    else:
-        message.header.frame_id = 'elsewhere'
-    return serialize_message(message)
+            value = self._arm.reading(stream, self._now_ns())
+        return None if value is None else driver_message(self._contract, stream, value)

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 import cv2
 import numpy as np
-from geometry_msgs.msg import PoseStamped
-from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from restac_ros.contract.schema import (
     ArmJointsStream,
@@ -23,6 +20,7 @@ from restac_ros.contract.schema import (
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.framing.values import gripper_positions
 from restac_ros.geometry.pose import Pose
+from restac_ros.nodes.source.driver_messages import driver_image, joint_state, tool_pose
 from restac_ros.runtime.playback import Outgoing
 from restac_ros.sim.inverse_kinematics import READY_RAD
 
@@ -40,13 +38,6 @@ _GEL_NOISE = 1.5  # standard deviation in grey levels
 IMAGE_FRAMES = 24  # a loop's distinct images: 22 MB a camera
 SWING_RAD = np.array([0.10, 0.06, 0.08, 0.06, 0.10, 0.08, 0.12])
 CIRCLE_CENTRE_M, CIRCLE_RADIUS_M = np.array([0.5, 0.0, 0.4]), 0.05
-
-_FROM_RGB = {
-    'bgr8': cv2.COLOR_RGB2BGR,
-    'rgba8': cv2.COLOR_RGB2RGBA,
-    'bgra8': cv2.COLOR_RGB2BGRA,
-    'mono8': cv2.COLOR_RGB2GRAY,
-}
 
 
 def camera_image(phase: float, hue: int, size_px: tuple[int, int] = CAMERA_SIZE_PX) -> np.ndarray:
@@ -138,29 +129,8 @@ def _loop(spec: Stream, cdr_at: Pattern) -> Pattern:
 
 
 def _images(spec: CameraStream | TactileStream, drawn: list[np.ndarray], loop_s: float) -> Pattern:
-    encode = _compressed if spec.type == 'sensor_msgs/msg/CompressedImage' else _image
-    serialised = [serialize_message(encode(spec, image)) for image in drawn]
+    serialised = [driver_image(spec, image, 'synthetic') for image in drawn]
     return lambda t: serialised[int(t / loop_s * len(serialised)) % len(serialised)]
-
-
-def _image(spec: CameraStream | TactileStream, rgb: np.ndarray) -> Image:
-    encoding = spec.encoding or 'rgb8'
-    wanted = 'bgr8' if encoding in ('8UC3', 'passthrough') and spec.channel_order == 'bgr' else encoding
-    pixels = cv2.cvtColor(rgb, _FROM_RGB[wanted]) if wanted in _FROM_RGB else rgb
-    height, width = pixels.shape[:2]
-    message = Image(height=height, width=width, encoding=encoding, step=pixels.nbytes // height)
-    message.header.frame_id = 'synthetic'
-    message.data = pixels.tobytes()
-    return message
-
-
-def _compressed(spec: CameraStream | TactileStream, rgb: np.ndarray) -> CompressedImage:
-    kind = spec.encoding or 'jpeg'
-    pixels = rgb if spec.channel_order == 'bgr' else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    _, content = cv2.imencode('.jpg' if kind == 'jpeg' else '.png', pixels)
-    message = CompressedImage(format=kind, data=content.tobytes())
-    message.header.frame_id = 'synthetic'
-    return message
 
 
 def _swinging_rad(t: float) -> np.ndarray:
@@ -175,25 +145,8 @@ def _fingers_m(contract: Contract, spec: GripperStream, t: float) -> np.ndarray:
     return gripper_positions(contract, spec, opening)
 
 
-def joint_state(spec: ArmJointsStream | GripperStream, positions: np.ndarray) -> bytes:
-    """A JointState of the contract's names, its stamp unset."""
-    zeros = [0.0] * len(positions)
-    message = JointState(name=list(spec.joints), position=positions.tolist(), velocity=zeros, effort=zeros)
-    return serialize_message(message)
-
-
 def _circling(t: float) -> Pose:
     """The tool on a circle, pointing down."""
     angle = 2 * np.pi * t / _LOOP_S
     offset_m = CIRCLE_RADIUS_M * np.array([math.cos(angle), math.sin(angle), 0.0])
     return Pose(CIRCLE_CENTRE_M + offset_m, np.array([1.0, 0.0, 0.0, 0.0]))
-
-
-def tool_pose(frame_id: str, pose: Pose) -> bytes:
-    """A PoseStamped, its stamp unset."""
-    message = PoseStamped()
-    message.header.frame_id = frame_id
-    position, orientation = message.pose.position, message.pose.orientation
-    position.x, position.y, position.z = pose.position_m.tolist()
-    orientation.x, orientation.y, orientation.z, orientation.w = pose.quaternion_xyzw.tolist()
-    return serialize_message(message)

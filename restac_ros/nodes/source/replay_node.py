@@ -5,16 +5,21 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from pydantic import Field
-from rclpy.serialization import serialize_message
-from rclpy.time import Time
-from rosgraph_msgs.msg import Clock
 
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.errors import BagError
 from restac_ros.framing.decode import MESSAGE_TYPES
 from restac_ros.nodes.parameters import OptionalPath
 from restac_ros.nodes.running import run_node
-from restac_ros.nodes.source.source import CLOCK_TOPIC, SourceError, SourceNode, SourceParameters, Topic
+from restac_ros.nodes.source.driver_messages import clock_message
+from restac_ros.nodes.source.source import (
+    CLOCK_TOPIC,
+    CLOCK_TYPE,
+    SourceError,
+    SourceNode,
+    SourceParameters,
+    Topic,
+)
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 
@@ -48,11 +53,8 @@ class ReplayNode(SourceNode):
     def open(self) -> dict[str, Topic]:
         if self.parameters.bag is None:
             raise SourceError('no bag: name one with -p bag:=DIRECTORY')
-        if self.parameters.publish_clock and self.get_parameter('use_sim_time').value:
-            raise SourceError(
-                f'publish_clock and use_sim_time are true: what publishes {CLOCK_TOPIC} cannot wait for it; '
-                'set use_sim_time to false for this node'
-            )
+        if self.parameters.publish_clock:
+            self.refuse_own_clock()
         self._bag = open_bag(self.parameters.bag)
         for note in self._bag.notes:
             self.get_logger().warning(note)
@@ -71,7 +73,7 @@ class ReplayNode(SourceNode):
                 'for a bag of other things, such as a session log'
             )
         if self.parameters.publish_clock:
-            playable[CLOCK_TOPIC] = Topic('rosgraph_msgs/msg/Clock', 1e9 / CLOCK_PERIOD_NS)
+            playable[CLOCK_TOPIC] = Topic(CLOCK_TYPE, 1e9 / CLOCK_PERIOD_NS)
         return playable
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
@@ -103,8 +105,7 @@ class ReplayNode(SourceNode):
         for message in messages:
             while next_due_ns <= message.due_ns:
                 bag_ns = time_map.bag_start_ns + round((next_due_ns - time_map.offset_ns) * time_map.rate)
-                clock = Clock(clock=Time(nanoseconds=bag_ns).to_msg())
-                yield Outgoing(next_due_ns, CLOCK_TOPIC, serialize_message(clock))
+                yield Outgoing(next_due_ns, CLOCK_TOPIC, clock_message(bag_ns))
                 next_due_ns += CLOCK_PERIOD_NS
             yield message
 

@@ -22,7 +22,7 @@ from restac_ros.runtime.playback import Outgoing, Played, play
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
 _MIN_DEPTH = 16
 _CHECK_PERIOD_S = 0.2
-CLOCK_TOPIC = '/clock'
+CLOCK_TOPIC, CLOCK_TYPE = '/clock', 'rosgraph_msgs/msg/Clock'
 _CLOCK_POLL_S = 0.002
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 
@@ -122,6 +122,14 @@ class SourceNode(ManagedNode):
     def diagnose(self) -> list[Status]:
         sent = {topic: str(count) for topic, count in self.played.counts.items()}
         return [Status('playing', 'ok', f'{sum(self.played.counts.values())} messages published', sent)]
+
+    def refuse_own_clock(self) -> None:
+        """Raise SourceError where a node that publishes the clock is to follow it."""
+        if self.get_parameter('use_sim_time').value:
+            raise SourceError(
+                f'use_sim_time is true, but what publishes {CLOCK_TOPIC} cannot wait for it; '
+                'set use_sim_time to false for this node'
+            )
 
     def _publish(self, message: Outgoing) -> None:
         self._outlets[message.topic].publish(message.cdr)

@@ -22,6 +22,7 @@ INSERTED_M = 0.008  # depth from which a plug counts as inserted
 OPEN_M = 0.08
 _GRIPPER_M_S = 0.05
 _RELEASE_M = 0.0005  # farther open than the plug is thick, the plug is free
+_DROPPED_NMS_RAD = (1.0, 1.0, 1.0)
 _SETTLE_STEPS = 300
 _IK_STEPS = 50
 _HOLD_NM_RAD = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])
@@ -113,6 +114,16 @@ class Cell:
         self._aim(Pose(np.array(scene.start_m), DOWN_XYZW), at_once=True)
         self.step(_SETTLE_STEPS)
         self.data.time = 0.0
+
+    @property
+    def mode(self) -> int:
+        """The robot's mode, as in FrankaRobotState."""
+        return self._mode
+
+    @property
+    def target(self) -> Pose:
+        """The last target of the TCP, in the base frame."""
+        return Pose(self._target_m.copy(), np.roll(self._target_wxyz, -1))
 
     def follow(self, target: Pose) -> None:
         """Set the target of the TCP, in the base frame; ignored outside of mode move.
@@ -221,6 +232,8 @@ class Cell:
         return self._jacobian[:3, :7].T @ self._push_n
 
     def _watch_force(self) -> None:
+        if not self._held:
+            return
         contact = self.data.qfrc_constraint[self._mount[:3]]
         force_n = math.sqrt(contact @ contact)
         self.peak_n = max(self.peak_n, force_n)
@@ -239,7 +252,8 @@ class Cell:
         if self._held and self.opening_m > thickness_m + _RELEASE_M:
             self._held = False
             self.model.jnt_stiffness[-len(MOUNT) :] = 0.0
-            self.model.dof_damping[self._mount] = 0.0
+            # It falls freely, but turns with the hand: the three hinges would lose a degree of freedom.
+            self.model.dof_damping[self._mount] = (0.0, 0.0, 0.0, *_DROPPED_NMS_RAD)
 
     def _place_fingers(self) -> None:
         for name, side in zip(FINGERS, (1, -1), strict=True):

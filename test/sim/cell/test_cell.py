@@ -107,6 +107,23 @@ def test_an_open_gripper_drops_the_plug_which_falls_freely(cell: Cell) -> None:
     assert fallen_m == pytest.approx(-GRAVITY_M_S2 * 0.02**2, rel=0.02)
 
 
+def test_a_dropped_plug_lies_on_the_table_and_leaves_the_arm_alone(cell: Cell) -> None:
+    before = cell.state()
+    cell.grip(0.08)
+    cell.step(3000)
+    after = cell.state()
+    assert not after.held
+    assert 0.0 < cell.data.body(PLUG_BODY).xpos[2] < before.pose.position_m[2]
+    assert np.abs(cell.data.qvel).max() < 0.1
+    assert Offset.between(before.pose, after.pose).distance_m < 5e-3
+    assert after.mode == MOVE
+    goal = Pose(np.add(before.pose.position_m, (0.0, 0.1, 0.05)), DOWN_XYZW)
+    cell.follow(goal)
+    cell.step(2000)
+    assert Offset.between(goal, cell.state().pose).distance_m < 5e-3
+    assert cell.peak_n < 1.0
+
+
 def test_torques_stay_within_the_joints_limits(cell: Cell) -> None:
     largest_nm = np.zeros(7)
     cell.follow(Pose(np.array([0.3, 0.4, 0.6]), np.array([0.7, 0.7, 0.1, 0.1])))

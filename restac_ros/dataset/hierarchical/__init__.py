@@ -1,0 +1,1 @@
+"""Imports demonstrations that others keep as folders of arrays and images, by task and subtask."""
