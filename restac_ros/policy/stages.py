@@ -166,7 +166,8 @@ class Stages:
         self._packings['prefix', num_tokens] = packing = Packing(inputs)
         carry: Any = packing.abstract
         for number in range(self._num_slices):
-            donated = (1,) if number else ()  # the first takes what the host gave
+            # The first is given a host's buffer, and the last joins what it is given.
+            donated = (1,) if 0 < number < self._num_slices - 1 else ()
             sliced = jax.jit(self._prefix_slice(number, packing), donate_argnums=donated)
             lowered = sliced.lower(self._leaves, carry)
             self._programs[f'prefix {number}', num_tokens] = lowered.compile()
