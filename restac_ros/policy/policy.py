@@ -145,9 +145,9 @@ class Policy:
         words = tokenizer_of(info, path, tokenizer)
         arithmetic = arithmetic_of(info, dtype, kept_in)
         cast = CastRule(None if dtype is None else arithmetic.dtype)
-        info, params = _read_checked(path, info, cast, arithmetic, checksums=checksums)
-        info = replace(info, config=replace(info.config, dtype=arithmetic.dtype))
-        checkpoint = Checkpoint(path, info, params)
+        config = replace(info.config, dtype=arithmetic.dtype)
+        info, params = _read_checked(path, config, cast, arithmetic, checksums=checksums)
+        checkpoint = Checkpoint(path, replace(info, config=config), params)
         policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
         policy.arithmetic = str(arithmetic)
         policy.set_prompt(prompt)
@@ -378,7 +378,7 @@ class Policy:
 
 
 def _read_checked(
-    path: Path, info: CheckpointInfo, cast: CastRule, arithmetic: Arithmetic, *, checksums: bool
+    path: Path, config: ModelConfig, cast: CastRule, arithmetic: Arithmetic, *, checksums: bool
 ) -> tuple[CheckpointInfo, Params]:
     """Read the parameters onto the device while checksums are compared, so that files are read once."""
     with ThreadPoolExecutor(max_workers=1) as beside:
@@ -386,7 +386,7 @@ def _read_checked(
         try:
             params = load_params(
                 path,
-                info.config,
+                config,
                 cast=cast,
                 consume=jax.device_put,
                 integer_products=arithmetic.integer_products,
