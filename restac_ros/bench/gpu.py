@@ -115,7 +115,8 @@ def _run(settings: GpuBench, config: ModelConfig) -> int:
         figures.append(_measured(case, config, params, rates, settings, is_first=not figures))
         longest_s = max(longest_s, time.perf_counter() - begun_s - elapsed_s)
         console.print(f'{case}: done after {time.perf_counter() - begun_s:.0f} s{describe_memory()}')
-    console.print(_table(settings.preset, figures))
+    for figure in figures:
+        console.print(_table(figure))
     for name, device in figures[0].device.items():
         console.print(_kernel_table(f'{figures[0].case}: {name}', device))
     for case in skipped:
@@ -222,19 +223,17 @@ def _missed(settings: GpuBench, figures: list[CaseFigures]) -> list[str]:
     ]
 
 
-def _table(preset: str, figures: list[CaseFigures]) -> Table:
-    table = Table('case', 'call', title=f'{preset}, batch 1', title_justify='left')
-    for heading in ('p50 ms', 'p99 ms', 'lower bound ms', 'weights GB'):
+def _table(figures: CaseFigures) -> Table:
+    size = f'{figures.weights_bytes / 1e9:.2f} GB of weights'
+    table = Table('call', title=f'{figures.case}, batch 1, {size}', title_justify='left')
+    for heading in ('p50 ms', 'p99 ms', 'lower bound ms'):
         table.add_column(heading, justify='right')
-    for one in figures:
-        bounds = {'prefix': one.bounds.prefix_s, 'act': one.bounds.act_s, 'full call': one.bounds.full_s}
-        for name, latency in one.calls.items():
-            bound = f'{1e3 * bounds[name]:.2f}' if name in bounds else ''
-            size = f'{one.weights_bytes / 1e9:.2f}'
-            table.add_row(str(one.case), name, f'{latency.p50_ms:.2f}', f'{latency.p99_ms:.2f}', bound, size)
-        for name, latency in one.beside.items():
-            row = f'tactile beside a prefix, {name}'
-            table.add_row(str(one.case), row, f'{latency.p50_ms:.2f}', f'{latency.p99_ms:.2f}', '', '')
+    least = figures.bounds
+    bounds = {'prefix': least.prefix_s, 'act': least.act_s, 'full call': least.full_s}
+    beside = {f'tactile beside a prefix, {name}': latency for name, latency in figures.beside.items()}
+    for name, latency in (figures.calls | beside).items():
+        bound = f'{1e3 * bounds[name]:.2f}' if name in bounds else ''
+        table.add_row(name, f'{latency.p50_ms:.2f}', f'{latency.p99_ms:.2f}', bound)
     return table
 
 

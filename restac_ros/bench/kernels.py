@@ -12,6 +12,7 @@ from typing import Any
 
 _DEVICE = '/device:'  # what the names of devices' processes begin with
 _STREAM = 'Stream'  # and those of the threads that hold kernels, not their grouping by module
+_LOOPS = ('while', 'call', 'conditional')  # their events span those of what they run
 _NUMBER = re.compile(r'[._]\d+\b')
 
 type Event = Mapping[str, Any]
@@ -79,7 +80,8 @@ def _device_events(events: Sequence[Event]) -> list[Event]:
         for event in complete
         if event['pid'] in processes and _STREAM in threads.get((event['pid'], event['tid']), '')
     ]
-    return on_devices or [event for event in complete if 'hlo_op' in event.get('args', {})]
+    instructions = [event for event in complete if 'hlo_op' in event.get('args', {})]
+    return on_devices or [event for event in instructions if not event['name'].startswith(_LOOPS)]
 
 
 def _covered_s(spans: Sequence[tuple[float, float]]) -> float:

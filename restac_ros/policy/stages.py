@@ -96,7 +96,9 @@ class Stages:
         self._compiling = threading.Lock()
         self._on_accelerator = jax.default_backend() != 'cpu'
         wanted = slices or (ACCELERATOR_SLICES if self._on_accelerator else 1)
-        self._bounds = np.linspace(0, config.paligemma.depth, max(2, wanted)).round().astype(int).tolist()
+        depth = config.paligemma.depth
+        parts = min(max(2, wanted), depth + 1)  # the cameras, and a layer in each part at least
+        self._bounds = np.linspace(0, depth, parts).round().astype(int).tolist()
         self._sliced = wanted > 1
         plan = jax.jit(lambda leaves: self._model(leaves).plan_sampling(num_steps))
         self._plan: SamplingPlan = jax.block_until_ready(plan(self._leaves))

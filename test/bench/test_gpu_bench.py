@@ -76,8 +76,9 @@ def test_random_weights_of_integers_take_half_and_the_base_policy_takes_no_touch
     params = random_params(config)
     assert {name: leaf.shape for name, leaf in params.items()} == leaf_shapes(config)
     integers = in_integers(params)
-    assert 0.5 < num_bytes(integers) / num_bytes(params) < 0.8  # touch is float32, and much of this network
-    assert any(isinstance(leaf, Int8Weight) for leaf in integers.values())
+    weights = {name: leaf for name, leaf in integers.items() if isinstance(leaf, Int8Weight)}
+    before = num_bytes({name: params[name] for name in weights})
+    assert 0.5 < num_bytes(weights) / before < 0.6  # few values share a scale in so small a network
     base, kept = without_touch(config, params)
     assert not base.uses_touch
     assert not any(name.startswith('tactile') for name in kept)
