@@ -17,7 +17,7 @@ ARGUMENTS = {'rviz': ('true', 'true: also start rviz2, where it is installed')}
 
 def _start(context) -> list:
     given = LaunchArguments(context, ARGUMENTS)
-    run = given.run(view=True)
+    run = given.run(view='rviz')
     return [*actions(run), *(_rviz(run) if given.truth('rviz') else [])]
 
 

@@ -13,11 +13,12 @@ from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.compression import MergeLora, Quantise
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
-from restac_ros.commands.editing import Adopt, Delete, List, Merge
+from restac_ros.commands.editing import Adopt, Annotate, Compact, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.importing import ImportHierarchical
 from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
+from restac_ros.commands.simulating import Sim
 from restac_ros.commands.tactile_training import Calibrate, TrainTactile
 from restac_ros.commands.training import CONFIGS, MakeTouchTask, MeasureNormStats, Train
 from restac_ros.commands.usage import check_words, names_in
@@ -36,7 +37,9 @@ Command = (
     | Annotated[Repair, subcommand('repair')]
     | Annotated[Delete, subcommand('delete')]
     | Annotated[Merge, subcommand('merge')]
+    | Annotated[Compact, subcommand('compact')]
     | Annotated[Adopt, subcommand('adopt')]
+    | Annotated[Annotate, subcommand('annotate')]
     | Annotated[List, subcommand('list')]
     | Annotated[Quality, subcommand('quality')]
     | Annotated[Info, subcommand('info')]
@@ -53,6 +56,7 @@ Command = (
     | Annotated[TrainTactile, subcommand('train-tactile')]
     | Annotated[Calibrate, subcommand('calibrate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
+    | Annotated[Sim, subcommand('sim')]
     | Annotated[Bench, subcommand('bench')]
 )
 
@@ -61,6 +65,7 @@ CHOICES = {
     (): names_in(Command),
     ('train',): list(CONFIGS),
     ('bench',): names_in(get_type_hints(Bench, include_extras=True)['what']),
+    ('sim',): names_in(get_type_hints(Sim, include_extras=True)['what']),
 }
 """What the next word may be, after which words."""
 

@@ -21,6 +21,7 @@ from restac_ros.program import EnvironmentRefused, check_environment
 PACKAGE = 'restac_ros'
 MAX_RESTARTS = 3
 PLAYED = '.played'
+CELL_CONTRACT = 'contract_cell.yaml'
 ParameterValue = bool | int | float | str | list[str]
 
 # What the streamer must know of the simulated robot.
@@ -35,6 +36,9 @@ SIM_ROBOT: dict[str, ParameterValue] = {
 _NAME = r'[A-Za-z_]\w*'
 _TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
 _REMAP = re.compile(rf'({_NAME}:)?(?!__){_TOPIC}:={_TOPIC}')
+
+ViewKind = Literal['none', 'rviz', 'rerun']
+VIEW_NODES: dict[ViewKind, str] = {'rviz': 'gate_view_node', 'rerun': 'rerun_view_node'}
 
 
 class GraphError(ValueError):
@@ -112,7 +116,8 @@ class Run:
     """Description of a run. Paths that are None are not used.
 
     Attributes:
-        contract: robot facts; None takes the installed `config/contract.yaml`.
+        contract: robot facts; None takes the installed `config/contract.yaml`, or with the simulated cell its
+            own, `config/contract_cell.yaml`.
         checkpoint: policy to run; None starts no policy.
         prompt: the robot's task; also the task text of a recorded episode.
         record: LeRobot data set to record an episode into; None records nothing.
@@ -120,11 +125,11 @@ class Run:
         sessions: where the policy's chunks and gates, and all diagnostics, are logged; None logs nothing.
         source: what publishes the streams.
         bag: rosbag2 directory or file to play, for source 'bag'.
-        rate: playing speed of the bag, 1 is real time.
+        rate: playing speed of the bag, or highest of the simulated cell; 1 is real time.
         seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
         seed: of the simulated cell's scene, noise and delays.
         cameras: the simulated cell draws its cameras, which needs OpenGL.
-        view: draw gate, chunk and touch for rviz.
+        view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
@@ -150,7 +155,7 @@ class Run:
     seed: int = 0
     cameras: bool = True
     execute: bool = False
-    view: bool = False
+    view: ViewKind = 'none'
     autostart_recording: bool = True
     parameter_file: Path | None = None
     run_id: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -264,8 +269,8 @@ def processes(run: Run) -> list[Process]:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
         log = _process(run, 'session_log_node', parameters, vital=False)
         listeners.insert(0, log)  # stops last, so that it receives the others' last messages
-    if run.view:
-        listeners.append(_process(run, 'gate_view_node', {}, vital=False))
+    if run.view != 'none':
+        listeners.append(_process(run, VIEW_NODES[run.view], {}, vital=False))
     if run.execute:
         listeners.append(_process(run, 'streamer_node', SIM_ROBOT if run.source is Source.SIM else {}))
     if run.source is not Source.DRIVERS:
@@ -294,7 +299,7 @@ def _check(run: Run) -> None:
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
-    if run.checkpoint is None and run.record is None and not run.view:
+    if run.checkpoint is None and run.record is None and run.view == 'none':
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: describe the task of the robot')
@@ -326,8 +331,9 @@ def _check_parameter_file(path: Path, namespace: str) -> None:
 
 def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue], **options: Any) -> Process:
     namespace = full_namespace(run.namespace)
+    facts = CELL_CONTRACT if run.source is Source.SIM else 'contract.yaml'
     shared: dict[str, ParameterValue] = {
-        'contract': str(run.contract or config_file('contract.yaml')),
+        'contract': str(run.contract or config_file(facts)),
         'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
         'run_id': run.run_id,
         'exit_on_refusal': True,  # nobody is there to correct it
@@ -381,6 +387,11 @@ def _source(run: Run, wait_subscribers: int) -> Process:
     if run.seconds is not None:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
-        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'use_sim_time': False}
+        parameters |= {
+            'seed': run.seed,
+            'cameras': run.cameras,
+            'rate': run.rate,
+            'use_sim_time': False,
+        }
         return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)

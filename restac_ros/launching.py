@@ -1,6 +1,6 @@
 """Turns the process list of `restac_ros.graph` into launch actions, for the files in `launch/`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,18 @@ class LaunchArguments:
                 f'{name} is {self._texts[name]!r}; expected {", ".join(TRUE)} or {", ".join(FALSE)}'
             )
         return text in TRUE
+
+    def choice[T: str](self, name: str, allowed: Sequence[T]) -> T:
+        """Return one of some words.
+
+        Raises:
+            GraphError: the text is another.
+        """
+        text = self._texts[name].strip()
+        for one in allowed:
+            if text == one:
+                return one
+        raise GraphError(f'{name} is {text!r}; expected one of {", ".join(allowed)}')
 
     def number(self, name: str) -> float:
         """Parse a number.

@@ -62,7 +62,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     'sim': ({'contract', 'control', 'framing', 'geometry'}, {'cv2', 'numpy'}),
-    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL'}),
+    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL', 'rerun'}),
     'runtime': (
         {'contract', 'geometry', 'framing', 'model', 'policy', 'control', 'dataset', 'graph'},
         {'numpy', 'psutil'},
@@ -96,6 +96,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'pydantic',
             'rcl_interfaces',
             'rclpy',
+            'rerun',
             'rich',
             'rosgraph_msgs',
             'rosidl_runtime_py',

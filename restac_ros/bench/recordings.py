@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from restac_ros.contract.schema import Contract, GripperStream, Stream
 from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.journal import Journal
-from restac_ros.framing.decode import load_types
+from restac_ros.framing.encode import joint_state, raw_image
 from restac_ros.framing.values import gripper_positions
 from restac_ros.graph import GraphError
 
@@ -127,14 +126,14 @@ def _maker(contract: Contract, name: str, scene: Scene) -> Callable[[float], byt
     if spec.role == 'arm_joints':
         offset = np.random.default_rng(seed).uniform(-0.05, 0.05, 7)
         swing = 0.1 * (1 + np.arange(7) / 7)
-        return lambda phase: _joints(spec.joints, _READY_RAD + offset + swing * np.sin(2 * np.pi * phase))
+        return lambda phase: joint_state(spec.joints, _READY_RAD + offset + swing * np.sin(2 * np.pi * phase))
     if isinstance(spec, GripperStream):
         closed, opened = contract.gripper.opening_m
         middle, width = 0.25 * (closed + opened), 0.2 * (opened - closed)
 
         def message(phase: float) -> bytes:
             opening_m = 2 * (middle + width * np.cos(2 * np.pi * phase))
-            return _joints(spec.joints, gripper_positions(contract, spec, opening_m))
+            return joint_state(spec.joints, gripper_positions(contract, spec, opening_m))
 
         return message
     raise GraphError(f'stream {name} is a {spec.type}: benchmarks make raw images and joint states only')
@@ -158,7 +157,7 @@ class _Images:
         left = self._margin + round(self._margin * np.cos(angle))
         view = self._texture[top : top + self._height, left : left + self._width]
         noise = self._noise.standard_normal(view.shape, dtype=np.float32) * NOISE
-        return _image(np.clip(view + noise, 0, 255).astype(np.uint8), self._encoding)
+        return raw_image(np.clip(view + noise, 0, 255).astype(np.uint8), self._encoding, 'bench')
 
 
 def _texture(shape: tuple[int, int], channels: int, rng: np.random.Generator) -> np.ndarray:
@@ -182,32 +181,3 @@ def _interpolated(coarse: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> 
         part = (places - below).astype(np.float32).reshape(shape)
         coarse = coarse.take(below, axis) * (1 - part) + coarse.take(below + 1, axis) * part
     return coarse
-
-
-def _header() -> dict[str, Any]:
-    types = load_types().types
-    stamp = types['builtin_interfaces/msg/Time'](sec=0, nanosec=0)
-    return {'header': types['std_msgs/msg/Header'](stamp=stamp, frame_id='bench')}
-
-
-def _image(pixels: np.ndarray, encoding: str) -> bytes:
-    height, width, channels = pixels.shape
-    store = load_types()
-    message = store.types['sensor_msgs/msg/Image'](
-        **_header(),
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=width * channels,
-        data=pixels.reshape(-1),
-    )
-    return bytes(store.serialize_cdr(message, 'sensor_msgs/msg/Image'))
-
-
-def _joints(names: Iterable[str], positions: np.ndarray) -> bytes:
-    store, zeros = load_types(), np.zeros(len(positions))
-    message = store.types['sensor_msgs/msg/JointState'](
-        **_header(), name=list(names), position=positions, velocity=zeros, effort=zeros
-    )
-    return bytes(store.serialize_cdr(message, 'sensor_msgs/msg/JointState'))

@@ -120,7 +120,7 @@ def _whole_graph(run: Run, policy: Mapping[str, float]) -> list[Process]:
     topics = run.directory / 'topics.yaml'
     logged = [f'{topic} {kind}' for topic, kind in SHOWN.items()]
     topics.write_text(yaml.safe_dump({'/**': {'ros__parameters': {'topics': logged}}}), encoding='utf-8')
-    log, *listeners, source = processes(replace(run, view=True, sessions=run.directory / 'sessions'))
+    log, *listeners, source = processes(replace(run, view='rviz', sessions=run.directory / 'sessions'))
     listeners = [
         replace(process, parameters={**process.parameters, **policy})
         if process.executable == 'policy_node'

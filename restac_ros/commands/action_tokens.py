@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.table import Table
 from tyro.conf import Positional
 
 from restac_ros.commands.paths import absolute
@@ -70,29 +68,34 @@ class FitFast:
         report = {
             'fitted_on': fitted.fitted_on,
             'held_out': fitted.held_out,
-            'clipped': fitted.clipped,
             **fitted.stats.to_dict(),
             'figures': [asdict(each) for each in fitted.figures],
         }
         (to / REPORT).write_text(json.dumps(report, indent=1) + '\n', encoding='utf-8')
-        _print(fitted, Console())
+        _print(fitted)
         print_line(f'{to}: {fitted.codec.vocab_size} tokens, learned from {fitted.fitted_on} chunks')
         return 0
 
 
-def _print(fitted: 'FittedFast', console: Console) -> None:
+def _print(fitted: 'FittedFast') -> None:
     of = 'episodes held out' if fitted.held_out else 'the episodes that it learned from: none are held out'
-    table = Table(title=f'of {of}; {fitted.clipped:.1%} of values are clipped')
-    for heading in ('', 'codes', 'tokens a chunk', 'longest', 'tokens/s', 'rms', 'rms', 'largest error'):
-        table.add_column(heading)
+    print_line(f'of {of}:')
     for each in fitted.figures:
-        values = [f'{each.mean:.1f}', str(each.longest), f'{each.per_s:.1f}', f'{each.rms:.4f}']
-        values += [_units(each.rms_units), _units(each.largest_units)]
-        name = f'{each.name} ({each.refused} chunks have no tokens)' if each.refused else each.name
-        table.add_row(name, str(each.vocab_size), *values)
-    console.print(table)
+        print_line(f'{each.name}, {each.vocab_size} codes')
+        print_line(
+            f'  {each.mean:.1f} tokens a chunk, {each.longest} at most; {each.per_s:.1f} tokens for a second '
+            'of motion'
+        )
+        print_line(
+            f'  error {each.rms:.4f} rms of normalised values: {_units(each.rms_units)}; '
+            f'at most {_units(each.largest_units)}'
+        )
+        if each.clipped:
+            print_line(f'  {each.clipped:.2%} of the values are beyond its range, and clipped')
+        if each.refused:
+            print_line(f'  {each.refused} of {each.refused + each.chunks} chunks have no tokens in it')
 
 
 def _units(errors: tuple[float, ...]) -> str:
     position, rotation, gripper = (1e3 * error for error in errors)
-    return f'{position:.2f} mm, {rotation:.2f} mrad, gripper {gripper:.2f} mm'
+    return f'{position:.2f} mm, {rotation:.2f} mrad, opening {gripper:.2f} mm'

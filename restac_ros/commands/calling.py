@@ -17,8 +17,8 @@ class CallService:
     node: Annotated[str, Positional]
     """Name of the node, such as streamer_node."""
     service: Annotated[str, Positional]
-    """One of its services: halt, resume of the streamer; start, save, discard, pause, resume, recover and
-    thumbnails of the recorder; set_reference of the gate view."""
+    """One of its services: halt, resume of the streamer; start, save, discard, pause, resume, next_subtask,
+    recover and thumbnails of the recorder; set_reference of the gate view."""
     namespace: str = ''
     """Namespace of the node, such as left."""
 

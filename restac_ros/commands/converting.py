@@ -10,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bars
 
 from restac_ros.commands.data import Convert
+from restac_ros.commands.editing import Compact
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import coloured, print_error, print_line
 from restac_ros.contract.load import load_contract
@@ -18,6 +19,8 @@ from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.convert import longest_run_command
 from restac_ros.dataset.convert_many import Progress, convert_many
+from restac_ros.dataset.dataset_files import is_dataset
+from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.episodes import TimeRange, episodes_of
 from restac_ros.dataset.errors import BagError, ConversionError, JournalError
 from restac_ros.dataset.quality.quality import assess_episode
@@ -55,6 +58,8 @@ def convert_all(asked: Convert) -> int:
     except KeyboardInterrupt:
         print_error('interrupted: complete episodes are in; the same call goes on from here')
         return INTERRUPTED
+    if asked.compact and not asked.dry_run and is_dataset(dataset_place(asked.to)):
+        Compact(asked.to).run()
     return int(bool(refused))
 
 

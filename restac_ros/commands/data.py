@@ -48,6 +48,8 @@ class Convert:
     """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, started for this call."""
     dry_run: bool = False
     """Write nothing; print what each recording would become."""
+    compact: bool = False
+    """Afterwards put many episodes into each file, as `restac-ros compact` does."""
     video_codec: Codec | None = None
     """Of the cameras; default: that of the data set, in a new one h264, which LeRobot decodes fastest."""
     video_quality: int | None = None
@@ -138,34 +140,31 @@ class Quality:
 
 @dataclass(frozen=True)
 class View:
-    """Draw one moment of a recorded run, as rviz would show it: gate, chunk, touch and the last 20 s."""
+    """Show a recorded run: one moment as a picture, as rviz would, or with --rerun all of it in a browser."""
 
     recordings: Annotated[tuple[Path, ...], Positional]
     """Bags that together hold the run: a journal and a session log, or one bag with all topics. Of several
-    paths those that are no recordings are skipped."""
+    paths those that are no recordings are skipped. With --rerun also one data set."""
     png: Path = field(default_factory=lambda: new_run_directory() / 'view.png')
     """Picture to write."""
     at: float | None = None
     """Moment, s after the first recording's beginning; default: the last one at which all still arrived."""
     contract: Path | None = None
     """Robot facts (YAML); default: what the recordings hold."""
+    rerun: bool = False
+    """Serve the whole run as a page for a browser of this machine, until Ctrl-C (extra view)."""
+    rrd: Path | None = None
+    """With --rerun: write this file for Rerun and serve nothing."""
+    episode: int = 0
+    """With --rerun: the episode of a data set."""
+    port: int = 9090
+    """With --rerun: port of the page; that of its data is the next one."""
 
     def run(self) -> int:
         """Exit status."""
-        from restac_ros.contract.load import load_contract
-        from restac_ros.dataset.recording_kind import no_recording
-        from restac_ros.view.render import render
+        from restac_ros.commands.viewing import draw_moment, show_in_browser
 
-        recordings = []
-        for path in self.recordings:
-            if reason := no_recording(path) if len(self.recordings) > 1 else '':
-                print_line(f'skipped: {path} is {reason}')
-            else:
-                recordings.append(path)
-        contract = None if self.contract is None else load_contract(self.contract)
-        self.png.parent.mkdir(parents=True, exist_ok=True)
-        print(render(recordings, self.png, contract, self.at))
-        return 0
+        return show_in_browser(self) if self.rerun or self.rrd else draw_moment(self)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,31 @@ class Merge:
 
 
 @dataclass(frozen=True)
+class Compact:
+    """Put many episodes into each file, as LeRobot v3.0 intends; rows and images stay the same to the bit.
+
+    A conversion writes a file per episode and camera. While this lasts the disk holds the data set twice.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """LeRobot v3.0 data set."""
+    rows_mb: float | None = None
+    """Most that a file of rows holds, MB; default: what the data set says (100)."""
+    video_mb: float | None = None
+    """Most that a video holds, MB; default: what the data set says (200)."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.dataset.compaction import compact_dataset
+
+        root = absolute(self.dataset)
+        with counting('compacting') as on_step:
+            before, after = compact_dataset(root, self.rows_mb, self.video_mb, on_step)
+        print_line(f'{root}: {counted(before, "file")} of rows, videos and descriptions became {after}')
+        return 0
+
+
+@dataclass(frozen=True)
 class Adopt:
     """Give a data set without a contract that of its columns, so that episodes can be added to it.
 
@@ -80,6 +105,30 @@ class Adopt:
         adopt_dataset(root, load_contract(self.contract))
         print_line(f'{root}: adopted with the contract {absolute(self.contract)}')
         print_line('which recordings its episodes came from is not known: none is skipped as there already')
+        return 0
+
+
+@dataclass(frozen=True)
+class Annotate:
+    """State what is done when in recorded episodes: subtasks, in LeRobot's own language columns.
+
+    FILE holds `episodes`, by number, with `subtasks` ({from_s, text}, s after the first frame) and `remarks`
+    ({at_s, text}); or `marker_topic`, a topic of std_msgs/String in the recordings of the other episodes.
+    """
+
+    dataset: Annotated[Path, Positional]
+    """LeRobot v3.0 data set."""
+    subtasks: Path
+    """YAML file."""
+
+    def run(self) -> int:
+        """Exit status."""
+        from restac_ros.dataset.annotation import annotate
+
+        root = absolute(self.dataset)
+        for index, words in annotate(root, absolute(self.subtasks)).items():
+            parts = ', '.join(f'{time_s:.2f} s {text!r}' for time_s, text in words.subtasks)
+            print_line(f'episode {index}: {parts or "no subtask"}')
         return 0
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, Source, config_file, console, processes
+from restac_ros.graph import Run, Source, ViewKind, config_file, console, processes
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Up:
     prompt: str = ''
     """The robot's task; also the task text of a recorded episode."""
     contract: Path | None = None
-    """Robot facts (YAML); default: the installed config/contract.yaml."""
+    """Robot facts (YAML); default: the installed config/contract.yaml, for the cell contract_cell.yaml."""
     record: Path | None = None
     """LeRobot data set to record an episode into; made if absent."""
     bag: Path | None = None
@@ -29,15 +29,15 @@ class Up:
     """Who publishes the streams: drivers ('none'), a bag, test patterns, the simulated cell; default: the
     bag if one is given."""
     rate: float = 1.0
-    """Playing speed of the bag."""
+    """Playing speed of the bag, or highest of the simulated cell."""
     seconds: float | None = None
     """Length of the synthetic source (default 10 s), or most of the simulated cell (30 s)."""
     seed: int = 0
     """Of the simulated cell: chooses the places of socket, hole and arm, all noise and all delays."""
     cameras: bool = True
     """Draw the simulated cell's cameras, which needs OpenGL."""
-    view: bool = False
-    """Also publish gate, chunk and touch for rviz (config/restac.rviz)."""
+    view: ViewKind = 'none'
+    """Also show gate, chunk and touch: for rviz (config/restac.rviz), or as a page for a browser (Rerun)."""
     execute: bool = False
     """Also send set-points to the robot: it moves. Without this, chunks are only published."""
     log: Path | None = None
@@ -57,10 +57,13 @@ class Up:
         """Run until it ends; exit status 0 when it ended in order."""
         from restac_ros.commands.summary import run_processes, saved_dataset
         from restac_ros.supervise import has_keyboard
+        from restac_ros.view.rerun.viewer import require_rerun
 
+        if self.view == 'rerun':
+            require_rerun()
         run = self._described()
         listed = processes(run)
-        if run.view:
+        if run.view == 'rviz':
             print_line(where_view_is_shown())
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
@@ -93,7 +96,7 @@ class Up:
 
 
 def where_view_is_shown() -> str:
-    """Say how to look at what `--view` publishes, which shows nothing by itself."""
+    """Say how to look at what `--view rviz` publishes, which shows nothing by itself."""
     rviz = f'rviz2 -d {config_file("restac.rviz")}'
     if shutil.which('rviz2'):
         return f'view: show it by {rviz}'

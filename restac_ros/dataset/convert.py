@@ -32,6 +32,7 @@ from restac_ros.dataset.features import action_of, image_columns, optional_image
 from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
+from restac_ros.dataset.language import words_said
 from restac_ros.dataset.plan import EpisodePlan, GapError, check_rates, plan_episode
 from restac_ros.dataset.survey import Survey, recorded_samples, survey, survey_decoded
 from restac_ros.dataset.video.video_choice import VideoChoice
@@ -96,7 +97,7 @@ def convert_episode(
             report.rows = plan.length - 1
             return report
         try:
-            return _write(bag, contract, plan, streams, report, video, progress)
+            return _write(bag, contract, plan, streams, report, video, progress, journal.subtasks)
         except UnusableFrameError as error:
             if is_decoded:
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
@@ -152,6 +153,7 @@ def _write(
     report: EpisodeReport,
     video: VideoChoice,
     progress: FrameProgress | None,
+    said: Sequence[tuple[int, str]],
 ) -> EpisodeReport:
     """Second pass: decode the planned frames into the data set."""
     from restac_ros.dataset.writer import appending  # loads torch, for seconds, which a refusal does not need
@@ -168,6 +170,7 @@ def _write(
         report.episode_index = writer.index
         report.rows = writer.rows
         report.notes += images.notes(report.start_ns)
+        writer.words = words_said(said, report.start_ns, contract.fps, writer.rows)
         writer.about = asdict(report)
     return report
 

@@ -161,7 +161,7 @@ def _marked(bag: Bag, topic: str) -> list[EpisodeSpan]:
     start_ns, running = 0, None
     _, last_ns = bounds_of(bag)
     for message in bag.messages([topic]):
-        marked = _marked_task(topic, message.type, message.cdr)
+        marked = marker_text(topic, message.type, message.cdr)
         if marked == running:
             continue
         if running is not None:
@@ -190,8 +190,14 @@ def _check_marker_topic(bag: Bag, topic: str) -> None:
         )
 
 
-def _marked_task(topic: str, kind: str, cdr: bytes) -> str | None:
-    """Return the task of the episode that a marker begins; '' without a task, None when it ends one."""
+def marker_text(topic: str, kind: str, cdr: bytes) -> str | None:
+    """Return the text of a marker, such as the task of the episode that it begins.
+
+    '' is a marker without a text that begins one, None one that ends it.
+
+    Raises:
+        ConversionError: the message is damaged.
+    """
     try:
         marker: Any = load_types().deserialize_cdr(cdr, kind)
     except SerdeError as error:

@@ -18,7 +18,8 @@ class Notes(NamedTuple):
     """What a journal notes about itself; None where it notes nothing, as a plain bag does.
 
     `segments` are the stretches (start_ns, end_ns) between which the recording was paused, in order; empty
-    when it never was. Frames that reach over a pause would have false time labels.
+    when it never was. Frames that reach over a pause would have false time labels. `subtasks` are those that
+    were begun, each with its time, ns.
     """
 
     contract_text: str | None
@@ -26,13 +27,14 @@ class Notes(NamedTuple):
     start_ns: int | None
     end_ns: int | None
     segments: tuple[tuple[int, int], ...] = ()
+    subtasks: tuple[tuple[int, str], ...] = ()
 
 
 def read_notes(bag: Bag) -> Notes:
     """Return the notes of the journal that `bag` is or was; all None for other bags.
 
     Raises:
-        BagError: the pauses are noted in a way that cannot be true.
+        BagError: the pauses, or the subtasks, are noted in a way that cannot be true.
     """
     notes = bag.metadata.get(NOTES, {})
     start, end = notes.get('start_ns', ''), notes.get('end_ns', '')
@@ -43,6 +45,7 @@ def read_notes(bag: Bag) -> Notes:
         int(start) if start.isdecimal() else None,
         end_ns,
         _segments(bag, notes.get('segments', ''), end_ns),
+        _subtasks(bag, notes.get('subtasks', '')),
     )
 
 
@@ -63,6 +66,21 @@ def _segments(bag: Bag, text: str, end_ns: int | None) -> tuple[tuple[int, int],
     if not segments or not ordered:
         raise BagError(f'{bag.path}: its note of pauses {text[:80]!r} is no list of stretches in order')
     return segments
+
+
+def _subtasks(bag: Bag, text: str) -> tuple[tuple[int, str], ...]:
+    try:
+        found = tuple((time_ns, said) for time_ns, said in json.loads(text or '[]'))
+    except (ValueError, TypeError) as error:
+        raise BagError(f'{bag.path}: its note of subtasks is unreadable: {text[:80]!r} ({error})') from error
+    times = [time_ns for time_ns, _ in found]
+    if any(type(time_ns) is not int or type(said) is not str for time_ns, said in found) or times != sorted(
+        times
+    ):
+        raise BagError(
+            f'{bag.path}: its note of subtasks {text[:80]!r} is no list of times and texts in order'
+        )
+    return found
 
 
 def check_free_disk(path: Path, needed_bytes: int) -> int:
@@ -113,6 +131,7 @@ class Journal(BagWriter):
         self._last: dict[int, tuple[str, int, bytes | memoryview]] = {}  # by channel: stream, receipt, bytes
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
         self._segments: list[tuple[int, int]] = []  # those that have ended
+        self._subtasks: list[tuple[int, str]] = []
         self._since_ns: int | None = start_ns  # when the one under way began; None while paused
 
     def write(self, stream: str, cdr: bytes | memoryview, receive_ns: int) -> None:
@@ -154,6 +173,15 @@ class Journal(BagWriter):
             raise JournalError(f'{self.path} is not paused')
         self._since_ns = max(now_ns, self._segments[-1][1])
         self._note_segments()
+
+    def begin_subtask(self, text: str, now_ns: int) -> None:
+        """Note which part of the task begins; it is on the disk on return.
+
+        Raises:
+            JournalError: the disk refuses.
+        """
+        self._subtasks.append((now_ns, text))
+        self.note(subtasks=json.dumps(self._subtasks))
 
     def close(self, end_ns: int, task: str | None = None) -> Path:
         """Finish the bag (see `BagWriter.finish`); `task` replaces the start's."""

@@ -4,7 +4,7 @@
 them, each with the time from which it holds. `language_events` holds what was said at that very frame.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +95,30 @@ class EpisodeWords:
 
 
 NO_WORDS = EpisodeWords()
+
+
+def words_said(said: Iterable[tuple[int, str]], start_ns: int, fps: int, frames: int) -> EpisodeWords:
+    """Return the subtasks of an episode from texts and when each was said, in the order of time.
+
+    A text holds from the first frame after it was said; the last one before the episode holds from its
+    beginning. Empty texts state nothing: a subtask ends only where another begins.
+
+    Args:
+        said: time, ns, and text.
+        start_ns: time of the episode's first frame.
+        fps: frames per second.
+        frames: of the episode.
+    """
+    at: dict[int, str] = {}
+    for time_ns, text in said:
+        frame = max(0, -(-(time_ns - start_ns) * fps // 10**9))
+        if text.strip() and frame < frames:
+            at[frame] = text
+    found: list[TimedText] = []
+    for frame, text in at.items():
+        if not found or found[-1].text != text:
+            found.append(TimedText(frame / fps, text))
+    return EpisodeWords(tuple(found))
 
 
 def checked_text(what: str, text: object) -> str:

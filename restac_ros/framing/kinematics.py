@@ -30,6 +30,18 @@ _HAND_TCP = transform((0.0, 0.0, _HAND_TCP_M), (0.0, 0.0, _HAND_RAD))
 
 def fk_flange(q_rad: np.ndarray) -> np.ndarray:
     """Joint positions [..., 7] rad -> pose of the flange (fr3_link8) in the base (fr3_link0) [..., 4, 4]."""
+    return _fk_chain(q_rad)[-1]
+
+
+def joint_origins_in_base_m(q_rad: np.ndarray) -> np.ndarray:
+    """Joint positions [7] rad -> origins of base, joints, flange and hand TCP in the base, m [10, 3]."""
+    chain = _fk_chain(q_rad)
+    poses = [np.eye(4), *chain, chain[-1] @ _HAND_TCP]
+    return np.stack([pose[:3, 3] for pose in poses])
+
+
+def _fk_chain(q_rad: np.ndarray) -> list[np.ndarray]:
+    """Joint positions [..., 7] rad -> poses of joints and flange in the base, 8 x [..., 4, 4]."""
     q_rad = np.asarray(q_rad, dtype=np.float64)
     if q_rad.shape[-1:] != (7,):
         raise ValueError(f'found joint positions of shape {q_rad.shape}; expected [..., 7]')
@@ -39,10 +51,11 @@ def fk_flange(q_rad: np.ndarray) -> np.ndarray:
     joints[..., 1, 0], joints[..., 1, 1] = sine, cosine
     joints[..., 2, 2] = joints[..., 3, 3] = 1.0
     joints[..., 2, 3] = _D_M
-    pose = np.eye(4)
+    pose, chain = np.eye(4), []
     for i, link in enumerate(_LINKS):
         pose = pose @ link @ joints[..., i, :, :]
-    return pose @ _FLANGE
+        chain.append(pose)
+    return [*chain, pose @ _FLANGE]
 
 
 def fk_hand_tcp(q_rad: np.ndarray) -> np.ndarray:

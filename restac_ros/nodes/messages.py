@@ -53,7 +53,7 @@ def recorder_message(report: RecorderReport, dataset: str) -> RecorderStatus:
     """Return the recorder's report; losses, rates and ages of streams stay unknown."""
     message = RecorderStatus()
     message.state = RECORDER_STATES[report.state]
-    message.message, message.task = report.message, report.task
+    message.message, message.task, message.subtask = report.message, report.task, report.subtask
     message.episode = report.episodes
     message.journal, message.dataset = report.journal, dataset
     message.frames, message.bytes = unsigned(report.rows), unsigned(report.bytes_written)

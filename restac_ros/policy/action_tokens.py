@@ -12,8 +12,6 @@ from jaxtyping import Float, Float64, Int, Int32
 
 from restac_ros.policy.errors import PolicyError
 
-LIMIT = 1.0
-"""Normalised actions are clipped to this on either side before they become tokens."""
 PALIGEMMA_VOCABULARY = 257_152
 BINS = 256
 
@@ -24,6 +22,9 @@ class ActionTokenError(PolicyError):
 
 class ActionCodec(Protocol):
     """A reversible way from a chunk to codes 0 .. vocab_size - 1; nothing is kept between calls."""
+
+    limit: float
+    """Normalised actions are clipped to this on either side before they become codes."""
 
     @property
     def vocab_size(self) -> int:
@@ -50,7 +51,7 @@ class ActionCodec(Protocol):
 class BinCodec:
     """256 equal bins a value, step by step: RT-1 (Brohan et al. 2022, arXiv 2212.06817), OpenVLA."""
 
-    vocab_size = BINS
+    limit, vocab_size = 1.0, BINS
 
     def encode(self, actions: Float[np.ndarray, 'T D']) -> Int32[np.ndarray, ' n']:
         """Return min(255, round((x + 1) / 2 * 256)) of each value, one step after another.
@@ -58,7 +59,7 @@ class BinCodec:
         Raises:
             ActionTokenError: the chunk is no matrix of finite numbers.
         """
-        scaled = np.rint((checked_chunk(actions) + 1) / 2 * BINS)
+        scaled = np.rint((checked_chunk(actions, self.limit) + 1) / 2 * BINS)
         return np.minimum(scaled, BINS - 1).astype(np.int32).ravel()
 
     def decode(self, codes: Int[np.ndarray, ' n'], steps: int, dims: int) -> Float64[np.ndarray, 'T D']:
@@ -116,8 +117,8 @@ class ActionIds:
         return self.vocab_size - 1 - self.skipped
 
 
-def checked_chunk(actions: Float[np.ndarray, 'T D']) -> Float64[np.ndarray, 'T D']:
-    """Return a chunk in float64, clipped to `LIMIT`.
+def checked_chunk(actions: Float[np.ndarray, 'T D'], limit: float) -> Float64[np.ndarray, 'T D']:
+    """Return a chunk in float64, clipped to `limit` on either side.
 
     Raises:
         ActionTokenError: it is no matrix of finite numbers.
@@ -128,7 +129,7 @@ def checked_chunk(actions: Float[np.ndarray, 'T D']) -> Float64[np.ndarray, 'T D
     if not np.isfinite(values).all():
         step, dim = np.argwhere(~np.isfinite(values))[0].tolist()
         raise ActionTokenError(f'actions[{step}, {dim}]: found {values[step, dim]}, expected a finite number')
-    return np.clip(values, -LIMIT, LIMIT)
+    return np.clip(values, -limit, limit)
 
 
 def checked_codes(codes: Int[np.ndarray, ' n'], vocab_size: int) -> Int[np.ndarray, ' n']:

@@ -23,11 +23,13 @@ from tokenizers.decoders import Fuse
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from restac_ros.policy.action_tokens import LIMIT, ActionTokenError, checked_chunk, checked_codes
+from restac_ros.policy.action_tokens import ActionTokenError, checked_chunk, checked_codes
 
 TOKENIZER_FILE, PROCESSOR_FILE = 'tokenizer.json', 'processor_config.json'
 SCALE = 10.0
 FITTED_VOCABULARY = 1024
+LIMIT = 2.0
+"""Of normalised actions: 1 is the 99th percentile, and cutting there would lose every fast motion's peak."""
 _SURROGATES = 0xD800  # from here on, whole numbers are no characters
 _MAX_FILE_BYTES = 64 << 20
 _LEAST_REPEATS = 2  # of what becomes a token
@@ -48,6 +50,8 @@ class FastCodec:
         source: where it is from, for messages.
     """
 
+    limit = LIMIT
+
     def __init__(self, tokenizer: Tokenizer, min_token: int, scale: float = SCALE, source: str = '') -> None:
         self._tokenizer = tokenizer
         self.min_token, self.scale, self.source = min_token, scale, source
@@ -58,12 +62,12 @@ class FastCodec:
         return self._tokenizer.get_vocab_size()
 
     def encode(self, actions: Float[np.ndarray, 'T D']) -> Int32[np.ndarray, ' n']:
-        """Return the codes of a chunk of normalised actions; values beyond -1 and 1 are clipped.
+        """Return the codes of a chunk of normalised actions; values beyond -2 and 2 are clipped.
 
         Raises:
             ActionTokenError: no matrix of finite numbers, or a coefficient that the vocabulary lacks.
         """
-        characters = coefficients(checked_chunk(actions), self.scale) - self.min_token
+        characters = coefficients(checked_chunk(actions, self.limit), self.scale) - self.min_token
         if characters.min() < 0 or characters.max() >= _SURROGATES:
             raise ActionTokenError(
                 f'actions: found coefficients from {characters.min() + self.min_token} to '
@@ -85,7 +89,7 @@ class FastCodec:
 
         Raises:
             ActionTokenError: a code outside the vocabulary, codes of another number of values, or of actions
-                further outside -1 to 1 than rounding can bring them.
+                further outside -2 to 2 than rounding can bring them.
         """
         text = self._text(checked_codes(codes, self.vocab_size))
         if _REPLACED in text or len(text) != steps * dims:
@@ -161,7 +165,7 @@ def fit_fast(
 ) -> FastCodec:
     """Fit a vocabulary to chunks of normalised actions.
 
-    Every coefficient that actions within -1 and 1 can have gets a token of its own, whether it occurs or not,
+    Every coefficient that actions within -2 and 2 can have gets a token of its own, whether it occurs or not,
     so that any chunk of this length can be encoded.
 
     Args:
@@ -173,7 +177,7 @@ def fit_fast(
     Raises:
         ActionTokenError: the vocabulary has no room, or a chunk is of another length or not finite.
     """
-    # A constant of 1 has the largest coefficient: sqrt(steps), by the transform's being orthonormal.
+    # A constant has the largest coefficient: sqrt(steps) times it, by the transform's being orthonormal.
     largest = math.ceil(LIMIT * scale * math.sqrt(steps))
     alphabet = [chr(code) for code in range(2 * largest + 1)]
     if len(alphabet) >= vocab_size:
@@ -184,7 +188,7 @@ def fit_fast(
 
     def texts() -> Iterable[str]:
         for chunk in chunks:
-            checked = checked_chunk(chunk)
+            checked = checked_chunk(chunk, LIMIT)
             if len(checked) != steps:
                 raise ActionTokenError(f'actions: found {len(checked)} steps, expected {steps}')
             yield ''.join(map(chr, (coefficients(checked, scale) + largest).ravel().tolist()))

@@ -18,7 +18,8 @@ from restac_ros.recording.saving import Announcer, Saving
 
 TRASH = 'trash'
 SLOW_DISK_SHARE = 0.5  # of the time since the queue began to fill
-REQUESTS = ('start', 'save', 'discard', 'pause', 'resume', 'recover')  # services of the recorder
+# Services of the recorder.
+REQUESTS = ('start', 'save', 'discard', 'pause', 'resume', 'next_subtask', 'recover')
 
 State = Literal['idle', 'recording', 'paused', 'saving', 'error']
 
@@ -29,7 +30,10 @@ class RecorderError(RuntimeError):
 
 @dataclass(frozen=True)
 class RecorderSettings:
-    """Directories and limits of recordings. Without `dataset` journals are kept and not converted."""
+    """Directories and limits of recordings. Without `dataset` journals are kept and not converted.
+
+    `subtasks` are the parts of the task, in the order in which they are gone through.
+    """
 
     journal_dir: Path
     dataset: Path | None
@@ -38,6 +42,7 @@ class RecorderSettings:
     min_free_memory_bytes: int = 0
     on_gap: OnGap = 'refuse'
     compression: Compression = 'none'
+    subtasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class RecorderReport:
     state: State
     message: str
     task: str
+    subtask: str
     episodes: int
     journal: str
     rows: int
@@ -86,7 +92,7 @@ class Recorder:
         )
         self._recording: Recording | None = None
         self._last: Recording | None = None
-        self._task = ''
+        self._task = self._subtask = ''
         self._problem = ''
         self._warned: set[str] = set()  # kinds of warnings that were logged for the running take
         self._needed: list[str] = []
@@ -122,7 +128,7 @@ class Recorder:
         self._check_room()
         settings = self._settings
         path = settings.journal_dir / _name(self._clocks.utc_ns())
-        self._problem, self._task = '', task
+        self._problem, self._task, self._subtask = '', task, ''
         self._warned.clear()
         self._recording = Recording(
             path,
@@ -133,7 +139,9 @@ class Recorder:
             settings.compression,
             self._needed,
         )
-        return f'recording {path}: {task}'
+        if settings.subtasks:
+            self.begin_subtask(settings.subtasks[0])
+        return f'recording {path}: {task}{f" ({self._subtask})" if self._subtask else ""}'
 
     def pause(self) -> str:
         """Pause until `resume`, which begins an episode of its own. Raises RecorderError."""
@@ -150,6 +158,26 @@ class Recorder:
             raise RecorderError(f'{recording.path.name} is not paused')
         recording.resume()
         return f'going on with {recording.path.name}'
+
+    def begin_subtask(self, text: str) -> str:
+        """Note which part of the task begins now; it is stored with the episode. Raises RecorderError."""
+        recording = self._running()
+        if not (text := text.strip()):
+            raise RecorderError('no subtask text, expected words such as "reach the plug"')
+        recording.begin_subtask(text)
+        self._subtask = text
+        return f'subtask: {text}'
+
+    def next_subtask(self) -> str:
+        """Begin the subtask after the present one, of those in the settings. Raises RecorderError."""
+        known = self._settings.subtasks
+        self._running()
+        if not known:
+            raise RecorderError('no subtasks are listed: set the parameter subtasks, or publish on ~/subtask')
+        place = known.index(self._subtask) + 1 if self._subtask in known else 0
+        if place == len(known):
+            raise RecorderError(f'{self._subtask!r} is the last of {len(known)} subtasks: save or discard')
+        return self.begin_subtask(known[place])
 
     def save(self, convert: bool = True) -> str:
         """End the episode; it is closed, then converted, while the next may begin. Raises RecorderError."""
@@ -225,6 +253,7 @@ class Recorder:
             state=self.state,
             message=self._saving.progress() or self._problem,
             task=self._task,
+            subtask=self._subtask,
             episodes=self._saving.episodes,
             journal=str(shown.path) if shown else '',
             rows=self._saving.rows,

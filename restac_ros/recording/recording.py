@@ -19,7 +19,7 @@ from restac_ros.runtime.worker import Worker
 # to be sorted; the log time of a later one is that of its predecessor.
 HOLD_BACK_NS = 250_000_000
 _IDLE_S = 0.25  # how long the writer waits before it checks whether a flush is due
-PAUSE, RESUME = '/pause', '/resume'  # no stream has such a name
+PAUSE, RESUME, SUBTASK = '/pause', '/resume', '/subtask'  # no stream has such a name
 CALM_SHARE = 0.25  # of the queue: while no more waits, the disk keeps up
 
 
@@ -34,8 +34,9 @@ class RecordingClocks(NamedTuple):
 class _Entry(NamedTuple):
     receive_ns: int
     number: int  # decides between equal times
-    stream: str  # or PAUSE, RESUME
-    sample: Sample | None  # None of PAUSE, RESUME
+    stream: str  # or PAUSE, RESUME, SUBTASK
+    sample: Sample | None  # None of these three
+    text: str = ''  # of SUBTASK
 
 
 class Recording:
@@ -164,6 +165,11 @@ class Recording:
             self._since_ns = self._resumed_ns = self._now_ns()
             self._queue_boundary(RESUME, -1)
 
+    def begin_subtask(self, text: str) -> None:
+        """Note which part of the task begins now."""
+        with self._changed:
+            self._queue_boundary(SUBTASK, 0, text)
+
     def join(self) -> None:
         """Wait until it has ended."""
         self._writer.join()
@@ -199,9 +205,9 @@ class Recording:
             self._taken_ns += max(0, self._now_ns() - self._since_ns)
         self._since_ns = None
 
-    def _queue_boundary(self, kind: str, number: int) -> None:
+    def _queue_boundary(self, kind: str, number: int, text: str = '') -> None:
         self._boundary_ns = max(self._now_ns(), self._boundary_ns + 1)
-        self._queued.append(_Entry(self._boundary_ns, number, kind, None))
+        self._queued.append(_Entry(self._boundary_ns, number, kind, None, text))
         self._changed.notify()
 
     def _step(self) -> None:
@@ -250,6 +256,8 @@ class Recording:
             elif entry.stream == RESUME:
                 self._journal.resume(self._written_ns)
                 self.watch.begin(self._written_ns)
+            elif entry.stream == SUBTASK:
+                self._journal.begin_subtask(entry.text, self._written_ns)
             elif sample := entry.sample:
                 self._journal.write(entry.stream, sample.cdr, self._written_ns)
                 self.watch.add(sample._replace(receive_ns=self._written_ns))

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, get_args
 
 from restac_ros.contract.errors import did_you_mean
 
-TriggerAction = Literal['start', 'save', 'discard', 'pause_resume', 'toggle']
+TriggerAction = Literal['start', 'save', 'discard', 'pause_resume', 'toggle', 'next_subtask']
 ACTIONS: tuple[TriggerAction, ...] = get_args(TriggerAction)
 _NAME = r'[A-Za-z_]\w*'
 _TRIGGER = re.compile(rf'(?P<topic>(?:~/|/)?{_NAME}(?:/{_NAME})*)(?:\[(?P<button>\d+)\])?\s+(?P<action>\S+)')

@@ -52,9 +52,10 @@ class TokenFigures:
         vocab_size: number of its codes.
         chunks: how many were encoded.
         refused: how many it has no tokens for.
+        clipped: share of the values that are beyond its limit.
         mean, longest: tokens of a chunk.
         per_s: tokens for a second of motion.
-        rms: error of normalised values, clipping at -1 and 1 included.
+        rms: error of normalised values, clipping included.
         rms_units, largest_units: error of position m, rotation rad and gripper m, likewise.
     """
 
@@ -62,6 +63,7 @@ class TokenFigures:
     vocab_size: int
     chunks: int
     refused: int
+    clipped: float
     mean: float
     longest: int
     per_s: float
@@ -79,7 +81,6 @@ class FittedFast:
         stats: what actions were normalised with.
         fitted_on: chunks that it learned from.
         held_out: whether the figures are of episodes that it did not learn from.
-        clipped: share of values beyond -1 and 1 in what was measured.
         figures: its own first.
     """
 
@@ -87,7 +88,6 @@ class FittedFast:
     stats: NormStats
     fitted_on: int
     held_out: bool
-    clipped: float
     figures: tuple[TokenFigures, ...]
 
 
@@ -122,7 +122,6 @@ def fit_to_dataset(request: FastRequest) -> FittedFast:
         stats,
         len(learned),
         bool(measured),
-        float(np.mean([np.abs(chunk) > 1 for chunk in shown])),
         tuple(measure_tokens(name, way, shown, stats, seconds) for name, way in ways),
     )
 
@@ -146,7 +145,9 @@ def measure_tokens(
         errors.append(codec.decode(codes, *chunk.shape) - chunk)
     if not errors:
         nothing = (np.nan,) * len(KINDS)
-        return TokenFigures(name, codec.vocab_size, 0, refused, np.nan, 0, np.nan, np.nan, nothing, nothing)
+        return TokenFigures(
+            name, codec.vocab_size, 0, refused, np.nan, np.nan, 0, np.nan, np.nan, nothing, nothing
+        )
     error = np.stack(errors)
     # Half a range is 1 in normalised values; an error has no offset.
     units = error * (np.subtract(stats.actions.q99, stats.actions.q01) / 2)
@@ -155,6 +156,7 @@ def measure_tokens(
         vocab_size=codec.vocab_size,
         chunks=len(lengths),
         refused=refused,
+        clipped=float(np.mean(np.abs(np.stack(chunks)) > codec.limit)),
         mean=float(np.mean(lengths)),
         longest=max(lengths),
         per_s=float(np.mean(lengths)) / chunk_s,

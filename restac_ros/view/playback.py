@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +13,14 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.framing.sample import belongs
 from restac_ros.framing.values import decode_value
 from restac_ros.view.errors import ViewError
-from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map
+from restac_ros.view.samples import (
+    ChunkSample,
+    GateSample,
+    chunk_sample,
+    gate_sample,
+    held_reason,
+    residual_map,
+)
 from restac_ros.view.scene import GateScene, SceneOptions
 
 CHUNK_TYPE = 'restac_ros/msg/ActionChunk'
@@ -49,34 +57,46 @@ def scene_at(
         BagError: a message of the policy is damaged.
         DecodeError: a tactile frame or a tool pose contradicts the contract.
     """
-    reader = _Reader(contract, options)
-    _check(bags, reader.topics)
+    scene = GateScene(contract, tactile_stream(contract), options)
+    reader = RecordingReader(contract, scene)
+    check_shown(bags, reader.topics)
     if time_ns is None:
         time_ns = _last_live_ns(bags, reader.topics)
     end_ns = time_ns
-    for message in _merged(bags, reader.topics, time_ns):
+    for message in merged_messages(bags, reader.topics, time_ns):
         reader.add(message)
         end_ns = max(message.log_time_ns, end_ns or 0)
     if end_ns is None or not reader.added:
         raise ViewError(f'no message to show up to {time_ns} ns; the bags begin later')
     reader.flush()
-    return reader.scene, end_ns
+    return scene, end_ns
 
 
-class _Reader:
-    """Feeds a scene. The pose, at up to 1 kHz, is decoded at the scene's own pace only."""
+class Showing(Protocol):
+    """What shows a run: it receives each value with its time of receipt, ns."""
+
+    def add_gate(self, gate: GateSample, steady_ns: int) -> None: ...
+    def add_chunk(self, chunk: ChunkSample, steady_ns: int) -> None: ...
+    def add_pose(self, pose_tool_in_base: np.ndarray, steady_ns: int) -> None: ...
+    def add_tactile(self, image: np.ndarray, steady_ns: int) -> None: ...
+    def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None: ...
+    def add_hold(self, reason: str, steady_ns: int) -> None: ...
+
+
+class RecordingReader:
+    """Passes messages on to what shows them; the pose, at up to 1 kHz, at the scene's pace only."""
 
     POSE_PERIOD_NS = 50_000_000
 
-    def __init__(self, contract: Contract, options: SceneOptions) -> None:
-        self.tactile = tactile_stream(contract)
-        self.scene = GateScene(contract, self.tactile, options)
+    def __init__(self, contract: Contract, scene: Showing) -> None:
         self.added = 0
         self._contract = contract
+        self._scene = scene
+        self._tactile = tactile_stream(contract)
         self._pose: BagMessage | None = None
         self._pose_due_ns = 0
         self._streams = {
-            contract.streams[self.tactile].topic: self._add_tactile,
+            contract.streams[self._tactile].topic: self._add_tactile,
             contract.streams[contract.pose_stream].topic: self._keep_pose,
         }
 
@@ -86,27 +106,27 @@ class _Reader:
         return set(self._streams)
 
     def add(self, message: BagMessage) -> None:
-        """Add a message to the scene."""
+        """Pass a message on."""
         self.added += 1
         if message.type in (CHUNK_TYPE, GATE_TYPE):
             value = deserialize(message.cdr, message.type)
             if message.type == GATE_TYPE:
-                self.scene.add_gate(gate_sample(value), message.log_time_ns)
+                self._scene.add_gate(gate_sample(value), message.log_time_ns)
             else:
                 chunk = chunk_sample(value, self._contract.robot.base_frame)
-                self.scene.add_chunk(chunk, message.log_time_ns)
+                self._scene.add_chunk(chunk, message.log_time_ns)
         elif message.type == _DIAGNOSTICS_TYPE:
             held = held_reason(deserialize(message.cdr, message.type))
             if held is not None:
-                self.scene.add_hold(held, message.log_time_ns)
+                self._scene.add_hold(held, message.log_time_ns)
         elif message.topic in self._streams:
             self._streams[message.topic](message)
-        else:
+        elif message.topic.endswith(RESIDUAL_NAME):
             residual = residual_map(deserialize(message.cdr, message.type))
-            self.scene.add_residual(residual, message.log_time_ns)
+            self._scene.add_residual(residual, message.log_time_ns)
 
     def flush(self) -> None:
-        """Add the last pose."""
+        """Pass the last pose on."""
         if self._pose is not None:
             self._add_pose(self._pose)
 
@@ -120,13 +140,19 @@ class _Reader:
 
     def _add_pose(self, message: BagMessage) -> None:
         pose: np.ndarray = decode_value(self._contract, self._contract.pose_stream, message.cdr)
-        self.scene.add_pose(pose, message.log_time_ns)
+        self._scene.add_pose(pose, message.log_time_ns)
 
     def _add_tactile(self, message: BagMessage) -> None:
-        self.scene.add_tactile(decode_value(self._contract, self.tactile, message.cdr), message.log_time_ns)
+        image = decode_value(self._contract, self._tactile, message.cdr)
+        self._scene.add_tactile(image, message.log_time_ns)
 
 
-def _check(bags: Sequence[Bag], topics: set[str]) -> None:
+def check_shown(bags: Sequence[Bag], topics: set[str]) -> None:
+    """Refuse bags that hold none of the contract's `topics` and nothing of a policy.
+
+    Raises:
+        ViewError: so it is.
+    """
     found = {name: topic.type for bag in bags for name, topic in bag.topics.items()}
     if not set(found) & topics and not {CHUNK_TYPE, GATE_TYPE} & set(found.values()):
         expected = f'one of {", ".join(sorted(topics))}, or messages of {CHUNK_TYPE} or {GATE_TYPE}'
@@ -143,15 +169,24 @@ def _last_live_ns(bags: Sequence[Bag], topics: set[str]) -> int | None:
     return min(last_ns.values(), default=None)
 
 
-def _merged(bags: Sequence[Bag], topics: set[str], time_ns: int | None) -> Iterator[BagMessage]:
-    """Return the messages that the scene needs, in log order, up to and including `time_ns`."""
-    streams = []
-    for bag in bags:
-        ours = {
-            name
-            for name, topic in bag.topics.items()
-            if topic.type in _POLICY_TYPES or name.endswith(RESIDUAL_NAME)
-        }
-        stop = {} if time_ns is None else {'stop_ns': time_ns + 1}
-        streams.append(bag.messages((topics | ours) & set(bag.topics), **stop))
+def merged_messages(
+    bags: Sequence[Bag], topics: set[str], time_ns: int | None = None
+) -> Iterator[BagMessage]:
+    """Return the messages of `topics` and of the policy, in log order, up to and including `time_ns`."""
+    stop = {} if time_ns is None else {'stop_ns': time_ns + 1}
+    streams = [bag.messages(_shown_topics(bag, topics), **stop) for bag in bags]
     return heapq.merge(*streams, key=lambda message: message.log_time_ns)
+
+
+def count_messages(bags: Sequence[Bag], topics: set[str]) -> int:
+    """Return how many messages `merged_messages` gives."""
+    return sum(bag.topics[name].count for bag in bags for name in _shown_topics(bag, topics))
+
+
+def _shown_topics(bag: Bag, topics: set[str]) -> set[str]:
+    """Those of `topics` that a bag holds, and the policy's, which are found by type or name."""
+    return {
+        name
+        for name, topic in bag.topics.items()
+        if name in topics or topic.type in _POLICY_TYPES or name.endswith(RESIDUAL_NAME)
+    }

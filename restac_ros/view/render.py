@@ -31,13 +31,7 @@ def render(
         ViewError: nothing in them can be shown, they are of different runs, or there is no contract.
         DecodeError: a message contradicts the contract.
     """
-    bags = [open_bag(path) for path in paths]
-    bounds = sorted((bag.bounds_ns, bag.path) for bag in bags if bag.bounds_ns)
-    if not bounds:
-        raise ViewError(f'{", ".join(str(path) for path in paths) or "no bag"}: there is no message in it')
-    _check_overlap(bounds)
-    start_ns = bounds[0][0][0]
-    contract = contract or _contract_inside(bags)
+    bags, contract, start_ns = open_run(paths, contract)
     time_ns = None if at_s is None else start_ns + round(at_s * 1e9)
     scene, end_ns = scene_at(contract, bags, time_ns, options or SceneOptions())
     names = ', '.join(path.name for path in paths)
@@ -49,6 +43,21 @@ def render(
         contract.robot.base_frame,
         f'{names}, {(end_ns - start_ns) * 1e-9:.2f} s from the beginning',
     )
+
+
+def open_run(paths: Sequence[Path], contract: Contract | None) -> tuple[list[Bag], Contract, int]:
+    """Open the recordings of one run; return them, `contract` or the one inside, and their begin, ns.
+
+    Raises:
+        BagError: a recording cannot be read.
+        ViewError: there is nothing in them, they are of different runs, or there is no contract.
+    """
+    bags = [open_bag(path) for path in paths]
+    bounds = sorted((bag.bounds_ns, bag.path) for bag in bags if bag.bounds_ns)
+    if not bounds:
+        raise ViewError(f'{", ".join(str(path) for path in paths) or "no bag"}: there is no message in it')
+    _check_overlap(bounds)
+    return bags, contract or _contract_inside(bags), bounds[0][0][0]
 
 
 def _check_overlap(bounds: Sequence[tuple[tuple[int, int], Path]]) -> None:

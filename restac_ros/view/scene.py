@@ -132,6 +132,11 @@ class GateScene:
         return PRESSED_REFERENCE if self._is_inside_out else ''
 
     @property
+    def change(self) -> np.ndarray | None:
+        """The newest tactile frame's `pixel_change`, uint8 [H, W]; None before the reference is complete."""
+        return self._change
+
+    @property
     def has_touch(self) -> bool:
         """Whether there is a tactile frame."""
         return self._tactile.value is not None

@@ -67,7 +67,7 @@ def test_where_rviz2_is_missing_the_view_says_how_else_to_look(
 
 
 def test_the_view_listens_but_no_source_waits_for_it(installed: Path, tmp_path: Path, bag: Path) -> None:
-    listed = processes(run_with(tmp_path, view=True, source=Source.BAG, bag=bag))
+    listed = processes(run_with(tmp_path, view='rviz', source=Source.BAG, bag=bag))
     assert [p.executable for p in listed] == ['gate_view_node', 'replay_node']
     assert listed[-1].parameters['wait_subscribers'] == 0
     assert listed[-1].parameters['any_topics'], 'a session log can be looked at'
@@ -83,7 +83,7 @@ def test_the_session_log_starts_first_to_stop_last(installed: Path, tmp_path: Pa
 
 
 def test_a_run_does_not_end_for_its_picture_or_its_log(installed: Path, tmp_path: Path) -> None:
-    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'view': True}
+    options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'view': 'rviz'}
     listed = processes(run_with(tmp_path, sessions=tmp_path / 's', record=tmp_path / 'd', **options))
     vital = {process.executable for process in listed if process.vital}
     assert vital == {'policy_node', 'recorder_node', 'streamer_node'}
@@ -147,6 +147,7 @@ def test_beside_the_simulated_cell_every_node_follows_its_clock_and_the_streamer
     listed = {process.executable: process.parameters for process in processes(run)}
     assert listed['sim_node'].items() >= {'seed': 4, 'cameras': False, 'wait_subscribers': 2}.items()
     assert 'seconds' not in listed['sim_node']
+    assert {Path(parameters['contract']).name for parameters in listed.values()} == {'contract_cell.yaml'}
     follows = {name: parameters['use_sim_time'] for name, parameters in listed.items()}
     assert follows == {'policy_node': True, 'recorder_node': True, 'streamer_node': True, 'sim_node': False}
     assert listed['streamer_node']['robot_state_topic'] == 'sim_node/robot_mode'
@@ -182,7 +183,7 @@ def test_namespace_remappings_and_simulated_time_reach_every_node(installed: Pat
             checkpoint=tmp_path / 'c',
             prompt='push',
             execute=True,
-            view=True,
+            view='rviz',
             namespace='left/',
             remaps=('camera:=/cam0',),
             use_sim_time=True,
@@ -197,7 +198,7 @@ def test_namespace_remappings_and_simulated_time_reach_every_node(installed: Pat
 
 
 def test_a_bag_played_in_simulated_time_gives_the_time(installed: Path, tmp_path: Path, bag: Path) -> None:
-    *_, source = processes(run_with(tmp_path, view=True, source=Source.BAG, bag=bag, use_sim_time=True))
+    *_, source = processes(run_with(tmp_path, view='rviz', source=Source.BAG, bag=bag, use_sim_time=True))
     assert source.parameters['publish_clock']
     assert source.parameters['stamps'] == 'keep'
     assert not source.parameters['use_sim_time'], 'it would wait for its own clock'

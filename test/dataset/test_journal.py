@@ -50,7 +50,7 @@ def test_a_closed_journal_is_a_standard_bag(
     assert bag.notes == []
     notes = read_notes(bag)
     assert parse_contract(notes.contract_text) == contract
-    assert notes[1:] == ('press the button', START_NS, recording[-1].log_time_ns + 1, ())
+    assert notes[1:] == ('press the button', START_NS, recording[-1].log_time_ns + 1, (), ())
     with Reader(path) as reader:  # another reader, by metadata.yaml and the file's own index
         assert [(c.topic, time, data) for c, time, data in reader.messages()] == [
             (m.topic, m.log_time_ns, m.cdr) for m in recording

@@ -68,5 +68,5 @@ def test_a_part_that_begins_between_key_frames_is_refused(tmp_path: Path) -> Non
     with pytest.raises(DatasetError, match=r'the frame at 0\.200 s is no key frame'):
         cut_video(tmp_path / 'video.mp4', tmp_path / 'cut.mp4', 3 / FPS, 1)
     (tmp_path / 'none.mp4').write_bytes(b'nothing')
-    with pytest.raises(DatasetError, match=r'none\.mp4 cannot be cut'):
+    with pytest.raises(DatasetError, match=r'none\.mp4: cannot be copied'):
         cut_video(tmp_path / 'none.mp4', tmp_path / 'cut.mp4', 0, 1)

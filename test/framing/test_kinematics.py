@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from restac_ros.framing.kinematics import fk_flange, fk_hand_tcp, gripper_opening_m, transform
+from restac_ros.framing.kinematics import (
+    fk_flange,
+    fk_hand_tcp,
+    gripper_opening_m,
+    joint_origins_in_base_m,
+    transform,
+)
 
 READY = np.array([0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4])
 
@@ -52,3 +58,13 @@ def test_wrong_number_of_joints_is_refused(shape):
 def test_wrong_number_of_fingers_is_refused():
     with pytest.raises(ValueError, match='finger positions of shape'):
         gripper_opening_m(np.zeros(3))
+
+
+def test_the_arm_as_points_ends_at_the_hand() -> None:
+    q_rad = np.random.default_rng(3).uniform(-1.5, 1.5, 7)
+    points = joint_origins_in_base_m(q_rad)
+    assert points.shape == (10, 3)
+    np.testing.assert_array_equal(points[0], 0)
+    np.testing.assert_allclose(points[-2], fk_flange(q_rad)[:3, 3], atol=1e-12)
+    np.testing.assert_allclose(points[-1], fk_hand_tcp(q_rad)[:3, 3], atol=1e-12)
+    np.testing.assert_allclose(points[1], [0, 0, 0.333], atol=1e-12)

@@ -6,6 +6,7 @@ Times are of the messages' stamps; what a busy machine kept set-points waiting i
 streamer that is killed is test_streamer_node's; the drill of it takes 20 s, until its ghost is gone.
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,13 @@ CASES = [
     'kill -9 policy_node',
 ]
 
+CELL_CASES = [
+    'main: frozen',
+    'robot in reflex, then moved',
+    'arm guided by hand',
+    'arm pushed by hand',
+]
+
 
 @pytest.fixture(scope='module')
 def contract_file(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -87,8 +95,8 @@ def contract_file(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope='module')
-def outcomes(ros_domain: int, contract_file: Path, compile_cache: Path) -> dict[str, dict]:
-    """One run of all cases; by name."""
+def drill(ros_domain: int, contract_file: Path, compile_cache: Path) -> Callable[..., dict[str, dict]]:
+    """Rehearses cases and gives their outcomes by name: drill(cases, source='sim')."""
     try:
         package_prefix()
     except GraphError as error:
@@ -96,17 +104,23 @@ def outcomes(ros_domain: int, contract_file: Path, compile_cache: Path) -> dict[
     folder = contract_file.parent
     init_checkpoint('tiny', load_contract(contract_file), folder / 'tiny', seed=1)
     (folder / 'parameters.yaml').write_text(PARAMETERS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ROS_DOMAIN_ID', str(ros_domain))
-        summary = rehearse(
-            FaultsBench(
-                folder / 'tiny', contract_file, cases=tuple(CASES), params=folder / 'parameters.yaml'
-            ),
-            folder,
-            size_px=(160, 120),
-            compile_cache=compile_cache,
+
+    def rehearsed(cases: Sequence[str], **options: str) -> dict[str, dict]:
+        settings = FaultsBench(
+            folder / 'tiny', contract_file, cases=tuple(cases), params=folder / 'parameters.yaml', **options
         )
-    return {outcome['name']: outcome for outcome in summary['outcomes']}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('ROS_DOMAIN_ID', str(ros_domain))
+            summary = rehearse(settings, folder, size_px=(160, 120), compile_cache=compile_cache)
+        return {outcome['name']: outcome for outcome in summary['outcomes']}
+
+    return rehearsed
+
+
+@pytest.fixture(scope='module')
+def outcomes(drill: Callable[..., dict[str, dict]]) -> dict[str, dict]:
+    """One run of all cases; by name."""
+    return drill(CASES)
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -118,6 +132,19 @@ def test_a_fault_is_borne(outcomes: dict[str, dict], name: str) -> None:
     if outcome['expectation'] in ('hold', 'halt'):
         assert outcome['held_ms'] <= outcome['limit_ms']
         assert outcome['reason']
+
+
+def test_faults_are_borne_in_the_simulated_cell_too(drill: Callable[..., dict[str, dict]]) -> None:
+    """With an arm of mass and torque limits, and images that are drawn as it moves."""
+    pytest.importorskip(
+        'mujoco', reason="the simulated cell is not installed: `pip install 'restac_ros[sim]'`"
+    )
+    outcomes = drill(CELL_CASES, source='sim')
+    assert set(outcomes) == set(CELL_CASES)
+    assert {name: outcome['faults'] for name, outcome in outcomes.items()} == {
+        name: [] for name in CELL_CASES
+    }
+    assert all(outcome['recovered'] and outcome['logged'] for outcome in outcomes.values())
 
 
 def test_every_kind_of_fault_is_rehearsed_here(contract_file: Path) -> None:

@@ -114,6 +114,7 @@ def test_a_recorder_status_of_any_counts_can_be_sent(counts: list[int]) -> None:
         state='recording',
         message='',
         task='push',
+        subtask='reach',
         episodes=1,
         journal='j',
         rows=rows,

@@ -165,7 +165,7 @@ def test_a_closed_terminal_ends_in_order_and_saves_the_open_episode(
 def test_a_run_is_steered_by_keys(start: Callable[..., Demonstrator], robot, tmp_path: Path) -> None:
     robot.publish_streams()
     up = start('up', '--prompt', 'push', record='dataset')
-    up.sees('s: save   d: discard   q: quit')
+    up.sees('s: save   d: discard   n: next subtask   q: quit')
     up.has_written(30)
     up.press('s', 'saving')
     up.terminal.press('q')

@@ -58,6 +58,7 @@ def typed(made: RecordKeys, keys: str) -> list:
         ('saving', ' ', ConsoleCall('start')),
         ('error', ' ', ConsoleCall('start')),
         ('recording', ' ', ConsoleCall('save')),
+        ('recording', 'n', ConsoleCall('next_subtask')),
         ('paused', ' ', ConsoleCall('save')),
         ('recording', 'd', ConsoleCall('discard')),
         ('recording', 'p', ConsoleCall('pause')),
@@ -174,3 +175,9 @@ def test_the_next_task_is_shown_beside_that_of_the_open_episode() -> None:
     typed(made, 'tpull [b]\n')
     assert 'push' in shown(made)
     assert 'next: pull [b]' in shown(made)
+
+
+def test_the_subtask_under_way_is_shown_beside_the_task() -> None:
+    assert 'push   reach it   12 s' in shown(console('recording', subtask='reach it'))
+    assert 'reach it' not in shown(console('idle', subtask='reach it'))
+    assert typed(console('idle'), 'n') == []

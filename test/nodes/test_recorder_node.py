@@ -279,9 +279,13 @@ def test_a_disk_that_refuses_is_an_error_and_keeps_what_was_written(
 
 
 def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_path: Path) -> None:
-    triggers = '["/pedal toggle", "/joy[1] pause_resume", "/joy[2] discard", "/joy[30] save"]'
+    joystick_triggers = '"/joy[1] pause_resume", "/joy[2] discard", "/joy[3] next_subtask", "/joy[30] save"'
+    triggers = f'["/pedal toggle", {joystick_triggers}]'
     file = tmp_path / 'triggers.yaml'
-    file.write_text(f'/**:\n  ros__parameters:\n    triggers: {triggers}\n    debounce_ms: 0.0\n')
+    subtasks = 'subtasks: ["reach", "insert"]'
+    file.write_text(
+        f'/**:\n  ros__parameters:\n    triggers: {triggers}\n    debounce_ms: 0.0\n    {subtasks}\n'
+    )
     recorder = make_recorder('--params-file', str(file), dataset='')
     pedal = robot.node.create_publisher(Bool, '/pedal', 10)
     joystick = robot.node.create_publisher(Joy, '/joy', 10)
@@ -295,7 +299,7 @@ def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_pa
 
     joy = {
         name: Joy(buttons=[int(index == button) for index in range(4)])
-        for name, button in (('none', -1), ('pause', 1), ('discard', 2))
+        for name, button in (('none', -1), ('pause', 1), ('discard', 2), ('next', 3))
     }
     press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_RECORDING)
     press(joystick, joy['pause'], joy['none'], RecorderStatus.STATE_PAUSED)
@@ -303,11 +307,21 @@ def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_pa
     press(joystick, joy['discard'], joy['none'], RecorderStatus.STATE_IDLE)
     assert len(list((recorder.journals / 'trash').iterdir())) == 1
     press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_RECORDING)
+    recorder.status(lambda status: status.subtask == 'reach', 'the first subtask')
+    press(joystick, joy['next'], joy['none'], RecorderStatus.STATE_RECORDING)
+    recorder.status(lambda status: status.subtask == 'insert', 'the second subtask')
+    refused = recorder.request('next_subtask')
+    assert "'insert' is the last of 2 subtasks" in refused.message
+    subtask = robot.node.create_publisher(String, '/recorder_node/subtask', 10)
+    recorder.wait_until(lambda: subtask.get_subscription_count() > 0, 'the subtask is listened to')
+    subtask.publish(String(data='wipe'))
+    recorder.status(lambda status: status.subtask == 'wipe', 'a subtask by its text')
     press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_IDLE)
     recorder.node.wait_for(r'trigger /joy\[30\] can never be pressed: the joystick has 4 buttons')
     recorder.node.wait_for(r'/pedal pressed: toggle', times=3)
     [journal] = [path for path in recorder.journals.iterdir() if path.name != 'trash']
     assert journal.suffix != '.partial'
+    assert [text for _, text in read_notes(open_bag(journal)).subtasks] == ['reach', 'insert', 'wipe']
     joystick.publish(joy['discard'])  # a refusal is told, and nothing else happens
     recorder.node.wait_for('nothing is being recorded')
     assert recorder.node.end() == 0

@@ -21,6 +21,7 @@ def typed(keys: RunKeys, text: str) -> list:
         ('r', ConsoleCall('resume', 'streamer_node')),
         ('s', ConsoleCall('save')),
         ('d', ConsoleCall('discard')),
+        ('n', ConsoleCall('next_subtask')),
         ('q', Stop()),
     ],
 )
@@ -43,8 +44,8 @@ def test_escape_and_an_empty_line_leave_the_prompt_as_it_is() -> None:
 
 def test_only_keys_of_nodes_that_the_run_has_are_offered() -> None:
     keys = RunKeys(['recorder_node'])
-    assert keys.line == 's: save   d: discard   q: quit'
-    assert keys.requests == [ConsoleCall('save'), ConsoleCall('discard')]
+    assert keys.line == 's: save   d: discard   n: next subtask   q: quit'
+    assert keys.requests == [ConsoleCall('save'), ConsoleCall('discard'), ConsoleCall('next_subtask')]
     assert typed(keys, ' rp') == []
 
 
@@ -52,7 +53,8 @@ def test_a_key_without_effect_is_answered_with_the_keys_that_there_are() -> None
     keys = RunKeys(['recorder_node'])
     keys.key('r')
     assert keys.notice == (
-        'r: resume: there is no streamer_node in this run. Keys: s: save   d: discard   q: quit'
+        'r: resume: there is no streamer_node in this run. '
+        'Keys: s: save   d: discard   n: next subtask   q: quit'
     )
     keys.key('x')
     assert keys.notice.startswith('no such key: x. Keys: s: save')

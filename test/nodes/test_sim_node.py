@@ -26,6 +26,7 @@ from std_srvs.srv import SetBool, Trigger
 from restac_ros.contract.load import load_contract
 from restac_ros.framing.sample import make_sample
 from restac_ros.framing.values import decode_value
+from restac_ros.graph import SIM_ROBOT
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.sim.cell.parameters import draw_scene
 
@@ -151,6 +152,29 @@ def test_a_plug_is_inserted_through_topics_and_simulated_time(start_cell, teache
     assert teacher.value('main').shape == (224, 224, 3)
     assert teacher.value('gelsight_left').std() > 5
     assert teacher.value('gripper') == pytest.approx(0.011)
+
+
+def test_a_policy_moves_the_simulated_arm(
+    start_cell, start_node, teacher: Teacher, repository: Path, tiny_checkpoint: Path, compile_cache: Path
+) -> None:
+    """Its weights are random: what is tested is the loop."""
+    shared = {'contract': repository / 'config' / 'contract.yaml', 'use_sim_time': True}
+    policy = start_node(
+        'policy_node', checkpoint=tiny_checkpoint, prompt='push', compile_cache=compile_cache, **shared
+    )
+    streamer = start_node('streamer_node', **SIM_ROBOT, **shared)
+    start_m = np.array(draw_scene(SEED).start_m)
+    cell = start_cell(
+        cameras=True, contract=shared['contract'], wait_subscribers=2, seconds=60.0, end_when_inserted=False
+    )
+    teacher.until(lambda: 'joints' in teacher.newest)
+    teacher.until(lambda: np.linalg.norm(teacher.value('joints')[:3, 3] - start_m) > 0.01)
+    assert cell.end() == 0, cell.log
+    assert policy.end() == 0, policy.log
+    assert streamer.end() == 0, streamer.log
+    assert policy.summary['chunks'] > 0
+    assert streamer.summary['set_points'] > 10
+    assert cell.summary['refused'] == 0
 
 
 def test_commands_beyond_the_limits_are_refused_and_named(start_cell, teacher: Teacher) -> None:

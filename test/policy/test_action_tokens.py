@@ -114,9 +114,9 @@ def test_any_chunk_within_the_range_can_be_encoded(seed: int) -> None:
     """Also noise and steps, which no fitted motion holds; outside the range it is clipped."""
     codec = fit_fast(motions(20), STEPS, 400)
     rng = np.random.default_rng(seed)
-    chunk = np.where(rng.random((STEPS, DIMS)) < 0.5, rng.uniform(-2, 2, (STEPS, DIMS)), 1.0)
+    chunk = np.where(rng.random((STEPS, DIMS)) < 0.5, rng.uniform(-4, 4, (STEPS, DIMS)), 2.0)
     read = codec.decode(codec.encode(chunk), STEPS, DIMS)
-    assert np.abs(read - np.clip(chunk, -1, 1)).max() <= 0.05 * math.sqrt(2 * STEPS)
+    assert np.abs(read - np.clip(chunk, -2, 2)).max() <= 0.05 * math.sqrt(2 * STEPS)
 
 
 def test_encoding_and_decoding_keep_nothing_between_calls(fitted: FastCodec) -> None:
@@ -160,7 +160,7 @@ def test_a_stream_that_stands_for_no_chunk_is_an_error_and_never_actions(fitted:
         (fitted, [*codes[:-1], 512], r'found 512 at place \d+, expected 0 to 399'),
         (fitted, [*codes[:-1], -1], r'found -1 at place'),
         (fitted, codes.astype(float), 'expected a list of whole numbers'),
-        (fitted, [0] * STEPS * DIMS, r'found a normalised action of [\d.]+, expected at most 1\.28'),
+        (fitted, [0] * STEPS * DIMS, r'found a normalised action of [\d.]+, expected at most 2\.28'),
         (BinCodec(), [0] * 6, 'found 6, expected 16 steps of 7 values'),
         (BinCodec(), [256] * STEPS * DIMS, 'found 256 at place 0, expected 0 to 255'),
     ):
@@ -188,16 +188,16 @@ def test_actions_that_are_no_chunk_are_refused(codec: ActionCodec) -> None:
 
 
 def test_coefficients_outside_a_vocabulary_are_refused_not_clipped(fitted: FastCodec) -> None:
-    long = np.ones((4 * STEPS, DIMS))
+    long = 2 * np.ones((4 * STEPS, DIMS))
     with pytest.raises(ActionTokenError, match=r'fit one to chunks of this length'):
         fitted.encode(long)
-    with pytest.raises(ActionTokenError, match=r'found coefficients from -80 to 0, expected at least -40'):
+    with pytest.raises(ActionTokenError, match=r'found coefficients from -160 to 0, expected at least -80'):
         fitted.encode(-long)
 
 
 def test_a_vocabulary_without_room_is_refused() -> None:
-    with pytest.raises(ActionTokenError, match='found 80 tokens, expected more than the 81 coefficients'):
-        fit_fast(motions(5), STEPS, 80)
+    with pytest.raises(ActionTokenError, match='found 160 tokens, expected more than the 161 coefficients'):
+        fit_fast(motions(5), STEPS, 160)
     with pytest.raises(ActionTokenError, match='found 16 steps, expected 15'):
         fit_fast(motions(5), STEPS - 1)
 

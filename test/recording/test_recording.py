@@ -551,3 +551,36 @@ def test_the_share_of_time_that_the_disk_takes_is_measured(begin, clock: Clock, 
         threading.Event().wait(0.02)
     assert recording.disk_share > 0.8
     crash(recording)
+
+
+def test_subtasks_are_gone_through_and_stored_with_their_times(make_recorder, clock: Clock) -> None:
+    recorder, _ = make_recorder(subtasks=('reach', 'insert'))
+    with pytest.raises(RecorderError, match='nothing is being recorded'):
+        recorder.next_subtask()
+    recorder.start('plug it in')
+    assert recorder.report().subtask == 'reach'
+    offer(recorder, 20)
+    clock.now_ns = START_NS + 10**9
+    assert recorder.next_subtask() == 'subtask: insert'
+    with pytest.raises(RecorderError, match="'insert' is the last of 2 subtasks: save or discard"):
+        recorder.next_subtask()
+    clock.now_ns = START_NS + 2 * 10**9
+    recorder.begin_subtask(' wipe the board ')
+    with pytest.raises(RecorderError, match='no subtask text'):
+        recorder.begin_subtask(' ')
+    assert recorder.report().subtask == 'wipe the board'
+    recorder.save()
+    settle(recorder)
+    noted = read_notes(open_bag(Path(recorder.report().journal))).subtasks
+    assert [text for _, text in noted] == ['reach', 'insert', 'wipe the board']
+    begun_s = [(time_ns - START_NS) / 1e9 for time_ns, _ in noted]
+    assert begun_s == pytest.approx([0, 1, 2], abs=1e-3)
+    recorder.start('plug it in')
+    assert recorder.report().subtask == 'reach'
+
+
+def test_without_a_list_the_next_subtask_is_refused_with_what_to_do(make_recorder) -> None:
+    recorder, _ = make_recorder()
+    recorder.start('push')
+    with pytest.raises(RecorderError, match='no subtasks are listed: set the parameter subtasks, or publish'):
+        recorder.next_subtask()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 MARKS = {'', 'robot', 'ros', 'gpu', 'set-up'}
 # Pages whose commands follow each other: each uses what the ones before made.
-STORY = ('data.md', 'train.md', 'run.md', 'gate.md', 'rehearse.md')
+STORY = ('data.md', 'train.md', 'plan.md', 'run.md', 'gate.md', 'rehearse.md', 'simulate.md')
 _BLOCK = re.compile(r'^```(\w+)[ ]?([\w-]*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 

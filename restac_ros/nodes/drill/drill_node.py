@@ -191,7 +191,7 @@ class DrillNode(SourceNode):
             checkpoint=parameters.checkpoint,
             prompt=parameters.prompt,
             sessions=parameters.directory / 'log',
-            view=True,
+            view='rviz',
             execute=True,
             parameter_file=parameters.params,
             run_id='drill',

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from restac_ros.contract.schema import Contract
+from restac_ros.framing.encode import driver_message
 from restac_ros.geometry.pose import Offset, Pose
-from restac_ros.nodes.source.driver_messages import driver_message
 from restac_ros.sim.virtual_arm import VirtualArm
 
 

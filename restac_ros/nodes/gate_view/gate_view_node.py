@@ -6,63 +6,38 @@ much as a 15 Hz one and the executor sleeps. Outputs without subscribers are not
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray
-from pydantic import Field
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import MarkerArray
 
 from restac_ros.contract.schema import Contract
-from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.sample import belongs
 from restac_ros.framing.values import decode_value
-from restac_ros.msg import ActionChunk, GateState
 from restac_ros.nodes.diagnostics import Status, StatusLevel, latency_statuses
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.parameters import NodeParameters
-from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
-from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
-from restac_ros.runtime.complaints import Complaints
+from restac_ros.nodes.subscriptions import UnknownTypeError
+from restac_ros.nodes.view_inputs import ViewInputs, ViewParameters
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.pacer import Pacer
 from restac_ros.runtime.summary_file import latency_summary
 from restac_ros.runtime.worker import Worker
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import tactile_stream
-from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map
-from restac_ros.view.scene import GateScene, SceneOptions
-from restac_ros.view.tactile import HeatScale
+from restac_ros.view.scene import GateScene
 
 MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
 # Newest only, but reliable, as config/restac.rviz asks for.
 OUTPUT_QOS = QoSProfile(depth=2)
 CHART_EVERY = 3  # ticks: at 5 Hz a chart of 20 s moves by less than four pixels at a time
-RESIDUAL, DIAGNOSTICS = OPTIONAL = 'residual', 'diagnostics'  # need not come: some policies have no prior
-SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
-POLICY_DEPTH = 64  # gates and chunks between two ticks, with room for a stall
 
 
-class GateViewParameters(NodeParameters):
+class GateViewParameters(ViewParameters):
     """See config/gate_view.yaml."""
-
-    gate_topic: str = Field(min_length=1, description='GateState of the policy')
-    chunk_topic: str = Field(min_length=1, description='ActionChunk of the policy')
-    residual_topic: str = Field(description='felt minus expected (Image, 32FC1); empty: none')
-    tactile_stream: str = Field(description='tactile stream of the contract; empty: its first')
-    rate_hz: float = Field(gt=0, le=60, description='how often to draw; the chart a third as often')
-    span_s: float = Field(gt=0, le=600, description='reach of the chart and of the executed path, s')
-    stale_s: float = Field(gt=0, le=60, description='without a message for so long, a value is old, s')
-    reference_frames: int = Field(ge=1, le=1000, description='first frames, the contact-free reference')
-    heat_threshold: float = Field(ge=0, le=255, description='change that is contact, grey levels')
-    residual_full: float = Field(gt=0, description='felt minus expected that is drawn brightest')
-    heat_full: float = Field(gt=0, le=255, description='change that is drawn brightest, grey levels')
 
 
 class _View(NamedTuple):
@@ -81,10 +56,8 @@ class GateViewNode(ManagedNode):
 
     def __init__(self) -> None:
         super().__init__('gate_view_node')
-        logger = self.get_logger()
-        self._complaints = Complaints(logger.warning, logger.info, time.monotonic_ns)
         self._latencies = Latencies(time.perf_counter_ns, 'poll', 'draw')
-        self._inputs: dict[str, PolledInput] = {}
+        self._inputs = ViewInputs(self)
         self._drawing: Worker | None = None
         self._ticks = 0
         self._lock = threading.Lock()  # of the scene
@@ -97,36 +70,14 @@ class GateViewNode(ManagedNode):
         self.create_service(Trigger, '~/set_reference', self._set_reference)
 
     def configure(self) -> None:
-        parameters = self.parameters
+        parameters: GateViewParameters = self.parameters
         contract = self.load_contract()
-        options = SceneOptions(
-            parameters.span_s,
-            parameters.stale_s,
-            parameters.reference_frames,
-            HeatScale(parameters.heat_threshold, parameters.heat_full, parameters.residual_full),
-        )
         tactile = tactile_stream(contract, parameters.tactile_stream)
-        base_frame = contract.robot.base_frame
-        scene = GateScene(contract, tactile, options)
-
-        def add_hold(reason: str | None, steady_ns: int) -> None:
-            if reason is not None:
-                scene.add_hold(reason, steady_ns)
-
-        self._listen('gate', GateState, parameters.gate_topic, gate_sample, scene.add_gate)
-        self._listen(
-            'chunk',
-            ActionChunk,
-            parameters.chunk_topic,
-            lambda message: chunk_sample(message, base_frame),
-            scene.add_chunk,
-        )
-        if parameters.residual_topic:
-            self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.add_residual)
-        self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, add_hold)
-        self._listen_to_stream(contract, tactile, scene.add_tactile)
-        self._listen_to_stream(contract, contract.pose_stream, scene.add_pose)
-        self._view = _View(contract, scene, MarkerWriter(base_frame))
+        scene = GateScene(contract, tactile, parameters.scene_options)
+        self._inputs.listen_to_policy(parameters, contract, scene)
+        for name, show in ((tactile, scene.add_tactile), (contract.pose_stream, scene.add_pose)):
+            self._inputs.listen_to_stream(contract, name, partial(decode_value, contract, name), show)
+        self._view = _View(contract, scene, MarkerWriter(contract.robot.base_frame))
 
     def activate(self) -> None:
         if self._view is None:
@@ -151,69 +102,23 @@ class GateViewNode(ManagedNode):
             self._drawing = None
 
     def cleanup(self) -> None:
-        for source in self._inputs.values():
-            source.destroy()
-        self._inputs.clear()
-        self._complaints.forget()
+        self._inputs.destroy()
         self._view = None
 
     def diagnose(self) -> list[Status]:
         if self._view is None:
             return []
         scene = self._view.scene
-        missing = [
-            self._why_missing(source)
-            for name, source in self._inputs.items()
-            if not source.received and name not in OPTIONAL
-        ]
         doubts = [scene.reference_problem] if scene.reference_problem else []
-        faults = [*self._complaints.texts, *missing, *doubts]
-        values = {name: str(source.received) for name, source in self._inputs.items()}
+        faults = [*self._inputs.faults, *doubts]
+        values = {name: str(count) for name, count in self._inputs.received.items()}
         values['reference'] = f'{scene.reference.collected} of {scene.reference.needed}'
         level: StatusLevel = 'warn' if faults else 'ok'
         text = '; '.join(faults) or 'all inputs are shown'
         return [Status('view', level, text, values), *latency_statuses(self._latencies)]
 
     def summarise(self) -> dict[str, object]:
-        received = {name: source.received for name, source in self._inputs.items()}
-        return {'received': received, 'latencies_ms': latency_summary(self._latencies)}
-
-    def _listen(
-        self, name: str, kind: type, topic: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]
-    ) -> None:
-        """Show the messages of a topic; report one that cannot be read, and continue."""
-        receive = self._receiver(name, read, show)
-        self._inputs[name] = PolledInput(self, kind, topic, POLICY_DEPTH, receive)
-
-    def _listen_to_stream(
-        self, contract: Contract, name: str, show: Callable[[np.ndarray, int], None]
-    ) -> None:
-        """Show the newest message of a stream of the contract."""
-        spec = contract.streams[name]
-        receive = self._receiver(name, lambda cdr: decode_value(contract, name, cdr), show)
-
-        def receive_own(cdr: bytes, info: dict) -> None:
-            if belongs(spec, cdr):
-                receive(cdr, info)
-
-        depth = 1 if len(contract.by_topic()[spec.topic]) == 1 else SHARED_DEPTH
-        self._inputs[name] = PolledInput(
-            self, message_class(spec.type), spec.topic, depth, receive_own, raw=True
-        )
-
-    def _receiver(
-        self, name: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]
-    ) -> Callable[[Any, dict], None]:
-        def receive(message: Any, _: dict) -> None:
-            try:
-                value = read(message)
-            except (ViewError, DecodeError) as error:
-                self._complaints.set(name, type(error).__name__, str(error))
-                return
-            self._complaints.clear(name)
-            show(value, self._steady_ns())
-
-        return receive
+        return {'received': self._inputs.received, 'latencies_ms': latency_summary(self._latencies)}
 
     def _fail(self, text: str) -> None:
         """End the process when the thread has failed: it would leave an old picture."""
@@ -222,8 +127,7 @@ class GateViewNode(ManagedNode):
 
     def _tick(self, view: _View) -> None:
         start_ns = self._steady_ns()
-        for source in self._inputs.values():
-            source.poll()
+        self._inputs.poll()
         polled_ns = self._steady_ns()
         self._publish(view, polled_ns)
         self._latencies.add('poll', polled_ns - start_ns)
@@ -254,11 +158,6 @@ class GateViewNode(ManagedNode):
                 reference.restart()
             response.message = f'the next {reference.needed} tactile frames are the reference'
         return response
-
-    def _why_missing(self, source: PolledInput) -> str:
-        count = self.count_publishers(source.topic)
-        found = f'although it has {count} publishers' if count else 'no publisher'
-        return f'{source.topic}: nothing received, {found}'
 
     def _steady_ns(self) -> int:
         return time.monotonic_ns()

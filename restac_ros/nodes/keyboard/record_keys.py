@@ -15,7 +15,7 @@ from restac_ros.nodes.messages import RECORDER_STATES
 
 RED = 'bold red'
 _COLOURS = {'idle': 'green', 'recording': RED, 'paused': 'yellow', 'saving': 'cyan', 'error': RED}
-KEYS = 'space: start/save   d: discard   p: pause/resume   t: task   q: quit'
+KEYS = 'space: start/save   d: discard   p: pause/resume   n: next subtask   t: task   q: quit'
 INTERRUPT = '\x03'
 _STATES = {number: name for name, number in RECORDER_STATES.items()}
 
@@ -122,6 +122,8 @@ class RecordKeys:
                 return [ConsoleCall('save' if self._is_open else 'start')]
             case 'd':
                 return [ConsoleCall('discard')]
+            case 'n' if self._is_open:
+                return [ConsoleCall('next_subtask')]
             case 'p':
                 return [ConsoleCall('resume' if self._state == 'paused' else 'pause')]
             case 't':
@@ -169,6 +171,8 @@ class RecordKeys:
             f'{status.episode} episodes',
             f'{status.disk_free / 1e9:.1f} GB of disk left',
         ]
+        if self._is_open and status.subtask:
+            facts.insert(2, f'[bold]{escape(status.subtask)}[/]')
         if self._is_open and self._task != task:
             facts.append(f'next: {escape(self._task)}')
         line = Text.from_markup('   '.join(facts))

@@ -11,6 +11,7 @@ _CALLS = {
     'r': (ConsoleCall('resume', 'streamer_node'), 'r: resume'),
     's': (ConsoleCall('save'), 's: save'),
     'd': (ConsoleCall('discard'), 'd: discard'),
+    'n': (ConsoleCall('next_subtask'), 'n: next subtask'),
 }
 _PROMPT = SetText('', 'prompt', 'policy_node')
 

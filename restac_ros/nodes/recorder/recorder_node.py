@@ -74,10 +74,10 @@ class _Active:
 
 
 class RecorderNode(ManagedNode):
-    """Services (std_srvs/Trigger): ~/start, ~/save, ~/discard, ~/pause, ~/resume, ~/recover, ~/thumbnails.
+    """Services (std_srvs/Trigger): those of REQUESTS, such as ~/start and ~/save, and ~/thumbnails.
 
     Pedals and joystick buttons do the same. The next episode's task text comes by parameter or on ~/task
-    (String); the recorder's state is published on ~/status.
+    (String), the part of it that begins now on ~/subtask; the recorder's state is published on ~/status.
     """
 
     model = RecorderParameters
@@ -93,6 +93,7 @@ class RecorderNode(ManagedNode):
         )
         self._status = self.create_publisher(RecorderStatus, '~/status', _LATCHED)
         self.create_subscription(String, '~/task', self._on_task, 10)
+        self.create_subscription(String, '~/subtask', self._on_subtask, 10)
         for name in (*REQUESTS, 'thumbnails'):
             self._serve(name, getattr(self, f'_{name}'))
         self._configured: _Configured | None = None
@@ -238,6 +239,9 @@ class RecorderNode(ManagedNode):
     def _on_task(self, message: String) -> None:
         self._task = message.data
 
+    def _on_subtask(self, message: String) -> None:
+        self._do(lambda: self._ready.recorder.begin_subtask(message.data))
+
     def _start(self) -> str:
         active = self._running
         if not self.now_ns():
@@ -263,6 +267,9 @@ class RecorderNode(ManagedNode):
         for name, tally in active.streams.tallies.items():
             active.lost_before[name] += tally.lost - active.lost_at_pause[name]
         return text
+
+    def _next_subtask(self) -> str:
+        return self._ready.recorder.next_subtask()
 
     def _recover(self) -> str:
         text = self._ready.recorder.recover()

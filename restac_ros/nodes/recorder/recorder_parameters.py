@@ -13,10 +13,15 @@ from restac_ros.recording.recorder import RecorderSettings
 from restac_ros.recording.triggers import Trigger, parse_triggers
 
 
-def _triggers(value: object) -> object:
-    if not isinstance(value, list | tuple) or not all(isinstance(line, str) for line in value):
+def _texts(value: object) -> tuple[str, ...]:
+    """Return a list of texts, short of empty ones: a list of parameters cannot be empty."""
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
         raise ValueError('expected a list of texts')
-    return parse_triggers(value)
+    return tuple(text.strip() for text in value if text.strip())
+
+
+def _triggers(value: object) -> object:
+    return parse_triggers(_texts(value))
 
 
 class RecorderParameters(NodeParameters):
@@ -27,6 +32,9 @@ class RecorderParameters(NodeParameters):
     dataset: OptionalPath = Field(description='LeRobot data set, made if absent; empty: journals only')
     journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
     task: str = Field(description='what the next episode shows; may change while running')
+    subtasks: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
+        description='parts of the task, in their order; ~/next_subtask goes on to the next'
+    )
     autostart_recording: bool = Field(description='begin an episode when activated')
     start_after: str = Field(description='node that must be active before this one is; empty: none')
     save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')
@@ -58,6 +66,7 @@ class RecorderParameters(NodeParameters):
             min_free_memory_bytes=round(self.min_free_memory_gb * 1e9),
             on_gap=self.on_gap,
             compression=self.compression,
+            subtasks=self.subtasks,
         )
 
     def _beside_dataset(self) -> Path:

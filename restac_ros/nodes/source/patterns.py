@@ -17,10 +17,10 @@ from restac_ros.contract.schema import (
     Stream,
     TactileStream,
 )
+from restac_ros.framing.encode import driver_image, joint_state, tool_pose
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.framing.values import gripper_positions
 from restac_ros.geometry.pose import Pose
-from restac_ros.nodes.source.driver_messages import driver_image, joint_state, tool_pose
 from restac_ros.runtime.playback import Outgoing
 from restac_ros.sim.inverse_kinematics import READY_RAD
 
@@ -113,9 +113,9 @@ def pattern(contract: Contract, name: str, size_px: tuple[int, int] = CAMERA_SIZ
             drawn = [tactile_image(i / count * GEL_LOOP_S) for i in range(count)]
             return _images(spec, drawn, GEL_LOOP_S)
         case ArmJointsStream():
-            return _loop(spec, lambda t: joint_state(spec, _swinging_rad(t)))
+            return _loop(spec, lambda t: joint_state(spec.joints, _swinging_rad(t)))
         case GripperStream():
-            return _loop(spec, lambda t: joint_state(spec, _fingers_m(contract, spec, t)))
+            return _loop(spec, lambda t: joint_state(spec.joints, _fingers_m(contract, spec, t)))
         case PoseStream():
             frame_id = spec.frame_id or contract.robot.base_frame
             return _loop(spec, lambda t: tool_pose(frame_id, _circling(t)))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
@@ -20,13 +21,15 @@ from std_srvs.srv import SetBool, Trigger
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
+from restac_ros.framing.encode import driver_message
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry.pose import Pose
+from restac_ros.graph import CELL_CONTRACT, config_file
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_loop
-from restac_ros.nodes.source.driver_messages import clock_message, driver_message, re_encoded
+from restac_ros.nodes.source.driver_messages import clock_message, re_encoded
 from restac_ros.nodes.source.source import (
     CLOCK_TOPIC,
     CLOCK_TYPE,
@@ -72,6 +75,11 @@ class SimParameters(SourceParameters):
     push_n: float = Field(gt=0, le=200, description='force of the hand of ~/push, N')
     stream_fault: str = Field(description='fault of a driver, to begin with or at run time; empty: none')
     fault_streams: list[str] = Field(description='streams that have it; one empty text: all')
+
+    @property
+    def contract_path(self) -> Path:
+        """The contract to read: the given one, or that of the cell."""
+        return self.contract or config_file(CELL_CONTRACT)
 
 
 class SimNode(SourceNode):

@@ -20,13 +20,14 @@ from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
 DOWN_XYZW = np.array([1.0, 0.0, 0.0, 0.0])  # the tool points straight down
 INSERTED_M = 0.008  # depth from which a plug counts as inserted
 OPEN_M = 0.08
+_XYZW, _WXYZ = [1, 2, 3, 0], [3, 0, 1, 2]  # to our order of a quaternion, and to MuJoCo's
 _GRIPPER_M_S = 0.05
 _RELEASE_M = 0.0005  # farther open than the plug is thick, the plug is free
 _DROPPED_NMS_RAD = (1.0, 1.0, 1.0)
 _SETTLE_STEPS = 300
 _IK_STEPS = 50
 _HOLD_NM_RAD = np.array([600.0, 600.0, 600.0, 600.0, 250.0, 150.0, 50.0])
-_GUIDED_NMS_RAD = np.array([3.0, 3.0, 3.0, 3.0, 0.5, 0.5, 0.5])
+_GUIDED_NMS_RAD = np.array([25.0, 25.0, 25.0, 25.0, 4.0, 4.0, 4.0])  # 20 N lead the tool at some 0.2 m/s
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Cell:
     @property
     def target(self) -> Pose:
         """The last target of the TCP, in the base frame."""
-        return Pose(self._target_m.copy(), np.roll(self._target_wxyz, -1))
+        return Pose(self._target_m.copy(), self._target_wxyz[_XYZW])
 
     def follow(self, target: Pose) -> None:
         """Set the target of the TCP, in the base frame; ignored outside of mode move.
@@ -190,12 +191,12 @@ class Cell:
     def _pose(self) -> Pose:
         data, hand = self.data, self._hand
         turn = data.xmat[hand].reshape(3, 3)
-        quaternion = np.roll(data.xquat[hand], -1)  # MuJoCo's order is w, x, y, z
+        quaternion = data.xquat[hand][_XYZW]
         return Pose(data.xpos[hand] + turn @ TCP_IN_HAND_M, quaternion)
 
     def _aim(self, target: Pose, at_once: bool = False) -> None:
         self._target_m = np.array(target.position_m, dtype=float)
-        self._target_wxyz = np.roll(quat.normalise(np.asarray(target.quaternion_xyzw, dtype=float)), 1)
+        self._target_wxyz = quat.normalise(np.asarray(target.quaternion_xyzw, dtype=float))[_WXYZ]
         if at_once:
             self._aim_m, self._aim_wxyz = self._target_m.copy(), self._target_wxyz.copy()
 

@@ -46,6 +46,7 @@ class ExpertParameters:
         reach_m: farthest search from the estimated middle of the housing.
         lead_m: farthest target from the measured pose, in x and y.
         drop_m: sinking that means that the peg is in the hole.
+        deep_m: how far below the first touch the target goes at most.
         stuck_s, progress_m: back to searching after so long without so much progress.
         filter_s: time constant of the filter of the felt direction.
     """
@@ -61,6 +62,7 @@ class ExpertParameters:
     reach_m: float = 0.008
     lead_m: float = 0.003
     drop_m: float = 0.0015
+    deep_m: float = 0.0125
     stuck_s: float = 1.5
     progress_m: float = 0.004
     filter_s: float = 0.15
@@ -154,6 +156,7 @@ class Expert:
                 self._since_s = percept.time_s
         plane_m = target_m[:2] + np.clip(place_m[:2] - target_m[:2], -0.0005, 0.0005)
         lowest_m = place_m[2] - 2 * self._p.press_n / self._p.vertical_n_m
+        lowest_m = max(lowest_m, self._surface_m - self._p.deep_m)
         return np.array([*plane_m, max(target_m[2] - self._p.insert_m_s / FPS, lowest_m)])
 
     def _pressed_n(self, percept: Percept) -> float:

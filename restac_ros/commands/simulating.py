@@ -1,0 +1,168 @@
+"""`restac-ros sim`: demonstrations of the simulated cell's expert, recorded without robot or ROS."""
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import subcommand
+
+from restac_ros.commands.paths import absolute
+from restac_ros.commands.terminal import counted, counting, print_error, print_line
+from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
+
+if TYPE_CHECKING:
+    from restac_ros.contract.schema import Contract
+
+SIMULATED_START_NS = 1_760_000_000_000_000_000  # of the first simulated instant: no clock is read
+_SEED_NOTE = 'simulated cell, seed '
+_ATTEMPTS_PER_EPISODE = 1.2
+
+
+@dataclass(frozen=True)
+class SimRecord:
+    """Record demonstrations of the expert into a LeRobot data set: same framing and writer as on a robot.
+
+    Each seed is a scene. Seeds that the data set holds already are skipped: after an interrupt the same call
+    goes on from there. Attempts in which the expert fails are named and left out.
+    """
+
+    to: Path
+    """Data set; made if absent."""
+    episodes: int = 50
+    """How many the data set shall hold of these seeds."""
+    first_seed: int = 1_000_000
+    """Seed of the first scene; evaluations use small ones."""
+    task: str = 'insert the plug into the socket'
+    """Task text of the episodes."""
+    contract: Path | None = None
+    """Robot facts (YAML); default: config/contract_cell.yaml, whose actions are the commanded poses."""
+    limit_s: float = 20.0
+    """Longest attempt, simulated time."""
+    keep_journals: Path | None = None
+    """Also keep the journals, in this directory."""
+
+    def run(self) -> int:
+        """Record; exit status 1 when the expert failed too often."""
+        from restac_ros.contract.load import load_contract
+
+        contract = load_contract(self.contract or config_file(CELL_CONTRACT))
+        if self.episodes < 1:
+            raise GraphError(f'episodes is {self.episodes}, expected 1 at least')
+        root, held = absolute(self.to), _held_seeds(absolute(self.to))
+        done, attempts = 0, math.ceil(_ATTEMPTS_PER_EPISODE * self.episodes)
+        with counting('recording') as advance, TemporaryDirectory(dir=_beside(root)) as scratch:
+            for seed in range(self.first_seed, self.first_seed + attempts):
+                if seed in held or self._record(contract, seed, root, Path(scratch)):
+                    done += 1
+                advance(done, self.episodes)
+                if done == self.episodes:
+                    break
+        print_line(f'{root}: {counted(done, "episode")} of seeds from {self.first_seed} on')
+        return int(done < self.episodes)
+
+    def _record(self, contract: 'Contract', seed: int, root: Path, scratch: Path) -> bool:
+        """Simulate, record and convert one attempt; False when the expert failed."""
+        from restac_ros.dataset.convert import convert_episode
+
+        folder = absolute(self.keep_journals) or scratch
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = folder / f'seed_{seed}'
+        if not record_demonstration(journal, contract, seed, self.task, self.limit_s):
+            print_error(f'seed {seed}: the expert failed; left out')
+            shutil.rmtree(journal)
+            return False
+        convert_episode(journal, contract, root, notes=[f'{_SEED_NOTE}{seed}'])
+        if self.keep_journals is None:
+            shutil.rmtree(journal)
+        return True
+
+
+@dataclass(frozen=True)
+class SimExpert:
+    """Let the expert insert the plug, by touch or without: a first look at the cell, without cameras."""
+
+    scenes: int = 5
+    """How many scenes, a seed each."""
+    first_seed: int = 0
+    """Seed of the first scene."""
+    strategy: Literal['touch', 'guess', 'retries', 'spiral'] = 'touch'
+    """How to search: by feel, not at all, at random places, along a spiral."""
+    limit_s: float = 20.0
+    """Longest attempt, simulated time."""
+
+    def run(self) -> int:
+        """Print each attempt and the share of successes."""
+        from restac_ros.sim.cell.cell import Cell
+        from restac_ros.sim.cell.expert import Expert, Strategy
+        from restac_ros.sim.cell.intervals import wilson_interval
+        from restac_ros.sim.cell.parameters import CellScene, draw_scene
+        from restac_ros.sim.cell.trial import Senses, SensorNoise, run_trial
+
+        if self.scenes < 1:
+            raise GraphError(f'scenes is {self.scenes}, expected 1 at least')
+        cell, successes = Cell(CellScene()), 0
+        for seed in range(self.first_seed, self.first_seed + self.scenes):
+            scene = draw_scene(seed)
+            expert = Expert(Strategy(self.strategy), cell=cell.parameters, seed=seed)
+            trial = run_trial(cell, scene, expert, Senses(scene, SensorNoise(), seed), self.limit_s)
+            outcome = 'inserted' if trial.success else f'not inserted, {1000 * trial.miss_m:.1f} mm beside'
+            print_line(f'seed {seed}: {outcome}, {trial.seconds:.1f} s, peak {trial.peak_n:.1f} N')
+            successes += trial.success
+        low, high = wilson_interval(successes, self.scenes)
+        print_line(f'{successes} of {self.scenes} inserted ({low:.0%} to {high:.0%} at 95 % confidence)')
+        return 0
+
+
+@dataclass(frozen=True)
+class Sim:
+    """The simulated plug-insertion cell, without ROS; with ROS: `restac-ros up --source sim`."""
+
+    what: Annotated[SimExpert, subcommand('expert')] | Annotated[SimRecord, subcommand('record')]
+
+    def run(self) -> int:
+        """Run the subcommand."""
+        return self.what.run()
+
+
+def record_demonstration(
+    path: Path, contract: 'Contract', seed: int, task: str, limit_s: float, cameras: bool = True
+) -> bool:
+    """Write the journal of one attempt, as the recorder would; return whether the expert succeeded.
+
+    Raises:
+        CellError: the contract does not fit the cell, or nothing can be drawn here.
+        JournalError: the disk refuses.
+    """
+    from restac_ros.dataset.journal import Journal
+    from restac_ros.framing.encode import driver_message
+    from restac_ros.framing.stamp import with_stamp
+    from restac_ros.sim.cell.demonstration import Demonstration
+
+    shown = Demonstration(contract, seed, cameras=cameras)
+    journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
+    end_ns = SIMULATED_START_NS
+    for reading in shown.readings(limit_s):
+        assert reading.stream is not None
+        assert reading.value is not None
+        cdr = driver_message(contract, reading.stream, reading.value)
+        end_ns = SIMULATED_START_NS + reading.publish_ns
+        journal.write(reading.stream, with_stamp(cdr, SIMULATED_START_NS + reading.stamp_ns), end_ns)
+    journal.close(end_ns + 1)
+    return shown.succeeded
+
+
+def _held_seeds(root: Path) -> set[int]:
+    """Seeds whose episodes a data set holds."""
+    from restac_ros.dataset.episode_notes import episode_notes, noted_episodes
+
+    notes = (note for index in noted_episodes(root) for note in episode_notes(root, index).get('notes', []))
+    return {int(note.removeprefix(_SEED_NOTE)) for note in notes if note.startswith(_SEED_NOTE)}
+
+
+def _beside(root: Path) -> Path:
+    """An existing directory on the data set's disk."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    return root.parent

@@ -1,0 +1,135 @@
+"""The frames of one episode in order, images included, with bounded memory and without LeRobot."""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from restac_ros.dataset.dataset_files import (
+    LANGUAGE,
+    data_file,
+    dataset_contract,
+    read_info,
+    streams_of,
+    video_file,
+)
+from restac_ros.dataset.dataset_tables import episode_rows
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.features import feature_of
+
+_BATCH_ROWS = 64
+_HALF_TICK_S = 1e-3  # a video's stamps are rounded to its time base
+
+
+class EpisodeFrame(NamedTuple):
+    """One frame: s from the episode's start, state and action float [7], images uint8 [H, W, 3] by stream."""
+
+    time_s: float
+    state: np.ndarray
+    action: np.ndarray
+    images: dict[str, np.ndarray]
+    subtask: str = ''
+
+
+class EpisodeText(NamedTuple):
+    """An episode's task, and what it is made of."""
+
+    task: str
+    frames: int
+
+
+def episode_text(root: Path, index: int) -> EpisodeText:
+    """Return task and length of an episode.
+
+    Raises:
+        DatasetError: there is no such episode, or its description is damaged.
+    """
+    row = _episode_row(root, index)
+    return EpisodeText('; '.join(row.get('tasks', [])), int(row['length']))
+
+
+def episode_frames(root: Path, index: int) -> Iterator[EpisodeFrame]:
+    """Yield the frames of an episode.
+
+    Raises:
+        DatasetError: there is no such episode, or its files are damaged.
+        ContractError: the data set's contract is not valid.
+    """
+    contract, info, row = dataset_contract(root), read_info(root), _episode_row(root, index)
+    streams = streams_of(root, contract)
+    tactile = {name: feature_of(contract, name) for name in contract.by_role('tactile') if name in streams}
+    cameras = {name: feature_of(contract, name) for name in contract.by_role('camera') if name in streams}
+    columns = ['timestamp', 'observation.state', 'action', *tactile.values()]
+    columns += [name for name in LANGUAGE[:1] if name in info['features']]
+    with ExitStack() as stack:
+        videos = {}
+        for name, key in cameras.items():
+            begin_s = row[f'videos/{key}/from_timestamp']
+            videos[name] = _video_images(stack, video_file(root, info, key, row), begin_s)
+        for batch in _rows(data_file(root, info, row), columns, index):
+            for place in range(batch.num_rows):
+                images = {name: next(video) for name, video in videos.items()}
+                images |= {
+                    name: _picture(batch.column(key)[place]['bytes'].as_py(), key, index)
+                    for name, key in tactile.items()
+                }
+                yield _frame(batch, place, images)
+
+
+def _episode_row(root: Path, index: int) -> dict[str, Any]:
+    rows = episode_rows(root)
+    if index not in rows:
+        raise DatasetError(f'{root} has {len(rows)} episodes, numbered from 0; found {index}')
+    return rows[index]
+
+
+def _rows(path: Path, columns: list[str], index: int) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(_BATCH_ROWS, columns=['episode_index', *columns]):
+            if (chosen := batch.filter(pc.equal(batch.column('episode_index'), index))).num_rows:
+                yield chosen
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _frame(batch: pa.RecordBatch, place: int, images: dict[str, np.ndarray]) -> EpisodeFrame:
+    time_s = float(batch.column('timestamp')[place].as_py())
+    subtask = ''
+    if LANGUAGE[0] in batch.schema.names:
+        for text in batch.column(LANGUAGE[0])[place].as_py() or ():
+            if text['style'] == 'subtask' and text['timestamp'] <= time_s + _HALF_TICK_S:
+                subtask = text['content']
+    state, action = (np.array(batch.column(key)[place].as_py()) for key in ('observation.state', 'action'))
+    return EpisodeFrame(time_s, state, action, images, subtask)
+
+
+def _video_images(stack: ExitStack, path: Path, begin_s: float) -> Iterator[np.ndarray]:
+    """Yield the images of a video from `begin_s` on; the file stays open as long as `stack`."""
+    try:
+        video = stack.enter_context(av.open(str(path)))
+        video.seek(int(begin_s * av.time_base))
+        for frame in video.decode(video=0):
+            if frame.time is not None and frame.time >= begin_s - _HALF_TICK_S:
+                yield frame.to_ndarray(format='rgb24')
+    except (OSError, av.FFmpegError) as error:
+        raise _damaged(path, error) from error
+    raise DatasetError(f'{path} ends before its episode: `restac-ros repair` tells what is broken')
+
+
+def _picture(data: bytes, key: str, index: int) -> np.ndarray:
+    try:
+        return np.asarray(Image.open(io.BytesIO(data), formats=('PNG',)).convert('RGB'))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(f'{key} of episode {index}: a picture is damaged: {error}') from error
+
+
+def _damaged(path: Path, error: Exception) -> DatasetError:
+    return DatasetError(f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.')

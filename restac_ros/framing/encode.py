@@ -1,0 +1,114 @@
+"""Arrays -> messages as drivers publish them, serialised without ROS, stamps unset: decode's inverse."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from restac_ros.contract.schema import (
+    ArmJointsStream,
+    CameraStream,
+    Contract,
+    GripperStream,
+    PoseStream,
+    TactileStream,
+)
+from restac_ros.framing.decode import load_types
+from restac_ros.framing.values import gripper_positions
+from restac_ros.geometry.pose import Pose
+
+_FROM_RGB = {
+    'bgr8': cv2.COLOR_RGB2BGR,
+    'rgba8': cv2.COLOR_RGB2RGBA,
+    'bgra8': cv2.COLOR_RGB2BGRA,
+    'mono8': cv2.COLOR_RGB2GRAY,
+}
+
+
+def driver_message(contract: Contract, name: str, value: np.ndarray | Pose) -> bytes:
+    """Return the message of stream `name` for what was measured.
+
+    `value`: image uint8 [H, W, 3] RGB; arm: positions and speeds [2, 7] in rad and rad/s; gripper: opening []
+    in m; pose of the tool in the base.
+    """
+    spec = contract.streams[name]
+    match spec:
+        case PoseStream():
+            assert isinstance(value, Pose)
+            return tool_pose(spec.frame_id or contract.robot.base_frame, value)
+        case CameraStream() | TactileStream():
+            assert isinstance(value, np.ndarray)
+            return driver_image(spec, value, f'{name}_optical_frame')
+        case ArmJointsStream():
+            return joint_state(spec.joints, np.asarray(value[0]), np.asarray(value[1]))
+        case GripperStream():
+            assert isinstance(value, np.ndarray)
+            return joint_state(spec.joints, gripper_positions(contract, spec, float(value)))
+
+
+def driver_image(spec: CameraStream | TactileStream, rgb: np.ndarray, frame_id: str) -> bytes:
+    """Return an image uint8 [H, W, 3] RGB in the contract's type and encoding."""
+    encode = _compressed if spec.type == 'sensor_msgs/msg/CompressedImage' else _raw
+    return encode(spec, rgb, frame_id)
+
+
+def raw_image(pixels: np.ndarray, encoding: str, frame_id: str) -> bytes:
+    """Return an Image of pixels uint8 [H, W] or [H, W, C] that are in `encoding` already."""
+    height, width = pixels.shape[:2]
+    return _serialised(
+        'sensor_msgs/msg/Image',
+        frame_id,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.nbytes // height,
+        data=np.ascontiguousarray(pixels).reshape(-1),
+    )
+
+
+def joint_state(names: Sequence[str], positions: np.ndarray, speeds: np.ndarray | None = None) -> bytes:
+    """Return a JointState; without `speeds` they are 0."""
+    zeros = np.zeros(len(positions))
+    return _serialised(
+        'sensor_msgs/msg/JointState',
+        '',
+        name=list(names),
+        position=np.asarray(positions, dtype=np.float64),
+        velocity=zeros if speeds is None else np.asarray(speeds, dtype=np.float64),
+        effort=zeros,
+    )
+
+
+def tool_pose(frame_id: str, pose: Pose) -> bytes:
+    """Return a PoseStamped."""
+    types = load_types().types
+    x, y, z = pose.position_m.tolist()
+    position = types['geometry_msgs/msg/Point'](x=x, y=y, z=z)
+    x, y, z, w = pose.quaternion_xyzw.tolist()
+    orientation = types['geometry_msgs/msg/Quaternion'](x=x, y=y, z=z, w=w)
+    content = types['geometry_msgs/msg/Pose'](position=position, orientation=orientation)
+    return _serialised('geometry_msgs/msg/PoseStamped', frame_id, pose=content)
+
+
+def _raw(spec: CameraStream | TactileStream, rgb: np.ndarray, frame_id: str) -> bytes:
+    encoding = spec.encoding or 'rgb8'
+    wanted = 'bgr8' if encoding in ('8UC3', 'passthrough') and spec.channel_order == 'bgr' else encoding
+    pixels = cv2.cvtColor(rgb, _FROM_RGB[wanted]) if wanted in _FROM_RGB else rgb
+    return raw_image(pixels, encoding, frame_id)
+
+
+def _compressed(spec: CameraStream | TactileStream, rgb: np.ndarray, frame_id: str) -> bytes:
+    kind = spec.encoding or 'jpeg'
+    pixels = rgb if spec.channel_order == 'bgr' else cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode('.jpg' if kind == 'jpeg' else '.png', pixels)
+    return _serialised('sensor_msgs/msg/CompressedImage', frame_id, format=kind, data=content.reshape(-1))
+
+
+def _serialised(kind: str, frame_id: str, **content: Any) -> bytes:
+    """A message of type `kind` with a header."""
+    store = load_types()
+    stamp = store.types['builtin_interfaces/msg/Time'](sec=0, nanosec=0)
+    header = store.types['std_msgs/msg/Header'](stamp=stamp, frame_id=frame_id)
+    return bytes(store.serialize_cdr(store.types[kind](header=header, **content), kind))

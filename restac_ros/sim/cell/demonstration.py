@@ -1,0 +1,79 @@
+"""The expert at work in a cell whose drivers publish: what a recorder would record of a demonstration."""
+
+from collections.abc import Iterator
+
+from restac_ros.contract.schema import Contract
+from restac_ros.geometry.pose import Offset, Pose
+from restac_ros.sim.cell.cell import Cell
+from restac_ros.sim.cell.cell_loop import CellLoop, DriverReading
+from restac_ros.sim.cell.cell_sensors import CellSensors, SensorSizes
+from restac_ros.sim.cell.expert import Expert
+from restac_ros.sim.cell.parameters import draw_scene
+from restac_ros.sim.cell.trial import FPS, Actor, Senses, SensorNoise
+
+_TARGET_NS = 10_000_000
+
+
+class Demonstration:
+    """One attempt of the expert, in the scene of a seed.
+
+    Attributes:
+        loop: the cell; its `outcome` tells how it went.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        seed: int,
+        sizes: SensorSizes | None = None,
+        cameras: bool = True,
+        noise: SensorNoise | None = None,
+    ) -> None:
+        """Open the cell; raises what `CellSensors` raises."""
+        scene = draw_scene(seed)
+        cell = Cell(scene, limits=contract.limits)
+        sensors = CellSensors(contract, cell, scene, seed, sizes, cameras)
+        self.loop = CellLoop(contract, cell, sensors, seed)
+        senses = Senses(scene, noise or SensorNoise(), seed)
+        self._pilot = _Pilot(self.loop, Expert(cell=cell.parameters), senses)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the plug has been in for long enough."""
+        return self.loop.complete
+
+    def readings(self, limit_s: float) -> Iterator[DriverReading]:
+        """Yield the drivers' messages, until the plug has been in for a while, or for `limit_s`."""
+        try:
+            for reading in self.loop.readings():
+                if reading.stream is not None:
+                    yield reading
+                elif self.succeeded or reading.stamp_ns > limit_s * 1e9:
+                    return
+                else:
+                    self._pilot.advance(reading.stamp_ns)
+        finally:
+            self.loop.sensors.close()
+
+
+class _Pilot:
+    """Lets an actor act FPS times a second; targets are commanded at 100 Hz, along straight lines."""
+
+    def __init__(self, loop: CellLoop, actor: Actor, senses: Senses) -> None:
+        self._loop, self._actor, self._senses = loop, actor, senses
+        self._acts, self._sent_ns = 0, -_TARGET_NS
+        self._acted_ns = 0
+        self._last: Pose = loop.cell.state().pose
+        self._target = self._last
+
+    def advance(self, now_ns: int) -> None:
+        """Command the target that is due at `now_ns`, which never goes back."""
+        if now_ns * FPS >= self._acts * 10**9:
+            self._last, self._acted_ns = self._target, now_ns
+            self._target = self._actor.act(self._senses.perceive(self._loop.cell.state()))
+            self._acts += 1
+        if now_ns - self._sent_ns >= _TARGET_NS:
+            self._sent_ns = now_ns
+            share = min(1.0, (now_ns + _TARGET_NS - self._acted_ns) * FPS / 1e9)
+            way = Offset.between(self._last, self._target)
+            self._loop.follow(way.apply(self._last, share))
