@@ -12,12 +12,11 @@ from different threads.
 
 import itertools
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-import jax
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
@@ -25,27 +24,27 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model.checkpoint.network import assemble
-from restac_ros.model.checkpoint.params import CastRule, Params
+from restac_ros.model.checkpoint.params import CastRule
 from restac_ros.model.checkpoint.store import (
     NORM_STATS,
     Checkpoint,
-    CheckpointInfo,
     load_info,
-    load_params,
 )
 from restac_ros.model.config import ModelConfig
-from restac_ros.policy.arithmetic import Arithmetic, arithmetic_of
+from restac_ros.policy.arithmetic import arithmetic_of
 from restac_ros.policy.chunking import FREELY, Chunking, ContinuationEncoder
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
 from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
+from restac_ros.policy.loading import read_checked
 from restac_ros.policy.noise import check_noise, draw_noise
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
 from restac_ros.policy.prompting import Task
 from restac_ros.policy.stages import Stages
+from restac_ros.policy.subtask_planner import SubtaskPlanner
 from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
 
 _REMEDY = 'hold, and check the checkpoint: its weights or statistics are damaged'
@@ -86,7 +85,7 @@ class Policy:
             )
         self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
         self.inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer)
-        self._prompting = self.inputs.prompting
+        self._prompting, self._tokenizer = self.inputs.prompting, tokenizer
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
         self._seed, self._calls = seed, itertools.count()
         graph, state = assemble(config, checkpoint.params, source=source)
@@ -146,7 +145,7 @@ class Policy:
         arithmetic = arithmetic_of(info, dtype, kept_in)
         cast = CastRule(None if dtype is None else arithmetic.dtype)
         config = replace(info.config, dtype=arithmetic.dtype)
-        info, params = _read_checked(path, config, cast, arithmetic, checksums=checksums)
+        info, params = read_checked(path, config, cast, arithmetic, checksums=checksums)
         checkpoint = Checkpoint(path, replace(info, config=config), params)
         policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
         policy.arithmetic = str(arithmetic)
@@ -189,6 +188,11 @@ class Policy:
         notes += [f'{what}: {source}' for what, source in sources.items() if source.startswith(NOT_MEASURED)]
         return notes
 
+    @cached_property
+    def planner(self) -> SubtaskPlanner:
+        """The same network, asked for subtasks; a PolicyError where it was not taught to say them."""
+        return SubtaskPlanner(self._stages, self.inputs, self._tokenizer, self.info.origin.subtasks)
+
     def set_prompt(self, text: str) -> None:
         """Change the task, from the next `encode_prefix` on: `prepare_task`, then `adopt_task`.
 
@@ -205,15 +209,15 @@ class Policy:
         """
         self._prompting.task(text)
 
-    def prepare_task(self, text: str) -> Task:
+    def prepare_task(self, text: str, within: str | None = None) -> Task:
         """Return a task that is ready to be adopted; after `warm_up`, what it needs is compiled here.
 
-        Other threads' calls go on with the current task meanwhile.
+        Other threads' calls go on with the current task meanwhile. `within`: see `Prompting.task`.
 
         Raises:
             TokenizerError: an empty text, or one that is too long for the network.
         """
-        task = self._prompting.task(text)
+        task = self._prompting.task(text, within)
         if self._warm:
             self._prepare(task)
         return task
@@ -375,22 +379,3 @@ class Policy:
         if self._task is None:
             raise PolicyError('prompt: none set; call set_prompt first')
         return self._task
-
-
-def _read_checked(
-    path: Path, config: ModelConfig, cast: CastRule, arithmetic: Arithmetic, *, checksums: bool
-) -> tuple[CheckpointInfo, Params]:
-    """Read the parameters onto the device while checksums are compared, so that files are read once."""
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        checked = beside.submit(load_info, path, checksums=checksums)
-        try:
-            params = load_params(
-                path,
-                config,
-                cast=cast,
-                consume=jax.device_put,
-                integer_products=arithmetic.integer_products,
-            )
-        finally:  # a wrong checksum is named rather than what it led to
-            info = checked.result()
-    return info, params

@@ -8,6 +8,7 @@ of a chunk are one graph without a loop.
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ from restac_ros.model.pi05 import SamplingPlan
 from restac_ros.model.prefix import PrefixCache, PrefixCarry, finish_prefix
 from restac_ros.model.real_time_chunking import Constraint
 from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.model.text_decoding import Said, Saying, begin, say
 from restac_ros.policy.packing import Packing
 
 type Leaves = tuple[Array, ...]
@@ -93,6 +95,7 @@ class Stages:
         self._leaves = tuple(leaves)
         self._programs: dict[tuple[str, int], Callable[..., Any]] = {}
         self._packings: dict[tuple[str, int], Packing] = {}
+        self._cache_shapes: dict[int, PrefixCache] = {}
         self._compiling = threading.Lock()
         self._on_accelerator = jax.default_backend() != 'cpu'
         wanted = slices or (ACCELERATOR_SLICES if self._on_accelerator else 1)
@@ -117,6 +120,34 @@ class Stages:
                 for _ in range(ACCELERATOR_WARM_UPS if self._on_accelerator else 1):
                     self._rehearse(num_tokens, act)
                 self._programs['act', num_tokens] = act  # last: only now is the length ready
+
+    def compile_saying(self, num_tokens: int, capacity: int, end: int) -> None:
+        """Compile what says a text of at most `capacity` tokens after prompts padded to `num_tokens`.
+
+        `end` is the end-of-sequence token. Both are the same at every call.
+        """
+        if ('say', num_tokens) in self._programs:
+            return
+        with self._compiling:
+            cache = self._compile_prefix(num_tokens)
+            *_, tokens, mask = self._blank_prefix(num_tokens)
+            begun = jax.jit(partial(begin, capacity=capacity)).lower(cache, tokens, mask)
+            sayable = jax.ShapeDtypeStruct((self._config.vocab_size,), jnp.bool_)
+            said = jax.jit(partial(self._say, end=end), donate_argnums=2)
+            spoken = said.lower(self._leaves, cache, begun.out_info, sayable)
+            self._programs['begin', num_tokens] = begun.compile()
+            self._programs['say', num_tokens] = spoken.compile()
+
+    def begin_saying(self, cache: PrefixCache, tokens: np.ndarray, token_mask: np.ndarray) -> Saying:
+        """Return where a text begins after the prompt of this cache."""
+        return self._programs['begin', tokens.shape[1]](cache, tokens, token_mask)
+
+    def say(
+        self, num_tokens: int, cache: PrefixCache, saying: Saying, sayable: np.ndarray
+    ) -> tuple[Saying, Said]:
+        """Say the likeliest next token; `saying` must not be used again."""
+        program = self._programs['say', num_tokens]
+        return jax.block_until_ready(program(self._leaves, cache, saying, sayable))
 
     def encode_prefix(
         self,
@@ -164,17 +195,7 @@ class Stages:
 
     def _compile(self, num_tokens: int) -> Callable[..., Any]:
         """Compile all stages but keep `act` back, which is returned."""
-        inputs = self._blank_prefix(num_tokens)
-        self._packings['prefix', num_tokens] = packing = Packing(inputs)
-        carry: Any = packing.abstract
-        for number in range(self._num_slices):
-            # The first is given a host's buffer, and the last joins what it is given.
-            donated = (1,) if 0 < number < self._num_slices - 1 else ()
-            sliced = jax.jit(self._prefix_slice(number, packing), donate_argnums=donated)
-            lowered = sliced.lower(self._leaves, carry)
-            self._programs[f'prefix {number}', num_tokens] = lowered.compile()
-            carry = lowered.out_info
-        cache, touch = carry[0], None
+        cache, touch = self._compile_prefix(num_tokens), None
         if self._config.uses_touch:
             touch = self._compile_touch(cache)
         noise = np.zeros((1, self._config.action_horizon, self._config.action_dim), np.float32)
@@ -183,6 +204,21 @@ class Stages:
             self._leaves, cache, touch, self._packings['act', 0].abstract, self._plan
         )
         return act.compile()
+
+    def _compile_prefix(self, num_tokens: int) -> PrefixCache:
+        """Compile the prefix, unless it is; return the shapes of its cache."""
+        if num_tokens not in self._cache_shapes:
+            self._packings['prefix', num_tokens] = packing = Packing(self._blank_prefix(num_tokens))
+            carry: Any = packing.abstract
+            for number in range(self._num_slices):
+                # The first is given a host's buffer, and the last joins what it is given.
+                donated = (1,) if 0 < number < self._num_slices - 1 else ()
+                sliced = jax.jit(self._prefix_slice(number, packing), donate_argnums=donated)
+                lowered = sliced.lower(self._leaves, carry)
+                self._programs[f'prefix {number}', num_tokens] = lowered.compile()
+                carry = lowered.out_info
+            self._cache_shapes[num_tokens] = carry[0]
+        return self._cache_shapes[num_tokens]
 
     def _compile_touch(self, cache: PrefixCache) -> TactileCode:
         """Compile the tactile stage, unless it is; return its code's shapes."""
@@ -249,6 +285,11 @@ class Stages:
         if self._config.fusion != 'forcevla':
             cache = cache._replace(prefix_out=None)
         return cache, finite
+
+    def _say(
+        self, leaves: Leaves, cache: PrefixCache, saying: Saying, sayable: Array, *, end: int
+    ) -> tuple[Saying, Said]:
+        return say(self._model(leaves), cache, saying, sayable, end)
 
     def _touch(self, leaves: Leaves, buffer: Array, view_features: Array) -> tuple[TactileCode, Array]:
         model = self._model(leaves)
