@@ -11,7 +11,7 @@ def smoothed_cross_entropy(
     """Return the cross-entropy, natural logarithm, of each token.
 
     The target has 1 - smoothing at the right token and the rest spread evenly over the other K - 1 (Szegedy
-    et al. 2016, arXiv 1512.00567, who spread it over all K). With smoothing its least value is `target_entropy`.
+    et al. 2016, arXiv 1512.00567, who spread it over all K). Its least value is `target_entropy`.
     """
     logs = jax.nn.log_softmax(logits, axis=-1)
     right = jnp.take_along_axis(logs, targets[..., None], axis=-1)[..., 0]
