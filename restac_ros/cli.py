@@ -19,7 +19,7 @@ from restac_ros.commands.record import Record
 from restac_ros.commands.run import Up
 from restac_ros.commands.simulating import Sim
 from restac_ros.commands.tactile_training import Calibrate, TrainTactile
-from restac_ros.commands.training import CONFIGS, MakeTouchTask, MeasureNormStats, Train
+from restac_ros.commands.training import CONFIGS, MakeSubtaskTask, MakeTouchTask, MeasureNormStats, Train
 from restac_ros.commands.usage import check_words, names_in
 from restac_ros.stopping import interrupt_when_asked
 
@@ -53,6 +53,7 @@ Command = (
     | Annotated[TrainTactile, subcommand('train-tactile')]
     | Annotated[Calibrate, subcommand('calibrate')]
     | Annotated[MakeTouchTask, subcommand('make-touch-task')]
+    | Annotated[MakeSubtaskTask, subcommand('make-subtask-task')]
     | Annotated[Sim, subcommand('sim')]
     | Annotated[Bench, subcommand('bench')]
 )

@@ -270,6 +270,37 @@ class TrainBench(_WithContract):
 
 
 @dataclass(frozen=True)
+class PlannerBench(_WithContract):
+    """Learning nine subtasks of three tasks from pictures, and tokens a second beside the products' floor.
+
+    Takes about three minutes; episodes are made first, and removed afterwards.
+    """
+
+    preset: str = 'mid'
+    """Size of the network whose tokens are timed; `tiny` learns."""
+    episodes: int = 45
+    """That are made; a fifth is held out."""
+    steps: int = 400
+    """Of training."""
+    frames: int = 60
+    """Asked about on either side."""
+    rounds: int = 20
+    """Tokens and floors in turn."""
+    contract: Path | None = None
+    """Of the episodes; default: the installed one."""
+    directory: Path = Path('runs')
+    """Where episodes and run are put."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.planning import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
 class CellBench:
     """The simulated cell: speed of its physics, the expert with and without touch, and what a policy learns.
 

@@ -13,6 +13,7 @@ from restac_ros.bench.settings import (
     LoaderBench,
     ModelBench,
     NodeBench,
+    PlannerBench,
     RecordBench,
     RuntimeBench,
     TrainBench,
@@ -33,6 +34,7 @@ class Bench:
         | Annotated[ConvertBench, subcommand('convert')]
         | Annotated[LoaderBench, subcommand('loader')]
         | Annotated[TrainBench, subcommand('train')]
+        | Annotated[PlannerBench, subcommand('planner')]
         | Annotated[CellBench, subcommand('cell')]
     )
 

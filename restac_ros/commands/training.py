@@ -1,4 +1,4 @@
-"""`restac-ros train`, `norm-stats` and `make-touch-task`."""
+"""`restac-ros train`, `norm-stats`, `make-touch-task` and `make-subtask-task`."""
 
 import json
 import os
@@ -91,6 +91,34 @@ class MakeTouchTask:
             for done, _ in enumerate(make_touch_task(self.to, contract, self.episodes, self.seed), start=1):
                 on_episode(done, self.episodes)
         print_line(f'{self.to}: {counted(self.episodes, "episode")} more')
+        return 0
+
+
+@dataclass(frozen=True)
+class MakeSubtaskTask:
+    """Write episodes of three tasks in three subtasks each, whose pictures tell the stage: to train planners.
+
+    Attributes:
+        to: LeRobot data set to make.
+        episodes: how many; the tasks take turns.
+        seed: of everything drawn.
+        contract: of the robot; default is the installed one.
+    """
+
+    to: Path
+    episodes: int = 30
+    seed: int = 0
+    contract: Path | None = None
+
+    def run(self) -> int:
+        from restac_ros.contract.load import load_contract
+        from restac_ros.training.subtask_task import make_subtask_task
+
+        contract = load_contract(self.contract or config_file('contract.yaml'))
+        with counting('writing') as on_episode:
+            for done, _ in enumerate(make_subtask_task(self.to, contract, self.episodes, self.seed), start=1):
+                on_episode(done, self.episodes)
+        print_line(f'{self.to}: {counted(self.episodes, "episode")}')
         return 0
 
 

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
@@ -31,6 +32,40 @@ def attention_mask(valid: Bool[Array, 'B S'], opens_block: Bool[Array, ' S']) ->
 def token_positions(valid: Bool[Array, 'B S']) -> Int[Array, 'B S']:
     """Position of each token; padding and masked cameras have none."""
     return jnp.cumsum(valid, axis=1) - 1
+
+
+class Layout(NamedTuple):
+    """Position of each token, and which token reads which."""
+
+    positions: Int[Array, 'B S']
+    mask: Bool[Array, 'B S S']
+
+
+def joint_layout(
+    prefix: Bool[Array, 'B P'],
+    target: Bool[Array, 'B F'],
+    suffix: Bool[Array, ' T'],
+) -> Layout:
+    """Lay out prefix, target and suffix, in this order.
+
+    The prefix reads itself in both directions. The target, which may be empty, reads the prefix and what
+    comes before in the target. The suffix reads the prefix and its own blocks, but no target, and its
+    positions are those it has without one.
+
+    Args:
+        prefix: which tokens are valid.
+        target: which tokens are valid.
+        suffix: where a token opens an attention block; all are valid.
+    """
+    batch, before = prefix.shape[0], prefix.shape[1] + target.shape[1]
+    valid = jnp.concatenate([prefix, target, jnp.ones((batch, suffix.shape[0]), bool)], axis=1)
+    opens_block = jnp.concatenate([jnp.zeros(prefix.shape[1], bool), jnp.ones(target.shape[1], bool), suffix])
+    positions = token_positions(valid)
+    skipped = jnp.sum(target, axis=1, keepdims=True)
+    mask = attention_mask(valid, opens_block)
+    return Layout(
+        positions.at[:, before:].add(-skipped), mask.at[:, before:, prefix.shape[1] : before].set(False)
+    )
 
 
 class RotaryAngles(NamedTuple):
@@ -92,6 +127,32 @@ def grouped_query_attention(
     ]
     read = functools.reduce(jnp.add, parts)
     return rearrange(read.astype(q.dtype), 'B K (T G) H -> B T (K G) H', T=num_queries)
+
+
+def insulated_attention(
+    q: Float[Array, 'B S N H'],
+    keys: Float[Array, 'B S K H'],
+    values: Float[Array, 'B S K H'],
+    mask: Bool[Array, 'B S S'],
+    prefix: int,
+) -> Float[Array, 'B S N H']:
+    """The same attention, of which no gradient flows from later queries into the first `prefix` tokens.
+
+    Knowledge insulation (arXiv 2505.23705) at its one right place: prefix keys and values as later queries
+    read them. The mask must let no prefix token read a later one.
+    """
+    first = segment_of(keys[:, :prefix], values[:, :prefix], mask[:, :prefix, :prefix])
+    held = first._replace(
+        keys=jax.lax.stop_gradient(first.keys),
+        values=jax.lax.stop_gradient(first.values),
+        mask=mask[:, prefix:, :prefix],
+    )
+    later = segment_of(keys[:, prefix:], values[:, prefix:], mask[:, prefix:, prefix:])
+    read = [
+        grouped_query_attention(q[:, :prefix], [first]),
+        grouped_query_attention(q[:, prefix:], [held, later]),
+    ]
+    return jnp.concatenate(read, axis=1)
 
 
 def _masked_logits(

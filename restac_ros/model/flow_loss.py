@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from restac_ros.model import flow_matching
 from restac_ros.model import real_time_chunking as rtc
-from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.joint_pass import ALONE, Beside, JointPass
 from restac_ros.model.observation import Observation
 from restac_ros.model.tactile.interface import TactileCode
 
@@ -18,26 +18,27 @@ class FlowErrors(NamedTuple):
     Attributes:
         squares: of each action step and dimension, float32.
         asked: False for steps that a delay has decided.
-        reading: the intermediates; None for a network without touch.
+        joint: the pass that they are from.
     """
 
     squares: Float[Array, 'B T D']
     asked: Bool[Array, 'B T']
-    reading: Intermediates | None
+    joint: JointPass
 
 
 class VelocityNetwork(Protocol):
     """What a network must offer: its velocity at x_t, from the joint pass over prefix and suffix."""
 
-    def velocity_joint(
+    def run_jointly(
         self,
         observation: Observation,
         x_t: Float[Array, 'B T D'],
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
         decided: Bool[Array, 'B T'] | None = None,
-    ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
-        """Return the velocity and the intermediates."""
+        beside: Beside = ALONE,
+    ) -> JointPass:
+        """Return the velocity, and what led to it."""
 
 
 def flow_errors(
@@ -48,6 +49,7 @@ def flow_errors(
     time: Float[Array, ' B'],
     touch: TactileCode | None = None,
     delay: Int[Array, ' B'] | None = None,
+    beside: Beside = ALONE,
 ) -> FlowErrors:
     """Compare the network's velocity between noise and actions with the true one.
 
@@ -60,5 +62,5 @@ def flow_errors(
     if delay is not None:
         decided = rtc.is_decided(delay, actions.shape[1])
         x_t, asked = rtc.with_decided(x_t, actions, decided), ~decided
-    velocity, reading = network.velocity_joint(observation, x_t, time, touch, decided)
-    return FlowErrors(jnp.square(velocity.astype(jnp.float32) - target), asked, reading)
+    joint = network.run_jointly(observation, x_t, time, touch, decided, beside)
+    return FlowErrors(jnp.square(joint.velocity.astype(jnp.float32) - target), asked, joint)

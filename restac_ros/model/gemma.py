@@ -12,7 +12,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from restac_ros.model.attention import RotaryAngles, grouped_query_attention, rotate, rotation_of, segment_of
+from restac_ros.model.attention import (
+    RotaryAngles,
+    Segment,
+    grouped_query_attention,
+    insulated_attention,
+    rotate,
+    rotation_of,
+    segment_of,
+)
 from restac_ros.model.config import Dtype, GemmaConfig
 from restac_ros.model.layers import layer_at, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
@@ -34,6 +42,14 @@ class KeysValues(NamedTuple):
 
     keys: Float[Array, '*L B S K H']
     values: Float[Array, '*L B S K H']
+
+
+class TokenSlots(NamedTuple):
+    """Room for the keys and values of tokens that are decoded one after another; C is the capacity."""
+
+    held: KeysValues  # of one layer, or of all
+    number: Int[Array, '']  # slot of the token that is decoded now
+    readable: Bool[Array, ' C']  # slots that it reads
 
 
 class LayerModulation(NamedTuple):
@@ -94,11 +110,29 @@ class Attention(nnx.Module):
         xs: PerExpert,
         rotation: RotaryAngles,
         mask: Bool[Array, 'B _ T'],
+        insulated: bool = False,
     ) -> tuple[PerExpert, KeysValues]:
-        """Return each expert's output, and the keys and values."""
+        """Return each expert's output, and the keys and values; see `insulated_attention`."""
         queries, keys_values = self.project(xs, rotation)
-        encoded = grouped_query_attention(queries, [segment_of(*keys_values, mask)])
+        if insulated:
+            encoded = insulated_attention(queries, *keys_values, mask, present(xs[0], 'prefix').shape[1])
+        else:
+            encoded = grouped_query_attention(queries, [segment_of(*keys_values, mask)])
         return self._project_out(encoded, xs), keys_values
+
+    def extend(
+        self, x: Float[Array, 'B 1 W'], rotation: RotaryAngles, cache: Segment, slots: TokenSlots
+    ) -> tuple[Float[Array, 'B 1 W'], KeysValues]:
+        """Let one token of expert 0 read a prefix and the tokens before it; its slot is filled first."""
+        query, own = self.project((x, None), rotation)
+        filled = KeysValues(
+            *(
+                jax.lax.dynamic_update_slice_in_dim(held, new, slots.number, axis=1)
+                for held, new in zip(slots.held, own, strict=True)
+            )
+        )
+        encoded = grouped_query_attention(query, [cache, segment_of(*filled, slots.readable[None, None])])
+        return present(self._project_out(encoded, (x, None))[0], 'prefix'), filled
 
     def project(self, xs: PerExpert, rotation: RotaryAngles) -> tuple[Float[Array, 'B T N H'], KeysValues]:
         """Scaled queries, keys and values of all tokens, the first two rotated to their positions."""
@@ -129,6 +163,8 @@ class Block(nnx.Module):
 
     mlp: FeedForward
     mlp_1: FeedForward
+    pre_attention_norm: RMSNorm
+    pre_ffw_norm: RMSNorm
     pre_attention_norm_1: RMSNorm | AdaptiveRMSNorm
     pre_ffw_norm_1: RMSNorm | AdaptiveRMSNorm
 
@@ -147,15 +183,24 @@ class Block(nnx.Module):
         rotation: RotaryAngles,
         mask: Bool[Array, 'B _ T'],
         modulation: LayerModulation | None,
+        insulated: bool = False,
     ) -> tuple[PerExpert, KeysValues]:
         """Return the tokens after this layer, and their keys and values; expert 1 needs a modulation."""
         attention, feed_forward = (None, None) if modulation is None else modulation
         normed, gates = _normalise(self, 'pre_attention_norm', xs, attention)
-        attended, keys_values = self.attn(normed, rotation, mask)
+        attended, keys_values = self.attn(normed, rotation, mask, insulated)
         xs = _add(xs, attended, gates)
         (prefix, suffix), gates = _normalise(self, 'pre_ffw_norm', xs, feed_forward)
         fed = (None if prefix is None else self.mlp(prefix), None if suffix is None else self.mlp_1(suffix))
         return _add(xs, fed, gates), keys_values
+
+    def extend(
+        self, x: Float[Array, 'B 1 W'], rotation: RotaryAngles, cache: Segment, slots: TokenSlots
+    ) -> tuple[Float[Array, 'B 1 W'], KeysValues]:
+        """Return one token of expert 0 after this layer, and the layer's slots with it."""
+        attended, held = self.attn.extend(self.pre_attention_norm(x), rotation, cache, slots)
+        x = x + attended
+        return x + self.mlp(self.pre_ffw_norm(x)), held
 
     def keys_values(self, xs: PerExpert, rotation: RotaryAngles) -> KeysValues:
         """The keys and values alone, for a layer whose output nobody reads."""
@@ -206,21 +251,58 @@ class Gemma(nnx.Module):
         positions: Int[Array, 'B S'],
         mask: Bool[Array, 'B S S'],
         modulation: Modulation,
+        insulated: bool = False,
     ) -> tuple[Float[Array, 'B P W'], Float[Array, 'B T V']]:
         """One pass over prefix and suffix together (training); positions and mask cover both, prefix first.
 
-        Returns both experts' tokens after their final norm.
+        Returns both experts' tokens after their final norm. `insulated`: see `insulated_attention`.
         """
         rotation = rotation_of(positions, self.head_dim)
 
         def body(block: Block, xs: PerExpert, layer_modulation: LayerModulation) -> tuple[PerExpert, None]:
-            return block(xs, rotation, mask, layer_modulation)[0], None
+            return block(xs, rotation, mask, layer_modulation, insulated)[0], None
 
         attention, feed_forward, _ = modulation
         by_layer = LayerModulation(jnp.moveaxis(attention, -2, 0), jnp.moveaxis(feed_forward, -2, 0))
         xs = (prefix.astype(self.dtype), suffix.astype(self.dtype))
         (prefix, suffix), _ = scan_layers(self.layers, body, xs, by_layer)
         return self.final_norm(prefix), modulated_norm(suffix, modulation.final)[0]
+
+    def read(
+        self, tokens: Float[Array, 'B P W'], positions: Int[Array, 'B P'], mask: Bool[Array, 'B P P']
+    ) -> Float[Array, 'B P W']:
+        """One pass of expert 0 alone (training); returns its tokens after the final norm."""
+        rotation = rotation_of(positions, self.head_dim)
+
+        def body(block: Block, xs: PerExpert, _: None) -> tuple[PerExpert, None]:
+            return block(xs, rotation, mask, None)[0], None
+
+        (out, _), _ = scan_layers(self.layers, body, (tokens.astype(self.dtype), None))
+        return self.final_norm(present(out, 'prefix'))
+
+    def logits(self, x: Float[Array, 'B T W']) -> Float[Array, 'B T V']:
+        """Float32 logits of the next token from tokens after the final norm: the head is the embedding."""
+        table = self.embedder.input_embedding[...].astype(x.dtype)
+        return jnp.einsum('BTW,VW->BTV', x, table, preferred_element_type=jnp.float32)
+
+    def extend(
+        self,
+        x: Float[Array, 'B 1 W'],
+        positions: Int[Array, 'B 1'],
+        cache: KeysValues,
+        cache_mask: Bool[Array, 'B S'],
+        slots: TokenSlots,
+    ) -> tuple[Float[Array, 'B 1 W'], KeysValues]:
+        """Decode one token on a prefix's cache; returns it after the final norm, and all slots with it."""
+        rotation = rotation_of(positions, self.head_dim)
+        layers = []
+        x = x.astype(self.dtype)
+        for index in range(self.depth):
+            segment = segment_of(cache.keys[index], cache.values[index], cache_mask[:, None, :])
+            own = slots._replace(held=KeysValues(*(held[index] for held in slots.held)))
+            x, held = layer_at(self.layers, index).extend(x, rotation, segment, own)
+            layers.append(held)
+        return self.final_norm(x), KeysValues(*(jnp.stack(parts) for parts in zip(*layers, strict=True)))
 
     def prefill(
         self,

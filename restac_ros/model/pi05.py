@@ -1,7 +1,7 @@
 """pi0.5 (arXiv 2504.16054): a vision-language prefix, and an action expert that denoises a chunk of actions.
 
 Inference is two calls at two rates: `encode_prefix` for cameras and prompt, `sample_actions` for a chunk.
-Training is one pass over prefix and suffix together, `velocity_joint`. Both give the same velocity.
+Training is one pass over prefix and suffix together, `run_jointly`. Both give the same velocity.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,13 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from restac_ros.model import flow_matching
 from restac_ros.model import real_time_chunking as rtc
-from restac_ros.model.attention import attention_mask, token_positions
+from restac_ros.model.attention import attention_mask, joint_layout, token_positions
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.decoder import ExpertLayer, bind_prefix, decode, expert_layer
 from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.gemma import Gemma, KeysValues, Modulation
 from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.joint_pass import ALONE, Beside, JointPass, TextTarget, no_target, target_readers
 from restac_ros.model.layers import layer_at
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, pixels_to_float
 from restac_ros.model.siglip import Siglip
@@ -50,14 +51,6 @@ class SamplingPlan(NamedTuple):
     code: TimeCode
     clean: TimeCode  # flow time 0, of actions that are decided already; N = 1
     expert: tuple[ExpertLayer, ...]
-
-
-class JointPass(NamedTuple):
-    """Both experts' final tokens, and the intermediates."""
-
-    prefix_out: Float[Array, 'B S W']
-    suffix_out: Float[Array, 'B T V']
-    reading: Intermediates | None
 
 
 type VelocityField = Callable[[Float[Array, 'B T D'], TimeCode], Float[Array, 'B T D']]
@@ -283,8 +276,9 @@ class Pi05(nnx.Module):
         time: Float[Array, ' B'],
         touch: TactileCode | None = None,
         decided: Bool[Array, 'B T'] | None = None,
+        beside: Beside = ALONE,
     ) -> JointPass:
-        """One pass over prefix and suffix together (training).
+        """One pass over prefix and suffix together (training): the velocity at x_t, and what led to it.
 
         `touch` replaces encoding the observation's tactile image. Steps that are `decided` are clean actions
         in `x_t`, and the expert reads a flow time of 0 for them.
@@ -295,24 +289,37 @@ class Pi05(nnx.Module):
             time = jnp.where(self._decided_tokens(decided), 0.0, time[:, None])
         code = self.time_code(time)
         suffix, opens_block = self.embed_suffix(observation.state, x_t, code, reading)
-        valid = jnp.concatenate([prefix_mask, jnp.ones(suffix.shape[:2], bool)], axis=1)
-        opens_block = jnp.concatenate([jnp.zeros(prefix.shape[1], bool), opens_block])
-        prefix_out, suffix_out = self.PaliGemma.llm.joint(
-            prefix, suffix, token_positions(valid), attention_mask(valid, opens_block), code.modulation
+        target = beside.target or no_target(prefix.shape[0])
+        tokens = jnp.concatenate([prefix, self.PaliGemma.llm.embed(target.tokens)], axis=1)
+        layout = joint_layout(prefix_mask, target.mask, opens_block)
+        read, suffix_out = self.PaliGemma.llm.joint(
+            tokens, suffix, *layout, code.modulation, beside.insulated
         )
-        return JointPass(prefix_out, suffix_out, self.correct(reading, prefix_out, prefix_mask))
+        prefix_out = read[:, : prefix.shape[1]]
+        seen = jax.lax.stop_gradient(prefix_out) if beside.insulated else prefix_out
+        reading = self.correct(reading, seen, prefix_mask)
+        return JointPass(
+            prefix_out,
+            target_readers(read, observation.tokenized_prompt_mask, target),
+            suffix_out,
+            self.readout(suffix_out, reading),
+            reading,
+        )
 
-    def velocity_joint(
+    def text_logits(
         self,
-        observation: Observation[Array],
-        x_t: Float[Array, 'B T D'],
-        time: Float[Array, ' B'],
-        touch: TactileCode | None = None,
-        decided: Bool[Array, 'B T'] | None = None,
-    ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
-        """Velocity at x_t, and the intermediates, from `run_jointly`."""
-        joint = self.run_jointly(observation, x_t, time, touch, decided)
-        return self.readout(joint.suffix_out, joint.reading), joint.reading
+        images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']],
+        image_masks: dict[str, Bool[Array, ' B']],
+        tokens: Int[Array, 'B P'],
+        token_mask: Bool[Array, 'B P'],
+        target: TextTarget,
+    ) -> Float[Array, 'B F V']:
+        """Float32 logits of each token of the target, from cameras, prompt and the tokens before it."""
+        llm = self.PaliGemma.llm
+        prefix, mask = self.embed_prefix(images, image_masks, tokens, token_mask)
+        layout = joint_layout(mask, target.mask, jnp.zeros(0, bool))
+        out = llm.read(jnp.concatenate([prefix, llm.embed(target.tokens)], axis=1), *layout)
+        return llm.logits(target_readers(out, token_mask, target))
 
     # What policies and trainers call.
 
@@ -382,4 +389,4 @@ class Pi05(nnx.Module):
         errors = flow_errors(self, observation, actions, noise, time, touch, delay)
         valid = errors.asked if step_mask is None else step_mask & errors.asked
         loss = flow_matching.step_loss(errors.squares, dim_mask, valid)
-        return loss + self.auxiliary_loss(errors.reading)
+        return loss + self.auxiliary_loss(errors.joint.reading)

@@ -13,6 +13,7 @@ from different threads.
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -38,6 +39,7 @@ from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
 from restac_ros.policy.prompting import Task
 from restac_ros.policy.stages import Stages
+from restac_ros.policy.subtask_planner import SubtaskPlanner
 from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, tokenizer_of
 
 _REMEDY = 'hold, and check the checkpoint: its weights or statistics are damaged'
@@ -77,7 +79,7 @@ class Policy:
             )
         self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
         self.inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer)
-        self._prompting = self.inputs.prompting
+        self._prompting, self._tokenizer = self.inputs.prompting, tokenizer
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
         self._seed, self._calls = seed, itertools.count()
         graph, state = assemble(config, checkpoint.params, source=source)
@@ -176,6 +178,11 @@ class Policy:
         notes += [f'{what}: {source}' for what, source in sources.items() if source.startswith(NOT_MEASURED)]
         return notes
 
+    @cached_property
+    def planner(self) -> SubtaskPlanner:
+        """The same network, asked for subtasks; a PolicyError where it was not taught to say them."""
+        return SubtaskPlanner(self._stages, self.inputs, self._tokenizer, self.info.origin.subtasks)
+
     def set_prompt(self, text: str) -> None:
         """Change the task, from the next `encode_prefix` on: `prepare_task`, then `adopt_task`.
 
@@ -192,15 +199,15 @@ class Policy:
         """
         self._prompting.task(text)
 
-    def prepare_task(self, text: str) -> Task:
+    def prepare_task(self, text: str, within: str | None = None) -> Task:
         """Return a task that is ready to be adopted; after `warm_up`, what it needs is compiled here.
 
-        Other threads' calls go on with the current task meanwhile.
+        Other threads' calls go on with the current task meanwhile. `within`: see `Prompting.task`.
 
         Raises:
             TokenizerError: an empty text, or one that is too long for the network.
         """
-        task = self._prompting.task(text)
+        task = self._prompting.task(text, within)
         if self._warm:
             self._prepare(task)
         return task

@@ -65,14 +65,17 @@ class Preprocessor:
         task: str,
         tactile: UInt8[np.ndarray, 'h w 3'] | None = None,
         action_prev: Float[np.ndarray, '7'] | None = None,
+        within: str | None = None,
     ) -> Observation[np.ndarray]:
         """Return a row or frame as a checked observation of batch 1, on the host.
+
+        `within` is the task that `task` is a part of, where the network is shown both.
 
         Raises:
             ObservationError: a bad or missing input, named.
             TokenizerError: an empty task, or one too long for the network.
         """
-        pixels, valid, tokens, token_mask = self.prefix(images, self.prompting.task(task), state)
+        pixels, valid, tokens, token_mask = self.prefix(images, self.prompting.task(task, within), state)
         return make_observation(
             self.config,
             images=pixels,

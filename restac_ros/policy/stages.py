@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from restac_ros.model.pi05 import PrefixCache, SamplingPlan
 from restac_ros.model.present import present
 from restac_ros.model.real_time_chunking import Constraint
 from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.model.text_decoding import Said, Saying, begin, say
 
 type Leaves = tuple[Array, ...]
 
@@ -87,9 +89,7 @@ class Stages:
         with self._compiling:
             if self.is_compiled(num_tokens):
                 return
-            prefix = jax.jit(self._prefix).lower(self._leaves, *self._prefix_shapes(num_tokens))
-            cache = prefix.out_info.cache
-            self._programs['prefix', num_tokens] = prefix.compile()
+            cache = self._compile_prefix(num_tokens)
             touch = None
             if self._config.uses_touch:
                 tactile = jax.jit(self._touch).lower(self._leaves, *self._touch_shapes(cache))
@@ -99,6 +99,34 @@ class Stages:
             inputs = (cache, touch, *self._act_shapes(), self._plan, self._constraint_shapes)
             act = jax.jit(self._act).lower(self._leaves, *inputs)
             self._programs['act', num_tokens] = act.compile()
+
+    def compile_saying(self, num_tokens: int, capacity: int, end: int) -> None:
+        """Compile what says a text of at most `capacity` tokens after prompts padded to `num_tokens`.
+
+        `end` is the end-of-sequence token. Both are the same at every call.
+        """
+        if ('say', num_tokens) in self._programs:
+            return
+        with self._compiling:
+            cache = self._compile_prefix(num_tokens)
+            _, _, tokens, mask = self._prefix_shapes(num_tokens)
+            begun = jax.jit(partial(begin, capacity=capacity)).lower(cache, tokens, mask)
+            sayable = jax.ShapeDtypeStruct((self._config.vocab_size,), jnp.bool_)
+            said = jax.jit(partial(self._say, end=end), donate_argnums=2)
+            spoken = said.lower(self._leaves, cache, begun.out_info, sayable)
+            self._programs['begin', num_tokens] = begun.compile()
+            self._programs['say', num_tokens] = spoken.compile()
+
+    def begin_saying(self, cache: PrefixCache, tokens: np.ndarray, token_mask: np.ndarray) -> Saying:
+        """Return where a text begins after the prompt of this cache."""
+        return self._programs['begin', tokens.shape[1]](cache, tokens, token_mask)
+
+    def say(
+        self, num_tokens: int, cache: PrefixCache, saying: Saying, sayable: np.ndarray
+    ) -> tuple[Saying, Said]:
+        """Say the likeliest next token; `saying` must not be used again."""
+        program = self._programs['say', num_tokens]
+        return jax.block_until_ready(program(self._leaves, cache, saying, sayable))
 
     def encode_prefix(
         self,
@@ -132,6 +160,14 @@ class Stages:
         program = self._programs['act', num_tokens]
         return np.asarray(program(self._leaves, cache, touch, state, noise, self._plan, constraint))
 
+    def _compile_prefix(self, num_tokens: int) -> PrefixCache:
+        """Compile the prefix, unless it is; return the shapes of its cache."""
+        prefix = jax.jit(self._prefix).lower(self._leaves, *self._prefix_shapes(num_tokens))
+        if ('prefix', num_tokens) not in self._programs:
+            self._programs['prefix', num_tokens] = prefix.compile()
+        cache: PrefixCache = prefix.out_info.cache
+        return cache
+
     # The stages as functions of (parameters, inputs).
 
     def _model(self, leaves: Leaves) -> Any:
@@ -149,6 +185,11 @@ class Stages:
         if self._config.fusion != 'forcevla':
             cache = cache._replace(prefix_out=None)
         return PrefixResult(cache, finite)
+
+    def _say(
+        self, leaves: Leaves, cache: PrefixCache, saying: Saying, sayable: Array, *, end: int
+    ) -> tuple[Saying, Said]:
+        return say(self._model(leaves), cache, saying, sayable, end)
 
     def _touch(self, leaves: Leaves, tactile: Array, view_features: Array, action_prev: Array) -> TouchResult:
         model = self._model(leaves)

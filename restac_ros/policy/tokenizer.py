@@ -6,6 +6,7 @@ The tokenizer file is looked for, never fetched in passing: `download_tokenizer`
 import hashlib
 import os
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ CACHE_VARIABLE = 'OPENPI_DATA_HOME'
 _MAX_FILE_BYTES = 64 << 20
 
 _DOWNLOAD_TIMEOUT_S = 60.0
+_NO_TEXT = ('<loc', '<seg', '<unused')
 
 
 class TokenizerError(ValueError):
@@ -111,6 +113,47 @@ class PromptTokenizer:
             TokenizerError: it is too long for the network.
         """
         return self._prompt(text, self._processor.encode(text, add_bos=True))
+
+    def answer(self, text: str) -> Prompt:
+        """Return a text that a prompt is to be continued with, its end-of-sequence token last.
+
+        Raises:
+            TokenizerError: an empty text, or a tokenizer that has no such token.
+        """
+        words = clean(text)
+        if not words:
+            raise TokenizerError('answer: found an empty text, expected words such as "grasp the plug"')
+        return Prompt(words, np.array([*self._processor.encode(words), self.end], np.int32))
+
+    @property
+    def end(self) -> int:
+        """The end-of-sequence token.
+
+        Raises:
+            TokenizerError: there is none.
+        """
+        if (end := self._processor.eos_id()) < 0:
+            raise TokenizerError(f'{self.source}: has no end-of-sequence token, which every answer ends with')
+        return end
+
+    def sayable(self, vocab_size: int) -> Bool[np.ndarray, ' V']:
+        """Return which of a network's tokens may stand in an answer: text, and the end.
+
+        Control tokens, those of places and segments in images, and rows without a piece may not: action
+        tokens lie on the last two.
+        """
+        kept = np.zeros(vocab_size, bool)
+        for token in range(self.vocab_size):
+            piece = self._processor.id_to_piece(token)
+            special = self._processor.is_control(token) or self._processor.is_unknown(token)
+            kept[token] = not special and not piece.startswith(_NO_TEXT)
+        kept[self.end] = True
+        return kept
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return an answer in words, its end left out."""
+        end = self.end
+        return clean(self._processor.decode([token for token in tokens if token != end]))
 
     def _prompt(self, text: str, ids: list[int]) -> Prompt:
         if len(ids) > self.max_tokens:

@@ -23,6 +23,7 @@ from restac_ros.runtime.holding import (
     refused,
     too_old,
 )
+from restac_ros.runtime.plan_loop import PlanLoop
 from restac_ros.runtime.prefix_loop import PrefixLoop
 from restac_ros.runtime.runtime_products import LoopContext, TouchReading
 from restac_ros.runtime.touch_loop import TouchLoop
@@ -54,11 +55,18 @@ class ActLoop:
 
     The steps of a chunk are timed from the measurement of its anchor state, not from planning: step i is then
     due as long after the anchor as in the data, and no state is predicted. States older than
-    `max_state_age_ns` are not used.
+    `max_state_age_ns` are not used. Where there are `plans`, no chunk is published of a prompt that an
+    operator has replaced.
     """
 
-    def __init__(self, context: LoopContext, prefixes: PrefixLoop, touches: TouchLoop | None) -> None:
-        self._context, self._prefixes, self._touches = context, prefixes, touches
+    def __init__(
+        self,
+        context: LoopContext,
+        prefixes: PrefixLoop,
+        touches: TouchLoop | None,
+        plans: PlanLoop | None = None,
+    ) -> None:
+        self._context, self._prefixes, self._touches, self._plans = context, prefixes, touches, plans
         contract = context.policy.contract
         self._pose_stream, self._state_streams = contract.pose_stream, contract.state_streams
         self._surprises: deque[TouchReading] = deque(maxlen=1)  # keeps the last; append and pop are atomic
@@ -71,6 +79,8 @@ class ActLoop:
         """Trigger a replan from this touch. Called in the touch loop's thread."""
         self._surprises.append(reading)
         self.worker.wake.set()
+        if self._plans:
+            self._plans.ask_now()
 
     def _step(self) -> None:
         turn = self._await_turn()
@@ -111,6 +121,7 @@ class ActLoop:
                 invalid_streams(contract, statuses | dict(frame.streams)),
                 self._prefixes.reasons,
                 self._touches.reasons if self._touches else {},
+                self._plans.reasons if self._plans else {},
             ]
         )
         if reasons:
@@ -120,12 +131,16 @@ class ActLoop:
         state_ns, _ = frame.streams[self._pose_stream].times_ns()
         reading = surprise or (self._touches.latest if self._touches else None)
         ready = self._prefixes.latest
-        if ready is None:
+        if ready is None or self._is_replaced(ready.prefix):
             return pending('prefix')
         reasons = self._unfit_state(frame, state_ns) | self._prefixes.unfit(ready, frame.time_ns)
         if self._touches:
             reasons |= self._touches.unfit(reading, frame.time_ns) if reading else pending('touch')
         return reasons or _Basis(frame.state, state_ns, ready.prefix, reading)
+
+    def _is_replaced(self, prefix: Prefix) -> bool:
+        """Whether an operator has replaced the prompt of this prefix."""
+        return self._plans is not None and prefix.prompt_revision < self._plans.least_revision
 
     def _unfit_state(self, frame: Frame, state_ns: int) -> Reasons:
         age, limit = age_ns(state_ns, frame.time_ns), self._context.settings.max_state_age_ns
@@ -143,6 +158,8 @@ class ActLoop:
             chunk = self._chunk(actions, basis, turn, timing.duration_ns)
         except (*CALL_REFUSED, ChunkError) as error:
             return refused('act', error)
+        if self._is_replaced(basis.prefix):
+            return pending('prefix')
         if context.tracker:
             context.tracker.published(chunk)
         context.counts.count_chunk(turn.trigger, in_prefix=self._prefixes.busy)

@@ -14,6 +14,7 @@ from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.runtime.act_loop import ActLoop
 from restac_ros.runtime.holding import refused
+from restac_ros.runtime.plan_loop import PlanLoop
 from restac_ros.runtime.prefix_loop import PrefixLoop
 from restac_ros.runtime.runtime_products import LoopContext
 from restac_ros.runtime.touch_loop import TouchLoop
@@ -53,30 +54,57 @@ class PromptLoop:
 
 
 class PolicyRuntime:
-    """Three loops around a policy's three calls, and one that prepares a new task.
+    """Three loops around a policy's three calls, one that prepares a new task, and, with rules, a planner.
 
-    Made for one activation; `stop` ends it for good.
+    Made for one activation; `stop` ends it for good. With a planner, a prompt is a task that it plans for.
     """
 
     def __init__(self, context: LoopContext) -> None:
         prefixes, stream = PrefixLoop(context), context.policy.tactile_stream
         touches = TouchLoop(context, prefixes, stream) if stream else None
-        act = ActLoop(context, prefixes, touches)
+        self._plans = PlanLoop(context, context.rules) if context.rules else None
+        act = ActLoop(context, prefixes, touches, self._plans)
         self._prompts = PromptLoop(context)
         self._workers = [loop.worker for loop in (prefixes, act, touches) if loop]
+        # What these two compile cannot be interrupted: they are asked to stop, but not waited for.
+        self._compiling = [loop.worker for loop in (self._prompts, self._plans) if loop]
 
     def start(self) -> None:
         """Begin to plan."""
-        for worker in [*self._workers, self._prompts.worker]:
+        for worker in [*self._workers, *self._compiling]:
             worker.start()
 
     def stop(self) -> None:
         """End after the calls under way. A compilation goes on by itself, and is dropped."""
-        for worker in [*self._workers, self._prompts.worker]:
+        for worker in [*self._workers, *self._compiling]:
             worker.ask_to_stop()
         for worker in self._workers:
             worker.join()
 
     def request_prompt(self, prompt: str) -> None:
         """Change the task as soon as it is compiled; the calls go on with the old one meanwhile."""
-        self._prompts.request(prompt)
+        if self._plans:
+            self._plans.set_task(prompt)
+        else:
+            self._prompts.request(prompt)
+
+    def set_task(self, text: str) -> None:
+        """Plan for another task; an empty one ends planning, and the last subtask stays.
+
+        Raises:
+            PolicyError: no planner runs.
+        """
+        self._planning().set_task(text)
+
+    def override(self, text: str) -> None:
+        """Act by the operator's subtask until it is released by an empty one.
+
+        Raises:
+            PolicyError: no planner runs.
+        """
+        self._planning().override(text)
+
+    def _planning(self) -> PlanLoop:
+        if self._plans is None:
+            raise PolicyError('planner: none runs; start the policy with planner: true')
+        return self._plans

@@ -18,6 +18,7 @@ from restac_ros.runtime.clocks import Clocks
 from restac_ros.runtime.holding import Reasons
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.live_frames import LiveFrames
+from restac_ros.runtime.subtask_rules import SubtaskRules
 from restac_ros.runtime.surprise import SurpriseRule
 
 STAGES = (
@@ -75,12 +76,35 @@ class TouchReading(NamedTuple):
     inference_ns: int
 
 
+class AppliedSubtask(NamedTuple):
+    """A subtask that chunks follow from now on.
+
+    Attributes:
+        text: in words.
+        task: that it is a part of; empty: none is set.
+        revision: of the prompt, as chunks carry it.
+        source: who said it, a `SubtaskSource`.
+        stamp_ns: of the images that the network saw; an operator's: when it was set.
+        mean_log_probability: of the network's tokens; NaN: an operator's.
+        ended: the network ended it itself.
+    """
+
+    text: str
+    task: str
+    revision: int
+    source: int
+    stamp_ns: int
+    mean_log_probability: float
+    ended: bool
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Callbacks that receive results; called from the workers' threads.
 
     `holding` receives all present reasons at every replan (none: a chunk was published), `prompt` a task that
-    was adopted, `failed` a sentence when a worker has failed: nothing follows then.
+    was adopted, `failed` a sentence when a worker has failed: nothing follows then. `subtask` receives what
+    chunks follow, where a planner runs.
     """
 
     chunk: Callable[[Chunk], None]
@@ -88,6 +112,7 @@ class Outputs:
     holding: Callable[[Reasons], None]
     prompt: Callable[[Task], None]
     failed: Callable[[str], None]
+    subtask: Callable[[AppliedSubtask], None] = lambda applied: None
 
 
 @dataclass
@@ -112,6 +137,7 @@ class RunCounts:
     saturated: int = 0
     gates: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_GATES))
     hold_reasons: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict)
 
     def count_prefix(self, duration_ns: int) -> None:
         """Count a prefix, and how long it was under way; during the first, nothing can be planned."""
@@ -140,6 +166,10 @@ class RunCounts:
             name = f'{subject} {complaint.kind}'
             self.hold_reasons[name] = self.hold_reasons.get(name, 0) + 1
 
+    def count_answer(self, verdict: str) -> None:
+        """Count an answer of the planner by what became of it."""
+        self.answers[verdict] = self.answers.get(verdict, 0) + 1
+
     def summary(self) -> dict[str, object]:
         """Return the counts for the node's summary; percentiles are of the last `RECENT_GATES` gates."""
         names = ('prefixes', 'touches', 'surprises', 'chunks', 'triggered', 'chunks_in_prefix', 'held')
@@ -151,6 +181,7 @@ class RunCounts:
             **{name: getattr(self, name) for name in names},
             'prefix_busy_s': self.prefix_busy_ns * 1e-9,
             'hold_reasons': self.hold_reasons,
+            'answers': self.answers,
             'gate': {**gate, 'saturated': self.saturated},
         }
 
@@ -163,7 +194,10 @@ def _set_event() -> threading.Event:
 
 @dataclass(frozen=True)
 class LoopContext:
-    """State that the loops share. `tracker` is None where every chunk is planned freely."""
+    """State that the loops share.
+
+    `tracker` is None where every chunk is planned freely, `rules` where no planner runs.
+    """
 
     policy: Policy
     frames: LiveFrames
@@ -173,6 +207,7 @@ class LoopContext:
     latencies: Latencies
     counts: RunCounts
     tracker: ChunkTracker | None = None
+    rules: SubtaskRules | None = None
     touch_idle: threading.Event = field(default_factory=_set_event)  # no tactile frame is being worked on
 
     def timed_frame(self, stage: str, streams: list[str]) -> Frame:

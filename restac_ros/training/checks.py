@@ -27,7 +27,7 @@ def check_settings(train: TrainConfig) -> None:
     Raises:
         TrainingError: every one of them.
     """
-    if faults := [*_sizes(train), *_mixture(train)]:
+    if faults := [*_sizes(train), *_mixture(train), *_hierarchy(train)]:
         raise TrainingError('; '.join(faults))
 
 
@@ -74,6 +74,21 @@ def _mixture(train: TrainConfig) -> Iterator[str]:
             'norm-stats`; '
             'leave the option out to measure them at the start'
         )
+
+
+def _hierarchy(train: TrainConfig) -> Iterator[str]:
+    hierarchy = train.hierarchy
+    if hierarchy.mode != 'off' and train.part != 'all':
+        yield (
+            f"part: found {train.part!r}, expected 'all': hierarchy.mode = {hierarchy.mode!r} says itself "
+            'what is trained'
+        )
+    if hierarchy.mode == 'off' and train.part == 'language':
+        yield "part: found 'language', expected 'all' or 'action_expert': set hierarchy.mode to train texts"
+    if not 0 < hierarchy.action_weight < float('inf'):
+        yield f'hierarchy.action-weight: found {hierarchy.action_weight}, expected a finite number above 0'
+    if hierarchy.max_subtask_tokens < 2:
+        yield f'hierarchy.max-subtask-tokens: found {hierarchy.max_subtask_tokens}, expected at least 2'
 
 
 def _check_images(config: ModelConfig, episodes: Episodes) -> None:

@@ -1,13 +1,19 @@
 """What a training run is: frozen dataclasses, named configurations, every field on the command line."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from restac_ros.model.config import Dtype
 
-Part = Literal['all', 'action_expert']
-"""'all': what the model's configuration leaves trainable; 'action_expert': of that, what acts."""
+Part = Literal['all', 'action_expert', 'language']
+"""'all': what the model's configuration leaves trainable; of that, 'action_expert': what acts, 'language':
+what speaks."""
+
+HierarchyMode = Literal['off', 'hierarchical', 'planar', 'action_expert']
+
+SubtaskPrompt = Literal['subtask', 'joint']
+"""What actions are asked for with: the subtask alone, or the task and the subtask."""
 
 LeastVerdict = Literal['any', 'usable', 'good']
 """Of the quality report: 'any' needs none, 'usable' leaves bad episodes out, 'good' all that are not good."""
@@ -151,6 +157,25 @@ class ProfileConfig:
 
 
 @dataclass(frozen=True)
+class HierarchyConfig:
+    """Training by subtasks, of data sets that state them (pi0.5, arXiv 2504.16054).
+
+    Attributes:
+        mode: 'off': actions from the task alone. 'hierarchical': the language expert learns to say the next
+            subtask, the action expert to do it, and nothing of its loss reaches the language expert.
+            'planar': the language expert alone. 'action_expert': the action expert alone.
+        prompt: what actions are asked for with.
+        action_weight: of the flow loss, beside the texts' (alpha).
+        max_subtask_tokens: most tokens of a subtask, the end included.
+    """
+
+    mode: HierarchyMode = 'off'
+    prompt: SubtaskPrompt = 'subtask'
+    action_weight: float = 10.0
+    max_subtask_tokens: int = 64
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A run.
 
@@ -166,7 +191,8 @@ class TrainConfig:
         steps: of the whole run.
         batch_size: samples a step, over all devices.
         accumulate: micro-batches per step, weighted by their valid elements.
-        part: which of the leaves that the configuration leaves trainable.
+        part: which of the leaves that the configuration leaves trainable; a mode of `hierarchy` says it
+            itself.
         frozen_dtype: of leaves that are not trained.
         ema_decay: of the exponential moving average that is deployed; None: none, as with LoRA.
         max_delay_steps: training-time real-time chunking; 0: off.
@@ -187,6 +213,7 @@ class TrainConfig:
     loader: LoaderConfig = LoaderConfig()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    hierarchy: HierarchyConfig = HierarchyConfig()
     init: Path | None = None
     unit_align: Path | None = None
     tokenizer: Path | None = None
@@ -225,6 +252,10 @@ def _tiny(preset: str) -> TrainConfig:
     )
 
 
+def _by_subtasks(base: TrainConfig, mode: HierarchyMode) -> TrainConfig:
+    return replace(base, hierarchy=HierarchyConfig(mode))
+
+
 CONFIGS: dict[str, TrainConfig] = {
     'pi05': TrainConfig('pi05', steps=30_000),
     'pi05_lora': TrainConfig('pi05_lora', steps=30_000, ema_decay=None),
@@ -232,8 +263,14 @@ CONFIGS: dict[str, TrainConfig] = {
     'pi05_restac_lora': TrainConfig('pi05_restac_lora', ema_decay=None),
     'pi05_restac_token_in_ae': TrainConfig('pi05_restac_token_in_ae'),
     'pi05_restac_token_in_ae_lora': TrainConfig('pi05_restac_token_in_ae_lora', ema_decay=None),
+    'pi05_hierarchical': _by_subtasks(TrainConfig('pi05', steps=30_000), 'hierarchical'),
+    'pi05_planar': _by_subtasks(TrainConfig('pi05', steps=30_000), 'planar'),
+    'pi05_action_expert': _by_subtasks(TrainConfig('pi05', steps=30_000), 'action_expert'),
+    'pi05_restac_hierarchical': _by_subtasks(TrainConfig('pi05_restac'), 'hierarchical'),
     'tiny': _tiny('tiny_cnn'),
     'tiny_forcevla': _tiny('tiny_cnn_forcevla'),
     'tiny_no_touch': _tiny('tiny_cnn_no_touch'),
+    'tiny_hierarchical': _by_subtasks(_tiny('tiny_cnn'), 'hierarchical'),
+    'tiny_planar': _by_subtasks(_tiny('tiny_cnn_no_touch'), 'planar'),
 }
-"""The published runs, the control arm without touch, and small ones for a laptop."""
+"""The published runs, the control arm without touch, training by subtasks, and small ones for a laptop."""

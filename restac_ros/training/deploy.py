@@ -46,6 +46,7 @@ def write_checkpoint(prepared: Prepared, weights: Mapping[str, np.ndarray], step
             unit_align=str(train.unit_align) if train.unit_align else None,
             max_simulated_delay=train.max_delay_steps,
             ema_decay=train.ema_decay,
+            subtasks=prepared.subtasks,
             data=tuple(
                 f'{source.episodes.name} {source.episodes.fingerprint}' for source in prepared.sources
             ),

@@ -21,13 +21,16 @@ def report_numbers(
     """Return scalars by name.
 
     Args:
-        report: of a step or a validation: scalars, one value per dimension, one per data set.
+        report: of a step or a validation: scalars; where actions are learnt, one value per dimension, and one
+            per data set.
         actions: statistics of the actions, which give units to normalised errors.
         datasets: directories, in the order of the mixture.
     """
     host = jax.device_get(dict(report))
-    by_dim, by_source, chunk = host.pop(_LOSS), host.pop('source_loss'), host.pop(_ACTION, None)
+    by_dim, by_source, chunk = (host.pop(name, None) for name in (_LOSS, 'source_loss', _ACTION))
     numbers = {name: float(value) for name, value in host.items() if name not in ('finite', 'valid')}
+    if by_dim is None or by_source is None:
+        return numbers
     if len(datasets) > 1:
         numbers |= {
             f'flow_loss_of/{number}_{Path(name).name}': float(value)

@@ -15,7 +15,7 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, model_paths
-from restac_ros.model.checkpoint.provenance import GateCalibration
+from restac_ros.model.checkpoint.provenance import GateCalibration, Subtasks
 from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.normalization import NormStats, read_norm_stats
@@ -26,18 +26,25 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.checks import check_data, check_settings
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
+from restac_ros.training.data.lessons import (
+    Lessons,
+    common_lengths,
+    lesson_lengths,
+    stated_places,
+)
 from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
 from restac_ros.training.data.picture_cache import with_cache
 from restac_ros.training.data.selection import FrameSelection, selection_of
 from restac_ros.training.distributed import agreed
 from restac_ros.training.memory import MemoryEstimate, estimate
 from restac_ros.training.norm_stats import MeasuredStats
+from restac_ros.training.objective import Objective
 from restac_ros.training.optimizer import transformation
 from restac_ros.training.run_store import check_resumable
 from restac_ros.training.sharding import Placement
 from restac_ros.training.start import StartWeights, plan_start, read_weights
 from restac_ros.training.step import StepFunction
-from restac_ros.training.trainable import Split, split_leaves
+from restac_ros.training.trainable import Split, part_of_run, split_leaves
 
 CALIBRATION_FRAMES = 256
 _AT_ONCE = 16
@@ -64,6 +71,7 @@ class Prepared:
         step: the training step.
         identity: what a resumed run must have in common with this one.
         memory: estimate per device.
+        subtasks: what the network will have learnt of subtasks; None: nothing.
     """
 
     train: TrainConfig
@@ -82,6 +90,7 @@ class Prepared:
     step: StepFunction
     identity: Mapping[str, Any]
     memory: MemoryEstimate
+    subtasks: Subtasks | None = None
 
     @property
     def trained(self) -> dict[str, np.ndarray]:
@@ -111,6 +120,8 @@ class Prepared:
             for source, selection in zip(self.sources, self.selections, strict=True)
         ]
         longest, limit = self.sources[0].prompt_length, self.config.max_prompt_tokens
+        if self.train.hierarchy.mode != 'off':
+            lines.append(f'hierarchy: {self.train.hierarchy.mode}; {Objective.of(self.train.hierarchy)}')
         lines.append(f'longest prompt: padded to {longest} of at most {limit} tokens')
         lines += [f'statistics: {self.stats.source}', *(self.measured.describe() if self.measured else ())]
         lines.append(self.train.optimizer.describe(self.train.steps))
@@ -137,23 +148,20 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     stats, measured = _statistics(train, opened, selections, horizon)
     words = PromptTokenizer(plan.tokenizer, plan.config.max_prompt_tokens, plan.tokenizer_source)
     roads = [Preprocessor.from_contract(one.contract, plan.config, stats, words) for one in opened]
-    prompt = max(longest_prompt(road, [one]) for road, one in zip(roads, opened, strict=True))
+    lessons, prompt = _lessons(train, roads, words, opened)
     for episodes in opened:
         episodes.check_videos()
     identity = _identity(train, plan.config, opened, selections)
     check_resumable(train.to, identity, allow_changes=train.allow_changes)
     opened = _cached(train, opened, show)
     sources, held_out = (
-        [
-            SampleSource(episodes, road, getattr(selection, side), number, prompt)
-            for number, (episodes, road, selection) in enumerate(zip(opened, roads, selections, strict=True))
-        ]
+        _samples(opened, roads, [getattr(selection, side) for selection in selections], lessons, prompt)
         for side in ('trained', 'validated')
     )
     show(f'weights: {"random ones are drawn" if plan.source is None else f"reading {plan.source}"}')
     weights = read_weights(train, plan)
     config, calibration = _calibrated(plan.config, weights, sources)
-    split = split_leaves(config, weights.params, train.part)
+    split = split_leaves(config, weights.params, part_of_run(train))
     return Prepared(
         train=train,
         config=config,
@@ -171,12 +179,40 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         step=_step_function(train, config, len(sources)),
         identity=identity,
         memory=_memory(train, config, split),
+        subtasks=plan.subtasks,
     )
 
 
 def _open_data(train: TrainConfig) -> list[Episodes]:
     contract = None if train.data.contract is None else load_contract(train.data.contract)
     return [open_episodes(root, contract) for root in train.data.datasets]
+
+
+def _lessons(
+    train: TrainConfig, roads: Sequence[Preprocessor], words: PromptTokenizer, opened: Sequence[Episodes]
+) -> tuple[list[Lessons | None], int]:
+    """What is made of each data set's subtasks, None without a mode, and the tokens of the longest prompt."""
+    pairs = list(zip(roads, opened, strict=True))
+    if train.hierarchy.mode == 'off':
+        return [None] * len(pairs), max(longest_prompt(road, [one]) for road, one in pairs)
+    lengths = common_lengths([lesson_lengths(train.hierarchy, road, words, one) for road, one in pairs])
+    return [Lessons(train.hierarchy, road, words, lengths) for road in roads], lengths.prompt
+
+
+def _samples(
+    opened: Sequence[Episodes],
+    roads: Sequence[Preprocessor],
+    places: Sequence[np.ndarray],
+    lessons: Sequence[Lessons | None],
+    prompt: int,
+) -> list[SampleSource]:
+    """Samples of each data set: with lessons, of frames whose subtask is stated."""
+    return [
+        SampleSource(
+            one, road, where if lesson is None else stated_places(one, where), number, prompt, lesson
+        )
+        for number, (one, road, where, lesson) in enumerate(zip(opened, roads, places, lessons, strict=True))
+    ]
 
 
 def _cached(train: TrainConfig, opened: Sequence[Episodes], show: Callable[[str], None]) -> list[Episodes]:
@@ -217,6 +253,7 @@ def _step_function(train: TrainConfig, config: ModelConfig, sources: int) -> Ste
         ema_decay=train.ema_decay,
         sources=sources,
         seed=train.seed,
+        objective=Objective.of(train.hierarchy),
     )
 
 
@@ -280,6 +317,7 @@ def _identity(
         'frozen_dtype': train.frozen_dtype,
         'optimizer': asdict(train.optimizer),
         'augmentation': asdict(train.augmentation),
+        'hierarchy': asdict(train.hierarchy),
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.params import CastRule, Params
+from restac_ros.model.checkpoint.provenance import Subtasks
 from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, load_info
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.presets import PRESETS
@@ -28,6 +29,7 @@ class StartPlan:
         encoder: leaves of another tactile encoder.
         tokenizer: SentencePiece model.
         tokenizer_source: where it is from.
+        subtasks: what the weights have learnt of subtasks.
     """
 
     config: ModelConfig
@@ -35,6 +37,7 @@ class StartPlan:
     encoder: Params
     tokenizer: bytes
     tokenizer_source: str
+    subtasks: Subtasks | None = None
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,18 @@ def plan_start(train: TrainConfig) -> StartPlan:
     config = PRESETS[train.preset]
     if train.use_sparse_loss:
         config = replace(config, use_sparse_loss=True)
-    source, tokenizer = train.init, None
+    source, tokenizer, subtasks = train.init, None, None
     if source is not None and (source / MANIFEST).is_file():
         info = load_info(source)
         config, tokenizer = _like(info.config, config, source, train.preset), info.tokenizer
+        subtasks = info.origin.subtasks
         source = source / PARAMS
     encoder: Params = {}
     if train.unit_align is not None:
         tactile, encoder = unit_align_params(train.unit_align)
         config = replace(config, tactile=tactile)
     words, words_source = _tokenizer(train.tokenizer, tokenizer, train.init)
-    return StartPlan(config, source, encoder, words, words_source)
+    return StartPlan(config, source, encoder, words, words_source, taught_subtasks(train, subtasks))
 
 
 def read_weights(train: TrainConfig, plan: StartPlan) -> StartWeights:
@@ -91,6 +95,20 @@ def read_weights(train: TrainConfig, plan: StartPlan) -> StartWeights:
         cast=cast,
     )
     return StartWeights(params, report.table())
+
+
+def taught_subtasks(train: TrainConfig, before: Subtasks | None) -> Subtasks | None:
+    """Return what a network will have learnt of subtasks after a run, which began with `before`."""
+    hierarchy = train.hierarchy
+    how = Subtasks(False, False, hierarchy.prompt, max_tokens=hierarchy.max_subtask_tokens)
+    match hierarchy.mode:
+        case 'hierarchical':
+            return replace(how, says=True, acts=True)
+        case 'planar':  # the action expert stays, but reads a language expert that does not
+            return replace(how, says=True)
+        case 'action_expert':
+            return replace(how, says=before is not None and before.says, acts=True)
+    return None
 
 
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:

@@ -15,10 +15,20 @@ from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.gate import is_saturated
 from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.joint_pass import Beside
 from restac_ros.model.observation import Observation, pixels_to_float
 from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.training.augmentation import AugmentationConfig, augment
 from restac_ros.training.batch import Batch
+from restac_ros.training.objective import (
+    ACTIONS_ALONE,
+    PLAIN_SUMS,
+    LossWeights,
+    Objective,
+    means,
+    step_weights,
+    text_sums,
+)
 
 type NamedLeaves = dict[str, Array]
 type TrainingState = dict[str, Any]
@@ -50,6 +60,7 @@ class StepFunction:
         ema_decay: None: no moving average.
         sources: number of data sets, for the loss of each.
         seed: of noise, flow times, delays and augmentation.
+        objective: which losses there are; texts are learnt where a batch holds them.
     """
 
     graph: nnx.GraphDef
@@ -62,6 +73,7 @@ class StepFunction:
     ema_decay: float | None = None
     sources: int = 1
     seed: int = 0
+    objective: Objective = ACTIONS_ALONE
 
     def start(self, trained: NamedLeaves) -> TrainingState:
         """TrainingState before the first step; the moving average is a copy, as buffers are donated."""
@@ -92,12 +104,14 @@ class StepFunction:
     def validate(
         self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, number: Array
     ) -> dict[str, Array]:
-        """Sums over a held-out batch, for `means`: of the flow loss, and of the errors of sampled chunks.
+        """Sums over a held-out batch, for `means`: of the losses, and of the errors of sampled chunks.
 
         Noise and times depend on the batch's number alone.
         """
         key, sampling = jax.random.split(jax.random.fold_in(jax.random.key(self.seed), number))
         sums = self.loss(trained, frozen, batch, key, train=False)[1]
+        if not self.objective.acts:
+            return sums
         model, observation = self.model(trained, frozen), self._on_device(batch.observation, key, train=False)
         noise = jax.random.normal(sampling, batch.actions.shape)
         chunk, _ = model.sample_actions(
@@ -117,34 +131,59 @@ class StepFunction:
         frozen: NamedLeaves,
         batch: Batch,
         key: PRNGKeyArray,
+        weights: LossWeights = PLAIN_SUMS,
         *,
         train: bool = True,
     ) -> tuple[Float[Array, ''], dict[str, Array]]:
-        """Sum of the loss over valid steps, and the sums and counts that the metrics are made of."""
+        """Weighted sum of the losses, and the sums and counts that the metrics are made of."""
         model = self.model(trained, frozen)
         image_key, noise_key, time_key, delay_key = jax.random.split(key, 4)
-        observation = self._on_device(batch.observation, image_key, train)
-        delay = None
-        if self.max_delay_steps and train:
-            delay = rtc.sample_delay(delay_key, batch.actions.shape[0], self.max_delay_steps)
-        draw = FlowDraw(
-            jax.random.normal(noise_key, batch.actions.shape),
-            flow_matching.sample_time(time_key, batch.actions.shape[0]),
-            delay,
-        )
-        touch = _touch(model, observation)
-        return self.loss_at(model, batch._replace(observation=observation), touch, draw)
+        batch = batch._replace(observation=self._on_device(batch.observation, image_key, train))
+        total, sums = jnp.zeros(()), dict[str, Array]()
+        if self.objective.acts:
+            draw = FlowDraw(
+                jax.random.normal(noise_key, batch.actions.shape),
+                flow_matching.sample_time(time_key, batch.actions.shape[0]),
+                self._delay(delay_key, batch.actions.shape[0]) if self.max_delay_steps and train else None,
+            )
+            total, sums = self.loss_at(model, batch, _touch(model, batch.observation), draw, weights)
+        elif batch.codes is not None:
+            logits = model.text_logits(*batch.observation.prefix, batch.codes)
+            total, sums = text_sums('codes', logits, batch.codes, weights.codes)
+        if (lesson := batch.subtask) is not None:
+            images, masks, *_ = batch.observation.prefix
+            logits = model.text_logits(images, masks, lesson.prompt, lesson.prompt_mask, lesson.target)
+            part, more = text_sums('subtask', logits, lesson.target, weights.subtask)
+            total, sums = total + part, sums | more
+        return total, sums
 
     def loss_at(
-        self, model: Any, batch: Batch, touch: TactileCode | None, draw: 'FlowDraw'
+        self,
+        model: Any,
+        batch: Batch,
+        touch: TactileCode | None,
+        draw: 'FlowDraw',
+        weights: LossWeights = PLAIN_SUMS,
     ) -> tuple[Float[Array, ''], dict[str, Array]]:
-        """The same at given noise, times and delays, with touch encoded already."""
+        """Flow loss at given noise, times and delays, with touch encoded already, and that of action tokens.
+
+        The tokens stand in the same pass, unread by the action expert.
+        """
         actions, step_mask = jnp.asarray(batch.actions), jnp.asarray(batch.step_mask)
-        errors = flow_errors(model, batch.observation, actions, draw.noise, draw.time, touch, draw.delay)
+        beside = Beside(batch.codes, self.objective.insulated)
+        errors = flow_errors(
+            model, batch.observation, actions, draw.noise, draw.time, touch, draw.delay, beside
+        )
+        reading = errors.joint.reading
         squares, valid = errors.squares[..., : self.dims], step_mask & errors.asked
         per_step = jnp.where(valid, jnp.mean(squares, axis=-1), 0.0)
-        total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(errors.reading)
-        return total, self._sums(batch, per_step, squares, valid, errors.reading)
+        total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(reading)
+        sums = self._sums(batch, per_step, squares, valid, reading)
+        if batch.codes is None:
+            return total * weights.actions, sums
+        logits = model.PaliGemma.llm.logits(errors.joint.target_readers)
+        part, more = text_sums('codes', logits, batch.codes, weights.codes)
+        return total * weights.actions + part, sums | more
 
     def model(self, trained: NamedLeaves, frozen: NamedLeaves) -> Any:
         """The network with these leaves."""
@@ -155,24 +194,37 @@ class StepFunction:
     def _accumulated(
         self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ''], NamedLeaves, dict[str, Array]]:
-        """Mean loss and gradient over the valid steps of all micro-batches, and the metrics."""
+        """Loss and gradient over all micro-batches, each loss a mean over the batch; and the metrics."""
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
+        parts = jax.tree.map(lambda x: x.reshape(self.accumulate, -1, *x.shape[1:]), batch)
+        keys = key[None] if self.accumulate == 1 else jax.random.split(key, self.accumulate)
+        weights = step_weights(self.objective, batch, self._count_steps(parts.step_mask, keys))
         if self.accumulate == 1:
-            (total, sums), gradient = gradient_of(trained, frozen, batch, key)
-        else:
-            parts = jax.tree.map(lambda x: x.reshape(self.accumulate, -1, *x.shape[1:]), batch)
-            keys = jax.random.split(key, self.accumulate)
+            (total, sums), gradient = gradient_of(trained, frozen, batch, key, weights)
+            return total, gradient, means(sums)
 
-            def add(carry: Any, part: tuple[Batch, PRNGKeyArray]) -> tuple[Any, None]:
-                return jax.tree.map(jnp.add, carry, gradient_of(trained, frozen, *part)), None
+        def add(carry: Any, part: tuple[Batch, PRNGKeyArray]) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, carry, gradient_of(trained, frozen, *part, weights)), None
 
-            shapes = jax.eval_shape(
-                gradient_of, trained, frozen, jax.tree.map(lambda x: x[0], parts), keys[0]
-            )
-            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-            ((total, sums), gradient), _ = jax.lax.scan(add, zero, (parts, keys))
-        count = jnp.maximum(sums['valid'], 1)
-        return total / count, jax.tree.map(lambda leaf: leaf / count, gradient), means(sums)
+        first = jax.tree.map(lambda x: x[0], parts)
+        shapes = jax.eval_shape(gradient_of, trained, frozen, first, keys[0], weights)
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        ((total, sums), gradient), _ = jax.lax.scan(add, zero, (parts, keys))
+        return total, gradient, means(sums)
+
+    def _count_steps(self, step_mask: Bool[Array, 'N B T'], keys: PRNGKeyArray) -> Float[Array, '']:
+        """Number of action steps that are learnt: those of each micro-batch that its delays leave."""
+        if not self.max_delay_steps:
+            return jnp.sum(step_mask)
+
+        def asked(mask: Bool[Array, 'B T'], key: PRNGKeyArray) -> Float[Array, '']:
+            delay = self._delay(jax.random.split(key, 4)[3], mask.shape[0])
+            return jnp.sum(mask & ~rtc.is_decided(delay, mask.shape[1]))
+
+        return jnp.sum(jax.vmap(asked)(step_mask, keys))
+
+    def _delay(self, key: PRNGKeyArray, rows: int) -> Int[Array, ' B']:
+        return rtc.sample_delay(key, rows, self.max_delay_steps)
 
     def _on_device(self, observation: Observation, key: PRNGKeyArray, train: bool) -> Observation:
         images = (
@@ -211,19 +263,3 @@ class StepFunction:
 
 def _touch(model: Any, observation: Observation) -> TactileCode | None:
     return None if observation.tactile is None else model.observe_touch(observation)
-
-
-def means(sums: dict[str, Array]) -> dict[str, Array]:
-    """Metrics from sums and counts."""
-    count = jnp.maximum(sums['valid'], 1)
-    found = {
-        'flow_loss': sums['flow_loss'] / count,
-        'flow_loss_by_dim': sums['flow_loss_by_dim'] / count,
-        'source_loss': sums['source_loss'] / jnp.maximum(sums['source_valid'], 1.0),
-        'valid': sums['valid'],
-    }
-    if 'action_error_by_dim' in sums:
-        found['action_error_by_dim'] = sums['action_error_by_dim'] / count
-    if 'samples' in sums:
-        found |= {name: sums[name] / sums['samples'] for name in ('gate', 'gate_saturated', 'logvar')}
-    return found

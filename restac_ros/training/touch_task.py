@@ -87,7 +87,7 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
                 writer.add(
                     row_of(
                         contract,
-                        _frame(contract, index, images, frame, before),
+                        drawn_frame(contract, index, images, frame.state, before),
                         frames[index + 1].state,
                         streams,
                     )
@@ -138,18 +138,18 @@ def draw_cameras_view(
     return np.clip(image + rng.normal(0, _NOISE_GREY_LEVELS, image.shape), 0, 255).astype(np.uint8)
 
 
-def _frame(
-    contract: Contract, index: int, images: dict[str, np.ndarray], seen: Touchdown, before: np.ndarray
+def drawn_frame(
+    contract: Contract, index: int, images: dict[str, np.ndarray], state: np.ndarray, before: np.ndarray
 ) -> Frame:
-    """A frame as recording makes it, every stream sampled just then."""
+    """Return a frame as recording makes it, every stream sampled just then."""
     time_ns = index * 10**9 // contract.fps
     status = StreamStatus(time_ns, time_ns, 0, valid=True)
     return Frame(
         time_ns=time_ns,
         images={name: images[name] for name in contract.by_role('camera')},
         tactile={name: images[name] for name in contract.by_role('tactile')},
-        state=seen.state,
-        action_prev=state_change(contract, seen.state, before).astype(np.float32),
+        state=state,
+        action_prev=state_change(contract, state, before).astype(np.float32),
         target=None,
         streams=dict.fromkeys(contract.streams, status),
         reasons=(),

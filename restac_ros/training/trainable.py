@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from restac_ros.model.config import ModelConfig
-from restac_ros.training.config import Part
+from restac_ros.training.config import Part, TrainConfig
 
 _LANGUAGE = re.compile(r'(^|/)llm(/|$)')
 _EXPERT = re.compile(r'(^|/)llm/.*_1(/|$)')
@@ -43,6 +43,7 @@ def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 
     - Unit-Align is frozen: it has a training of its own. The small CNN trains with the policy.
     - An expert with LoRA adapters trains those alone, as in openpi; SigLIP and the projections train.
     - 'action_expert' freezes SigLIP and the language expert besides.
+    - 'language' freezes all but these two.
     """
     rules: list[Callable[[str], bool]] = [
         lambda name: (
@@ -52,10 +53,27 @@ def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 
         lambda name: _has_lora(config, name) and not _LORA.search(name),
     ]
     if part == 'action_expert':
-        rules.append(lambda name: name.startswith('PaliGemma/') and not _EXPERT.search(name))
+        rules.append(_speaks)
+    if part == 'language':
+        rules.append(lambda name: not _speaks(name))
     frozen = tuple(name for name in names if any(rule(name) for rule in rules))
     held = set(frozen)
     return Split(tuple(name for name in names if name not in held), frozen)
+
+
+def part_of_run(train: TrainConfig) -> Part:
+    """Return which leaves a run trains: a mode of hierarchical training decides it by itself."""
+    match train.hierarchy.mode:
+        case 'planar':
+            return 'language'
+        case 'action_expert':
+            return 'action_expert'
+    return train.part
+
+
+def _speaks(name: str) -> bool:
+    """Whether the leaf belongs to SigLIP or the language expert, whose head is its embedding."""
+    return name.startswith('PaliGemma/') and not _EXPERT.search(name)
 
 
 def _has_lora(config: ModelConfig, name: str) -> bool:

@@ -12,12 +12,13 @@ from restac_ros.training.data.loader import batches, validation_batches
 from restac_ros.training.distributed import is_true_anywhere, share_of
 from restac_ros.training.finite import check_finite
 from restac_ros.training.numbers import memory_gib, report_numbers
+from restac_ros.training.objective import means
 from restac_ros.training.optimizer import schedule
 from restac_ros.training.prepare import Prepared
 from restac_ros.training.profile_window import ProfileWindow
 from restac_ros.training.progress import Reporter, StepTimer
 from restac_ros.training.run_store import RunStore
-from restac_ros.training.step import NamedLeaves, TrainingState, means
+from restac_ros.training.step import NamedLeaves, TrainingState
 
 PROFILE_FOLDER = 'profile'  # in the run's directory
 

@@ -90,7 +90,7 @@ class _Network:
             return model.sample_actions(cache, touch, observation.state, noise, plan, continuation)[0]
 
         def joint(model: Pi05, x_t: jax.Array, time: jax.Array, decided: jax.Array | None) -> jax.Array:
-            return model.velocity_joint(observation, x_t, time, touch, decided)[0]
+            return model.run_jointly(observation, x_t, time, touch, decided).velocity
 
         def loss(model: Pi05, noise: jax.Array, delay: jax.Array | None, exists: jax.Array) -> jax.Array:
             flow = (_ACTIONS, noise, _TIME)

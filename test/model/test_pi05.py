@@ -60,7 +60,7 @@ class _Outputs(NamedTuple):
 
 def _run(model: Pi05, observation: Observation, arrays: Mapping[str, jax.Array]) -> _Outputs:
     joint = model.run_jointly(observation, arrays['out/x_t'], arrays['in/time'])
-    velocity = model.readout(joint.suffix_out, joint.reading)
+    velocity = joint.velocity
     cache = model.encode_prefix(*observation.prefix)
     plan = model.plan_sampling(len(arrays['out/sample_t']))
     return _Outputs(
@@ -168,7 +168,7 @@ def test_inference_weights_in_bfloat16_give_a_bfloat16_velocity(golden: Callable
     parameters = {name: value.astype(jnp.bfloat16) for name, value in file.parameters().items()}
     model = load_parameters(config, parameters)
     observation = file.observation(config)
-    velocity, _ = model.velocity_joint(observation, file['out/x_t'], file['in/time'])
+    velocity = model.run_jointly(observation, file['out/x_t'], file['in/time']).velocity
     assert velocity.dtype == jnp.bfloat16
     np.testing.assert_allclose(velocity.astype(jnp.float32), file['out/v_t'], atol=0.09)
 
@@ -215,7 +215,7 @@ def _both_velocities(
 ) -> tuple[jax.Array, jax.Array]:
     cache = model.encode_prefix(*observation.prefix)
     cached = model.velocity_field(cache, None, observation.state)(x_t, model.time_code(time))
-    return model.velocity_joint(observation, x_t, time)[0], cached
+    return model.run_jointly(observation, x_t, time).velocity, cached
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,15 @@ class _Outputs(NamedTuple):
 
 
 def _run(model: ResTac, observation: Observation, touch: TactileCode, arrays: Mapping[str, Any]) -> _Outputs:
-    joint, reading = model.velocity_joint(observation, arrays['x_t'], arrays['time'], touch)
+    joint = model.run_jointly(observation, arrays['x_t'], arrays['time'], touch)
     cache = model.encode_prefix(*observation.prefix)
     seen = model.correct(model.read_touch(touch), cache.prefix_out, cache.mask)
     code = model.time_code(arrays['time'])
     cached = model.velocity_field(cache, seen, observation.state)(arrays['x_t'], code)
-    loss = flow_matching.step_loss((joint - arrays['u_t']) ** 2)
+    loss = flow_matching.step_loss((joint.velocity - arrays['u_t']) ** 2)
     plan = model.plan_sampling(10)
     actions, _ = model.sample_actions(cache, touch, observation.state, arrays['sample_noise'], plan)
-    return _Outputs(joint, cached, loss, actions, reading)
+    return _Outputs(joint.velocity, cached, loss, actions, joint.reading)
 
 
 @pytest.fixture(scope='module')
@@ -266,7 +266,7 @@ def micro(request: pytest.FixtureRequest, make_random) -> ResTac:
 @pytest.fixture(scope='module')
 def micro_velocity(micro: ResTac, as_pure) -> Callable[[Observation], np.ndarray]:
     """Velocity of the training pass, the policy's own tactile encoder included."""
-    pure = as_pure(micro, lambda model, *args: model.velocity_joint(*args)[0])
+    pure = as_pure(micro, lambda model, *args: model.run_jointly(*args).velocity)
     return lambda observation: np.asarray(pure(observation, _noise(_MICRO), _TIME))
 
 

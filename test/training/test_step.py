@@ -18,6 +18,7 @@ from restac_ros.model.observation import pixels_to_float
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import AugmentationConfig
 from restac_ros.training.data.loader import batches
+from restac_ros.training.objective import PLAIN_SUMS, LossWeights
 from restac_ros.training.prepare import Prepared
 from restac_ros.training.step import FlowDraw, StepFunction
 from training_run import equal
@@ -164,12 +165,19 @@ class Linear(StepFunction):
     """A step with a network of one weight matrix in place of ours."""
 
     def loss(
-        self, trained: dict, frozen: dict, batch: Batch, key: jax.Array, *, train: bool = True
+        self,
+        trained: dict,
+        frozen: dict,
+        batch: Batch,
+        key: jax.Array,
+        weights: LossWeights = PLAIN_SUMS,
+        *,
+        train: bool = True,
     ) -> tuple[jax.Array, dict]:
         noise = jax.random.normal(key, batch.actions.shape)
         errors = jnp.mean(jnp.square(batch.actions @ trained['w'] + frozen['b'] - noise), axis=-1)
         valid = jnp.asarray(batch.step_mask)
-        return jnp.sum(jnp.where(valid, errors, 0.0)), {
+        return jnp.sum(jnp.where(valid, errors, 0.0)) * weights.actions, {
             'valid': jnp.sum(valid),
             'flow_loss': jnp.sum(jnp.where(valid, errors, 0.0)),
             'flow_loss_by_dim': jnp.zeros(7),

@@ -23,6 +23,25 @@ class _Provenance(StrictConfig):
 
 
 @dataclass(frozen=True)
+class Subtasks(_Provenance):
+    """How a network was taught to work by subtasks, and must be asked.
+
+    Attributes:
+        says: it says the next subtask of a task.
+        acts: it acts by subtasks; False: by whatever its base weights did.
+        prompt: actions are asked for with 'subtask', or with 'joint': the task and the subtask.
+        state_bins: rule by which the state in its prompts became whole numbers.
+        max_tokens: most tokens of a subtask, the end included.
+    """
+
+    says: bool
+    acts: bool
+    prompt: str = 'subtask'
+    state_bins: str = 'openpi'
+    max_tokens: int = 64
+
+
+@dataclass(frozen=True)
 class Origin(_Provenance):
     """How a checkpoint was made.
 
@@ -35,6 +54,7 @@ class Origin(_Provenance):
         max_simulated_delay: longest delay, in steps of a chunk, that training simulated; 0 for none.
         ema_decay: of the moving average that the weights are; None: they are those of the last step.
         data: of each data set it was trained on, directory and fingerprint.
+        subtasks: what it learnt of subtasks; None: nothing.
     """
 
     made_by: str
@@ -45,6 +65,7 @@ class Origin(_Provenance):
     max_simulated_delay: int = 0
     ema_decay: float | None = None
     data: tuple[str, ...] = ()
+    subtasks: Subtasks | None = None
 
 
 @dataclass(frozen=True)

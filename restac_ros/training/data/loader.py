@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import grain
+import jax
 import numpy as np
 from jaxtyping import Int
 
-from restac_ros.policy.preprocessing import Preprocessor, stack
+from restac_ros.model.present import present
+from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import LoaderConfig
 from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.lessons import Lessons
 from restac_ros.training.errors import TrainingError
 
 
@@ -49,6 +52,7 @@ class SampleSource:
         places: episode and frame of each sample, [n, 2].
         number: of the data set in the mixture.
         prompt_length: tokens that every prompt is padded to.
+        lessons: of hierarchical training; None: actions are learnt from the task alone.
     """
 
     episodes: Episodes
@@ -56,6 +60,7 @@ class SampleSource:
     places: Int[np.ndarray, 'n 2']
     number: int
     prompt_length: int
+    lessons: Lessons | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -64,12 +69,14 @@ class SampleSource:
         episode, frame = self.places[index].tolist()
         config = self.preprocessor.config
         sample = self.episodes.sample(episode, frame, config.action_horizon)
+        tactile, before = (sample.tactile, sample.action_prev) if config.uses_touch else (None, None)
+        task, within, lesson = sample.task, None, None
+        if self.lessons is not None:
+            task = present(sample.subtask, 'subtask')
+            within = self.lessons.within(sample.task)
+            lesson = self.lessons.lesson(sample.task, task, sample.state)
         observation = self.preprocessor.observation(
-            sample.images,
-            sample.state,
-            sample.task,
-            sample.tactile if config.uses_touch else None,
-            sample.action_prev if config.uses_touch else None,
+            sample.images, sample.state, task, tactile, before, within
         )
         missing = self.prompt_length - observation.tokenized_prompt.shape[1]
         behind = ((0, 0), (0, missing))
@@ -82,14 +89,13 @@ class SampleSource:
             step_mask=sample.step_mask[None],
             source=np.array([self.number], np.int32),
             place=np.array([[episode, frame]], np.int32),
+            subtask=lesson,
         )
 
     def joined(self, rows: Sequence[Batch]) -> Batch:
         """Return one batch of several."""
-        return Batch(
-            stack([row.observation for row in rows]),
-            *(np.concatenate([getattr(row, name) for row in rows]) for name in Batch._fields[1:]),
-        )
+        batch: Batch = jax.tree.map(lambda *values: np.concatenate(values), *rows)
+        return batch
 
 
 def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> int:

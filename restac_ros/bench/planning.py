@@ -1,0 +1,200 @@
+"""Learning to say subtasks, and how fast they are said beside the products that nothing can do without.
+
+The floor of one token is every weight of the language expert and its head times one vector: a token reads
+each of them once. Both run in turns.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from restac_ros.bench.processes import scratch
+from restac_ros.bench.settings import PlannerBench
+from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.contract.errors import did_you_mean
+from restac_ros.contract.load import load_contract
+from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.network import abstract_leaves, assemble, initial_params
+from restac_ros.model.config import ModelConfig
+from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.presets import PRESETS
+from restac_ros.model.text_decoding import begin, say
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.policy import Policy
+from restac_ros.training.config import CONFIGS, AugmentationConfig, DataConfig
+from restac_ros.training.data.loader import SampleSource
+from restac_ros.training.deploy import write_checkpoint
+from restac_ros.training.distributed import on_host
+from restac_ros.training.prepare import prepare
+from restac_ros.training.run_store import RunStore
+from restac_ros.training.subtask_task import make_subtask_task
+from restac_ros.training.trainer import Trainer, deployable
+
+LEAST_HELD_OUT, LONGEST_LEARNING_S = 0.95, 300.0
+LEAST_SHARE_OF_FLOOR = 0.8
+_NEEDED_BYTES = 2 * 10**9
+_PROMPT_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class PlannerFigures:
+    """What came out.
+
+    Attributes:
+        learning_s: steps of training, with compilation and validation.
+        trained_right, held_out_right: share of frames whose subtask is said whole, with its end.
+        say_s, floor_s: of one token; least of all rounds.
+    """
+
+    learning_s: float
+    trained_right: float
+    held_out_right: float
+    say_s: float
+    floor_s: float
+
+    @property
+    def missed(self) -> list[str]:
+        """Targets that are missed, in words."""
+        found = []
+        if self.trained_right < 1.0:
+            found.append(f'{self.trained_right:.1%} of the subtasks trained on are right, expected all')
+        if self.held_out_right < LEAST_HELD_OUT:
+            found.append(
+                f'{self.held_out_right:.1%} of held-out subtasks are right, expected {LEAST_HELD_OUT:.0%}'
+            )
+        if self.learning_s > LONGEST_LEARNING_S:
+            found.append(f'learning took {self.learning_s:.0f} s, expected at most {LONGEST_LEARNING_S:.0f}')
+        if (share := self.floor_s / self.say_s) < LEAST_SHARE_OF_FLOOR:
+            found.append(f'{share:.2f} of the tokens a second of the floor, expected {LEAST_SHARE_OF_FLOOR}')
+        return found
+
+
+class _Silent:
+    """Keeps nothing of a run's reports."""
+
+    def step(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Drop the numbers."""
+
+
+def main(settings: PlannerBench) -> int:
+    """Measure, print, write JSON if asked; 1 when a target is missed. What was made is removed.
+
+    Raises:
+        PolicyError: no such preset.
+        JournalError: too little free disk in `settings.directory`.
+    """
+    if settings.preset not in PRESETS:
+        raise PolicyError(f'preset {settings.preset!r} is unknown; {did_you_mean(settings.preset, PRESETS)}')
+    contract = load_contract(settings.contract_file)
+    with scratch(settings.directory, _NEEDED_BYTES) as folder:
+        learning_s, trained, held_out = measure_learning(folder, contract, settings)
+    say_s, floor_s = measure_saying(PRESETS[settings.preset], settings.rounds)
+    figures = PlannerFigures(learning_s, trained, held_out, say_s, floor_s)
+    show(f'planner: tiny learns, {settings.preset} says', _table(figures), figures.missed)
+    write_figures(settings.json, asdict(figures) | {'missed': figures.missed})
+    return 1 if figures.missed else 0
+
+
+def measure_learning(folder: Path, contract: Contract, settings: PlannerBench) -> tuple[float, float, float]:
+    """Train `tiny_planar` on made episodes; return seconds, and shares of frames said right by the policy."""
+    root = folder / 'data'
+    list(make_subtask_task(root, contract, settings.episodes))
+    base = CONFIGS['tiny_planar']
+    prepared = prepare(
+        replace(
+            base,
+            data=DataConfig(datasets=(root,), validation_share=0.2),
+            loader=replace(base.loader, cache=folder / 'cache'),
+            augmentation=AugmentationConfig(enabled=False),
+            to=folder / 'run',
+            steps=settings.steps,
+            validate_every=settings.steps,
+            save_every=settings.steps,
+        )
+    )
+    store = RunStore(prepared.train.to, prepared.train.keep_every, prepared.identity)
+    trainer = Trainer(prepared, store, _Silent(), time.perf_counter, lambda: False)
+    begun_s = time.perf_counter()
+    outcome = trainer.run(trainer.begin())
+    learning_s = time.perf_counter() - begun_s
+    store.close()
+    path = write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step)
+    policy = Policy.load(path, contract, 'clean the table', use_compile_cache=False)
+    trained, held_out = (_right(policy, side, settings) for side in (prepared.sources, prepared.held_out))
+    return learning_s, trained, held_out
+
+
+def _right(policy: Policy, sources: Any, settings: PlannerBench) -> float:
+    """Share of frames, spread evenly, whose subtask the policy says, token by token, to its end."""
+    source: SampleSource = sources[0]
+    right = []
+    for index in np.linspace(0, len(source) - 1, min(settings.frames, len(source))).round().astype(int):
+        episode, frame = source.places[index].tolist()
+        sample = source.episodes.sample(episode, frame, 2)
+        said = policy.planner.ask(sample.images, sample.state, sample.task, 0)
+        right.append(said is not None and said.ended and said.text == sample.subtask)
+    return float(np.mean(right))
+
+
+def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
+    """Seconds of one token, and of its floor: the least of so many rounds of both in turn."""
+    params = initial_params(config, abstract_leaves(config), 0, everything=True, consume=jax.device_put)
+    graph, state = assemble(config, params, source='random weights')
+    gemma = config.paligemma
+    tokens = 3 * config.tokens_per_image + _PROMPT_TOKENS
+    held = jnp.ones((gemma.depth, 1, tokens, gemma.num_kv_heads, gemma.head_dim), config.dtype)
+    cache = PrefixCache(held, held, jnp.ones((1, tokens), bool), None, None)
+    prompt = jnp.ones((1, _PROMPT_TOKENS), jnp.int32)
+    saying = begin(cache, prompt, jnp.ones_like(prompt, bool), 64)
+    sayable = jnp.ones(config.vocab_size, bool)
+
+    @jax.jit
+    def token(state: nnx.State, cache: PrefixCache) -> Any:
+        return say(nnx.merge(graph, state), cache, saying, sayable, 1)
+
+    weights = [
+        layer.reshape(-1, layer.shape[-1])
+        for name, leaf in params.items()
+        if name.startswith('PaliGemma/llm/layers/') and leaf.ndim > 2 and '_1/' not in name
+        for layer in leaf
+    ]
+    table = params['PaliGemma/llm/embedder/input_embedding']
+    vectors = [jnp.ones((1, weight.shape[0]), weight.dtype) for weight in weights]
+    hidden = jnp.ones((1, gemma.width), table.dtype)
+
+    @jax.jit
+    def products(weights: list, vectors: list, table: Any, hidden: Any) -> Any:
+        return [v @ w for v, w in zip(vectors, weights, strict=True)], hidden @ table.T
+
+    ours = _timed(lambda: token(state, cache), rounds)
+    floor = _timed(lambda: products(weights, vectors, table, hidden), rounds)
+    pairs = [(next(ours), next(floor)) for _ in range(rounds)]
+    say_s, floor_s = (min(column) for column in zip(*pairs, strict=True))
+    return say_s, floor_s
+
+
+def _timed(call: Callable[[], Any], rounds: int) -> Any:
+    """Yield the seconds of each call, after one that is not counted."""
+    jax.block_until_ready(call())
+    for _ in range(rounds):
+        begun_s = time.perf_counter()
+        jax.block_until_ready(call())
+        yield time.perf_counter() - begun_s
+
+
+def _table(figures: PlannerFigures) -> list[Row]:
+    return [
+        ('learning', f'{figures.learning_s:.0f} s', f'<= {LONGEST_LEARNING_S:.0f} s'),
+        ('right of the frames trained on', f'{figures.trained_right:.1%}', '100%'),
+        ('right of held-out frames', f'{figures.held_out_right:.1%}', f'>= {LEAST_HELD_OUT:.0%}'),
+        ('tokens a second', f'{1 / figures.say_s:.1f}', ''),
+        ('tokens a second of the floor', f'{1 / figures.floor_s:.1f}', ''),
+        ('share', f'{figures.floor_s / figures.say_s:.2f}', f'>= {LEAST_SHARE_OF_FLOOR}'),
+    ]

@@ -1,0 +1,50 @@
+"""Errors of the text that training teaches the language expert, before they are averaged over samples."""
+
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+from restac_ros.model.joint_pass import TextTarget
+
+
+class TextErrors(NamedTuple):
+    """Of each sample; a sample without a target counts for nothing.
+
+    Attributes:
+        loss: cross-entropy, natural logarithm, averaged over the target's valid tokens; 0 without any.
+        right: the likeliest token is the right one at every place, the end included: what greedy decoding
+            would then say.
+        counted: the sample has a target.
+    """
+
+    loss: Float[Array, ' B']
+    right: Bool[Array, ' B']
+    counted: Bool[Array, ' B']
+
+
+class TextNetwork(Protocol):
+    """What a network must offer: logits of each token of a target."""
+
+    def text_logits(
+        self,
+        images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']],
+        image_masks: dict[str, Bool[Array, ' B']],
+        tokens: Int[Array, 'B P'],
+        token_mask: Bool[Array, 'B P'],
+        target: TextTarget,
+    ) -> Float[Array, 'B F V']:
+        """Return float32 logits."""
+
+
+def text_errors(logits: Float[Array, 'B F V'], target: TextTarget) -> TextErrors:
+    """Compare logits with the target, token by token."""
+    mask = target.mask
+    picked = jnp.take_along_axis(logits, target.tokens[..., None], axis=-1)[..., 0]
+    entropy = jnp.where(mask, jax.nn.logsumexp(logits, axis=-1) - picked, 0.0)
+    count = jnp.sum(mask, axis=1)
+    right = jnp.where(mask, jnp.argmax(logits, axis=-1) == target.tokens, True)
+    return TextErrors(
+        jnp.sum(entropy, axis=1) / jnp.maximum(count, 1), jnp.all(right, axis=1) & (count > 0), count > 0
+    )

@@ -1,0 +1,176 @@
+"""From a data set that states subtasks to a policy that says them, through the one trainer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+
+from restac_ros.contract.schema import Contract
+from restac_ros.dataset.errors import DatasetError
+from restac_ros.policy.errors import PolicyError
+from restac_ros.policy.policy import Policy
+from restac_ros.training.batch import Batch
+from restac_ros.training.config import CONFIGS, DataConfig, HierarchyConfig, TrainConfig
+from restac_ros.training.data.episodes import Episodes, open_episodes
+from restac_ros.training.deploy import write_checkpoint
+from restac_ros.training.distributed import on_host
+from restac_ros.training.errors import TrainingError
+from restac_ros.training.prepare import Prepared, prepare
+from restac_ros.training.subtask_task import STAGED_TASKS, make_subtask_task
+from restac_ros.training.trainer import deployable
+from training_run import Numbers, train
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
+    root = tmp_path_factory.mktemp('subtasks') / 'data'
+    assert list(make_subtask_task(root, contract, 3)) == [0, 1, 2]
+    return root
+
+
+def run_on(data: Path, to: Path, hierarchy: HierarchyConfig) -> TrainConfig:
+    return replace(
+        CONFIGS['tiny_planar'],
+        hierarchy=hierarchy,
+        data=DataConfig(datasets=(data,), validation_share=0.3),
+        to=to,
+        steps=2,
+        batch_size=2,
+        log_every=1,
+        validate_every=2,
+        validation_batches=1,
+        save_every=2,
+    )
+
+
+@pytest.fixture(scope='module')
+def prepared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare(run_on(data, tmp_path_factory.mktemp('run'), HierarchyConfig('planar')))
+
+
+@pytest.fixture(scope='module')
+def trained(prepared: Prepared) -> tuple[Path, Numbers]:
+    outcome, numbers = train(prepared)
+    return write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step), numbers
+
+
+def words_of(prepared: Prepared, tokens: Sequence[int]) -> str:
+    return sentencepiece.SentencePieceProcessor(model_proto=prepared.tokenizer).decode(list(map(int, tokens)))
+
+
+def answer_of(prepared: Prepared, batch: Batch, row: int = 0) -> str:
+    target = batch.subtask.target
+    tokens = target.tokens[row][target.mask[row]].tolist()
+    assert tokens[-1] == sentencepiece.SentencePieceProcessor(model_proto=prepared.tokenizer).eos_id()
+    return words_of(prepared, tokens[:-1])
+
+
+def test_pictures_and_words_of_the_made_data_belong_together(data: Path) -> None:
+    episodes: Episodes = open_episodes(data)
+    for number, (task, subtasks) in enumerate(STAGED_TASKS.items()):
+        span = episodes.tables.spans[number]
+        said = [episodes.sample(number, frame, 2).subtask for frame in range(span.length)]
+        assert episodes.sample(number, 0, 2).task == task
+        assert tuple(dict.fromkeys(said)) == subtasks
+    with pytest.raises(DatasetError, match='exists already'):
+        list(make_subtask_task(data, episodes.contract, 1))
+
+
+def test_a_lesson_asks_for_the_subtask_of_its_frame(prepared: Prepared) -> None:
+    source = prepared.sources[0]
+    for index in (0, len(source) - 1):
+        batch = source[index]
+        episode, frame = batch.place[0].tolist()
+        sample = source.episodes.sample(episode, frame, 2)
+        lesson = batch.subtask
+        question = words_of(prepared, lesson.prompt[0][lesson.prompt_mask[0]])
+        assert question.startswith(f'Task: {sample.task}, State: ')
+        assert question.endswith(';\nSubtask: ')
+        assert answer_of(prepared, batch) == sample.subtask
+        acting = batch.observation
+        shown = words_of(prepared, acting.tokenized_prompt[0][acting.tokenized_prompt_mask[0]])
+        assert shown.strip() == sample.subtask  # this network has its state as a token
+
+
+def test_joint_prompts_show_the_task_and_other_modes_ask_nothing(data: Path, tmp_path: Path) -> None:
+    joint = prepare(run_on(data, tmp_path / 'joint', HierarchyConfig('action_expert', prompt='joint')))
+    batch = joint.sources[0][0]
+    assert batch.subtask is None
+    prompt = batch.observation.tokenized_prompt[0][batch.observation.tokenized_prompt_mask[0]]
+    episode, frame = batch.place[0].tolist()
+    sample = joint.sources[0].episodes.sample(episode, frame, 2)
+    assert words_of(joint, prompt).strip() == f'{sample.task}: {sample.subtask}'
+
+
+def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
+    trained: tuple[Path, Numbers], contract: Contract, prepared: Prepared
+) -> None:
+    checkpoint, numbers = trained
+    assert {'subtask_loss', 'subtask_accuracy'} <= set(numbers.steps[1])
+    assert 'validation_subtask_accuracy' in numbers.steps[2]
+    assert 'flow_loss' not in numbers.steps[1]
+    policy = Policy.load(checkpoint, contract, 'make a cup of tea', use_compile_cache=False)
+    taught = policy.info.origin.subtasks
+    assert (taught.says, taught.acts, taught.state_bins) == (True, False, 'openpi')
+    sample = prepared.sources[0].episodes.sample(0, 3, 2)
+    ask = (sample.images, sample.state, 'make a cup of tea', 77)
+    said = policy.planner.ask(*ask)
+    assert said == policy.planner.ask(*ask)
+    assert (said.task, said.stamp_ns) == ('make a cup of tea', 77)
+    assert 0 < said.num_tokens <= taught.max_tokens
+    assert said.ended == (said.num_tokens < taught.max_tokens) or said.num_tokens == taught.max_tokens
+    assert said.mean_log_probability <= 0
+    calls = iter([True, True, False])
+    assert policy.planner.ask(*ask, lambda: next(calls)) is None
+
+
+def test_a_policy_without_subtasks_is_no_planner(short_checkpoint: Path, contract: Contract) -> None:
+    policy = Policy.load(short_checkpoint, contract, 'push', use_compile_cache=False)
+    with pytest.raises(PolicyError, match='not taught to say subtasks'):
+        _ = policy.planner
+
+
+@pytest.fixture
+def short_checkpoint(contract: Contract, tmp_path: Path) -> Path:
+    from restac_ros.policy.init_checkpoint import init_checkpoint
+
+    init_checkpoint('tiny_cnn_no_touch', contract, tmp_path / 'checkpoint')
+    return tmp_path / 'checkpoint'
+
+
+@pytest.mark.parametrize(
+    ('hierarchy', 'message'),
+    [
+        (HierarchyConfig('planar', max_subtask_tokens=3), 'expected at most 3'),
+        (HierarchyConfig('hierarchical', action_weight=0.0), 'action-weight: found 0.0'),
+        (HierarchyConfig('planar', max_subtask_tokens=1), 'max-subtask-tokens: found 1'),
+    ],
+)
+def test_what_cannot_be_taught_is_refused_before_weights_are_drawn(
+    hierarchy: HierarchyConfig, message: str, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        prepare(run_on(data, tmp_path / 'run', hierarchy))
+
+
+def test_data_without_subtasks_are_refused(touch_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match='found no subtask'):
+        prepare(run_on(touch_data, tmp_path / 'run', HierarchyConfig('planar')))
+    contradictory = replace(
+        run_on(touch_data, tmp_path / 'run', HierarchyConfig('planar')), part='action_expert'
+    )
+    with pytest.raises(TrainingError, match="part: found 'action_expert'"):
+        prepare(contradictory)
+
+
+def test_texts_are_padded_to_lengths_that_hold_every_one(prepared: Prepared) -> None:
+    lessons = prepared.sources[0].lessons
+    longest = max(
+        len(lessons.tokenizer.answer(text).tokens) for texts in STAGED_TASKS.values() for text in texts
+    )
+    assert lessons.lengths.answer >= longest
+    assert lessons.lengths.answer % 8 == 0
+    assert np.all([source.prompt_length == lessons.lengths.prompt for source in prepared.sources])
