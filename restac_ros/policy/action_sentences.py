@@ -33,21 +33,30 @@ class ActionSentences:
     longest: int
 
     @classmethod
-    def of(cls, codec: ActionCodec, where: ActionIds, tokenizer: PromptTokenizer, longest: int) -> Self:
-        """Return sentences in the words of a tokenizer.
+    def of(
+        cls,
+        codec: ActionCodec,
+        where: ActionIds,
+        tokenizer: PromptTokenizer,
+        longest: int,
+        opening: str = OPENING,
+    ) -> Self:
+        """Return sentences in the words of a tokenizer; `opening` is '' where the prompt ends with it.
 
         Raises:
             TokenizerError: it has no end-of-sequence token.
             ActionTokenError: codes would lie on the tokenizer's text, or outside the vocabulary.
         """
-        opening, closing = tokenizer.pieces(OPENING), tokenizer.pieces(CLOSING, ended=True)
+        begin, closing = tokenizer.pieces(opening), tokenizer.pieces(CLOSING, ended=True)
         lowest = int(where.ids(np.array([codec.vocab_size - 1]))[0])
-        if used := [token for token in (*opening, *closing) if token >= lowest]:
+        # PaliGemma's own fill the vocabulary: its last stand for places and segments of images.
+        text = tokenizer.vocab_size if tokenizer.vocab_size < where.vocab_size else max(*begin, *closing) + 1
+        if lowest < text:
             raise ActionTokenError(
-                f'action tokens: found ids from {lowest} on, expected them above {max(used)}, which is text: '
-                f'the vocabulary of {where.vocab_size} has no room for {codec.vocab_size} codes'
+                f'action tokens: found ids from {lowest} on, expected {text} or more, as those below are '
+                f'text: the vocabulary of {where.vocab_size} has no room for {codec.vocab_size} codes'
             )
-        return cls(codec, where, opening, closing, longest)
+        return cls(codec, where, begin, closing, longest)
 
     def sentence(self, actions: Float[np.ndarray, 'T D']) -> Int32[np.ndarray, ' n']:
         """Return the ids of a chunk of normalised actions.

@@ -289,5 +289,7 @@ def test_a_sentence_without_room_is_refused_not_cut_off(fitted: FastCodec, words
     sentences = ActionSentences.of(fitted, ActionIds(vocab_size=2048), words, 12)
     with pytest.raises(ActionTokenError, match=r'found \d+ tokens, expected at most 12: shorten the chunk'):
         sentences.sentence(np.random.default_rng(0).uniform(-1, 1, (STEPS, DIMS)))
-    with pytest.raises(ActionTokenError, match='the vocabulary of 600 has no room for 400 codes'):
+    with pytest.raises(
+        ActionTokenError, match=r'as those below are text: the vocabulary of 600 has no room for 400'
+    ):
         ActionSentences.of(fitted, ActionIds(vocab_size=600), words, 200)
