@@ -20,6 +20,7 @@ from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.deploy import write_checkpoint
 from restac_ros.training.distributed import on_host
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.subject import open_subjects
 from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.subtask_task import STAGED_TASKS, make_subtask_task
 from restac_ros.training.trainer import deployable
@@ -125,6 +126,8 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
     assert 0 < said.num_tokens <= taught.max_tokens
     assert said.ended == (said.num_tokens < taught.max_tokens) or said.num_tokens == taught.max_tokens
     assert said.mean_log_probability <= 0
+    with pytest.raises(TrainingError, match='was taught subtasks'):
+        open_subjects([checkpoint], prepared.sources[0].episodes)
     calls = iter([True, True, False])
     assert policy.planner.ask(*ask, lambda: next(calls)) is None
 
@@ -138,18 +141,18 @@ def test_actions_are_learnt_as_tokens_behind_the_prompt_for_actions(
     fit_fast(chunks, 16, vocab_size=512).save(tmp_path / 'fast')
     made = prepare(run_on(data, tmp_path / 'run', HierarchyConfig('planar', fast=tmp_path / 'fast')))
     source = made.sources[0]
-    codec, words = source.lessons.codec, source.lessons.tokenizer
-    whole, cut = (
-        next(b for b in map(source.__getitem__, range(len(source))) if k(b))
-        for k in (lambda batch: batch.step_mask.all(), lambda batch: not batch.step_mask.all())
-    )
-    assert not cut.codes.mask.any()
-    tokens = whole.codes.tokens[0][whole.codes.mask[0]]
-    assert tokens[-1] == words.end
-    codes = ActionIds(made.config.vocab_size).codes(tokens[:-1], codec.vocab_size)
-    chunk = codec.decode(codes, 16, 7)
-    np.testing.assert_allclose(chunk, whole.actions[0, :, :7].clip(-2, 2), atol=0.2)
-    assert made.subtasks.action_tokens == codec.vocab_size
+    lessons, last = source.lessons, source[len(source) - 1]
+    assert not last.step_mask.all()
+    assert not last.codes.mask.any()
+    steps = made.config.action_horizon
+    actions = np.pad(chunks[0], ((0, 0), (0, made.config.action_dim - 7))).astype(np.float32)
+    target = lessons.codes(actions, np.ones(steps, bool))
+    assert target.tokens.shape == last.codes.tokens.shape
+    tokens = target.tokens[0][target.mask[0]]
+    assert tokens[-1] == lessons.tokenizer.end
+    codes = ActionIds(made.config.vocab_size).codes(tokens[:-1], lessons.codec.vocab_size)
+    np.testing.assert_allclose(lessons.codec.decode(codes, steps, 7), chunks[0], atol=0.2)
+    assert made.subtasks.action_tokens == lessons.codec.vocab_size
     assert made.step.objective.acts is False
     for mode in ('off', 'action_expert'):
         with pytest.raises(TrainingError, match=r'hierarchy\.fast'):
