@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from restac_ros.model.checkpoint.provenance import Subtasks
-from restac_ros.policy.action_tokens import ActionIds
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.stages import Stages
@@ -59,7 +58,6 @@ class SubtaskPlanner:
         self.taught = taught
         self._stages, self._inputs, self._tokenizer = stages, inputs, tokenizer
         self._sayable = tokenizer.sayable(inputs.config.vocab_size)
-        self._sayable[ActionIds(inputs.config.vocab_size).ids(np.arange(taught.action_tokens))] = False
 
     def prepare(self, task: str) -> tuple[int, ...]:
         """Compile all that asking about this task can need; returns the padded lengths of its questions.

@@ -85,13 +85,6 @@ def _hierarchy(train: TrainConfig) -> Iterator[str]:
         )
     if hierarchy.mode == 'off' and train.part == 'language':
         yield "part: found 'language', expected 'all' or 'action_expert': set hierarchy.mode to train texts"
-    if hierarchy.fast is not None and hierarchy.mode not in ('hierarchical', 'planar'):
-        yield (
-            f'hierarchy.fast: found {hierarchy.fast} with mode {hierarchy.mode!r}, expected it with '
-            "'hierarchical' or 'planar': other modes train no text"
-        )
-    if hierarchy.max_action_tokens < 2:
-        yield f'hierarchy.max-action-tokens: found {hierarchy.max_action_tokens}, expected at least 2'
     if not 0 < hierarchy.action_weight < float('inf'):
         yield f'hierarchy.action-weight: found {hierarchy.action_weight}, expected a finite number above 0'
     if hierarchy.max_subtask_tokens < 2:

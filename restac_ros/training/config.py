@@ -167,17 +167,12 @@ class HierarchyConfig:
         prompt: what actions are asked for with.
         action_weight: of the flow loss, beside the texts' (alpha).
         max_subtask_tokens: most tokens of a subtask, the end included.
-        fast: directory of `restac-ros fit-fast`: the language expert learns actions as tokens, too, behind
-            the prompt for actions; the action expert does not read them. Not with 'action_expert'.
-        max_action_tokens: most tokens of a chunk, the end included.
     """
 
     mode: HierarchyMode = 'off'
     prompt: SubtaskPrompt = 'subtask'
     action_weight: float = 10.0
     max_subtask_tokens: int = 64
-    fast: Path | None = None
-    max_action_tokens: int = 128
 
 
 @dataclass(frozen=True)

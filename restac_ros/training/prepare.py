@@ -30,7 +30,6 @@ from restac_ros.training.data.lessons import (
     Lessons,
     common_lengths,
     lesson_lengths,
-    read_codec,
     stated_places,
 )
 from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
@@ -180,7 +179,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         step=_step_function(train, config, len(sources)),
         identity=identity,
         memory=_memory(train, config, split),
-        subtasks=_with_codec(plan.subtasks, lessons[0]),
+        subtasks=plan.subtasks,
     )
 
 
@@ -197,15 +196,7 @@ def _lessons(
     if train.hierarchy.mode == 'off':
         return [None] * len(pairs), max(longest_prompt(road, [one]) for road, one in pairs)
     lengths = common_lengths([lesson_lengths(train.hierarchy, road, words, one) for road, one in pairs])
-    codec = read_codec(train.hierarchy, words, roads[0].config)
-    return [Lessons(train.hierarchy, road, words, lengths, codec) for road in roads], lengths.prompt
-
-
-def _with_codec(subtasks: Subtasks | None, lessons: Lessons | None) -> Subtasks | None:
-    """Note how many tokens stand for actions."""
-    if subtasks is None or lessons is None or lessons.codec is None:
-        return subtasks
-    return replace(subtasks, action_tokens=lessons.codec.vocab_size)
+    return [Lessons(train.hierarchy, road, words, lengths) for road in roads], lengths.prompt
 
 
 def _samples(
@@ -326,7 +317,7 @@ def _identity(
         'frozen_dtype': train.frozen_dtype,
         'optimizer': asdict(train.optimizer),
         'augmentation': asdict(train.augmentation),
-        'hierarchy': {**asdict(train.hierarchy), 'fast': str(train.hierarchy.fast)},
+        'hierarchy': asdict(train.hierarchy),
     }
 
 

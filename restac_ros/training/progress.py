@@ -25,7 +25,6 @@ _LINE = {  # name: how it is printed
     'validation_perplexity': 'perplexity {:.1f}',
     'validation_codes_used': 'codes used {:.0%}',
     'subtask_accuracy': 'subtasks right {:.1%}',
-    'codes_loss': 'action tokens {:.3f}',
     'validation_subtask_loss': 'validation: subtasks {:.4f}',
     'validation_subtask_accuracy': 'right {:.1%}',
     'validation_flow_loss': 'validation {:.4f}',

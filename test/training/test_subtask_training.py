@@ -10,9 +10,7 @@ import sentencepiece
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.policy.action_tokens import ActionIds
 from restac_ros.policy.errors import PolicyError
-from restac_ros.policy.fast import fit_fast
 from restac_ros.policy.policy import Policy
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import CONFIGS, DataConfig, HierarchyConfig, TrainConfig
@@ -130,33 +128,6 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
         open_subjects([checkpoint], prepared.sources[0].episodes)
     calls = iter([True, True, False])
     assert policy.planner.ask(*ask, lambda: next(calls)) is None
-
-
-def test_actions_are_learnt_as_tokens_behind_the_prompt_for_actions(
-    data: Path, tmp_path: Path, prepared: Prepared
-) -> None:
-    """As `fit-fast` makes them; of a chunk that reaches past the episode's end nothing is learnt."""
-    rng = np.random.default_rng(0)
-    chunks = [np.cumsum(rng.normal(0, 0.1, (16, 7)), axis=0).clip(-1, 1) for _ in range(40)]
-    fit_fast(chunks, 16, vocab_size=512).save(tmp_path / 'fast')
-    made = prepare(run_on(data, tmp_path / 'run', HierarchyConfig('planar', fast=tmp_path / 'fast')))
-    source = made.sources[0]
-    lessons, last = source.lessons, source[len(source) - 1]
-    assert not last.step_mask.all()
-    assert not last.codes.mask.any()
-    steps = made.config.action_horizon
-    actions = np.pad(chunks[0], ((0, 0), (0, made.config.action_dim - 7))).astype(np.float32)
-    target = lessons.codes(actions, np.ones(steps, bool))
-    assert target.tokens.shape == last.codes.tokens.shape
-    tokens = target.tokens[0][target.mask[0]]
-    assert tokens[-1] == lessons.tokenizer.end
-    codes = ActionIds(made.config.vocab_size).codes(tokens[:-1], lessons.codec.vocab_size)
-    np.testing.assert_allclose(lessons.codec.decode(codes, steps, 7), chunks[0], atol=0.2)
-    assert made.subtasks.action_tokens == lessons.codec.vocab_size
-    assert made.step.objective.acts is False
-    for mode in ('off', 'action_expert'):
-        with pytest.raises(TrainingError, match=r'hierarchy\.fast'):
-            prepare(run_on(data, tmp_path / 'run', HierarchyConfig(mode, fast=tmp_path / 'fast')))
 
 
 def test_a_policy_without_subtasks_is_no_planner(short_checkpoint: Path, contract: Contract) -> None:

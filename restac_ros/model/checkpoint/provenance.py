@@ -32,7 +32,6 @@ class Subtasks(_Provenance):
         prompt: actions are asked for with 'subtask', or with 'joint': the task and the subtask.
         state_bins: rule by which the state in its prompts became whole numbers.
         max_tokens: most tokens of a subtask, the end included.
-        action_tokens: tokens of its vocabulary that stand for actions, and in no subtask; 0: none.
     """
 
     says: bool
@@ -40,7 +39,6 @@ class Subtasks(_Provenance):
     prompt: str = 'subtask'
     state_bins: str = 'openpi'
     max_tokens: int = 64
-    action_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Int
 
-from restac_ros.framing.values import STATE_DIM
-from restac_ros.model.config import ModelConfig
 from restac_ros.model.joint_pass import TextTarget
-from restac_ros.policy.action_tokens import ActionCodec, ActionIds
-from restac_ros.policy.fast import FastCodec, read_fast
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.prompts import PromptError
 from restac_ros.policy.tokenizer import PromptTokenizer, TokenizerError
@@ -45,14 +41,12 @@ class Lessons:
         preprocessor: the road that deployment takes, too.
         tokenizer: of the texts.
         lengths: of all lessons of a run.
-        codec: of actions as tokens; None: they are not learnt so.
     """
 
     hierarchy: HierarchyConfig
     preprocessor: Preprocessor
     tokenizer: PromptTokenizer
     lengths: LessonLengths
-    codec: ActionCodec | None = None
 
     def lesson(self, task: str, subtask: str, state: Float[np.ndarray, '7']) -> Lesson | None:
         """Return the question for the subtask and its answer, batch 1; None where the mode asks for none."""
@@ -64,58 +58,9 @@ class Lessons:
             *question.padded(self.lengths.question), TextTarget(*answer.padded(self.lengths.answer))
         )
 
-    def codes(
-        self, actions: Float32[np.ndarray, 'T D'], step_mask: Bool[np.ndarray, ' T']
-    ) -> TextTarget | None:
-        """Return a chunk of normalised actions as tokens and the end, batch 1; None: they are not learnt so.
-
-        Of a chunk that reaches past the episode's end nothing is learnt: its mask is False.
-
-        Raises:
-            TrainingError: the chunk takes more tokens than there may be.
-        """
-        if self.codec is None:
-            return None
-        longest = self.hierarchy.max_action_tokens
-        tokens, mask = np.zeros((1, longest), np.int32), np.zeros((1, longest), bool)
-        if step_mask.all():
-            ids = ActionIds(self.preprocessor.config.vocab_size).ids(
-                self.codec.encode(actions[:, :STATE_DIM])
-            )
-            told = [*ids.tolist(), self.tokenizer.end]
-            if len(told) > longest:
-                raise TrainingError(
-                    f'action tokens: found {len(told)} of a chunk, expected at most {longest}: raise '
-                    '--hierarchy.max-action-tokens, or fit a vocabulary to these data (`fit-fast`)'
-                )
-            tokens[0, : len(told)], mask[0, : len(told)] = told, True
-        return TextTarget(tokens, mask)
-
     def within(self, task: str) -> str | None:
         """Return what the prompt for actions shows beside the subtask."""
         return task if self.hierarchy.prompt == 'joint' else None
-
-
-def read_codec(
-    hierarchy: HierarchyConfig, tokenizer: PromptTokenizer, config: ModelConfig
-) -> FastCodec | None:
-    """Return the codec of actions as tokens; None where they are not learnt so.
-
-    Raises:
-        FastFileError: its files are absent or damaged.
-        TrainingError: its tokens would lie on words of the tokenizer.
-    """
-    if hierarchy.fast is None:
-        return None
-    codec = read_fast(hierarchy.fast)
-    lowest = int(ActionIds(config.vocab_size).ids(np.array([codec.vocab_size - 1]))[0])
-    if tokenizer.vocab_size < config.vocab_size and lowest < tokenizer.vocab_size:
-        raise TrainingError(
-            f'{hierarchy.fast}: found {codec.vocab_size} tokens, expected at most '
-            f'{codec.vocab_size - tokenizer.vocab_size + lowest}: the network has {config.vocab_size} ids, '
-            f'of which {tokenizer.vocab_size} are words; fit a smaller vocabulary (`fit-fast --vocab-size`)'
-        )
-    return codec
 
 
 def stated_places(episodes: Episodes, places: Int[np.ndarray, 'n 2']) -> Int[np.ndarray, 'm 2']:

@@ -75,8 +75,6 @@ class SampleSource:
             task = present(sample.subtask, 'subtask')
             within = self.lessons.within(sample.task)
             lesson = self.lessons.lesson(sample.task, task, sample.state)
-        actions = self.preprocessor.actions(sample.actions, sample.state)
-        codes = self.lessons.codes(actions, sample.step_mask) if self.lessons else None
         observation = self.preprocessor.observation(
             sample.images, sample.state, task, tactile, before, within
         )
@@ -87,12 +85,11 @@ class SampleSource:
                 tokenized_prompt=np.pad(observation.tokenized_prompt, behind),
                 tokenized_prompt_mask=np.pad(observation.tokenized_prompt_mask, behind),
             ),
-            actions=actions[None],
+            actions=self.preprocessor.actions(sample.actions, sample.state)[None],
             step_mask=sample.step_mask[None],
             source=np.array([self.number], np.int32),
             place=np.array([[episode, frame]], np.int32),
             subtask=lesson,
-            codes=codes,
         )
 
     def joined(self, rows: Sequence[Batch]) -> Batch:
