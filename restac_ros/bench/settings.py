@@ -326,6 +326,9 @@ class CellBench:
 
     def run(self) -> int:
         """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.sim.cell.parameters import check_libraries
+
+        check_libraries()
         from restac_ros.bench.cell import main
 
         return main(self)

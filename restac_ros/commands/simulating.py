@@ -12,6 +12,7 @@ from tyro.conf import subcommand
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
 from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
+from restac_ros.sim.cell.parameters import check_libraries
 
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
@@ -123,7 +124,8 @@ class Sim:
     what: Annotated[SimExpert, subcommand('expert')] | Annotated[SimRecord, subcommand('record')]
 
     def run(self) -> int:
-        """Run the subcommand."""
+        """Run the subcommand; refused where the cell's libraries are not installed."""
+        check_libraries()
         return self.what.run()
 
 

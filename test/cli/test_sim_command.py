@@ -1,11 +1,13 @@
 """`restac-ros sim`: demonstrations recorded offline hold what a live framer makes of the same messages."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from restac_ros.commands.simulating import SIMULATED_START_NS, SimExpert, SimRecord, record_demonstration
+from restac_ros.bench.settings import CellBench
+from restac_ros.commands.simulating import SIMULATED_START_NS, Sim, SimExpert, SimRecord, record_demonstration
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -18,6 +20,7 @@ from restac_ros.framing.sample import Sample, make_sample
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.graph import GraphError
 from restac_ros.sim.cell.demonstration import Demonstration
+from restac_ros.sim.cell.parameters import CellError
 
 SEED = 1_000_000
 LIMIT_S = 0.6
@@ -91,6 +94,15 @@ def test_the_expert_is_tried_scene_by_scene(capsys: pytest.CaptureFixture[str]) 
     assert 'seed 7: not inserted' in capsys.readouterr().out
     with pytest.raises(GraphError, match='scenes is 0'):
         SimExpert(scenes=0).run()
+
+
+def test_a_machine_without_the_libraries_is_told_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, 'franky_sim', None)
+    for command in (Sim(SimExpert()), CellBench(seeds=1)):
+        with pytest.raises(CellError, match=r"franky_sim, not .* `pip install 'restac_ros\[sim\]'`"):
+            command.run()
 
 
 def test_what_fails_too_often_leaves_nothing_and_says_so(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mujoco
 
-from restac_ros.sim.cell.parameters import CellError
+from restac_ros.sim.cell.parameters import check_libraries
 
 ARM_JOINTS = tuple(f'fr3_joint{i}' for i in range(1, 8))
 FINGERS = ('left_finger', 'right_finger')
@@ -22,12 +22,10 @@ _DARK_SHELLS = {'link7_coll'}
 
 def model_folder() -> Path:
     """Return the folder of fr3.xml and its meshes; CellError where franky-sim is not installed."""
+    check_libraries()
     package = find_spec('franky_sim')
-    if package is None or not package.submodule_search_locations:
-        raise CellError(
-            "the simulated cell needs the arm's model of the package franky-sim, which is not installed: "
-            "`pip install 'restac_ros[sim]'`"
-        )
+    assert package is not None
+    assert package.submodule_search_locations is not None
     return Path(package.submodule_search_locations[0]) / 'assets'
 
 

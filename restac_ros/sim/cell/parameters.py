@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -11,6 +12,20 @@ MOUNT = ('mount_x', 'mount_y', 'mount_z', 'mount_roll', 'mount_pitch', 'mount_ya
 
 class CellError(ValueError):
     """A cell, scene or command that the simulation refuses."""
+
+
+def check_libraries() -> None:
+    """Check that what the cell is made with is installed, before anything of it is imported.
+
+    Raises:
+        CellError: a library is missing.
+    """
+    missing = [name for name in ('mujoco', 'franky_sim') if find_spec(name) is None]
+    if missing:
+        raise CellError(
+            f'the simulated cell needs {" and ".join(missing)}, not installed here: '
+            "`pip install 'restac_ros[sim]'`"
+        )
 
 
 @dataclass(frozen=True)
