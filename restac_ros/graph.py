@@ -387,11 +387,6 @@ def _source(run: Run, wait_subscribers: int) -> Process:
     if run.seconds is not None:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
-        parameters |= {
-            'seed': run.seed,
-            'cameras': run.cameras,
-            'rate': run.rate,
-            'use_sim_time': False,
-        }
+        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'rate': run.rate, 'use_sim_time': False}
         return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)
