@@ -14,16 +14,26 @@ from restac_ros.msg import ActionChunk, Subtask
 from std_msgs.msg import String
 
 from checkpoints import load_checkpoint
+from restac_ros.contract.load import load_contract
 from restac_ros.model.checkpoint.provenance import Subtasks
 from restac_ros.model.checkpoint.store import save_checkpoint
+from restac_ros.policy.init_checkpoint import init_checkpoint
 
 LATEST = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @pytest.fixture
-def speaking_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
-    """Random weights that are said to have been taught subtasks: what they say is never finished."""
-    checkpoint = load_checkpoint(tiny_checkpoint)
+def silent_checkpoint(repository: Path, tmp_path: Path) -> Path:
+    """A network that compiles fast, with random weights."""
+    contract = load_contract(repository / 'config' / 'contract.yaml')
+    init_checkpoint('tiny_cnn_no_touch', contract, tmp_path / 'silent', seed=1)
+    return tmp_path / 'silent'
+
+
+@pytest.fixture
+def speaking_checkpoint(silent_checkpoint: Path, tmp_path: Path) -> Path:
+    """The same, said to have been taught subtasks: what it says is never finished."""
+    checkpoint = load_checkpoint(silent_checkpoint)
     taught = Subtasks(says=True, acts=True, max_tokens=3)
     info = replace(checkpoint.info, origin=replace(checkpoint.info.origin, subtasks=taught))
     save_checkpoint(tmp_path / 'speaking', checkpoint.params, info)
@@ -69,11 +79,11 @@ def test_an_operators_subtask_moves_a_robot_whose_planner_says_nothing_whole(
 
 
 def test_a_policy_that_was_not_taught_subtasks_is_refused_with_a_planner(
-    start_node, tiny_checkpoint: Path, compile_cache: Path
+    start_node, silent_checkpoint: Path, compile_cache: Path
 ) -> None:
     node = start_node(
         'policy_node',
-        checkpoint=tiny_checkpoint,
+        checkpoint=silent_checkpoint,
         prompt='insert the plug',
         compile_cache=compile_cache,
         exit_on_refusal=True,
