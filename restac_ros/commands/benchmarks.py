@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from tyro.conf import subcommand
 
 from restac_ros.bench.settings import (
+    ArithmeticBench,
     CellBench,
     ConvertBench,
     FaultsBench,
+    GpuBench,
     LoaderBench,
     ModelBench,
     NodeBench,
@@ -28,6 +30,8 @@ class Bench:
     what: (
         Annotated[NodeBench, subcommand('node')]
         | Annotated[ModelBench, subcommand('model')]
+        | Annotated[ArithmeticBench, subcommand('arithmetic')]
+        | Annotated[GpuBench, subcommand('gpu')]
         | Annotated[RuntimeBench, subcommand('runtime')]
         | Annotated[FaultsBench, subcommand('faults')]
         | Annotated[RecordBench, subcommand('record')]

@@ -22,6 +22,7 @@ from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.deploy import write_checkpoint
 from restac_ros.training.distributed import on_host
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.subject import open_subjects
 from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.subtask_task import STAGED_TASKS, make_subtask_task
 from restac_ros.training.trainer import deployable
@@ -129,6 +130,8 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
     assert 0 < said.num_tokens <= taught.max_tokens
     assert said.ended == (said.num_tokens < taught.max_tokens) or said.num_tokens == taught.max_tokens
     assert said.mean_log_probability <= 0
+    with pytest.raises(TrainingError, match='was taught subtasks'):
+        open_subjects([checkpoint], prepared.sources[0].episodes)
     calls = iter([True, True, False])
     assert policy.planner.ask(*ask, lambda: next(calls)) is None
 
