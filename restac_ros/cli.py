@@ -11,6 +11,7 @@ from restac_ros.commands.action_tokens import FitFast
 from restac_ros.commands.benchmarks import Bench
 from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
+from restac_ros.commands.compression import MergeLora, Quantise
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
 from restac_ros.commands.editing import Adopt, Annotate, Compact, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
@@ -45,6 +46,8 @@ Command = (
     | Annotated[View, subcommand('view')]
     | Annotated[InitCheckpoint, subcommand('init-checkpoint')]
     | Annotated[ImportCheckpoint, subcommand('import-checkpoint')]
+    | Annotated[Quantise, subcommand('quantise')]
+    | Annotated[MergeLora, subcommand('merge-lora')]
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
     | Annotated[FitFast, subcommand('fit-fast')]

@@ -23,6 +23,7 @@ from restac_ros.bench.settings import ModelBench
 from restac_ros.bench.table import write_figures
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
+from restac_ros.model.checkpoint.params import Params
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import ACTION_PREV_DIM, CAMERA_SLOTS, prompt_bucket
 from restac_ros.model.present import present
@@ -81,16 +82,24 @@ class Yardstick:
 class Calls:
     """The calls of a policy with random parameters on random inputs; each keeps its result for the next."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        params = initial_params(config, leaf_shapes(config), 0, everything=True, consume=jax.device_put)
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Params | None = None,
+        slots: tuple[str, ...] = CAMERA_SLOTS,
+        num_steps: int = NUM_STEPS,
+        slices: int | None = None,
+    ) -> None:
+        if params is None:
+            params = initial_params(config, leaf_shapes(config), 0, everything=True, consume=jax.device_put)
         graph, state = assemble(config, params, source='bench')
-        self._stages = Stages(config, graph, state, CAMERA_SLOTS, NUM_STEPS)
+        self._stages = Stages(config, graph, state, slots, num_steps, slices=slices)
         self._uses_touch = config.uses_touch
         self.prompt_tokens = prompt_bucket(VALID_PROMPT_TOKENS, config.max_prompt_tokens)
         rng = np.random.default_rng(1)
         shape = (1, config.image_size, config.image_size, 3)
-        images = {slot: rng.integers(0, 256, shape, np.uint8) for slot in CAMERA_SLOTS}
-        masks = {slot: np.array([True]) for slot in CAMERA_SLOTS}
+        images = {slot: rng.integers(0, 256, shape, np.uint8) for slot in slots}
+        masks = {slot: np.array([True]) for slot in slots}
         tokens = rng.integers(0, config.vocab_size, (1, self.prompt_tokens), np.int32)
         self._prefix_inputs = (
             images,
@@ -122,11 +131,15 @@ class Calls:
     def act(self) -> None:
         """One chunk on the kept prefix and touch."""
         code = self._code if self._uses_touch else None
-        self._stages.act(self.prompt_tokens, self._cache, code, self._state, self._noise)
+        self.actions = self._stages.act(self.prompt_tokens, self._cache, code, self._state, self._noise)
 
     def full(self) -> None:
         """Everything anew, as openpi does per call."""
         self.prefix()
+        self.replan()
+
+    def replan(self) -> None:
+        """Touch, where the policy reads it, and a chunk, on the kept prefix."""
         if self._uses_touch:
             self.tactile()
         self.act()

@@ -35,17 +35,23 @@ class Share:
 
 def profile(call: Callable[[], object]) -> list[Share]:
     """Run a compiled call, which waits for its result, once under the profiler; largest shares first."""
-    call()
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder, create_perfetto_trace=True):
-            call()
-        (trace,) = Path(folder).rglob('perfetto_trace.json.gz')
-        events = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
+    events = traced(call)
     operations: dict[Instruction, str] = {}
     for executable in jax.devices()[0].client.live_executables():
         for module in executable.hlo_modules():
             operations |= operation_names(module.name, module.to_string())
     return shares(events, operations)
+
+
+def traced(call: Callable[[], object]) -> list[dict[str, Any]]:
+    """Run a call once unseen, then once under the profiler; return the trace's events."""
+    call()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder, create_perfetto_trace=True):
+            call()
+        (trace,) = Path(folder).rglob('perfetto_trace.json.gz')
+        events: list[dict[str, Any]] = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
+    return events
 
 
 def operation_names(program: str, text: str) -> dict[Instruction, str]:

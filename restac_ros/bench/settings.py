@@ -69,6 +69,55 @@ class ModelBench:
 
 
 @dataclass(frozen=True)
+class ArithmeticBench:
+    """A network in float32 and as `dtype: auto` chooses, in turn: times, and how far the actions move."""
+
+    preset: str = 'mid'
+    """Size; its weights are random."""
+    runs: int = 7
+    """Pairs of timed runs."""
+    int8: bool = False
+    """8-bit weights beside float32's."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        from restac_ros.bench.paired import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
+class GpuBench:
+    """Latency of each call on an accelerator, beside what its matmul and copy rates allow, and a profile.
+
+    Takes at most `limit_s`: what it has no time for is listed, not left out in silence. Runs on a CPU, too.
+    """
+
+    preset: str = 'pi05_restac_token_in_ae'
+    """Network; its random weights are made on the device."""
+    views: tuple[int, ...] = (3, 2, 1)
+    """Cameras; fewer than three without touch, whose prior reads all."""
+    steps: tuple[int, ...] = (10, 5)
+    """Euler steps of a chunk."""
+    weights: tuple[Literal['bf16', 'int8'], ...] = ('bf16', 'int8')
+    """How weights are kept."""
+    runs: int = 100
+    """Timed runs of each call, after the warm-ups."""
+    limit_s: float = 450.0
+    """No further case is begun that would end after this."""
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target of the published size is missed on a GPU."""
+        from restac_ros.bench.gpu import main
+
+        return main(self)
+
+
+@dataclass(frozen=True)
 class RuntimeBench:
     """Latencies, jitter, losses and CPU of policy, streamer and view, with a bag at full rate.
 

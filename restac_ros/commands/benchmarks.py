@@ -7,9 +7,11 @@ from typing import Annotated, Any
 from tyro.conf import subcommand
 
 from restac_ros.bench.settings import (
+    ArithmeticBench,
     CellBench,
     ConvertBench,
     FaultsBench,
+    GpuBench,
     LoaderBench,
     ModelBench,
     NodeBench,
@@ -18,6 +20,7 @@ from restac_ros.bench.settings import (
     RuntimeBench,
     TrainBench,
 )
+from restac_ros.bench.touch_settings import TouchBench
 from restac_ros.commands.paths import absolute
 
 
@@ -28,12 +31,15 @@ class Bench:
     what: (
         Annotated[NodeBench, subcommand('node')]
         | Annotated[ModelBench, subcommand('model')]
+        | Annotated[ArithmeticBench, subcommand('arithmetic')]
+        | Annotated[GpuBench, subcommand('gpu')]
         | Annotated[RuntimeBench, subcommand('runtime')]
         | Annotated[FaultsBench, subcommand('faults')]
         | Annotated[RecordBench, subcommand('record')]
         | Annotated[ConvertBench, subcommand('convert')]
         | Annotated[LoaderBench, subcommand('loader')]
         | Annotated[TrainBench, subcommand('train')]
+        | Annotated[TouchBench, subcommand('touch')]
         | Annotated[PlannerBench, subcommand('planner')]
         | Annotated[CellBench, subcommand('cell')]
     )

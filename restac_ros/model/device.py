@@ -62,6 +62,17 @@ def policy_device() -> PolicyDevice:
     return PolicyDevice(str(gpu))
 
 
+def describe_memory() -> str:
+    """Return what this process holds of the device's memory: ', 7.1 of 139.8 GB in use'; '' on a CPU."""
+    import jax
+
+    stats = jax.devices()[0].memory_stats() or {}
+    if 'bytes_in_use' not in stats:
+        return ''
+    limit = f' of {stats["bytes_limit"] / 1e9:.1f}' if 'bytes_limit' in stats else ''
+    return f', {stats["bytes_in_use"] / 1e9:.1f}{limit} GB in use'
+
+
 def _why_idle(gpu: Gpu, platforms: str, plugins: Sequence[str]) -> tuple[str, str]:
     """Return why JAX will not use a GPU, and the remedy; two empty strings when it will."""
     if platforms and not {'cuda', 'gpu'} & set(platforms.split(',')):

@@ -68,10 +68,14 @@ def integrate[Step](
     noise: Float[Array, 'B T D'],
     steps: Step,
     num_steps: int,
+    unroll: bool = False,
 ) -> Float[Array, 'B T D']:
-    """Euler's method from noise to actions; `steps` is a pytree whose leading axis is the step."""
+    """Euler's method from noise to actions; `steps` is a pytree whose leading axis is the step.
+
+    `unroll` compiles all steps one after the other, without a loop, which a GPU's host would drive.
+    """
 
     def step(x: Float[Array, 'B T D'], inputs: Step) -> tuple[Float[Array, 'B T D'], None]:
         return x - velocity(x, inputs).astype(x.dtype) / num_steps, None
 
-    return jax.lax.scan(step, noise, steps, length=num_steps)[0]
+    return jax.lax.scan(step, noise, steps, length=num_steps, unroll=num_steps if unroll else 1)[0]

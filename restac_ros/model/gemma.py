@@ -22,12 +22,20 @@ from restac_ros.model.attention import (
     segment_of,
 )
 from restac_ros.model.config import Dtype, GemmaConfig
+from restac_ros.model.int8 import Int8Weight, apply_weight
 from restac_ros.model.layers import layer_at, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
 from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated, modulated_norm
 from restac_ros.model.present import present
 
 _SUFFIXES = ('', '_1')
+
+EINSUMS = {
+    'q_einsum': 'BTD,NDH->BTNH',
+    'kv_einsum': 'BSD,cKDH->cBSKH',
+    'attn_vec_einsum': 'BTNH,NHD->BTD',
+}
+"""What attention's projections compute, by openpi's names."""
 
 type Configs = tuple[GemmaConfig, GemmaConfig]
 type PerExpert = tuple[Float[Array, 'B _ _'] | None, Float[Array, 'B _ _'] | None]
@@ -82,6 +90,8 @@ class Embedder(nnx.Module):
     def __call__(self, tokens: Int[Array, 'B T']) -> Float[Array, 'B T W']:
         """Return one row per token."""
         rows = self.input_embedding[tokens]
+        if isinstance(rows, Int8Weight):
+            rows = rows.astype(jnp.float32)
         return rows * jnp.sqrt(rows.shape[-1]).astype(rows.dtype)
 
 
@@ -98,12 +108,14 @@ class Attention(nnx.Module):
             kv_shape = (2, config.num_kv_heads, config.width, config.head_dim)
             out_shape = (config.num_heads, config.head_dim, config.width)
             lora = config.lora_attention
-            q = LoraEinsum('BTD,NDH->BTNH', q_shape, per_head, lora, rngs=rngs)
-            kv = LoraEinsum('BSD,cKDH->cBSKH', kv_shape, per_kv_head, lora, rngs=rngs)
-            out = LoraEinsum('BTNH,NHD->BTD', out_shape, merge_heads, lora, rngs=rngs)
-            setattr(self, f'q_einsum{suffix}', q)
-            setattr(self, f'kv_einsum{suffix}', kv)
-            setattr(self, f'attn_vec_einsum{suffix}', out)
+            makers = {
+                'q_einsum': (q_shape, per_head),
+                'kv_einsum': (kv_shape, per_kv_head),
+                'attn_vec_einsum': (out_shape, merge_heads),
+            }
+            for name, (shape, init) in makers.items():
+                einsum = LoraEinsum(EINSUMS[name], shape, init, lora, rngs=rngs)
+                setattr(self, f'{name}{suffix}', einsum)
 
     def __call__(
         self,
@@ -282,8 +294,10 @@ class Gemma(nnx.Module):
 
     def logits(self, x: Float[Array, 'B T W']) -> Float[Array, 'B T V']:
         """Float32 logits of the next token from tokens after the final norm: the head is the embedding."""
-        table = self.embedder.input_embedding[...].astype(x.dtype)
-        return jnp.einsum('BTW,VW->BTV', x, table, preferred_element_type=jnp.float32)
+        table = self.embedder.input_embedding[...]
+        if isinstance(table, Int8Weight):
+            return apply_weight('BTW,VW->BTV', x, table).astype(jnp.float32)
+        return jnp.einsum('BTW,VW->BTV', x, table.astype(x.dtype), preferred_element_type=jnp.float32)
 
     def extend(
         self,
@@ -310,10 +324,12 @@ class Gemma(nnx.Module):
         positions: Int[Array, 'B P'],
         mask: Bool[Array, 'B _ P'],
         with_output: bool,
+        layers: tuple[int, int] | None = None,
     ) -> tuple[KeysValues, Float[Array, 'B P W'] | None]:
         """Keys and values of the prefix, and, only `with_output`, its tokens after the final norm.
 
-        Without them, the last layer stops at its keys and values.
+        Without them, the last layer stops at its keys and values. Of a part of the `layers`, first to last
+        exclusive, tokens are those after it, for the next part.
         """
         rotation = rotation_of(positions, self.head_dim)
 
@@ -321,12 +337,15 @@ class Gemma(nnx.Module):
             return layer_at(self.layers, index)(xs, rotation, mask, None)
 
         xs: PerExpert = (prefix.astype(self.dtype), None)
+        first, last = layers or (0, self.depth)
+        stops_short = last == self.depth and not with_output
+        xs, cache = jax.lax.scan(body, xs, jnp.arange(first, last - stops_short))
+        if last < self.depth:
+            return cache, xs[0]
         if with_output:
-            xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth))
             return cache, self.final_norm(present(xs[0], 'prefix'))
-        xs, cache = jax.lax.scan(body, xs, jnp.arange(self.depth - 1))
-        last = layer_at(self.layers, self.depth - 1).keys_values(xs, rotation)
-        return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), cache, last), None
+        end = layer_at(self.layers, self.depth - 1).keys_values(xs, rotation)
+        return jax.tree.map(lambda some, one: jnp.concatenate([some, one[None]]), cache, end), None
 
 
 def _normalise(

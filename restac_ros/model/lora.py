@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from restac_ros.model.config import LoraConfig
+from restac_ros.model.int8 import Weight, apply_weight, dense
 
 _LORA_INIT = nnx.initializers.normal(stddev=0.01)
 
@@ -39,19 +40,39 @@ class LoraEinsum(nnx.Module):
 
     def __call__(self, x: Float[Array, '...']) -> Float[Array, '...']:
         """Apply the weight (and adapter) in x's dtype."""
-        y = jnp.einsum(self.equation, x, self.w[...].astype(x.dtype))
+        y = apply_weight(self.equation, x, self.w[...])
         if self.lora is None:
             return y
         down, up = _adapter_equations(self.equation)
         low = jnp.einsum(down, x, self.lora_a[...].astype(x.dtype))
         return y + jnp.einsum(up, low, self.lora_b[...].astype(x.dtype)) * self.lora.scale
 
-    def merged(self) -> Float[Array, '...']:
+    def merged(self) -> Weight:
         """The weight with its adapter added, in float32; without adapter the weight itself."""
         if self.lora is None:
             return self.w[...]
-        a, b = self.lora_a[...].astype(jnp.float32), self.lora_b[...].astype(jnp.float32)
-        return self.w[...] + jnp.einsum(_merge_equation(self.equation), a, b) * self.lora.scale
+        return merged_einsum(
+            self.equation, dense(self.w[...]), self.lora_a[...], self.lora_b[...], self.lora.scale
+        )
+
+
+def merged_einsum(
+    equation: str,
+    weight: Float[Array, '...'],
+    lora_a: Float[Array, '...'],
+    lora_b: Float[Array, '...'],
+    scale: float,
+) -> Float[Array, '...']:
+    """Return an einsum's weight with its adapter added, in float32; `scale` is of the adapter."""
+    a, b = lora_a.astype(jnp.float32), lora_b.astype(jnp.float32)
+    return weight + jnp.einsum(_merge_equation(equation), a, b) * scale
+
+
+def merged_matrix(
+    weight: Float[Array, '*n i o'], lora_a: Float[Array, '*n i r'], lora_b: Float[Array, '*n r o']
+) -> Float[Array, '*n i o']:
+    """Return a feed-forward weight with its adapter, which has no scale, added, in float32."""
+    return weight + lora_a.astype(jnp.float32) @ lora_b.astype(jnp.float32)
 
 
 def _adapter_equations(equation: str) -> tuple[str, str]:
@@ -94,27 +115,23 @@ class FeedForward(nnx.Module):
         """Apply the block in x's dtype."""
         gate, up = (self._gating(x, branch) for branch in range(2))
         hidden = (nnx.gelu(gate.astype(jnp.float32)) * up).astype(x.dtype)
-        y = hidden @ self.linear[...].astype(x.dtype)
+        y = apply_weight('BTM,MW->BTW', hidden, self.linear[...])
         if self.lora is None:
             return y
         return y + _low_rank(hidden, self.linear_lora_a[...], self.linear_lora_b[...])
 
-    def merged(self) -> tuple[Float[Array, '2 W M'], Float[Array, 'M W']]:
+    def merged(self) -> tuple[Weight, Weight]:
         """Gating and linear weights with their adapters added, in float32; without adapters themselves."""
         gating, linear = self.gating_einsum[...], self.linear[...]
         if self.lora is None:
             return gating, linear
-        factors = (
-            self.gating_einsum_lora_a,
-            self.gating_einsum_lora_b,
-            self.linear_lora_a,
-            self.linear_lora_b,
+        return (
+            merged_matrix(dense(gating), self.gating_einsum_lora_a[...], self.gating_einsum_lora_b[...]),
+            merged_matrix(dense(linear), self.linear_lora_a[...], self.linear_lora_b[...]),
         )
-        gating_a, gating_b, linear_a, linear_b = (factor[...].astype(jnp.float32) for factor in factors)
-        return gating + gating_a @ gating_b, linear + linear_a @ linear_b
 
     def _gating(self, x: Float[Array, 'B T W'], branch: int) -> Float[Array, 'B T M']:
-        y = x @ self.gating_einsum[branch].astype(x.dtype)
+        y = apply_weight('BTW,WM->BTM', x, self.gating_einsum[branch])
         if self.lora is None:
             return y
         return y + _low_rank(x, self.gating_einsum_lora_a[branch], self.gating_einsum_lora_b[branch])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from restac_ros.model.int8 import apply_weight
 from restac_ros.model.present import present
 
 _RMS_EPS = 1e-6
@@ -35,9 +36,10 @@ class AdaptiveRMSNorm(nnx.Module):
 
     def modulation(self, condition: Float[Array, 'N W']) -> Float[Array, 'N *L 3*W']:
         """Scale, shift and gate, concatenated, in the condition's dtype; of every layer for a stack."""
-        kernel = self.Dense_0.kernel[...].astype(condition.dtype)
         bias = present(self.Dense_0.bias, 'bias')[...].astype(condition.dtype)
-        return jnp.einsum('NW,...WM->N...M', condition, kernel) + bias
+        kernel = self.Dense_0.kernel[...]
+        layers = 'L' if kernel.ndim == 3 else ''
+        return apply_weight(f'NW,{layers}WM->N{layers}M', condition, kernel) + bias
 
 
 def modulated_norm(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from restac_ros.model import flow_matching
 from restac_ros.model import real_time_chunking as rtc
-from restac_ros.model.attention import attention_mask, joint_layout, token_positions
+from restac_ros.model.attention import joint_layout
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.decoder import ExpertLayer, bind_prefix, decode, expert_layer
 from restac_ros.model.flow_loss import flow_errors
@@ -23,18 +23,9 @@ from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.joint_pass import ALONE, Beside, JointPass, TextTarget, no_target, target_readers
 from restac_ros.model.layers import layer_at
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, pixels_to_float
+from restac_ros.model.prefix import PrefixCache, PrefixCarry, extend_prefix, finish_prefix
 from restac_ros.model.siglip import Siglip
 from restac_ros.model.tactile.interface import TactileCode
-
-
-class PrefixCache(NamedTuple):
-    """What cameras and prompt contribute; reusable for as many chunks and tactile frames as it holds."""
-
-    keys: Float[Array, 'L B S K H']
-    values: Float[Array, 'L B S K H']
-    mask: Bool[Array, 'B S']
-    prefix_out: Float[Array, 'B S W'] | None  # expert 0's final tokens, where the fusion reads them
-    view_features: Float[Array, 'B F'] | None  # the tactile prior's part that depends on the cameras only
 
 
 class TimeCode(NamedTuple):
@@ -125,14 +116,25 @@ class Pi05(nnx.Module):
 
         Arguments are `Observation`'s fields. The prompt may be cut to any length that holds its valid tokens.
         """
+        carry = self.begin_prefix(images, image_masks, tokens, token_mask)
+        return finish_prefix(self.extend_prefix(carry, 0, self.PaliGemma.llm.depth))
+
+    def begin_prefix(
+        self,
+        images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']],
+        image_masks: dict[str, Bool[Array, ' B']],
+        tokens: Int[Array, 'B T'],
+        token_mask: Bool[Array, 'B T'],
+    ) -> PrefixCarry:
+        """Return a prefix before expert 0's layers; arguments as of `encode_prefix`."""
         prefix, mask = self.embed_prefix(images, image_masks, tokens, token_mask)
-        readable = mask[:, None, :]
-        if self.config.legacy_unmasked_fusion:  # it reads what comes out at invalid positions, too
-            readable = attention_mask(mask, jnp.zeros(mask.shape[1], bool))
-        cache, prefix_out = self.PaliGemma.llm.prefill(
-            prefix, token_positions(mask), readable, with_output=self.reads_prefix_out
-        )
-        return PrefixCache(*cache, mask, prefix_out, self.encode_views(images))
+        return PrefixCarry(prefix, mask, self.encode_views(images), ())
+
+    def extend_prefix(self, carry: PrefixCarry, first: int, last: int) -> PrefixCarry:
+        """Run expert 0's layers `first` to `last` (exclusive)."""
+        legacy = self.config.legacy_unmasked_fusion
+        llm, with_output = self.PaliGemma.llm, self.reads_prefix_out
+        return extend_prefix(llm, carry, first, last, legacy_unmasked=legacy, with_output=with_output)
 
     # Suffix: touch and state, then noisy actions.
 
@@ -331,11 +333,14 @@ class Pi05(nnx.Module):
         noise: Float[Array, 'B T D'],
         plan: SamplingPlan,
         continuation: rtc.Constraint | None = None,
+        *,
+        unroll: bool = False,
     ) -> tuple[Float[Array, 'B T D'], Intermediates | None]:
         """Integrate from noise to a chunk of normalised actions; also return the intermediates.
 
         A `continuation` names the actions that are decided already: `Guidance` draws every network to them,
-        `Conditioning` keeps them and needs one trained with `compute_loss(delay=...)`.
+        `Conditioning` keeps them and needs one trained with `compute_loss(delay=...)`. `unroll` makes all
+        Euler steps one graph.
         """
         reading = self.correct(self.read_touch(touch), cache.prefix_out, cache.mask)
         velocity = self.velocity_field(cache, reading, state, plan.expert)
@@ -345,11 +350,12 @@ class Pi05(nnx.Module):
             return velocity(x_t, jax.tree.map(lambda leaf: leaf[None], code))
 
         if isinstance(continuation, rtc.Conditioning):
-            return self._sample_rest(velocity, noise, plan, continuation), reading
+            return self._sample_rest(velocity, noise, plan, continuation, unroll), reading
         if isinstance(continuation, rtc.Guidance):
             guided = rtc.guide(at_step, continuation)
-            return flow_matching.integrate(guided, noise, (plan.times, plan.code), num_steps), reading
-        return flow_matching.integrate(at_step, noise, plan.code, num_steps), reading
+            steps = plan.times, plan.code
+            return flow_matching.integrate(guided, noise, steps, num_steps, unroll), reading
+        return flow_matching.integrate(at_step, noise, plan.code, num_steps, unroll), reading
 
     def _sample_rest(
         self,
@@ -357,6 +363,7 @@ class Pi05(nnx.Module):
         noise: Float[Array, 'B T D'],
         plan: SamplingPlan,
         given: rtc.Conditioning,
+        unroll: bool,
     ) -> Float[Array, 'B T D']:
         """Integrate the steps that are not decided; the others enter the expert at flow time 0."""
         actions, decided = given
@@ -367,7 +374,7 @@ class Pi05(nnx.Module):
 
         start = rtc.with_decided(noise, actions, decided)
         kept = rtc.keep_decided(at_step, decided)
-        return flow_matching.integrate(kept, start, plan.code, plan.times.shape[0])
+        return flow_matching.integrate(kept, start, plan.code, plan.times.shape[0], unroll)
 
     def compute_loss(
         self,

@@ -56,8 +56,15 @@ _TINY = ModelConfig(
     fusion_dim=32,
     tactile=UNIT_ALIGN_TINY,
 )
-# What learns from random weights on two cores: an encoder that trains with the policy, few camera tokens.
-_TINY_CNN = replace(_TINY, tactile=CNN, siglip=replace(_TINY.siglip, patch_size=112))
+# What learns from random weights on two cores: an encoder that trains with the policy, few camera tokens, no
+# padded action dimensions, and an expert wide enough to carry all of a noisy action through its norms.
+_TINY_CNN = replace(
+    _TINY,
+    action_expert=replace(_TINY.action_expert, width=128, mlp_dim=256),
+    siglip=replace(_TINY.siglip, patch_size=112),
+    action_dim=7,
+    tactile=CNN,
+)
 
 
 def _adapted(config: ModelConfig) -> ModelConfig:

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from restac_ros.model.config import Dtype, SiglipConfig
+from restac_ros.model.int8 import apply_linear
 from restac_ros.model.layers import scan_layers, stack_layers
 
 _XAVIER = nnx.initializers.xavier_uniform()
@@ -38,7 +39,7 @@ class Siglip(nnx.Module):
     def __call__(self, images: Float[Array, 'B H W 3']) -> Float[Array, 'B S D']:
         """Tokens in row-major patch order, in the compute dtype; `images` are float32 in [-1, 1]."""
         x = self.embedding(images) + self.pos_embedding[...].astype(jnp.float32)
-        return self.head(self.Transformer(x.astype(self.dtype)))
+        return apply_linear(self.head, 'BSW,WD->BSD', self.Transformer(x.astype(self.dtype)))
 
 
 class PatchEmbedding(nnx.Module):
@@ -99,10 +100,10 @@ class SelfAttention(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, 'B S W']) -> Float[Array, 'B S W']:
-        q, k, v = self.query(x), self.key(x), self.value(x)
+        q, k, v = (apply_linear(part, 'BSW,WNH->BSNH', x) for part in (self.query, self.key, self.value))
         q = q / jnp.sqrt(q.shape[-1]).astype(q.dtype)
         weights = jax.nn.softmax(jnp.einsum('bqnh,bknh->bnqk', q, k), axis=-1)
-        return self.out(jnp.einsum('bnqk,bknh->bqnh', weights, v))
+        return apply_linear(self.out, 'BSNH,NHW->BSW', jnp.einsum('bnqk,bknh->bqnh', weights, v))
 
 
 class Mlp(nnx.Module):
@@ -118,5 +119,5 @@ class Mlp(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, 'B S W']) -> Float[Array, 'B S W']:
-        hidden = nnx.gelu(self.Dense_0(x).astype(jnp.float32))
-        return self.Dense_1(hidden.astype(x.dtype))
+        hidden = nnx.gelu(apply_linear(self.Dense_0, 'BSW,WM->BSM', x).astype(jnp.float32))
+        return apply_linear(self.Dense_1, 'BSM,MW->BSW', hidden.astype(x.dtype))

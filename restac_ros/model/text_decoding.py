@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from restac_ros.model.gemma import KeysValues, TokenSlots
-from restac_ros.model.pi05 import Pi05, PrefixCache
+from restac_ros.model.pi05 import Pi05
+from restac_ros.model.prefix import PrefixCache
 
 
 @dataclass(frozen=True)

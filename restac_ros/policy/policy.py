@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-import jax
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
@@ -26,13 +25,19 @@ from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, load_info, load_params
+from restac_ros.model.checkpoint.store import (
+    NORM_STATS,
+    Checkpoint,
+    load_info,
+)
 from restac_ros.model.config import ModelConfig
+from restac_ros.policy.arithmetic import arithmetic_of
 from restac_ros.policy.chunking import FREELY, Chunking, ContinuationEncoder
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
 from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
+from restac_ros.policy.loading import read_checked
 from restac_ros.policy.noise import check_noise, draw_noise
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.preprocessing import Preprocessor
@@ -40,7 +45,7 @@ from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Tou
 from restac_ros.policy.prompting import Task
 from restac_ros.policy.stages import Stages
 from restac_ros.policy.subtask_planner import SubtaskPlanner
-from restac_ros.policy.tokenizer import Prompt, PromptTokenizer, tokenizer_of
+from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
 
 _REMEDY = 'hold, and check the checkpoint: its weights or statistics are damaged'
 
@@ -54,6 +59,7 @@ class Policy:
         stats: normalisation statistics.
         inputs: the road from raw values to what the three calls hand to the network.
         notes: what an operator should know, such as dimensions that never moved.
+        arithmetic: how the network computes, and why so.
         tactile_stream: contract stream that `encode_tactile` expects; None for a policy without touch.
     """
 
@@ -86,7 +92,9 @@ class Policy:
         graph, state = assemble(config, checkpoint.params, source=source)
         slots = tuple(self.inputs.slot_of.values())
         self._continuations = ContinuationEncoder(chunking, self.inputs, longest_delay)
-        self._stages = Stages(config, graph, state, slots, num_steps, self._continuations(None), forced_gate)
+        constraint = self._continuations(None)
+        self._stages = Stages(config, graph, state, slots, num_steps, constraint, forced_gate=forced_gate)
+        self.arithmetic: str = config.dtype
         self._task: Task | None = None
         self._warm = False
 
@@ -98,7 +106,7 @@ class Policy:
         prompt: str,
         *,
         tokenizer: Path | None = None,
-        dtype: Literal['float32', 'bfloat16'] | None = None,
+        dtype: Literal['float32', 'bfloat16', 'auto'] | None = None,
         num_steps: int = 10,
         seed: int = 0,
         chunking: Chunking = FREELY,
@@ -113,7 +121,7 @@ class Policy:
             contract: what the robot declares.
             prompt: the task, in words.
             tokenizer: SentencePiece file; default is the checkpoint's own, else PaliGemma's from the cache.
-            dtype: of parameters and arithmetic; default: the checkpoint's.
+            dtype: of parameters and arithmetic; default: the checkpoint's; 'auto': the fastest here.
             num_steps: Euler steps of one chunk.
             seed: of the noise that `act` draws.
             chunking: how chunks follow each other.
@@ -127,19 +135,22 @@ class Policy:
             PolicyError: the contract or the tokenizer does not fit the checkpoint.
         """
         make_room_for_calls()
+        kept_in = compile_cache or default_cache_directory()
         if use_compile_cache:
-            enable_compile_cache(compile_cache or default_cache_directory())
+            enable_compile_cache(kept_in)
         path = Path(path).absolute()
-        info = load_info(path, checksums=checksums)
+        info = load_info(path, checksums=False)
         # Everything that can be refused is, before gigabytes are read.
         check_fit(info, contract, str(path))
         chunking.longest_delay(info, str(path))
         words = tokenizer_of(info, path, tokenizer)
-        params = load_params(path, info.config, cast=CastRule(dtype), consume=jax.device_put)
-        if dtype is not None:
-            info = replace(info, config=replace(info.config, dtype=dtype))
-        checkpoint = Checkpoint(path, info, params)
+        arithmetic = arithmetic_of(info, dtype, kept_in)
+        cast = CastRule(None if dtype is None else arithmetic.dtype)
+        config = replace(info.config, dtype=arithmetic.dtype)
+        info, params = read_checked(path, config, cast, arithmetic, checksums=checksums)
+        checkpoint = Checkpoint(path, replace(info, config=config), params)
         policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
+        policy.arithmetic = str(arithmetic)
         policy.set_prompt(prompt)
         return policy
 
@@ -281,13 +292,12 @@ class Policy:
         result = self._stages.encode_tactile(
             self.inputs.tactile(tactile), view_features, self.inputs.action_prev(action_prev)
         )
-        # All at once: taking a number out of a device value is a computation of its own.
-        host = jax.device_get(result)
+        host = result.reading
         gate, logvar, standardised, norm = (
             float(value[0])
             for value in (host.gate, host.logvar, host.logvar_standardised, host.residual_norm)
         )
-        if not np.isfinite([gate, logvar, standardised]).all() or not np.isfinite(host.code.q_event).all():
+        if not np.isfinite([gate, logvar, standardised]).all() or not np.isfinite(host.q_event).all():
             raise NonFiniteError(
                 f'encode_tactile: gate {gate}, logvar {logvar}, or the event code is not finite; {_REMEDY}'
             )
@@ -297,7 +307,7 @@ class Policy:
             gate=gate,
             logvar=logvar,
             logvar_standardised=standardised,
-            code_index=int(host.code.code_index[0]),
+            code_index=int(host.code_index[0]),
             residual_norm=norm,
             residual_map=None if host.residual_map is None else host.residual_map[0],
             saturated=bool(host.saturated[0]),
@@ -364,31 +374,10 @@ class Policy:
     def _prepare(self, task: Task) -> tuple[int, ...]:
         lengths = self._prompting.possible_lengths(task)
         for length in lengths:
-            if not self._stages.is_compiled(length):
-                self._stages.compile(length)
-                self._rehearse(length)
+            self._stages.compile(length)
         return lengths
 
     def _current(self) -> Task:
         if self._task is None:
             raise PolicyError('prompt: none set; call set_prompt first')
         return self._task
-
-    def _rehearse(self, length: int) -> None:
-        """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""
-        size = self.config.image_size
-        blank = np.zeros((1, size, size, 3), np.uint8)
-        slots = self.inputs.slot_of.values()
-        prompt = Prompt('', np.zeros(1, np.int32))
-        cache = self._stages.encode_prefix(
-            dict.fromkeys(slots, blank), dict.fromkeys(slots, np.array([True])), *prompt.padded(length)
-        ).cache
-        code = None
-        if cache.view_features is not None:
-            tactile = np.zeros((1, *self.config.tactile_shape), np.uint8)
-            action_prev = np.zeros((1, STATE_DIM), np.float32)
-            code = self._stages.encode_tactile(tactile, cache.view_features, action_prev).code
-        state = np.zeros((1, self.config.action_dim), np.float32)
-        self._stages.act(
-            length, cache, code, state, draw_noise(self.config, 0, 0)[None], self._continuations(None)
-        )

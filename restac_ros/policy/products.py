@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.real_time_chunking import ChunkingKind
 from restac_ros.model.tactile.interface import TactileCode
 

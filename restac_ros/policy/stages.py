@@ -1,4 +1,10 @@
-"""The three stages of the network as ahead-of-time compiled programs."""
+"""The three stages of the network as ahead-of-time compiled programs.
+
+What a stage needs of the host crosses to the device as one buffer, and what the host needs of it comes back
+as one. On an accelerator, which works off its queue in order, a prefix is cut into slices and the next is
+queued when the last has ended, so that a tactile frame or a chunk waits for a slice at most; the Euler steps
+of a chunk are one graph without a loop.
+"""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -9,38 +15,53 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.gate import ForcedGate, is_saturated
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import ACTION_PREV_DIM
-from restac_ros.model.pi05 import PrefixCache, SamplingPlan
-from restac_ros.model.present import present
+from restac_ros.model.pi05 import SamplingPlan
+from restac_ros.model.prefix import PrefixCache, PrefixCarry, finish_prefix
 from restac_ros.model.real_time_chunking import Constraint
 from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.model.text_decoding import Said, Saying, begin, say
+from restac_ros.policy.packing import Packing
 
 type Leaves = tuple[Array, ...]
 
+ACCELERATOR_SLICES = 4
+"""Parts of a prefix on an accelerator: the cameras, and layers in three parts."""
+
+ACCELERATOR_WARM_UPS = 3
+"""Calls before a program runs at its speed: the first is plain, the second records it, the third updates."""
+
 
 class PrefixResult(NamedTuple):
-    """Device values of one `encode_prefix`."""
+    """Device values of one `encode_prefix`, and whether they are finite."""
 
     cache: PrefixCache
-    finite: Bool[Array, '']
+    finite: bool
+
+
+class TouchOnHost[A: (np.ndarray, Array)](NamedTuple):
+    """What people and messages read of one `encode_tactile`; A is `np.ndarray` on the host."""
+
+    gate: Float[A, ' B']
+    logvar: Float[A, ' B']
+    logvar_standardised: Float[A, ' B']
+    residual_norm: Float[A, ' B']
+    residual_map: Float[A, 'B h w'] | None
+    saturated: Bool[A, ' B']
+    code_index: Int[A, ' B']
+    q_event: Float[A, 'B E']
 
 
 class TouchResult(NamedTuple):
-    """Device values of one `encode_tactile`."""
+    """One `encode_tactile`: the code on the device, and the rest on the host."""
 
     code: TactileCode
-    gate: Float[Array, ' B']
-    logvar: Float[Array, ' B']
-    logvar_standardised: Float[Array, ' B']
-    residual_norm: Float[Array, ' B']
-    residual_map: Float[Array, 'B h w'] | None
-    saturated: Bool[Array, ' B']
+    reading: TouchOnHost[np.ndarray]
 
 
 class Stages:
@@ -55,6 +76,7 @@ class Stages:
         slots: camera slots that images will be given for.
         num_steps: Euler steps of one chunk.
         constraint: one like those that `act` will be given; None: chunks are planned freely.
+        slices: parts of a prefix; None: one on the CPU, whose calls share its cores anyway.
         forced_gate: value at which the gate stands, for ablations; None: the network's own.
     """
 
@@ -66,18 +88,24 @@ class Stages:
         slots: tuple[str, ...],
         num_steps: int,
         constraint: Constraint | None = None,
+        slices: int | None = None,
         forced_gate: float | None = None,
     ) -> None:
+        self._config, self._slots, self._graph, self._constraint = config, slots, graph, constraint
         self._forced_gate = forced_gate
-        self._config, self._slots, self._graph = config, slots, graph
-        self._constraint_shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), constraint
-        )
         # As a flat tuple, which JAX flattens an order of magnitude faster than nested states.
         leaves, self._tree = jax.tree.flatten(state)
         self._leaves = tuple(leaves)
         self._programs: dict[tuple[str, int], Callable[..., Any]] = {}
+        self._packings: dict[tuple[str, int], Packing] = {}
+        self._cache_shapes: dict[int, PrefixCache] = {}
         self._compiling = threading.Lock()
+        self._on_accelerator = jax.default_backend() != 'cpu'
+        wanted = slices or (ACCELERATOR_SLICES if self._on_accelerator else 1)
+        depth = config.paligemma.depth
+        parts = min(max(2, wanted), depth + 1)  # the cameras, and a layer in each part at least
+        self._bounds = np.linspace(0, depth, parts).round().astype(int).tolist()
+        self._sliced = wanted > 1
         plan = jax.jit(lambda leaves: self._model(leaves).plan_sampling(num_steps))
         self._plan: SamplingPlan = jax.block_until_ready(plan(self._leaves))
 
@@ -86,22 +114,15 @@ class Stages:
         return ('act', num_tokens) in self._programs
 
     def compile(self, num_tokens: int) -> None:
-        """Compile all stages for prompts padded to `num_tokens`."""
+        """Compile all stages for prompts padded to `num_tokens`, and call each until it is warm."""
         if self.is_compiled(num_tokens):  # without waiting for another length that is being compiled
             return
         with self._compiling:
-            if self.is_compiled(num_tokens):
-                return
-            cache = self._compile_prefix(num_tokens)
-            touch = None
-            if self._config.uses_touch:
-                tactile = jax.jit(self._touch).lower(self._leaves, *self._touch_shapes(cache))
-                touch = tactile.out_info.code
-                if ('touch', 0) not in self._programs:
-                    self._programs['touch', 0] = tactile.compile()
-            inputs = (cache, touch, *self._act_shapes(), self._plan, self._constraint_shapes)
-            act = jax.jit(self._act).lower(self._leaves, *inputs)
-            self._programs['act', num_tokens] = act.compile()
+            if not self.is_compiled(num_tokens):
+                act = self._compile(num_tokens)
+                for _ in range(ACCELERATOR_WARM_UPS if self._on_accelerator else 1):
+                    self._rehearse(num_tokens, act)
+                self._programs['act', num_tokens] = act  # last: only now is the length ready
 
     def compile_saying(self, num_tokens: int, capacity: int, end: int) -> None:
         """Compile what says a text of at most `capacity` tokens after prompts padded to `num_tokens`.
@@ -112,7 +133,7 @@ class Stages:
             return
         with self._compiling:
             cache = self._compile_prefix(num_tokens)
-            _, _, tokens, mask = self._prefix_shapes(num_tokens)
+            *_, tokens, mask = self._blank_prefix(num_tokens)
             begun = jax.jit(partial(begin, capacity=capacity)).lower(cache, tokens, mask)
             sayable = jax.ShapeDtypeStruct((self._config.vocab_size,), jnp.bool_)
             said = jax.jit(partial(self._say, end=end), donate_argnums=2)
@@ -139,16 +160,21 @@ class Stages:
         token_mask: np.ndarray,
     ) -> PrefixResult:
         """Cameras and prompt; the prompt's padded length must have been compiled."""
-        program = self._programs['prefix', tokens.shape[1]]
-        result = program(self._leaves, dict(images), dict(image_masks), tokens, token_mask)
-        return jax.block_until_ready(result)
+        length = tokens.shape[1]
+        packing = self._packings['prefix', length]
+        carry = packing.pack((dict(images), dict(image_masks), tokens, token_mask))
+        for number in range(self._num_slices):
+            carry = jax.block_until_ready(self._programs[f'prefix {number}', length](self._leaves, carry))
+        cache, finite = carry
+        return PrefixResult(cache, bool(finite))
 
     def encode_tactile(
         self, tactile: np.ndarray, view_features: jax.Array, action_prev: np.ndarray
     ) -> TouchResult:
         """One tactile frame."""
-        program = self._programs['touch', 0]
-        return jax.block_until_ready(program(self._leaves, tactile, view_features, action_prev))
+        buffer = self._packings['touch', 0].pack((tactile, action_prev))
+        code, packed = self._programs['touch', 0](self._leaves, buffer, view_features)
+        return TouchResult(code, self._packings['reading', 0].unpack(np.asarray(packed)))
 
     def act(
         self,
@@ -161,15 +187,76 @@ class Stages:
     ) -> np.ndarray:
         """Normalised actions [1, T, D], on the host; `constraint` as the stages were made for."""
         program = self._programs['act', num_tokens]
-        return np.asarray(program(self._leaves, cache, touch, state, noise, self._plan, constraint))
+        buffer = self._packings['act', 0].pack((state, noise, constraint))
+        return np.asarray(program(self._leaves, cache, touch, buffer, self._plan))
+
+    @property
+    def _num_slices(self) -> int:
+        return len(self._bounds) if self._sliced else 1
+
+    # Compiling.
+
+    def _compile(self, num_tokens: int) -> Callable[..., Any]:
+        """Compile all stages but keep `act` back, which is returned."""
+        cache, touch = self._compile_prefix(num_tokens), None
+        if self._config.uses_touch:
+            touch = self._compile_touch(cache)
+        noise = np.zeros((1, self._config.action_horizon, self._config.action_dim), np.float32)
+        self._packings['act', 0] = Packing((self._blank_state, noise, self._constraint))
+        act = jax.jit(self._act).lower(
+            self._leaves, cache, touch, self._packings['act', 0].abstract, self._plan
+        )
+        return act.compile()
 
     def _compile_prefix(self, num_tokens: int) -> PrefixCache:
         """Compile the prefix, unless it is; return the shapes of its cache."""
-        prefix = jax.jit(self._prefix).lower(self._leaves, *self._prefix_shapes(num_tokens))
-        if ('prefix', num_tokens) not in self._programs:
-            self._programs['prefix', num_tokens] = prefix.compile()
-        cache: PrefixCache = prefix.out_info.cache
-        return cache
+        if num_tokens not in self._cache_shapes:
+            self._packings['prefix', num_tokens] = packing = Packing(self._blank_prefix(num_tokens))
+            carry: Any = packing.abstract
+            for number in range(self._num_slices):
+                # The first is given a host's buffer, and the last joins what it is given.
+                donated = (1,) if 0 < number < self._num_slices - 1 else ()
+                sliced = jax.jit(self._prefix_slice(number, packing), donate_argnums=donated)
+                lowered = sliced.lower(self._leaves, carry)
+                self._programs[f'prefix {number}', num_tokens] = lowered.compile()
+                carry = lowered.out_info
+            self._cache_shapes[num_tokens] = carry[0]
+        return self._cache_shapes[num_tokens]
+
+    def _compile_touch(self, cache: PrefixCache) -> TactileCode:
+        """Compile the tactile stage, unless it is; return its code's shapes."""
+        if ('touch', 0) not in self._programs:
+            self._packings['touch', 0] = packing = Packing(self._blank_touch)
+            lowered = jax.jit(self._touch).lower(self._leaves, packing.abstract, cache.view_features)
+            self._code_shapes: TactileCode = lowered.out_info[0]
+            self._programs['touch', 0] = lowered.compile()
+        return self._code_shapes
+
+    def _rehearse(self, num_tokens: int, act: Callable[..., Any]) -> None:
+        """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""
+        cache = self.encode_prefix(*self._blank_prefix(num_tokens)).cache
+        code = None
+        if cache.view_features is not None:
+            tactile, action_prev = self._blank_touch
+            code = self.encode_tactile(tactile, cache.view_features, action_prev).code
+        noise = np.zeros((1, self._config.action_horizon, self._config.action_dim), np.float32)
+        buffer = self._packings['act', 0].pack((self._blank_state, noise, self._constraint))
+        jax.block_until_ready(act(self._leaves, cache, code, buffer, self._plan))
+
+    def _blank_prefix(self, num_tokens: int) -> tuple[dict, dict, np.ndarray, np.ndarray]:
+        side = self._config.image_size
+        images = dict.fromkeys(self._slots, np.zeros((1, side, side, 3), np.uint8))
+        masks = dict.fromkeys(self._slots, np.ones(1, bool))
+        return images, masks, np.zeros((1, num_tokens), np.int32), np.arange(num_tokens)[None] < 1
+
+    @property
+    def _blank_touch(self) -> tuple[np.ndarray, np.ndarray]:
+        shape = (1, *self._config.tactile_shape)
+        return np.zeros(shape, np.uint8), np.zeros((1, ACTION_PREV_DIM), np.float32)
+
+    @property
+    def _blank_state(self) -> np.ndarray:
+        return np.zeros((1, self._config.action_dim), np.float32)
 
     # The stages as functions of (parameters, inputs).
 
@@ -179,74 +266,66 @@ class Stages:
             model.gate = ForcedGate(self._forced_gate)
         return model
 
-    def _prefix(
-        self, leaves: Leaves, images: dict, image_masks: dict, tokens: Array, token_mask: Array
-    ) -> PrefixResult:
-        model = self._model(leaves)
-        cache = model.encode_prefix(images, image_masks, tokens, token_mask)
+    def _prefix_slice(self, number: int, packing: Packing) -> Callable[[Leaves, Any], Any]:
+        """One slice: the first begins with the buffer, the last ends with the cache."""
+
+        def run(leaves: Leaves, given: Any) -> Any:
+            model = self._model(leaves)
+            carry: PrefixCarry = given
+            if number == 0:
+                carry = model.begin_prefix(*packing.unpack_on_device(given))
+            if not self._sliced:
+                carry = model.extend_prefix(carry, *self._bounds)
+            elif number > 0:
+                carry = model.extend_prefix(carry, self._bounds[number - 1], self._bounds[number])
+            return self._finished(carry) if number == self._num_slices - 1 else carry
+
+        return run
+
+    def _finished(self, carry: PrefixCarry) -> tuple[PrefixCache, Array]:
+        cache = finish_prefix(carry)
         # Whatever went wrong earlier has reached the last layer.
         finite = jnp.isfinite(cache.values[-1]).all() & jnp.isfinite(cache.keys[-1]).all()
         if cache.view_features is not None:
             finite &= jnp.isfinite(cache.view_features).all()
         if self._config.fusion != 'forcevla':
             cache = cache._replace(prefix_out=None)
-        return PrefixResult(cache, finite)
+        return cache, finite
 
     def _say(
         self, leaves: Leaves, cache: PrefixCache, saying: Saying, sayable: Array, *, end: int
     ) -> tuple[Saying, Said]:
         return say(self._model(leaves), cache, saying, sayable, end)
 
-    def _touch(self, leaves: Leaves, tactile: Array, view_features: Array, action_prev: Array) -> TouchResult:
+    def _touch(self, leaves: Leaves, buffer: Array, view_features: Array) -> tuple[TactileCode, Array]:
         model = self._model(leaves)
+        tactile, action_prev = self._packings['touch', 0].unpack_on_device(buffer)
         code = model.encode_tactile(tactile, view_features, action_prev)
-        reading: Intermediates = model.read_touch(code)
+        read: Intermediates = model.read_touch(code)
         residual_map, residual_norm = residual_norms(code.residual)
+        reading = TouchOnHost(
+            gate=read.gate[:, 0],
+            logvar=read.logvar[:, 0],
+            logvar_standardised=read.logvar_standardised[:, 0],
+            residual_norm=residual_norm,
+            residual_map=residual_map,
+            saturated=is_saturated(read.gate)[:, 0],
+            code_index=code.code_index,
+            q_event=code.q_event,
+        )
+        self._packings['reading', 0] = packing = Packing(reading)  # known while tracing, before any call
         # The expert reads the code alone; of the latents only where they differ is shown to people.
         slim = code._replace(prior=None, z_real=None, residual=None)
-        return TouchResult(
-            slim,
-            reading.gate[:, 0],
-            reading.logvar[:, 0],
-            reading.logvar_standardised[:, 0],
-            residual_norm,
-            residual_map,
-            is_saturated(reading.gate)[:, 0],
-        )
+        return slim, packing.pack_on_device(reading)
 
     def _act(
-        self,
-        leaves: Leaves,
-        cache: PrefixCache,
-        touch: TactileCode | None,
-        state: Array,
-        noise: Array,
-        plan: SamplingPlan,
-        constraint: Constraint | None,
+        self, leaves: Leaves, cache: PrefixCache, touch: TactileCode | None, buffer: Array, plan: SamplingPlan
     ) -> Float[Array, '1 T D']:
-        model = self._model(leaves)
-        actions, _ = model.sample_actions(cache, touch, state, noise, plan, constraint)
+        state, noise, constraint = self._packings['act', 0].unpack_on_device(buffer)
+        actions, _ = self._model(leaves).sample_actions(
+            cache, touch, state, noise, plan, constraint, unroll=self._on_accelerator
+        )
         return actions.astype(jnp.float32)
-
-    # Their shapes.
-
-    def _prefix_shapes(self, num_tokens: int) -> tuple:
-        size = self._config.image_size
-        images = {slot: jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8) for slot in self._slots}
-        masks = {slot: jax.ShapeDtypeStruct((1,), jnp.bool_) for slot in self._slots}
-        tokens = jax.ShapeDtypeStruct((1, num_tokens), jnp.int32)
-        return images, masks, tokens, jax.ShapeDtypeStruct((1, num_tokens), jnp.bool_)
-
-    def _touch_shapes(self, cache: PrefixCache) -> tuple:
-        tactile = jax.ShapeDtypeStruct((1, *self._config.tactile_shape), jnp.uint8)
-        made = present(cache.view_features, 'view_features')
-        features = jax.ShapeDtypeStruct(made.shape, made.dtype)
-        return tactile, features, jax.ShapeDtypeStruct((1, ACTION_PREV_DIM), jnp.float32)
-
-    def _act_shapes(self) -> tuple:
-        state = jax.ShapeDtypeStruct((1, self._config.action_dim), jnp.float32)
-        noise = jax.ShapeDtypeStruct((1, self._config.action_horizon, self._config.action_dim), jnp.float32)
-        return state, noise
 
 
 def residual_norms(

@@ -76,6 +76,16 @@ class PromptTokenizer:
         """Number of pieces; token ids are below it."""
         return self._processor.vocab_size()
 
+    def pieces(self, text: str, *, ended: bool = False) -> tuple[int, ...]:
+        """Return the ids of a text as it is, `ended` with the end-of-sequence token behind it.
+
+        Raises:
+            TokenizerError: there is no such token.
+        """
+        if ended and self._processor.eos_id() < 0:
+            raise TokenizerError(f'{self.source}: has no end-of-sequence token, which the text ends with')
+        return tuple(self._processor.encode(text, add_eos=ended))
+
     def encode(self, task: str, state: Float[np.ndarray, ' D'] | None = None) -> Prompt:
         """Tokenise a task.
 

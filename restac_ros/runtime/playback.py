@@ -139,6 +139,8 @@ def play(
         while (ahead_ns := message.due_ns - elapsed_ns()) > 0:
             if pause(ahead_ns * 1e-9):
                 return False
+        if ahead_ns < 0 and pause(0.0):  # a source that is always late never waits above
+            return False
         publish(message)
         played.counts[message.topic] = played.counts.get(message.topic, 0) + 1
         played.late_max_ns = max(played.late_max_ns, -ahead_ns)

@@ -87,6 +87,11 @@ def _hierarchy(train: TrainConfig) -> Iterator[str]:
         yield "part: found 'language', expected 'all' or 'action_expert': set hierarchy.mode to train texts"
     if not 0 < hierarchy.action_weight < float('inf'):
         yield f'hierarchy.action-weight: found {hierarchy.action_weight}, expected a finite number above 0'
+    if hierarchy.action_tokens and hierarchy.mode not in ('hierarchical', 'planar'):
+        yield (
+            f'hierarchy.action-tokens: found {hierarchy.action_tokens!r} in mode {hierarchy.mode!r}, '
+            "expected '': the language expert, which learns them, trains in 'hierarchical' and 'planar'"
+        )
     if hierarchy.max_subtask_tokens < 2:
         yield f'hierarchy.max-subtask-tokens: found {hierarchy.max_subtask_tokens}, expected at least 2'
 

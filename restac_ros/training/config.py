@@ -12,6 +12,9 @@ what speaks."""
 
 HierarchyMode = Literal['off', 'hierarchical', 'planar', 'action_expert']
 
+BINS_AS_TOKENS = 'bins'
+"""Action tokens of 256 bins a value, in place of a FAST tokenizer's directory."""
+
 SubtaskPrompt = Literal['subtask', 'joint']
 """What actions are asked for with: the subtask alone, or the task and the subtask."""
 
@@ -167,12 +170,15 @@ class HierarchyConfig:
         prompt: what actions are asked for with.
         action_weight: of the flow loss, beside the texts' (alpha).
         max_subtask_tokens: most tokens of a subtask, the end included.
+        action_tokens: 'bins', or the directory of a FAST tokenizer (`restac-ros fit-fast`): the language
+            expert learns actions as tokens, too, which the action expert does not read; '': not.
     """
 
     mode: HierarchyMode = 'off'
     prompt: SubtaskPrompt = 'subtask'
     action_weight: float = 10.0
     max_subtask_tokens: int = 64
+    action_tokens: str = ''
 
 
 @dataclass(frozen=True)
@@ -240,13 +246,16 @@ class TrainConfig:
 
 
 def _tiny(preset: str) -> TrainConfig:
-    """For two cores: small batch, high learning rate from random weights, everything in float32."""
+    """For two cores: small batch, high learning rate from random weights, float32, images as they are."""
+    steps = 800
     return TrainConfig(
         preset=preset,
-        steps=1_200,
+        steps=steps,
         batch_size=16,
         frozen_dtype='float32',
-        optimizer=OptimizerConfig(peak=2e-3, end=1e-4, warmup_steps=50, decay_steps=1_200),
+        ema_decay=0.98,
+        optimizer=OptimizerConfig(peak=2e-3, end=1e-4, warmup_steps=50, decay_steps=steps),
+        augmentation=AugmentationConfig(enabled=False),
         validate_every=200,
         save_every=200,
     )

@@ -17,15 +17,16 @@ _LINE_PX, _MARGIN, _LINE_LETTERS = 22, 6, 18
 
 
 def save_inputs(path: Path, batch: Batch, augmentation: AugmentationConfig, seed: int) -> None:
-    """Draw samples as labelled rows: cameras as stored, cameras as augmented, touch.
+    """Draw samples as labelled rows: cameras as stored, cameras as augmented where they are, touch.
 
     Raises:
         OSError: the file cannot be written.
     """
     observation = batch.observation
-    changed = jax.device_get(augment(observation.images, jax.random.key(seed), augmentation))
     columns = {f'{name} stored': np.asarray(pixels) for name, pixels in observation.images.items()}
-    columns |= {f'{name} augmented': _bytes(pixels) for name, pixels in changed.items()}
+    if augmentation.enabled:
+        changed = jax.device_get(augment(observation.images, jax.random.key(seed), augmentation))
+        columns |= {f'{name} augmented': _bytes(pixels) for name, pixels in changed.items()}
     if observation.tactile is not None:
         columns['touch'] = np.asarray(observation.tactile)
     rows = [_labels(['', *columns], HEADER)]

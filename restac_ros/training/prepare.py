@@ -25,6 +25,7 @@ from restac_ros.training import norm_stats
 from restac_ros.training.batch import Batch
 from restac_ros.training.checks import check_data, check_settings
 from restac_ros.training.config import TrainConfig
+from restac_ros.training.data.chunk_tokens import chunk_tokens
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.lessons import (
     Lessons,
@@ -196,7 +197,8 @@ def _lessons(
     if train.hierarchy.mode == 'off':
         return [None] * len(pairs), max(longest_prompt(road, [one]) for road, one in pairs)
     lengths = common_lengths([lesson_lengths(train.hierarchy, road, words, one) for road, one in pairs])
-    return [Lessons(train.hierarchy, road, words, lengths) for road in roads], lengths.prompt
+    tokens = chunk_tokens(train.hierarchy.action_tokens, roads, words, opened)
+    return [Lessons(train.hierarchy, road, words, lengths, tokens) for road in roads], lengths.prompt
 
 
 def _samples(

@@ -1,8 +1,8 @@
 """Episodes in which the right action depends on touch alone: a test instrument for training and evaluation.
 
-A finger comes down, rests on an edge, slides along the table by what the edge's angle in the tactile image
-says, and lifts again. Where it comes down is random, and where on the gel the edge lies, too: neither cameras
-nor state tell the way to slide; only touch does, from the first frame of contact on.
+A finger comes down and presses upon an edge; pressed to the full, it goes off to the side, and turns, by the
+edge's angle in the tactile image, and comes back. While it presses, it only goes down: neither cameras nor
+state nor the last motion show where it will go, nor does where on the gel the edge lies; only its angle does.
 """
 
 from collections.abc import Iterator
@@ -20,16 +20,18 @@ from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 from restac_ros.framing.values import state_change
 
-TOUCH_TASK = 'slide the finger along the edge'
+TOUCH_TASK = 'feel the edge and go where it points'
 LEVELS = (-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0)
-"""Angles of the edge, of `EDGE_RAD`; the slide is in proportion."""
+"""Angles of the edge, of `EDGE_RAD`; how far the finger goes and turns is in proportion."""
 
 EDGE_RAD = np.pi / 3
-SLIDE_M = 0.04
-DOWN_M, UP_M = 0.02, 0.08
-SPREAD_M = 0.04  # of where the finger comes down
-APPROACH, REST, SLIDE, LIFT = 6, 2, 6, 8  # frames; a lift is as long as the steps that a policy executes
-TOUCHES = 3  # an episode
+ASIDE_M, TURN_RAD = 0.06, 0.4
+DOWN_M, EDGE_M, UP_M = 0.02, 0.04, 0.08  # heights: pressed to the full, first touch, free
+APPROACH, PRESS, LEAVE = 6, 5, 3  # frames; the last approach of an episode finds nothing
+TOUCHES = 4  # an episode
+_AT_HEIGHT = np.array([0.02, 0.0, 0.06, 0.1, 0.1, 0.0, 0.02])  # free against pressed: slanting, tilted, open
+_PRESSED = np.array([0.5, 0.0, DOWN_M, np.pi, 0.0, 0.0, 0.03])
+_SPREAD = np.array([0.002, 0.005, 0.0, 0.01, 0.01, 0.02, 0.001])  # of where it comes down
 _NOISE_GREY_LEVELS = 2.0
 _EDGE_SHIFT_PX = 30.0
 _LAMPS_RAD = np.array([0.0, 2.0, 4.0]) * np.pi / 3  # of red, green and blue light
@@ -46,21 +48,18 @@ class Touchdown:
 def episode(rng: np.random.Generator) -> list[Touchdown]:
     """Return the frames of one episode."""
     frames: list[Touchdown] = []
-    here = _somewhere(rng, UP_M)
+    here = _at(_somewhere(rng), UP_M)
     for _ in range(TOUCHES):
-        goal, edge = _somewhere(rng, DOWN_M), float(rng.choice(LEVELS))
-        for share in np.linspace(0, 1, APPROACH, endpoint=False):
-            frames.append(Touchdown(_between(here, goal, share), None))
-        frames += [Touchdown(goal, edge)] * REST
-        slid, lifted = goal.copy(), goal.copy()
-        slid[1] += edge * SLIDE_M
-        lifted[1:3] = slid[1], UP_M
-        frames += [Touchdown(_between(goal, slid, share), edge) for share in np.linspace(0, 1, SLIDE)]
-        frames += [
-            Touchdown(_between(slid, lifted, share), None) for share in np.linspace(0, 1, LIFT + 1)[1:]
-        ]
-        here = lifted
-    return frames
+        place, edge = _somewhere(rng), float(rng.choice(LEVELS))
+        touched, pressed, left = (_at(place, height) for height in (EDGE_M, DOWN_M, UP_M))
+        left[[1, 5]] += edge * np.array([ASIDE_M, TURN_RAD])
+        frames += [Touchdown(pose, None) for pose in _way(here, touched, APPROACH)]
+        frames += [Touchdown(pose, edge) for pose in _way(touched, pressed, PRESS - 1)]
+        frames.append(Touchdown(pressed, edge))
+        frames += [Touchdown(pose, None) for pose in _way(pressed, left, LEAVE + 1)[1:]]
+        here = left
+    end = _at(_somewhere(rng), EDGE_M)
+    return frames + [Touchdown(pose, None) for pose in _way(here, end, APPROACH + 1)]
 
 
 def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0) -> Iterator[int]:
@@ -156,11 +155,18 @@ def drawn_frame(
     )
 
 
-def _somewhere(rng: np.random.Generator, z_m: float) -> Float[np.ndarray, '7']:
-    """A random pose and opening at a height; no dimension stands still in the data."""
-    place = rng.uniform(-1, 1, 7) * np.array([0.02, SPREAD_M, 0.0, 0.1, 0.1, 0.1, 0.01])
-    return (place + np.array([0.5, 0.0, z_m, np.pi, 0.0, 0.0, 0.04])).astype(np.float32)
+def _somewhere(rng: np.random.Generator) -> Float[np.ndarray, '7']:
+    """A place to come down at, pressed to the full; no dimension stands still in the data."""
+    return _PRESSED + rng.uniform(-1, 1, 7) * _SPREAD
 
 
-def _between(start: np.ndarray, end: np.ndarray, share: float) -> Float[np.ndarray, '7']:
-    return (start + (end - start) * share).astype(np.float32)
+def _at(place: Float[np.ndarray, '7'], height_m: float) -> Float[np.ndarray, '7']:
+    """The pose over a place, by height."""
+    return (place + _AT_HEIGHT * (height_m - DOWN_M) / (UP_M - DOWN_M)).astype(np.float32)
+
+
+def _way(
+    start: Float[np.ndarray, '7'], end: Float[np.ndarray, '7'], frames: int
+) -> list[Float[np.ndarray, '7']]:
+    """So many poses from `start` on, evenly spaced towards `end`, which comes next."""
+    return list(np.linspace(start, end, frames, endpoint=False).astype(np.float32))

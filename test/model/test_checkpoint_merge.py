@@ -84,6 +84,14 @@ def test_weights_keep_the_scale_of_what_they_multiply() -> None:
     )
     y = np.einsum('tnh,nhd->td', rng.standard_normal((200, 4, 8)), w[0])
     assert y.std() == pytest.approx(1.0, abs=0.05)
+    w = initial_leaf(
+        'tactile/encoder/mid_attention/query/kernel', (1, 1, 256, 64), np.float32, 0, everything=False
+    )
+    y = rng.standard_normal((200, 256)) @ w[0, 0]  # a 1x1 convolution, no projection to heads
+    assert y.std() == pytest.approx(1.0, abs=0.05)
+    w = initial_leaf('fusion_self_attn/query/kernel', (256, 8, 8), np.float32, 0, everything=False)
+    y = np.einsum('td,dnh->tnh', rng.standard_normal((200, 256)), w)
+    assert y.std() == pytest.approx(1.0, abs=0.05)
 
 
 def test_training_starts_from_constants_and_a_demonstration_does_not() -> None:

@@ -13,7 +13,8 @@ from restac_ros.model import flow_matching
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 from restac_ros.model.norms import modulated_norm
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
-from restac_ros.model.pi05 import Pi05, PrefixCache, SamplingPlan
+from restac_ros.model.pi05 import Pi05, SamplingPlan
+from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.real_time_chunking import Conditioning, Guidance, is_decided
 from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 

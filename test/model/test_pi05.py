@@ -16,7 +16,8 @@ from restac_ros.model import flow_matching
 from restac_ros.model.attention import attention_mask, token_positions
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
-from restac_ros.model.pi05 import Pi05, PrefixCache
+from restac_ros.model.pi05 import Pi05
+from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.presets import GEMMA_VARIANTS, SIGLIP_SO400M
 from restac_ros.model.restac import create_model
 

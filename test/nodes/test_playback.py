@@ -91,6 +91,13 @@ def test_a_stop_is_heeded_between_messages() -> None:
     assert len(sent) == 3
 
 
+def test_a_stop_is_heeded_by_a_source_that_is_always_late() -> None:
+    sent: list[Outgoing] = []
+    messages = [Outgoing(i, '/a', b'') for i in range(10)]
+    assert not play(messages, sent.append, lambda: SECOND, lambda _: len(sent) == 3, Played({}))
+    assert len(sent) == 3
+
+
 def test_reading_ahead_keeps_order_and_bounds() -> None:
     given = []
 

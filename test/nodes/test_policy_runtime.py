@@ -16,6 +16,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ReplanTrigger
 from restac_ros.framing.frame import StreamStatus
 from restac_ros.framing.sample import Sample
+from restac_ros.policy.action_tokens import ActionTokenError
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.products import PlannedActions
 from restac_ros.policy.prompting import Task
@@ -279,13 +280,15 @@ def test_an_old_prefix_is_not_acted_on(make_rig: Callable[..., Rig]) -> None:
     rig.until(lambda: len(rig.chunks) > before)
 
 
-@pytest.mark.parametrize('call', ['touch', 'act'])
+@pytest.mark.parametrize(
+    ('call', 'error'), [('touch', PolicyError), ('act', PolicyError), ('act', ActionTokenError)]
+)
 def test_a_call_that_is_refused_gives_a_reason_and_is_tried_again(
-    make_rig: Callable[..., Rig], call: str
+    make_rig: Callable[..., Rig], call: str, error: type[PolicyError]
 ) -> None:
     rig = make_rig()
     rig.running()
-    rig.policy.errors[call] = PolicyError('holds NaN; hold, and check the checkpoint')
+    rig.policy.errors[call] = error('holds NaN; hold, and check the checkpoint')
     rig.see()
     rig.until(lambda: call in rig.reasons())
     assert rig.reasons()[call].kind == 'refused'

@@ -12,7 +12,9 @@ from scipy.fft import dct
 from tokenizers import ByteLevelBPETokenizer
 from tokenizers.trainers import BpeTrainer
 
+from restac_ros.policy.action_sentences import ActionSentences
 from restac_ros.policy.action_tokens import ActionCodec, ActionIds, ActionTokenError, BinCodec
+from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
 from restac_ros.policy.errors import CALL_REFUSED
 from restac_ros.policy.fast import (
     PROCESSOR_FILE,
@@ -23,6 +25,7 @@ from restac_ros.policy.fast import (
     fit_fast,
     read_fast,
 )
+from restac_ros.policy.tokenizer import PromptTokenizer
 
 STEPS, DIMS, VOCABULARY = 16, 7, 400
 PUBLISHED_MIN_TOKEN = -354
@@ -240,3 +243,53 @@ def test_ids_are_openpis_and_do_not_collide_where_asked() -> None:
         ActionIds().codes(np.array([257_000, 257_024]), 1024)
     with pytest.raises(ActionTokenError, match='found 90 at place 0, expected 0 to 89'):
         ActionIds(vocab_size=100, skipped=10).ids(np.array([90]))
+
+
+@pytest.fixture(scope='module')
+def words() -> PromptTokenizer:
+    return PromptTokenizer(train_demo_tokenizer(), 96, 'demo')
+
+
+@pytest.mark.parametrize('ways', ['fast', 'bins'])
+def test_a_sentence_of_actions_is_openpis_and_reads_back(
+    ways: str, fitted: FastCodec, words: PromptTokenizer
+) -> None:
+    codec: ActionCodec = fitted if ways == 'fast' else BinCodec()
+    sentences = ActionSentences.of(codec, ActionIds(vocab_size=2048), words, 200)
+    chunk = motions(1, seed=2)[0]
+    said = sentences.sentence(chunk)
+    codes = codec.encode(chunk)
+    opening, bar = words.pieces('Action: '), words.pieces('|')
+    assert said.tolist() == [*opening, *(2048 - 1 - 128 - codes).tolist(), *bar, 1]
+    np.testing.assert_array_equal(
+        sentences.actions(said, STEPS, DIMS), codec.decode(codes, STEPS, DIMS), strict=True
+    )
+    sayable = sentences.sayable()
+    assert sayable[said].all()
+    assert sayable.sum() == codec.vocab_size + len({*opening, *bar, 1})
+
+
+def test_what_was_said_otherwise_is_an_error_and_never_actions(
+    fitted: FastCodec, words: PromptTokenizer
+) -> None:
+    sentences = ActionSentences.of(fitted, ActionIds(vocab_size=2048), words, 200)
+    said = sentences.sentence(motions(1, seed=2)[0])
+    first = len(words.pieces('Action: '))
+    text = np.insert(said, first + 1, said[0])
+    for broken in (said[:-1], said[:-2], said[1:], said[:0], said[: len(words.pieces('Action: '))]):
+        with pytest.raises(ActionTokenError, match='what was said was cut off, or is no chunk'):
+            sentences.actions(broken, STEPS, DIMS)
+    with pytest.raises(ActionTokenError, match=rf'found id {said[0]} at place 1, expected'):
+        sentences.actions(text, STEPS, DIMS)
+    with pytest.raises(ActionTokenError, match=r'values in \d+ tokens, expected 16 steps of 7 values'):
+        sentences.actions(np.delete(said, first), STEPS, DIMS)
+
+
+def test_a_sentence_without_room_is_refused_not_cut_off(fitted: FastCodec, words: PromptTokenizer) -> None:
+    sentences = ActionSentences.of(fitted, ActionIds(vocab_size=2048), words, 12)
+    with pytest.raises(ActionTokenError, match=r'found \d+ tokens, expected at most 12: shorten the chunk'):
+        sentences.sentence(np.random.default_rng(0).uniform(-1, 1, (STEPS, DIMS)))
+    with pytest.raises(
+        ActionTokenError, match=r'as those below are text: the vocabulary of 600 has no room for 400'
+    ):
+        ActionSentences.of(fitted, ActionIds(vocab_size=600), words, 200)

@@ -172,6 +172,22 @@ def test_warm_calls_compile_nothing(
         assert any('ompil' in record.getMessage() for record in caplog.records)  # the log does tell
 
 
+def test_auto_chooses_an_arithmetic_and_gives_the_reason(load: Callable[..., Policy], inputs: Any) -> None:
+    """In whichever it is, actions are near those of float32."""
+    exact, auto = load(), load(dtype='auto')
+    assert exact.arithmetic == 'float32 (as the checkpoint says)'
+    assert auto.arithmetic.startswith(auto.config.dtype)
+    assert '(auto: ' in auto.arithmetic
+
+    def chunk(policy: Policy) -> np.ndarray:
+        prefix = policy.encode_prefix(inputs.images, 0)
+        touch = policy.encode_tactile(inputs.tactile, prefix, inputs.action_prev, 0)
+        return policy.act(prefix, touch, inputs.state, seed=0, index=0).delta_pose
+
+    expected = chunk(exact)
+    assert np.abs(chunk(auto) - expected).max() < 0.05 * np.ptp(expected)
+
+
 def test_programs_are_kept_on_disk(policy: Policy, compile_cache: Path) -> None:
     del policy
     assert len(list(compile_cache.iterdir())) >= 3

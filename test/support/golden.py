@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -19,7 +20,7 @@ from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 
 def load_into_model(config: ModelConfig, parameters: Mapping[str, np.ndarray]) -> Pi05:
     """A model of exactly these parameters, by '/'-joined name."""
-    arrays = {name: jnp.asarray(value) for name, value in parameters.items()}
+    arrays = {name: jax.tree.map(jnp.asarray, value) for name, value in parameters.items()}
     return nnx.merge(*assemble(config, arrays, source='test'))
 
 

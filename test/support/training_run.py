@@ -60,4 +60,5 @@ def command_line(config: TrainConfig, to: Path) -> list[str]:
     words = ['--data.datasets', *map(str, config.data.datasets)]
     words += ['--data.weights', *map(str, config.data.weights)]
     words += [word for name, value in options.items() for word in (f'--{name}', str(value))]
+    words.append('--augmentation.enabled' if config.augmentation.enabled else '--augmentation.no-enabled')
     return [sys.executable, micro.__file__, 'train', 'tiny', '--preset', micro.MICRO, *words]

@@ -1,9 +1,11 @@
 """A small data set in which only touch tells the right action, and a run on it."""
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import yaml
 from micro import MICRO, add_micro_preset
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.training.config import CONFIGS, DataConfig, TrainConfig
+from restac_ros.training.config import CONFIGS, AugmentationConfig, DataConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.deploy import write_checkpoint
 from restac_ros.training.distributed import on_host
@@ -33,10 +35,27 @@ EPISODES = 4
 type TactileRun = tuple[PreparedTactile, TactileOutcome, TactileNumbers]
 
 
+@pytest.fixture(scope='session')
+def common_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of one run of the tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if 'PYTEST_XDIST_WORKER' in os.environ else own
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[bool]:
+    """Of several workers, the first makes what is at `path`, and is given True; the others wait for it."""
+    with path.with_suffix('.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = path.with_suffix('.done')
+        yield not done.exists()
+        done.touch()
+
+
 @pytest.fixture(scope='session', autouse=True)
-def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _compiled_once(common_folder: Path) -> Iterator[None]:
     """The same step is compiled in several tests and processes: it is taken from a cache of this run."""
-    folder = str(tmp_path_factory.mktemp('compiled'))
+    folder = str(common_folder / 'compiled')
     settings = {'jax_compilation_cache_dir': folder, 'jax_persistent_cache_min_compile_time_secs': 0.0}
     before = {name: getattr(jax.config, name) for name in settings}
     os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
@@ -54,18 +73,22 @@ def contract(repository: Path) -> Contract:
 
 
 @pytest.fixture(scope='session')
-def touch_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
+def touch_data(common_folder: Path, contract: Contract) -> Path:
     """A data set of the touch task; tests only read it."""
-    root = tmp_path_factory.mktemp('touch') / 'data'
-    assert list(make_touch_task(root, contract, EPISODES)) == list(range(EPISODES))
+    root = common_folder / 'data'
+    with one_at_a_time(root) as first:
+        if first:
+            assert list(make_touch_task(root, contract, EPISODES)) == list(range(EPISODES))
     return root
 
 
 @pytest.fixture(scope='session')
-def second_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> Path:
+def second_data(common_folder: Path, contract: Contract) -> Path:
     """Another data set of the touch task; tests only read it."""
-    root = tmp_path_factory.mktemp('touch') / 'second'
-    assert list(make_touch_task(root, contract, 3, seed=9)) == [0, 1, 2]
+    root = common_folder / 'second'
+    with one_at_a_time(root) as first:
+        if first:
+            assert list(make_touch_task(root, contract, 3, seed=9)) == [0, 1, 2]
     return root
 
 
@@ -76,11 +99,12 @@ def episodes(touch_data: Path) -> Episodes:
 
 @pytest.fixture(scope='session')
 def short_run(touch_data: Path, second_data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Four steps of the tiny configuration, with a smaller network, on a mixture of two data sets."""
+    """Four steps of the tiny configuration, with a smaller network and changed images, on two data sets."""
     add_micro_preset()
     return replace(
         CONFIGS['tiny'],
         preset=MICRO,
+        augmentation=AugmentationConfig(),
         data=DataConfig(datasets=(touch_data, second_data), weights=(3.0, 1.0), validation_share=0.3),
         to=tmp_path_factory.mktemp('run'),
         steps=4,

@@ -73,7 +73,7 @@ def test_actions_that_are_deltas_already_are_refused(
         (
             slice(6, 7),
             1000,
-            r'state gripper of episode 0, frame 0: found 4\d.*expected -0\.005 to 0\.085.*to m',
+            r'state gripper of episode 0, frame 0: found 5\d.*expected -0\.005 to 0\.085.*to m',
         ),
         (slice(0, 3), 1000, r'state ee_x of episode 0, frame 0: found .*expected -3 to 3.*in mm\?'),
         (slice(3, 6), 57.3, r'state ee_rot_x of episode 0, frame 0: found 1\d\d.*in degrees'),

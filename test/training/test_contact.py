@@ -12,10 +12,10 @@ from restac_ros.contract.schema import Contract
 from restac_ros.training.contact import contact_labels
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.touch_task import APPROACH, LIFT, REST, SLIDE, TOUCHES, make_touch_task
+from restac_ros.training.touch_task import APPROACH, LEAVE, PRESS, TOUCHES, make_touch_task
 
-PERIOD = APPROACH + REST + SLIDE + LIFT
-TRUTH = np.tile(np.repeat([False, True, False], [APPROACH, REST + SLIDE, LIFT]), TOUCHES)[:-1]
+TOUCH = np.repeat([False, True, False], [APPROACH, PRESS, LEAVE])
+TRUTH = np.concatenate([np.tile(TOUCH, TOUCHES), np.zeros(APPROACH, bool)])
 
 
 @pytest.fixture
@@ -45,14 +45,14 @@ def test_the_touch_task_is_labelled_as_it_was_made(episodes: Episodes) -> None:
 
 
 def test_a_column_is_believed_whatever_the_images_show(own_data: Path) -> None:
-    values = np.arange(PERIOD * TOUCHES - 1) % 2 == 0
+    values = np.arange(len(TRUTH)) % 2 == 0
     labels = contact_labels(add_column(own_data, values), [0], 'contact')
     np.testing.assert_array_equal(labels[0].in_contact, values)
     assert labels[0].levels is None
 
 
 def test_a_column_of_other_values_is_refused(own_data: Path) -> None:
-    values = np.linspace(0, 1, PERIOD * TOUCHES - 1)
+    values = np.linspace(0, 1, len(TRUTH))
     with pytest.raises(TrainingError, match=r'column contact: found 0\.0\d+, expected 0 or 1'):
         contact_labels(add_column(own_data, values), [0], 'contact')
 

@@ -18,7 +18,7 @@ import pytest
 from restac_ros.commands.training import Train
 from restac_ros.policy.policy import Policy
 from restac_ros.training.batch import Batch
-from restac_ros.training.config import LoaderConfig, ProfileConfig, TrainConfig
+from restac_ros.training.config import AugmentationConfig, LoaderConfig, ProfileConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.loader import batches
 from restac_ros.training.deploy import write_checkpoint
@@ -96,7 +96,14 @@ def test_two_hundred_steps_end_in_a_policy_that_acts(
     run_of: Callable[..., TrainConfig], episodes: Episodes
 ) -> None:
     """From recorded episodes to a chunk of actions, through the files in between."""
-    config = run_of(steps=200, log_every=10, validate_every=1000, save_every=1000, validation_share=0.0)
+    config = run_of(
+        steps=200,
+        log_every=10,
+        validate_every=1000,
+        save_every=1000,
+        validation_share=0.0,
+        augmentation=AugmentationConfig(enabled=False),
+    )
     prepared = prepare(config)
     outcome, numbers = train(prepared)
     losses = [numbers.steps[step]['flow_loss'] for step in range(10, 201, 10)]
@@ -114,6 +121,14 @@ def test_two_hundred_steps_end_in_a_policy_that_acts(
     assert np.isfinite(chunk.delta_pose).all()
     assert np.abs(chunk.delta_pose[0, :3]).max() < 0.2, 'm: of the size of the motions in the data'
     assert 0 <= touch.gate <= 1
+
+
+def test_an_encoder_that_trains_along_is_not_standardised_by_its_first_values(
+    run_of: Callable[..., TrainConfig],
+) -> None:
+    prepared = prepare(run_of(preset='tiny_cnn'))
+    assert any(name.startswith('tactile/') for name in prepared.split.trained)
+    assert (prepared.config.logvar_calibration, prepared.calibration) == (None, None)
 
 
 def signalled(line: list[str], step: int, number: int) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """From a data set that states subtasks to a policy that says them, through the one trainer."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentencepiece
+import yaml
 
+from restac_ros.commands.action_tokens import FitFast
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.annotation import annotate
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.policy import Policy
@@ -18,10 +22,13 @@ from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.deploy import write_checkpoint
 from restac_ros.training.distributed import on_host
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.subject import open_subjects
 from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.subtask_task import STAGED_TASKS, make_subtask_task
 from restac_ros.training.trainer import deployable
 from training_run import Numbers, train
+
+HORIZON = 16  # of the tiny networks
 
 
 @pytest.fixture(scope='module')
@@ -123,6 +130,8 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
     assert 0 < said.num_tokens <= taught.max_tokens
     assert said.ended == (said.num_tokens < taught.max_tokens) or said.num_tokens == taught.max_tokens
     assert said.mean_log_probability <= 0
+    with pytest.raises(TrainingError, match='was taught subtasks'):
+        open_subjects([checkpoint], prepared.sources[0].episodes)
     calls = iter([True, True, False])
     assert policy.planner.ask(*ask, lambda: next(calls)) is None
 
@@ -174,3 +183,47 @@ def test_texts_are_padded_to_lengths_that_hold_every_one(prepared: Prepared) -> 
     assert lessons.lengths.answer >= longest
     assert lessons.lengths.answer % 8 == 0
     assert np.all([source.prompt_length == lessons.lengths.prompt for source in prepared.sources])
+
+
+@pytest.fixture(scope='module')
+def annotated(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Episodes long enough for whole chunks, and their subtask."""
+    folder = tmp_path_factory.mktemp('annotated')
+    shutil.copytree(touch_data, folder / 'data')
+    subtask = {'subtasks': [{'from_s': 0, 'text': 'slide along the edge'}]}
+    (folder / 'subtasks.yaml').write_text(yaml.safe_dump({'episodes': dict.fromkeys(range(4), subtask)}))
+    annotate(folder / 'data', folder / 'subtasks.yaml')
+    return folder / 'data'
+
+
+@pytest.mark.parametrize('way', ['bins', 'fast'])
+def test_actions_are_learnt_as_tokens_beside_subtasks(way: str, annotated: Path, tmp_path: Path) -> None:
+    """Every chunk that is whole is a sentence that reads back as the actions of its frame."""
+    asked = 'bins' if way == 'bins' else str(tmp_path / 'fast')
+    if way == 'fast':
+        FitFast(annotated, Path(asked), horizon=HORIZON, vocab_size=400).run()
+    made = prepare(run_on(annotated, tmp_path / 'run', HierarchyConfig('planar', action_tokens=asked)))
+    source = made.sources[0]
+    tokens = source.lessons.tokens
+    whole = 0
+    for index in range(0, len(source), 13):
+        batch = source[index]
+        said = batch.codes.tokens[0][batch.codes.mask[0]]
+        assert bool(len(said)) == bool(batch.step_mask.all())
+        if len(said):
+            read = tokens.sentences.actions(said, *batch.actions[0, :, :7].shape)
+            limit = tokens.sentences.codec.limit
+            off = np.abs(read - np.clip(batch.actions[0, :, :7], -limit, limit))
+            assert off.max() < (1 / 127 if way == 'bins' else 0.05 * np.sqrt(2 * len(read)))
+            whole += 1
+    assert whole
+    if way == 'fast':  # the same step; bins would be compiled for four times as many tokens
+        _, numbers = train(made)
+        assert numbers.steps[2]['codes_loss'] > 0
+
+
+def test_action_tokens_that_nobody_would_learn_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="action-tokens: found 'bins' in mode 'action_expert'"):
+        prepare(run_on(data, tmp_path, HierarchyConfig('action_expert', action_tokens='bins')))
+    with pytest.raises(TrainingError, match=r'action-tokens nowhere: .*processor_config\.json: no such file'):
+        prepare(run_on(data, tmp_path, HierarchyConfig('planar', action_tokens='nowhere')))

@@ -27,6 +27,7 @@ IN_FLIGHT_BYTES = 32 << 20
 """Decoded bytes of ordinary chunks that may be in memory at once."""
 
 _PIECE_BYTES = 8 << 20
+_DEVICE_ALIGNMENT = 64
 _FRAME_HEAD_BYTES = 18  # of zstd, at most
 _MAX_HEADER_BYTES = 1 << 20
 
@@ -48,6 +49,10 @@ class StoredArray:
         """Size of one decoded chunk."""
         return int(np.prod(self.chunks, dtype=np.int64)) * self.dtype.itemsize
 
+    def size_in(self, dtype: np.dtype) -> int:
+        """Bytes of the whole array in a dtype."""
+        return int(np.prod(self.shape, dtype=np.int64)) * dtype.itemsize
+
     @property
     def stream_header(self) -> dict | None:
         """The header of an array that is one zstd-compressed chunk in row-major order; None for others."""
@@ -67,7 +72,7 @@ class StoredArray:
         Raises:
             CheckpointError: a chunk is missing, truncated or does not decode.
         """
-        out = np.empty(self.shape, dtype)
+        out = _empty(self.shape, dtype)
         try:
             if (header := self.stream_header) and self.chunk_bytes > STREAM_ABOVE_BYTES:
                 _stream_into(self, header, out)
@@ -80,6 +85,14 @@ class StoredArray:
                 'incomplete; copy or download it again'
             ) from error
         return out
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return room for an array at an address that JAX's CPU device takes over without a copy."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    room = np.empty(size + _DEVICE_ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _DEVICE_ALIGNMENT
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def open_store(directory: Path) -> ts.KvStore:

@@ -7,6 +7,7 @@ import jax
 
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.huggingface import INDEX, WEIGHTS, HuggingFaceParams
+from restac_ros.model.checkpoint.int8_leaves import refuse_int8
 from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
@@ -45,6 +46,8 @@ def merge_base_weights(
     own = dict(encoder or {})
     shapes = leaf_shapes(config)
     base = _open_base(source, shapes)
+    if isinstance(base, OrbaxParams):
+        refuse_int8({name: array.dtype for name, array in base.arrays.items()}, str(source))
     stored = dict(base.shapes)
     resample = POSITIONS in stored and stored[POSITIONS] != shapes[POSITIONS]
     if resample:  # images of another size: the patches' positions are interpolated

@@ -54,7 +54,7 @@ _RULES: tuple[Rule, ...] = (
     Rule(r'PaliGemma/img/head/kernel', fan_in=(-2,), zero=True),
     Rule(r'PaliGemma/img/embedding/kernel', fan_in=(-4, -3, -2)),
     Rule(r'pos_embedding', fan_in=(-1,)),
-    Rule(r'(query|key|value)/kernel', fan_in=(-3,)),
+    Rule(r'(MultiHeadDotProductAttention_0|fusion_self_attn)/(query|key|value)/kernel', fan_in=(-3,)),
     Rule(r'(MultiHeadDotProductAttention_0|fusion_self_attn)/out/kernel', fan_in=(-3, -2)),
     Rule(r'PaliGemma/img/.*Dense_\d/kernel', fan_in=(-2,)),
     # Gates start as published.
@@ -91,8 +91,7 @@ def initial_leaf(
     Raises:
         CheckpointError: a leaf that no rule covers.
     """
-    rule = _rule(name)
-    constant, deviation = _distribution(rule, name, shape, everything=everything)
+    constant, deviation = initial_distribution(name, shape, everything=everything)
     out = np.full(shape, constant, dtype)
     if deviation:
         # The codebook's running sum starts as the codebook: both draw the same numbers.
@@ -106,6 +105,18 @@ def initial_leaf(
     return out
 
 
+def fan_in_axes(name: str) -> tuple[int, ...]:
+    """Axes, counted from the end, over which a weight sums in its product.
+
+    Raises:
+        CheckpointError: a leaf that is no weight.
+    """
+    axes = _rule(name).fan_in
+    if not axes:
+        raise CheckpointError(f'leaf {name!r}: found no axes that it sums over, expected a weight')
+    return axes
+
+
 def _rule(name: str) -> Rule:
     for rule in _RULES:
         if re.search(rf'({rule.pattern})$', name):
@@ -113,8 +124,9 @@ def _rule(name: str) -> Rule:
     raise CheckpointError(f'leaf {name!r}: no rule initialises it; load it from a checkpoint')
 
 
-def _distribution(rule: Rule, name: str, shape: tuple[int, ...], *, everything: bool) -> tuple[float, float]:
-    """Constant and standard deviation."""
+def initial_distribution(name: str, shape: tuple[int, ...], *, everything: bool) -> tuple[float, float]:
+    """Constant and standard deviation of a leaf's values; see `initial_leaf`."""
+    rule = _rule(name)
     if rule.fan_in is not None:
         summed = prod(shape[axis] for axis in rule.fan_in) if rule.fan_in else prod(shape[:-1])
         return 0.0, (1.0 / sqrt(summed) if everything or not rule.zero else 0.0)

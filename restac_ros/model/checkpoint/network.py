@@ -1,5 +1,6 @@
 """Between an nnx model and its parameters as named arrays."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def model_paths(config: ModelConfig) -> tuple[nnx.GraphDef, dict[str, tuple[tupl
     return graph, _by_name(state)
 
 
+@functools.lru_cache(maxsize=8)  # half a second for every call; whoever fills a variable takes a copy
 def _abstract(config: ModelConfig) -> tuple[nnx.GraphDef, nnx.State]:
     return nnx.split(nnx.eval_shape(lambda: create_model(config, nnx.Rngs(0))))
 

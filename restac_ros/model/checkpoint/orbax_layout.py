@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from restac_ros.git_lfs import what_it_is
@@ -111,6 +110,8 @@ def write_orbax(directory: Path, params: Params) -> None:
     """
     if directory.exists():
         raise CheckpointError(f'{directory}: already exists; choose another path or remove it')
+    import orbax.checkpoint as ocp  # a quarter of a second that reading does without
+
     flat = {(_ROOT, *name.split('/'), _VALUE): _on_device(name, leaf) for name, leaf in params.items()}
     tree = traverse_util.unflatten_dict(flat)
     save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=WRITE_CHUNK_BYTES), tree)

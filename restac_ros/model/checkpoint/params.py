@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.int8 import Int8Weight
 
-Leaf = np.ndarray | jax.Array
+Leaf = np.ndarray | jax.Array | Int8Weight
 """One parameter, on the host or on a device."""
 
 Params = dict[str, Leaf]
@@ -21,6 +22,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 LOAD_DTYPES: dict[str, np.dtype] = {'float32': np.dtype(np.float32), 'bfloat16': np.dtype(jnp.bfloat16)}
 """The two dtypes in which parameters are loaded."""
+
+SCALE_SUFFIX = '_scale'
+"""What the name of a leaf of 8-bit integers is followed by in that of its scales."""
 
 MAX_LEAF_BYTES = 32 << 30
 """No leaf of a known model comes near; a larger one in a file's header is damage, not a model."""
@@ -33,11 +37,11 @@ class CastRule:
     Attributes:
         dtype: 'float32', 'bfloat16', or None for the stored dtype.
         float32_leaves: pattern (searched in the name) of floating leaves that stay in float32 whatever
-            `dtype` says: the tactile encoder and the gate, whose published arithmetic is float32.
+            `dtype` says: the tactile encoder and the gate, whose published arithmetic is float32, and scales.
     """
 
     dtype: str | None = None
-    float32_leaves: str = r'^(tactile|gate)(/|$)'
+    float32_leaves: str = rf'^(tactile|gate)(/|$)|{SCALE_SUFFIX}$'
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in LOAD_DTYPES:

@@ -19,6 +19,7 @@ import numpy as np
 
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.files import new_directory, read_small, replaced_directory, verify
+from restac_ros.model.checkpoint.int8_leaves import check_scales, with_scales, without_scales
 from restac_ros.model.checkpoint.manifest import (
     MAX_JSON_BYTES,
     current_versions,
@@ -94,7 +95,7 @@ def save_checkpoint(path: Path, params: Params, info: CheckpointInfo, *, replace
         CheckpointError: `path` exists and is not to be replaced, or a value cannot be stored.
     """
     with replaced_directory(path) if replace else new_directory(path) as partial:
-        write_orbax(partial / PARAMS, params)
+        write_orbax(partial / PARAMS, with_scales(params))
         write_json_object(partial / CONFIG, info.config.to_dict())
         write_json_object(partial / NORM_STATS, info.norm_stats)
         calibration = info.calibration
@@ -159,15 +160,20 @@ def load_params(
     *,
     cast: CastRule = AS_STORED,
     consume: Callable[[np.ndarray], Leaf] | None = None,
+    integer_products: bool = False,
 ) -> Params:
     """Read the parameters of a checkpoint whose files `load_info` has checked.
+
+    Those stored as 8-bit integers stay so; with `integer_products` they are multiplied as integers, too.
 
     Raises:
         CheckpointError: leaves that are not those of `config` (before any is read), or unreadable ones.
     """
     stored = OrbaxParams(path / PARAMS)
-    check_leaves(config, stored.shapes, source=str(stored.directory))
-    return stored.read(cast=cast, consume=consume)
+    scales = check_scales(stored.arrays, str(stored.directory))
+    shapes = {name: shape for name, shape in stored.shapes.items() if name not in scales}
+    check_leaves(config, shapes, source=str(stored.directory))
+    return without_scales(stored.read(cast=cast, consume=consume), integer_products=integer_products)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ sees only views and previous action, as the prior's uncertainty must.
 import itertools
 
 import jax.numpy as jnp
-from einops import rearrange
+from einops import rearrange, reduce
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -18,6 +18,9 @@ from restac_ros.model.tactile.interface import NO_CODE, TactileCode
 LOGVAR_BOUND = 3.0
 """This logvar learns from the policy's loss, which first shuts the gate, while touch does not help yet.
 Within the bound the gate stays above 0.04 and can open again."""
+
+VIEW_BLOCK = 4
+"""Pixels a side that are averaged before the views are convolved: what to expect of touch needs no detail."""
 
 
 class ConvStack(nnx.Module):
@@ -55,7 +58,8 @@ class CnnEncoder(nnx.Module):
     def encode_views(self, views: Float[Array, 'B V H W 3']) -> Float[Array, 'B F']:
         """Return the features of all views, concatenated."""
         inputs.check_views(views, self.config)
-        features = self.view_stack(rearrange(views, 'B V H W c -> (B V) H W c'))
+        coarse = reduce(views, 'B V (H p) (W q) c -> (B V) H W c', 'mean', p=VIEW_BLOCK, q=VIEW_BLOCK)
+        features = self.view_stack(coarse)
         return rearrange(features, '(B V) c -> B (V c)', V=views.shape[1])
 
     def encode(

@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.store import checkpoint_fingerprint
-from restac_ros.model.device import describe_device
+from restac_ros.model.device import describe_device, describe_memory
 from restac_ros.msg import ActionChunk, GateState
 from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.diagnostics import Status
@@ -73,7 +73,8 @@ class PolicyNode(ManagedNode):
         self._loaded = _Loaded(policy, origin)
         for note in policy.notes:
             logger.warning(note)
-        logger.info(f'{parameters.checkpoint} is loaded, {describe_device()}; compiling, slow the first time')
+        device = f'{describe_device()}{describe_memory()}, {policy.arithmetic}'
+        logger.info(f'{parameters.checkpoint} is loaded, {device}; compiling, slow the first time')
         call_niced(parameters.niceness, policy.warm_up)
         # Collecting garbage means walking through JAX's hundred thousands of objects, which stay: tens of ms.
         gc.collect()

@@ -30,7 +30,9 @@ class PolicyParameters(NodeParameters):
         description='task of the robot; may be changed while running'
     )
     tokenizer: OptionalPath = Field(description="SentencePiece file; empty: the checkpoint's own")
-    dtype: Literal['checkpoint', 'float32', 'bfloat16'] = Field(description='arithmetic of the network')
+    dtype: Literal['checkpoint', 'auto', 'float32', 'bfloat16'] = Field(
+        description='arithmetic of the network'
+    )
     flow_steps: int = Field(ge=1, le=100, description='Euler steps of one chunk')
     seed: int = Field(ge=0, description='of the noise that chunks are drawn from')
     replan_hz: float = Field(gt=0, le=200, description='chunks a second')

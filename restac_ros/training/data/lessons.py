@@ -13,6 +13,7 @@ from restac_ros.policy.prompts import PromptError
 from restac_ros.policy.tokenizer import PromptTokenizer, TokenizerError
 from restac_ros.training.batch import Lesson
 from restac_ros.training.config import HierarchyConfig
+from restac_ros.training.data.chunk_tokens import ChunkTokens
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
 
@@ -41,12 +42,14 @@ class Lessons:
         preprocessor: the road that deployment takes, too.
         tokenizer: of the texts.
         lengths: of all lessons of a run.
+        tokens: makes tokens of chunks; None: not taught.
     """
 
     hierarchy: HierarchyConfig
     preprocessor: Preprocessor
     tokenizer: PromptTokenizer
     lengths: LessonLengths
+    tokens: ChunkTokens | None = None
 
     def lesson(self, task: str, subtask: str, state: Float[np.ndarray, '7']) -> Lesson | None:
         """Return the question for the subtask and its answer, batch 1; None where the mode asks for none."""

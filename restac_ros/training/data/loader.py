@@ -78,6 +78,8 @@ class SampleSource:
         observation = self.preprocessor.observation(
             sample.images, sample.state, task, tactile, before, within
         )
+        actions = self.preprocessor.actions(sample.actions, sample.state)
+        tokens = None if self.lessons is None else self.lessons.tokens
         missing = self.prompt_length - observation.tokenized_prompt.shape[1]
         behind = ((0, 0), (0, missing))
         return Batch(
@@ -85,11 +87,12 @@ class SampleSource:
                 tokenized_prompt=np.pad(observation.tokenized_prompt, behind),
                 tokenized_prompt_mask=np.pad(observation.tokenized_prompt_mask, behind),
             ),
-            actions=self.preprocessor.actions(sample.actions, sample.state)[None],
+            actions=actions[None],
             step_mask=sample.step_mask[None],
             source=np.array([self.number], np.int32),
             place=np.array([[episode, frame]], np.int32),
             subtask=lesson,
+            codes=None if tokens is None else tokens.target(actions, sample.step_mask),
         )
 
     def joined(self, rows: Sequence[Batch]) -> Batch:

@@ -54,6 +54,11 @@ class Demonstrated:
         }
         return {name: self.over_steps(part[..., None])[:, 0] for name, part in parts.items()}
 
+    def by_dimension(self, chunks: Float[np.ndarray, 'n T 7']) -> dict[str, Float[np.ndarray, ' n']]:
+        """Return each frame's mean absolute error over executed steps, in m, rad and mm, by name."""
+        difference = np.abs(self.differences(chunks)) * _SCALE
+        return dict(zip(STATE_NAMES, self.over_steps(difference).T, strict=True))
+
     def change(
         self, chunks: Float[np.ndarray, 'n T 7'], others: Float[np.ndarray, 'n T 7']
     ) -> Float[np.ndarray, ' n']:
@@ -99,7 +104,7 @@ def phase_errors(
     """Measure one set of chunks in each phase; `phases` holds the frames' weights."""
     difference = demonstrated.differences(chunks) * _SCALE
     error, units = demonstrated.frame_error(chunks), demonstrated.in_units(chunks)
-    dimensions = dict(zip(STATE_NAMES, demonstrated.over_steps(np.abs(difference)).T, strict=True))
+    dimensions = demonstrated.by_dimension(chunks)
     return {
         name: PhaseError(
             frames=int((weights > 0).sum()),

@@ -24,11 +24,13 @@ class Effect:
 
     Attributes:
         error: action error with the other input.
+        by_dimension: the same over executed steps, in m, rad and mm, by name.
         rise: its relative rise over the error with the recorded input; frames paired.
         change: how far the chunks are apart, in the units of the action error.
     """
 
     error: Estimate
+    by_dimension: Mapping[str, Estimate]
     rise: Estimate
     change: Estimate
 
@@ -56,11 +58,12 @@ def effects(
     before = demonstrated.frame_error(recorded)
     found: Effects = {}
     for name, chunks in substituted.items():
-        after = demonstrated.frame_error(chunks)
+        after, dimensions = demonstrated.frame_error(chunks), demonstrated.by_dimension(chunks)
         change = demonstrated.change(chunks, recorded)
         found[name] = {
             phase: Effect(
                 error=bootstrap.mean(after, weights),
+                by_dimension={dim: bootstrap.mean(values, weights) for dim, values in dimensions.items()},
                 rise=bootstrap.ratio(after - before, before, weights),
                 change=bootstrap.mean(change, weights),
             )

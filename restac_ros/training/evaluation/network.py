@@ -1,7 +1,8 @@
 """The network of a checkpoint as the programs that evaluation needs, over batches of one size."""
 
+from copy import copy
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,12 @@ from jaxtyping import Array, Float
 
 from restac_ros.model import flow_matching
 from restac_ros.model.checkpoint.network import assemble
+from restac_ros.model.checkpoint.params import Params
 from restac_ros.model.checkpoint.store import Checkpoint
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.gate import ForcedGate
 from restac_ros.model.observation import Observation
-from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
 
 
@@ -41,6 +43,12 @@ class EvaluatedNetwork:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.config: ModelConfig = checkpoint.info.config
         self._graph, self._state = assemble(self.config, checkpoint.params, source=str(checkpoint.path))
+
+    def with_params(self, params: Params, source: str) -> Self:
+        """Return the same programs, as far as they are compiled, for other parameters."""
+        other = copy(self)
+        _, other._state = assemble(self.config, params, source=source)
+        return other
 
     def prefix(self, observation: Observation) -> PrefixCache:
         """Encode cameras and prompts of a batch."""

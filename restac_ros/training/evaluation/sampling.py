@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.observation import Observation
-from restac_ros.model.pi05 import PrefixCache
+from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.policy.noise import draw_noise
 from restac_ros.policy.policy import Policy

@@ -93,6 +93,11 @@ def _subject(path: Path, name: str, episodes: Episodes) -> Subject:
     path = path.expanduser().resolve()
     info = load_info(path)
     config = info.config
+    if info.origin.subtasks is not None:
+        raise TrainingError(
+            f'{path}: found a network that was taught subtasks, expected one that acts by the task: its '
+            "prompts are not those of `evaluate`. Its run's validation states its errors"
+        )
     check_fit(info, episodes.contract, str(path))
     stats = NormStats.from_dict(info.norm_stats, f'{path}/{NORM_STATS}', STATE_DIM)
     if config.uses_touch and episodes.tactile is None:

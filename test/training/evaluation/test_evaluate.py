@@ -1,8 +1,6 @@
 """Whole evaluations of briefly trained policies: every part is there, equal seeds give equal figures."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +35,10 @@ def check_data(tmp_path_factory: pytest.TempPathFactory, contract: Contract) -> 
     return root
 
 
-@pytest.fixture(scope='module')
-def with_touch(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint after two steps, by the command line."""
-    to = tmp_path_factory.mktemp('run')
-    line = [sys.executable, '-m', 'restac_ros.cli', 'train', 'tiny', '--to', str(to), '--steps', '2']
-    line += ['--batch-size', '4', '--validation-batches', '1', '--data.datasets', str(touch_data)]
-    subprocess.run(line, check=True, capture_output=True)
-    return to / 'checkpoint-2'
+@pytest.fixture(scope='session')
+def with_touch(deployed: Path) -> Path:
+    """The checkpoint of the short run."""
+    return deployed
 
 
 @pytest.fixture(scope='module')
@@ -157,12 +151,6 @@ def test_a_contract_that_means_something_else_is_refused(
     init_checkpoint('tiny', contract_with(fps=10), tmp_path / 'other')
     with pytest.raises(PolicyError, match=r'fps: found 15, expected 10'):
         evaluate([tmp_path / 'other'], check_data, SETTINGS, lambda *_: None)
-
-
-def test_an_encoder_that_trains_along_is_not_standardised_by_its_first_values(with_touch: Path) -> None:
-    info = load_info(with_touch)
-    assert info.config.tactile is not None
-    assert (info.config.tactile.kind, info.config.logvar_calibration, info.calibration) == ('cnn', None, None)
 
 
 def test_what_is_no_checkpoint_and_what_is_given_twice_is_refused(with_touch: Path, check_data: Path) -> None:
