@@ -11,6 +11,7 @@ import tyro
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import counting, print_line
 from restac_ros.graph import CELL_CONTRACT, config_file
+from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.settings import SimEvaluationConfig
 
 
@@ -52,6 +53,10 @@ class SimEvaluate:
         from restac_ros.sim.evaluation.cell_page import write_page
         from restac_ros.sim.evaluation.deployment_files import read_deployment
 
+        if not self.checkpoints:
+            raise CellError('checkpoints: found none, expected one or more directories')
+        if self.engine != 'ray' and (self.ray_address is not None or self.workers is not None):
+            raise CellError('--ray-address and --workers are of the engine ray: add `--engine ray`')
         contract = load_contract(self.contract or config_file(CELL_CONTRACT))
         folder = self.config or config_file('policy.yaml').parent
         to = absolute(self.to or self.checkpoints[0].resolve().with_name('sim_evaluation'))

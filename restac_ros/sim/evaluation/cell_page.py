@@ -68,14 +68,10 @@ def _success(report: CellReport) -> Iterator[str]:
         '<p class="soft">Inserted: the plug has been in for a second. Bars: Wilson\'s 95 % intervals. '
         'Curves: with nothing changed.</p>'
     )
-    for group in ('touch', 'cell'):
-        shown = [
-            one
-            for one in report.figures
-            if one.condition == AS_IT_IS or CONDITIONS[one.condition].group == group
-        ]
-        if any(one.condition != AS_IT_IS for one in shown) or group == 'cell':
-            yield picture(bars_png(_bars(shown), 'inserted [%]', percent=True), f'success, {group} changed')
+    changed = [CONDITIONS[one.condition].group for one in report.figures if one.condition != AS_IT_IS]
+    for group in dict.fromkeys(changed or ['none']):
+        shown = [one for one in report.figures if CONDITIONS[one.condition].group in ('none', group)]
+        yield picture(bars_png(_bars(shown), 'inserted [%]', percent=True), f'success, changed: {group}')
     settings = report.settings
     yield picture(
         insertions_png(report.insertions_s, settings.seeds, settings.limit_s), 'insertions over time'
@@ -93,8 +89,9 @@ def _table(report: CellReport) -> Iterator[str]:
     yield (
         '<p class="soft">Differences of success are in points, over the same scenes, with 95 % intervals '
         "(Newcombe 1998) and p of McNemar's exact test. Aligned: the first contact is at most "
-        f'{1000 * ALIGNED_M:.0f} mm from the hole. Times and forces are medians; times of successes count '
-        'from the start, and from the first contact. Halted, dropped: attempts that ended like that.</p>'
+        f'{1000 * ALIGNED_M:.0f} mm from the hole. Times and forces are medians. Alignment ends with the '
+        'first contact; interaction and insertion times are those of successes. Halted, dropped: attempts that '
+        'ended like that.</p>'
         '<div style="overflow-x:auto"><table><tr>'
     )
     yield ''.join(f'<th{" class=left" if place < _LEFT else ""}>{name}' for place, name in enumerate(COLUMNS))

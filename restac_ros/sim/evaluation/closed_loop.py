@@ -96,6 +96,7 @@ class ClosedLoop:
         finally:
             readings.close()
             self._runtime.stop()
+            self._time.run_until(self._time.now_ns())  # the loop of prompts, which `stop` does not wait for
 
     def _make_streamer(self) -> None:
         deployment, now_ns = self._task.deployment, self._time.now_ns

@@ -45,7 +45,7 @@ def bars_png(groups: Mapping[str, Mapping[str, Estimate]], label: str, *, percen
                 x,
                 values[:, 0],
                 width * 0.92,
-                yerr=spread,
+                yerr=spread.tolist(),
                 color=colour,
                 label=group,
                 alpha=0.85,

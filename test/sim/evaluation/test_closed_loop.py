@@ -1,5 +1,6 @@
 """A policy in the cell in simulated time: what it does depends on seed and latencies, on no machine."""
 
+import threading
 from dataclasses import asdict
 
 import numpy as np
@@ -69,7 +70,9 @@ def test_a_slow_machine_changes_nothing_and_a_latency_does(
 def test_a_reference_in_place_of_touch_is_what_the_policy_gets(
     contract: Contract, deployment: Deployment
 ) -> None:
+    before = threading.active_count()
     _, policy = attempt(contract, deployment, 0.6, condition='touch reference')
+    assert threading.active_count() == before, 'an attempt leaves no thread behind'
     assert len(policy.felt) > 4
     assert all(image is policy.felt[0] for image in policy.felt)
 

@@ -114,4 +114,8 @@ def test_a_checkpoint_for_another_robot_is_refused_before_anything_runs(
     assert not (tmp_path / 'other').exists()
     with pytest.raises(CellError, match='expected one or more, each once'):
         replace(asked, checkpoints=asked.checkpoints * 2).run()
+    with pytest.raises(CellError, match='found none'):
+        replace(asked, checkpoints=[]).run()
+    with pytest.raises(CellError, match='add `--engine ray`'):
+        replace(asked, workers=2).run()
     assert load_contract(asked.contract).name == 'fr3_cell'
