@@ -90,8 +90,8 @@ def _table(report: CellReport) -> Iterator[str]:
         '<p class="soft">Differences of success are in points, over the same scenes, with 95 % intervals '
         "(Newcombe 1998) and p of McNemar's exact test. Aligned: the first contact is at most "
         f'{1000 * ALIGNED_M:.0f} mm from the hole. Times and forces are medians. Alignment ends with the '
-        'first contact; interaction and insertion times are those of successes. Halted, dropped: attempts that '
-        'ended like that.</p>'
+        'first contact; interaction and insertion times are those of successes. Halted, dropped: how '
+        'attempts ended.</p>'
         '<div style="overflow-x:auto"><table><tr>'
     )
     yield ''.join(f'<th{" class=left" if place < _LEFT else ""}>{name}' for place, name in enumerate(COLUMNS))
