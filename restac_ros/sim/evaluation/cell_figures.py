@@ -1,5 +1,6 @@
 """Figures of a checkpoint under a condition, over all seeds."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ class CellFigures:
         held_share: of all replans, those without a chunk.
         against_first: success less that of the first checkpoint; None for itself.
         against_as_it_is: success less that of the same checkpoint with nothing changed; None for that.
+        contact_to_gate_ms: from the first contact until a gate is known that is half-way open.
         gate: against true contact; None without touch.
         surprise: logvar against residual; None for encoders without a prior.
     """
@@ -61,6 +63,7 @@ class CellFigures:
     halted: int
     dropped: int
     held_share: float
+    contact_to_gate_ms: Middle
     against_first: PairedDifference | None
     against_as_it_is: PairedDifference | None
     gate: GateFigures | None
@@ -89,6 +92,8 @@ def cell_figures(
     replans = sum(record.chunks + record.held for record in records)
     touching = [record for record in records if record.felt.gate]
     enough = len(touching) >= LEAST_EPISODES
+    gate = _gate(touching, tactile_hz, seed) if enough else None
+    half_way = gate.rise.half_way if gate and gate.rise else math.inf
     return CellFigures(
         *names,
         attempts=len(records),
@@ -103,11 +108,26 @@ def cell_figures(
         halted=sum(bool(record.halted) for record in records),
         dropped=sum(record.dropped for record in records),
         held_share=sum(record.held for record in records) / max(replans, 1),
+        contact_to_gate_ms=_middle(records, lambda record: contact_to_gate_ms(record, half_way)),
         against_first=_difference(first, records),
         against_as_it_is=_difference(as_it_is, records),
-        gate=_gate(touching, tactile_hz, seed) if enough else None,
+        gate=gate,
         surprise=_surprise(touching) if enough else None,
     )
+
+
+def contact_to_gate_ms(record: AttemptRecord, half_way: float) -> float | None:
+    """Return how long after the first contact a gate of `half_way` at least was known; None if never."""
+    felt, touched_s = record.felt, record.touched_s
+    if touched_s is None:
+        return None
+    known_s = (
+        known
+        for taken, known, gate in zip(felt.time_s, felt.known_s, felt.gate, strict=True)
+        if taken >= touched_s and gate >= half_way
+    )
+    risen_s = next(known_s, None)
+    return None if risen_s is None else 1e3 * (risen_s - touched_s)
 
 
 def is_aligned(record: AttemptRecord) -> bool:

@@ -92,7 +92,7 @@ def _table(report: CellReport) -> Iterator[str]:
         f'{1000 * ALIGNED_M:.0f} mm from the hole. Times and forces are medians. Alignment ends with the '
         'first contact; interaction and insertion times are those of successes. Halted, dropped: how '
         'attempts ended.</p>'
-        '<div style="overflow-x:auto"><table><tr>'
+        '<div style="overflow-x:auto"><table style="white-space:nowrap"><tr>'
     )
     yield ''.join(f'<th{" class=left" if place < _LEFT else ""}>{name}' for place, name in enumerate(COLUMNS))
     for row in report.rows():

@@ -28,6 +28,7 @@ COLUMNS = (
     'mean [N]',
     'gate AUROC',
     'rise [ms]',
+    'contact to gate [ms]',
     'halted',
     'dropped',
 )
@@ -88,6 +89,7 @@ class CellReport:
                 _median(one.mean_n),
                 '' if gate is None or gate.auroc is None else _interval(gate.auroc),
                 '' if rise is None else f'{rise:.0f}',
+                _median(one.contact_to_gate_ms),
                 str(one.halted),
                 str(one.dropped),
             )
@@ -100,7 +102,7 @@ class CellReport:
                 'nothing changed': one.against_as_it_is,
                 self.checkpoints[0].name: one.against_first,
             }
-            told = ''.join(f'; against {name} {_signed(d)}' for name, d in differences.items() if d)
+            told = ''.join(f'; points against {name} {_signed(d)}' for name, d in differences.items() if d)
             yield (
                 f'{one.checkpoint}, {one.condition}: {round(one.success.value * one.attempts)} of '
                 f'{one.attempts} inserted ({low:.0%} to {high:.0%}){told}'
@@ -127,7 +129,7 @@ def _signed(difference: PairedDifference | None) -> str:
     if difference is None:
         return ''
     low, high = 100 * difference.low, 100 * difference.high
-    return f'{100 * difference.value:+.0f} points [{low:+.0f}, {high:+.0f}], p {difference.p_value:.2g}'
+    return f'{100 * difference.value:+.0f} [{low:+.0f}, {high:+.0f}], p {difference.p_value:.2g}'
 
 
 def _median(middle: Middle) -> str:

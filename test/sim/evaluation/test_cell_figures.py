@@ -60,6 +60,8 @@ def test_figures_are_those_of_the_attempts() -> None:
     assert found.against_as_it_is.value == 0.5
     assert found.gate.auroc.value > 0.95
     assert found.gate.rise.median_ms == pytest.approx(1000 / 18)
+    # In contact from the frame at 2.0 s on; the gate opens with the next, and is known 30 ms later.
+    assert found.contact_to_gate_ms.median == pytest.approx(1000 / 18 + 30)
     assert found.surprise.mean_ratio == pytest.approx(1.0)
     assert found.surprise.rank_correlation == pytest.approx(1.0)
 

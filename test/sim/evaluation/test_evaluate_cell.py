@@ -80,7 +80,7 @@ def test_after_an_interrupt_the_same_call_makes_only_what_is_missing(
     assert {path: path.read_bytes() for path in records} == records, 'the same seed gives the same record'
     assert {path: path.stat().st_mtime_ns for path in written} == written
     printed = capsys.readouterr().out
-    assert 'micro, gate 1: 0 of 2 inserted (0% to 66%); against nothing changed +0 points' in printed
+    assert 'micro, gate 1: 0 of 2 inserted (0% to 66%); points against nothing changed +0 [' in printed
 
 
 def test_records_of_other_settings_are_never_mixed_in(asked: SimEvaluate) -> None:
