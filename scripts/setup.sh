@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=.venv
 stamp=$venv/.restac-setup            # what this environment was made from: fingerprint, underlay, CUDA layer, what GPU was
-needed_kb=$((10 * 1024 * 1024))
+needed_kb=$((12 * 1024 * 1024))
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
 die() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; exit 1; }
@@ -33,7 +33,7 @@ find_python() {
 check_disk() {
   local free_kb
   free_kb=$(df -Pk . | awk 'NR == 2 {print $4}')
-  [ "$free_kb" -ge "$needed_kb" ] || die "Too little disk: $((free_kb / 1024 / 1024)) GB free in $PWD, 10 GB needed \
+  [ "$free_kb" -ge "$needed_kb" ] || die "Too little disk: $((free_kb / 1024 / 1024)) GB free in $PWD, 12 GB needed \
 (PyTorch and the CUDA libraries it brings are 5 GB of it). Free some, or clone to a larger disk, and run the same command again."
 }
 
@@ -130,7 +130,7 @@ main() {
     "$python" -m venv --clear $([ "$kind" = system ] && echo --system-site-packages) "$venv"
   fi
   [ -z "$gpu_line" ] || say "$gpu_line"
-  say "installing dependencies into .venv (about 7 GB; a few minutes the first time)"
+  say "installing dependencies into .venv (about 8 GB; a few minutes the first time)"
   install_requirements "$kind"
   [ "$kind" = system ] || relocate_underlay
   install_command

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from sensor_msgs.msg import Image
 
-from restac_ros.msg import GateState, RecorderStatus
+from restac_ros.msg import GateState, RecorderStatus, Subtask
 from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.fields import stamp, unsigned
 from restac_ros.recording.recorder import RecorderReport, State
 
 if TYPE_CHECKING:  # the recorder must not load JAX
-    from restac_ros.runtime.runtime_products import TouchReading
+    from restac_ros.runtime.runtime_products import AppliedSubtask, TouchReading
 
 RECORDER_STATES: dict[State, int] = {
     state: getattr(RecorderStatus, f'STATE_{state.upper()}') for state in get_args(State)
@@ -35,6 +35,16 @@ def gate_message(reading: 'TouchReading', frame_id: str, origin: PolicyOrigin) -
     message.inference_ns = unsigned(reading.inference_ns)
     message.saturated = touch.saturated
     message.replan_threshold, message.replan_release = origin.replan_threshold, origin.replan_release
+    return message
+
+
+def subtask_message(applied: 'AppliedSubtask', origin: PolicyOrigin) -> Subtask:
+    """Return what chunks follow from now on."""
+    message = Subtask()
+    message.header.stamp = stamp(applied.stamp_ns)
+    message.run = origin.message(applied.text, applied.revision)
+    message.task, message.source = applied.task, applied.source
+    message.mean_log_probability, message.ended = applied.mean_log_probability, applied.ended
     return message
 
 

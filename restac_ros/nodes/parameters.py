@@ -97,6 +97,17 @@ class NodeParameters(BaseModel):
         return cls.model_validate(values)
 
 
+def texts_of(value: object) -> tuple[str, ...]:
+    """Return a list of texts, short of empty ones: a list of parameters cannot be empty.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
+        raise ValueError('expected a list of texts')
+    return tuple(text.strip() for text in value if text.strip())
+
+
 def declare_parameters(node: Node, model: type[NodeParameters], defaults_file: Path) -> None:
     """Declare all parameters of `model` that the command line has not set, with the defaults of a YAML file.
 

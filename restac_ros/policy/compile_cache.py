@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 
 def default_cache_directory() -> Path:
@@ -21,3 +22,4 @@ def enable_compile_cache(directory: Path) -> None:
     jax.config.update('jax_compilation_cache_dir', str(directory))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+    compilation_cache.reset_cache()  # one that has been opened already would stay in use

@@ -14,6 +14,8 @@ from restac_ros.sim.inverse_kinematics import READY_RAD, step_joints_towards
 ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX = 3, 4
 APPROACH_STEPS = 100
 IK_PERIOD_NS = 5_000_000
+IK_STEPS = 10  # at most, per period: enough after a stall of the process
+REACHED = 1e-4  # m and rad
 NOISE_RAD = 1e-6  # no real encoder repeats itself exactly
 
 
@@ -58,6 +60,7 @@ class VirtualArm:
         self._speed = np.zeros(6)  # m/s and rad/s
         for _ in range(APPROACH_STEPS):
             self._joints_rad = self._nearer(self._joints_rad)
+        self._stop_at_the_reach()
 
     def set_mode(self, mode: int, now_ns: int) -> None:
         """Change the mode, as in FrankaRobotState; the arm stops, or follows again, from its present pose."""
@@ -85,8 +88,7 @@ class VirtualArm:
         self.advance(now_ns)
         if now_ns - self._joints_ns >= IK_PERIOD_NS:
             self._joints_ns = now_ns
-            for _ in range(2):
-                self._joints_rad = self._nearer(self._joints_rad)
+            self._move_joints()
         return self._joints_rad + NOISE_RAD * self._noise.standard_normal(7)
 
     def grip(self, opening_m: float, now_ns: int) -> None:
@@ -134,6 +136,27 @@ class VirtualArm:
         left = (gap + slope * elapsed_s) * fall
         self._speed = (slope - rate * (gap + slope * elapsed_s)) * fall
         self._pose = Offset(left[:3], left[3:]).apply(rest)
+
+    def _move_joints(self) -> None:
+        for _ in range(IK_STEPS):
+            self._joints_rad = self._nearer(self._joints_rad)
+            if self._short() < REACHED:
+                return
+        self._stop_at_the_reach()
+
+    def _short(self) -> float:
+        """Distance of the joints' tool pose from the arm's, m or rad, the larger."""
+        gap = Offset.between(self._pose, self._joints_pose())
+        return max(gap.distance_m, gap.angle_rad)
+
+    def _stop_at_the_reach(self) -> None:
+        """Stand where the joints are, if they cannot reach the pose: it is measured through them."""
+        if self._short() >= REACHED:
+            self._pose, self._speed = self._joints_pose(), np.zeros(6)
+
+    def _joints_pose(self) -> Pose:
+        matrix = self._pose_of(self._joints_rad)
+        return Pose(matrix[:3, 3], quat.from_matrix(matrix[:3, :3]))
 
     def _nearer(self, joints_rad: np.ndarray) -> np.ndarray:
         """One step of inverse kinematics towards the tool's pose."""

@@ -103,7 +103,7 @@ def test_configured_programs_are_executable_so_that_links_to_them_are(
 
 def test_the_shell_set_up_unsets_a_middleware_that_is_not_among_the_wheels(repository: Path) -> None:
     stamp = repository / '.venv' / '.restac-setup'
-    if not stamp.is_file() or not stamp.read_text().endswith('wheels\n'):
+    if not stamp.is_file() or 'wheels' not in stamp.read_text().split():
         pytest.skip('ROS 2 does not come from wheels here')
     script = '. scripts/env.sh && echo "left: ${RMW_IMPLEMENTATION:-nothing}"'
     env = {**os.environ, 'RMW_IMPLEMENTATION': 'rmw_nowhere_cpp'}

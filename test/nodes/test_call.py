@@ -40,7 +40,7 @@ def test_a_service_is_called_and_its_answer_printed(
     assert '0 nodes serve /left/recorder_node/save' in absent.stderr
     misspelt = restac('call', 'recorder_node', 'sart')
     assert misspelt.returncode == 1
-    served = 'discard, pause, recover, resume, save, start, thumbnails'
+    served = 'discard, next_subtask, pause, recover, resume, save, start, thumbnails'
     assert f'recorder_node serves: {served}' in misspelt.stderr
     assert 'namespace (/) are: recorder_node' in restac('call', 'recorder', 'save').stderr
 

@@ -22,6 +22,7 @@ from restac_ros.nodes.drill.drill_record import (
     violations,
 )
 from restac_ros.nodes.drill.stage_arm import StageArm
+from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
 
 MS = 1_000_000
 NOW = 10**18
@@ -57,6 +58,23 @@ def test_the_arm_grips_and_has_no_eyes(contract: Contract) -> None:
     arm.grip(0.03)
     assert decode_value(contract, 'gripper', arm.cdr('gripper')) == pytest.approx(0.03)
     assert arm.cdr('main') is None
+
+
+def test_a_hand_pulls_the_arm_back_into_the_workspace(contract: Contract) -> None:
+    now_ns = [NOW]
+    arm = StageArm(contract, lambda: now_ns[0])
+    away = Offset(np.array([-0.32, 0.1, 0.0]), np.zeros(3)).apply(arm.pose())
+    arm.follow(away)
+    now_ns[0] += 2000 * MS
+    assert arm.outside()
+    arm.set_mode(ROBOT_MODE_GUIDING)
+    arm.pull(20.0)
+    now_ns[0] += 200 * MS
+    arm.pull(0.0)
+    assert not arm.outside()
+    place = arm.pose()
+    now_ns[0] += 200 * MS
+    assert Offset.between(place, arm.pose()).distance_m == 0.0
 
 
 def points(*positions: tuple[int, float]) -> list[ReceivedSetPoint]:

@@ -37,7 +37,7 @@ class Feeder(PolicyFeeder):
 
     def __init__(self, contract_file: Path, domain: int) -> None:
         super().__init__(contract_file, domain)
-        self.got = SimpleNamespace(markers=None, tactile=None, chart=None, diagnostics='')
+        self.got = SimpleNamespace(markers=None, tactile=None, chart=None, diagnostics='', reference='')
         for name, kind in (('markers', MarkerArray), ('tactile', Image), ('chart', Image)):
             self.node.create_subscription(kind, f'/gate_view_node/{name}', self._keep(name), OUTPUT_QOS)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._diagnose, 10)
@@ -67,6 +67,7 @@ class Feeder(PolicyFeeder):
         for status in array.status:
             if status.name == 'gate_view_node: view':
                 self.got.diagnostics = status.message
+                self.got.reference = {pair.key: pair.value for pair in status.values}.get('reference', '')
 
 
 def pressed_image() -> np.ndarray:
@@ -131,6 +132,7 @@ def test_a_press_is_hot_until_it_becomes_the_reference(start: Callable, feeder: 
 
     feeder.until(lambda: feeder.got.tactile is not None and 'gate' in feeder.label())
     feeder.until(lambda: feeder.got.diagnostics == 'all inputs are shown')
+    feeder.until(lambda: feeder.got.reference == '3 of 3')  # pictures come before, from the first frame on
     feeder.now.image = pressed_image()
     feeder.until(lambda: heat() > 100)
     answer = feeder.request('/gate_view_node/set_reference', Trigger)

@@ -48,6 +48,7 @@ def _silent_policy(contract: object) -> SimpleNamespace:
         contract=contract,
         notes=[],
         prompt='push',
+        arithmetic='float32',
         warm_up=lambda: None,
         uses_touch=True,
         tactile_stream='gelsight_left',

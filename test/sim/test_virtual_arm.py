@@ -82,3 +82,15 @@ def test_its_joints_lead_to_its_pose(arm: VirtualArm, repository: Path) -> None:
     offset = load_contract(repository / 'config' / 'contract.yaml').robot.pose_tool_in_hand
     found = fk_hand_tcp(joints_rad) @ transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
     np.testing.assert_allclose(found[:3, 3], goal.position_m, atol=1e-4)
+
+
+def test_it_stops_where_its_joints_cannot_reach(arm: VirtualArm, repository: Path) -> None:
+    """A drill's arm went on without its joints: it was measured 5 cm outside the workspace, for good."""
+    away = Offset(np.array([0.3, 0.3, 0.3]), np.array([0.0, 0.5, 0.0])).apply(arm.pose(0))
+    arm.follow(away, 0)
+    offset = load_contract(repository / 'config' / 'contract.yaml').robot.pose_tool_in_hand
+    tool_in_hand = transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
+    for ms in range(5, 4000, 5):
+        found = fk_hand_tcp(arm.joints_rad(ms * MS)) @ tool_in_hand
+        assert np.linalg.norm(arm.pose(ms * MS).position_m - found[:3, 3]) < 1e-3
+    assert Offset.between(arm.pose(4000 * MS), away).distance_m > 0.1

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from jax.experimental.compilation_cache import compilation_cache
 
 from micro import MICRO, add_micro_preset
 from restac_ros.contract.load import parse_contract
@@ -52,7 +53,7 @@ def one_at_a_time(path: Path) -> Iterator[bool]:
         done.touch()
 
 
-@pytest.fixture(scope='session', autouse=True)
+@pytest.fixture(scope='package', autouse=True)
 def _compiled_once(common_folder: Path) -> Iterator[None]:
     """The same step is compiled in several tests and processes: it is taken from a cache of this run."""
     folder = str(common_folder / 'compiled')
@@ -61,10 +62,12 @@ def _compiled_once(common_folder: Path) -> Iterator[None]:
     os.environ['JAX_COMPILATION_CACHE_DIR'] = folder
     for name, value in settings.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()
     yield
     del os.environ['JAX_COMPILATION_CACHE_DIR']
     for name, value in before.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope='session')

@@ -9,7 +9,7 @@ import numpy as np
 from restac_ros.contract.schema import Contract
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_stage import Stage, restamp
+from restac_ros.nodes.drill.drill_stage import GUIDE_N, Stage, restamp
 from restac_ros.nodes.fields import stamp
 from restac_ros.sim.stream_faults import StreamFault
 from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
@@ -22,7 +22,6 @@ _MS = 1_000_000
 DELIVERY_NS = 300 * _MS
 DISCOVERY_NS = 2000 * _MS  # until other nodes know a new publisher
 PUSH_N = 12.0  # of a hand on a moving arm: 30 mm
-GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
 GUIDED_M = 0.09
 FOREIGN_CHUNKS = 20  # 2 s: /diagnostics names them while they arrive
 _SETTLE_S = 0.3

@@ -21,6 +21,7 @@ from restac_ros.nodes.drill.drill_stage import LateError, Stage
 STREAMING = 'streamer_node: streaming'
 _STOPPED = '^(holding|halted)'
 LATENCY = 'policy_node: latency '
+OUTSIDE = 'outside workspace'
 STILL_NS = 300_000_000  # no motion for this long is a hold
 GO_ON_NS = 1_500_000_000  # motion for this long is going on
 
@@ -109,10 +110,17 @@ class Director:
             outcome.faults.append(fault)
 
     def _await_motion(self, resuming: bool = False) -> None:
-        """Wait until the streamer has moved for a while; resume it if it is halted."""
+        """Wait until the streamer has moved for a while; if `resuming`, resume it when it is halted.
+
+        An arm that stands outside of the workspace is led inside first.
+        """
         stage, since_ns = self._stage, self._stage.now_ns()
 
         def moving() -> bool:
+            nonlocal resuming
+            if OUTSIDE in stage.streamer_status and stage.arm.outside():
+                stage.lead_inside()
+                resuming = True
             if resuming and stage.streamer_status.startswith('halted'):
                 stage.call('resume')
             if not stage.streamer_status.startswith('moving'):

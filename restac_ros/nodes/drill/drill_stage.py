@@ -26,6 +26,7 @@ from restac_ros.nodes.fields import stamp, stamp_as_ns
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.active_streamer import CHUNK_QOS, TARGET_QOS
 from restac_ros.sim.stream_faults import StreamFaults
+from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
 
 CHUNK_TOPIC = '/policy_node/action_chunk'
 TARGET_TOPIC = '/drill_node/target_pose'  # no controller listens there
@@ -35,6 +36,7 @@ REPEAT_S = 0.05
 _POLL_S = 0.02
 RIVAL_FRAME = 'rival'  # by which the drill's arm tells the rival's set-points from the streamer's
 RIVAL_SET_POINTS = 20
+GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
 DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
 STOP_PATIENCE_S = 20.0
 
@@ -175,6 +177,14 @@ class Stage:
         self.arm.set_mode(mode)
         self._robot_mode = mode
         self._mode.publish(UInt8(data=mode))
+
+    def lead_inside(self) -> None:
+        """Guide the tool by hand into the workspace, where the streamer may start."""
+        self.set_mode(ROBOT_MODE_GUIDING)
+        self.arm.pull(GUIDE_N)
+        self.until(lambda: not self.arm.outside(), 'the arm is led into the workspace')
+        self.arm.pull(0.0)
+        self.set_mode(ROBOT_MODE_MOVE)
 
     def pause(self, seconds: float) -> None:
         """Wait by the clock of stamps."""

@@ -67,6 +67,18 @@ class StageArm:
             side_m = self._arm.pose(now_ns).position_m[1] - (box.min[1] + box.max[1]) / 2
             self._arm.push(np.array([0.0, -force_n if side_m > 0 else force_n, 0.0]), now_ns)
 
+    def outside(self) -> bool:
+        """Whether the tool is outside of the workspace."""
+        position_m, box = self.pose().position_m, self._contract.limits.workspace_m
+        return bool(np.any(position_m < box.min) or np.any(position_m > box.max))
+
+    def pull(self, force_n: float) -> None:
+        """Pull the tool towards the middle of the workspace; 0 releases it."""
+        with self._lock:
+            now_ns, box = self._now_ns(), self._contract.limits.workspace_m
+            way_m = (np.array(box.min) + np.array(box.max)) / 2 - self._arm.pose(now_ns).position_m
+            self._arm.push(force_n * way_m / max(float(np.linalg.norm(way_m)), 1e-9), now_ns)
+
     def cdr(self, stream: str) -> bytes | None:
         """The message of `stream` for the present state, stamp unset; None without such a sensor."""
         with self._lock:

@@ -11,13 +11,13 @@ from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.store import checkpoint_fingerprint
 from restac_ros.model.device import describe_device, describe_memory
-from restac_ros.msg import ActionChunk, GateState
+from restac_ros.msg import ActionChunk, GateState, Subtask
 from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
-from restac_ros.nodes.policy.policy_session import PolicySession, Products
+from restac_ros.nodes.policy.policy_session import LATEST_TEXT_QOS, PolicySession, Products
 from restac_ros.nodes.running import call_niced, run_node
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStatsError
@@ -51,6 +51,7 @@ class PolicyNode(ManagedNode):
             self.create_publisher(ActionChunk, '~/action_chunk', _CHUNK_QOS),
             self.create_publisher(GateState, '~/gate_state', GATE_QOS),
             self.create_publisher(Image, '~/tactile_residual', GATE_QOS),
+            self.create_publisher(Subtask, '~/subtask', LATEST_TEXT_QOS),
         )
         self._loaded: _Loaded | None = None  # while configured
         self._session: PolicySession | None = None  # while active
@@ -60,6 +61,7 @@ class PolicyNode(ManagedNode):
     def configure(self) -> None:
         parameters, logger, begun_s = self.parameters, self.get_logger(), time.monotonic()
         parameters.settings()  # refuses contradictions before anything is loaded
+        rules = parameters.planner_rules()
         contract = self.load_contract()
         if parameters.checkpoint is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
@@ -75,6 +77,8 @@ class PolicyNode(ManagedNode):
             logger.warning(note)
         device = f'{describe_device()}{describe_memory()}, {policy.arithmetic}'
         logger.info(f'{parameters.checkpoint} is loaded, {device}; compiling, slow the first time')
+        if rules is not None:  # first, as it refuses a network that says nothing
+            call_niced(parameters.niceness, lambda: policy.planner.prepare(parameters.prompt))
         call_niced(parameters.niceness, policy.warm_up)
         # Collecting garbage means walking through JAX's hundred thousands of objects, which stay: tens of ms.
         gc.collect()

@@ -2,13 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
+from restac_ros.nodes.parameters import (
+    Milliseconds,
+    NodeParameters,
+    OptionalPath,
+    ParameterError,
+    texts_of,
+)
 from restac_ros.policy.chunking import Chunking
 from restac_ros.policy.prompts import clean
 from restac_ros.runtime.deployment import runtime_settings
 from restac_ros.runtime.runtime_products import RuntimeSettings
+from restac_ros.runtime.subtask_rules import SubtaskRules
 
 
 def _task(prompt: str) -> str:
@@ -53,6 +60,16 @@ class PolicyParameters(NodeParameters):
     rtc_overlap_steps: int = Field(ge=1, le=1000, description='steps bound to the running chunk at most')
     rtc_initial_delay_steps: int = Field(ge=0, le=1000, description='delay assumed until one is measured')
     rtc_use_topic: str = Field(min_length=1, description='ChunkUse of the streamer')
+    planner: bool = Field(description='the network says the subtasks of `prompt`, which is then a task')
+    planner_period_s: float = Field(gt=0, le=3600, description='between two questions for the next subtask')
+    planner_max_age_ms: Age = Field(description='oldest image behind an answer')
+    planner_min_hold_s: float = Field(ge=0, le=3600, description='least time that a subtask is acted by')
+    planner_max_silence_s: float = Field(
+        gt=0, le=3600, description='without a good answer for so long, no chunk is planned'
+    )
+    planner_subtasks: Annotated[tuple[str, ...], BeforeValidator(texts_of)] = Field(
+        description='the only subtasks that are taken; empty: any'
+    )
     niceness: int = Field(ge=0, le=19, description="nice value of the network's threads")
     compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')
 
@@ -69,6 +86,27 @@ class PolicyParameters(NodeParameters):
                 f'{threshold:g}; expected at most the same'
             )
         return runtime_settings(self)
+
+    def planner_rules(self) -> SubtaskRules | None:
+        """Return the planner's rules; None: none runs.
+
+        Raises:
+            ParameterError: values that contradict each other.
+        """
+        if not self.planner:
+            return None
+        if self.planner_max_silence_s <= self.planner_period_s:
+            raise ParameterError(
+                f"parameter 'planner_max_silence_s' is {self.planner_max_silence_s:g}, expected more than "
+                f"'planner_period_s', which is {self.planner_period_s:g}: every question would come too late"
+            )
+        return SubtaskRules(
+            round(self.planner_period_s * 1e9),
+            round(self.planner_max_age_ms * 1e6),
+            round(self.planner_min_hold_s * 1e9),
+            round(self.planner_max_silence_s * 1e9),
+            self.planner_subtasks,
+        )
 
     def chunking_choice(self) -> Chunking:
         """How chunks follow each other.

@@ -4,14 +4,16 @@ import time
 from typing import NamedTuple
 
 from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
+from std_msgs.msg import String
 
 from restac_ros.control.chunk import Chunk
 from restac_ros.msg import ChunkUse
 from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, PolicyOrigin, chunk_message, chunk_use_of
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import gate_message, residual_message
+from restac_ros.nodes.messages import gate_message, residual_message, subtask_message
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.policy.policy import Policy
@@ -23,20 +25,30 @@ from restac_ros.runtime.holding import Reasons
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.policy_runtime import PolicyRuntime
-from restac_ros.runtime.runtime_products import STAGES, LoopContext, Outputs, RunCounts, TouchReading
+from restac_ros.runtime.runtime_products import (
+    STAGES,
+    AppliedSubtask,
+    LoopContext,
+    Outputs,
+    RunCounts,
+    TouchReading,
+)
 from restac_ros.runtime.summary_file import latency_summary, streams_summary
 
 # What is too old for a shorter time is counted and on /diagnostics, but no line on the console: so are the
 # streams at the end of every run.
 LASTING_HOLD_NS = 1_000_000_000
+# Who comes late gets the last one: a task, an operator's subtask, what is acted by.
+LATEST_TEXT_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Products(NamedTuple):
-    """Publishers of ActionChunk, GateState and Image, which outlive a session."""
+    """Publishers of ActionChunk, GateState, Image and Subtask, which outlive a session."""
 
     chunks: Publisher
     gates: Publisher
     residuals: Publisher
+    subtasks: Publisher
 
 
 class PolicySession:
@@ -82,25 +94,32 @@ class PolicySession:
             settings=parameters.settings(),
             clocks=Clocks.of(node.now_ns, time.monotonic_ns, simulated),
             outputs=Outputs(
-                self._publish_chunk, self._publish_touch, self._set_reasons, self._log_prompt, self._fail
+                self._publish_chunk,
+                self._publish_touch,
+                self._set_reasons,
+                self._log_prompt,
+                self._fail,
+                self._publish_subtask,
             ),
             latencies=self._latencies,
             counts=self._counts,
             tracker=self._tracker,
+            rules=parameters.planner_rules(),
         )
         self._runtime = PolicyRuntime(context)
         # Not through the executor, whose waking would cost a sixth of a core, and hold up the loops.
         self._streams = Subscriptions(
             node, contract, self._frames.push, self._complaints, on_failure=self._fail
         )
+        self._wishes = self._subscribe_to_wishes() if context.rules else []
         self._runtime.start()
 
     def stop(self) -> None:
         """End the loops after the calls under way, and the subscriptions."""
         self._runtime.stop()
         self._streams.destroy()
-        if self._uses:
-            self._node.destroy_subscription(self._uses)
+        for subscription in [*self._wishes, *([self._uses] if self._uses else [])]:
+            self._node.destroy_subscription(subscription)
 
     def request_prompt(self, prompt: str) -> None:
         """Change the task as soon as it is compiled."""
@@ -153,6 +172,22 @@ class PolicySession:
 
         return self._node.create_subscription(ChunkUse, topic, receive, CHUNK_USE_QOS)
 
+    def _subscribe_to_wishes(self) -> list[Subscription]:
+        """Take the task on ~/task and the operator's subtask on ~/override, also those sent before."""
+        runtime, node = self._runtime, self._node
+
+        def plan_for(message: String) -> None:
+            runtime.set_task(message.data)
+
+        def act_by(message: String) -> None:
+            runtime.override(message.data)
+
+        ways = {'~/task': plan_for, '~/override': act_by}
+        return [
+            node.create_subscription(String, topic, receive, LATEST_TEXT_QOS)
+            for topic, receive in ways.items()
+        ]
+
     # Called from the workers' threads.
 
     def _publish_chunk(self, chunk: Chunk) -> None:
@@ -163,6 +198,9 @@ class PolicySession:
         self._products.gates.publish(gate_message(reading, frame_id, self._origin))
         if touch.residual_map is not None and self._products.residuals.get_subscription_count():
             self._products.residuals.publish(residual_message(touch.stamp_ns, touch.residual_map, frame_id))
+
+    def _publish_subtask(self, applied: AppliedSubtask) -> None:
+        self._products.subtasks.publish(subtask_message(applied, self._origin))
 
     def _log_prompt(self, task: Task) -> None:
         self._node.get_logger().info(f"chunks follow '{task.text}' (revision {task.revision})")

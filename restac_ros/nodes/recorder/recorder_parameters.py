@@ -8,20 +8,13 @@ from pydantic import BeforeValidator, Field
 from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.convert import OnGap
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError
+from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError, texts_of
 from restac_ros.recording.recorder import RecorderSettings
 from restac_ros.recording.triggers import Trigger, parse_triggers
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    """Return a list of texts, short of empty ones: a list of parameters cannot be empty."""
-    if not isinstance(value, list | tuple) or not all(isinstance(text, str) for text in value):
-        raise ValueError('expected a list of texts')
-    return tuple(text.strip() for text in value if text.strip())
-
-
 def _triggers(value: object) -> object:
-    return parse_triggers(_texts(value))
+    return parse_triggers(texts_of(value))
 
 
 class RecorderParameters(NodeParameters):
@@ -32,7 +25,7 @@ class RecorderParameters(NodeParameters):
     dataset: OptionalPath = Field(description='LeRobot data set, made if absent; empty: journals only')
     journal_dir: OptionalPath = Field(description='raw recordings; empty: <dataset>.journals')
     task: str = Field(description='what the next episode shows; may change while running')
-    subtasks: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
+    subtasks: Annotated[tuple[str, ...], BeforeValidator(texts_of)] = Field(
         description='parts of the task, in their order; ~/next_subtask goes on to the next'
     )
     autostart_recording: bool = Field(description='begin an episode when activated')

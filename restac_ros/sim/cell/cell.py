@@ -1,5 +1,6 @@
 """The cell in motion: steps of 1 ms of arm, controller, gripper, plug and socket. No clock, no chance."""
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -22,6 +23,11 @@ INSERTED_M = 0.008  # depth from which a plug counts as inserted
 OPEN_M = 0.08
 _XYZW, _WXYZ = [1, 2, 3, 0], [3, 0, 1, 2]  # to our order of a quaternion, and to MuJoCo's
 _GRIPPER_M_S = 0.05
+_UNSTABLE = [
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+]
 _RELEASE_M = 0.0005  # farther open than the plug is thick, the plug is free
 _DROPPED_NMS_RAD = (1.0, 1.0, 1.0)
 _SETTLE_STEPS = 300
@@ -86,6 +92,7 @@ class Cell:
         self.parameters, self.gains = parameters or CellParameters(), gains or ImpedanceGains()
         self._limits, self._reflex_n = limits, reflex_n
         self.model = build_model(self.parameters)
+        mujoco.set_mju_user_warning(logging.getLogger(__name__).warning)  # else MUJOCO_LOG.TXT here
         self.data = mujoco.MjData(self.model)
         self._hand = self.model.body(HAND).id
         self._plug, self._socket = self.model.body(PLUG).id, self.model.body(SOCKET).id
@@ -164,9 +171,14 @@ class Cell:
         self.model.body_pos[self.model.body(HOUSING).id, :2] = housing_m
 
     def step(self, steps: int) -> None:
-        """Advance by `steps` of the physics' step, 1 ms each."""
+        """Advance by `steps` of the physics' step, 1 ms each.
+
+        Raises:
+            CellError: the simulation became unstable, upon which MuJoCo has put everything back to its start.
+        """
         for _ in range(steps):
             mujoco.mj_step1(self.model, self.data)
+            self._check_stable()
             self._torques_nm = self._control()
             self.data.qfrc_applied[:7] = self._torques_nm + self._pushed()
             mujoco.mj_step2(self.model, self.data)
@@ -232,6 +244,13 @@ class Cell:
         turn = np.empty(3)
         mujoco.mju_subQuat(turn, self._target_wxyz, self._aim_wxyz)
         mujoco.mju_quatIntegrate(self._aim_wxyz, turn, share)
+
+    def _check_stable(self) -> None:
+        if self.data.warning.number[_UNSTABLE].any():
+            raise CellError(
+                'the simulation became unstable: a position, speed or acceleration is not finite or far too '
+                'large. Expected parameters, gains and pushes near the defaults; `reset` begins again'
+            )
 
     def _pushed(self) -> np.ndarray:
         return self._jacobian[:3, :7].T @ self._push_n

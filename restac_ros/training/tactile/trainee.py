@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from restac_ros.model.checkpoint.initial import initial_leaf
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.decoders import EventDecoder, TactileImageDecoder
 from restac_ros.model.tactile.unit_align import UnitAlign
@@ -38,6 +39,10 @@ class Trainee(nnx.Module):
         self.residual_square = TrainingVariable(jnp.ones(()))
 
 
+_MEMORY = {'recent': 0.0, 'restarts': 0.0, 'residual_square': 1.0}
+"""What a Trainee remembers at the start; its weights start as those of the policy do."""
+
+
 class TraineeLeaves:
     """The graph of a Trainee, and its leaves by slash-joined name.
 
@@ -47,13 +52,19 @@ class TraineeLeaves:
 
     def __init__(self, config: TactileConfig, recent: int) -> None:
         self.config = config
-        self._make = lambda rngs: Trainee(config, recent, rngs)
-        self.graph, state = nnx.split(nnx.eval_shape(lambda: self._make(nnx.Rngs(0))))
+        self.graph, state = nnx.split(nnx.eval_shape(lambda: Trainee(config, recent, nnx.Rngs(0))))
         self._places = {'/'.join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(state)}
 
     def initial(self, seed: int) -> NamedLeaves:
-        """Draw new leaves."""
-        return leaves_of(self._make(nnx.Rngs(seed)))
+        """Draw new leaves, without compiling a program for every shape."""
+        drawn: NamedLeaves = {}
+        for name, (_, leaf) in self._places.items():
+            shape, dtype = leaf.get_value().shape, leaf.get_value().dtype
+            if name in _MEMORY:
+                drawn[name] = jnp.full(shape, _MEMORY[name], dtype)
+            else:
+                drawn[name] = jnp.asarray(initial_leaf(name, shape, dtype, seed, everything=False))
+        return drawn
 
     def names(self, parts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names below the given parts: those that gradients train, and those that move beside them."""

@@ -177,3 +177,15 @@ def test_targets_outside_of_the_workspace_are_refused(repository: Path) -> None:
         cell.follow(Pose(np.array([0.5, np.nan, 0.1]), DOWN_XYZW))
     with pytest.raises(CellError, match='opening'):
         cell.grip(0.2)
+
+
+def test_an_unstable_simulation_is_refused_instead_of_begun_again(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cell.data.qvel[:] = 1e12
+    with pytest.raises(CellError, match='became unstable'):
+        cell.step(5)
+    assert list(tmp_path.iterdir()) == [], 'a log file of MuJoCo'
+    cell.reset(CellScene())
+    cell.step(5)
