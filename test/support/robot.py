@@ -55,8 +55,8 @@ class Robot:
             0.05, lambda: [self._publish(name) for name in self._publishers if name != 'joints']
         )
 
-    def listen(self, topic: str, kind: type, qos: Any = 10) -> list:
-        """Keep what is published on a topic; returns the growing list."""
+    def listen(self, topic: str, kind: type, qos: Any = 1000) -> list:
+        """Keep what is published on a topic, all of it on a busy machine, too; returns the growing list."""
         kept = self.received.setdefault(topic, [])
         self.node.create_subscription(kind, topic, kept.append, qos)
         return kept
