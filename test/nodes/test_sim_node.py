@@ -65,6 +65,11 @@ class Teacher(RosRig):
     def elapsed_s(self) -> float:
         return (self.clock_ns - self.first_ns) * 1e-9
 
+    def connected(self) -> bool:
+        """Whether the arm is measured and listens to commands; topics are found one after the other."""
+        outlets = (self.target, self.gripper)
+        return 'joints' in self.newest and all(outlet.get_subscription_count() for outlet in outlets)
+
     def value(self, name: str) -> np.ndarray:
         """What framing makes of the newest message of a stream."""
         return decode_value(self.contract, name, self.newest[name])
@@ -179,7 +184,7 @@ def test_a_policy_moves_the_simulated_arm(
 
 def test_commands_beyond_the_limits_are_refused_and_named(start_cell, teacher: Teacher) -> None:
     cell = start_cell()
-    teacher.until(lambda: teacher.elapsed_s > 0.1)
+    teacher.until(teacher.connected)
     start_m = teacher.value('joints')[:3, 3]
     for command in (
         lambda: teacher.command((0.5, 0.0, 2.0)),
@@ -199,7 +204,7 @@ def test_commands_beyond_the_limits_are_refused_and_named(start_cell, teacher: T
 
 def test_the_robot_can_be_stopped_guided_pushed_and_begun_anew(start_cell, teacher: Teacher) -> None:
     cell = start_cell()
-    teacher.until(lambda: teacher.elapsed_s > 0.1 and teacher.modes)
+    teacher.until(lambda: teacher.connected() and teacher.modes)
     start_m = teacher.value('joints')[:3, 3]
     assert teacher.modes[-1] == 2
     teacher.switch('reflex', True)

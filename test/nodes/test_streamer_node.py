@@ -306,9 +306,7 @@ def test_a_second_publisher_halts_and_is_named_and_once_silent_it_only_warns(
     rival = rig.node.create_publisher(PoseStamped, '/target_pose', 1)
     rig.until(  # who has sent nothing is a warning
         lambda: (
-            'other publishers' not in rig.notes
-            and 'rig may publish' in rig.notes
-            and rig.status == 'moving'
+            'other publishers' not in rig.notes and 'rig may publish' in rig.notes and rig.status == 'moving'
         )
     )
     foreign = PoseStamped()
