@@ -69,7 +69,14 @@ class Policy:
 
 
 @pytest.fixture
-def policy(robot, start_node, wait_until, tiny_checkpoint: Path, compile_cache: Path) -> Policy:
+def policy(
+    robot,
+    start_node,
+    wait_until,
+    tiny_checkpoint: Path,
+    compile_cache: Path,
+    patient_contract_file: Path,
+) -> Policy:
     """A policy that plans, on a robot without faults."""
     node = start_node(
         'policy_node',
@@ -78,6 +85,7 @@ def policy(robot, start_node, wait_until, tiny_checkpoint: Path, compile_cache: 
         compile_cache=compile_cache,
         replan_hz=20.0,
         run_id='run7',
+        contract=patient_contract_file,
     )
     robot.publish_streams()
     running = Policy(robot, node, wait_until)

@@ -9,6 +9,8 @@ import numpy as np
 
 from node_process import poll_until
 
+KEPT = 200  # messages, for a subscriber that a busy machine delays
+
 
 class Robot:
     """Small images, moving joints. Faults are attributes that may be changed at any time.
@@ -49,7 +51,7 @@ class Robot:
 
         for name, spec in self.contract.streams.items():
             kind = JointState if 'JointState' in spec.type else Image
-            self._publishers[name] = self.node.create_publisher(kind, spec.topic, 10)
+            self._publishers[name] = self.node.create_publisher(kind, spec.topic, KEPT)
         self.node.create_timer(0.005, lambda: self._publish('joints'))
         self.node.create_timer(
             0.05, lambda: [self._publish(name) for name in self._publishers if name != 'joints']
