@@ -8,7 +8,7 @@ import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_stage import GUIDE_N, SETTLE_S, Stage, restamp
+from restac_ros.nodes.drill.drill_stage import GUIDE_N, RESTING_S, Stage, restamp
 from restac_ros.nodes.fields import stamp
 from restac_ros.sim.stream_faults import StreamFault
 from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
@@ -189,7 +189,7 @@ def _person_cases() -> list[Case]:
     def reflex(stage: Stage) -> None:
         """Stop in reflex mode; then guide the arm."""
         stage.set_mode(ROBOT_MODE_REFLEX)
-        stage.pause(SETTLE_S)
+        stage.pause(RESTING_S)
         guide(stage)
 
     rival = {'noticed_ns': DISCOVERY_NS, 'heals': True}

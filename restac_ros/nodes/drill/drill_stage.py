@@ -37,7 +37,7 @@ _POLL_S = 0.02
 RIVAL_FRAME = 'rival'  # by which the drill's arm tells the rival's set-points from the streamer's
 RIVAL_SET_POINTS = 20
 GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
-SETTLE_S = 0.3
+RESTING_S = 0.3
 _RESTS_M = 0.001  # farthest that an arm at rest goes in that time
 DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
 STOP_PATIENCE_S = 20.0
@@ -195,7 +195,7 @@ class Stage:
 
     def _rests(self) -> bool:
         before = self.arm.pose()
-        self.pause(SETTLE_S)
+        self.pause(RESTING_S)
         return Offset.between(before, self.arm.pose()).distance_m < _RESTS_M
 
     def pause(self, seconds: float) -> None:
