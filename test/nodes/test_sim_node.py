@@ -83,11 +83,8 @@ class Teacher(RosRig):
         self.target.publish(message)
 
     def switch(self, service: str, on: bool) -> None:
-        client = self.node.create_client(SetBool, f'/sim_node/{service}')
-        self.until(client.service_is_ready)
-        answer = client.call_async(SetBool.Request(data=on))
-        self.until(answer.done)
-        assert answer.result().success, answer.result().message
+        answer = self.request(f'/sim_node/{service}', SetBool, SetBool.Request(data=on))
+        assert answer.success, answer.message
 
     def seen(self) -> str:
         return f'{self.elapsed_s:.2f} s simulated, messages {self.counts}, mode {self.modes[-1:]}'
@@ -248,14 +245,11 @@ def test_a_fault_of_a_driver_can_begin_and_end_at_run_time(start_cell, teacher: 
     cell = start_cell(stream_fault='missing', fault_streams=['gripper'])
     teacher.until(lambda: teacher.elapsed_s > 0.5)
     assert 'gripper' not in teacher.counts
-    client = teacher.node.create_client(SetParameters, '/sim_node/set_parameters')
-    teacher.until(client.service_is_ready)
 
     def set_fault(value: str):
         message = Parameter('stream_fault', value=value).to_parameter_msg()
-        answer = client.call_async(SetParameters.Request(parameters=[message]))
-        teacher.until(answer.done)
-        return answer.result().results[0]
+        request = SetParameters.Request(parameters=[message])
+        return teacher.request('/sim_node/set_parameters', SetParameters, request).results[0]
 
     refused = set_fault('missin')
     assert not refused.successful

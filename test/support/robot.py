@@ -25,6 +25,7 @@ class Robot:
         from rclpy.executors import SingleThreadedExecutor
 
         from restac_ros.contract.load import load_contract
+        from services import Services
 
         self.contract = load_contract(contract_file)
         self.silent: set[str] = set()
@@ -38,6 +39,7 @@ class Robot:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node('robot', context=self.context)
+        self._services = Services(self.node, poll_until)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._publishers: dict[str, Any] = {}
@@ -65,10 +67,7 @@ class Robot:
 
     def call(self, service: str, kind: type, request: Any = None) -> Any:
         """Call a service and wait for its answer."""
-        client = self.node.create_client(kind, service)
-        poll_until(client.service_is_ready, f'service {service} is there')
-        future = client.call_async(request or kind.Request())
-        return poll_until(lambda: future.done() and future.result(), f'{service} answered')
+        return self._services.call(service, kind, request)
 
     def close(self) -> None:
         self._executor.shutdown()
