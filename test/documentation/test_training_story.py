@@ -12,6 +12,7 @@ def with_a_recording(workspace: Workspace) -> Workspace:
     return workspace
 
 
+@pytest.mark.timeout(1800)  # a busy machine takes long for a page of a dozen commands
 @pytest.mark.parametrize('page', TRAINING_STORY)
 def test_the_commands_of_a_page_work_after_those_before(with_a_recording: Workspace, page: str) -> None:
     with_a_recording.follow(page)
