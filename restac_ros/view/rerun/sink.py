@@ -125,7 +125,7 @@ class RerunSink:
         self._recording.log(path, rr.Scalars(values))
 
     def add_words(self, path: str, text: str, steady_ns: int) -> None:
-        """Log a text when it is another than before."""
+        """Log a text when it differs from the last one."""
         if text and text != self._words.get(path):
             self._words[path] = text
             self._at(steady_ns)
@@ -133,7 +133,7 @@ class RerunSink:
             self._recording.log(path, rr.TextLog(text, level=level))
 
     def draw(self, steady_ns: int) -> None:
-        """Log the shapes of this moment; those of before that are no more are cleared."""
+        """Log the present shapes, and clear those that have gone."""
         self._at(steady_ns)
         archetypes = shape_archetypes(self.scene.shapes(steady_ns))
         for name, archetype in archetypes.items():
