@@ -388,7 +388,7 @@ class Pi05(nnx.Module):
         step_mask: Bool[Array, 'B T'] | None = None,
         delay: Int[Array, ' B'] | None = None,
     ) -> Float[Array, 'B T']:
-        """Flow-matching loss of each action step; average it with `flow_matching.mean_loss`.
+        """Flow-matching loss of each action step; average it over the steps that exist.
 
         `dim_mask` and `step_mask` are False for padded action dimensions and for steps past an episode's end.
         With a `delay` see `flow_errors`: average over `step_mask & ~is_decided(delay, T)` then.
