@@ -24,7 +24,7 @@ from restac_ros.view.scene import GateScene
 
 
 @dataclass(frozen=True)
-class View:
+class RunView:
     """State while the node is configured."""
 
     contract: Contract
@@ -39,7 +39,7 @@ class View:
         """Release what the view holds."""
 
 
-class ViewNode[V: View](ManagedNode):
+class ViewNode[V: RunView](ManagedNode):
     """Base of the nodes that show a run; they say what they draw and from which streams."""
 
     refusals = (ViewError, UnknownTypeError)

@@ -15,7 +15,7 @@ from restac_ros.framing.values import decode_value
 from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.view_inputs import ViewParameters
-from restac_ros.nodes.view_node import View, ViewNode
+from restac_ros.nodes.view_node import RunView, ViewNode
 from restac_ros.view.scene import GateScene
 
 MARKERS, TACTILE, CHART = '~/markers', '~/tactile', '~/chart'
@@ -29,7 +29,7 @@ class GateViewParameters(ViewParameters):
 
 
 @dataclass(frozen=True)
-class _GateView(View):
+class _GateView(RunView):
     markers: MarkerWriter
 
 

@@ -16,7 +16,7 @@ from restac_ros.framing.decode import decode_image, decode_joints
 from restac_ros.framing.values import decode_value
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.view_inputs import ViewParameters
-from restac_ros.nodes.view_node import View, ViewNode
+from restac_ros.nodes.view_node import RunView, ViewNode
 from restac_ros.view.errors import ViewError
 from restac_ros.view.rerun.recordings import new_recording
 from restac_ros.view.rerun.sink import RerunSink
@@ -33,7 +33,7 @@ class RerunViewParameters(ViewParameters):
 
 
 @dataclass(frozen=True)
-class _RerunView(View):
+class _RerunView(RunView):
     server: ViewerServer
     recording: rr.RecordingStream
     sink: RerunSink
