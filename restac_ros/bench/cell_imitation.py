@@ -24,7 +24,6 @@ from restac_ros.sim.cell.trial import Percept, Senses, SensorNoise, run_trial
 _HIDDEN = 96
 _BATCH = 256
 _LEARNING_RATE = 2e-3
-_PLACE = 3  # features: the TCP from the housing; then the grasp's displacement
 type _Weights = list[tuple[jax.Array, jax.Array]]
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from restac_ros.bench.settings import FaultsBench
 from restac_ros.bench.table import write_figures
-from restac_ros.installation import GraphError, config_file
+from restac_ros.installation import GraphError
 from restac_ros.process import ParameterValue, Process, command
 from restac_ros.supervise import environment
 
@@ -52,7 +52,7 @@ def rehearse(
     """
     summary_file = directory / 'drill.json'
     parameters: dict[str, ParameterValue] = {
-        'contract': str(settings.contract or config_file('contract.yaml')),
+        'contract': str(settings.contract_file),
         'checkpoint': str(settings.existing_checkpoint()),
         'bag': str(settings.bag or ''),
         'arm': 'cell' if settings.source == 'sim' else 'virtual',

@@ -23,19 +23,17 @@ from restac_ros.bench.card import (
     without_touch,
 )
 from restac_ros.bench.kernels import DeviceTime, device_time
-from restac_ros.bench.model import Calls
+from restac_ros.bench.model import Calls, network_of
 from restac_ros.bench.profile import traced
 from restac_ros.bench.settings import GpuBench
 from restac_ros.bench.table import write_figures
-from restac_ros.contract.errors import did_you_mean
+from restac_ros.bench.turns import in_turns
 from restac_ros.model.checkpoint.params import Params, num_bytes
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.device import describe_device, describe_memory
 from restac_ros.model.observation import CAMERA_SLOTS
-from restac_ros.model.presets import PRESETS
 from restac_ros.policy.compile_cache import enable_compile_cache
 from restac_ros.policy.dispatch import make_room_for_calls
-from restac_ros.policy.errors import PolicyError
 
 WARM_UPS = 3
 SHOWN_KERNELS = 12
@@ -91,12 +89,11 @@ def main(settings: GpuBench) -> int:
     Raises:
         PolicyError: no such preset.
     """
-    if settings.preset not in PRESETS:
-        raise PolicyError(f'preset {settings.preset!r} is unknown; {did_you_mean(settings.preset, PRESETS)}')
+    network = network_of(settings.preset)
     make_room_for_calls()
     with tempfile.TemporaryDirectory() as folder:  # cases share programs; each is compiled here, once
         enable_compile_cache(Path(folder))
-        return _run(settings, replace(PRESETS[settings.preset], dtype='bfloat16'))
+        return _run(settings, replace(network, dtype='bfloat16'))
 
 
 def _run(settings: GpuBench, config: ModelConfig) -> int:
@@ -202,12 +199,7 @@ def _beside_prefixes(calls: Calls, runs: int) -> Latency:
 
 
 def _times(call: Callable[[], None], runs: int) -> list[float]:
-    seconds = []
-    for _ in range(WARM_UPS + runs):
-        begun_s = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begun_s)
-    return seconds[WARM_UPS:]
+    return [took.wall_s for (took,) in in_turns([call], runs, WARM_UPS)]
 
 
 def _missed(settings: GpuBench, figures: list[CaseFigures]) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from restac_ros.bench.processes import scratch
 from restac_ros.bench.settings import LoaderBench
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.bench.training_data import MIN_RANGE, record_dataset, write_numbers
+from restac_ros.bench.turns import spent
 from restac_ros.contract.load import load_contract
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import DataConfig, LoaderConfig, TrainConfig
@@ -143,8 +144,8 @@ def measure_loader(root: Path, numbers: Path, settings: LoaderBench) -> LoaderFi
     with ThreadPoolExecutor(threads) as pool:
         for number in range(-1, settings.rounds):
             places: list[Sequence[int]] = []
-            ours = _timed(partial(_load, stream, settings.samples // _BATCH, places))
-            theirs = _timed(partial(_decode, pool, plain, places))
+            ours = spent(partial(_load, stream, settings.samples // _BATCH, places))
+            theirs = spent(partial(_decode, pool, plain, places))
             if number >= 0:  # the first fills caches, and what was read ahead is not timed
                 rounds.append((*ours, *theirs))
     begun_s = time.perf_counter()
@@ -178,13 +179,6 @@ def _load(stream: Iterator[Batch], count: int, places: list[Sequence[int]]) -> N
 def _decode(pool: ThreadPoolExecutor, plain: PlainDecode, places: list[Sequence[int]]) -> None:
     for _ in pool.map(plain.sample, places):
         pass
-
-
-def _timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds, workers' included when they have ended."""
-    begun = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
 
 def _table(figures: LoaderFigures) -> list[Row]:

@@ -7,8 +7,6 @@ the base pi0.5, whose full call is what openpi does per call, and the preset's o
 
 import functools
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import jax
@@ -21,6 +19,7 @@ from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
 from restac_ros.bench.profile import Share, profile
 from restac_ros.bench.settings import ModelBench
 from restac_ros.bench.table import write_figures
+from restac_ros.bench.turns import spent
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import Params
@@ -74,7 +73,7 @@ class Yardstick:
 
     def measure(self) -> float:
         """Seconds of one run."""
-        seconds = _timed(lambda: jax.block_until_ready(self._run(self._factor)))
+        seconds = spent(lambda: self._run(self._factor)).wall_s
         self.times_s.append(seconds)
         return seconds
 
@@ -153,7 +152,7 @@ def _measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int)
         calls.compile()
         calls.full()
 
-    first_call_s = _timed(first)
+    first_call_s = spent(first).wall_s
     steps = {'full call': calls.full, 'prefix': calls.prefix, 'act': calls.act}
     if config.uses_touch:
         steps['tactile'] = calls.tactile
@@ -162,7 +161,7 @@ def _measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int)
     for run in range(-warmups, runs):
         for name, call in steps.items():
             before = yardstick.measure()
-            seconds = _timed(call)
+            seconds = spent(call).wall_s
             ratio = 2 * seconds / (before + yardstick.measure())
             if run >= 0:
                 times[name].append(seconds)
@@ -181,6 +180,17 @@ def _measure(config: ModelConfig, yardstick: Yardstick, runs: int, warmups: int)
     return VariantFigures(figures, figures['act'].seconds / NUM_STEPS, first_call_s, flop, profiles)
 
 
+def network_of(preset: str) -> ModelConfig:
+    """Return the configuration of a preset.
+
+    Raises:
+        PolicyError: no such preset.
+    """
+    if preset not in PRESETS:
+        raise PolicyError(f'preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}')
+    return PRESETS[preset]
+
+
 def main(settings: ModelBench) -> int:
     """Measure, print, and compare the `mid` preset with its targets; exit status 1 when one is missed.
 
@@ -188,9 +198,7 @@ def main(settings: ModelBench) -> int:
         PolicyError: no such preset.
     """
     preset, runs, warmups = settings.preset, settings.runs, settings.warmups
-    if preset not in PRESETS:
-        raise PolicyError(f'preset {preset!r} is unknown; {did_you_mean(preset, PRESETS)}')
-    own = PRESETS[preset]
+    own = network_of(preset)
     base = replace(own, fusion='none', tactile=None, state_input='prompt')
     yardstick, console = Yardstick(), Console()
     variants = {'pi0.5': _measure(base, yardstick, runs, warmups)}
@@ -260,9 +268,3 @@ def _profiles(base: VariantFigures) -> Table:
         for share in found[:SHOWN_OPERATIONS]:
             table.add_row(call, share.operation, f'{share.share:.1%}', str(share.count))
     return table
-
-
-def _timed(call: Callable[[], object]) -> float:
-    begun_s = time.perf_counter()
-    call()
-    return time.perf_counter() - begun_s

@@ -1,7 +1,6 @@
 """One network in two arithmetics, in turn, on the same inputs: time of each call, change of the actions."""
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,17 +12,15 @@ from rich.console import Console
 from rich.table import Table
 
 from restac_ros.bench.card import in_integers
-from restac_ros.bench.model import Calls
+from restac_ros.bench.model import Calls, network_of
 from restac_ros.bench.settings import ArithmeticBench
 from restac_ros.bench.table import write_figures
-from restac_ros.contract.errors import did_you_mean
+from restac_ros.bench.turns import in_turns
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import CastRule, Params
 from restac_ros.model.int8 import Int8Weight
-from restac_ros.model.presets import PRESETS
 from restac_ros.policy.arithmetic import choose_arithmetic, cpu_facts, measured_once
 from restac_ros.policy.compile_cache import default_cache_directory
-from restac_ros.policy.errors import PolicyError
 
 MAX_RATIOS = {'full call': 0.65, 'act': 0.7}
 MAX_CHANGE = 0.01
@@ -49,14 +46,13 @@ def main(settings: ArithmeticBench) -> int:
     Raises:
         PolicyError: no such preset.
     """
-    if settings.preset not in PRESETS:
-        raise PolicyError(f'preset {settings.preset!r} is unknown; {did_you_mean(settings.preset, PRESETS)}')
+    network = network_of(settings.preset)
     chosen = choose_arithmetic(
         jax.default_backend(), cpu_facts(), lambda: measured_once(default_cache_directory())
     )
     console = Console()
     console.print(f'auto: {chosen}', soft_wrap=True)
-    config = replace(PRESETS[settings.preset], dtype='float32')
+    config = replace(network, dtype='float32')
     exact = initial_params(config, leaf_shapes(config), 0, everything=True, consume=jax.device_put)
     other = _cast(exact, chosen.dtype)
     if settings.int8:
@@ -101,25 +97,13 @@ def _cast(params: Params, dtype: str) -> Params:
 
 
 def _paired(exact: Callable[[], None], other: Callable[[], None], runs: int) -> PairedFigures:
-    times = [(_timed(exact), _timed(other)) for _ in range(runs)]
+    times = in_turns((exact, other), runs)
     return PairedFigures(
         1e3 * statistics.median(one.wall_s for one, _ in times),
         1e3 * statistics.median(two.wall_s for _, two in times),
         statistics.median(two.wall_s / one.wall_s for one, two in times),
         statistics.median(two.cpu_s / one.cpu_s for one, two in times),
     )
-
-
-@dataclass(frozen=True)
-class _Spent:
-    wall_s: float
-    cpu_s: float
-
-
-def _timed(call: Callable[[], None]) -> _Spent:
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
-    call()
-    return _Spent(time.perf_counter() - wall_s, time.process_time() - cpu_s)
 
 
 def _missed(figures: dict[str, PairedFigures], change: float) -> list[str]:

@@ -2,16 +2,31 @@
 
 import re
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from restac_ros.installation import GraphError, config_file
 
 REPLAN_HZ = {'tiny': 10.0, 'mid': 2.0}  # what two cores can do beside prefixes; others need `replan_hz`
 
 
-class _WithContract:
-    contract: Path | None
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    module: ClassVar[str]  # of restac_ros.bench: its `main` measures
+
+    json: Path | None = None
+    """Also write the figures here."""
+
+    def run(self) -> int:
+        """Run the benchmark; exit status 1 when a target is missed."""
+        return int(import_module(f'restac_ros.bench.{self.module}').main(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WithContract(_Measured):
+    contract: Path | None = None
+    """Robot facts; default: the installed contract."""
 
     @property
     def contract_file(self) -> Path:
@@ -19,8 +34,8 @@ class _WithContract:
         return self.contract or config_file('contract.yaml')
 
 
-@dataclass(frozen=True)
-class _OnCheckpoint:
+@dataclass(frozen=True, kw_only=True)
+class _OnCheckpoint(_Measured):
     checkpoint: Path = Path('runs/checkpoints/tiny')
     """Policy to run."""
 
@@ -36,21 +51,17 @@ class _OnCheckpoint:
 class NodeBench(_OnCheckpoint):
     """Loss, latency and CPU share of the policy node's ingest, with a bag at full rate."""
 
+    module = 'node'
+
     bag: Path | None = None
     """Bag to play; default: the synthetic source."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.node import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
-class ModelBench:
+class ModelBench(_Measured):
     """Time of each call of a model preset, beside a matmul yardstick."""
+
+    module = 'model'
 
     preset: str = 'mid'
     """Size: tiny, mid, pi05_restac or another that `restac-ros init-checkpoint` knows."""
@@ -58,19 +69,13 @@ class ModelBench:
     """Timed runs, after the warm-ups."""
     warmups: int = 2
     """Runs before."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.model import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
-class ArithmeticBench:
+class ArithmeticBench(_Measured):
     """A network in float32 and as `dtype: auto` chooses, in turn: times, and how far the actions move."""
+
+    module = 'paired'
 
     preset: str = 'mid'
     """Size; its weights are random."""
@@ -78,22 +83,16 @@ class ArithmeticBench:
     """Pairs of timed runs."""
     int8: bool = False
     """8-bit weights beside float32's."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.paired import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
-class GpuBench:
+class GpuBench(_Measured):
     """Latency of each call on an accelerator, beside what its matmul and copy rates allow, and a profile.
 
     Takes at most `limit_s`: what it has no time for is listed, not left out in silence. Runs on a CPU, too.
     """
+
+    module = 'gpu'
 
     preset: str = 'pi05_restac_token_in_ae'
     """Network; its random weights are made on the device."""
@@ -107,22 +106,16 @@ class GpuBench:
     """Timed runs of each call, after the warm-ups."""
     limit_s: float = 450.0
     """No further case is begun that would end after this."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target of the published size is missed on a GPU."""
-        from restac_ros.bench.gpu import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
-class RuntimeBench:
+class RuntimeBench(_Measured):
     """Latencies, jitter, losses and CPU of policy, streamer and view, with a bag at full rate.
 
     Takes `seconds` and half a minute; the first time with a preset, its checkpoint is made and compiled.
     """
+
+    module = 'runtime'
 
     bag: Path | None = None
     """Bag to play; default: the synthetic source."""
@@ -136,8 +129,6 @@ class RuntimeBench:
     """Above which a rise of the gate triggers a replan; default: the 60th percentile of a first pass."""
     directory: Path = Path('runs')
     """Where checkpoints are kept, and what the run leaves is put until its end."""
-    json: Path | None = None
-    """Also write the figures here."""
 
     @property
     def rate_hz(self) -> float:
@@ -150,22 +141,16 @@ class RuntimeBench:
             raise GraphError(f'no replan rate known for preset {self.preset!r}: give --replan-hz')
         return rate_hz
 
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.runtime import main
-
-        return main(self)
-
 
 @dataclass(frozen=True)
-class FaultsBench(_OnCheckpoint):
+class FaultsBench(_OnCheckpoint, _WithContract):
     """Every fault, rehearsed: streams, chunks, people and processes go wrong one at a time.
 
     Takes about two minutes and no robot: it is refused where anybody else publishes the streams.
     """
 
-    contract: Path | None = None
-    """Its robot facts; default: the installed ones."""
+    module = 'faults'
+
     bag: Path | None = None
     """Whose images to play, again and again; default: test patterns."""
     source: Literal['synthetic', 'sim'] = 'synthetic'
@@ -176,14 +161,6 @@ class FaultsBench(_OnCheckpoint):
     """ROS parameter file for the nodes, such as a streamer's own limits."""
     directory: Path | None = None
     """Where to keep the session logs and the output of the nodes; default: nowhere."""
-    json: Path | None = None
-    """Also write the outcomes here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.faults import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
@@ -194,24 +171,16 @@ class RecordBench(_WithContract):
     and `--seconds 900 --size 320x240` (16 minutes, 26 GB).
     """
 
+    module = 'recorder'
+
     seconds: float = 120.0
     """How long to record."""
     size: str = '640x480'
     """Width and height of the cameras' images, px."""
     compression: Literal['none', 'lz4', 'zstd'] = 'none'
     """Of the journal."""
-    contract: Path | None = None
-    """Streams to record; default: the installed contract."""
     directory: Path = Path('runs')
     """Where to record to."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.recorder import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
@@ -221,6 +190,8 @@ class ConvertBench(_WithContract):
     Bags are made first (4 of 20 s: 7 GB, 10 GB of free disk), and removed afterwards. The standard run takes
     about 2 minutes; `--seconds 60` (28 GB) takes 5, and the time in which libraries are loaded counts less.
     """
+
+    module = 'conversion'
 
     seconds: float = 20.0
     """Length of each bag that is made."""
@@ -232,20 +203,10 @@ class ConvertBench(_WithContract):
     """Width and height of the cameras' images, px."""
     bag: tuple[Path, ...] = ()
     """Bags to convert instead; nothing is made then."""
-    contract: Path | None = None
-    """The bags' contract; default: the installed one."""
     from_memory: bool = False
     """Leave the made bags in the system's file cache, as those just recorded are."""
     directory: Path = Path('runs')
     """Where bags and data set are put."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.conversion import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
@@ -254,6 +215,8 @@ class LoaderBench(_WithContract):
 
     Takes two minutes: recordings are made first (2 GB), and removed afterwards.
     """
+
+    module = 'loader'
 
     dataset: Path | None = None
     """LeRobot data set of this package to read; default: one is made."""
@@ -271,18 +234,8 @@ class LoaderBench(_WithContract):
     """Frames whose statistics are measured."""
     horizon: int = 50
     """Steps of a chunk, for these."""
-    contract: Path | None = None
-    """Of the recordings; default: the installed one."""
     directory: Path = Path('runs')
     """Where the recordings are put."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.loader import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
@@ -291,6 +244,8 @@ class TrainBench(_WithContract):
 
     Takes about six minutes with `mid` and 10 GB of memory; a recording is made first, and removed afterwards.
     """
+
+    module = 'training'
 
     preset: str = 'mid'
     """Size: see restac_ros/model/presets.py."""
@@ -304,18 +259,8 @@ class TrainBench(_WithContract):
     """Reading processes of that run."""
     seconds: float = 6.0
     """Length of the recording that is made."""
-    contract: Path | None = None
-    """Of the recording; default: the installed one."""
     directory: Path = Path('runs')
     """Where recording and run are put."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.training import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
@@ -324,6 +269,8 @@ class PlannerBench(_WithContract):
 
     Takes about three minutes; episodes are made first, and removed afterwards.
     """
+
+    module = 'planning'
 
     preset: str = 'mid'
     """Size of the network whose tokens are timed; `tiny` learns."""
@@ -335,26 +282,46 @@ class PlannerBench(_WithContract):
     """Asked about on either side."""
     rounds: int = 20
     """Tokens and floors in turn."""
-    contract: Path | None = None
-    """Of the episodes; default: the installed one."""
     directory: Path = Path('runs')
     """Where episodes and run are put."""
-    json: Path | None = None
-    """Also write the figures here."""
-
-    def run(self) -> int:
-        """Run the benchmark; exit status 1 when a target is missed."""
-        from restac_ros.bench.planning import main
-
-        return main(self)
 
 
 @dataclass(frozen=True)
-class CellBench:
+class TouchBench(_Measured):
+    """Whether training uses touch: small policies with and without it are trained and compared.
+
+    Takes about ten minutes on two cores and 3 GB of disk. What is in the directory stays and is not made
+    again: an interrupted benchmark goes on.
+    """
+
+    module = 'touch'
+
+    directory: Path = Path('runs/touch-bench')
+    """Data, runs and the page of the evaluation."""
+    episodes: int = 40
+    """To train on."""
+    check_episodes: int = 20
+    """To compare on."""
+    steps: int | None = None
+    """Of every training; default: the configurations' own."""
+    frames: int = 400
+    """Most frames that are compared."""
+
+    def steps_of(self, config: str) -> int:
+        """Steps of a training configuration."""
+        from restac_ros.training.config import CONFIGS
+
+        return self.steps or CONFIGS[config].steps
+
+
+@dataclass(frozen=True)
+class CellBench(_Measured):
     """The simulated cell: speed of its physics, the expert with and without touch, and what a policy learns.
 
     Takes about 10 minutes of one core. Physics faster than 5 times real time on one core is the target.
     """
+
+    module = 'cell'
 
     seeds: int = 50
     """Scenes in which each strategy of the expert is tried, and each clone."""
@@ -370,17 +337,13 @@ class CellBench:
     """Standard deviation of the estimate of the housing's place, which drifts within a second."""
     limit_s: float = 20.0
     """Simulated time in which an attempt must succeed."""
-    json: Path | None = None
-    """Also write the figures here."""
 
     def run(self) -> int:
         """Run the benchmark; exit status 1 when a target is missed."""
         from restac_ros.sim.cell.parameters import check_libraries
 
         check_libraries()
-        from restac_ros.bench.cell import main
-
-        return main(self)
+        return super().run()
 
 
 def size_px(text: str) -> tuple[int, int]:

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from restac_ros.bench.settings import TouchBench
 from restac_ros.bench.table import Row, show, write_figures
-from restac_ros.bench.touch_settings import TouchBench
 from restac_ros.installation import GraphError
 
 MIN_GAIN = 0.30

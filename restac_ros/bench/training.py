@@ -16,16 +16,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from restac_ros.bench.model import network_of
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.settings import TrainBench
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.bench.training_data import MIN_RANGE, record_dataset
-from restac_ros.contract.errors import did_you_mean
+from restac_ros.bench.turns import in_turns
 from restac_ros.contract.load import load_contract
 from restac_ros.model import flow_matching
 from restac_ros.model.observation import pixels_to_float
-from restac_ros.model.presets import PRESETS
-from restac_ros.policy.errors import PolicyError
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import DataConfig, LoaderConfig, TrainConfig
 from restac_ros.training.data.loader import batches
@@ -92,8 +91,7 @@ def main(settings: TrainBench) -> int:
         PolicyError: no such preset.
         JournalError: too little free disk in `settings.directory`.
     """
-    if settings.preset not in PRESETS:
-        raise PolicyError(f'preset {settings.preset!r} is unknown; {did_you_mean(settings.preset, PRESETS)}')
+    network_of(settings.preset)  # refuses an unknown one before a recording is made
     contract = load_contract(settings.contract_file)
     with scratch(settings.directory, _NEEDED_BYTES) as folder:
         root = record_dataset(folder, contract, settings.seconds, 1)
@@ -173,15 +171,20 @@ def _steps_in_turns(prepared: Prepared, rounds: int) -> tuple[float, float, list
     state = jax.jit(step.start)(prepared.trained)
     trained = jax.device_put(prepared.trained)
     plain = (trained, optax.adamw(train.optimizer.peak).init(trained))
-    times: list[tuple[float, float]] = []
-    for _ in range(-1, rounds):
-        begun_s = time.perf_counter()
-        state, report = jax.block_until_ready(ours(state, frozen, batch))
-        middle_s = time.perf_counter()
-        plain, value = jax.block_until_ready(bare(plain, frozen, batch, key))
-        times.append((middle_s - begun_s, time.perf_counter() - middle_s))
-    del report, value
-    (compile_s, _), counted = times[0], times[1:]
+
+    def own_step() -> Any:
+        nonlocal state
+        state, report = ours(state, frozen, batch)
+        return state, report
+
+    def bare_one() -> Any:
+        nonlocal plain
+        plain, loss = bare(plain, frozen, batch, key)
+        return plain, loss
+
+    (compile_s, _), *counted = (
+        (one.wall_s, other.wall_s) for one, other in in_turns((own_step, bare_one), 1 + rounds)
+    )
     ratios = [one / other for one, other in counted]
     own, theirs = (statistics.median(column) for column in zip(*counted, strict=True))
     return own, theirs, ratios, compile_s

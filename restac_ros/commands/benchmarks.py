@@ -18,9 +18,9 @@ from restac_ros.bench.settings import (
     PlannerBench,
     RecordBench,
     RuntimeBench,
+    TouchBench,
     TrainBench,
 )
-from restac_ros.bench.touch_settings import TouchBench
 from restac_ros.commands.paths import absolute
 
 

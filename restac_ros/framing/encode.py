@@ -69,15 +69,15 @@ def raw_image(pixels: np.ndarray, encoding: str, frame_id: str) -> bytes:
 
 
 def joint_state(names: Sequence[str], positions: np.ndarray, speeds: np.ndarray | None = None) -> bytes:
-    """Return a JointState; without `speeds` they are 0."""
-    zeros = np.zeros(len(positions))
+    """Return a JointState. What is not known is an empty array, as the message's definition asks for."""
+    unknown = np.zeros(0)
     return _serialised(
         'sensor_msgs/msg/JointState',
         '',
         name=list(names),
         position=np.asarray(positions, dtype=np.float64),
-        velocity=zeros if speeds is None else np.asarray(speeds, dtype=np.float64),
-        effort=zeros,
+        velocity=unknown if speeds is None else np.asarray(speeds, dtype=np.float64),
+        effort=unknown,
     )
 
 

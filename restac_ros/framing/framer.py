@@ -184,7 +184,7 @@ class Framer:
 
     def _action_prev(self, state: np.ndarray, selection: Selection) -> tuple[np.ndarray | None, str]:
         """The change of the state over the last period, or why it isn't known."""
-        if not selection.earlier:
+        if not selection.earlier:  # an episode's start, where the reference defines it as zero
             return np.zeros(7), ''
         values, statuses = self._decode_all(selection.earlier)
         before = self._state(values)

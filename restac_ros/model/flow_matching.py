@@ -51,11 +51,6 @@ def step_loss(
     return loss if step_mask is None else jnp.where(step_mask, loss, 0.0)
 
 
-def mean_loss(loss: Float[Array, 'B T'], step_mask: Bool[Array, 'B T'] | None = None) -> Float[Array, '']:
-    """Average of `step_loss` over the steps that exist."""
-    return jnp.mean(loss) if step_mask is None else jnp.mean(loss, where=step_mask)
-
-
 def euler_times(num_steps: int) -> Float[Array, ' n']:
     """Flow times at which Euler's method evaluates the velocity: 1, 1 - 1/n, ..., 1/n."""
     if num_steps < 1:

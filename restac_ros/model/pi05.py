@@ -18,14 +18,15 @@ from restac_ros.model.attention import joint_layout
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.decoder import ExpertLayer, bind_prefix, decode, expert_layer
 from restac_ros.model.flow_loss import flow_errors
-from restac_ros.model.gemma import Gemma, KeysValues, Modulation
+from restac_ros.model.gemma import KeysValues, Modulation
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.joint_pass import ALONE, Beside, JointPass, TextTarget, no_target, target_readers
 from restac_ros.model.layers import layer_at
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, pixels_to_float
+from restac_ros.model.paligemma import PaliGemma
 from restac_ros.model.prefix import PrefixCache, PrefixCarry, extend_prefix, finish_prefix
-from restac_ros.model.siglip import Siglip
 from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.model.touch_hooks import WithoutTouch
 
 
 class TimeCode(NamedTuple):
@@ -48,25 +49,11 @@ type VelocityField = Callable[[Float[Array, 'B T D'], TimeCode], Float[Array, 'B
 """(x_t, flow time) -> velocity; the time code has N = batch, or 1 for all samples."""
 
 
-class PaliGemma(nnx.Module):
-    """Vision encoder and language experts, under openpi's names."""
-
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.img = Siglip(config.siglip, config.image_size, config.paligemma.width, config.dtype, rngs=rngs)
-        self.llm = Gemma(
-            (config.paligemma, config.action_expert),
-            config.vocab_size,
-            config.dtype,
-            adaptive=config.time_conditioning == 'adarms',
-            rngs=rngs,
-        )
-
-
-class Pi05(nnx.Module):
+class Pi05(WithoutTouch, nnx.Module):
     """The base policy; with `time_conditioning = 'concat'` it is pi0.
 
     `reads_prefix_out` says that a fusion reads expert 0's final tokens, which inference otherwise skips.
-    Subclasses add touch through the hooks below; without touch they do nothing.
+    Subclasses add touch by overriding `WithoutTouch`, `suffix_context` and `readout`.
     """
 
     reads_prefix_out = False
@@ -195,25 +182,6 @@ class Pi05(nnx.Module):
         """Which suffix tokens are decided actions; touch and state, which come first, are none."""
         return jnp.pad(decided, ((0, 0), (self.config.num_suffix_tokens - decided.shape[1], 0)))
 
-    # Hooks for touch.
-
-    def encode_views(
-        self, images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']]
-    ) -> Float[Array, 'B F'] | None:
-        """What the tactile prior needs of the cameras; nothing here."""
-        del images
-        return None
-
-    def observe_touch(self, observation: Observation[Array]) -> TactileCode | None:
-        """Encode the observation's tactile image; nothing here."""
-        del observation
-        return None
-
-    def read_touch(self, touch: TactileCode | None) -> Intermediates | None:
-        """Named intermediates of one tactile code; nothing here."""
-        del touch
-        return None
-
     def suffix_context(
         self, state: Float[Array, 'B D'], reading: Intermediates | None
     ) -> list[Float[Array, 'B 1 W']]:
@@ -224,27 +192,12 @@ class Pi05(nnx.Module):
         project = self.action_in_proj if self.config.time_conditioning == 'adarms' else self.state_proj
         return [project(state)[:, None, :]]
 
-    def correct(
-        self,
-        reading: Intermediates | None,
-        prefix_out: Float[Array, 'B S W'] | None,
-        mask: Bool[Array, 'B S'],
-    ) -> Intermediates | None:
-        """Add to the intermediates what needs the prefix's final tokens; nothing here."""
-        del prefix_out, mask
-        return reading
-
     def readout(
         self, suffix_out: Float[Array, 'B S W'], reading: Intermediates | None
     ) -> Float[Array, 'B T D']:
         """Velocity from the action tokens, which are the last of the suffix."""
         del reading
         return self.action_out_proj(suffix_out[:, -self.config.action_horizon :])
-
-    def auxiliary_loss(self, reading: Intermediates | None) -> Float[Array, ''] | float:
-        """What is added to every entry of the loss; nothing here."""
-        del reading
-        return 0.0
 
     # The two ways to a velocity.
 
@@ -388,7 +341,7 @@ class Pi05(nnx.Module):
         step_mask: Bool[Array, 'B T'] | None = None,
         delay: Int[Array, ' B'] | None = None,
     ) -> Float[Array, 'B T']:
-        """Flow-matching loss of each action step; average it with `flow_matching.mean_loss`.
+        """Flow-matching loss of each action step; average it over the steps that exist.
 
         `dim_mask` and `step_mask` are False for padded action dimensions and for steps past an episode's end.
         With a `delay` see `flow_errors`: average over `step_mask & ~is_decided(delay, T)` then.

@@ -5,14 +5,13 @@ next subtask, and from the subtask to actions. All texts of both are made here, 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 StateBins = Literal['openpi', 'guide']
 """How a normalised state becomes whole numbers: a network must be asked as it was trained."""
-STATE_BINS: tuple[StateBins, ...] = get_args(StateBins)
 WIDEST_STATE = 32
 """Numbers of a state that pi0.5's text has room for: its action dimension."""
 

@@ -37,7 +37,7 @@ _LEAST_FRAMES = 20  # of either kind: fewer have no quantiles to speak of
 
 @dataclass(frozen=True)
 class TouchReadings:
-    """What a policy's encoder says about frames.
+    """Outputs of a policy's encoder for some frames.
 
     Attributes:
         logvar: raw.

@@ -1,4 +1,4 @@
-"""Ends a run whose loss is no number, naming the samples of the step and the state that stays."""
+"""Ends a run whose loss is not finite; the message names the samples and the last good state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol

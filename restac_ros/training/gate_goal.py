@@ -1,4 +1,4 @@
-"""What a calibrated gate is to do, as an operator states it."""
+"""Goal of a calibration of the gate, set by the operator."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from restac_ros.training.errors import TrainingError
 
 @dataclass(frozen=True)
 class GateGoal:
-    """Where frames are to lie.
+    """Gate values that frames must reach.
 
     Attributes:
         free_below: gate value that frames in free space lie below.

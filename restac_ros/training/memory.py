@@ -1,4 +1,4 @@
-"""What a run will need on each device, told before anything is compiled."""
+"""Memory of a run on each device, estimated before anything is compiled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A report of the device as numbers by name, in units that a person can judge."""
+"""A report of the device as numbers by name, in SI units where they are physical."""
 
 import resource
 from collections.abc import Mapping, Sequence

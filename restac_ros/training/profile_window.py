@@ -32,7 +32,7 @@ class ProfileWindow:
             self.close()
 
     def close(self) -> None:
-        """Write what was traced."""
+        """Write the trace."""
         if self._is_open:
             self._is_open = False
             jax.profiler.stop_trace()

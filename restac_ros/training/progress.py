@@ -47,7 +47,7 @@ class Reporter(Protocol):
     """Where numbers go."""
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Take the numbers of a step."""
+        """Report the numbers of a step."""
 
 
 class StepTimer:
@@ -122,13 +122,13 @@ class RunProgress:
 
 
 class SilentProgress:
-    """Of processes that are not the first: their numbers are the same."""
+    """Reporter of all processes but the first, whose numbers are the same."""
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
         """Drop the numbers."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 class WandbNumbers:
@@ -167,7 +167,7 @@ class WandbNumbers:
         self._run.log(dict(numbers), step=step)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining numbers."""
         self._run.finish()
 
 

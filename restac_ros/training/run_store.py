@@ -77,7 +77,7 @@ class RunStore:
         return self._manager.is_saving_in_progress()
 
     def wait(self) -> None:
-        """Until the save under way is whole.
+        """Wait until the save under way is whole.
 
         Raises:
             TrainingError: it has failed.
@@ -96,7 +96,7 @@ class RunStore:
         )
 
     def close(self) -> None:
-        """Finish, and end the manager's threads."""
+        """Finish saving and end the manager's threads."""
         self.wait()
         self._manager.close()
 
@@ -131,7 +131,7 @@ def _compare(
 
 
 def _stored(state: TrainingState) -> TrainingState:
-    """The state without what is not there."""
+    """The state without its absent parts."""
     return {name: value for name, value in state.items() if value is not None}
 
 

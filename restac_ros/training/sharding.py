@@ -65,16 +65,16 @@ class Placement:
 
     @property
     def batch(self) -> NamedSharding:
-        """Of batches: their first axis over all devices."""
+        """Sharding of batches: the first axis over all devices."""
         return NamedSharding(self.mesh, PartitionSpec((DATA, FSDP)))
 
     @property
     def everywhere(self) -> NamedSharding:
-        """Of what every device holds."""
+        """Sharding of arrays that every device holds whole."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     def of_leaf(self, leaf: jax.ShapeDtypeStruct) -> NamedSharding:
-        """Of a parameter, its moments and its average: the largest axis that divides, when it is large."""
+        """Sharding of a parameter, its moments and its average: over the largest divisible axis, if large."""
         shards = self.mesh.shape[FSDP]
         if shards > 1 and leaf.ndim >= 2 and leaf.size * leaf.dtype.itemsize >= self.least_bytes:
             for axis in np.argsort(leaf.shape)[::-1].tolist():

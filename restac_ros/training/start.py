@@ -112,7 +112,7 @@ def taught_subtasks(train: TrainConfig, before: Subtasks | None) -> Subtasks | N
 
 
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:
-    """The checkpoint's own configuration, when it differs from the preset's in nothing that counts."""
+    """The checkpoint's configuration; it may differ from the preset's in fields of `_FREE` only."""
     ours, theirs = wanted.to_dict(), found.to_dict()
     other = [name for name in ours if name not in _FREE and ours[name] != theirs.get(name)]
     if other:

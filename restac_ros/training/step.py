@@ -176,7 +176,7 @@ class StepFunction:
         )
         reading = errors.joint.reading
         squares, valid = errors.squares[..., : self.dims], step_mask & errors.asked
-        per_step = jnp.where(valid, jnp.mean(squares, axis=-1), 0.0)
+        per_step = flow_matching.step_loss(squares, step_mask=valid)
         total = jnp.sum(per_step) + jnp.sum(valid) * model.auxiliary_loss(reading)
         sums = self._sums(batch, per_step, squares, valid, reading)
         if batch.codes is None:

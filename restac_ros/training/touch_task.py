@@ -168,5 +168,5 @@ def _at(place: Float[np.ndarray, '7'], height_m: float) -> Float[np.ndarray, '7'
 def _way(
     start: Float[np.ndarray, '7'], end: Float[np.ndarray, '7'], frames: int
 ) -> list[Float[np.ndarray, '7']]:
-    """So many poses from `start` on, evenly spaced towards `end`, which comes next."""
+    """Return `frames` poses, evenly spaced, the first at `start`, the last one step before `end`."""
     return list(np.linspace(start, end, frames, endpoint=False).astype(np.float32))

@@ -23,7 +23,7 @@ def _nodes() -> None:
 
 @pytest.mark.usefixtures('_nodes')
 def test_it_counts_every_message(slow_contract_file: Path, tmp_path: Path) -> None:
-    settings = RecordBench(3.0, '64x48', 'lz4', slow_contract_file)
+    settings = RecordBench(3.0, '64x48', 'lz4', contract=slow_contract_file)
     with scratch(tmp_path, 10**6) as folder:
         figures = measure_recorder(settings, folder)
     assert list(tmp_path.iterdir()) == []

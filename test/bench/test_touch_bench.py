@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from restac_ros.bench.settings import TouchBench
 from restac_ros.bench.touch import ARMS, CONTROL, FELT, TOKEN, TouchFigures, figures_of
-from restac_ros.bench.touch_settings import TouchBench
 from restac_ros.training.config import CONFIGS
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from restac_ros.model.tactile.config import (
-    TACTILE_PRESETS,
+    CNN,
     UNIT_ALIGN,
+    UNIT_ALIGN_TINY,
     EncoderConfig,
     EventConfig,
     ProphetConfig,
@@ -20,9 +21,8 @@ from restac_ros.model.tactile.config import (
 from restac_ros.model.tactile.errors import TactileConfigError
 
 
-@pytest.mark.parametrize('name', TACTILE_PRESETS)
-def test_presets_survive_json(name: str) -> None:
-    config = TACTILE_PRESETS[name]
+@pytest.mark.parametrize('config', [UNIT_ALIGN, UNIT_ALIGN_TINY, CNN])
+def test_presets_survive_json(config: TactileConfig) -> None:
     assert TactileConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

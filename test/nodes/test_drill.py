@@ -111,7 +111,11 @@ def drill(ros_domain: int, contract_file: Path, compile_cache: Path) -> Callable
 
     def rehearsed(cases: Sequence[str], **options: str) -> dict[str, dict]:
         settings = FaultsBench(
-            folder / 'tiny', contract_file, cases=tuple(cases), params=folder / 'parameters.yaml', **options
+            checkpoint=folder / 'tiny',
+            contract=contract_file,
+            cases=tuple(cases),
+            params=folder / 'parameters.yaml',
+            **options,
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv('ROS_DOMAIN_ID', str(ros_domain))

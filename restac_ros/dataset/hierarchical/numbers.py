@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from restac_ros.framing.kinematics import fk_hand_tcp, transform
 from restac_ros.framing.values import STATE_DIM, state_vector
 
 Space = Literal['pose', 'joints']
-SPACES: tuple[Space, ...] = get_args(Space)
 WIDEST = 32
 """Numbers of a state or an action that pi0.5 has room for."""
 

@@ -199,9 +199,3 @@ UNIT_ALIGN_TINY = TactileConfig(
 
 CNN = TactileConfig(kind='cnn')
 """The small trainable encoder."""
-
-TACTILE_PRESETS: dict[str, TactileConfig] = {
-    'unit_align': UNIT_ALIGN,
-    'unit_align_tiny': UNIT_ALIGN_TINY,
-    'cnn': CNN,
-}

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import count
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from pydantic import Field
 from rclpy.parameter import parameter_dict_from_yaml_file
+from rclpy.subscription import Subscription
 from std_msgs.msg import Float64
 
 from restac_ros.contract.errors import did_you_mean
@@ -84,20 +85,34 @@ class DrillParameters(SourceParameters):
     camera_height_px: int = Field(ge=16, le=8192, description='of test patterns')
 
 
+class _Drill(NamedTuple):
+    """State while the node is configured."""
+
+    bag: Bag | None
+    arm: StageArm
+    faults: StreamFaults
+    stage: Stage
+    cases: list[Case]
+
+
 class DrillNode(SourceNode):
     """Publishes the streams from one thread, runs the cases in another, ends when all are done."""
 
     model = DrillParameters
     refusals = (SourceError, BagError, JournalError, CellError)
-    _bag: Bag | None  # this and the following from configure on
-    _arm: StageArm
-    _faults: StreamFaults
-    _stage: Stage
-    _cases: list[Case]
 
     def __init__(self) -> None:
         super().__init__('drill_node')
         self._outcomes: list[CaseOutcome] = []
+        self._opened: _Drill | None = None
+        self._rehearsing: threading.Thread | None = None
+        self._inputs: list[Subscription] = []
+
+    @property
+    def _drill(self) -> _Drill:
+        if self._opened is None:
+            raise SourceError(f'the drill is {self.phase}: configure it first')
+        return self._opened
 
     def open(self) -> dict[str, Topic]:
         parameters = self.parameters
@@ -105,38 +120,52 @@ class DrillNode(SourceNode):
             raise ParameterError('checkpoint and directory must be given')
         parameters.directory.mkdir(parents=True, exist_ok=True)
         contract = self.contract
-        self._cases = self._chosen()
-        self._bag = bag = open_bag(parameters.bag) if parameters.bag else None
+        cases = self._chosen()
+        bag = open_bag(parameters.bag) if parameters.bag else None
         if bag and not any(spec.topic in bag.topics for spec in contract.streams.values()):
             raise SourceError(f'{bag.path} holds none of the topics of contract {contract.name!r}')
-        self._arm = StageArm(contract, self.now_ns, self._opened_arm())
-        self._faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
-        self._stage = Stage(self, self._processes(), parameters.directory, self._faults, self._arm)
+        arm = StageArm(contract, self.now_ns, self._opened_arm())
+        faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
+        stage = Stage(self, self._processes(), parameters.directory, faults, arm)
+        self._opened = _Drill(bag, arm, faults, stage, cases)
         return contract_topics(contract)
 
     def activate(self) -> None:
         self._raise_priority()
-        self.create_subscription(PoseStamped, TARGET_TOPIC, self._receive_target, 200)
-        self.create_subscription(Float64, GRIPPER_TOPIC, self._receive_gripper, 10)
-        self.create_subscription(DiagnosticArray, '/diagnostics', self._receive_diagnostics, 200)
-        self.create_subscription(ActionChunk, CHUNK_TOPIC, self._receive_chunk, 10)
-        self._rehearsing = threading.Thread(target=self._rehearse, name='drill', daemon=True)
+        self._inputs = [
+            self.create_subscription(PoseStamped, TARGET_TOPIC, self._receive_target, 200),
+            self.create_subscription(Float64, GRIPPER_TOPIC, self._receive_gripper, 10),
+            self.create_subscription(DiagnosticArray, '/diagnostics', self._receive_diagnostics, 200),
+            self.create_subscription(ActionChunk, CHUNK_TOPIC, self._receive_chunk, 10),
+        ]
+        drill = self._drill
+        self._rehearsing = threading.Thread(target=self._rehearse, args=(drill,), name='drill', daemon=True)
         self._rehearsing.start()
         super().activate()
 
     def deactivate(self) -> None:
-        self._stage.stopping.set()
-        self._rehearsing.join()
+        if self._rehearsing is not None:
+            self._drill.stage.stopping.set()
+            self._rehearsing.join()
+            self._rehearsing = None
         super().deactivate()
+        for subscription in self._inputs:
+            self.destroy_subscription(subscription)
+        self._inputs.clear()
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self._opened = None
 
     def summarise(self) -> dict[str, object]:
         return {'outcomes': [asdict(outcome) for outcome in self._outcomes]}
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
-        if self._bag is None:
+        bag = self._drill.bag
+        if bag is None:
             size_px = (self.parameters.camera_height_px, self.parameters.camera_width_px)
             return messages(self.contract, patterns_of(self.contract, size_px), FOREVER_S, start_ns)
-        return iter(ReadAhead(self._passes(self._bag, start_ns)))
+        return iter(ReadAhead(self._passes(bag, start_ns)))
 
     def _passes(self, bag: Bag, start_ns: int) -> Iterator[Outgoing]:
         begin_ns, end_ns = bag.bounds_ns or (0, 0)
@@ -149,10 +178,11 @@ class DrillNode(SourceNode):
 
         The stamp is the time of publishing, so that delays of a busy machine add no fault of their own.
         """
+        drill = self._drill
         for name in self.contract.by_topic()[message.topic]:
             if belongs(self.contract.streams[name], message.cdr):
-                content = with_stamp(self._arm.cdr(name) or message.cdr, self.now_ns())
-                if (cdr := self._faults.apply(name, content)) is not None:
+                content = with_stamp(drill.arm.cdr(name) or message.cdr, self.now_ns())
+                if (cdr := drill.faults.apply(name, content)) is not None:
                     super()._publish(message._replace(cdr=cdr))
 
     def _opened_arm(self) -> SteppedArm | None:
@@ -221,10 +251,9 @@ class DrillNode(SourceNode):
             for each in processes(run)
         }
 
-    def _bounds(self) -> Bounds:
+    def _bounds(self, chunk: ActionChunk) -> Bounds:
         defaults = parameter_dict_from_yaml_file(str(config_file('streamer.yaml')), use_wildcard=True)
         oldest_ms = defaults['max_observation_age_ms'].value.double_value
-        chunk = self._stage.policys_chunk
         rate_hz = defaults['rate_hz'].value.double_value
         return Bounds(
             limits=MotionLimits.from_contract(self.contract),
@@ -234,13 +263,13 @@ class DrillNode(SourceNode):
 
     # Called by the drill's own thread.
 
-    def _rehearse(self) -> None:
-        stage, cases = self._stage, self._cases
+    def _rehearse(self, drill: _Drill) -> None:
+        stage, cases = drill.stage, drill.cases
         try:
             for name in ('session_log_node', 'gate_view_node', 'streamer_node', 'policy_node'):
                 stage.start(name)
             stage.until(lambda: stage.chunk, 'the first chunk', self.parameters.wait_timeout_s)
-            for outcome in Director(stage, self._bounds()).rehearse(cases):
+            for outcome in Director(stage, self._bounds(stage.policys_chunk)).rehearse(cases):
                 self._outcomes.append(outcome)
             stage.stop()
             judge_log(cases, self._outcomes, self._logged())
@@ -266,18 +295,18 @@ class DrillNode(SourceNode):
 
     def _receive_target(self, message: PoseStamped) -> None:
         if message.header.frame_id != RIVAL_FRAME:
-            apart = self._arm.follow(pose_of(message))
-            self._stage.record.add_set_point(set_point_of(message, apart))
+            apart = self._drill.arm.follow(pose_of(message))
+            self._drill.stage.record.add_set_point(set_point_of(message, apart))
 
     def _receive_gripper(self, message: Float64) -> None:
-        self._arm.grip(message.data)
+        self._drill.arm.grip(message.data)
 
     def _receive_diagnostics(self, message: DiagnosticArray) -> None:
-        self._stage.record.add_statuses(statuses_of(message))
+        self._drill.stage.record.add_statuses(statuses_of(message))
 
     def _receive_chunk(self, message: ActionChunk) -> None:
         if message.inference_ns:  # the policy's, not one of the drill's own
-            self._stage.chunk = message
+            self._drill.stage.chunk = message
 
 
 def main() -> None:

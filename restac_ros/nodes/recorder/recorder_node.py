@@ -1,9 +1,8 @@
 """Records episodes from the robot's streams: a journal while recording, a LeRobot episode on save."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,26 +13,22 @@ from std_srvs.srv import Trigger
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError, JournalError
-from restac_ros.framing.frame import StreamStatus
-from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
 from restac_ros.nodes.awaited_node import AwaitedNode
-from restac_ros.nodes.diagnostics import Status, StatusLevel, StreamDiagnostics
+from restac_ros.nodes.diagnostics import Status, StatusLevel
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import recorder_message
+from restac_ros.nodes.recorder.recorded_streams import RecordedStreams
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
 from restac_ros.nodes.recorder.trigger_inputs import TriggerInputs
 from restac_ros.nodes.running import run_node
-from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
 from restac_ros.recording.recording import RecordingClocks
 from restac_ros.recording.saving import Announcer
 from restac_ros.recording.triggers import TriggerAction
 from restac_ros.runtime.complaints import Complaints
-from restac_ros.runtime.holding import START_GRACE_NS, Reasons, invalid_streams
-from restac_ros.runtime.live_frames import LiveFrames
 from restac_ros.runtime.summary_file import streams_summary
-from restac_ros.runtime.tally import RateMeter, StreamTally
+from restac_ros.runtime.tally import StreamTally
 from restac_ros.view.contact_sheet import contact_sheet
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -57,20 +52,11 @@ class _Configured:
 
 @dataclass
 class _Active:
-    """State while the node is active. Losses are counted per episode, without pauses."""
+    """State while the node is active."""
 
-    streams: Subscriptions
-    frames: LiveFrames
+    streams: RecordedStreams
     triggers: TriggerInputs
-    diagnostics: StreamDiagnostics
-    meters: Mapping[str, RateMeter]
-    since_ns: int
     start_due: bool
-    lost_before: dict[str, int]
-    lost_at_pause: dict[str, int] = field(default_factory=dict)
-    statuses: Mapping[str, StreamStatus] = field(default_factory=dict)
-    faults: Reasons = field(default_factory=dict)
-    rates_hz: dict[str, float] = field(default_factory=dict)
 
 
 class RecorderNode(ManagedNode):
@@ -126,20 +112,12 @@ class RecorderNode(ManagedNode):
         contract, parameters = self._ready.contract, self.parameters
         self._complaints.forget()
         self._invalid.forget()
-        max_frozen_ns = round(parameters.max_frozen_ms * 1e6)
-        streams = Subscriptions(self, contract, self._on_sample, self._complaints)
+        offer = self._ready.recorder.offer
+        streams = RecordedStreams(self, contract, offer, self._complaints, self._invalid)
         self._tallies = streams.tallies
         debounce_ns = round(parameters.debounce_ms * 1e6)
-        self._active = _Active(
-            streams,
-            LiveFrames(contract, self.now_ns, streams.poll, max_frozen_ns, streams.why_silent),
-            TriggerInputs(self, parameters.triggers, debounce_ns, self._on_trigger, self._complaints),
-            StreamDiagnostics({name: spec.rate_hz for name, spec in contract.streams.items()}),
-            {name: RateMeter() for name in contract.streams},
-            since_ns=time.monotonic_ns(),
-            start_due=parameters.autostart_recording,
-            lost_before=dict.fromkeys(contract.streams, 0),
-        )
+        triggers = TriggerInputs(self, parameters.triggers, debounce_ns, self._on_trigger, self._complaints)
+        self._active = _Active(streams, triggers, start_due=parameters.autostart_recording)
         if not self.now_ns():
             self.get_logger().warning(f'waiting for the first message on /clock: {NO_CLOCK}')
         elif self._active.start_due:
@@ -148,8 +126,7 @@ class RecorderNode(ManagedNode):
     def deactivate(self) -> None:
         if active := self._active:
             active.triggers.destroy()
-            active.streams.poll()
-            active.streams.destroy()
+            active.streams.close()
             self._active = None
         if self._configured and self._configured.recorder.is_recording:
             self.get_logger().info(self._configured.recorder.save(convert=self.parameters.save_on_shutdown))
@@ -214,11 +191,7 @@ class RecorderNode(ManagedNode):
         level: StatusLevel = 'error' if report.state == 'error' else 'warn' if flawed else 'ok'
         statuses = [Status('recording', level, report.message or report.state, values)]
         if active := self._active:
-            ages = {name: status.age_ns for name, status in active.statuses.items()}
-            reasons = {name: status.reason for name, status in active.statuses.items()}
-            statuses += active.diagnostics.statuses(
-                active.streams.tallies, ages, reasons, time.monotonic_ns()
-            )
+            statuses += active.streams.diagnose()
         return statuses
 
     def parameters_changed(self) -> None:
@@ -248,7 +221,7 @@ class RecorderNode(ManagedNode):
             raise RecorderError(NO_CLOCK)
         text = self._ready.recorder.start(self._task)
         self.problem, active.start_due = '', False
-        active.lost_before = {name: tally.lost for name, tally in active.streams.tallies.items()}
+        active.streams.begin_episode()
         return text
 
     def _save(self) -> str:
@@ -259,13 +232,12 @@ class RecorderNode(ManagedNode):
 
     def _pause(self) -> str:
         active, text = self._running, self._ready.recorder.pause()
-        active.lost_at_pause = {name: tally.lost for name, tally in active.streams.tallies.items()}
+        active.streams.pause()
         return text
 
     def _resume(self) -> str:
         active, text = self._running, self._ready.recorder.resume()
-        for name, tally in active.streams.tallies.items():
-            active.lost_before[name] += tally.lost - active.lost_at_pause[name]
+        active.streams.resume()
         return text
 
     def _next_subtask(self) -> str:
@@ -286,7 +258,7 @@ class RecorderNode(ManagedNode):
         """Draw the newest image of every camera and tactile sensor."""
         contract = self._ready.contract
         names = [*contract.by_role('camera'), *contract.by_role('tactile')]
-        frame = self._running.frames.frame(names)
+        frame = self._running.streams.frames.frame(names)
         path: Path = self.parameters.settings().journal_dir / 'thumbnails.png'
         sheet = contact_sheet(
             {**frame.images, **frame.tactile}, {name: frame.streams[name] for name in names}
@@ -334,8 +306,7 @@ class RecorderNode(ManagedNode):
                 active.start_due = False
                 self._do(self._start)
             if is_due:
-                active.streams.check_publishers()
-                self._check_streams(active)
+                active.streams.check()
         if is_due or recorder.state != before:
             self._publish_status()
 
@@ -348,25 +319,6 @@ class RecorderNode(ManagedNode):
         else:
             self._complaints.clear('recorder')
 
-    def _check_streams(self, active: _Active) -> None:
-        """Measure rates and ages, and check whether frames can be made, before an episode is saved.
-
-        A fault is reported when two checks in a row have found it: on a busy machine single ones come and go.
-        """
-        contract, now_ns = self._ready.contract, time.monotonic_ns()
-        active.statuses = active.frames.frame(list(contract.streams)).streams
-        for name, meter in active.meters.items():
-            rate_hz = meter.rate_hz(active.streams.tallies[name].received, now_ns)
-            active.rates_hz[name] = math.nan if rate_hz is None else rate_hz
-        if now_ns - active.since_ns >= START_GRACE_NS:
-            before, active.faults = active.faults, invalid_streams(contract, active.statuses)
-            self._invalid.update({name: found for name, found in active.faults.items() if name in before})
-
-    def _on_sample(self, sample: Sample) -> None:
-        if active := self._active:
-            self._ready.recorder.offer(sample)
-            active.frames.push(sample)
-
     def _publish_status(self) -> None:
         if self._configured is None:
             return
@@ -375,12 +327,7 @@ class RecorderNode(ManagedNode):
         message.run_id = self.run_id
         message.header.stamp = self.get_clock().now().to_msg()
         if active:
-            statuses, tallies = active.statuses, active.streams.tallies
-            ages = [statuses[name].age_ns if name in statuses else None for name in message.streams]
-            message.lost = [tallies[name].lost - active.lost_before[name] for name in message.streams]
-            message.lost_known = [tallies[name].numbered for name in message.streams]
-            message.rate_hz = [active.rates_hz.get(name, math.nan) for name in message.streams]
-            message.age_ns = [-1 if age_ns is None else max(0, age_ns) for age_ns in ages]
+            active.streams.describe(message)
         self._status.publish(message)
 
 

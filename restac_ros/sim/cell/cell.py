@@ -1,4 +1,4 @@
-"""The cell in motion: steps of 1 ms of arm, controller, gripper, plug and socket. No clock, no chance."""
+"""The cell in motion: steps of 1 ms of arm, controller, gripper, plug and socket; deterministic."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ _GUIDED_NMS_RAD = np.array([25.0, 25.0, 25.0, 25.0, 4.0, 4.0, 4.0])  # 20 N lead
 
 @dataclass(frozen=True)
 class CellState:
-    """What is true at one instant; the base frame, m, N and rad.
+    """State of the cell at one instant, in the base frame: m, N and rad.
 
     Attributes:
         pose: of the TCP.

@@ -40,7 +40,7 @@ class CellArm:
             self.refusal = str(error)
 
     def grip(self, opening_m: float, now_ns: int) -> None:
-        """Move the gripper to an opening, m; the plug stays held, as a drill is about the arm."""
+        """Move the gripper to an opening, m; the plug stays held: a drill tests the arm."""
         self._advance(now_ns)
         self._cell.grip(min(max(opening_m, 0.0), self._cell.parameters.plug.body_m[1]))
 

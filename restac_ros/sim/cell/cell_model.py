@@ -20,8 +20,6 @@ TCP_IN_HAND_M = np.array([0.0, 0.0, 0.1034])
 TCP_IN_FINGER_M = 0.045  # along the finger's z
 PLUG, HOUSING, SOCKET = 'plug', 'housing', 'socket'
 SCENERY_GROUP, PLUG_GROUP, SOCKET_GROUP = 0, 1, 3
-CAMERAS = ('main', 'side', 'handeye')
-"""Names of the cameras, those of the contract's streams."""
 _SIZE_PX = (640, 480)
 FOV_DEG = 42.0  # vertical, of a RealSense D435's colour camera
 _FRICTION = (0.002, 0.0001)  # torsional, rolling

@@ -18,7 +18,7 @@ class Demonstration:
     """One attempt of the expert, in the scene of a seed.
 
     Attributes:
-        loop: the cell; its `outcome` tells how it went.
+        loop: the cell; its `outcome` holds the result.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Demonstration:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the plug has been in for long enough."""
+        """Whether the plug has stayed in the hole for long enough."""
         return self.loop.complete
 
     def readings(self, limit_s: float) -> Iterator[DriverReading]:

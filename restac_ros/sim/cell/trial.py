@@ -1,4 +1,4 @@
-"""One attempt at insertion in simulated time: what an actor perceives, what it asks for, what came of it."""
+"""One attempt at insertion in simulated time: percepts of an actor, its targets, and the result."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class SensorNoise:
 
 @dataclass(frozen=True)
 class Percept:
-    """What an actor gets at one tick: the base frame, m and rad.
+    """What an actor perceives at one tick, in the base frame: m and rad.
 
     Attributes:
         pose: of the TCP, measured.
@@ -78,7 +78,7 @@ class Senses:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of an attempt.
+    """Result of an attempt.
 
     Attributes:
         seconds: until the plug was in, or the limit.

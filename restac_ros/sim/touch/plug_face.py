@@ -59,7 +59,7 @@ class PlugFace:
         return tilt_x * along_x + tilt_z * along_z + np.float32(lift) - self._recess_m(along_x, along_z)
 
     def _recess_m(self, along_x: np.ndarray, along_z: np.ndarray) -> np.ndarray:
-        """How far the face lies below its plane: not at all, in the grooves, beyond the outline; m."""
+        """Depth of the face below its plane, m: 0 on the face, more in the grooves and beyond the outline."""
         top, bottom = -self.plug.body_top_m, self.plug.tip_m - self.plug.length_m
         across = np.abs(along_x) - self.plug.body_m[0] / 2
         outside = np.maximum(across, np.abs(along_z - (top + bottom) / 2) - (bottom - top) / 2)

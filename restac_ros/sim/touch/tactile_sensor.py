@@ -27,7 +27,7 @@ class TactileSensor:
         return _grey_levels(clean + NOISE_GREY * noise)
 
     def reference(self, mount: np.ndarray | None) -> np.ndarray:
-        """Return what the mean of many frames would be, uint8 [H, W, 3] RGB: recorded at the grasp."""
+        """Return the frame at the grasp without noise, uint8 [H, W, 3] RGB: the mean of many frames."""
         return _grey_levels(self._clean(mount))
 
     def _clean(self, mount: np.ndarray | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What training by subtasks makes of a frame: the question for its subtask, and the answer."""
+"""Makes the question for the next subtask, and its answer, of each frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class LessonLengths(NamedTuple):
     prompt: int
 
     def longest(self, other: Self) -> 'LessonLengths':
-        """Return what both fit into."""
+        """Return lengths that both fit into."""
         return LessonLengths(*(max(pair) for pair in zip(self, other, strict=True)))
 
 
@@ -62,12 +62,12 @@ class Lessons:
         )
 
     def within(self, task: str) -> str | None:
-        """Return what the prompt for actions shows beside the subtask."""
+        """Return the task that the prompt for actions shows beside the subtask."""
         return task if self.hierarchy.prompt == 'joint' else None
 
 
 def stated_places(episodes: Episodes, places: Int[np.ndarray, 'n 2']) -> Int[np.ndarray, 'm 2']:
-    """Return those frames whose subtask is stated."""
+    """Return the frames whose subtask is stated."""
     tables = episodes.tables
     rows = np.array([tables.spans[episode].first + frame for episode, frame in places.tolist()], int)
     return places[tables.subtask_of_row[rows] >= 0]
@@ -114,7 +114,7 @@ def lesson_lengths(
 
 
 def common_lengths(lengths: Sequence[LessonLengths]) -> LessonLengths:
-    """Return what the lessons of all data sets fit into."""
+    """Return lengths that the lessons of all data sets fit into."""
     first, *others = lengths
     for other in others:
         first = first.longest(other)

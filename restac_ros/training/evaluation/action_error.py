@@ -11,13 +11,12 @@ from restac_ros.geometry.rotation import wrap_to_pi
 from restac_ros.policy.normalization import Quantiles
 from restac_ros.training.evaluation.bootstrap import EpisodeBootstrap, Estimate
 
-UNITS = ('m', 'm', 'm', 'rad', 'rad', 'rad', 'mm')
 _SCALE = np.array([1, 1, 1, 1, 1, 1, 1e3])
 
 
 @dataclass(frozen=True)
 class Demonstrated:
-    """What was done after each frame.
+    """Demonstrated actions after each frame.
 
     Attributes:
         deltas: targets from the frame's state, raw units, [n, T, 7]; the opening is absolute.

@@ -22,7 +22,7 @@ from restac_ros.model.tactile.interface import TactileCode
 
 
 class BatchReading(NamedTuple):
-    """What touch says of a batch of frames, on the host.
+    """Outputs of the tactile encoder for a batch of frames, on the host.
 
     `squared_residual` is the mean square of felt minus expected latent; None for encoders without a prior.
     """

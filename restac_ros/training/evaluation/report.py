@@ -43,7 +43,7 @@ class StepFigure:
 
 @dataclass(frozen=True)
 class TouchReport:
-    """What concerns touch; see the modules of its parts.
+    """Figures on touch; see the modules of its parts.
 
     `surprise` is None for encoders without a prior, `codebook` for those without one.
     """
@@ -96,7 +96,7 @@ class TraceSample:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Everything that was found."""
+    """All figures of an evaluation."""
 
     dataset: str
     fingerprint: str

@@ -37,7 +37,7 @@ type FramesDone = Callable[[int, int], None]
 
 @dataclass
 class SampledChunks:
-    """What a checkpoint did with the chosen frames.
+    """Chunks that a checkpoint sampled for the chosen frames.
 
     Attributes:
         recorded: chunks of the inputs as recorded, as raw deltas.

@@ -49,7 +49,7 @@ def substitutes(
 
 
 def strangers(frames: ChosenFrames, contact: ContactByEpisode, seed: int) -> Int[np.ndarray, 'n 2']:
-    """Return, for each frame, one of another episode in the same phase, else any of another episode."""
+    """Return for each frame a frame of another episode, in the same phase where there is one."""
     rng = np.random.default_rng(seed)
     numbers = np.unique(frames.episodes).tolist()
     found = []

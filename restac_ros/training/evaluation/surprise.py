@@ -1,4 +1,4 @@
-"""What the tactile encoder says about itself: is it as wrong as it expects, and what do its codes tell."""
+"""The tactile encoder's uncertainty against its errors, and the use of its codebook."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from restac_ros.training.evaluation.sampling import FramesDone
 
 @dataclass(frozen=True)
 class EpisodeTrace:
-    """What touch said in one episode; `squared_residual` is None for encoders without a prior."""
+    """Touch readings of one episode; `squared_residual` is None for encoders without a prior."""
 
     gate: Float[np.ndarray, ' frames']
     logvar: Float[np.ndarray, ' frames']

@@ -64,7 +64,7 @@ class EncoderStage:
         )
 
     def before(self, step: int, measured: Callable[[int], FrameValues]) -> NamedLeaves:
-        """Replace nothing."""
+        """Return no leaves: none is replaced."""
         return {}
 
 

@@ -54,7 +54,7 @@ class PreparedTactile:
         ]
 
     def held_out(self, reads_views: bool) -> list[TouchBatch]:
-        """Return batches spread over the held-out frames, without whose rest they go on evenly."""
+        """Return equal batches of frames evenly spread over the held-out ones."""
         sources = [
             TouchSource(episodes, selection.validated, number, reads_views)
             for number, (episodes, selection) in enumerate(zip(self.opened, self.selections, strict=True))

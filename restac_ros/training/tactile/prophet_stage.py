@@ -82,7 +82,7 @@ class ProphetStage:
         )
 
     def before(self, step: int, measured: Callable[[int], FrameValues]) -> NamedLeaves:
-        """Replace nothing."""
+        """Return no leaves: none is replaced."""
         return {}
 
 

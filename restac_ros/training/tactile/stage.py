@@ -25,7 +25,7 @@ class TouchStage(Protocol):
 
     @property
     def name(self) -> StageName:
-        """Of the stage."""
+        """Name of the stage."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Where each value stands in Rerun, and the fixed arrangement of the views."""
+"""Entity paths of all values in Rerun, and the blueprint of the views."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ _LINES = {
 
 
 def camera_path(stream: str) -> str:
-    """Return where the images of a camera stand."""
+    """Return the entity path of a camera's images."""
     return f'{AT_CAMERAS}/{stream}'
 
 
@@ -51,9 +51,9 @@ def name_lines(recording: rr.RecordingStream, state_names: Sequence[str]) -> Non
 
 
 def blueprint(cameras: Sequence[str], is_dataset: bool) -> rrb.Blueprint:
-    """Return the arrangement: space and cameras to the left, touch and plots to the right.
+    """Return the blueprint: space and cameras to the left, touch and plots to the right.
 
-    A data set has state and action in place of what only a running policy knows.
+    A data set shows state and action in place of a running policy's outputs.
     """
     pictures = [rrb.Spatial2DView(origin=camera_path(name), name=name) for name in cameras]
     touch = [
@@ -85,7 +85,7 @@ def _space() -> rrb.Spatial3DView:
 
 
 def shape_path(name: str) -> str:
-    """Return where a shape of the view stands."""
+    """Return the entity path of a shape."""
     return f'{AT_WORLD}/{name.replace(" ", "_")}'
 
 

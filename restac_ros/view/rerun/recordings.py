@@ -1,4 +1,4 @@
-"""Logs recordings and data sets of the past as a live run is logged, into a file of Rerun's (.rrd)."""
+"""Logs recordings as a live run is logged, into a Rerun file (.rrd)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ class StreamFeed:
 
 
 def new_recording(name: str, contract: Contract, is_dataset: bool = False) -> rr.RecordingStream:
-    """Return an empty recording with the fixed arrangement, connected to nothing yet."""
+    """Return an empty recording with the blueprint, not yet connected to a sink."""
     recording = rr.RecordingStream(APPLICATION, recording_id=name)
     recording.send_blueprint(blueprint(list(contract.by_role('camera')), is_dataset))
     return recording

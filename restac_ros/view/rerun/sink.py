@@ -43,7 +43,7 @@ class RerunSink:
     ) -> None:
         self._recording = recording
         self._options = options
-        self._scene = GateScene(contract, tactile, options)
+        self.scene = GateScene(contract, tactile, options)
         self._epoch_ns, self._is_dataset = epoch_ns, is_dataset
         self._origin = RunOrigin()
         self._words: dict[str, str] = {}
@@ -52,19 +52,9 @@ class RerunSink:
         self._shown: set[str] = set()  # shapes that stand in the recording
         layout.name_lines(recording, STATE_NAMES)
 
-    @property
-    def reference_problem(self) -> str:
-        """Why the picture without contact is doubtful; '' while it is not."""
-        return self._scene.reference_problem
-
-    def restart_reference(self) -> int:
-        """Take the picture without contact anew; return the number of frames that make it."""
-        self._scene.reference.restart()
-        return self._scene.reference.needed
-
     def add_gate(self, gate: GateSample, steady_ns: int) -> None:
         """Log a GateState."""
-        self._scene.add_gate(gate, steady_ns)
+        self.scene.add_gate(gate, steady_ns)
         self._at(steady_ns)
         self._scalar(layout.AT_GATE, gate.gate)
         self._scalar(layout.AT_LOGVAR, gate.logvar_standardised)
@@ -76,7 +66,7 @@ class RerunSink:
 
     def add_chunk(self, chunk: ChunkSample, steady_ns: int) -> None:
         """Log an ActionChunk."""
-        self._scene.add_chunk(chunk, steady_ns)
+        self.scene.add_chunk(chunk, steady_ns)
         self._at(steady_ns)
         self._scalar(layout.AT_ACT_MS, chunk.inference_ns * _MS)
         self._scalar(layout.AT_PREFIX_AGE_MS, chunk.prefix_age_ns * _MS)
@@ -84,7 +74,7 @@ class RerunSink:
 
     def add_pose(self, pose_tool_in_base: np.ndarray, steady_ns: int) -> None:
         """Log the tool's pose [4, 4] in the base frame."""
-        self._scene.add_pose(pose_tool_in_base, steady_ns)
+        self.scene.add_pose(pose_tool_in_base, steady_ns)
         self._pose = pose_tool_in_base
         self._at(steady_ns)
         self._recording.log(layout.AT_TOOL, tool_axes(pose_tool_in_base))
@@ -102,10 +92,10 @@ class RerunSink:
 
     def add_tactile(self, image: np.ndarray, steady_ns: int) -> None:
         """Log a tactile frame uint8 [H, W, 3] RGB, and its change once the reference is complete."""
-        self._scene.add_tactile(image, steady_ns)
+        self.scene.add_tactile(image, steady_ns)
         self._at(steady_ns)
         self._recording.log(layout.AT_TOUCH_IMAGE, jpeg_image(image))
-        if (change := self._scene.change) is not None:
+        if (change := self.scene.change) is not None:
             self._recording.log(
                 layout.AT_TOUCH_CHANGE, jpeg_image(heat_overlay(image, change, self._options.heat))
             )
@@ -113,7 +103,7 @@ class RerunSink:
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
         """Log felt minus expected per latent position, float [h, w], on its fixed scale."""
-        self._scene.add_residual(magnitude, steady_ns)
+        self.scene.add_residual(magnitude, steady_ns)
         self._at(steady_ns)
         heat = np.where(np.isfinite(magnitude), magnitude, 0.0) / self._options.heat.residual_full
         cells = HEAT_MAP[(np.clip(heat, 0, 1) * 255).astype(np.uint8)]
@@ -126,7 +116,7 @@ class RerunSink:
 
     def add_hold(self, reason: str, steady_ns: int) -> None:
         """Log the policy's reason to hold; '' while it plans."""
-        self._scene.add_hold(reason, steady_ns)
+        self.scene.add_hold(reason, steady_ns)
         self.add_words(layout.AT_HELD, f'held: {reason}' if reason else 'planning', steady_ns)
 
     def add_vector(self, path: str, values: Sequence[float], steady_ns: int) -> None:
@@ -135,7 +125,7 @@ class RerunSink:
         self._recording.log(path, rr.Scalars(values))
 
     def add_words(self, path: str, text: str, steady_ns: int) -> None:
-        """Log a text when it is another than before."""
+        """Log a text when it differs from the last one."""
         if text and text != self._words.get(path):
             self._words[path] = text
             self._at(steady_ns)
@@ -143,9 +133,9 @@ class RerunSink:
             self._recording.log(path, rr.TextLog(text, level=level))
 
     def draw(self, steady_ns: int) -> None:
-        """Log the shapes of this moment; those of before that are no more are cleared."""
+        """Log the present shapes, and clear those that have gone."""
         self._at(steady_ns)
-        archetypes = shape_archetypes(self._scene.shapes(steady_ns))
+        archetypes = shape_archetypes(self.scene.shapes(steady_ns))
         for name, archetype in archetypes.items():
             self._recording.log(layout.shape_path(name), archetype)
         for name in self._shown - set(archetypes):

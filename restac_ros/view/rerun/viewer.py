@@ -33,17 +33,17 @@ class ViewerPlace(NamedTuple):
 
     @property
     def data_url(self) -> str:
-        """Where the SDK sends what it logs, and the page reads it."""
+        """URL that the SDK logs to and the page reads from."""
         return f'rerun+http://{self._host}:{self.data_port}/proxy'
 
     @property
     def page(self) -> str:
-        """The page for a browser."""
+        """URL of the page for a browser."""
         return f'http://{self._host}:{self.web_port}/?url={quote(self.data_url, safe="")}'
 
     @property
     def _host(self) -> str:
-        """An address to be reached by from this machine: a server that listens to all has none of its own."""
+        """Address of the server from this machine: localhost where it listens on all interfaces."""
         return LOCALHOST if self.bind in ('0.0.0.0', '::') else self.bind
 
 
@@ -90,7 +90,7 @@ class ViewerServer:
     """The server while it runs; it ends with `close`, and with the process that started it."""
 
     def __init__(self, place: ViewerPlace, memory: str = '512MB', files: Sequence[Path] = ()) -> None:
-        """Start it.
+        """Start the server.
 
         Raises:
             ViewError: Rerun is not installed, or a port is taken.
@@ -112,16 +112,16 @@ class ViewerServer:
 
     @property
     def ended(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """Exit status of the server; None while it runs."""
         return self._process.poll()
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id of the server."""
         return self._process.pid
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._process.terminate()
         try:
             self._process.wait(_GRACE_S)
@@ -140,7 +140,7 @@ class ViewerServer:
 
 
 def _report_nothing(settings: Path) -> None:
-    """Write settings with which the server sends no usage data to its makers; by default it does."""
+    """Turn off the server's usage statistics, which it sends to its makers by default."""
     file = settings / 'rerun' / 'analytics.json'
     file.parent.mkdir()
     choice = {'analytics_enabled': False, 'analytics_id': '', 'metadata': {}, 'config_file_path': str(file)}

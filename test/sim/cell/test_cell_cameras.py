@@ -13,10 +13,10 @@ import pytest
 
 from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.cell_cameras import OPENGL_PACKAGES, CellCameras
-from restac_ros.sim.cell.cell_model import CAMERAS
 from restac_ros.sim.cell.parameters import MOUNT, CellScene
 
 SIZE_PX = (224, 224)
+CAMERAS = ('main', 'side', 'handeye')
 
 
 @pytest.fixture(scope='module')

@@ -6,13 +6,13 @@ import pytest
 
 from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.sim.cell.cell_model import (
-    CAMERAS,
     HOUSING,
     SOCKET,
     SOCKET_GROUP,
     TCP_IN_HAND_M,
     build_model,
 )
+from restac_ros.sim.cell.cell_sensors import CAMERA_OF_SLOT
 from restac_ros.sim.cell.parameters import MOUNT, CellParameters
 
 
@@ -53,4 +53,4 @@ def test_only_geoms_that_no_camera_draws_move_with_the_hole(model: mujoco.MjMode
 
 
 def test_the_cameras_are_those_of_the_contract(model: mujoco.MjModel) -> None:
-    assert {model.camera(i).name for i in range(model.ncam)} == set(CAMERAS)
+    assert {model.camera(i).name for i in range(model.ncam)} == set(CAMERA_OF_SLOT.values())
