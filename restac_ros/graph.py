@@ -22,6 +22,7 @@ PACKAGE = 'restac_ros'
 MAX_RESTARTS = 3
 PLAYED = '.played'
 CELL_CONTRACT = 'contract_cell.yaml'
+SIM_LONGEST_S = 86_400.0  # simulated time that the cell runs at most
 ParameterValue = bool | int | float | str | list[str]
 
 # What the streamer must know of the simulated robot.
@@ -131,6 +132,7 @@ class Run:
         cameras: the simulated cell draws its cameras, which needs OpenGL.
         view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
+        teleoperate: a person moves the arm of the simulated cell, which then runs until it is ended.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
         run_id: identifies the nodes of the run to each other.
@@ -155,6 +157,7 @@ class Run:
     seed: int = 0
     cameras: bool = True
     execute: bool = False
+    teleoperate: bool = False
     view: ViewKind = 'none'
     autostart_recording: bool = True
     parameter_file: Path | None = None
@@ -273,6 +276,8 @@ def processes(run: Run) -> list[Process]:
         listeners.append(_process(run, VIEW_NODES[run.view], {}, vital=False))
     if run.execute:
         listeners.append(_process(run, 'streamer_node', SIM_ROBOT if run.source is Source.SIM else {}))
+    if run.teleoperate:
+        listeners.append(_process(run, 'teleop_node', {}))
     if run.source is not Source.DRIVERS:
         listeners.append(_source(run, wait_subscribers=complete))
     return listeners
@@ -299,7 +304,12 @@ def _check(run: Run) -> None:
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
-    if run.checkpoint is None and run.record is None and run.view == 'none':
+    if run.teleoperate and (run.execute or run.source is not Source.SIM):
+        raise GraphError(
+            'teleoperate moves the arm of the simulated cell (source sim), which then follows nobody else: '
+            f'source is {str(run.source)!r}, execute is {run.execute}'
+        )
+    if run.checkpoint is None and run.record is None and run.view == 'none' and not run.teleoperate:
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: describe the task of the robot')
@@ -388,5 +398,7 @@ def _source(run: Run, wait_subscribers: int) -> Process:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
         parameters |= {'seed': run.seed, 'cameras': run.cameras, 'rate': run.rate, 'use_sim_time': False}
+        if run.teleoperate:  # insertion after insertion, as long as the person likes
+            parameters |= {'end_when_inserted': False, 'seconds': SIM_LONGEST_S}
         return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)

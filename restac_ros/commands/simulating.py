@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import subcommand
 
 from restac_ros.commands.paths import absolute
+from restac_ros.commands.teleoperating import SimTeleop
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
 from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
 from restac_ros.sim.cell.parameters import check_libraries
@@ -119,9 +120,13 @@ class SimExpert:
 
 @dataclass(frozen=True)
 class Sim:
-    """The simulated plug-insertion cell, without ROS; with ROS: `restac-ros up --source sim`."""
+    """The simulated plug-insertion cell: its expert, without ROS, and a person at the keys."""
 
-    what: Annotated[SimExpert, subcommand('expert')] | Annotated[SimRecord, subcommand('record')]
+    what: (
+        Annotated[SimExpert, subcommand('expert')]
+        | Annotated[SimRecord, subcommand('record')]
+        | Annotated[SimTeleop, subcommand('teleop')]
+    )
 
     def run(self) -> int:
         """Run the subcommand; refused where the cell's libraries are not installed."""

@@ -24,7 +24,7 @@ from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.framing.encode import driver_message
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry.pose import Pose
-from restac_ros.graph import CELL_CONTRACT, config_file
+from restac_ros.graph import CELL_CONTRACT, SIM_LONGEST_S, config_file
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node
@@ -62,7 +62,7 @@ class SimParameters(SourceParameters):
     changeable: ClassVar[frozenset[str]] = frozenset({'stream_fault', 'fault_streams'})
 
     seed: int = Field(ge=0, le=2**31 - 1, description='chooses the scene, all noise and all delays')
-    seconds: float = Field(gt=0, le=86_400, description='simulated time to run at most, s')
+    seconds: float = Field(gt=0, le=SIM_LONGEST_S, description='simulated time to run at most, s')
     end_when_inserted: bool = Field(description='end 1 s after the plug has been inserted')
     rate: float = Field(gt=0, le=100, description='largest ratio of simulated to real time')
     cameras: bool = Field(description='draw the cameras, which needs OpenGL')
