@@ -12,7 +12,8 @@ from tyro.conf import subcommand
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.teleoperating import SimTeleop
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
-from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
+from restac_ros.graph import CELL_CONTRACT
+from restac_ros.installation import GraphError, config_file
 from restac_ros.sim.cell.parameters import check_libraries
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ def record_demonstration(
     shown = Demonstration(contract, seed, cameras=cameras)
     journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
     end_ns = SIMULATED_START_NS
+    for stream in contract.by_role('tactile'):
+        cdr = driver_message(contract, stream, shown.loop.sensors.reference())
+        journal.write_reference(stream, with_stamp(cdr, SIMULATED_START_NS), SIMULATED_START_NS)
     for reading in shown.readings(limit_s):
         assert reading.stream is not None
         assert reading.value is not None

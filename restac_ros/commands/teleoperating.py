@@ -7,7 +7,8 @@ from typing import Literal
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Process, Run, Source, ViewKind, console, processes
+from restac_ros.graph import Run, Source, ViewKind, console, processes
+from restac_ros.process import Process
 
 
 @dataclass(frozen=True)

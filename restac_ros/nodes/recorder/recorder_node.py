@@ -22,6 +22,7 @@ from restac_ros.nodes.diagnostics import Status, StatusLevel, StreamDiagnostics
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import recorder_message
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
+from restac_ros.nodes.recorder.reference_inputs import ReferenceInputs
 from restac_ros.nodes.recorder.trigger_inputs import TriggerInputs
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions
@@ -62,6 +63,7 @@ class _Active:
     streams: Subscriptions
     frames: LiveFrames
     triggers: TriggerInputs
+    references: ReferenceInputs
     diagnostics: StreamDiagnostics
     meters: Mapping[str, RateMeter]
     since_ns: int
@@ -134,6 +136,7 @@ class RecorderNode(ManagedNode):
             streams,
             LiveFrames(contract, self.now_ns, streams.poll, max_frozen_ns, streams.why_silent),
             TriggerInputs(self, parameters.triggers, debounce_ns, self._on_trigger, self._complaints),
+            ReferenceInputs(self, contract, self._ready.recorder.note_reference, self._complaints),
             StreamDiagnostics({name: spec.rate_hz for name, spec in contract.streams.items()}),
             {name: RateMeter() for name in contract.streams},
             since_ns=time.monotonic_ns(),
@@ -148,6 +151,7 @@ class RecorderNode(ManagedNode):
     def deactivate(self) -> None:
         if active := self._active:
             active.triggers.destroy()
+            active.references.destroy()
             active.streams.poll()
             active.streams.destroy()
             self._active = None

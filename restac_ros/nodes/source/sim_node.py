@@ -21,10 +21,12 @@ from std_srvs.srv import SetBool, Trigger
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
+from restac_ros.dataset.references import reference_topic
 from restac_ros.framing.encode import driver_message
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry.pose import Pose
-from restac_ros.graph import CELL_CONTRACT, SIM_LONGEST_S, config_file
+from restac_ros.graph import CELL_CONTRACT, SIM_LONGEST_S
+from restac_ros.installation import config_file
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node
@@ -120,7 +122,7 @@ class SimNode(SourceNode):
         parameters: SimParameters = self.parameters
         for name, spec in self.contract.by_role('tactile').items():
             kind = message_class(spec.type)
-            self._references[name] = self.create_publisher(kind, f'{spec.topic}/reference', LATCHED_QOS)
+            self._references[name] = self.create_publisher(kind, reference_topic(spec.topic), LATCHED_QOS)
         self._mode = self.create_publisher(UInt8, '~/robot_mode', 10)
         self._inputs = [
             self.create_subscription(

@@ -9,7 +9,8 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.limits import MotionLimits
 from restac_ros.control.stick_axes import StickAxis, parse_axes
 from restac_ros.control.teleoperation import TeleoperationLimits
-from restac_ros.graph import CELL_CONTRACT, config_file
+from restac_ros.graph import CELL_CONTRACT
+from restac_ros.installation import config_file
 from restac_ros.nodes.parameters import Milliseconds, NodeParameters, texts_of
 
 
