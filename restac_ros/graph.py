@@ -17,11 +17,7 @@ from restac_ros.parameter_file import ParameterFileError, check_parameter_file, 
 from restac_ros.process import ParameterValue, Process, checked_remaps, full_namespace
 
 CELL_CONTRACT = 'contract_cell.yaml'
-<<<<<<< HEAD
 SIM_LONGEST_S = 86_400.0  # simulated time that the cell runs at most
-ParameterValue = bool | int | float | str | list[str]
-=======
->>>>>>> main
 
 # What the streamer must know of the simulated robot.
 SIM_ROBOT: dict[str, ParameterValue] = {

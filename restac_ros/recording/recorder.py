@@ -116,7 +116,7 @@ class Recorder:
             recording.offer(sample)
 
     def note_reference(self, sample: Sample) -> None:
-        """Store the reference image of a tactile stream with this episode, if any, and with all later ones."""
+        """Store the reference image of a tactile stream with the present and all later episodes."""
         self._references[sample.stream] = sample
         if recording := self._recording:
             recording.offer_reference(sample)

@@ -1,4 +1,4 @@
-"""Teleoperation: keys and sticks move the goal, the set-point follows within limits and never leads by much."""
+"""Teleoperation: keys and sticks move the goal, the set-point follows it within limits."""
 
 import numpy as np
 import pytest
@@ -132,11 +132,11 @@ def test_an_arm_that_was_moved_otherwise_is_not_pulled_back(
 ) -> None:
     teleoperation.step(along(x_m=0.008))
     arm.run(60)
-    arm.measured = Pose(START.position_m + (0.0, 0.1, 0.0), START.quaternion_xyzw)
+    arm.measured = Pose(np.add(START.position_m, (0.0, 0.1, 0.0)), START.quaternion_xyzw)
     assert arm.run(20) == []
     teleoperation.step(along(x_m=0.002))
     points = arm.run(60)
-    np.testing.assert_allclose(points[-1].position_m, START.position_m + (0.002, 0.1, 0.0), atol=1e-9)
+    np.testing.assert_allclose(points[-1].position_m, np.add(START.position_m, (0.002, 0.1, 0.0)), atol=1e-9)
 
 
 def test_outside_the_workspace_no_motion_begins(teleoperation: Teleoperation, arm: FollowingArm) -> None:

@@ -1,7 +1,6 @@
 """Teleoperation with real nodes: steps and a gamepad move the simulated arm, and keys record an episode."""
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Subscribes to the reference images of tactile sensors, which are published latched."""
 
 from collections.abc import Callable
+from functools import partial
 
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
@@ -32,7 +33,7 @@ class ReferenceInputs:
             node.create_subscription(
                 message_class(spec.type),
                 reference_topic(spec.topic),
-                lambda cdr, name=name: self._on_reference(name, cdr),
+                partial(self._on_reference, name),
                 _LATCHED_INPUT,
                 raw=True,
             )
