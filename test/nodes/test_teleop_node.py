@@ -1,6 +1,7 @@
 """Teleoperation with real nodes: steps and a gamepad move the simulated arm, and keys record an episode."""
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from node_process import NodeProcess
 from ros_rig import RosRig
+from terminal_process import COMMAND, Terminal
 
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
@@ -20,11 +22,12 @@ from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
 from restac_ros.contract.load import load_contract
+from restac_ros.dataset.lerobot_access import open_dataset
+from restac_ros.dataset.references import episode_references
 from restac_ros.framing.values import decode_value
 from restac_ros.nodes.subscriptions import message_class
 
 SPEED_M_S = 0.1
-STOP_BUTTON = [0, 1, 0, 0]
 
 
 class Person(RosRig):
@@ -143,3 +146,38 @@ def test_beside_another_publisher_of_targets_nothing_is_sent(
     person.until(lambda: person.place_m[2] > start_m[2] + 0.0035)
     assert cell.end() == 0, cell.log
     assert teleop.end() == 0, teleop.log
+
+
+def test_a_person_moves_the_arm_and_records_by_keys_in_one_terminal(
+    person: Person, ros_domain: int, slow_contract_file: Path, tmp_path: Path
+) -> None:
+    paths = {'to': tmp_path / 'data', 'run-dir': tmp_path / 'run', 'contract': slow_contract_file}
+    options = [text for name, path in paths.items() for text in (f'--{name}', str(path))]
+    env = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain), 'COLUMNS': '160', 'LINES': '40'}
+    terminal = Terminal([*COMMAND, 'sim', 'teleop', *options], env)
+    try:
+        person.until(lambda: 'i k j l: forward back left right' in terminal.shown)
+        person.until(lambda: person.joints and person.steps.get_subscription_count())
+        start_m = person.place_m
+        terminal.press(' ')
+        person.until(lambda: 'mrecording\x1b[0m   ' in terminal.shown)
+        terminal.press('3')
+        for _ in range(4):  # so that there is motion in every part of the recording
+            terminal.press('u')
+            person.until(lambda: person.place_m[2] > start_m[2] + 0.006)
+            terminal.press('o')
+            person.until(lambda: person.place_m[2] < start_m[2] + 0.002)
+        terminal.press(' ')
+        person.until(lambda: 'saving' in terminal.shown)
+        terminal.press('q')
+        person.until(lambda: terminal.process.poll() is not None)
+        assert terminal.process.returncode == 0, terminal.shown
+    finally:
+        terminal.end()
+    rows = open_dataset(tmp_path / 'data', [0]).hf_dataset
+    states = np.array(rows['observation.state'])
+    assert np.ptp(states[:, 2]) > 0.002
+    reference = episode_references(tmp_path / 'data', 0)['gelsight_left'].astype(int)
+    first = np.asarray(rows[0]['observation.images.gelsight_left_rgb'])
+    shown = np.rint(255 * first).astype(int).transpose(1, 2, 0)
+    assert 0.5 < np.abs(shown - reference).mean() < 3, 'noise, and no more'
