@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SIMULATED_START_NS = 1_760_000_000_000_000_000  # of the first simulated instant: no clock is read
 _SEED_NOTE = 'simulated cell, seed '
+_DRAWN_NOTE = 'only those images of the cameras were drawn that frames hold'
 _ATTEMPTS_PER_EPISODE = 1.2
 
 
@@ -73,12 +74,15 @@ class SimRecord:
         folder = absolute(self.keep_journals) or scratch
         folder.mkdir(parents=True, exist_ok=True)
         journal = folder / f'seed_{seed}'
-        if not record_demonstration(journal, contract, seed, self.task, self.limit_s):
+        kept = self.keep_journals is not None
+        if not record_demonstration(journal, contract, seed, self.task, self.limit_s, every_image=kept):
             print_error(f'seed {seed}: the expert failed; left out')
             shutil.rmtree(journal)
             return False
-        convert_episode(journal, contract, root, notes=[f'{_SEED_NOTE}{seed}'])
-        if self.keep_journals is None:
+        convert_episode(
+            journal, contract, root, notes=[f'{_SEED_NOTE}{seed}', *([] if kept else [_DRAWN_NOTE])]
+        )
+        if not kept:
             shutil.rmtree(journal)
         return True
 
@@ -136,9 +140,17 @@ class Sim:
 
 
 def record_demonstration(
-    path: Path, contract: 'Contract', seed: int, task: str, limit_s: float, cameras: bool = True
+    path: Path,
+    contract: 'Contract',
+    seed: int,
+    task: str,
+    limit_s: float,
+    cameras: bool = True,
+    every_image: bool = False,
 ) -> bool:
     """Write the journal of one attempt, as the recorder would; return whether the expert succeeded.
+
+    Without `every_image` it lacks the cameras' images that no frame holds, half of them at 30 Hz and 15 fps.
 
     Raises:
         CellError: the contract does not fit the cell, or nothing can be drawn here.
@@ -149,7 +161,7 @@ def record_demonstration(
     from restac_ros.framing.stamp import with_stamp
     from restac_ros.sim.cell.demonstration import Demonstration
 
-    shown = Demonstration(contract, seed, cameras=cameras)
+    shown = Demonstration(contract, seed, cameras=cameras, every_image=every_image)
     journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
     end_ns = SIMULATED_START_NS
     for stream in contract.by_role('tactile'):
