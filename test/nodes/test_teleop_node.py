@@ -167,11 +167,10 @@ def test_a_person_moves_the_arm_and_records_by_keys_in_one_terminal(
             person.until(lambda: person.place_m[2] > start_m[2] + 0.006)
             terminal.press('o')
             person.until(lambda: person.place_m[2] < start_m[2] + 0.002)
-        terminal.press(' ')
-        person.until(lambda: 'saving' in terminal.shown)
         terminal.press('q')
-        person.until(lambda: terminal.process.poll() is not None)
-        assert terminal.process.returncode == 0, terminal.shown
+        person.until(lambda: 's: save, d: discard' in terminal.shown)
+        terminal.press('s')
+        assert terminal.process.wait(240) == 0, terminal.shown
     finally:
         terminal.end()
     rows = open_dataset(tmp_path / 'data', [0]).hf_dataset
