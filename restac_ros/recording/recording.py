@@ -20,7 +20,7 @@ from restac_ros.runtime.worker import Worker
 HOLD_BACK_NS = 250_000_000
 _IDLE_S = 0.25  # how long the writer waits before it checks whether a flush is due
 PAUSE, RESUME, SUBTASK = '/pause', '/resume', '/subtask'  # no stream has such a name
-REFERENCE = '/reference'  # nor this; its sample is the reference image of a tactile stream
+TOUCH_REFERENCE = '/reference'  # nor this; its sample is the reference image of a tactile stream
 CALM_SHARE = 0.25  # of the queue: while no more waits, the disk keeps up
 
 
@@ -35,7 +35,7 @@ class RecordingClocks(NamedTuple):
 class _Entry(NamedTuple):
     receive_ns: int
     number: int  # decides between equal times
-    stream: str  # or PAUSE, RESUME, SUBTASK, REFERENCE
+    stream: str  # or PAUSE, RESUME, SUBTASK, TOUCH_REFERENCE
     sample: Sample | None  # None of the first three
     text: str = ''  # of SUBTASK
 
@@ -174,7 +174,7 @@ class Recording:
     def offer_reference(self, sample: Sample) -> None:
         """Note the reference image of a tactile stream from now on."""
         with self._changed:
-            self._queue_boundary(REFERENCE, -1, sample=sample)
+            self._queue_boundary(TOUCH_REFERENCE, -1, sample=sample)
 
     def join(self) -> None:
         """Wait until it has ended."""
@@ -264,7 +264,7 @@ class Recording:
                 self.watch.begin(self._written_ns)
             elif entry.stream == SUBTASK:
                 self._journal.begin_subtask(entry.text, self._written_ns)
-            elif entry.stream == REFERENCE and entry.sample:
+            elif entry.stream == TOUCH_REFERENCE and entry.sample:
                 self._journal.write_reference(entry.sample.stream, entry.sample.cdr, self._written_ns)
             elif sample := entry.sample:
                 self._journal.write(entry.stream, sample.cdr, self._written_ns)
