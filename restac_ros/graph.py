@@ -78,6 +78,7 @@ class Run:
         seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
         seed: of the simulated cell's scene, noise and delays.
         cameras: the simulated cell draws its cameras, which needs OpenGL.
+        window: the simulated cell is also shown in MuJoCo's own viewer, where there is a display.
         view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         teleoperate: a person moves the arm of the simulated cell, which then runs until it is ended.
@@ -104,6 +105,7 @@ class Run:
     seconds: float | None = None
     seed: int = 0
     cameras: bool = True
+    window: bool = False
     execute: bool = False
     teleoperate: bool = False
     view: ViewKind = 'none'
@@ -257,7 +259,8 @@ def _source(run: Run, wait_subscribers: int) -> Process:
     if run.seconds is not None:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
-        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'rate': run.rate, 'use_sim_time': False}
+        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'window': run.window, 'rate': run.rate}
+        parameters['use_sim_time'] = False
         if run.teleoperate:  # insertion after insertion, as long as the person likes
             parameters |= {'end_when_inserted': False, 'seconds': SIM_LONGEST_S}
         return _process(run, 'sim_node', parameters, ends_run=True)

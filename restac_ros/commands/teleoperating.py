@@ -29,6 +29,8 @@ class SimTeleop:
     """Robot facts (YAML); default: config/contract_cell.yaml, whose actions are the commanded poses."""
     cameras: bool = True
     """Draw the cell's cameras, which needs OpenGL."""
+    window: bool = False
+    """Also show the simulated cell in a window of MuJoCo's own viewer, where there is a display."""
     view: ViewKind = 'none'
     """Also show cameras and touch: for rviz (config/restac.rviz), or as a page for a browser (Rerun)."""
     rate: float = 1.0
@@ -65,6 +67,7 @@ class SimTeleop:
             rate=self.rate,
             seed=self.seed,
             cameras=self.cameras,
+            window=self.window,
             teleoperate=True,
             view=self.view,
             autostart_recording=False,
