@@ -17,6 +17,7 @@ from restac_ros.parameter_file import ParameterFileError, check_parameter_file, 
 from restac_ros.process import ParameterValue, Process, checked_remaps, full_namespace
 
 CELL_CONTRACT = 'contract_cell.yaml'
+SIM_LONGEST_S = 86_400.0  # simulated time that the cell runs at most
 
 # What the streamer must know of the simulated robot.
 SIM_ROBOT: dict[str, ParameterValue] = {
@@ -77,8 +78,10 @@ class Run:
         seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
         seed: of the simulated cell's scene, noise and delays.
         cameras: the simulated cell draws its cameras, which needs OpenGL.
+        window: the simulated cell is also shown in MuJoCo's own viewer, where there is a display.
         view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
+        teleoperate: a person moves the arm of the simulated cell, which then runs until it is ended.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
         parameter_file: ROS parameter file for tuning the nodes (replan_hz and the like).
         run_id: identifies the nodes of the run to each other.
@@ -102,7 +105,9 @@ class Run:
     seconds: float | None = None
     seed: int = 0
     cameras: bool = True
+    window: bool = False
     execute: bool = False
+    teleoperate: bool = False
     view: ViewKind = 'none'
     autostart_recording: bool = True
     parameter_file: Path | None = None
@@ -133,6 +138,8 @@ def processes(run: Run) -> list[Process]:
         listeners.append(_process(run, VIEW_NODES[run.view], {}, vital=False))
     if run.execute:
         listeners.append(_process(run, 'streamer_node', SIM_ROBOT if run.source is Source.SIM else {}))
+    if run.teleoperate:
+        listeners.append(_process(run, 'teleop_node', {}))
     if run.source is not Source.DRIVERS:
         listeners.append(_source(run, wait_subscribers=complete))
     return listeners
@@ -159,7 +166,12 @@ def _check(run: Run) -> None:
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
-    if run.checkpoint is None and run.record is None and run.view == 'none':
+    if run.teleoperate and (run.execute or run.source is not Source.SIM):
+        raise GraphError(
+            'teleoperate moves the arm of the simulated cell (source sim), which then follows nobody else: '
+            f'source is {str(run.source)!r}, execute is {run.execute}'
+        )
+    if run.checkpoint is None and run.record is None and run.view == 'none' and not run.teleoperate:
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: describe the task of the robot')
@@ -247,6 +259,9 @@ def _source(run: Run, wait_subscribers: int) -> Process:
     if run.seconds is not None:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
-        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'rate': run.rate, 'use_sim_time': False}
+        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'window': run.window, 'rate': run.rate}
+        parameters['use_sim_time'] = False
+        if run.teleoperate:  # insertion after insertion, as long as the person likes
+            parameters |= {'end_when_inserted': False, 'seconds': SIM_LONGEST_S}
         return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)

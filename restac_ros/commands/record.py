@@ -31,6 +31,8 @@ class Record:
     """Namespace of the recorder, such as left: two robots in one domain have two."""
     remap: tuple[str, ...] = ()
     """ROS remappings of the recorder, each FROM:=TO."""
+    use_sim_time: bool = False
+    """Follow /clock instead of the system's time, as beside `restac-ros sim teleop`."""
     run_dir: Path = field(default_factory=new_run_directory)
     """Where the recorder puts its summary."""
 
@@ -55,6 +57,7 @@ class Record:
             parameter_file=absolute(self.params),
             namespace=self.namespace,
             remaps=self.remap,
+            use_sim_time=self.use_sim_time,
         )
         [listed] = processes(run)
         recorder = replace(listed, parameters={**listed.parameters, 'save_on_shutdown': True})

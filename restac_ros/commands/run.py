@@ -37,6 +37,8 @@ class Up:
     """Of the simulated cell: chooses the places of socket, hole and arm, all noise and all delays."""
     cameras: bool = True
     """Draw the simulated cell's cameras, which needs OpenGL."""
+    window: bool = False
+    """Also show the simulated cell in a window of MuJoCo's own viewer, where there is a display."""
     view: ViewKind = 'none'
     """Also show gate, chunk and touch: for rviz (config/restac.rviz), or as a page for a browser (Rerun)."""
     execute: bool = False
@@ -86,6 +88,7 @@ class Up:
             seconds=self.seconds,
             seed=self.seed,
             cameras=self.cameras,
+            window=self.window,
             view=self.view,
             execute=self.execute,
             sessions=absolute(self.log),

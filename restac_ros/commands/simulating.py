@@ -11,6 +11,7 @@ from tyro.conf import subcommand
 
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.sim_evaluating import SimEvaluate
+from restac_ros.commands.teleoperating import SimTeleop
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
 from restac_ros.graph import CELL_CONTRACT
 from restac_ros.installation import GraphError, config_file
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
 
 _SEED_NOTE = 'simulated cell, seed '
+_DRAWN_NOTE = 'only those images of the cameras were drawn that frames hold'
 _ATTEMPTS_PER_EPISODE = 1.2
 
 
@@ -72,12 +74,15 @@ class SimRecord:
         folder = absolute(self.keep_journals) or scratch
         folder.mkdir(parents=True, exist_ok=True)
         journal = folder / f'seed_{seed}'
-        if not record_demonstration(journal, contract, seed, self.task, self.limit_s):
+        kept = self.keep_journals is not None
+        if not record_demonstration(journal, contract, seed, self.task, self.limit_s, every_image=kept):
             print_error(f'seed {seed}: the expert failed; left out')
             shutil.rmtree(journal)
             return False
-        convert_episode(journal, contract, root, notes=[f'{_SEED_NOTE}{seed}'])
-        if self.keep_journals is None:
+        convert_episode(
+            journal, contract, root, notes=[f'{_SEED_NOTE}{seed}', *([] if kept else [_DRAWN_NOTE])]
+        )
+        if not kept:
             shutil.rmtree(journal)
         return True
 
@@ -120,12 +125,13 @@ class SimExpert:
 
 @dataclass(frozen=True)
 class Sim:
-    """The simulated plug-insertion cell, without ROS; with ROS: `restac-ros up --source sim`."""
+    """The simulated plug-insertion cell: its expert, without ROS, and a person at the keys."""
 
     what: (
         Annotated[SimExpert, subcommand('expert')]
         | Annotated[SimRecord, subcommand('record')]
         | Annotated[SimEvaluate, subcommand('evaluate')]
+        | Annotated[SimTeleop, subcommand('teleop')]
     )
 
     def run(self) -> int:
@@ -135,9 +141,17 @@ class Sim:
 
 
 def record_demonstration(
-    path: Path, contract: 'Contract', seed: int, task: str, limit_s: float, cameras: bool = True
+    path: Path,
+    contract: 'Contract',
+    seed: int,
+    task: str,
+    limit_s: float,
+    cameras: bool = True,
+    every_image: bool = False,
 ) -> bool:
     """Write the journal of one attempt, as the recorder would; return whether the expert succeeded.
+
+    Without `every_image` it lacks the cameras' images that no frame holds, half of them at 30 Hz and 15 fps.
 
     Raises:
         CellError: the contract does not fit the cell, or nothing can be drawn here.
@@ -148,9 +162,12 @@ def record_demonstration(
     from restac_ros.framing.stamp import with_stamp
     from restac_ros.sim.cell.demonstration import Demonstration
 
-    shown = Demonstration(contract, seed, cameras=cameras)
+    shown = Demonstration(contract, seed, cameras=cameras, every_image=every_image)
     journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
     end_ns = SIMULATED_START_NS
+    for stream in contract.by_role('tactile'):
+        cdr = driver_message(contract, stream, shown.loop.sensors.reference())
+        journal.write_reference(stream, with_stamp(cdr, SIMULATED_START_NS), SIMULATED_START_NS)
     for reading in shown.readings(limit_s):
         assert reading.stream is not None
         assert reading.value is not None

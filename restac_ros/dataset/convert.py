@@ -34,6 +34,7 @@ from restac_ros.dataset.freezes import FrozenImages
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.language import words_said
 from restac_ros.dataset.plan import EpisodePlan, GapError, check_rates, plan_episode
+from restac_ros.dataset.references import REFERENCES, recorded_references
 from restac_ros.dataset.survey import Survey, recorded_samples, survey, survey_decoded
 from restac_ros.dataset.video.video_choice import VideoChoice
 from restac_ros.framing.framer import frames
@@ -169,9 +170,10 @@ def _write(
                 progress(writer.rows, plan.length - 1)
         report.episode_index = writer.index
         report.rows = writer.rows
-        report.notes += images.notes(report.start_ns)
+        references, faults = recorded_references(bag, contract, report.start_ns, report.end_ns)
+        report.notes += [*images.notes(report.start_ns), *faults]
         writer.words = words_said(said, report.start_ns, contract.fps, writer.rows)
-        writer.about = asdict(report)
+        writer.about = {**asdict(report), REFERENCES: references}
     return report
 
 

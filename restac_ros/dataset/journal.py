@@ -12,6 +12,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag
 from restac_ros.dataset.bag.bag_writer import NOTES, BagWriter, Compression
 from restac_ros.dataset.errors import BagError, JournalError
+from restac_ros.dataset.references import reference_topic
 
 
 class Notes(NamedTuple):
@@ -128,6 +129,11 @@ class Journal(BagWriter):
         for names in contract.by_topic().values():
             stream = contract.streams[names[0]]
             self._channels |= dict.fromkeys(names, self.declare(stream.topic, stream.type))
+        self._references = {
+            name: (reference_topic(spec.topic), spec.type)
+            for name, spec in contract.by_role('tactile').items()
+        }
+        self._reference_channels: dict[str, int] = {}
         self._last: dict[int, tuple[str, int, bytes | memoryview]] = {}  # by channel: stream, receipt, bytes
         self.counts: dict[str, int] = dict.fromkeys(contract.streams, 0)
         self._segments: list[tuple[int, int]] = []  # those that have ended
@@ -149,6 +155,19 @@ class Journal(BagWriter):
             self.append(channel, cdr, receive_ns)
         self._last[channel] = stream, receive_ns, cdr
         self.counts[stream] += 1
+
+    def write_reference(self, stream: str, cdr: bytes | memoryview, receive_ns: int) -> None:
+        """Append the reference image of a tactile stream, which counts as none of its messages.
+
+        Raises:
+            JournalError: the stream is not in the contract, or the disk refuses.
+        """
+        if stream not in self._references:
+            raise JournalError(f'{stream!r} is no tactile stream; known: {", ".join(self._references)}')
+        topic, kind = self._references[stream]
+        if stream not in self._reference_channels:
+            self._reference_channels[stream] = self.declare(topic, kind)
+        self.append(self._reference_channels[stream], cdr, receive_ns)
 
     def pause(self, now_ns: int) -> None:
         """End a stretch of the recording; this and all before it is on the disk on return.

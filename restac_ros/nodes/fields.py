@@ -1,6 +1,9 @@
 """Conversion of values to message fields, clipped to the range of the field."""
 
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped
+
+from restac_ros.geometry.pose import Pose
 
 LAST_NS = (2**31 - 1) * 10**9 + 999_999_999  # the largest stamp that a message can hold
 LAST_UNSIGNED = 2**64 - 1
@@ -15,6 +18,16 @@ def stamp(time_ns: int) -> Time:
 def stamp_as_ns(time: Time) -> int:
     """Return a message's stamp in ns since 1970."""
     return time.sec * 10**9 + time.nanosec
+
+
+def pose_message(pose: Pose, stamp_ns: int, frame_id: str) -> PoseStamped:
+    """Return a pose in the frame `frame_id` as a message."""
+    message = PoseStamped()
+    message.header.stamp, message.header.frame_id = stamp(stamp_ns), frame_id
+    position, orientation = message.pose.position, message.pose.orientation
+    position.x, position.y, position.z = pose.position_m.tolist()
+    orientation.x, orientation.y, orientation.z, orientation.w = pose.quaternion_xyzw.tolist()
+    return message
 
 
 def unsigned(value: int) -> int:

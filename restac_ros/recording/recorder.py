@@ -96,6 +96,7 @@ class Recorder:
         self._problem = ''
         self._warned: set[str] = set()  # kinds of warnings that were logged for the running take
         self._needed: list[str] = []
+        self._references: dict[str, Sample] = {}  # of tactile streams, newest
         self._check_room()
         if settings.dataset and is_dataset(settings.dataset):
             streams = streams_of(settings.dataset, contract)
@@ -113,6 +114,12 @@ class Recorder:
         """Record a message, while an episode is being recorded."""
         if recording := self._recording:
             recording.offer(sample)
+
+    def note_reference(self, sample: Sample) -> None:
+        """Store the reference image of a tactile stream with the present and all later episodes."""
+        self._references[sample.stream] = sample
+        if recording := self._recording:
+            recording.offer_reference(sample)
 
     def start(self, task: str) -> str:
         """Begin an episode.
@@ -139,6 +146,8 @@ class Recorder:
             settings.compression,
             self._needed,
         )
+        for sample in self._references.values():
+            self._recording.offer_reference(sample)
         if settings.subtasks:
             self.begin_subtask(settings.subtasks[0])
         return f'recording {path}: {task}{f" ({self._subtask})" if self._subtask else ""}'

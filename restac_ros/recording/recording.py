@@ -20,6 +20,7 @@ from restac_ros.runtime.worker import Worker
 HOLD_BACK_NS = 250_000_000
 _IDLE_S = 0.25  # how long the writer waits before it checks whether a flush is due
 PAUSE, RESUME, SUBTASK = '/pause', '/resume', '/subtask'  # no stream has such a name
+TOUCH_REFERENCE = '/reference'  # nor this; its sample is the reference image of a tactile stream
 CALM_SHARE = 0.25  # of the queue: while no more waits, the disk keeps up
 
 
@@ -34,8 +35,8 @@ class RecordingClocks(NamedTuple):
 class _Entry(NamedTuple):
     receive_ns: int
     number: int  # decides between equal times
-    stream: str  # or PAUSE, RESUME, SUBTASK
-    sample: Sample | None  # None of these three
+    stream: str  # or PAUSE, RESUME, SUBTASK, TOUCH_REFERENCE
+    sample: Sample | None  # None of the first three
     text: str = ''  # of SUBTASK
 
 
@@ -170,6 +171,11 @@ class Recording:
         with self._changed:
             self._queue_boundary(SUBTASK, 0, text)
 
+    def offer_reference(self, sample: Sample) -> None:
+        """Note the reference image of a tactile stream from now on."""
+        with self._changed:
+            self._queue_boundary(TOUCH_REFERENCE, -1, sample=sample)
+
     def join(self) -> None:
         """Wait until it has ended."""
         self._writer.join()
@@ -205,9 +211,9 @@ class Recording:
             self._taken_ns += max(0, self._now_ns() - self._since_ns)
         self._since_ns = None
 
-    def _queue_boundary(self, kind: str, number: int, text: str = '') -> None:
+    def _queue_boundary(self, kind: str, number: int, text: str = '', sample: Sample | None = None) -> None:
         self._boundary_ns = max(self._now_ns(), self._boundary_ns + 1)
-        self._queued.append(_Entry(self._boundary_ns, number, kind, None, text))
+        self._queued.append(_Entry(self._boundary_ns, number, kind, sample, text))
         self._changed.notify()
 
     def _step(self) -> None:
@@ -258,6 +264,8 @@ class Recording:
                 self.watch.begin(self._written_ns)
             elif entry.stream == SUBTASK:
                 self._journal.begin_subtask(entry.text, self._written_ns)
+            elif entry.stream == TOUCH_REFERENCE and entry.sample:
+                self._journal.write_reference(entry.sample.stream, entry.sample.cdr, self._written_ns)
             elif sample := entry.sample:
                 self._journal.write(entry.stream, sample.cdr, self._written_ns)
                 self.watch.add(sample._replace(receive_ns=self._written_ns))

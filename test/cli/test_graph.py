@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from restac_ros.commands.run import where_view_is_shown
-from restac_ros.graph import Run, Source, processes
+from restac_ros.graph import SIM_LONGEST_S, Run, Source, processes
 from restac_ros.installation import PACKAGE, GraphError, package_prefix
 from restac_ros.process import command
 
@@ -121,6 +121,7 @@ def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
             {'checkpoint': Path('c'), 'prompt': 'x', 'execute': True, 'source': Source.SYNTHETIC},
             'live drivers',
         ),
+        ({'teleoperate': True}, 'the arm of the simulated cell .source sim.*source is'),
     ],
 )
 def test_contradictions_are_refused_with_a_remedy(
@@ -153,6 +154,16 @@ def test_beside_the_simulated_cell_every_node_follows_its_clock_and_the_streamer
     assert follows == {'policy_node': True, 'recorder_node': True, 'streamer_node': True, 'sim_node': False}
     assert listed['streamer_node']['robot_state_topic'] == 'sim_node/robot_mode'
     assert listed['streamer_node']['gripper_type'] == 'std_msgs/msg/Float64'
+
+
+def test_a_teleoperated_cell_runs_until_it_is_ended(installed: Path, tmp_path: Path) -> None:
+    run = run_with(tmp_path, source=Source.SIM, teleoperate=True, record=tmp_path / 'd', prompt='push')
+    listed = {process.executable: process.parameters for process in processes(run)}
+    assert list(listed) == ['recorder_node', 'teleop_node', 'sim_node']
+    assert not listed['sim_node']['end_when_inserted']
+    assert listed['sim_node']['seconds'] == SIM_LONGEST_S
+    assert listed['teleop_node']['use_sim_time']
+    assert [*processes(run_with(tmp_path, source=Source.SIM, teleoperate=True))]
 
 
 def test_all_nodes_of_a_run_know_each_other_and_no_other_run(installed: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.dataset_files import read_info
 from restac_ros.dataset.lerobot_access import open_dataset
+from restac_ros.dataset.references import episode_references
 from restac_ros.dataset.survey import recorded_samples
 from restac_ros.framing.encode import driver_message
 from restac_ros.framing.framer import frames
@@ -85,6 +86,9 @@ def test_demonstrations_become_episodes_and_the_same_call_goes_on(
     actions, states = (np.array(rows.hf_dataset[key]) for key in ('action', 'observation.state'))
     assert np.min(actions[:, 2] - states[:, 2]) < -0.005  # pressing: commanded below what is reached
     assert states[-1, 2] - states[:, 2].min() < 0.001  # it ends with the plug in the hole
+    shown = Demonstration(load_contract(contract_file), SEED, cameras=False)
+    reference = episode_references(tmp_path / 'data', 0)['gelsight_left']
+    np.testing.assert_array_equal(reference, shown.loop.sensors.reference())
     left = {path.name for path in tmp_path.iterdir() if not path.name.startswith('.')}
     assert left == {'data'}, 'journals are left over'
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from restac_ros.framing.decode import decode_image, decode_joints, decode_pose
-from restac_ros.framing.encode import driver_message
+from restac_ros.framing.decode import decode_image, decode_joints, decode_pose, load_types
+from restac_ros.framing.encode import driver_message, joint_state
 from restac_ros.framing.stamp import read_stamp_ns, with_stamp
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Pose
@@ -50,3 +50,22 @@ def test_poses_come_back(edited_contract):
     found = decode_pose(contract.stream('commanded'), driver_message(contract, 'commanded', pose))
     np.testing.assert_array_equal(found[:3, 3], pose.position_m)
     np.testing.assert_allclose(found[:3, :3], quat.to_matrix(pose.quaternion_xyzw), atol=1e-12)
+
+
+def test_joint_states_are_those_of_the_slow_way_to_the_byte() -> None:
+    store, random = load_types(), np.random.default_rng(0)
+    for names in (['fr3_joint1', 'fr3_joint2', 'fr3_joint3'], ['a'], ['left_finger', 'right_finger']):
+        for _ in range(3):
+            positions, speeds = random.standard_normal((2, len(names)))
+            stamp = store.types['builtin_interfaces/msg/Time'](sec=0, nanosec=0)
+            message = store.types['sensor_msgs/msg/JointState'](
+                header=store.types['std_msgs/msg/Header'](stamp=stamp, frame_id=''),
+                name=names,
+                position=positions,
+                velocity=speeds,
+                effort=np.zeros(len(names)),
+            )
+            slow = bytes(store.serialize_cdr(message, 'sensor_msgs/msg/JointState'))
+            assert joint_state(names, positions, speeds) == slow
+    with pytest.raises(ValueError, match='2 joints'):
+        joint_state(['a', 'b'], np.zeros(3))

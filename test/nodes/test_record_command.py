@@ -2,14 +2,13 @@
 
 import json
 import os
-import pty
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from terminal_process import COMMAND, Terminal
 
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
@@ -22,34 +21,6 @@ from restac_ros.installation import GraphError, package_prefix
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # As they stand in the first line of the display, in colour; the recorder's log says the words, too.
 IDLE, RECORDING, PAUSED = (f'm{state}\x1b[0m   ' for state in ('idle', 'recording', 'paused'))
-COMMAND = [sys.executable, '-P', '-m', 'restac_ros.cli']
-
-
-class Terminal:
-    """The command, its keyboard, and all that it has shown."""
-
-    def __init__(self, line: list[str], env: dict[str, str]) -> None:
-        self._ours, theirs = pty.openpty()
-        self.process = subprocess.Popen(line, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        self.shown = ''
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def press(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
-
-    def close(self) -> None:
-        """As when its window is closed."""
-        os.close(self._ours)
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data = os.read(self._ours, 65536)
-            except OSError:  # the command has ended, or the window was closed
-                return
-            self.shown += data.decode(errors='replace')
 
 
 class Demonstrator:
@@ -112,9 +83,7 @@ def start(
 
     yield run
     for terminal in started:
-        if terminal.process.poll() is None:
-            terminal.process.terminate()
-            terminal.process.wait()
+        terminal.end()
 
 
 @pytest.fixture

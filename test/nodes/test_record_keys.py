@@ -11,8 +11,9 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 from restac_ros.msg import RecorderStatus
 from rich.console import Console
 
+from restac_ros.nodes.keyboard.jog_keys import JogKeys
 from restac_ros.nodes.keyboard.record_keys import INTERRUPT, RecordKeys
-from restac_ros.nodes.keyboard.requests import ConsoleCall, SetText, Stop
+from restac_ros.nodes.keyboard.requests import ConsoleCall, JogStep, SetText, Stop
 from restac_ros.nodes.messages import RECORDER_STATES
 
 
@@ -181,3 +182,14 @@ def test_the_subtask_under_way_is_shown_beside_the_task() -> None:
     assert 'push   reach it   12 s' in shown(console('recording', subtask='reach it'))
     assert 'reach it' not in shown(console('idle', subtask='reach it'))
     assert typed(console('idle'), 'n') == []
+
+
+def test_keys_that_move_an_arm_act_beside_the_recorders_and_only_while_nothing_is_asked() -> None:
+    made = RecordKeys('push', JogKeys())
+    assert typed(made, 'i') == [], 'before the recorder is there'
+    made.ready()
+    made.receive(status('recording'))
+    assert typed(made, 'u') == [JogStep((0.0, 0.0, 0.002), 0.0)]
+    assert typed(made, ' ') == [ConsoleCall('save')]
+    assert 'i k j l: forward back left right' in shown(made)
+    assert typed(made, 'tjill\r') == [SetText('jill')]

@@ -4,7 +4,9 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from restac_ros.nodes.keyboard.requests import ConsoleCall, SetText, Stop
+from restac_ros.nodes.keyboard.jog_keys import JogKeys
+from restac_ros.nodes.keyboard.record_keys import KEYS
+from restac_ros.nodes.keyboard.requests import ConsoleCall, JogStep, SetText, Stop
 from restac_ros.nodes.keyboard.run_keys import RunKeys
 
 ALL = ('policy_node', 'recorder_node', 'streamer_node')
@@ -60,3 +62,22 @@ def test_a_key_without_effect_is_answered_with_the_keys_that_there_are() -> None
     assert keys.notice.startswith('no such key: x. Keys: s: save')
     keys.key('s')
     assert keys.notice == ''
+
+
+def test_a_teleoperated_arm_is_moved_by_keys_that_nothing_else_has() -> None:
+    keys = RunKeys(['teleop_node', 'sim_node', 'recorder_node'])
+    assert keys.key('i') == [JogStep((0.002, 0.0, 0.0), 0.0)]
+    assert keys.key('1') == []
+    assert '[1] 2 3: steps of 0.5 mm' in keys.line
+    assert keys.key('o') == [JogStep((0.0, 0.0, -0.0005), 0.0)]
+    assert keys.key('.') == [JogStep((0.0, 0.0, 0.0), -0.01)]
+    assert typed(keys, 'gbx') == [
+        ConsoleCall('close', 'teleop_node'),
+        ConsoleCall('open', 'teleop_node'),
+        ConsoleCall('reset', 'sim_node'),
+    ]
+    assert typed(keys, 's') == [ConsoleCall('save')]
+    assert ConsoleCall('reset', 'sim_node') in keys.requests
+    jog = JogKeys()
+    assert [key for key in KEYS.replace('space', ' ') if key in 'dptq ' and jog.key(key) is not None] == []
+    assert RunKeys(['recorder_node']).key('i') == []

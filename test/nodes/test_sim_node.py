@@ -276,9 +276,15 @@ def test_what_cannot_be_simulated_is_refused(
     assert cell.log.count('[ERROR]') == 1
 
 
-def test_a_machine_without_opengl_says_what_to_install(start_cell, monkeypatch, tmp_path: Path) -> None:
+def test_a_machine_without_opengl_or_display_says_what_is_missing(
+    start_cell, monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(os.environ, '__EGL_VENDOR_LIBRARY_DIRS', str(tmp_path))
+    for display in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(display, raising=False)
     cell = start_cell(cameras=True)
     assert cell.wait() == 1
     assert 'apt-get install libegl1' in cell.log
-    assert start_cell(seconds=0.05).wait() == 0, 'without cameras it runs'
+    without = start_cell(seconds=0.05, window=True)
+    assert without.wait() == 0, 'without cameras it runs'
+    assert 'no window: there is no display here' in without.log

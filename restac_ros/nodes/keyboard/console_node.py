@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 
 import rclpy
+from geometry_msgs.msg import Twist
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -15,8 +16,9 @@ from rich.live import Live
 from rich.markup import escape
 
 from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.keyboard.jog_keys import JogKeys
 from restac_ros.nodes.keyboard.record_keys import RecordKeys
-from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, ConsoleRequest, SetText, Stop
+from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, ConsoleRequest, JogStep, SetText, Stop
 from restac_ros.nodes.keyboard.run_keys import RunKeys
 from restac_ros.nodes.keyboard.terminal import LOG_LINE, Inputs, single_keys
 from restac_ros.recording.recorder import REQUESTS
@@ -24,6 +26,7 @@ from restac_ros.stopping import is_orphan
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _POLL_S = 0.1
+_STEPS_DEPTH = 100  # reliable: no step is lost
 _COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
 
 
@@ -35,7 +38,9 @@ class ConsoleNode(Node):
         names = ('nodes', ['']), ('task', ''), ('log_descriptor', -1), ('run_id', '')
         values = {name: self.declare_parameter(name, default).value for name, default in names}
         self._run_id, self._logs = values['run_id'], values['log_descriptor']
-        self._record = RecordKeys(values['task']) if self._logs >= 0 else None
+        jog = JogKeys() if 'teleop_node' in values['nodes'] else None
+        self._steps = self.create_publisher(Twist, 'teleop_node/step', _STEPS_DEPTH) if jog else None
+        self._record = RecordKeys(values['task'], jog) if self._logs >= 0 else None
         self._run = RunKeys(values['nodes'])
         self._caller = Caller(self)
         self._screen = Console(file=sys.stdout if self._record else sys.stderr)
@@ -90,16 +95,26 @@ class ConsoleNode(Node):
 
     def _do(self, requests: list[ConsoleRequest]) -> None:
         for request in requests:
-            if isinstance(request, Stop) and not is_orphan():
-                os.kill(os.getppid(), signal.SIGUSR1)  # the supervisor ends the run
-            elif not isinstance(request, Stop):
-                self._caller.ask(request, self._on_answer)
+            match request:
+                case Stop() if not is_orphan():
+                    os.kill(os.getppid(), signal.SIGUSR1)  # the supervisor ends the run
+                case JogStep():
+                    self._publish_step(request)
+                case ConsoleCall() | SetText():
+                    self._caller.ask(request, self._on_answer)
+
+    def _publish_step(self, step: JogStep) -> None:
+        message = Twist()
+        message.linear.x, message.linear.y, message.linear.z = step.offset_m
+        message.angular.z = step.turn_rad
+        if self._steps:
+            self._steps.publish(message)
 
     def _on_answer(self, request: ConsoleCall | SetText, success: bool, text: str) -> None:
         if self._record:
             self._do(self._record.answered(request, success))
         # The others log what they do themselves.
-        if not success or request.node == 'streamer_node':
+        if not success or request.node in ('streamer_node', 'teleop_node'):
             self._print(text, 'green' if success else 'red')
 
     def _on_status(self, message: RecorderStatus) -> None:

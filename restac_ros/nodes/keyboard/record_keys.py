@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.keyboard.jog_keys import JogKeys
 from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
 from restac_ros.nodes.keyboard.run_keys import TextEntry
 from restac_ros.nodes.messages import RECORDER_STATES
@@ -31,10 +32,11 @@ class _Mode(Enum):
 
 
 class RecordKeys:
-    """Turns keys into requests, and statuses into a picture."""
+    """Turns keys into requests, and statuses into a picture; with `jog` also keys that move the arm."""
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, task: str, jog: JogKeys | None = None) -> None:
         self._task = task  # of the next episode
+        self._jog = jog
         self._entry = TextEntry()
         self._mode = _Mode.WAITING
         self._stop_when_done = False
@@ -132,6 +134,8 @@ class RecordKeys:
                 self._mode = _Mode.ASKING
             case 'q':
                 return self._stop()
+            case _ if self._jog:
+                return self._jog.key(key) or []
         return []
 
     def _typing_key(self, key: str) -> list[ConsoleRequest]:
@@ -192,7 +196,7 @@ class RecordKeys:
                 return Text('nothing is received on any stream. Record all the same? y/n', style=RED)
             case _Mode.ENDING:
                 return Text('finishing; Ctrl-C: keep the last journal without converting it', style='dim')
-        return Text(KEYS, style='dim')
+        return Text(f'{KEYS}\n{self._jog.line}' if self._jog else KEYS, style='dim')
 
 
 def _streams(status: RecorderStatus) -> Table:

@@ -32,7 +32,14 @@ class Stop(NamedTuple):
     """End the run in order; a second one ends it without waiting for the last conversion."""
 
 
-ConsoleRequest = ConsoleCall | SetText | Stop
+class JogStep(NamedTuple):
+    """Move the tool of a teleoperated arm: by an offset in m, and about the z axis, in the base frame."""
+
+    offset_m: tuple[float, float, float]
+    turn_rad: float
+
+
+ConsoleRequest = ConsoleCall | SetText | JogStep | Stop
 Answered = Callable[[ConsoleCall | SetText, bool, str], None]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from restac_ros.nodes.keyboard.jog_keys import JogKeys
 from restac_ros.nodes.keyboard.requests import ConsoleCall, ConsoleRequest, SetText, Stop
 
 ENTER, ESCAPE, ERASE = ('\r', '\n'), '\x1b', ('\x7f', '\b')
@@ -43,20 +44,22 @@ class RunKeys:
     def __init__(self, nodes: Collection[str]) -> None:
         self._calls = {key: (call, text) for key, (call, text) in _CALLS.items() if call.node in nodes}
         self._has_prompt = _PROMPT.node in nodes
+        self._jog = JogKeys() if 'teleop_node' in nodes else None
         self._entry: TextEntry | None = None
         self.notice = ''
 
     @property
     def requests(self) -> list[ConsoleCall | SetText]:
         """All possible requests."""
-        return [*(call for call, _ in self._calls.values()), *([_PROMPT] if self._has_prompt else [])]
+        jog = self._jog.requests if self._jog else []
+        return [*(call for call, _ in self._calls.values()), *([_PROMPT] if self._has_prompt else []), *jog]
 
     @property
     def line(self) -> str:
         """The present keys, or the text being typed."""
         if self._entry is not None:
             return f'prompt: {self._entry.text}_   (Enter: set it, Esc: leave it)'
-        words = [text for _, text in self._calls.values()]
+        words = [*([self._jog.line] if self._jog else []), *(text for _, text in self._calls.values())]
         return '   '.join([*words, *(['p: prompt'] if self._has_prompt else []), 'q: quit'])
 
     def key(self, key: str) -> list[ConsoleRequest]:
@@ -67,6 +70,8 @@ class RunKeys:
                 return []
             self._entry = None
             return [_PROMPT._replace(text=text)] if text else []
+        if self._jog and (moved := self._jog.key(key)) is not None:
+            return moved
         if key in self._calls:
             return [self._calls[key][0]]
         if key == 'p' and self._has_prompt:

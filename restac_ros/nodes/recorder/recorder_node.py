@@ -20,6 +20,7 @@ from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import recorder_message
 from restac_ros.nodes.recorder.recorded_streams import RecordedStreams
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
+from restac_ros.nodes.recorder.reference_inputs import ReferenceInputs
 from restac_ros.nodes.recorder.trigger_inputs import TriggerInputs
 from restac_ros.nodes.running import run_node
 from restac_ros.recording.recorder import REQUESTS, Recorder, RecorderError
@@ -56,6 +57,7 @@ class _Active:
 
     streams: RecordedStreams
     triggers: TriggerInputs
+    references: ReferenceInputs
     start_due: bool
 
 
@@ -117,7 +119,8 @@ class RecorderNode(ManagedNode):
         self._tallies = streams.tallies
         debounce_ns = round(parameters.debounce_ms * 1e6)
         triggers = TriggerInputs(self, parameters.triggers, debounce_ns, self._on_trigger, self._complaints)
-        self._active = _Active(streams, triggers, start_due=parameters.autostart_recording)
+        references = ReferenceInputs(self, contract, self._ready.recorder.note_reference, self._complaints)
+        self._active = _Active(streams, triggers, references, start_due=parameters.autostart_recording)
         if not self.now_ns():
             self.get_logger().warning(f'waiting for the first message on /clock: {NO_CLOCK}')
         elif self._active.start_due:
@@ -126,6 +129,7 @@ class RecorderNode(ManagedNode):
     def deactivate(self) -> None:
         if active := self._active:
             active.triggers.destroy()
+            active.references.destroy()
             active.streams.close()
             self._active = None
         if self._configured and self._configured.recorder.is_recording:

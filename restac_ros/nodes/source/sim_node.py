@@ -21,10 +21,11 @@ from std_srvs.srv import SetBool, Trigger
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
+from restac_ros.dataset.references import reference_topic
 from restac_ros.framing.encode import driver_message
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry.pose import Pose
-from restac_ros.graph import CELL_CONTRACT
+from restac_ros.graph import CELL_CONTRACT, SIM_LONGEST_S
 from restac_ros.installation import config_file
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
@@ -49,6 +50,7 @@ from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
 
 if TYPE_CHECKING:
     from restac_ros.sim.cell.cell_loop import CellLoop
+    from restac_ros.sim.cell.cell_window import CellWindow
 
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TARGET_INPUT_QOS = QoSProfile(depth=1)  # reliable, as crisp_controllers'
@@ -63,10 +65,11 @@ class SimParameters(SourceParameters):
     changeable: ClassVar[frozenset[str]] = frozenset({'stream_fault', 'fault_streams'})
 
     seed: int = Field(ge=0, le=2**31 - 1, description='chooses the scene, all noise and all delays')
-    seconds: float = Field(gt=0, le=86_400, description='simulated time to run at most, s')
+    seconds: float = Field(gt=0, le=SIM_LONGEST_S, description='simulated time to run at most, s')
     end_when_inserted: bool = Field(description='end 1 s after the plug has been inserted')
     rate: float = Field(gt=0, le=100, description='largest ratio of simulated to real time')
     cameras: bool = Field(description='draw the cameras, which needs OpenGL')
+    window: bool = Field(description="also show the cell in MuJoCo's viewer, where there is a display")
     camera_width_px: int = Field(ge=16, le=4096, description="width of the cameras' images")
     camera_height_px: int = Field(ge=16, le=4096, description='their height')
     tactile_width_px: int = Field(ge=16, le=4096, description="width of the tactile sensor's images")
@@ -121,7 +124,7 @@ class SimNode(SourceNode):
         parameters: SimParameters = self.parameters
         for name, spec in self.contract.by_role('tactile').items():
             kind = message_class(spec.type)
-            self._references[name] = self.create_publisher(kind, f'{spec.topic}/reference', LATCHED_QOS)
+            self._references[name] = self.create_publisher(kind, reference_topic(spec.topic), LATCHED_QOS)
         self._mode = self.create_publisher(UInt8, '~/robot_mode', 10)
         self._inputs = [
             self.create_subscription(
@@ -191,15 +194,35 @@ class SimNode(SourceNode):
         pace, messages = SimulationPace(parameters.rate, time.monotonic_ns), self.messages(self.now_ns())
         begun_s = time.monotonic()
 
+        window = self._opened_window()
+
         def publish(message: Outgoing) -> None:
             self._publish(message)
+            if window is not None:
+                window.show(message.due_ns)
             pace.reached(message.due_ns)
             self._simulated_s, self._real_s = message.due_ns * 1e-9, time.monotonic() - begun_s
 
         def pause(simulated_s: float) -> bool:
             return self._halt.wait(simulated_s / parameters.rate)
 
-        return play(messages, publish, pace.elapsed_ns, pause, self.played)
+        try:
+            return play(messages, publish, pace.elapsed_ns, pause, self.played)
+        finally:
+            if window is not None:
+                window.close()
+
+    def _opened_window(self) -> 'CellWindow | None':
+        """Return the window that was asked for; None, and a message, where none can be opened."""
+        if not self.parameters.window:
+            return None
+        from restac_ros.sim.cell.cell_window import CellWindow, WindowError
+
+        try:
+            return CellWindow(self._loop.cell)
+        except WindowError as error:
+            self.get_logger().warning(str(error))
+            return None
 
     def _begin_fault(self) -> None:
         kind, streams = self.parameters.stream_fault, list(filter(None, self.parameters.fault_streams))

@@ -19,7 +19,7 @@ from restac_ros.control.supervisor import LATCHED, Fault, Phase, Supervision
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, chunk_of, chunk_use_message, named_run
-from restac_ros.nodes.fields import stamp
+from restac_ros.nodes.fields import pose_message
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.gripper_output import make_gripper
 from restac_ros.nodes.streamer.robot_inputs import RIVAL_SILENT_NS, RobotInputs
@@ -121,13 +121,7 @@ class ActiveStreamer:
     # Called by the thread of the set-points.
 
     def _publish(self, point: SetPoint, now_ns: int) -> None:
-        message = PoseStamped()
-        message.header.stamp = stamp(now_ns)
-        message.header.frame_id = self._frame_id
-        position, orientation = message.pose.position, message.pose.orientation
-        position.x, position.y, position.z = point.pose.position_m.tolist()
-        orientation.x, orientation.y, orientation.z, orientation.w = point.pose.quaternion_xyzw.tolist()
-        cdr = serialize_message(message)
+        cdr = serialize_message(pose_message(point.pose, now_ns, self._frame_id))
         self._inputs.note_sent(cdr)
         self._target.publish(cdr)
 

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -13,12 +12,7 @@ from std_msgs.msg import Bool
 from restac_ros.contract.schema import Contract
 from restac_ros.control.streaming import Measured
 from restac_ros.control.supervisor import ROBOT_STATE, Health
-from restac_ros.framing.decode import load_types
-from restac_ros.framing.errors import DecodeError
-from restac_ros.framing.sample import belongs, make_sample
-from restac_ros.framing.values import decode_value
-from restac_ros.geometry import quaternion as quat
-from restac_ros.geometry.pose import Pose
+from restac_ros.nodes.newest_values import NewestValues, others_publishing
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
@@ -26,8 +20,6 @@ from restac_ros.nodes.subscriptions import message_class
 
 RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for this long is no rival
 ECHO_DEPTH = 64
-NAME_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rmw's, of a publisher that has just been discovered
-_SHARED_DEPTH = 64  # where arm and gripper publish on one topic, at different rates
 OWN_KEPT = 512  # a second of set-points at the highest rate
 
 
@@ -73,14 +65,12 @@ class RobotInputs:
         self._deadman_ns: int | None = None
         self._foreign_ns: int | None = None
         self._own: deque[bytes] = deque(maxlen=OWN_KEPT)
-        self._newest: dict[str, tuple[bytes, int]] = {}  # message and time of receipt of the measured streams
-        load_types()  # takes tens of ms, which the thread of the set-points must not spend on a first message
         self._pose_stream = contract.pose_stream
         self._gripper_stream = contract.gripper_stream
         echo = PolledInput(node, PoseStamped, target.topic_name, ECHO_DEPTH, self._receive_target, raw=True)
         self._inputs = [echo]
-        for name in filter(None, (self._pose_stream, self._gripper_stream)):
-            self._inputs.append(self._stream_input(name))
+        measured = tuple(filter(None, (self._pose_stream, self._gripper_stream)))
+        self._values = NewestValues(node, contract, measured)
         if state_class := robot_state_class(parameters):
             topic = parameters.robot_state_topic
             self._inputs.append(PolledInput(node, state_class, topic, 1, self._receive_state))
@@ -91,6 +81,7 @@ class RobotInputs:
         """Poll the inputs and return their state."""
         for queue in self._inputs:
             queue.poll()
+        self._values.poll()
         pace_ns = self._pace_ns()
         rival = self._foreign_ns is not None and pace_ns - self._foreign_ns < RIVAL_SILENT_NS
         return Health(
@@ -104,18 +95,13 @@ class RobotInputs:
 
     def measured(self, now_ns: int) -> Measured | None:
         """The newest measured pose, and the gripper's opening while the contract allows its age."""
-        pose = self._decoded(self._pose_stream)
-        if pose is None:
-            return None
-        stamp_ns, matrix = pose
-        return Measured(
-            stamp_ns, Pose(matrix[:3, 3], quat.from_matrix(matrix[:3, :3])), self.opening_m(now_ns)
-        )
+        pose = self._values.pose(self._pose_stream)
+        return None if pose is None else Measured(*pose, self.opening_m(now_ns))
 
     def opening_m(self, now_ns: int) -> float | None:
         """The newest measured opening; None where it is unknown, or older than the contract allows."""
         name = self._gripper_stream
-        found = self._decoded(name) if name else None
+        found = self._values.value(name) if name else None
         if name is None or found is None or now_ns - found[0] > self._contract.streams[name].max_age_ns:
             return None
         return float(found[1])
@@ -126,42 +112,13 @@ class RobotInputs:
 
     def update_publishers(self) -> None:
         """Query the graph, which is slow, for other publishers of set-points."""
-        infos = self._node.get_publishers_info_by_topic(self._target.topic_name)
-        names = [
-            f'{info.node_namespace.rstrip("/")}/{info.node_name}'
-            for info in infos
-            if info.node_name != NAME_UNKNOWN
-        ]
-        ours = self._node.get_fully_qualified_name()
-        if ours in names:
-            names.remove(ours)  # once: a second streamer may have our name
-        self.others = tuple(names)
+        self.others = others_publishing(self._node, self._target)
 
     def destroy(self) -> None:
         """Unsubscribe."""
         for queue in self._inputs:
             queue.destroy()
-
-    def _stream_input(self, name: str) -> PolledInput:
-        def receive(cdr: Any, info: dict) -> None:
-            if belongs(spec, cdr):
-                self._newest[name] = bytes(cdr), self._node.get_clock().now().nanoseconds
-
-        spec = self._contract.streams[name]
-        kind = message_class(spec.type)
-        depth = _SHARED_DEPTH if len(self._contract.by_topic()[spec.topic]) > 1 else 1
-        return PolledInput(self._node, kind, spec.topic, depth, receive, raw=True)
-
-    def _decoded(self, name: str) -> tuple[int, np.ndarray] | None:
-        """Capture time and value of a stream's newest message; None before the first, or if it has none."""
-        if name not in self._newest:
-            return None
-        cdr, receive_ns = self._newest[name]
-        try:
-            sample = make_sample(self._contract, name, cdr, receive_ns)
-            return (sample.stamp_ns, decode_value(self._contract, name, cdr)) if sample else None
-        except DecodeError:
-            return None  # the policy, which needs the stream too, reports the fault
+        self._values.destroy()
 
     def _receive_target(self, cdr: Any, info: dict) -> None:
         if bytes(cdr) not in self._own:

@@ -48,7 +48,19 @@ class CellLoop:
         refused: called with the text of a command that the cell refuses.
     """
 
-    def __init__(self, contract: Contract, cell: Cell, sensors: CellSensors, seed: int) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        cell: Cell,
+        sensors: CellSensors,
+        seed: int,
+        is_needed: Callable[[str, int, int], bool] = lambda name, publish_ns, next_ns: True,
+    ) -> None:
+        """`is_needed` decides whether a message of a stream is made.
+
+        It gets the stream, when the message is published and when the next one is, ns after the start.
+        """
+        self._is_needed = is_needed
         self.cell, self.sensors = cell, sensors
         self.outcome = CellOutcome()
         self.refused: Callable[[str], object] = lambda text: None
@@ -113,10 +125,13 @@ class CellLoop:
                 tick_ns += TICK_NS
                 continue
             self._advance(capture_ns)
-            reading = DriverReading(due.publish_ns, name, due.stamp_ns, self.sensors.read(name))
-            count += 1
-            heapq.heappush(waiting, (due.publish_ns, count, reading))
             following = next(times[name])
+            if self._is_needed(name, due.publish_ns, following.publish_ns):
+                reading = DriverReading(due.publish_ns, name, due.stamp_ns, self.sensors.read(name))
+                count += 1
+                heapq.heappush(waiting, (due.publish_ns, count, reading))
+            else:
+                self.sensors.skip(name)
             heapq.heapreplace(captures, (following.capture_ns, name, following))
 
     def _follow(self, tool: Pose) -> None:

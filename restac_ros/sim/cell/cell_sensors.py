@@ -100,6 +100,11 @@ class CellSensors:
             case 'target_pose':
                 return self.tool_of_hand(self._cell.target)
 
+    def skip(self, name: str) -> None:
+        """Leave out one reading of a camera: later ones have the noise that they would have had after it."""
+        assert self._contract.stream(name).role == 'camera', f'{name} is no camera, and cannot be skipped'
+        _noise_place(self._random[name])
+
     def reference(self) -> np.ndarray:
         """Return the tactile image of the plug in its present grasp, without noise, uint8 [H, W, 3] RGB."""
         state: CellState = self._cell.state()
@@ -123,10 +128,15 @@ class CellSensors:
         if self._cameras is None:
             self._cameras = CellCameras(self._cell.model, self._sizes.camera_px)
         image = self._cameras.image(self._cell.data, camera).astype(np.int16)
-        row, column = random.integers(0, _NOISE_MARGIN_PX, 2)
+        row, column = _noise_place(random)
         height, width = image.shape[:2]
         image += self._noise[row : row + height, column : column + width]
         return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _noise_place(random: np.random.Generator) -> np.ndarray:
+    """Row and column of an image's window of the noise, [2]."""
+    return random.integers(0, _NOISE_MARGIN_PX, 2)
 
 
 def _noise_image(size_px: tuple[int, int], seed: int) -> np.ndarray:

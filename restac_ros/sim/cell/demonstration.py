@@ -28,12 +28,22 @@ class Demonstration:
         sizes: SensorSizes | None = None,
         cameras: bool = True,
         noise: SensorNoise | None = None,
+        every_image: bool = True,
     ) -> None:
-        """Open the cell; raises what `CellSensors` raises."""
+        """Open the cell; raises what `CellSensors` raises.
+
+        Without `every_image`, images of the cameras that no frame on the grid from the start holds are not
+        drawn.
+        """
         scene = draw_scene(seed)
         cell = Cell(scene, limits=contract.limits)
         sensors = CellSensors(contract, cell, scene, seed, sizes, cameras)
-        self.loop = CellLoop(contract, cell, sensors, seed)
+        images = () if every_image else tuple(contract.by_role('camera'))
+
+        def is_needed(name: str, publish_ns: int, next_ns: int) -> bool:
+            return name not in images or _is_in_a_frame(publish_ns, next_ns, contract.fps)
+
+        self.loop = CellLoop(contract, cell, sensors, seed, is_needed)
         senses = Senses(scene, noise or SensorNoise(), seed)
         self._pilot = _Pilot(self.loop, Expert(cell=cell.parameters), senses)
 
@@ -54,6 +64,12 @@ class Demonstration:
                     self._pilot.advance(reading.stamp_ns)
         finally:
             self.loop.sensors.close()
+
+
+def _is_in_a_frame(publish_ns: int, next_ns: int, fps: int) -> bool:
+    """Return whether a tick of the grid lies between a message and the next one, with 1 ns of rounding."""
+    first = -(-(publish_ns - 1) * fps // 10**9)
+    return first * 10**9 // fps - 1 <= next_ns
 
 
 class _Pilot:
