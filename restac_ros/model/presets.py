@@ -65,8 +65,9 @@ _TINY_CNN = replace(
     action_dim=7,
     tactile=CNN,
 )
-# For the simulated cell: smaller patches, so that the housing's place is seen; chunks of half a second, so that a
-# millimetre of search is no small share of an action; touch by the whole imprint, whose place the grasp fixes.
+# For the simulated cell: smaller patches, so that the housing's place is seen; chunks of half a second, so
+# that a millimetre of search is no small share of an action; touch by the whole imprint, whose place the
+# grasp fixes.
 _CELL = replace(
     _TINY_CNN,
     siglip=replace(_TINY.siglip, patch_size=56),

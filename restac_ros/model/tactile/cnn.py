@@ -27,7 +27,7 @@ class ConvStack(nnx.Module):
     """3x3 convolutions of stride 2 with GELU, what is kept of their map, and LayerNorm.
 
     Of a contact somewhere in the image the maximum over positions stays, where an average would drown it. Of
-    an imprint that always fills the image, and says by its shift and tilt what happens, the whole map is kept.
+    an imprint that always fills the image, and says by its shift and tilt what happens, the map is kept.
 
     Args:
         widths: channels of each convolution.
@@ -65,7 +65,9 @@ class CnnEncoder(nnx.Module):
             sizes.tactile_widths, rngs, config.tactile_size, whole_map=config.kind == 'cnn_map'
         )
         self.context_in = nnx.Linear(context_dim, sizes.hidden_dim, rngs=rngs)
-        self.event_in = nnx.Linear(self.tactile_stack.features + sizes.hidden_dim, sizes.hidden_dim, rngs=rngs)
+        self.event_in = nnx.Linear(
+            self.tactile_stack.features + sizes.hidden_dim, sizes.hidden_dim, rngs=rngs
+        )
         self.event_out = nnx.Linear(sizes.hidden_dim, config.quantizer.code_dim, rngs=rngs)
         self.head_logvar = nnx.Linear(sizes.hidden_dim, 1, rngs=rngs)
 
