@@ -1,4 +1,4 @@
-"""A recorded run as a video: cameras, the gel and its change, and the chart of gate and touch, side by side."""
+"""A recorded run as a video: cameras, the gel and its change, and the chart of gate and touch."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -207,7 +207,7 @@ CNN = TactileConfig(kind='cnn')
 """The small trainable encoder."""
 
 CNN_MAP = TactileConfig(kind='cnn_map', cnn=CnnConfig(tactile_widths=(16, 24, 32, 32, 32)))
-"""The same for an imprint that fills the image, at the same place in every grasp: 4 x 5 positions are kept."""
+"""The same for an imprint that fills the image, at one place in every grasp: 4 x 5 positions are kept."""
 
 TACTILE_PRESETS: dict[str, TactileConfig] = {
     'unit_align': UNIT_ALIGN,
