@@ -103,7 +103,8 @@ class _Encoder:
         self._container = av.open(str(self._partial), 'w', format='mp4')
         self._stream = self._container.add_stream('libx264', fps, options={'crf': '23', 'preset': 'veryfast'})
         self._stream.height, self._stream.width, self._stream.pix_fmt = *_SIZE_PX, 'yuv420p'
-        self._stream.time_base = Fraction(1, fps)
+        self._period = Fraction(1, fps)
+        self._stream.time_base = self._period
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +122,7 @@ class _Encoder:
 
     def add(self, image: np.ndarray) -> None:
         frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-        frame.pts, frame.time_base = self.frames, self._stream.time_base
+        frame.pts, frame.time_base = self.frames, self._period  # the stream's own changes with its header
         self._container.mux(self._stream.encode(frame))
         self.frames += 1
 
