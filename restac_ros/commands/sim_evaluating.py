@@ -10,7 +10,8 @@ import tyro
 
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import counting, print_line
-from restac_ros.graph import CELL_CONTRACT, config_file
+from restac_ros.graph import CELL_CONTRACT
+from restac_ros.installation import config_file
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.settings import SimEvaluationConfig
 
