@@ -262,7 +262,7 @@ def _tiny(preset: str) -> TrainConfig:
 
 
 def _cell(preset: str) -> TrainConfig:
-    """For the simulated cell: longer, what hardly moves there widened, a price on open gates."""
+    """For the simulated cell: longer, and what hardly moves there widened."""
     base, steps = _tiny(preset), 2_000
     still = {'ee_rot_x': 0.1, 'ee_rot_y': 0.1, 'ee_rot_z': 0.1, 'gripper': 0.01}
     return replace(
@@ -271,7 +271,6 @@ def _cell(preset: str) -> TrainConfig:
         ema_decay=0.99,
         optimizer=replace(base.optimizer, decay_steps=steps),
         data=DataConfig(min_range=still),
-        use_sparse_loss=preset == 'cell',
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from restac_ros.model.tactile.cnn import LOGVAR_BOUND, softly_bounded
+from restac_ros.model.tactile.cnn import LOGVAR_BOUND, ConvStack, softly_bounded
 from restac_ros.model.tactile.config import TACTILE_PRESETS, CnnConfig, ProphetConfig, TactileConfig
 from restac_ros.model.tactile.factory import make_tactile_encoder
 from restac_ros.model.tactile.interface import NO_CODE, TactileEncoder
@@ -51,6 +51,20 @@ def test_cnn_code_needs_every_input_and_its_uncertainty_only_what_precedes_touch
         assert np.abs(other.q_event - code.q_event).max() > 1e-3, name
         moved = np.abs(other.logvar - code.logvar).max()
         assert moved == 0 if name == 'tactile' else moved > 1e-4, name
+
+
+def test_where_an_imprint_is_tells_the_map_and_not_its_maximum() -> None:
+    """Of the same imprint at another place, away from the edges, the same maximum is left."""
+    images = np.zeros((2, 64, 64, 3), np.float32)
+    images[0, 24:28, 16:20] = images[1, 24:28, 40:44] = 1.0
+    at_two_places = {}
+    for whole_map in (False, True):
+        stack = ConvStack((4, 8), nnx.Rngs(0), (64, 64), whole_map=whole_map)
+        features = stack(jnp.asarray(images))
+        assert features.shape == (2, stack.features)
+        at_two_places[whole_map] = float(jnp.abs(features[0] - features[1]).max())
+    assert at_two_places[False] < 1e-5
+    assert at_two_places[True] > 0.1
 
 
 def test_the_cnns_uncertainty_stays_where_a_gate_can_open_again() -> None:
