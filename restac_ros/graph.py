@@ -79,6 +79,7 @@ class Run:
         seed: of the simulated cell's scene, noise and delays.
         cameras: the simulated cell draws its cameras, which needs OpenGL.
         window: the simulated cell is also shown in MuJoCo's own viewer, where there is a display.
+        expert: the scripted expert moves the simulated cell's arm; a policy is only watched.
         view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         teleoperate: a person moves the arm of the simulated cell, which then runs until it is ended.
@@ -106,6 +107,7 @@ class Run:
     seed: int = 0
     cameras: bool = True
     window: bool = False
+    expert: bool = False
     execute: bool = False
     teleoperate: bool = False
     view: ViewKind = 'none'
@@ -182,6 +184,11 @@ def _check(run: Run) -> None:
             'execute sends set-points to a robot: it needs a checkpoint, and streams that show the motion of '
             'the robot: live drivers (source none) or the simulated cell (sim); source is '
             f'{str(run.source)!r}'
+        )
+    if run.expert and (run.execute or run.source is not Source.SIM):
+        raise GraphError(
+            "expert moves the simulated cell's arm: it needs source sim, and excludes execute, by which a "
+            f'policy moves it; source is {str(run.source)!r}, execute is {run.execute}'
         )
     if run.parameter_file is not None:
         _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
@@ -260,7 +267,7 @@ def _source(run: Run, wait_subscribers: int) -> Process:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
         parameters |= {'seed': run.seed, 'cameras': run.cameras, 'window': run.window, 'rate': run.rate}
-        parameters['use_sim_time'] = False
+        parameters |= {'expert': run.expert, 'use_sim_time': False}
         if run.teleoperate:  # insertion after insertion, as long as the person likes
             parameters |= {'end_when_inserted': False, 'seconds': SIM_LONGEST_S}
         return _process(run, 'sim_node', parameters, ends_run=True)

@@ -39,6 +39,8 @@ class Up:
     """Draw the simulated cell's cameras, which needs OpenGL."""
     window: bool = False
     """Also show the simulated cell in a window of MuJoCo's own viewer, where there is a display."""
+    expert: bool = False
+    """Let the simulated cell's scripted expert move its arm; a policy is only watched then."""
     view: ViewKind = 'none'
     """Also show gate, chunk and touch: for rviz (config/restac.rviz), or as a page for a browser (Rerun)."""
     execute: bool = False
@@ -89,6 +91,7 @@ class Up:
             seed=self.seed,
             cameras=self.cameras,
             window=self.window,
+            expert=self.expert,
             view=self.view,
             execute=self.execute,
             sessions=absolute(self.log),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from restac_ros.model.config import GemmaConfig, LoraConfig, ModelConfig, SiglipConfig
-from restac_ros.model.tactile.config import CNN, UNIT_ALIGN, UNIT_ALIGN_TINY
+from restac_ros.model.tactile.config import CNN, CNN_MAP, UNIT_ALIGN, UNIT_ALIGN_TINY
 
 _GEMMA_2B = GemmaConfig(2048, 18, 16_384, num_heads=8, num_kv_heads=1, head_dim=256)
 _GEMMA_300M = GemmaConfig(1024, 18, 4096, num_heads=8, num_kv_heads=1, head_dim=256)
@@ -65,6 +65,16 @@ _TINY_CNN = replace(
     action_dim=7,
     tactile=CNN,
 )
+# For the simulated cell: smaller patches, so that the housing's place is seen; chunks of half a second, so
+# that a millimetre of search is no small share of an action; touch by the whole imprint, whose place the
+# grasp fixes.
+_CELL = replace(
+    _TINY_CNN,
+    siglip=replace(_TINY.siglip, patch_size=56),
+    max_prompt_tokens=32,
+    action_horizon=8,
+    tactile=CNN_MAP,
+)
 
 
 def _adapted(config: ModelConfig) -> ModelConfig:
@@ -88,5 +98,7 @@ PRESETS: dict[str, ModelConfig] = {
     'tiny_cnn': _TINY_CNN,
     'tiny_cnn_forcevla': replace(_TINY_CNN, fusion='forcevla'),
     'tiny_cnn_no_touch': replace(_TINY_CNN, fusion='none', tactile=None),
+    'cell': _CELL,
+    'cell_no_touch': replace(_CELL, fusion='none', tactile=None),
 }
 """`pi05*` are the published sizes; `mid` is for benchmarks; `tiny` runs at tens of Hz on two cores."""

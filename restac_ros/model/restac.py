@@ -60,7 +60,7 @@ class ResTac(Pi05):
             present(view_features, 'view_features'),
             present(action_prev, 'action_prev'),
         )
-        trains = self.config.tactile is not None and self.config.tactile.kind == 'cnn'
+        trains = self.config.tactile is not None and self.config.tactile.trains
         return code if trains else jax.lax.stop_gradient(code)
 
     def observe_touch(self, observation: Observation[Array]) -> TactileCode:

@@ -261,6 +261,19 @@ def _tiny(preset: str) -> TrainConfig:
     )
 
 
+def _cell(preset: str) -> TrainConfig:
+    """For the simulated cell: longer, and what hardly moves there widened."""
+    base, steps = _tiny(preset), 2_000
+    still = {'ee_rot_x': 0.1, 'ee_rot_y': 0.1, 'ee_rot_z': 0.1, 'gripper': 0.01}
+    return replace(
+        base,
+        steps=steps,
+        ema_decay=0.99,
+        optimizer=replace(base.optimizer, decay_steps=steps),
+        data=DataConfig(min_range=still),
+    )
+
+
 def _by_subtasks(base: TrainConfig, mode: HierarchyMode) -> TrainConfig:
     return replace(base, hierarchy=HierarchyConfig(mode))
 
@@ -279,6 +292,8 @@ CONFIGS: dict[str, TrainConfig] = {
     'tiny': _tiny('tiny_cnn'),
     'tiny_forcevla': _tiny('tiny_cnn_forcevla'),
     'tiny_no_touch': _tiny('tiny_cnn_no_touch'),
+    'cell': _cell('cell'),
+    'cell_no_touch': _cell('cell_no_touch'),
     'tiny_hierarchical': _by_subtasks(_tiny('tiny_cnn'), 'hierarchical'),
     'tiny_planar': _by_subtasks(_tiny('tiny_cnn_no_touch'), 'planar'),
 }

@@ -282,7 +282,7 @@ def _calibrated(
     Not that of an encoder that trains with the policy: its logvar soon leaves what was measured, by many of
     the tiny deviations of the start, and the gate would be shut or open for good.
     """
-    if not config.uses_touch or config.tactile is None or config.tactile.kind == 'cnn':
+    if not config.uses_touch or config.tactile is None or config.tactile.trains:
         return config, None
     rows = [
         source[int(index)]

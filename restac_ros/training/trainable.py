@@ -48,7 +48,7 @@ def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 
     rules: list[Callable[[str], bool]] = [
         lambda name: (
             name.startswith('tactile/')
-            and (config.tactile is None or config.tactile.kind != 'cnn' or bool(_NO_GRADIENT.search(name)))
+            and (config.tactile is None or not config.tactile.trains or bool(_NO_GRADIENT.search(name)))
         ),
         lambda name: _has_lora(config, name) and not _LORA.search(name),
     ]

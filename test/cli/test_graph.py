@@ -122,6 +122,17 @@ def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
             'live drivers',
         ),
         ({'teleoperate': True}, 'the arm of the simulated cell .source sim.*source is'),
+        ({'record': Path('d'), 'prompt': 'x', 'expert': True}, "needs source sim.* source is 'none'"),
+        (
+            {
+                'checkpoint': Path('c'),
+                'prompt': 'x',
+                'source': Source.SIM,
+                'expert': True,
+                'execute': True,
+            },
+            'excludes execute',
+        ),
     ],
 )
 def test_contradictions_are_refused_with_a_remedy(
@@ -164,6 +175,14 @@ def test_a_teleoperated_cell_runs_until_it_is_ended(installed: Path, tmp_path: P
     assert listed['sim_node']['seconds'] == SIM_LONGEST_S
     assert listed['teleop_node']['use_sim_time']
     assert [*processes(run_with(tmp_path, source=Source.SIM, teleoperate=True))]
+
+
+def test_the_cells_expert_moves_the_arm_only_when_asked(installed: Path, tmp_path: Path) -> None:
+    for expert in (False, True):
+        run = run_with(tmp_path, source=Source.SIM, record=tmp_path / 'd', prompt='push', expert=expert)
+        listed = {process.executable: process.parameters for process in processes(run)}
+        assert listed['sim_node']['expert'] is expert
+        assert 'streamer_node' not in listed
 
 
 def test_all_nodes_of_a_run_know_each_other_and_no_other_run(installed: Path, tmp_path: Path) -> None:

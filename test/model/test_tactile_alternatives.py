@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from restac_ros.model.tactile.cnn import LOGVAR_BOUND, softly_bounded
+from restac_ros.model.tactile.cnn import LOGVAR_BOUND, ConvStack, softly_bounded
 from restac_ros.model.tactile.config import (
+    CNN_MAP,
     UNIT_ALIGN,
     UNIT_ALIGN_TINY,
     CnnConfig,
@@ -59,6 +60,20 @@ def test_cnn_code_needs_every_input_and_its_uncertainty_only_what_precedes_touch
         assert moved == 0 if name == 'tactile' else moved > 1e-4, name
 
 
+def test_where_an_imprint_is_tells_the_map_and_not_its_maximum() -> None:
+    """Of the same imprint at another place, away from the edges, the same maximum is left."""
+    images = np.zeros((2, 64, 64, 3), np.float32)
+    images[0, 24:28, 16:20] = images[1, 24:28, 40:44] = 1.0
+    at_two_places = {}
+    for whole_map in (False, True):
+        stack = ConvStack((4, 8), nnx.Rngs(0), (64, 64), whole_map=whole_map)
+        features = stack(jnp.asarray(images))
+        assert features.shape == (2, stack.features)
+        at_two_places[whole_map] = float(jnp.abs(features[0] - features[1]).max())
+    assert at_two_places[False] < 1e-5
+    assert at_two_places[True] > 0.1
+
+
 def test_the_cnns_uncertainty_stays_where_a_gate_can_open_again() -> None:
     far = jnp.array([-1e4, -30.0, 0.0, 0.3, 1e4])
     bounded = softly_bounded(far)
@@ -81,7 +96,7 @@ def test_every_parameter_of_the_cnn_is_trained(cnn: TactileEncoder) -> None:
         assert np.abs(gradient[...]).max() > 0, path
 
 
-@pytest.mark.parametrize('preset', [UNIT_ALIGN, UNIT_ALIGN_TINY, TactileConfig(kind='cnn')])
+@pytest.mark.parametrize('preset', [UNIT_ALIGN, UNIT_ALIGN_TINY, TactileConfig(kind='cnn'), CNN_MAP])
 def test_every_preset_makes_an_encoder(preset: TactileConfig) -> None:
     encoder = nnx.eval_shape(lambda: make_tactile_encoder(preset, nnx.Rngs(0)))
     assert isinstance(encoder, TactileEncoder)

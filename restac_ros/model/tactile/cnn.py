@@ -24,21 +24,32 @@ VIEW_BLOCK = 4
 
 
 class ConvStack(nnx.Module):
-    """3x3 convolutions of stride 2 with GELU, the maximum over positions, and LayerNorm.
+    """3x3 convolutions of stride 2 with GELU, what is kept of their map, and LayerNorm.
 
-    A contact fills a small part of the image: its maximum stays, where an average would drown it.
+    Of a contact somewhere in the image the maximum over positions stays, where an average would drown it. Of
+    an imprint that always fills the image, and says by its shift and tilt what happens, the map is kept.
+
+    Args:
+        widths: channels of each convolution.
+        size: rows and columns of the images.
+        whole_map: keep the map, else its maximum.
     """
 
-    def __init__(self, widths: tuple[int, ...], rngs: nnx.Rngs):
+    def __init__(
+        self, widths: tuple[int, ...], rngs: nnx.Rngs, size: tuple[int, int], *, whole_map: bool = False
+    ):
         pairs = itertools.pairwise((3, *widths))
         self.convs = nnx.List([nnx.Conv(i, o, (3, 3), strides=2, padding=1, rngs=rngs) for i, o in pairs])
-        self.norm = nnx.LayerNorm(widths[-1], rngs=rngs)
+        self.whole_map = whole_map
+        rows, columns = (-(-side // 2 ** len(widths)) for side in size)
+        self.features = widths[-1] * (rows * columns if whole_map else 1)
+        self.norm = nnx.LayerNorm(self.features, rngs=rngs)
 
     def __call__(self, images: Float[Array, 'B H W 3']) -> Float[Array, 'B c']:
         x = images
         for conv in self.convs:
             x = nnx.gelu(conv(x))
-        return self.norm(x.max(axis=(1, 2)))
+        return self.norm(rearrange(x, 'B h w c -> B (h w c)') if self.whole_map else x.max(axis=(1, 2)))
 
 
 class CnnEncoder(nnx.Module):
@@ -48,10 +59,15 @@ class CnnEncoder(nnx.Module):
         sizes = config.cnn
         context_dim = config.view_feature_dim + config.prophet.action_dim
         self.config = config
-        self.view_stack = ConvStack(sizes.view_widths, rngs)
-        self.tactile_stack = ConvStack(sizes.tactile_widths, rngs)
+        views_px = config.prophet.view_size // VIEW_BLOCK
+        self.view_stack = ConvStack(sizes.view_widths, rngs, (views_px, views_px))
+        self.tactile_stack = ConvStack(
+            sizes.tactile_widths, rngs, config.tactile_size, whole_map=config.kind == 'cnn_map'
+        )
         self.context_in = nnx.Linear(context_dim, sizes.hidden_dim, rngs=rngs)
-        self.event_in = nnx.Linear(sizes.tactile_widths[-1] + sizes.hidden_dim, sizes.hidden_dim, rngs=rngs)
+        self.event_in = nnx.Linear(
+            self.tactile_stack.features + sizes.hidden_dim, sizes.hidden_dim, rngs=rngs
+        )
         self.event_out = nnx.Linear(sizes.hidden_dim, config.quantizer.code_dim, rngs=rngs)
         self.head_logvar = nnx.Linear(sizes.hidden_dim, 1, rngs=rngs)
 

@@ -9,7 +9,8 @@ from restac_ros.model.tactile.strict import StrictConfig, check, check_positive,
 _MAX_LEVELS = 8
 _MAX_LAYERS = 64
 
-TactileKind = Literal['unit_align', 'cnn']
+TactileKind = Literal['unit_align', 'cnn', 'cnn_map']
+"""'cnn' keeps the maximum of its last map, wherever it is; 'cnn_map' keeps all of the map."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +162,11 @@ class TactileConfig(StrictConfig):
         )
 
     @property
+    def trains(self) -> bool:
+        """Whether the encoder is trained with the policy; Unit-Align is frozen in it."""
+        return self.kind != 'unit_align'
+
+    @property
     def latent_size(self) -> tuple[int, int]:
         """Rows and columns of the tactile latent."""
         rows, columns = self.tactile_size
@@ -182,7 +188,7 @@ class TactileConfig(StrictConfig):
         match self.kind:
             case 'unit_align':
                 return self.prophet.feature_dim
-            case 'cnn':
+            case 'cnn' | 'cnn_map':
                 return self.cnn.view_widths[-1] * self.prophet.num_views
 
 
@@ -199,3 +205,6 @@ UNIT_ALIGN_TINY = TactileConfig(
 
 CNN = TactileConfig(kind='cnn')
 """The small trainable encoder."""
+
+CNN_MAP = TactileConfig(kind='cnn_map', cnn=CnnConfig(tactile_widths=(16, 24, 32, 32, 32)))
+"""The same for an imprint that fills the image, at one place in every grasp: 4 x 5 positions are kept."""
