@@ -13,6 +13,7 @@ from restac_ros.commands.calling import CallService, SetPrompt
 from restac_ros.commands.checkpoints import DownloadTokenizer, ImportCheckpoint, InitCheckpoint
 from restac_ros.commands.compression import MergeLora, Quantise
 from restac_ros.commands.data import Convert, Doctor, Export, Info, Quality, Recover, Repair, View
+from restac_ros.commands.distilling import Distil
 from restac_ros.commands.editing import Adopt, Annotate, Compact, Delete, List, Merge
 from restac_ros.commands.evaluation import Evaluate
 from restac_ros.commands.importing import ImportHierarchical
@@ -48,6 +49,7 @@ Command = (
     | Annotated[ImportCheckpoint, subcommand('import-checkpoint')]
     | Annotated[Quantise, subcommand('quantise')]
     | Annotated[MergeLora, subcommand('merge-lora')]
+    | Annotated[Distil, subcommand('distil')]
     | Annotated[DownloadTokenizer, subcommand('download-tokenizer')]
     | Annotated[MeasureNormStats, subcommand('norm-stats')]
     | Annotated[FitFast, subcommand('fit-fast')]

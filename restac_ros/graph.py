@@ -131,7 +131,7 @@ def processes(run: Run) -> list[Process]:
         listeners.append(_policy(run))
     if run.record is not None:
         listeners.append(_recorder(run, run.record))
-    complete = len(listeners)  # subscribers of every stream, which a source waits for
+    awaited = [process.executable for process in listeners]  # a source waits until they hear every stream
     if run.sessions is not None:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
         log = _process(run, 'session_log_node', parameters, vital=False)
@@ -143,7 +143,7 @@ def processes(run: Run) -> list[Process]:
     if run.teleoperate:
         listeners.append(_process(run, 'teleop_node', {}))
     if run.source is not Source.DRIVERS:
-        listeners.append(_source(run, wait_subscribers=complete))
+        listeners.append(_source(run, awaited))
     return listeners
 
 
@@ -250,19 +250,19 @@ def _recorder(run: Run, dataset: Path) -> Process:
     return _process(run, 'recorder_node', parameters, patience_s=1800.0)
 
 
-def _source(run: Run, wait_subscribers: int) -> Process:
+def _source(run: Run, awaited: Sequence[str]) -> Process:
     parameters: dict[str, ParameterValue]
     if run.source is Source.BAG:
         parameters = {
             'bag': str(run.bag),
             'rate': run.rate,
-            'wait_subscribers': wait_subscribers,
-            'any_topics': wait_subscribers == 0,  # for the view alone a session log is enough
+            'wait_nodes': list(awaited) or [''],
+            'any_topics': not awaited,  # for the view alone a session log is enough
         }
         if run.use_sim_time:  # the bag's own time, which this node publishes and so cannot follow
             parameters |= {'stamps': 'keep', 'publish_clock': True, 'use_sim_time': False}
         return _process(run, 'replay_node', parameters, ends_run=True)
-    parameters = {'wait_subscribers': wait_subscribers}
+    parameters = {'wait_nodes': list(awaited) or ['']}
     if run.seconds is not None:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow

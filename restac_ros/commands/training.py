@@ -136,10 +136,11 @@ class Train:
     config: Annotated[TrainConfig, tyro.conf.arg(name='', constructor=_CONFIGS)]
 
     def run(self) -> int:
-        return _train(self.config)
+        return run_training(self.config)
 
 
-def _train(config: TrainConfig) -> int:
+def run_training(config: TrainConfig) -> int:
+    """Prepare and run a training, and write its checkpoint; exit status."""
     from restac_ros.commands.converting import INTERRUPTED
     from restac_ros.training.distributed import is_leader, join_processes, on_host
     from restac_ros.training.prepare import prepare

@@ -60,14 +60,15 @@ def convert_episode(
     video: VideoChoice | None = None,
     notes: Sequence[str] = (),
     target: Path | None = None,
+    surveyed: Survey | None = None,
 ) -> EpisodeReport:
     """Append one recording (a journal or any bag), or a part of it, to a data set; created if need be.
 
     `contract`, `task`, `start_ns` and `end_ns` default to those of a journal, `video` to that of the data
     set; `notes` come before those of the conversion. A gap of at most `bridge_frames` in which only images
     are invalid repeats the last valid ones, marked by `valid.<stream>` false. `target` is the data set that a
-    shard at `dataset_dir` is for. `progress(done, total)` counts rows. A `dry_run` writes nothing, and does
-    not decode. Whatever stops the conversion leaves the data set as it was.
+    shard at `dataset_dir` is for, `surveyed` what `survey_recording` found. `progress(done, total)` counts
+    rows. A `dry_run` neither writes nor decodes. Whatever stops the conversion leaves the data set as it was.
 
     Raises:
         BagError: the bag cannot be read.
@@ -82,9 +83,8 @@ def convert_episode(
     if not task.strip():
         raise ConversionError(f'{bag.path} has no task text. Give one: the policy is conditioned on it.')
     options = [*range_options(bag, start_ns, end_ns), *_choices(on_gap, bridge_frames, allow_false_rate)]
-    identity, (first_ns, last_ns) = fingerprint(bag.path, start_ns, end_ns), bounds_of(bag)
-    start_ns = _first(start_ns, journal.start_ns, first_ns)
-    surveyed = survey(bag, contract, start_ns, _first(end_ns, journal.end_ns, last_ns + 1))
+    identity = fingerprint(bag.path, start_ns, end_ns)
+    surveyed = surveyed or survey_recording(bag, contract, start_ns, end_ns)
     choose = partial(plan_episode, surveyed, keep_longest=on_gap == 'longest_run', bridge=bridge_frames)
     target, is_decoded = target or root, False  # the survey covers what only decoding finds
     while True:
@@ -104,6 +104,18 @@ def convert_episode(
                 raise ConversionError(f'{bag.path}: frames cannot be decoded: {error}') from None
         survey_decoded(bag, contract, surveyed)
         is_decoded = True
+
+
+def survey_recording(bag: Bag, contract: Contract, start_ns: int | None, end_ns: int | None) -> Survey:
+    """Survey a recording, or a part of it; its bounds are those of a journal, else of the bag.
+
+    Raises:
+        BagError: the bag cannot be read.
+        ConversionError: it is too long, or holds none of the contract's streams.
+    """
+    journal, (first_ns, last_ns) = read_notes(bag), bounds_of(bag)
+    begin_ns = _first(start_ns, journal.start_ns, first_ns)
+    return survey(bag, contract, begin_ns, _first(end_ns, journal.end_ns, last_ns + 1))
 
 
 def _choices(on_gap: OnGap, bridge_frames: int, allow_false_rate: bool) -> list[str]:

@@ -124,6 +124,7 @@ def _in_order(
 ) -> Generator[Answer]:
     """Begin shards in order, a few ahead, and append them in order; the disk holds only those few."""
     with shards_folder(root) as folder, starting as engine:
+        requests = engine.prepared(requests, meter.sizes)
         waiting: deque[Future[Answer]] = deque()
         for number, request in enumerate(requests):
             while len(waiting) < engine.ahead and number + len(waiting) < len(requests):

@@ -8,8 +8,8 @@ import os
 import queue
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.shards import Answer, EpisodeRequest, append_made, make_shard
+from restac_ros.dataset.shards import Answer, EpisodeRequest, append_made, make_shard, with_survey
 
 EngineKind = Literal['processes', 'ray']
 OnShare = Callable[[int, float, float], None]  # number of the recording, its share done (0..1), s of episode
 _POLL_S = 0.1
+SURVEYED_BYTES = 8 * 10**9  # about 4 s of a core, in which libraries are loaded
 AHEAD = 1  # recordings begun besides one per worker, so that none waits for an append
 
 
@@ -34,6 +35,11 @@ class Engine(ABC):
 
     def __init__(self, ahead: int, report_progress: OnShare, events: Any = None) -> None:
         self.ahead, self.report_progress, self.events = ahead, report_progress, events
+
+    def prepared(self, requests: Sequence[EpisodeRequest], sizes: Sequence[int]) -> list[EpisodeRequest]:
+        """Return the requests, some with what was found of them while workers start; `sizes` in bytes."""
+        del sizes
+        return list(requests)
 
     @abstractmethod
     def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
@@ -100,6 +106,21 @@ class _Processes(Engine):
     ) -> None:
         super().__init__(ahead, report_progress, events)
         self.pool = pool
+
+    def prepared(self, requests: Sequence[EpisodeRequest], sizes: Sequence[int]) -> list[EpisodeRequest]:
+        """Survey recordings while libraries are loaded for the workers, which leaves the other cores idle.
+
+        Only as much as takes about so long: of long recordings, which load libraries once, the workers do it.
+        """
+        found, spent = list(requests), 0
+        with ThreadPoolExecutor(1) as beside:
+            started = beside.submit(self.pool.submit, os.getpid)  # returns when there are processes
+            for number, request in enumerate(requests):
+                spent += sizes[number]
+                if spent > SURVEYED_BYTES or (number and started.done()):
+                    break
+                found[number] = with_survey(request)
+        return found
 
     def make(self, number: int, request: EpisodeRequest, root: Path, shard: Path) -> Future[Answer]:
         return self.pool.submit(_in_worker, number, request, root, shard)

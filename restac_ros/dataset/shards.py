@@ -9,13 +9,14 @@ from pathlib import Path
 from restac_ros.contract.errors import ContractError
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.dataset.convert import OnGap, convert_episode, embedded_contract
+from restac_ros.dataset.convert import OnGap, convert_episode, embedded_contract, survey_recording
 from restac_ros.dataset.dataset_place import dataset_place, remove_directory
 from restac_ros.dataset.episode_report import EpisodeReport
 from restac_ros.dataset.episodes import WHOLE, EpisodeSpan
 from restac_ros.dataset.errors import BagError, ConversionError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.plan import GapError
+from restac_ros.dataset.survey import Survey
 from restac_ros.dataset.transaction import shards_lock
 from restac_ros.dataset.video.video_choice import VideoChoice
 
@@ -27,7 +28,7 @@ class EpisodeRequest:
     """A recording to convert, or a part of it.
 
     `task` and `contract` override its own; the contract `fallback` is used where it has none. `again`
-    converts it although its episode was deleted.
+    converts it although its episode was deleted. `surveyed` is what `with_survey` found.
     """
 
     bag: Path
@@ -41,6 +42,7 @@ class EpisodeRequest:
     again: bool = False
     video: VideoChoice | None = None
     span: EpisodeSpan = WHOLE
+    surveyed: Survey | None = None
 
     @property
     def name(self) -> str:
@@ -100,6 +102,16 @@ def make_shard(
     return _attempt(request, root if request.dry_run else shard, report_progress, target=root)
 
 
+def with_survey(request: EpisodeRequest) -> EpisodeRequest:
+    """Return the request with the survey of its recording; without, where `make_shard` will refuse it."""
+    try:
+        bag, span = open_bag(request.bag), request.span
+        surveyed = survey_recording(bag, _contract_of(request), span.start_ns, span.end_ns)
+    except (BagError, ContractError, ConversionError, OSError):
+        return request
+    return replace(request, surveyed=surveyed)
+
+
 def append_made(request: EpisodeRequest, outcome: Answer, root: Path, shard: Path) -> Answer:
     """Append the shard of `make_shard` to the data set."""
     from restac_ros.dataset.merge import ColumnsDifferError, append_shard  # loads torch
@@ -154,6 +166,7 @@ def _attempt(
             video=request.video,
             notes=span.notes,
             target=target,
+            surveyed=request.surveyed,
         )
     except (BagError, ContractError, ConversionError) as error:
         return Answer(request, refusal=refusal_text(request, error), has_gap=isinstance(error, GapError))

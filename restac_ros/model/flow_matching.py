@@ -58,6 +58,16 @@ def euler_times(num_steps: int) -> Float[Array, ' n']:
     return 1.0 - jnp.arange(num_steps, dtype=jnp.float32) / num_steps
 
 
+def euler_step[Step](
+    velocity: Callable[[Float[Array, 'B T D'], Step], Float[Array, 'B T D']],
+    x: Float[Array, 'B T D'],
+    at: Step,
+    num_steps: int,
+) -> Float[Array, 'B T D']:
+    """One of `num_steps` steps from noise to actions."""
+    return x - velocity(x, at).astype(x.dtype) / num_steps
+
+
 def integrate[Step](
     velocity: Callable[[Float[Array, 'B T D'], Step], Float[Array, 'B T D']],
     noise: Float[Array, 'B T D'],
@@ -71,6 +81,6 @@ def integrate[Step](
     """
 
     def step(x: Float[Array, 'B T D'], inputs: Step) -> tuple[Float[Array, 'B T D'], None]:
-        return x - velocity(x, inputs).astype(x.dtype) / num_steps, None
+        return euler_step(velocity, x, inputs, num_steps), None
 
     return jax.lax.scan(step, noise, steps, length=num_steps, unroll=num_steps if unroll else 1)[0]

@@ -56,6 +56,18 @@ class Chunking:
             )
         return delay
 
+    def check_steps(self, flow_steps: int) -> None:
+        """Refuse guidance that would overshoot: a step moves by up to max_guidance / flow_steps of an error.
+
+        Raises:
+            PolicyError: `max_guidance` is above the number of Euler steps.
+        """
+        if self.kind == 'rtc_guided' and self.max_guidance > flow_steps:
+            raise PolicyError(
+                f"'rtc_max_guidance' is {self.max_guidance:g}, above 'flow_steps', which is {flow_steps}; "
+                'guidance would overshoot: expected at most the same'
+            )
+
 
 FREELY = Chunking()
 

@@ -37,6 +37,7 @@ from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
 from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
+from restac_ros.policy.flow_steps import flow_steps_of
 from restac_ros.policy.loading import read_checked
 from restac_ros.policy.noise import check_noise, draw_noise
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
@@ -69,7 +70,7 @@ class Policy:
         contract: Contract,
         tokenizer: PromptTokenizer,
         *,
-        num_steps: int = 10,
+        num_steps: int | None = None,
         seed: int = 0,
         chunking: Chunking = FREELY,
         forced_gate: float | None = None,
@@ -79,6 +80,8 @@ class Policy:
         config = self.info.config
         check_fit(self.info, contract, source)
         longest_delay = chunking.longest_delay(self.info, source)
+        steps = flow_steps_of(self.info.origin, num_steps, source)
+        chunking.check_steps(steps)
         if tokenizer.vocab_size > config.vocab_size:
             raise PolicyError(
                 f'{tokenizer.source}: found {tokenizer.vocab_size} pieces, expected at most '
@@ -93,7 +96,7 @@ class Policy:
         slots = tuple(self.inputs.slot_of.values())
         self._continuations = ContinuationEncoder(chunking, self.inputs, longest_delay)
         constraint = self._continuations(None)
-        self._stages = Stages(config, graph, state, slots, num_steps, constraint, forced_gate=forced_gate)
+        self._stages = Stages(config, graph, state, slots, steps, constraint, forced_gate=forced_gate)
         self.arithmetic: str = config.dtype
         self._task: Task | None = None
         self._warm = False
@@ -107,7 +110,7 @@ class Policy:
         *,
         tokenizer: Path | None = None,
         dtype: Literal['float32', 'bfloat16', 'auto'] | None = None,
-        num_steps: int = 10,
+        num_steps: int | None = None,
         seed: int = 0,
         chunking: Chunking = FREELY,
         compile_cache: Path | None = None,
@@ -122,7 +125,7 @@ class Policy:
             prompt: the task, in words.
             tokenizer: SentencePiece file; default is the checkpoint's own, else PaliGemma's from the cache.
             dtype: of parameters and arithmetic; default: the checkpoint's; 'auto': the fastest here.
-            num_steps: Euler steps of one chunk.
+            num_steps: Euler steps of one chunk; None: as the checkpoint was trained.
             seed: of the noise that `act` draws.
             chunking: how chunks follow each other.
             compile_cache: directory of compiled programs; default under ~/.cache/restac_ros.
@@ -132,7 +135,7 @@ class Policy:
         Raises:
             CheckpointError: absent, damaged or of another kind; names the file.
             NormStatsError, TokenizerError: of those parts.
-            PolicyError: the contract or the tokenizer does not fit the checkpoint.
+            PolicyError: contract, tokenizer, number of steps or chunking do not fit the checkpoint.
         """
         make_room_for_calls()
         kept_in = compile_cache or default_cache_directory()
@@ -143,6 +146,7 @@ class Policy:
         # Everything that can be refused is, before gigabytes are read.
         check_fit(info, contract, str(path))
         chunking.longest_delay(info, str(path))
+        chunking.check_steps(flow_steps_of(info.origin, num_steps, str(path)))
         words = tokenizer_of(info, path, tokenizer)
         arithmetic = arithmetic_of(info, dtype, kept_in)
         cast = CastRule(None if dtype is None else arithmetic.dtype)

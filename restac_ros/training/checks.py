@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
+from restac_ros.model.checkpoint.store import MANIFEST, CheckpointInfo
 from restac_ros.model.config import ModelConfig
-from restac_ros.policy.compatibility import check_model, differences
+from restac_ros.policy.compatibility import check_fit, check_model, differences
+from restac_ros.policy.flow_steps import USUAL_FLOW_STEPS
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.distillation import Distillation
 from restac_ros.training.errors import TrainingError
 
 _AT_LEAST_ONE = (
@@ -27,7 +30,7 @@ def check_settings(train: TrainConfig) -> None:
     Raises:
         TrainingError: every one of them.
     """
-    if faults := [*_sizes(train), *_mixture(train), *_hierarchy(train)]:
+    if faults := [*_sizes(train), *_mixture(train), *_hierarchy(train), *_distillation(train)]:
         raise TrainingError('; '.join(faults))
 
 
@@ -42,6 +45,49 @@ def check_data(config: ModelConfig, opened: Sequence[Episodes]) -> None:
         check_model(config, episodes.contract, episodes.name)
         _check_images(config, episodes)
         _check_same_meaning(episodes, opened[0])
+
+
+def check_teacher(teacher: CheckpointInfo, train: TrainConfig, opened: Sequence[Episodes]) -> None:
+    """Refuse a checkpoint that cannot be distilled as asked, or that means other data.
+
+    Raises:
+        TrainingError: steps that cannot be the student's.
+        PolicyError: the checkpoint does not fit a data set's contract.
+    """
+    distillation_of(teacher, train)
+    for episodes in opened:
+        check_fit(teacher, episodes.contract, str(train.init))
+
+
+def distillation_of(teacher: CheckpointInfo, train: TrainConfig) -> Distillation:
+    """Return how a run distils its teacher.
+
+    Raises:
+        TrainingError: the teacher's steps are no multiple of the student's, or no more than these.
+    """
+    steps, of_teacher = train.distil.steps, teacher.origin.flow_steps or USUAL_FLOW_STEPS
+    if steps >= of_teacher or of_teacher % steps:
+        fit = [str(count) for count in range(1, of_teacher) if of_teacher % count == 0]
+        expected = f'one of {", ".join(fit)}' if fit else 'a checkpoint that takes more than one step'
+        raise TrainingError(
+            f'steps: found {steps}, expected {expected}: {train.init} is sampled in {of_teacher}'
+        )
+    return Distillation(steps, of_teacher, train.distil.noises)
+
+
+def _distillation(train: TrainConfig) -> Iterator[str]:
+    if train.distil.steps < 0 or train.distil.noises < 1:
+        yield f'distil: found {train.distil}, expected 0 or more steps, and at least one noise'
+    if not train.distil.steps:
+        return
+    if train.init is None or not (train.init / MANIFEST).is_file():
+        yield f'distil: found no checkpoint of this package at {train.init}, expected the one to distil'
+    for name, expected in (('part', 'flow'), ('max_delay_steps', 0), ('unit_align', None)):
+        if (found := getattr(train, name)) != expected:
+            named = name.replace('_', '-')
+            yield f'{named}: found {found!r}, expected {expected!r} where a policy is distilled'
+    if train.hierarchy.mode != 'off':
+        yield f"hierarchy.mode: found {train.hierarchy.mode!r}, expected 'off' where a policy is distilled"
 
 
 def _sizes(train: TrainConfig) -> Iterator[str]:

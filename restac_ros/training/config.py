@@ -6,9 +6,9 @@ from typing import Literal
 
 from restac_ros.model.config import Dtype
 
-Part = Literal['all', 'action_expert', 'language']
+Part = Literal['all', 'action_expert', 'language', 'flow']
 """'all': what the model's configuration leaves trainable; of that, 'action_expert': what acts, 'language':
-what speaks."""
+what speaks, 'flow': of what acts, what turns noise into actions, touch aside."""
 
 HierarchyMode = Literal['off', 'hierarchical', 'planar', 'action_expert']
 
@@ -182,11 +182,26 @@ class HierarchyConfig:
 
 
 @dataclass(frozen=True)
+class DistilConfig:
+    """Training to be sampled in fewer Euler steps, as `restac-ros distil` sets it up.
+
+    Attributes:
+        steps: of a chunk; 0: the flow itself is learnt, from the data's actions.
+        noises: that are drawn for each sample, on one prefix.
+    """
+
+    steps: int = 0
+    noises: int = 4
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A run.
 
     Attributes:
-        preset: model configuration, a name of `restac-ros init-checkpoint --preset`.
+        preset: model configuration, a name of `restac-ros init-checkpoint --preset`; with `distil` that of
+            `init` counts.
+        distil: towards the checkpoint at `init`, in fewer steps.
         init: weights to start from: a checkpoint of this package, openpi's params, or LeRobot's files; None:
             random.
         unit_align: tactile encoder, in place of the one in `init`: directory of `train-tactile`, or a
@@ -220,6 +235,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     hierarchy: HierarchyConfig = HierarchyConfig()
+    distil: DistilConfig = DistilConfig()
     init: Path | None = None
     unit_align: Path | None = None
     tokenizer: Path | None = None

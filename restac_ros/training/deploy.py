@@ -32,6 +32,9 @@ def write_checkpoint(prepared: Prepared, weights: Mapping[str, np.ndarray], step
         name: np.asarray(leaves[name]).astype(cast(name, leaves[name].dtype))
         for name in prepared.weights.params
     }
+    data = [*teacher.origin.data] if (teacher := prepared.teacher) else []
+    data += [f'{source.episodes.name} {source.episodes.fingerprint}' for source in prepared.sources]
+    made_by = f'distil --steps {train.distil.steps}' if teacher else f'train {train.preset}'
     info = CheckpointInfo(
         config=prepared.config,
         contract_text=dump_contract(prepared.contract),
@@ -39,7 +42,7 @@ def write_checkpoint(prepared: Prepared, weights: Mapping[str, np.ndarray], step
         calibration=prepared.calibration,
         tokenizer=prepared.tokenizer,
         origin=Origin(
-            made_by=f'train {train.preset}',
+            made_by=made_by,
             weights=str(train.init or 'random'),
             seed=train.seed,
             step=step,
@@ -47,9 +50,8 @@ def write_checkpoint(prepared: Prepared, weights: Mapping[str, np.ndarray], step
             max_simulated_delay=train.max_delay_steps,
             ema_decay=train.ema_decay,
             subtasks=prepared.subtasks,
-            data=tuple(
-                f'{source.episodes.name} {source.episodes.fingerprint}' for source in prepared.sources
-            ),
+            flow_steps=train.distil.steps or None,
+            data=tuple(dict.fromkeys(data)),
         ),
     )
     path = train.to / f'{CHECKPOINT}-{step}'

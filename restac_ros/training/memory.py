@@ -45,16 +45,18 @@ def estimate(
     *,
     frozen_itemsize: int,
     average: bool,
+    teacher: bool = False,
     micro_batch: int,
     fsdp: int,
 ) -> MemoryEstimate:
     """Add up parameters and what training keeps beside them.
 
-    `micro_batch` is of one device. Blocks are rematerialised: each keeps its input alone, and the inner
-    values of one block stand at a time.
+    `micro_batch` is of one device. A teacher has leaves of its own where its student is trained. Blocks are
+    rematerialised: each keeps its input alone, and the inner values of one block stand at a time.
     """
     own = sum(leaves[name].size for name in trained)
     rest = sum(leaf.size for leaf in leaves.values()) - own
+    kept_as_is = rest + (own if teacher else 0)
     itemsize = 2 if config.dtype == 'bfloat16' else 4
     prefix = 3 * config.tokens_per_image + config.max_prompt_tokens
     tokens = prefix * config.paligemma.width + config.num_suffix_tokens * config.action_expert.width
@@ -62,7 +64,7 @@ def estimate(
     kept = config.paligemma.depth * tokens + config.siglip.depth * image
     inner = 4 * prefix * config.paligemma.mlp_dim + config.paligemma.num_heads * prefix * prefix
     return MemoryEstimate(
-        parameters=(4 * own + frozen_itemsize * rest) // fsdp,
+        parameters=(4 * own + frozen_itemsize * kept_as_is) // fsdp,
         optimizer=8 * own // fsdp,
         average=4 * own // fsdp if average else 0,
         gradients=4 * own // fsdp,

@@ -16,6 +16,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, model_paths
 from restac_ros.model.checkpoint.provenance import GateCalibration, Subtasks
+from restac_ros.model.checkpoint.store import NORM_STATS, CheckpointInfo
 from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.normalization import NormStats, read_norm_stats
@@ -23,7 +24,7 @@ from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.tokenizer import PromptTokenizer
 from restac_ros.training import norm_stats
 from restac_ros.training.batch import Batch
-from restac_ros.training.checks import check_data, check_settings
+from restac_ros.training.checks import check_data, check_settings, check_teacher, distillation_of
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.chunk_tokens import chunk_tokens
 from restac_ros.training.data.episodes import Episodes, open_episodes
@@ -36,6 +37,7 @@ from restac_ros.training.data.lessons import (
 from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
 from restac_ros.training.data.picture_cache import with_cache
 from restac_ros.training.data.selection import FrameSelection, selection_of
+from restac_ros.training.distillation import TEACHER
 from restac_ros.training.distributed import agreed
 from restac_ros.training.memory import MemoryEstimate, estimate
 from restac_ros.training.norm_stats import MeasuredStats
@@ -73,6 +75,7 @@ class Prepared:
         identity: what a resumed run must have in common with this one.
         memory: estimate per device.
         subtasks: what the network will have learnt of subtasks; None: nothing.
+        teacher: checkpoint that is distilled; None: the data's actions are learnt.
     """
 
     train: TrainConfig
@@ -92,6 +95,7 @@ class Prepared:
     identity: Mapping[str, Any]
     memory: MemoryEstimate
     subtasks: Subtasks | None = None
+    teacher: CheckpointInfo | None = None
 
     @property
     def trained(self) -> dict[str, np.ndarray]:
@@ -100,9 +104,12 @@ class Prepared:
 
     @property
     def frozen(self) -> dict[str, np.ndarray]:
-        """The others, in the dtype asked for; statistics and codebooks keep theirs."""
-        dtype = jnp.dtype(self.train.frozen_dtype)
-        return {name: _cast(np.asarray(self.weights.params[name]), dtype) for name in self.split.frozen}
+        """The others, in the dtype asked for, and a teacher's; statistics and codebooks keep theirs."""
+        dtype, params = jnp.dtype(self.train.frozen_dtype), self.weights.params
+        frozen = {name: _cast(np.asarray(params[name]), dtype) for name in self.split.frozen}
+        if self.teacher is not None:
+            frozen |= {TEACHER + name: _cast(np.asarray(params[name]), dtype) for name in self.split.trained}
+        return frozen
 
     def leaf_lines(self) -> list[str]:
         """Every leaf by name: its shape, and whether it is trained."""
@@ -144,9 +151,11 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     plan = plan_start(train)
     opened = _open_data(train)
     check_data(plan.config, opened)
+    if plan.teacher is not None:
+        check_teacher(plan.teacher, train, opened)
     horizon = plan.config.action_horizon
     selections = [selection_of(episodes, horizon, train.data) for episodes in opened]
-    stats, measured = _statistics(train, opened, selections, horizon)
+    stats, measured = _statistics(train, plan.teacher, opened, selections, horizon)
     words = PromptTokenizer(plan.tokenizer, plan.config.max_prompt_tokens, plan.tokenizer_source)
     roads = [Preprocessor.from_contract(one.contract, plan.config, stats, words) for one in opened]
     lessons, prompt = _lessons(train, roads, words, opened)
@@ -161,7 +170,9 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     )
     show(f'weights: {"random ones are drawn" if plan.source is None else f"reading {plan.source}"}')
     weights = read_weights(train, plan)
-    config, calibration = _calibrated(plan.config, weights, sources)
+    config, calibration = plan.config, plan.teacher.calibration if plan.teacher else None
+    if plan.teacher is None:
+        config, calibration = _calibrated(plan.config, weights, sources)
     split = split_leaves(config, weights.params, part_of_run(train))
     return Prepared(
         train=train,
@@ -177,10 +188,11 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         selections=selections,
         held_out=[source for source in held_out if len(source)],
         placement=placement,
-        step=_step_function(train, config, len(sources)),
+        step=_step_function(train, config, len(sources), plan.teacher),
         identity=identity,
         memory=_memory(train, config, split),
         subtasks=plan.subtasks,
+        teacher=plan.teacher,
     )
 
 
@@ -237,12 +249,15 @@ def _memory(train: TrainConfig, config: ModelConfig, split: Split) -> MemoryEsti
         split.trained,
         frozen_itemsize=jnp.dtype(train.frozen_dtype).itemsize,
         average=train.ema_decay is not None,
+        teacher=train.distil.steps > 0,
         micro_batch=max(1, train.batch_size // train.accumulate // jax.device_count()),
         fsdp=train.fsdp,
     )
 
 
-def _step_function(train: TrainConfig, config: ModelConfig, sources: int) -> StepFunction:
+def _step_function(
+    train: TrainConfig, config: ModelConfig, sources: int, teacher: CheckpointInfo | None
+) -> StepFunction:
     graph, paths = model_paths(config)
     return StepFunction(
         graph=graph,
@@ -256,13 +271,20 @@ def _step_function(train: TrainConfig, config: ModelConfig, sources: int) -> Ste
         sources=sources,
         seed=train.seed,
         objective=Objective.of(train.hierarchy),
+        distillation=None if teacher is None else distillation_of(teacher, train),
     )
 
 
 def _statistics(
-    train: TrainConfig, opened: Sequence[Episodes], selections: Sequence[FrameSelection], horizon: int
+    train: TrainConfig,
+    teacher: CheckpointInfo | None,
+    opened: Sequence[Episodes],
+    selections: Sequence[FrameSelection],
+    horizon: int,
 ) -> tuple[NormStats, MeasuredStats | None]:
-    """Statistics from the file given, else measured."""
+    """The teacher's statistics, else those of the file given, else measured ones."""
+    if teacher is not None:
+        return NormStats.from_dict(teacher.norm_stats, f'{train.init}/{NORM_STATS}', STATE_DIM), None
     numbers = [selection.trained_episodes for selection in selections]
     path = train.data.norm_stats
     if path is None:
@@ -320,6 +342,7 @@ def _identity(
         'optimizer': asdict(train.optimizer),
         'augmentation': asdict(train.augmentation),
         'hierarchy': asdict(train.hierarchy),
+        'distil': asdict(train.distil),
     }
 
 

@@ -7,7 +7,7 @@ from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.params import CastRule, Params
 from restac_ros.model.checkpoint.provenance import Subtasks
-from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, load_info
+from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, CheckpointInfo, load_info
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
@@ -30,6 +30,7 @@ class StartPlan:
         tokenizer: SentencePiece model.
         tokenizer_source: where it is from.
         subtasks: what the weights have learnt of subtasks.
+        teacher: checkpoint that the run distils; None: it learns from the data.
     """
 
     config: ModelConfig
@@ -38,6 +39,7 @@ class StartPlan:
     tokenizer: bytes
     tokenizer_source: str
     subtasks: Subtasks | None = None
+    teacher: CheckpointInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def plan_start(train: TrainConfig) -> StartPlan:
         TrainingError: an unknown preset, or a checkpoint of another configuration.
         CheckpointError, TokenizerError: files are absent or damaged.
     """
+    if train.distil.steps and train.init is not None:
+        return _plan_distilling(train.init)
     if train.preset not in PRESETS:
         raise TrainingError(f'preset: found {train.preset!r}, expected one of {", ".join(PRESETS)}')
     config = PRESETS[train.preset]
@@ -109,6 +113,21 @@ def taught_subtasks(train: TrainConfig, before: Subtasks | None) -> Subtasks | N
         case 'action_expert':
             return replace(how, says=before is not None and before.says, acts=True)
     return None
+
+
+def _plan_distilling(path: Path) -> StartPlan:
+    """Start from a checkpoint of ours, as it is, with its own words."""
+    info = load_info(path)
+    if info.origin.subtasks is not None:
+        raise TrainingError(
+            f'{path}: found a network that was taught subtasks, expected one that acts by the task: its '
+            'prompts are not those of `distil`'
+        )
+    if info.tokenizer is None:
+        words, source = find_tokenizer()
+    else:
+        words, source = info.tokenizer, str(path)
+    return StartPlan(info.config, path / PARAMS, {}, words, source, teacher=info)
 
 
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:

@@ -18,8 +18,10 @@ from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.joint_pass import Beside
 from restac_ros.model.observation import Observation, pixels_to_float
 from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.policy.flow_steps import USUAL_FLOW_STEPS
 from restac_ros.training.augmentation import AugmentationConfig, augment
 from restac_ros.training.batch import Batch
+from restac_ros.training.distillation import TEACHER, Distillation, distilled_errors
 from restac_ros.training.objective import (
     ACTIONS_ALONE,
     PLAIN_SUMS,
@@ -33,9 +35,6 @@ from restac_ros.training.objective import (
 type NamedLeaves = dict[str, Array]
 type TrainingState = dict[str, Any]
 """{'step': int32, 'trained': NamedLeaves, 'optimizer': optax's, 'ema': NamedLeaves or None}."""
-
-
-SAMPLING_STEPS = 10  # of the chunks that validation compares with what was done
 
 
 class FlowDraw(NamedTuple):
@@ -61,6 +60,8 @@ class StepFunction:
         sources: number of data sets, for the loss of each.
         seed: of noise, flow times, delays and augmentation.
         objective: which losses there are; texts are learnt where a batch holds them.
+        distillation: the velocities of a teacher are learnt, in place of the data's; its own leaves are among
+            the frozen ones. None: no teacher.
     """
 
     graph: nnx.GraphDef
@@ -74,6 +75,7 @@ class StepFunction:
     sources: int = 1
     seed: int = 0
     objective: Objective = ACTIONS_ALONE
+    distillation: Distillation | None = None
 
     def start(self, trained: NamedLeaves) -> TrainingState:
         """TrainingState before the first step; the moving average is a copy, as buffers are donated."""
@@ -114,12 +116,13 @@ class StepFunction:
             return sums
         model, observation = self.model(trained, frozen), self._on_device(batch.observation, key, train=False)
         noise = jax.random.normal(sampling, batch.actions.shape)
+        steps = self.distillation.steps if self.distillation else USUAL_FLOW_STEPS
         chunk, _ = model.sample_actions(
             model.encode_prefix(*observation.prefix),
             _touch(model, observation),
             observation.state,
             noise,
-            model.plan_sampling(SAMPLING_STEPS),
+            model.plan_sampling(steps),
         )
         squares = jnp.square(chunk - batch.actions)[..., : self.dims]
         counted = jnp.asarray(batch.step_mask)[..., None]
@@ -140,6 +143,9 @@ class StepFunction:
         image_key, noise_key, time_key, delay_key = jax.random.split(key, 4)
         batch = batch._replace(observation=self._on_device(batch.observation, image_key, train))
         total, sums = jnp.zeros(()), dict[str, Array]()
+        if self.distillation is not None:
+            teacher = self.model({name: frozen[TEACHER + name] for name in trained}, frozen)
+            return self._distilled(model, teacher, self.distillation, batch, noise_key, weights)
         if self.objective.acts:
             draw = FlowDraw(
                 jax.random.normal(noise_key, batch.actions.shape),
@@ -184,6 +190,26 @@ class StepFunction:
         logits = model.PaliGemma.llm.logits(errors.joint.target_readers)
         part, more = text_sums('codes', logits, batch.codes, weights.codes)
         return total * weights.actions + part, sums | more
+
+    def _distilled(
+        self,
+        student: Any,
+        teacher: Any,
+        how: Distillation,
+        batch: Batch,
+        key: PRNGKeyArray,
+        weights: LossWeights,
+    ) -> tuple[Float[Array, ''], dict[str, Array]]:
+        """The loss of a student, as `loss_at` gives that of the flow."""
+        observation = batch.observation
+        prefix = teacher.encode_prefix(*observation.prefix)
+        read = teacher.read_touch(_touch(teacher, observation))
+        reading = teacher.correct(read, prefix.prefix_out, prefix.mask)
+        squares = distilled_errors(how, student, teacher, prefix, reading, observation.state, key)
+        step_mask = jnp.asarray(batch.step_mask)
+        per_step = jnp.where(step_mask, jnp.mean(squares[..., : self.dims], axis=-1), 0.0)
+        sums = self._sums(batch, per_step, squares[..., : self.dims], step_mask, reading)
+        return jnp.sum(per_step) * weights.actions, sums
 
     def model(self, trained: NamedLeaves, frozen: NamedLeaves) -> Any:
         """The network with these leaves."""

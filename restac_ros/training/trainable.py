@@ -9,6 +9,7 @@ from restac_ros.training.config import Part, TrainConfig
 
 _LANGUAGE = re.compile(r'(^|/)llm(/|$)')
 _EXPERT = re.compile(r'(^|/)llm/.*_1(/|$)')
+_FLOW = re.compile(r'^(action|time|state)_\w*(in|out|proj)(/|$)')
 _LORA = re.compile(r'lora_[ab]$')
 _NO_GRADIENT = re.compile(
     r'/(mean|var|embed|embed_avg|cluster_size)$'
@@ -44,6 +45,7 @@ def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 
     - An expert with LoRA adapters trains those alone, as in openpi; SigLIP and the projections train.
     - 'action_expert' freezes SigLIP and the language expert besides.
     - 'language' freezes all but these two.
+    - 'flow' freezes all but the action expert and its projections: not touch, gate and fusion.
     """
     rules: list[Callable[[str], bool]] = [
         lambda name: (
@@ -54,6 +56,8 @@ def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 
     ]
     if part == 'action_expert':
         rules.append(_speaks)
+    if part == 'flow':
+        rules.append(lambda name: not (_EXPERT.search(name) or _FLOW.search(name)))
     if part == 'language':
         rules.append(lambda name: not _speaks(name))
     frozen = tuple(name for name in names if any(rule(name) for rule in rules))

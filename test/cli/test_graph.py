@@ -46,7 +46,7 @@ def test_listeners_come_before_the_source_that_waits_for_them(
         )
     )
     assert [p.executable for p in listed] == ['policy_node', 'recorder_node', 'replay_node']
-    assert listed[-1].parameters['wait_subscribers'] == 2
+    assert listed[-1].parameters['wait_nodes'] == ['policy_node', 'recorder_node']
     assert not listed[-1].parameters['any_topics'], 'a policy needs its streams'
     assert [p.ends_run for p in listed] == [False, False, True]
 
@@ -70,7 +70,7 @@ def test_where_rviz2_is_missing_the_view_says_how_else_to_look(
 def test_the_view_listens_but_no_source_waits_for_it(installed: Path, tmp_path: Path, bag: Path) -> None:
     listed = processes(run_with(tmp_path, view='rviz', source=Source.BAG, bag=bag))
     assert [p.executable for p in listed] == ['gate_view_node', 'replay_node']
-    assert listed[-1].parameters['wait_subscribers'] == 0
+    assert listed[-1].parameters['wait_nodes'] == ['']
     assert listed[-1].parameters['any_topics'], 'a session log can be looked at'
 
 
@@ -80,7 +80,7 @@ def test_the_session_log_starts_first_to_stop_last(installed: Path, tmp_path: Pa
     assert [p.executable for p in listed] == ['session_log_node', 'policy_node', 'synthetic_node']
     assert listed[0].parameters['log_dir'] == str(tmp_path / 's')
     assert listed[0].parameters['task'] == 'push'
-    assert listed[-1].parameters['wait_subscribers'] == 1
+    assert listed[-1].parameters['wait_nodes'] == ['policy_node']
 
 
 def test_a_run_does_not_end_for_its_picture_or_its_log(installed: Path, tmp_path: Path) -> None:
@@ -158,7 +158,8 @@ def test_beside_the_simulated_cell_every_node_follows_its_clock_and_the_streamer
     options = {'checkpoint': tmp_path / 'c', 'prompt': 'push', 'execute': True, 'record': tmp_path / 'd'}
     run = run_with(tmp_path, source=Source.SIM, seed=4, cameras=False, **options)
     listed = {process.executable: process.parameters for process in processes(run)}
-    assert listed['sim_node'].items() >= {'seed': 4, 'cameras': False, 'wait_subscribers': 2}.items()
+    assert listed['sim_node'].items() >= {'seed': 4, 'cameras': False}.items()
+    assert listed['sim_node']['wait_nodes'] == ['policy_node', 'recorder_node']
     assert 'seconds' not in listed['sim_node']
     assert {Path(parameters['contract']).name for parameters in listed.values()} == {'contract_cell.yaml'}
     follows = {name: parameters['use_sim_time'] for name, parameters in listed.items()}

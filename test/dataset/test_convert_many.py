@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset import convert_many as module
 from restac_ros.dataset import merge
+from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.storage import BagMessage
-from restac_ros.dataset.convert import convert_episode
+from restac_ros.dataset.convert import convert_episode, survey_recording
 from restac_ros.dataset.convert_many import Progress, convert_many
+from restac_ros.dataset.engines import SURVEYED_BYTES, start_engine
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError, EngineError
 from restac_ros.dataset.fingerprint import fingerprint
@@ -287,3 +290,15 @@ def test_a_fingerprint_is_of_the_content(bags: list[Path], tmp_path: Path) -> No
     content[-20] ^= 1
     (renamed / 'x.mcap').write_bytes(content)
     assert fingerprint(renamed) != fingerprint(bags[0])
+
+
+def test_recordings_are_surveyed_while_workers_load_their_libraries(
+    requests: list[EpisodeRequest], contract: Contract
+) -> None:
+    """At least the first; none that takes long, of which each worker surveys its own."""
+    with start_engine('processes', 2, len(requests), None, lambda *_: None) as engine:
+        found = engine.prepared(requests, [1] * len(requests))
+        large = engine.prepared(requests, [SURVEYED_BYTES + 1] * len(requests))
+    assert [replace(request, surveyed=None) for request in found] == requests
+    assert found[0].surveyed == survey_recording(open_bag(requests[0].bag), contract, None, None)
+    assert [request.surveyed for request in large] == [None] * len(requests)

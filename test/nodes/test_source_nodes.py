@@ -149,6 +149,18 @@ def test_without_listeners_nothing_is_played(start_node) -> None:
     assert source.summary['published'] == dict.fromkeys(source.summary['published'], 0)
 
 
+def test_a_source_waits_for_the_node_that_is_named_not_for_an_onlooker(start_node, hear, robot) -> None:
+    """A view subscribes to every stream, too, long before the policy is compiled."""
+    for spec in robot.contract.streams.values():
+        hear(spec.topic, spec.type)
+    onlooker = robot.node.get_name()
+    source = start_node('synthetic_node', seconds=0.2, wait_nodes=[onlooker])
+    assert source.wait() == 0, source.log
+    source = start_node('synthetic_node', seconds=0.2, wait_nodes=['policy_node'], wait_timeout_s=0.5)
+    assert source.wait() == 1
+    assert 'not playing: 1 subscribers expected' in source.log
+
+
 def test_the_synthetic_source_publishes_for_its_time_then_ends(start_node, hear, wait_until, robot) -> None:
     heard = {name: hear(spec.topic, spec.type) for name, spec in robot.contract.streams.items()}
     source = start_node('synthetic_node', seconds=1.0, wait_subscribers=1)

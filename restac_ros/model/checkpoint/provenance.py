@@ -55,6 +55,7 @@ class Origin(_Provenance):
         ema_decay: of the moving average that the weights are; None: they are those of the last step.
         data: of each data set it was trained on, directory and fingerprint.
         subtasks: what it learnt of subtasks; None: nothing.
+        flow_steps: Euler steps that it was distilled to; None: it learnt the flow itself.
     """
 
     made_by: str
@@ -66,6 +67,7 @@ class Origin(_Provenance):
     ema_decay: float | None = None
     data: tuple[str, ...] = ()
     subtasks: Subtasks | None = None
+    flow_steps: int | None = None
 
 
 @dataclass(frozen=True)

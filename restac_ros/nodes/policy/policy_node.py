@@ -129,7 +129,7 @@ class PolicyNode(ManagedNode):
             parameters.prompt,
             tokenizer=parameters.tokenizer,
             dtype=None if parameters.dtype == 'checkpoint' else parameters.dtype,
-            num_steps=parameters.flow_steps,
+            num_steps=parameters.flow_steps or None,
             seed=parameters.seed,
             chunking=parameters.chunking_choice(),
             compile_cache=parameters.compile_cache,

@@ -40,7 +40,9 @@ class PolicyParameters(NodeParameters):
     dtype: Literal['checkpoint', 'auto', 'float32', 'bfloat16'] = Field(
         description='arithmetic of the network'
     )
-    flow_steps: int = Field(ge=1, le=100, description='Euler steps of one chunk')
+    flow_steps: int = Field(
+        ge=0, le=100, description='Euler steps of one chunk; 0: as the checkpoint was trained'
+    )
     seed: int = Field(ge=0, description='of the noise that chunks are drawn from')
     replan_hz: float = Field(gt=0, le=200, description='chunks a second')
     replan_gate_threshold: float = Field(ge=0, le=1, description='a gate rising above it triggers; 1: never')
@@ -109,15 +111,5 @@ class PolicyParameters(NodeParameters):
         )
 
     def chunking_choice(self) -> Chunking:
-        """How chunks follow each other.
-
-        Raises:
-            ParameterError: values that contradict each other.
-        """
-        # An Euler step moves the sample by up to max_guidance / flow_steps of its error.
-        if self.chunking == 'rtc_guided' and self.rtc_max_guidance > self.flow_steps:
-            raise ParameterError(
-                f"parameter 'rtc_max_guidance' is {self.rtc_max_guidance:g}, above 'flow_steps', which is "
-                f'{self.flow_steps}; guidance would overshoot: expected at most the same'
-            )
+        """How chunks follow each other."""
         return Chunking(self.chunking, self.rtc_max_guidance)

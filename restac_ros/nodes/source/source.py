@@ -5,16 +5,16 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 
 from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.parameters import NodeParameters
+from restac_ros.nodes.parameters import NodeParameters, texts_of
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.process import PLAYED
 from restac_ros.runtime.playback import Outgoing, Played, play
@@ -33,6 +33,9 @@ class SourceParameters(NodeParameters):
 
     wait_subscribers: int = Field(
         ge=0, description="subscribers that each of the contract's topics must have first"
+    )
+    wait_nodes: Annotated[tuple[str, ...], BeforeValidator(texts_of)] = Field(
+        description='nodes beside it that must subscribe to each of these topics first'
     )
     wait_timeout_s: float = Field(gt=0, description='how long to wait for them, s')
     discovery_s: float = Field(ge=0, le=60, description='how long to discover other publishers first, s')
@@ -205,20 +208,36 @@ class SourceNode(ManagedNode):
         return others
 
     def _await_subscribers(self) -> None:
-        """Wait until every topic of the contract has its subscribers."""
-        wanted = self.parameters.wait_subscribers
+        """Wait until every topic of the contract has its subscribers: so many, and those that are named."""
+        names = self.parameters.wait_nodes
+        wanted = max(self.parameters.wait_subscribers, len(names))
         awaited = [stream.topic for stream in self.contract.streams.values() if stream.topic in self._outlets]
         deadline_s = time.monotonic() + self.parameters.wait_timeout_s
-        while missing := {t: n for t in awaited if (n := self._outlets[t].get_subscription_count()) < wanted}:
+        while missing := {topic: lack for topic in awaited if (lack := self._lacks(topic, wanted, names))}:
             if time.monotonic() >= deadline_s:
-                found = ', '.join(f'{topic} has {count}' for topic, count in missing.items())
+                found = ', '.join(f'{topic} {lack}' for topic, lack in missing.items())
                 raise SourceError(
                     f'not playing: {wanted} subscribers expected for each topic within '
                     f'{self.parameters.wait_timeout_s:g} s, but {found}. Read the log of the nodes that '
-                    'should subscribe, raise wait_timeout_s, or set wait_subscribers to 0'
+                    'should subscribe, raise wait_timeout_s, or wait for none (wait_subscribers, wait_nodes)'
                 )
             if self._halt.wait(0.05):
                 return
+
+    def _lacks(self, topic: str, wanted: int, names: tuple[str, ...]) -> str:
+        """Return what a topic lacks of its subscribers, in words; '' when all are there.
+
+        Views and other onlookers subscribe, too: a number alone does not say that a policy does.
+        """
+        outlet = self._outlets[topic]
+        if (count := outlet.get_subscription_count()) < wanted:
+            return f'has {count}'
+        if not names:
+            return ''
+        infos = self.get_subscriptions_info_by_topic(outlet.topic_name)
+        here = {info.node_name for info in infos if info.node_namespace == self.get_namespace()}
+        missing = [name for name in names if name not in here]
+        return f'lacks {", ".join(missing)}' if missing else ''
 
     def _announce_end(self) -> None:
         """Leave word for who started this node: while it ends, others would miss its streams."""

@@ -27,7 +27,7 @@ from restac_ros.training.evaluation.report import (
     TraceSample,
 )
 from restac_ros.training.evaluation.sampling import ChunkSampler, SampledChunks
-from restac_ros.training.evaluation.settings import FLOW_STEPS, EvaluationConfig
+from restac_ros.training.evaluation.settings import EvaluationConfig
 from restac_ros.training.evaluation.subject import Subject, open_subjects
 from restac_ros.training.evaluation.substitution import strangers, substitutes
 from restac_ros.training.evaluation.surprise import codebook_use, surprise_calibration
@@ -183,7 +183,7 @@ def _measured(
 def _steps(
     sampled: SampledChunks, demonstrated: Demonstrated, frames: ChosenFrames, bootstrap: EpisodeBootstrap
 ) -> list[StepFigure]:
-    deployed = sampled.steps[FLOW_STEPS[0]]
+    deployed = sampled.recorded
     return [
         StepFigure(
             count,

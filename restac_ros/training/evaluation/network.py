@@ -19,6 +19,7 @@ from restac_ros.model.gate import ForcedGate
 from restac_ros.model.observation import Observation
 from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.policy.flow_steps import USUAL_FLOW_STEPS
 
 
 class BatchReading(NamedTuple):
@@ -42,6 +43,7 @@ class EvaluatedNetwork:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.config: ModelConfig = checkpoint.info.config
+        self._flow_steps = checkpoint.info.origin.flow_steps or USUAL_FLOW_STEPS
         self._graph, self._state = assemble(self.config, checkpoint.params, source=str(checkpoint.path))
 
     def with_params(self, params: Params, source: str) -> Self:
@@ -68,7 +70,7 @@ class EvaluatedNetwork:
         code: TactileCode | None,
         state: np.ndarray,
         noise: np.ndarray,
-        num_steps: int = 10,
+        num_steps: int | None = None,
         gate: float | None = None,
     ) -> Float[np.ndarray, 'B T D']:
         """Sample normalised chunks.
@@ -77,10 +79,10 @@ class EvaluatedNetwork:
             cache, code: of the batch.
             state: normalised.
             noise: where the integration starts.
-            num_steps: Euler steps.
+            num_steps: Euler steps; None: as the checkpoint was trained.
             gate: forced to this; None: the network's own.
         """
-        sampled = self._chunks(num_steps, gate)(self._state, cache, code, state, noise)
+        sampled = self._chunks(num_steps or self._flow_steps, gate)(self._state, cache, code, state, noise)
         return np.asarray(sampled)
 
     def flow_squares(

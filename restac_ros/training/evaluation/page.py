@@ -214,7 +214,7 @@ def _flow(report: EvaluationReport) -> Iterator[str]:
         'steps from the same noise.</p>'
     )
     yield picture(curves_png(report), 'flow loss by time; error and change by number of steps')
-    yield '<table><tr><th>checkpoint<th>steps<th>action error<th>change from 10</tr>'
+    yield '<table><tr><th>checkpoint<th>steps<th>action error<th>change from what is deployed</tr>'
     for one in report.checkpoints:
         for figure in one.steps:
             yield (

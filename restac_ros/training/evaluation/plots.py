@@ -92,7 +92,7 @@ def curves_png(report: EvaluationReport) -> bytes:
             _line(change, steps, [figure_.change for figure_ in one.steps], colour, one.name)
         flow.set(xlabel='flow time (1: noise, 0: action)', ylabel='velocity loss', ylim=(0, None))
         error.set(xlabel='Euler steps', ylabel='action error', ylim=(0, None))
-        change.set(xlabel='Euler steps', ylabel='change from 10 steps', ylim=(0, None))
+        change.set(xlabel='Euler steps', ylabel='change from what is deployed', ylim=(0, None))
         if len(report.checkpoints) > 1:
             flow.legend(fontsize=8)
         return figure_png(figure)

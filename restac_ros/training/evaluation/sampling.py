@@ -22,7 +22,7 @@ from restac_ros.training.evaluation.parity import (
     check_policy_chunk,
     deployed_observation,
 )
-from restac_ros.training.evaluation.settings import FLOW_STEPS, EvaluationConfig
+from restac_ros.training.evaluation.settings import EvaluationConfig
 from restac_ros.training.evaluation.subject import Subject
 
 RECORDED = 'recorded'
@@ -97,7 +97,7 @@ class ChunkSampler:
         self._episodes, self._places, self._settings = episodes, places, settings
         self._touch, self._strangers = touch, strangers
         self._source = SampleSource(episodes, subject.loader, places, 0, subject.prompt_length)
-        self._length = subject.prompt_length
+        self._length, self._steps = subject.prompt_length, subject.flow_steps
         self._names: list[str] = []
         self._largest = 0.0
 
@@ -118,7 +118,7 @@ class ChunkSampler:
             recorded=whole[RECORDED],
             touch={name: whole[name] for name in (*self._touch, *(GATES if self._touch else ()))},
             inputs={name: whole[name] for name in (*self._inputs.slot_of.values(), PROMPT) if name in whole},
-            steps={count: whole[f'{count} steps'] for count in FLOW_STEPS},
+            steps={count: whole[f'{count} steps'] for count in self._steps},
             flow=whole['flow'],
             demonstrated=whole['demonstrated'],
             step_mask=whole['step_mask'],
@@ -142,8 +142,8 @@ class ChunkSampler:
         network, observation, samples = self._network, rows.observation, rows.samples
         cache = network.prefix(observation)
         code = self._code(observation, cache)
-        steps = {count: self._chunks(cache, code, rows, num_steps=count) for count in FLOW_STEPS}
-        recorded = steps[FLOW_STEPS[0]]
+        steps = {count: self._chunks(cache, code, rows, num_steps=count) for count in self._steps}
+        recorded = steps[self._steps[0]]
         if rows.numbers[0] == 0:
             self._check_policy(rows, recorded)
         found = {f'{count} steps': self._raw(chunks) for count, chunks in steps.items()}
@@ -215,10 +215,11 @@ class ChunkSampler:
         cache: PrefixCache,
         code: TactileCode | None,
         rows: _Rows,
-        num_steps: int = FLOW_STEPS[0],
+        num_steps: int | None = None,
         gate: float | None = None,
     ) -> np.ndarray:
-        return self._network.chunks(cache, code, rows.observation.state, rows.noise, num_steps, gate)
+        steps = num_steps or self._steps[0]
+        return self._network.chunks(cache, code, rows.observation.state, rows.noise, steps, gate)
 
     def _raw(self, chunks: np.ndarray) -> np.ndarray:
         return self._inputs.deltas_from_actions(chunks)

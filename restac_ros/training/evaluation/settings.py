@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from restac_ros.policy.flow_steps import USUAL_FLOW_STEPS
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -30,5 +32,5 @@ class EvaluationConfig:
         return [(number + 0.5) / self.time_bins for number in range(self.time_bins)]
 
 
-FLOW_STEPS = (10, 5, 3, 2, 1)
-"""Euler steps of a chunk that are compared; the first is what is deployed."""
+FLOW_STEPS = (USUAL_FLOW_STEPS, 5, 3, 2, 1)
+"""Euler steps of a chunk that are compared; the first is what is deployed. A student has its own alone."""

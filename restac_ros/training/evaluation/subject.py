@@ -25,6 +25,7 @@ from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.loader import longest_prompt
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.settings import FLOW_STEPS
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ class Subject:
     def config(self) -> ModelConfig:
         """The network's sizes and switches."""
         return self.info.config
+
+    @property
+    def flow_steps(self) -> tuple[int, ...]:
+        """Euler steps that its chunks are sampled with; the first is what is deployed."""
+        distilled = self.info.origin.flow_steps
+        return FLOW_STEPS if distilled is None else (distilled,)
 
     def knows(self, episodes: Episodes) -> bool:
         """Whether it was trained on this data set, held-out episodes aside."""
