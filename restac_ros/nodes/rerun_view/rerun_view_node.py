@@ -28,6 +28,7 @@ from restac_ros.runtime.summary_file import latency_summary
 from restac_ros.runtime.worker import Worker
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import tactile_stream
+from restac_ros.view.rerun import layout
 from restac_ros.view.rerun.recordings import new_recording
 from restac_ros.view.rerun.sink import RerunSink
 from restac_ros.view.rerun.viewer import ViewerPlace, ViewerServer
@@ -36,6 +37,7 @@ from restac_ros.view.rerun.viewer import ViewerPlace, ViewerServer
 class RerunViewParameters(ViewParameters):
     """See config/rerun_view.yaml."""
 
+    subtask_topic: str = Field(description='Subtask of the policy, where a planner runs; empty: none')
     bind: str = Field(min_length=1, description='address that the page is served at; 0.0.0.0: to everybody')
     web_port: int = Field(ge=1, le=65535, description='port of the page')
     data_port: int = Field(ge=1, le=65535, description='port of the data that the page reads')
@@ -77,6 +79,9 @@ class RerunViewNode(ManagedNode):
         sink = RerunSink(recording, contract, tactile, parameters.scene_options, epoch_ns)
         self._shown = _Shown(server, recording, sink)
         self._inputs.listen_to_policy(parameters, contract, sink)
+        if parameters.subtask_topic:
+            show = partial(sink.add_words, layout.AT_SUBTASK)
+            self._inputs.listen_to_subtasks(parameters.subtask_topic, show)
         self._listen_to_streams(contract, tactile, sink)
         self.get_logger().info(f'open {place.page}')
 
