@@ -9,8 +9,10 @@ from launch_ros.actions import Node
 
 from launch import LaunchDescription
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import Run, config_file, find_package, full_namespace
+from restac_ros.graph import Run
+from restac_ros.installation import config_file, find_package
 from restac_ros.launching import LaunchArguments, actions, declared
+from restac_ros.process import full_namespace
 
 ARGUMENTS = {'rviz': ('true', 'true: also start rviz2, where it is installed')}
 

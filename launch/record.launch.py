@@ -6,7 +6,7 @@ ros2 launch restac_ros record.launch.py record:=DIR task:=TEXT
 from launch.actions import OpaqueFunction
 
 from launch import LaunchDescription
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 from restac_ros.launching import LaunchArguments, actions, declared
 
 ARGUMENTS = {

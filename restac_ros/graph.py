@@ -5,24 +5,18 @@ turn the same list into launch actions.
 """
 
 import difflib
-import os
-import re
 import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from restac_ros.installation import GraphError, config_file
 from restac_ros.parameter_file import ParameterFileError, check_parameter_file, known_parameters
-from restac_ros.program import EnvironmentRefused, check_environment
+from restac_ros.process import ParameterValue, Process, checked_remaps, full_namespace
 
-PACKAGE = 'restac_ros'
-MAX_RESTARTS = 3
-PLAYED = '.played'
 CELL_CONTRACT = 'contract_cell.yaml'
-ParameterValue = bool | int | float | str | list[str]
 
 # What the streamer must know of the simulated robot.
 SIM_ROBOT: dict[str, ParameterValue] = {
@@ -33,16 +27,8 @@ SIM_ROBOT: dict[str, ParameterValue] = {
     'robot_mode_field': 'data',
 }
 
-_NAME = r'[A-Za-z_]\w*'
-_TOPIC = rf'(~/|/)?{_NAME}(/{_NAME})*'
-_REMAP = re.compile(rf'({_NAME}:)?(?!__){_TOPIC}:={_TOPIC}')
-
 ViewKind = Literal['none', 'rviz', 'rerun']
 VIEW_NODES: dict[ViewKind, str] = {'rviz': 'gate_view_node', 'rerun': 'rerun_view_node'}
-
-
-class GraphError(ValueError):
-    """A run cannot be started as described; the message names the remedy."""
 
 
 class Source(StrEnum):
@@ -71,44 +57,6 @@ class Source(StrEnum):
     def closes_loop(self) -> bool:
         """Return whether set-points move what the streams show; only then can a policy be executed."""
         return self in (Source.DRIVERS, Source.SIM)
-
-
-@dataclass(frozen=True)
-class Process:
-    """One node in a process of its own.
-
-    Attributes:
-        executable: program in `lib/restac_ros`; also the node's name.
-        parameters: ROS parameters on top of the node's defaults, which it reads from `config/<node>.yaml`.
-        parameter_file: the user's own ROS parameter file, applied before `parameters`.
-        namespace: in which the node lives, such as `/left`; empty for the root.
-        remaps: ROS remappings, each `from:=to`.
-        terminal: whether it has the keyboard: '' no, 'keys' only, 'display' also prints the others' output.
-        ends_run: the run ends in order when this process ends.
-        vital: the run ends when this process ends by itself; otherwise it is restarted, `MAX_RESTARTS` times
-            at most.
-        patience_s: how long it may take to stop; the recorder finishes an episode then.
-    """
-
-    executable: str
-    parameters: Mapping[str, ParameterValue]
-    parameter_file: Path | None = None
-    namespace: str = ''
-    remaps: tuple[str, ...] = ()
-    terminal: Literal['', 'keys', 'display'] = ''
-    ends_run: bool = False
-    vital: bool = True
-    patience_s: float = 15.0
-
-    @property
-    def summary_file(self) -> Path:
-        """Return the file that the node writes its summary to when it stops; a console writes none."""
-        return Path(str(self.parameters.get('summary_file', os.devnull)))
-
-    @property
-    def played_file(self) -> Path:
-        """Return the empty file that a source makes when it has played everything, before it ends."""
-        return self.summary_file.with_suffix(PLAYED)
 
 
 @dataclass(frozen=True)
@@ -162,94 +110,6 @@ class Run:
     namespace: str = ''
     remaps: tuple[str, ...] = ()
     use_sim_time: bool = False
-
-
-def find_package(name: str) -> Path | None:
-    """Return the install prefix of a ROS package, by AMENT_PREFIX_PATH; None where it is not installed."""
-    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
-        if prefix and (Path(prefix) / 'share' / name / 'package.xml').is_file():
-            return Path(prefix)
-    return None
-
-
-def package_prefix() -> Path:
-    """Return the install prefix of this package.
-
-    Raises:
-        GraphError: the package is not installed in this environment.
-    """
-    if (prefix := find_package(PACKAGE)) is not None:
-        return prefix
-    raise GraphError(
-        f'{PACKAGE} is not installed in this environment (AMENT_PREFIX_PATH names no prefix that holds it): '
-        'run `make build`, then `. scripts/env.sh`; on a ROS 2 machine `. install/setup.bash`'
-    )
-
-
-def config_file(name: str) -> Path:
-    """Return the path of an installed configuration file."""
-    return package_prefix() / 'share' / PACKAGE / 'config' / name
-
-
-def command(process: Process) -> list[str]:
-    """Return the command line of one node, as `ros2 run` would build it."""
-    try:
-        check_environment()
-    except EnvironmentRefused as error:
-        raise GraphError(str(error)) from error
-    program = package_prefix() / 'lib' / PACKAGE / process.executable
-    return [sys.executable, str(program), '--ros-args', *ros_arguments(process)]
-
-
-def ros_arguments(process: Process) -> list[str]:
-    """Return what follows `--ros-args`: names, the user's parameter file, our parameters, which win."""
-    line = ['-r', f'__node:={process.executable}']
-    if process.namespace:
-        line += ['-r', f'__ns:={process.namespace}']
-    for remap in process.remaps:
-        line += ['-r', remap]
-    if process.parameter_file:
-        line += ['--params-file', str(process.parameter_file)]
-    for name, value in process.parameters.items():
-        line += ['-p', f'{name}:={_yaml(value)}']
-    return line
-
-
-def _yaml(value: object) -> str:
-    """Format a value for rcl's YAML parser: strings quoted, so that '1' or 'yes' stay strings."""
-    if isinstance(value, bool):
-        return 'true' if value else 'false'
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    if isinstance(value, list | tuple):
-        return f'[{", ".join(map(_yaml, value))}]'
-    return repr(value)
-
-
-def full_namespace(name: str) -> str:
-    """Return a namespace with its leading slash: `/left` for `left`; empty for the root.
-
-    Raises:
-        GraphError: no namespace of ROS.
-    """
-    full = f'/{stripped}' if (stripped := name.strip('/')) else ''
-    if not re.fullmatch(rf'(/{_NAME})*', full):
-        raise GraphError(
-            f'namespace is {name!r}; expected letters, digits and _, with / between names, such as left'
-        )
-    return full
-
-
-def checked_remaps(remaps: Sequence[str]) -> tuple[str, ...]:
-    """Return remappings as given.
-
-    Raises:
-        GraphError: one is no remapping of a topic or service.
-    """
-    for remap in remaps:
-        if not _REMAP.fullmatch(remap):
-            raise GraphError(f'remapping {remap!r}; expected FROM:=TO, such as /camera/image:=/left/image')
-    return tuple(remaps)
 
 
 def processes(run: Run) -> list[Process]:

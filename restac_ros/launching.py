@@ -13,7 +13,9 @@ from launch.launch_context import LaunchContext
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from restac_ros.graph import MAX_RESTARTS, PACKAGE, GraphError, Process, Run, Source, processes, ros_arguments
+from restac_ros.graph import Run, Source, processes
+from restac_ros.installation import PACKAGE, GraphError
+from restac_ros.process import MAX_RESTARTS, Process, ros_arguments
 from restac_ros.supervise import environment, remove_summaries
 
 RESPAWN_DELAY_S = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from restac_ros.graph import MAX_RESTARTS, Process, command
+from restac_ros.process import MAX_RESTARTS, Process, command
 from restac_ros.stopping import is_orphan, let_go_of_terminal, survives_terminal
 
 _POLL_S = 0.1

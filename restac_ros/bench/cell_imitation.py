@@ -15,7 +15,7 @@ import numpy as np
 import optax
 
 from restac_ros.geometry.pose import Pose
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 from restac_ros.sim.cell.cell import DOWN_XYZW, Cell, CellState
 from restac_ros.sim.cell.expert import Expert
 from restac_ros.sim.cell.parameters import draw_scene

@@ -21,7 +21,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.convert_many import bag_bytes
 from restac_ros.dataset.dataset_files import read_info
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 
 MIN_SPEED = 5.0  # x real time, from raw 640x480 bags
 BUSY_SHARE = 0.85  # of the cores in use: above this, the CPU bounds

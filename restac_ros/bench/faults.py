@@ -15,7 +15,8 @@ from rich.table import Table
 
 from restac_ros.bench.settings import FaultsBench
 from restac_ros.bench.table import write_figures
-from restac_ros.graph import GraphError, ParameterValue, Process, command, config_file
+from restac_ros.installation import GraphError, config_file
+from restac_ros.process import ParameterValue, Process, command
 from restac_ros.supervise import environment
 
 

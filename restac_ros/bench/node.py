@@ -20,7 +20,9 @@ from restac_ros.bench.ros_domain import own_domain
 from restac_ros.bench.settings import NodeBench
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.graph import GraphError, Process, Run, Source, processes
+from restac_ros.graph import Run, Source, processes
+from restac_ros.installation import GraphError
+from restac_ros.process import Process
 from restac_ros.supervise import command, environment
 
 SYNTHETIC_S = 10.0

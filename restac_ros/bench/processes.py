@@ -18,7 +18,8 @@ import psutil
 
 from restac_ros.bench.ros_domain import own_domain
 from restac_ros.dataset.journal import check_free_disk
-from restac_ros.graph import GraphError, Process
+from restac_ros.installation import GraphError
+from restac_ros.process import Process
 from restac_ros.supervise import command, environment
 
 _SAMPLE_PERIOD_S = 0.1

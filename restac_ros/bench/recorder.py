@@ -28,7 +28,8 @@ from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
-from restac_ros.graph import GraphError, ParameterValue, Process
+from restac_ros.installation import GraphError
+from restac_ros.process import ParameterValue, Process
 
 MAX_CPU_SHARE = 0.50
 MAX_GROWTH_MB = 24.0  # after the warm-up; the file's own index takes about 1 kB per chunk of 768 kB

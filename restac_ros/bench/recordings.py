@@ -18,7 +18,7 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.journal import Journal
 from restac_ros.framing.encode import joint_state, raw_image
 from restac_ros.framing.values import gripper_positions
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 
 START_NS = 1_760_000_000_000_000_000
 _LOOP_S = 2.0  # images repeat after this, with new stamps

@@ -3,7 +3,7 @@
 import socket
 from functools import cache
 
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 
 DOMAINS = range(20, 101)  # above 101, the ports of a domain are those that Linux gives to anybody
 FIRST_LOCK_PORT = 21_000

@@ -21,8 +21,10 @@ from restac_ros.bench.runtime_figures import RuntimeFigures
 from restac_ros.bench.settings import RuntimeBench
 from restac_ros.bench.table import show, write_figures
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import GraphError, ParameterValue, Process, Run, Source, config_file, processes
+from restac_ros.graph import Run, Source, processes
+from restac_ros.installation import GraphError, config_file
 from restac_ros.policy.init_checkpoint import init_checkpoint
+from restac_ros.process import ParameterValue, Process
 
 CALIBRATION_S = 8.0  # longest first pass
 START_TIMEOUT_S = 300.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from restac_ros.graph import GraphError, config_file
+from restac_ros.installation import GraphError, config_file
 
 REPLAN_HZ = {'tiny': 10.0, 'mid': 2.0}  # what two cores can do beside prefixes; others need `replan_hz`
 

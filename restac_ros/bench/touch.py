@@ -16,7 +16,7 @@ from typing import Any
 
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.bench.touch_settings import TouchBench
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 
 MIN_GAIN = 0.30
 MAX_TRAINING_S = 900.0

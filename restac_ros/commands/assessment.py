@@ -13,7 +13,7 @@ from restac_ros.dataset.dataset_files import check_present, is_dataset
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.quality.findings import Finding
 from restac_ros.dataset.quality.quality_page import Written, write_quality
-from restac_ros.graph import config_file
+from restac_ros.installation import config_file
 
 
 def assess_path(path: Path, contract: Path | None = None, to: Path | None = None) -> int:

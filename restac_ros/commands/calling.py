@@ -7,7 +7,8 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from restac_ros.graph import PACKAGE, full_namespace, package_prefix
+from restac_ros.installation import PACKAGE, package_prefix
+from restac_ros.process import full_namespace
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from restac_ros.graph import config_file
+from restac_ros.installation import config_file
 from restac_ros.model.presets import PRESETS
 
 _KNOWN = ', '.join(PRESETS)

@@ -29,7 +29,7 @@ from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.dataset.session_log import is_session_log
 from restac_ros.dataset.shards import Answer, EpisodeRequest
 from restac_ros.dataset.video.video_choice import asked_video
-from restac_ros.graph import GraphError, config_file
+from restac_ros.installation import GraphError, config_file
 
 INTERRUPTED = 130  # exit status, as of a shell
 

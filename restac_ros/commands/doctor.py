@@ -12,7 +12,8 @@ from rich.table import Table
 from restac_ros.commands.data import Doctor
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import coloured, counted
-from restac_ros.graph import ParameterValue, Process, checked_remaps, config_file, full_namespace
+from restac_ros.installation import config_file
+from restac_ros.process import ParameterValue, Process, checked_remaps, full_namespace
 from restac_ros.supervise import command
 
 

@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
-from restac_ros.graph import config_file
+from restac_ros.installation import config_file
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import GraphError, Run, console, processes
+from restac_ros.graph import Run, console, processes
+from restac_ros.installation import GraphError
 
 
 @dataclass(frozen=True)

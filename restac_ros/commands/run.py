@@ -8,7 +8,8 @@ from typing import Literal
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, Source, ViewKind, config_file, console, processes
+from restac_ros.graph import Run, Source, ViewKind, console, processes
+from restac_ros.installation import config_file
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from tyro.conf import subcommand
 
 from restac_ros.commands.paths import absolute
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
-from restac_ros.graph import CELL_CONTRACT, GraphError, config_file
+from restac_ros.graph import CELL_CONTRACT
+from restac_ros.installation import GraphError, config_file
 from restac_ros.sim.cell.parameters import check_libraries
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from restac_ros.graph import Process
+from restac_ros.process import Process
 from restac_ros.supervise import Ending, Supervisor
 
 _STAGES = {

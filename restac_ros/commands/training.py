@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from restac_ros.commands.terminal import counted, counting, print_line
-from restac_ros.graph import config_file
+from restac_ros.installation import config_file
 from restac_ros.stopping import noting_stops
 from restac_ros.training.config import CONFIGS, DataConfig, LeastVerdict, LoaderConfig, TrainConfig
 

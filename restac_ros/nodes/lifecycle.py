@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from restac_ros.contract.errors import ContractError, Problem
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.graph import GraphError, config_file
+from restac_ros.installation import GraphError, config_file
 from restac_ros.nodes.diagnostics import Status, StatusLevel, diagnostic_array
 from restac_ros.nodes.parameters import (
     NodeParameters,

@@ -22,7 +22,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 
 from restac_ros.contract.errors import did_you_mean
-from restac_ros.graph import config_file
+from restac_ros.installation import config_file
 from restac_ros.parameter_file import is_rcl, known_parameters, read_sections
 
 EXCLUSIVE = {'gt': 'greater than', 'lt': 'less than'}  # ranges in ROS include their ends

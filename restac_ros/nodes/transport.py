@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from restac_ros.graph import GraphError, config_file
+from restac_ros.installation import GraphError, config_file
 
 # Any of these means that the user has configured Fast DDS.
 VARIABLES = (

@@ -9,7 +9,7 @@ from restac_ros.bench.processes import Usage, cpu_share, scratch
 from restac_ros.bench.recorder import expected_bytes, main, measure_recorder
 from restac_ros.bench.settings import RecordBench, size_px
 from restac_ros.dataset.errors import JournalError
-from restac_ros.graph import GraphError, package_prefix
+from restac_ros.installation import GraphError, package_prefix
 
 
 @pytest.fixture

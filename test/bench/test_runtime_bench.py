@@ -6,7 +6,7 @@ import pytest
 
 from restac_ros.bench.runtime_figures import RuntimeFigures
 from restac_ros.bench.settings import RuntimeBench
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 
 
 def latency(p99_ms: float) -> dict[str, float]:

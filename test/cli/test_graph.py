@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from restac_ros import graph
 from restac_ros.commands.run import where_view_is_shown
-from restac_ros.graph import GraphError, Run, Source, command, processes
+from restac_ros.graph import Run, Source, processes
+from restac_ros.installation import PACKAGE, GraphError, package_prefix
+from restac_ros.process import command
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An install prefix that holds the package, found through the environment."""
     prefix = tmp_path / 'prefix'
-    share = prefix / 'share' / graph.PACKAGE
+    share = prefix / 'share' / PACKAGE
     share.mkdir(parents=True)
     (share / 'package.xml').write_text('<package/>')
     monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path / "other"}:{prefix}')
@@ -173,7 +174,7 @@ def test_a_robot_moves_only_when_asked(installed: Path, tmp_path: Path) -> None:
 def test_a_package_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
     with pytest.raises(GraphError, match='make build'):
-        graph.package_prefix()
+        package_prefix()
 
 
 def test_namespace_remappings_and_simulated_time_reach_every_node(installed: Path, tmp_path: Path) -> None:

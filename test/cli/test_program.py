@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from restac_ros.graph import GraphError, Process, command, package_prefix
+from restac_ros.installation import GraphError, package_prefix
+from restac_ros.process import Process, command
 from restac_ros.program import EnvironmentRefused, check_environment
 
 

@@ -18,7 +18,7 @@ from restac_ros.framing.encode import driver_message
 from restac_ros.framing.framer import frames
 from restac_ros.framing.sample import Sample, make_sample
 from restac_ros.framing.stamp import with_stamp
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 from restac_ros.sim.cell.demonstration import Demonstration
 from restac_ros.sim.cell.parameters import CellError
 

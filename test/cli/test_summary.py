@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries, saved_dataset
-from restac_ros.graph import Process
+from restac_ros.process import Process
 from restac_ros.supervise import Ending
 
 TALLY = {

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from restac_ros import graph
-from restac_ros.graph import Process
+from restac_ros.installation import PACKAGE
+from restac_ros.process import Process
 from restac_ros.supervise import Supervisor, command, environment
 
 LISTENER = """
@@ -40,10 +40,10 @@ while not ready.exists():
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """lib/restac_ros of an install prefix; tests put programs there."""
     prefix = tmp_path / 'prefix'
-    (prefix / 'share' / graph.PACKAGE).mkdir(parents=True)
-    (prefix / 'share' / graph.PACKAGE / 'package.xml').write_text('<package/>')
+    (prefix / 'share' / PACKAGE).mkdir(parents=True)
+    (prefix / 'share' / PACKAGE / 'package.xml').write_text('<package/>')
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(prefix))
-    folder = prefix / 'lib' / graph.PACKAGE
+    folder = prefix / 'lib' / PACKAGE
     folder.mkdir(parents=True)
     return folder
 
@@ -141,7 +141,7 @@ def supervised(programs: Path, tmp_path: Path, wait_for_file) -> Iterator[Callab
     program = f"""
 import os, sys
 from pathlib import Path
-from restac_ros.graph import Process
+from restac_ros.process import Process
 from restac_ros.supervise import Supervisor
 Path({str(tmp_path / 'supervisor.pid')!r}).write_text(str(os.getpid()))
 listener = Process('listener', {{'summary_file': 'x'}}, terminal=sys.argv[1])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from restac_ros.graph import find_package
+from restac_ros.installation import find_package
 
 launch = pytest.importorskip('launch')
 launch_ros_actions = pytest.importorskip('launch_ros.actions')

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from restac_ros import graph
-from restac_ros.graph import Run, Source, processes, ros_arguments
+from restac_ros.graph import Run, Source, processes
+from restac_ros.installation import GraphError
+from restac_ros.process import MAX_RESTARTS, Process, ros_arguments
 
 launch = pytest.importorskip('launch')
 launch_ros_actions = pytest.importorskip('launch_ros.actions')
@@ -77,7 +78,7 @@ def test_record_launch_starts_the_recorder_alone(repository: Path, tmp_path: Pat
 
 
 def test_a_contradiction_is_refused_as_on_the_command_line(repository: Path, tmp_path: Path) -> None:
-    with pytest.raises(graph.GraphError, match='nothing to do'):
+    with pytest.raises(GraphError, match='nothing to do'):
         nodes_of(repository / 'launch' / 'policy.launch.py', run_dir=str(tmp_path))
 
 
@@ -149,22 +150,22 @@ def test_booleans_are_read_by_the_rule_of_ros(
 def test_an_argument_that_cannot_be_read_is_named(
     repository: Path, tmp_path: Path, file: str, given: dict, words: str
 ) -> None:
-    with pytest.raises(graph.GraphError, match=words):
+    with pytest.raises(GraphError, match=words):
         nodes_of(repository / 'launch' / f'{file}.launch.py', run_dir=str(tmp_path), **given)
 
 
 @pytest.mark.parametrize(
     ('status', 'restarts', 'started_again'),
-    [(0, 0, False), (1, 0, True), (-9, 2, True), (1, graph.MAX_RESTARTS, False)],
+    [(0, 0, False), (1, 0, True), (-9, 2, True), (1, MAX_RESTARTS, False)],
 )
 def test_a_view_that_was_shut_down_in_order_is_not_started_again(
     status: int, restarts: int, started_again: bool
 ) -> None:
-    following = after_exit(graph.Process('gate_view_node', {}, vital=False), status, restarts)
+    following = after_exit(Process('gate_view_node', {}, vital=False), status, restarts)
     timers = [action for action in following if isinstance(action, launch.actions.TimerAction)]
     assert bool(timers) is started_again
 
 
 def test_the_end_of_a_vital_node_ends_the_launch() -> None:
-    following = after_exit(graph.Process('policy_node', {}), 1, 0)
+    following = after_exit(Process('policy_node', {}), 1, 0)
     assert any(isinstance(action, launch.actions.EmitEvent) for action in following)

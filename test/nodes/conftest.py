@@ -24,7 +24,7 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
     """Start a node: start_node('replay_node', bag=path, rate=2.0). What still runs at the end is killed."""
     pytest.importorskip('rclpy')
     pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
-    from restac_ros.graph import PACKAGE, GraphError, package_prefix
+    from restac_ros.installation import PACKAGE, GraphError, package_prefix
 
     try:
         programs = package_prefix() / 'lib' / PACKAGE

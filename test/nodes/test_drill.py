@@ -23,7 +23,7 @@ from geometry_msgs.msg import PoseStamped
 from restac_ros.bench.faults import rehearse
 from restac_ros.bench.settings import FaultsBench
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import GraphError, package_prefix
+from restac_ros.installation import GraphError, package_prefix
 from restac_ros.model.checkpoint.store import save_checkpoint
 from restac_ros.nodes.drill.drill_cases import cases_of
 from restac_ros.policy.init_checkpoint import init_checkpoint

@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from restac_ros.bench.ros_domain import lock_domain
-from restac_ros.graph import GraphError, package_prefix
+from restac_ros.installation import GraphError, package_prefix
 from restac_ros.nodes.policy import policy_node
 from restac_ros.nodes.policy.policy_node import PolicyNode
 from restac_ros.runtime.act_loop import ActLoop

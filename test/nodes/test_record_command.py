@@ -17,7 +17,7 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from restac_ros.msg import RecorderStatus
 
-from restac_ros.graph import GraphError, package_prefix
+from restac_ros.installation import GraphError, package_prefix
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 # As they stand in the first line of the display, in colour; the recorder's log says the words, too.

@@ -14,7 +14,7 @@ import pytest
 from restac_ros.commands.checkpoints import ImportCheckpoint, InitCheckpoint
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.graph import GraphError, config_file
+from restac_ros.installation import GraphError, config_file
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.sizes import resampled_positions, with_sizes_of
 from restac_ros.model.checkpoint.store import PARAMS, load_info

@@ -16,7 +16,7 @@ from disk_faults import disk_trials
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.table import show, write_figures
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import config_file
+from restac_ros.installation import config_file
 from trial import MAX_LOSS_MS, Trial, trial_rows
 from truncation import truncation_trials
 from workshop import Workshop

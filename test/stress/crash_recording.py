@@ -25,7 +25,8 @@ from restac_ros.dataset.bag.mcap_scan import MESSAGE_HEAD, scan, span_contents, 
 from restac_ros.dataset.errors import BagError, JournalError
 from restac_ros.dataset.journal import read_notes
 from restac_ros.dataset.recovery import find_unfinished, recover
-from restac_ros.graph import GraphError, Process
+from restac_ros.installation import GraphError
+from restac_ros.process import Process
 from trial import Trial
 from workshop import Workshop, digests, save
 

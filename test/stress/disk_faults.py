@@ -14,7 +14,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_writer import PARTIAL
 from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.recovery import find_unfinished, recover
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 from small_disk import SmallDisk, small_disk
 from trial import Trial
 from workshop import Workshop, contents, digests, save

@@ -21,7 +21,7 @@ from fuzz_subjects import make_subjects, slow
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.table import Row, show, write_figures
 from restac_ros.contract.load import load_contract
-from restac_ros.graph import config_file
+from restac_ros.installation import config_file
 
 HANG_S = 60.0  # a case takes some hundredths of a second
 START_S = 120.0

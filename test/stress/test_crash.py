@@ -10,7 +10,7 @@ from crash_saving import make_journal, saving_trials
 from disk_faults import disk_trials
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.graph import GraphError, package_prefix
+from restac_ros.installation import GraphError, package_prefix
 from trial import Trial, trial_rows
 from truncation import truncation_trials, whole_messages
 from workshop import Workshop

@@ -16,7 +16,7 @@ from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import fingerprint
 from restac_ros.dataset.shards import EpisodeRequest
-from restac_ros.graph import GraphError
+from restac_ros.installation import GraphError
 
 HANG_S = 120.0  # no work here takes more than some seconds, on the slowest machine
 # Forked from a server that has LeRobot loaded, a process needs a tenth of a second to start, not five.

@@ -26,7 +26,8 @@ from restac_ros.dataset.recovery import find_unfinished, recover
 from restac_ros.framing.decode import MESSAGE_TYPES
 from restac_ros.framing.sample import belongs
 from restac_ros.framing.stamp import with_stamp
-from restac_ros.graph import ParameterValue, Process, Run, config_file, processes
+from restac_ros.graph import Run, processes
+from restac_ros.installation import config_file
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_cases import Case, cases_of
 from restac_ros.nodes.drill.drill_director import Bounds, CaseOutcome, Director, judge_log
@@ -50,6 +51,7 @@ from restac_ros.nodes.source.cell_opening import open_cell_arm
 from restac_ros.nodes.source.driver_messages import re_encoded
 from restac_ros.nodes.source.patterns import messages, patterns_of
 from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic, contract_topics
+from restac_ros.process import ParameterValue, Process
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.stream_faults import StreamFaults

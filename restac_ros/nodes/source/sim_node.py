@@ -24,7 +24,8 @@ from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.framing.encode import driver_message
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry.pose import Pose
-from restac_ros.graph import CELL_CONTRACT, config_file
+from restac_ros.graph import CELL_CONTRACT
+from restac_ros.installation import config_file
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node

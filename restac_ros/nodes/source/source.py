@@ -12,11 +12,11 @@ from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 
 from restac_ros.contract.schema import Contract
-from restac_ros.graph import PLAYED
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.parameters import NodeParameters
 from restac_ros.nodes.subscriptions import message_class
+from restac_ros.process import PLAYED
 from restac_ros.runtime.playback import Outgoing, Played, play
 
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags
