@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from restac_ros.model.checkpoint.provenance import Subtasks
+from restac_ros.policy.errors import PolicyError
 
 StateBins = Literal['openpi', 'guide']
 """How a normalised state becomes whole numbers: a network must be asked as it was trained."""
@@ -86,13 +87,13 @@ def taught_bins(taught: Subtasks | None) -> StateBins:
     """Return the rule by which a network was taught to read its state; without subtasks, openpi's.
 
     Raises:
-        PromptError: a rule that nobody knows.
+        PolicyError: a rule that is not known here.
     """
     found = 'openpi' if taught is None else taught.state_bins
     for rule in STATE_BINS:
         if found == rule:
             return rule
-    raise PromptError(
+    raise PolicyError(
         f'state_bins: found {found!r} in the checkpoint, expected one of {", ".join(STATE_BINS)}: update '
         'restac_ros to run it'
     )

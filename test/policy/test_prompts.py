@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from restac_ros.model.checkpoint.provenance import Subtasks
+from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.prompts import (
     STATE_BINS,
     PromptError,
@@ -57,7 +58,7 @@ def test_the_prompts_are_exact_to_the_letter() -> None:
 def test_the_rule_is_the_one_that_the_network_was_taught() -> None:
     assert taught_bins(None) == 'openpi'
     assert taught_bins(Subtasks(says=True, acts=True, state_bins='guide')) == 'guide'
-    with pytest.raises(PromptError, match="state_bins: found 'thirds' in the checkpoint, expected one of"):
+    with pytest.raises(PolicyError, match="state_bins: found 'thirds' in the checkpoint, expected one of"):
         taught_bins(Subtasks(says=True, acts=True, state_bins='thirds'))
 
 
