@@ -154,7 +154,7 @@ def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
     held = jnp.ones((gemma.depth, 1, tokens, gemma.num_kv_heads, gemma.head_dim), config.dtype)
     cache = PrefixCache(held, held, jnp.ones((1, tokens), bool), None, None)
     prompt, prompt_mask = np.ones((1, _PROMPT_TOKENS), np.int32), np.ones((1, _PROMPT_TOKENS), bool)
-    sayable = jnp.ones(config.vocab_size, bool)
+    sayable = np.ones(config.vocab_size, bool)
     stages = Stages(config, graph, state, CAMERA_SLOTS, 1)
     stages.compile_saying(_PROMPT_TOKENS, rounds + 1, end=1)
     saying = [stages.begin_saying(cache, prompt, prompt_mask)]

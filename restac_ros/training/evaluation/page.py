@@ -231,8 +231,8 @@ def _words(report: EvaluationReport) -> Iterator[str]:
     yield '</tr></table>'
     for one in report.checkpoints:
         if one.subtasks is not None:
-            shares = one.subtasks.by_subtask.items()
-            told = ', '.join(f'{escape(text)} {share:.0%}' for text, share in shares)
+            by = one.subtasks.by_subtask
+            told = ', '.join(f'{escape(text)} {share:.0%}' for text, share in by.items())
             yield f'<p class="soft">{escape(one.name)}, right of each subtask: {told}.</p>'
 
 
