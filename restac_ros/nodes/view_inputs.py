@@ -25,7 +25,7 @@ from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, resi
 from restac_ros.view.scene import SceneOptions
 from restac_ros.view.tactile import HeatScale
 
-RESIDUAL, DIAGNOSTICS, SUBTASK = OPTIONAL = 'residual', 'diagnostics', 'subtask'  # need not come
+RESIDUAL, DIAGNOSTICS, PLANNED = OPTIONAL = 'residual', 'diagnostics', 'subtask'  # need not come
 SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
 POLICY_DEPTH = 64  # gates and chunks between two ticks, with room for a stall
 
@@ -114,7 +114,7 @@ class ViewInputs:
 
     def listen_to_subtasks(self, topic: str, show: Callable[[str, int], None]) -> None:
         """Show what chunks are planned for where a planner runs, also what it was before this view began."""
-        self._listen(SUBTASK, Subtask, topic, subtask_words, show, LATEST_TEXT_QOS)
+        self._listen(PLANNED, Subtask, topic, subtask_words, show, LATEST_TEXT_QOS)
 
     def listen_to_stream[T](
         self, contract: Contract, name: str, read: Callable[[bytes], T], show: Callable[[T, int], None]

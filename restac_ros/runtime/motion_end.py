@@ -3,7 +3,6 @@
 from collections import deque
 
 import numpy as np
-from jaxtyping import Float
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import state_change
@@ -26,11 +25,11 @@ class MotionEnd:
         self._held: deque[tuple[int, np.ndarray]] = deque()  # the last `still_ns`, and one from before
         self._moved = False
 
-    def ends(self, state: Float[np.ndarray, '7'], time_ns: int) -> bool:
+    def ends(self, state: np.ndarray, time_ns: int) -> bool:
         """Return whether a motion has ended with this state; each end counts once.
 
         Args:
-            state: x y z [m], rotation [3] [rad], gripper opening [m].
+            state: [7], x y z [m], rotation [3] [rad], gripper opening [m].
             time_ns: when it was measured; a clock that is set back begins anew.
         """
         if self._held and time_ns < self._held[-1][0]:
@@ -46,8 +45,8 @@ class MotionEnd:
         self._moved = False
         return True
 
-    def _share(self, before: Float[np.ndarray, '7']) -> float:
-        """How far the newest state is from an earlier one, in what still counts as standing."""
+    def _share(self, before: np.ndarray) -> float:
+        """How far the newest state is from an earlier one [7], in what still counts as standing."""
         change = np.abs(state_change(self._contract, self._held[-1][1], before))
         metres = max(float(np.linalg.norm(change[:3])), float(change[6]))
         return max(metres / STILL_M, float(np.linalg.norm(change[3:6])) / STILL_RAD)

@@ -8,7 +8,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from restac_ros.framing.frame import Frame
 from restac_ros.policy.errors import CALL_REFUSED
@@ -70,8 +69,8 @@ class PlanLoop:
         self._asked_ns = None
         self.worker.wake.set()
 
-    def note_state(self, state: Float[np.ndarray, '7'], time_ns: int) -> None:
-        """Ask at once when a motion ends: what was to be done may be done. Called from one thread."""
+    def note_state(self, state: np.ndarray, time_ns: int) -> None:
+        """Ask at once when a motion ends with a state [7]: its subtask may be done. Of one thread."""
         if self._motion is not None and self._motion.ends(state, time_ns):
             self.ask_now()
 

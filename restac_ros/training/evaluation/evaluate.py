@@ -33,10 +33,10 @@ from restac_ros.training.evaluation.substitution import strangers, substitutes
 from restac_ros.training.evaluation.surprise import codebook_use, surprise_calibration
 from restac_ros.training.evaluation.traces import EpisodeTrace, touch_traces
 from restac_ros.training.evaluation.words import (
+    SaidActionFigures,
     SubtaskFigures,
-    TokenFigures,
+    said_action_figures,
     subtask_figures,
-    token_figures,
 )
 
 type Tell = Callable[[str, int, int], None]
@@ -227,11 +227,13 @@ def _tokens(
     demonstrated: Demonstrated,
     frames: ChosenFrames,
     bootstrap: EpisodeBootstrap,
-) -> TokenFigures | None:
+) -> SaidActionFigures | None:
     if sampled.tokens is None or subject.sentences is None:
         return None
     kind = subject.sentences.codec.kind
-    return token_figures(kind, sampled.tokens, demonstrated, sampled.recorded, frames.weights, bootstrap)
+    return said_action_figures(
+        kind, sampled.tokens, demonstrated, sampled.recorded, frames.weights, bootstrap
+    )
 
 
 def _touch(

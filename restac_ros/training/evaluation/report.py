@@ -14,7 +14,7 @@ from restac_ros.training.evaluation.gate_figures import GateFigures
 from restac_ros.training.evaluation.parity import Parity
 from restac_ros.training.evaluation.settings import EvaluationConfig
 from restac_ros.training.evaluation.surprise import CodebookUse, SurpriseCalibration
-from restac_ros.training.evaluation.words import SubtaskFigures, TokenFigures
+from restac_ros.training.evaluation.words import SaidActionFigures, SubtaskFigures
 
 NO_TOUCH = 'no touch'
 
@@ -76,7 +76,7 @@ class EvaluatedCheckpoint:
     inputs: Effects
     touch: TouchReport | None
     subtasks: SubtaskFigures | None
-    tokens: TokenFigures | None
+    tokens: SaidActionFigures | None
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _errors_of(said: SubtaskFigures) -> str:
     )
 
 
-def _errors_as_tokens(tokens: TokenFigures) -> str:
+def _errors_as_tokens(tokens: SaidActionFigures) -> str:
     if tokens.error is None or tokens.flow_error is None:
         return 'none stand for a chunk'
     return (

@@ -74,7 +74,7 @@ class SubtaskFigures:
 
 
 @dataclass(frozen=True)
-class TokenFigures:
+class SaidActionFigures:
     """Actions that the language expert says, beside those of the action expert.
 
     Attributes:
@@ -204,18 +204,18 @@ def subtask_figures(
     )
 
 
-def token_figures(
+def said_action_figures(
     kind: str,
     chunks: Float[np.ndarray, 'n T 7'],
     demonstrated: Demonstrated,
     recorded: Float[np.ndarray, 'n T 7'],
     weights: Float[np.ndarray, ' n'],
     bootstrap: EpisodeBootstrap,
-) -> TokenFigures:
+) -> SaidActionFigures:
     """Measure chunks that were said as tokens, NaN where there are none; see `subtask_figures`."""
     flow, error, readable = _paired(demonstrated, recorded, chunks, weights)
     anything = bool(readable.any())
-    return TokenFigures(
+    return SaidActionFigures(
         kind=kind,
         readable=float(readable.sum() / weights.sum()),
         error=bootstrap.mean(error, readable) if anything else None,

@@ -5,7 +5,7 @@ import pytest
 
 from restac_ros.training.evaluation.action_error import Demonstrated
 from restac_ros.training.evaluation.bootstrap import EpisodeBootstrap
-from restac_ros.training.evaluation.words import SaidFrames, subtask_figures, token_figures
+from restac_ros.training.evaluation.words import SaidFrames, said_action_figures, subtask_figures
 
 FRAMES, STEPS = 4, 3
 
@@ -50,9 +50,11 @@ def test_tokens_are_compared_with_the_action_expert_where_they_can_be_read(
     demonstrated: Demonstrated, bootstrap: EpisodeBootstrap
 ) -> None:
     weights, flow = np.ones(FRAMES), chunks(0.1, 0.2, 0.3, 0.4)
-    found = token_figures('fast', chunks(np.nan, 0.4, 0.5, np.nan), demonstrated, flow, weights, bootstrap)
+    found = said_action_figures(
+        'fast', chunks(np.nan, 0.4, 0.5, np.nan), demonstrated, flow, weights, bootstrap
+    )
     assert found.readable == 0.5
     assert found.error.value == pytest.approx(0.45)
     assert found.flow_error.value == pytest.approx(0.25)
-    none = token_figures('bins', chunks(*[np.nan] * 4), demonstrated, flow, weights, bootstrap)
+    none = said_action_figures('bins', chunks(*[np.nan] * 4), demonstrated, flow, weights, bootstrap)
     assert (none.readable, none.error, none.flow_error) == (0.0, None, None)
