@@ -181,7 +181,7 @@ def test_it_asks_at_once_when_a_motion_has_ended(make_rig: Callable[..., PlanRig
     rig.until(lambda: rig.applied)
     assert len(rig.planner.asked) == 1  # the clock stands still, so that no period ends
     state = np.array([0.5, 0.0, 0.1, np.pi, 0.0, 0.0, 0.04])
-    for step in range(8):
+    for step in range(10):
         rig.loop.note_state(state + min(step, 4) * 0.01, rig.now_ns + step * 50 * MS)
     rig.until(lambda: len(rig.planner.asked) == 2)
 
