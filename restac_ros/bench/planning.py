@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.settings import PlannerBench
@@ -24,11 +23,12 @@ from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, initial_params
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.int8 import Int8Weight
+from restac_ros.model.observation import CAMERA_SLOTS
 from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.presets import PRESETS
-from restac_ros.model.text_decoding import begin, say
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.policy import Policy
+from restac_ros.policy.stages import Stages
 from restac_ros.training.config import CONFIGS, AugmentationConfig, DataConfig
 from restac_ros.training.data.loader import SampleSource
 from restac_ros.training.deploy import write_checkpoint
@@ -146,19 +146,23 @@ def _right(policy: Policy, sources: Any, settings: PlannerBench) -> float:
 
 def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
     """Seconds of one token, and of its floor: the least of so many rounds of both in turn."""
+    config = replace(config, fusion='none', tactile=None)  # nothing of touch is said
     params = initial_params(config, abstract_leaves(config), 0, everything=True, consume=jax.device_put)
     graph, state = assemble(config, params, source='random weights')
     gemma = config.paligemma
     tokens = 3 * config.tokens_per_image + _PROMPT_TOKENS
     held = jnp.ones((gemma.depth, 1, tokens, gemma.num_kv_heads, gemma.head_dim), config.dtype)
     cache = PrefixCache(held, held, jnp.ones((1, tokens), bool), None, None)
-    prompt = jnp.ones((1, _PROMPT_TOKENS), jnp.int32)
-    saying = begin(cache, prompt, jnp.ones_like(prompt, bool), 64)
-    sayable = jnp.ones(config.vocab_size, bool)
+    prompt, prompt_mask = np.ones((1, _PROMPT_TOKENS), np.int32), np.ones((1, _PROMPT_TOKENS), bool)
+    sayable = np.ones(config.vocab_size, bool)
+    stages = Stages(config, graph, state, CAMERA_SLOTS, 1)
+    stages.compile_saying(_PROMPT_TOKENS, rounds + 1, end=1)
+    saying = [stages.begin_saying(cache, prompt, prompt_mask)]
 
-    @jax.jit
-    def token(state: nnx.State, cache: PrefixCache) -> Any:
-        return say(nnx.merge(graph, state), cache, saying, sayable, 1)
+    def token() -> Any:
+        after, said = stages.say(_PROMPT_TOKENS, cache, saying.pop(), sayable)
+        saying.append(after)
+        return said
 
     weights = [
         layer.reshape(-1, layer.shape[-1])
@@ -176,7 +180,7 @@ def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
         head = jnp.einsum('BW,VW->BV', hidden, table)  # as it lies: a transposed copy would cost more
         return [v @ w for v, w in zip(vectors, weights, strict=True)], head
 
-    ours = _timed(lambda: token(state, cache), rounds)
+    ours = _timed(token, rounds)
     floor = _timed(lambda: products(weights, vectors, table, hidden), rounds)
     pairs = [(next(ours), next(floor)) for _ in range(rounds)]
     say_s, floor_s = (min(column) for column in zip(*pairs, strict=True))

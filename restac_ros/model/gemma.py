@@ -5,6 +5,7 @@ parameter names are openpi's: what belongs to expert 1 ends in `_1`. Weights are
 dtype at use; norms, rotary embeddings, attention logits and softmax are float32.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ from restac_ros.model.attention import (
 )
 from restac_ros.model.config import Dtype, GemmaConfig
 from restac_ros.model.int8 import Int8Weight, apply_weight
-from restac_ros.model.layers import layer_at, scan_layers, stack_layers
+from restac_ros.model.layers import layer_at, layer_of, scan_layers, stack_layers
 from restac_ros.model.lora import FeedForward, LoraEinsum
 from restac_ros.model.norms import AdaptiveRMSNorm, RMSNorm, add_gated, modulated_norm
 from restac_ros.model.present import present
@@ -306,15 +307,20 @@ class Gemma(nnx.Module):
         cache: KeysValues,
         cache_mask: Bool[Array, 'B S'],
         slots: TokenSlots,
+        apart: Sequence[nnx.State] | None = None,
     ) -> tuple[Float[Array, 'B 1 W'], KeysValues]:
-        """Decode one token on a prefix's cache; returns it after the final norm, and all slots with it."""
+        """Decode one token on a prefix's cache; returns it after the final norm, and all slots with it.
+
+        `apart` holds the parameters of each layer, where those are to be read in place of the stack's slices.
+        """
         rotation = rotation_of(positions, self.head_dim)
         layers = []
         x = x.astype(self.dtype)
         for index in range(self.depth):
             segment = segment_of(cache.keys[index], cache.values[index], cache_mask[:, None, :])
             own = slots._replace(held=KeysValues(*(held[index] for held in slots.held)))
-            x, held = layer_at(self.layers, index).extend(x, rotation, segment, own)
+            layer = layer_of(self.layers, apart[index]) if apart else layer_at(self.layers, index)
+            x, held = layer.extend(x, rotation, segment, own)
             layers.append(held)
         return self.final_norm(x), KeysValues(*(jnp.stack(parts) for parts in zip(*layers, strict=True)))
 

@@ -113,7 +113,9 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Float[Array, 'B T W']) -> Float[Array, 'B T W']:
         """Apply the block in x's dtype."""
-        gate, up = (self._gating(x, branch) for branch in range(2))
+        gate, up = (
+            self._both_gates(x) if x.shape[1] == 1 else (self._gating(x, branch) for branch in range(2))
+        )
         hidden = (nnx.gelu(gate.astype(jnp.float32)) * up).astype(x.dtype)
         y = apply_weight('BTM,MW->BTW', hidden, self.linear[...])
         if self.lora is None:
@@ -129,6 +131,16 @@ class FeedForward(nnx.Module):
             merged_matrix(dense(gating), self.gating_einsum_lora_a[...], self.gating_einsum_lora_b[...]),
             merged_matrix(dense(linear), self.linear_lora_a[...], self.linear_lora_b[...]),
         )
+
+    def _both_gates(self, x: Float[Array, 'B 1 W']) -> tuple[Float[Array, 'B 1 M'], Float[Array, 'B 1 M']]:
+        """The same for one token, in one product: its branches' weights would be copied to cut them apart."""
+        twice = jnp.broadcast_to(x, (2, *x.shape))
+        gate, up = apply_weight('cBTW,cWM->cBTM', twice, self.gating_einsum[...])
+        if self.lora is None:
+            return gate, up
+        down = zip(self.gating_einsum_lora_a[...], self.gating_einsum_lora_b[...], strict=True)
+        low_gate, low_up = (_low_rank(x, *factors) for factors in down)
+        return gate + low_gate, up + low_up
 
     def _gating(self, x: Float[Array, 'B T W'], branch: int) -> Float[Array, 'B T M']:
         y = apply_weight('BTW,WM->BTM', x, self.gating_einsum[branch])

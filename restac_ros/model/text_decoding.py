@@ -5,11 +5,13 @@ query, its own slot unread, so that no final tokens of the prefix are needed. Th
 between two of them others may use the device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from restac_ros.model.gemma import KeysValues, TokenSlots
@@ -106,9 +108,10 @@ def say(
     cache: PrefixCache,
     saying: Saying,
     allowed: Bool[Array, ' V'],
-    end: int,
+    end: int | Int[Array, ''],
     choice: TokenChoice = GREEDY,
     key: PRNGKeyArray | None = None,
+    apart: Sequence[nnx.State] | None = None,
 ) -> tuple[Saying, Said]:
     """Say one token more; rows that have ended stay so. Not beyond the capacity.
 
@@ -120,6 +123,7 @@ def say(
         end: the end-of-sequence token.
         choice: how a token is chosen.
         key: of the text; needed unless the choice is greedy.
+        apart: see `Gemma.extend`.
     """
     llm = model.PaliGemma.llm
     slot = jnp.arange(saying.held.keys.shape[2])
@@ -131,6 +135,7 @@ def say(
         KeysValues(cache.keys, cache.values),
         cache.mask,
         slots,
+        apart,
     )
     logits = jnp.where(allowed, llm.logits(out)[:, 0], -jnp.inf)
     drawing = jax.random.fold_in(jax.random.key(0) if key is None else key, saying.number)

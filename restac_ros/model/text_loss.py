@@ -2,11 +2,11 @@
 
 from typing import NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from restac_ros.model.joint_pass import TextTarget
+from restac_ros.model.token_loss import smoothed_cross_entropy
 
 
 class TextErrors(NamedTuple):
@@ -38,11 +38,10 @@ class TextNetwork(Protocol):
         """Return float32 logits."""
 
 
-def text_errors(logits: Float[Array, 'B F V'], target: TextTarget) -> TextErrors:
-    """Compare logits with the target, token by token."""
+def text_errors(logits: Float[Array, 'B F V'], target: TextTarget, smoothing: float = 0.0) -> TextErrors:
+    """Compare logits with the target, token by token; `smoothing` see `smoothed_cross_entropy`."""
     mask = target.mask
-    picked = jnp.take_along_axis(logits, target.tokens[..., None], axis=-1)[..., 0]
-    entropy = jnp.where(mask, jax.nn.logsumexp(logits, axis=-1) - picked, 0.0)
+    entropy = jnp.where(mask, smoothed_cross_entropy(logits, target.tokens, smoothing), 0.0)
     count = jnp.sum(mask, axis=1)
     right = jnp.where(mask, jnp.argmax(logits, axis=-1) == target.tokens, True)
     return TextErrors(

@@ -11,17 +11,12 @@ def smoothed_cross_entropy(
     """Return the cross-entropy, natural logarithm, of each token.
 
     The target has 1 - smoothing at the right token and the rest spread evenly over the other K - 1 (Szegedy
-    et al. 2016, arXiv 1512.00567, who spread it over all K). Its least value is `target_entropy`.
+    et al. 2016, arXiv 1512.00567, who spread it over all K).
     """
+    if smoothing == 0:
+        picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+        return jax.nn.logsumexp(logits, axis=-1) - picked
     logs = jax.nn.log_softmax(logits, axis=-1)
     right = jnp.take_along_axis(logs, targets[..., None], axis=-1)[..., 0]
     others = jnp.sum(logs, axis=-1) - right
     return -(1 - smoothing) * right - smoothing / (logits.shape[-1] - 1) * others
-
-
-def target_entropy(classes: int, smoothing: float) -> float:
-    """Return the entropy of a smoothed target, which cross-entropy cannot fall below."""
-    if smoothing == 0:
-        return 0.0
-    spread = smoothing / (classes - 1)
-    return float(-(1 - smoothing) * jnp.log(1 - smoothing) - smoothing * jnp.log(spread))

@@ -6,24 +6,26 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from pydantic import Field
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import belongs
-from restac_ros.msg import ActionChunk, GateState
+from restac_ros.msg import ActionChunk, GateState, Subtask
 from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.messages import LATEST_TEXT_QOS
 from restac_ros.nodes.parameters import NodeParameters
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import Showing
-from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map
+from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map, subtask_words
 from restac_ros.view.scene import SceneOptions
 from restac_ros.view.tactile import HeatScale
 
-RESIDUAL, DIAGNOSTICS = OPTIONAL = 'residual', 'diagnostics'  # need not come: some policies have no prior
+RESIDUAL, DIAGNOSTICS, PLANNED = OPTIONAL = 'residual', 'diagnostics', 'subtask'  # need not come
 SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
 POLICY_DEPTH = 64  # gates and chunks between two ticks, with room for a stall
 
@@ -110,6 +112,10 @@ class ViewInputs:
             self._listen(RESIDUAL, Image, parameters.residual_topic, residual_map, scene.add_residual)
         self._listen(DIAGNOSTICS, DiagnosticArray, '/diagnostics', held_reason, add_hold)
 
+    def listen_to_subtasks(self, topic: str, show: Callable[[str, int], None]) -> None:
+        """Show what chunks are planned for where a planner runs, also what it was before this view began."""
+        self._listen(PLANNED, Subtask, topic, subtask_words, show, LATEST_TEXT_QOS)
+
     def listen_to_stream[T](
         self, contract: Contract, name: str, read: Callable[[bytes], T], show: Callable[[T, int], None]
     ) -> None:
@@ -126,10 +132,16 @@ class ViewInputs:
         self._inputs[name] = PolledInput(self._node, kind, spec.topic, depth, receive_own, raw=True)
 
     def _listen(
-        self, name: str, kind: type, topic: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]
+        self,
+        name: str,
+        kind: type,
+        topic: str,
+        read: Callable[[Any], Any],
+        show: Callable[[Any, int], None],
+        qos: QoSProfile | int = POLICY_DEPTH,
     ) -> None:
         receive = self._receiver(name, read, show)
-        self._inputs[name] = PolledInput(self._node, kind, topic, POLICY_DEPTH, receive)
+        self._inputs[name] = PolledInput(self._node, kind, topic, qos, receive)
 
     def _receiver(
         self, name: str, read: Callable[[Any], Any], show: Callable[[Any, int], None]

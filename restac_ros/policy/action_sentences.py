@@ -1,15 +1,20 @@
 """Chunks of actions as what a language model says: 'Action: ', the tokens of the chunk, '|' and the end.
 
-It is openpi's and LeRobot's layout of pi0-FAST's answers, behind the prompt of `prompts.token_prompt`.
+It is openpi's and LeRobot's layout of pi0-FAST's answers, behind the prompt for actions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Int32
 
-from restac_ros.policy.action_tokens import ActionCodec, ActionIds, ActionTokenError
+from restac_ros.model.checkpoint.provenance import Subtasks
+from restac_ros.model.checkpoint.store import ACTION_TOKENS
+from restac_ros.policy.action_tokens import ActionCodec, ActionIds, ActionTokenError, BinCodec
+from restac_ros.policy.fast import read_fast
+from restac_ros.policy.prompting import Prompting
 from restac_ros.policy.tokenizer import PromptTokenizer
 
 OPENING, CLOSING = 'Action: ', '|'
@@ -96,3 +101,43 @@ class ActionSentences:
         kept[self.where.ids(np.arange(self.codec.vocab_size))] = True
         kept[[*self.opening, *self.closing]] = True
         return kept
+
+
+def sentences_behind(
+    prompting: Prompting, codec: ActionCodec, words: PromptTokenizer, vocab_size: int
+) -> ActionSentences:
+    """Return sentences of any length behind a network's prompts for actions, in its vocabulary.
+
+    Raises:
+        TokenizerError, ActionTokenError: see `ActionSentences.of`.
+    """
+    opening = '' if prompting.holds_state else OPENING  # a prompt with the state ends with these words
+    return ActionSentences.of(codec, ActionIds(vocab_size), words, vocab_size, opening)
+
+
+def taught_sentences(
+    taught: Subtasks | None, path: Path, prompting: Prompting, words: PromptTokenizer, vocab_size: int
+) -> ActionSentences | None:
+    """Return the sentences that the network of a checkpoint was taught; None: it says no actions.
+
+    Args:
+        taught: what the checkpoint declares.
+        path: its directory.
+        prompting, words: of its prompts.
+        vocab_size: of the network.
+
+    Raises:
+        ActionTokenError, FastFileError: the checkpoint declares others than it holds.
+    """
+    if taught is None or not taught.action_tokens:
+        return None
+    codec: ActionCodec = (
+        BinCodec() if taught.action_tokens == BinCodec.kind else read_fast(path / ACTION_TOKENS)
+    )
+    if codec.kind != taught.action_tokens:
+        raise ActionTokenError(
+            f'{path}: found action tokens {taught.action_tokens!r}, expected {BinCodec.kind!r} or '
+            f'{codec.kind!r}: update restac_ros to run it'
+        )
+    behind = sentences_behind(prompting, codec, words, vocab_size)
+    return replace(behind, longest=taught.max_action_tokens)

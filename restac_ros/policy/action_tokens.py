@@ -23,6 +23,8 @@ class ActionTokenError(PolicyError):
 class ActionCodec(Protocol):
     """A reversible way from a chunk to codes 0 .. vocab_size - 1; nothing is kept between calls."""
 
+    kind: str
+    """What checkpoints call it."""
     limit: float
     """Normalised actions are clipped to this on either side before they become codes."""
 
@@ -51,7 +53,7 @@ class ActionCodec(Protocol):
 class BinCodec:
     """256 equal bins a value, step by step: RT-1 (Brohan et al. 2022, arXiv 2212.06817), OpenVLA."""
 
-    limit, vocab_size = 1.0, BINS
+    kind, limit, vocab_size = 'bins', 1.0, BINS
 
     def encode(self, actions: Float[np.ndarray, 'T D']) -> Int32[np.ndarray, ' n']:
         """Return min(255, round((x + 1) / 2 * 256)) of each value, one step after another.

@@ -50,7 +50,7 @@ class FastCodec:
         source: where it is from, for messages.
     """
 
-    limit = LIMIT
+    kind, limit = 'fast', LIMIT
 
     def __init__(self, tokenizer: Tokenizer, min_token: int, scale: float = SCALE, source: str = '') -> None:
         self._tokenizer = tokenizer

@@ -44,6 +44,7 @@ from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
 from restac_ros.policy.prompting import Task
+from restac_ros.policy.prompts import taught_bins
 from restac_ros.policy.stages import Stages
 from restac_ros.policy.subtask_planner import SubtaskPlanner
 from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
@@ -88,7 +89,8 @@ class Policy:
                 f'{config.vocab_size} as the model embeds; give the tokenizer the model was trained with'
             )
         self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
-        self.inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer)
+        bins = taught_bins(self.info.origin.subtasks)
+        self.inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer, bins)
         self._prompting, self._tokenizer = self.inputs.prompting, tokenizer
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
         self._seed, self._calls = seed, itertools.count()

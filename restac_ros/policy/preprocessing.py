@@ -26,6 +26,7 @@ from restac_ros.model.observation import (
 )
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.prompting import Prompting, Task
+from restac_ros.policy.prompts import StateBins
 from restac_ros.policy.tokenizer import PromptTokenizer
 
 type Images = Mapping[str, UInt8[np.ndarray, 'H W 3']]
@@ -51,12 +52,17 @@ class Preprocessor:
 
     @classmethod
     def from_contract(
-        cls, contract: Contract, config: ModelConfig, stats: NormStats, tokenizer: PromptTokenizer
+        cls,
+        contract: Contract,
+        config: ModelConfig,
+        stats: NormStats,
+        tokenizer: PromptTokenizer,
+        bins: StateBins = 'openpi',
     ) -> Self:
-        """Return the preprocessor that the contract and the checkpoint's parts define."""
+        """Return the preprocessor that the contract and the checkpoint's parts define; see `Prompting`."""
         slot_of = {name: stream.slot for name, stream in contract.by_role('camera').items()}
         rule = DeltaRule(contract.rotation.convention, contract.action.delta)
-        return cls(config, slot_of, rule, stats, Prompting(config, tokenizer, stats.state))
+        return cls(config, slot_of, rule, stats, Prompting(config, tokenizer, stats.state, bins))
 
     def observation(
         self,

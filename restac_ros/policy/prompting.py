@@ -10,7 +10,7 @@ from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import check_vector, prompt_bucket
 from restac_ros.policy.normalization import Quantiles
-from restac_ros.policy.prompts import joint_prompt, subtask_prompt
+from restac_ros.policy.prompts import StateBins, joint_prompt, subtask_prompt
 from restac_ros.policy.tokenizer import Prompt, PromptTokenizer
 
 # States below the range, at its lower end and above it print as -1, 0 and 255.
@@ -27,9 +27,19 @@ class Task(NamedTuple):
 
 
 class Prompting:
-    """Prompts of one model: `state_input` decides what is in them, the longest prompt how they are padded."""
+    """Prompts of one model: `state_input` decides what is in them, the longest prompt how they are padded.
 
-    def __init__(self, config: ModelConfig, tokenizer: PromptTokenizer, state_stats: Quantiles) -> None:
+    `bins` is the rule by which the model was taught to read its state as whole numbers.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: PromptTokenizer,
+        state_stats: Quantiles,
+        bins: StateBins = 'openpi',
+    ) -> None:
+        self._bins: StateBins = bins
         self._config, self._tokenizer, self._state_stats = config, tokenizer, state_stats
 
     @property
@@ -70,7 +80,7 @@ class Prompting:
             ObservationError: the state is missing or bad.
             PromptError, TokenizerError: an empty task, or one that is too long for the network.
         """
-        return self._tokenizer.tokenized(subtask_prompt(task, self._normalised(state)))
+        return self._asked(task, self._normalised(state))
 
     def question_lengths(self, task: str) -> tuple[int, ...]:
         """Padded lengths that the question for a task's next subtask can take, whatever the state.
@@ -78,7 +88,7 @@ class Prompting:
         Raises:
             PromptError, TokenizerError: an empty task, or one that is too long for the network.
         """
-        return self._lengths([self._tokenizer.tokenized(subtask_prompt(task, one)) for one in _EXTREMES])
+        return self._lengths([self._asked(task, one) for one in _EXTREMES])
 
     def padded_length(self, prompt: Prompt) -> int:
         """Smallest compiled length that holds the prompt. Padding changes no result."""
@@ -105,8 +115,11 @@ class Prompting:
 
     def _encoded(self, text: str, within: str | None, state: Float[np.ndarray, '7']) -> Prompt:
         if within is None:
-            return self._tokenizer.encode(text, state)
-        return self._tokenizer.tokenized(joint_prompt(within, text, state))
+            return self._tokenizer.encode(text, state, self._bins)
+        return self._tokenizer.tokenized(joint_prompt(within, text, state, self._bins))
+
+    def _asked(self, task: str, state: Float[np.ndarray, '7']) -> Prompt:
+        return self._tokenizer.tokenized(subtask_prompt(task, state, self._bins))
 
     def _normalised(self, state: Float[np.ndarray, '7'] | None) -> Float[np.ndarray, '7']:
         return self._state_stats.normalize(check_vector('state', state, STATE_DIM))

@@ -10,6 +10,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from restac_ros.model.checkpoint.provenance import Subtasks
+from restac_ros.policy.errors import PolicyError
+
 StateBins = Literal['openpi', 'guide']
 """How a normalised state becomes whole numbers: a network must be asked as it was trained."""
 WIDEST_STATE = 32
@@ -79,9 +82,20 @@ def joint_prompt(task: str, subtask: str, state: Float[np.ndarray, ' D'], bins: 
     return f'{subtask_prompt(task, state, bins)}{_words("subtask", subtask)};\nAction: '
 
 
-def token_prompt(task: str, state: Float[np.ndarray, ' D'], bins: StateBins = 'openpi') -> str:
-    """Return the prompt for action tokens; 'Action: ' is the beginning of what follows it, not its end."""
-    return _head(task, state, bins)
+def taught_bins(taught: Subtasks | None) -> StateBins:
+    """Return the rule by which a network was taught to read its state; without subtasks, openpi's.
+
+    Raises:
+        PolicyError: a rule that is not known here.
+    """
+    found = 'openpi' if taught is None else taught.state_bins
+    for rule in _RULES:
+        if found == rule:
+            return rule
+    raise PolicyError(
+        f'state_bins: found {found!r} in the checkpoint, expected one of {", ".join(_RULES)}: update '
+        'restac_ros to run it'
+    )
 
 
 def _head(task: str, state: Float[np.ndarray, ' D'], bins: StateBins) -> str:

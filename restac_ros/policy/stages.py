@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.gate import ForcedGate, is_saturated
 from restac_ros.model.intermediates import Intermediates
+from restac_ros.model.layers import layers_apart
 from restac_ros.model.observation import ACTION_PREV_DIM
 from restac_ros.model.pi05 import SamplingPlan
 from restac_ros.model.prefix import PrefixCache, PrefixCarry, finish_prefix
@@ -99,6 +100,7 @@ class Stages:
         self._programs: dict[tuple[str, int], Callable[..., Any]] = {}
         self._packings: dict[tuple[str, int], Packing] = {}
         self._cache_shapes: dict[int, PrefixCache] = {}
+        self._apart: Leaves = ()
         self._compiling = threading.Lock()
         self._on_accelerator = jax.default_backend() != 'cpu'
         wanted = slices or (ACCELERATOR_SLICES if self._on_accelerator else 1)
@@ -136,8 +138,12 @@ class Stages:
             *_, tokens, mask = self._blank_prefix(num_tokens)
             begun = jax.jit(partial(begin, capacity=capacity)).lower(cache, tokens, mask)
             sayable = jax.ShapeDtypeStruct((self._config.vocab_size,), jnp.bool_)
+            if not self._apart and not self._on_accelerator:
+                layers = self._model(self._leaves).PaliGemma.llm.layers
+                apart, self._apart_tree = jax.tree.flatten(layers_apart(layers, self._config.paligemma.depth))
+                self._apart = tuple(apart)
             said = jax.jit(partial(self._say, end=end), donate_argnums=2)
-            spoken = said.lower(self._leaves, cache, begun.out_info, sayable)
+            spoken = said.lower(self._leaves, cache, begun.out_info, sayable, self._apart)
             self._programs['begin', num_tokens] = begun.compile()
             self._programs['say', num_tokens] = spoken.compile()
 
@@ -150,7 +156,7 @@ class Stages:
     ) -> tuple[Saying, Said]:
         """Say the likeliest next token; `saying` must not be used again."""
         program = self._programs['say', num_tokens]
-        return jax.block_until_ready(program(self._leaves, cache, saying, sayable))
+        return jax.block_until_ready(program(self._leaves, cache, saying, sayable, self._apart))
 
     def encode_prefix(
         self,
@@ -293,9 +299,10 @@ class Stages:
         return cache, finite
 
     def _say(
-        self, leaves: Leaves, cache: PrefixCache, saying: Saying, sayable: Array, *, end: int
+        self, leaves: Leaves, cache: PrefixCache, saying: Saying, sayable: Array, apart: Leaves, *, end: int
     ) -> tuple[Saying, Said]:
-        return say(self._model(leaves), cache, saying, sayable, end)
+        layers = jax.tree.unflatten(self._apart_tree, apart) if apart else None
+        return say(self._model(leaves), cache, saying, sayable, end, apart=layers)
 
     def _touch(self, leaves: Leaves, buffer: Array, view_features: Array) -> tuple[TactileCode, Array]:
         model = self._model(leaves)

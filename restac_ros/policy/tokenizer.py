@@ -15,7 +15,7 @@ import sentencepiece
 from jaxtyping import Bool, Float, Int32
 
 from restac_ros.model.checkpoint.store import CheckpointInfo
-from restac_ros.policy.prompts import clean, state_prompt
+from restac_ros.policy.prompts import StateBins, clean, state_prompt
 
 PALIGEMMA_URL = 'https://storage.googleapis.com/big_vision/paligemma_tokenizer.model'
 PALIGEMMA_SHA256 = '8986bb4f423f07f8c7f70d0dbe3526fb2316056c17bae71b1ea975e77a168fc6'
@@ -86,13 +86,16 @@ class PromptTokenizer:
             raise TokenizerError(f'{self.source}: has no end-of-sequence token, which the text ends with')
         return tuple(self._processor.encode(text, add_eos=ended))
 
-    def encode(self, task: str, state: Float[np.ndarray, ' D'] | None = None) -> Prompt:
+    def encode(
+        self, task: str, state: Float[np.ndarray, ' D'] | None = None, bins: StateBins = 'openpi'
+    ) -> Prompt:
         """Tokenise a task.
 
         Args:
             task: what to do, in words.
             state: normalised, unpadded state; given, it becomes part of the prompt (pi0.5's discretised
                 state), else the prompt is the task and a line feed.
+            bins: rule by which it becomes whole numbers.
 
         Raises:
             TokenizerError: an empty task, or one that is too long for the network.
@@ -104,7 +107,7 @@ class PromptTokenizer:
             # The line feed is encoded apart, so that it stays one token whatever precedes it.
             ids = self._processor.encode(text, add_bos=True) + self._processor.encode('\n')
             return self._prompt(text, ids)
-        return self.tokenized(state_prompt(task, state))
+        return self.tokenized(state_prompt(task, state, bins))
 
     def tokenized(self, text: str) -> Prompt:
         """Return a text of `prompts` behind the beginning-of-sentence token, without an end.

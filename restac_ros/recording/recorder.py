@@ -92,7 +92,7 @@ class Recorder:
         )
         self._recording: Recording | None = None
         self._last: Recording | None = None
-        self._task = self._subtask = ''
+        self._task = self._subtask = self._followed = ''
         self._problem = ''
         self._warned: set[str] = set()  # kinds of warnings that were logged for the running take
         self._needed: list[str] = []
@@ -148,8 +148,8 @@ class Recorder:
         )
         for sample in self._references.values():
             self._recording.offer_reference(sample)
-        if settings.subtasks:
-            self.begin_subtask(settings.subtasks[0])
+        if first := self._followed or next(iter(settings.subtasks), ''):
+            self.begin_subtask(first)
         return f'recording {path}: {task}{f" ({self._subtask})" if self._subtask else ""}'
 
     def pause(self) -> str:
@@ -176,6 +176,11 @@ class Recorder:
         recording.begin_subtask(text)
         self._subtask = text
         return f'subtask: {text}'
+
+    def follow(self, text: str) -> str:
+        """Note what a policy acts by from now on: it is the subtask of what is recorded until another is."""
+        self._followed = text
+        return self.begin_subtask(text) if self._recording else f'next subtask: {text}'
 
     def next_subtask(self) -> str:
         """Begin the subtask after the present one, of those in the settings. Raises RecorderError."""

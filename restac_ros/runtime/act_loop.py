@@ -129,6 +129,8 @@ class ActLoop:
         if frame.state is None:
             return {'state': Complaint('missing', f'no state: {"; ".join(frame.reasons)}')}
         state_ns, _ = frame.streams[self._pose_stream].times_ns()
+        if self._plans:
+            self._plans.note_state(frame.state, state_ns)
         reading = surprise or (self._touches.latest if self._touches else None)
         ready = self._prefixes.latest
         if ready is None or self._is_replaced(ready.prefix):

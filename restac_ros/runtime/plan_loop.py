@@ -7,6 +7,8 @@ answer's prompt needs is compiled in this loop's thread: the others go on with t
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from restac_ros.framing.frame import Frame
 from restac_ros.policy.errors import CALL_REFUSED
 from restac_ros.policy.prompts import PromptError
@@ -14,6 +16,7 @@ from restac_ros.policy.subtask_planner import SaidSubtask
 from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.runtime.complaints import Complaint
 from restac_ros.runtime.holding import Reasons, invalid_streams, pending
+from restac_ros.runtime.motion_end import MotionEnd
 from restac_ros.runtime.prefix_loop import TOUCH_FIRST_S
 from restac_ros.runtime.runtime_products import AppliedSubtask, LoopContext
 from restac_ros.runtime.subtask_rules import AnswerVerdict, Applied, SubtaskRules, SubtaskSource, judge
@@ -47,6 +50,8 @@ class PlanLoop:
         self._why = 'the first answer is not there yet'
         self._asked_ns: int | None = None
         self._good_ns: int | None = None  # last good answer, or since when one is waited for
+        contract, still_ns = context.policy.contract, rules.still_ns
+        self._motion = MotionEnd(contract, still_ns) if still_ns else None
         self.worker = Worker('planner', self._step, context.outputs.failed, context.waiting)
 
     def set_task(self, text: str) -> None:
@@ -63,6 +68,11 @@ class PlanLoop:
         """Ask before the period is over: something has happened. While an answer is awaited, it counts."""
         self._asked_ns = None
         self.worker.wake.set()
+
+    def note_state(self, state: np.ndarray, time_ns: int) -> None:
+        """Ask at once when a motion ends with a state [7]: its subtask may be done. Of one thread."""
+        if self._motion is not None and self._motion.ends(state, time_ns):
+            self.ask_now()
 
     @property
     def reasons(self) -> Reasons:

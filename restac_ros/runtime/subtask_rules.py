@@ -52,6 +52,7 @@ class SubtaskRules:
         min_hold_ns: a subtask is acted by for so long before the network may change it.
         max_silence_ns: without a good answer for so long, no chunk is planned any more.
         allowed: the only subtasks that are taken; empty: any.
+        still_ns: a motion has ended when all has stood still for so long, and it is asked; 0: not watched.
     """
 
     period_ns: int
@@ -59,6 +60,7 @@ class SubtaskRules:
     min_hold_ns: int
     max_silence_ns: int
     allowed: tuple[str, ...] = ()
+    still_ns: int = 0
 
 
 def normal_form(text: str) -> str:

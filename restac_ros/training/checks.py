@@ -138,6 +138,8 @@ def _hierarchy(train: TrainConfig) -> Iterator[str]:
             f'hierarchy.action-tokens: found {hierarchy.action_tokens!r} in mode {hierarchy.mode!r}, '
             "expected '': the language expert, which learns them, trains in 'hierarchical' and 'planar'"
         )
+    if not 0 <= hierarchy.label_smoothing < 1:
+        yield f'hierarchy.label-smoothing: found {hierarchy.label_smoothing}, expected 0 or more, below 1'
     if hierarchy.max_subtask_tokens < 2:
         yield f'hierarchy.max-subtask-tokens: found {hierarchy.max_subtask_tokens}, expected at least 2'
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from restac_ros.model.config import Dtype
+from restac_ros.policy.prompts import StateBins
 
 Part = Literal['all', 'action_expert', 'language', 'flow']
 """'all': what the model's configuration leaves trainable; of that, 'action_expert': what acts, 'language':
@@ -170,15 +171,19 @@ class HierarchyConfig:
         prompt: what actions are asked for with.
         action_weight: of the flow loss, beside the texts' (alpha).
         max_subtask_tokens: most tokens of a subtask, the end included.
+        state_bins: rule by which the state in prompts becomes whole numbers; the checkpoint declares it.
         action_tokens: 'bins', or the directory of a FAST tokenizer (`restac-ros fit-fast`): the language
             expert learns actions as tokens, too, which the action expert does not read; '': not.
+        label_smoothing: of the action tokens' cross-entropy: share of the target that other tokens have.
     """
 
     mode: HierarchyMode = 'off'
     prompt: SubtaskPrompt = 'subtask'
     action_weight: float = 10.0
     max_subtask_tokens: int = 64
+    state_bins: StateBins = 'openpi'
     action_tokens: str = ''
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def write_checkpoint(prepared: Prepared, weights: Mapping[str, np.ndarray], step
         norm_stats=prepared.stats.to_dict(),
         calibration=prepared.calibration,
         tokenizer=prepared.tokenizer,
+        action_tokens=prepared.action_tokens,
         origin=Origin(
             made_by=made_by,
             weights=str(train.init or 'random'),

@@ -28,21 +28,28 @@ class Objective:
         speaks: subtasks are learnt.
         insulated: the flow loss does not reach the language expert.
         action_weight: of the flow loss (alpha).
+        label_smoothing: of the action tokens' cross-entropy.
     """
 
     acts: bool = True
     speaks: bool = False
     insulated: bool = False
     action_weight: float = 1.0
+    label_smoothing: float = 0.0
 
     @classmethod
     def of(cls, hierarchy: HierarchyConfig) -> Self:
         """Return the objective of a mode."""
         match hierarchy.mode:
             case 'hierarchical':
-                return cls(speaks=True, insulated=True, action_weight=hierarchy.action_weight)
+                return cls(
+                    speaks=True,
+                    insulated=True,
+                    action_weight=hierarchy.action_weight,
+                    label_smoothing=hierarchy.label_smoothing,
+                )
             case 'planar':
-                return cls(acts=False, speaks=True)
+                return cls(acts=False, speaks=True, label_smoothing=hierarchy.label_smoothing)
             case 'action_expert':
                 return cls(insulated=True)
         return cls()
@@ -76,10 +83,14 @@ def step_weights(objective: Objective, batch: Batch, num_steps: Float[Array, '']
 
 
 def text_sums(
-    name: str, logits: Float[Array, 'B F V'], target: TextTarget, weight: Float[Array, ''] | float
+    name: str,
+    logits: Float[Array, 'B F V'],
+    target: TextTarget,
+    weight: Float[Array, ''] | float,
+    smoothing: float = 0.0,
 ) -> tuple[Float[Array, ''], dict[str, Array]]:
     """Weighted loss of one kind of text, and the sums of its metrics."""
-    errors = text_errors(logits, target)
+    errors = text_errors(logits, target, smoothing)
     total = jnp.sum(errors.loss)
     counted = errors.counted.astype(jnp.float32)
     right = jnp.sum(errors.right.astype(jnp.float32))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -26,13 +26,13 @@ from restac_ros.training import norm_stats
 from restac_ros.training.batch import Batch
 from restac_ros.training.checks import check_data, check_settings, check_teacher, distillation_of
 from restac_ros.training.config import TrainConfig
-from restac_ros.training.data.chunk_tokens import chunk_tokens
+from restac_ros.training.data.chunk_tokens import chunk_tokens, token_files
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.lessons import (
     Lessons,
     common_lengths,
+    is_stated,
     lesson_lengths,
-    stated_places,
 )
 from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
 from restac_ros.training.data.picture_cache import with_cache
@@ -76,6 +76,7 @@ class Prepared:
         memory: estimate per device.
         subtasks: what the network will have learnt of subtasks; None: nothing.
         teacher: checkpoint that is distilled; None: the data's actions are learnt.
+        action_tokens: files of the FAST tokenizer that it learns actions by.
     """
 
     train: TrainConfig
@@ -96,6 +97,7 @@ class Prepared:
     memory: MemoryEstimate
     subtasks: Subtasks | None = None
     teacher: CheckpointInfo | None = None
+    action_tokens: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def trained(self) -> dict[str, np.ndarray]:
@@ -157,7 +159,8 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     selections = [selection_of(episodes, horizon, train.data) for episodes in opened]
     stats, measured = _statistics(train, plan.teacher, opened, selections, horizon)
     words = PromptTokenizer(plan.tokenizer, plan.config.max_prompt_tokens, plan.tokenizer_source)
-    roads = [Preprocessor.from_contract(one.contract, plan.config, stats, words) for one in opened]
+    bins = train.hierarchy.state_bins
+    roads = [Preprocessor.from_contract(one.contract, plan.config, stats, words, bins) for one in opened]
     lessons, prompt = _lessons(train, roads, words, opened)
     for episodes in opened:
         episodes.check_videos()
@@ -191,8 +194,9 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         step=_step_function(train, config, len(sources), plan.teacher),
         identity=identity,
         memory=_memory(train, config, split),
-        subtasks=plan.subtasks,
+        subtasks=_with_tokens(plan.subtasks, lessons[0]),
         teacher=plan.teacher,
+        action_tokens=token_files(train.hierarchy.action_tokens),
     )
 
 
@@ -213,6 +217,14 @@ def _lessons(
     return [Lessons(train.hierarchy, road, words, lengths, tokens) for road in roads], lengths.prompt
 
 
+def _with_tokens(subtasks: Subtasks | None, lessons: Lessons | None) -> Subtasks | None:
+    """Return the same with what is learnt of action tokens."""
+    if subtasks is None or lessons is None or lessons.tokens is None:
+        return subtasks
+    sentences = lessons.tokens.sentences
+    return replace(subtasks, action_tokens=sentences.codec.kind, max_action_tokens=sentences.longest)
+
+
 def _samples(
     opened: Sequence[Episodes],
     roads: Sequence[Preprocessor],
@@ -223,7 +235,7 @@ def _samples(
     """Samples of each data set: with lessons, of frames whose subtask is stated."""
     return [
         SampleSource(
-            one, road, where if lesson is None else stated_places(one, where), number, prompt, lesson
+            one, road, where if lesson is None else where[is_stated(one, where)], number, prompt, lesson
         )
         for number, (one, road, where, lesson) in enumerate(zip(opened, roads, places, lessons, strict=True))
     ]

@@ -70,6 +70,7 @@ def plan_start(train: TrainConfig) -> StartPlan:
         config, tokenizer = _like(info.config, config, source, train.preset), info.tokenizer
         subtasks = info.origin.subtasks
         source = source / PARAMS
+    _check_bins(train, subtasks)
     encoder: Params = {}
     if train.unit_align is not None:
         tactile, encoder = unit_align_params(train.unit_align)
@@ -104,7 +105,7 @@ def read_weights(train: TrainConfig, plan: StartPlan) -> StartWeights:
 def taught_subtasks(train: TrainConfig, before: Subtasks | None) -> Subtasks | None:
     """Return what a network will have learnt of subtasks after a run, which began with `before`."""
     hierarchy = train.hierarchy
-    how = Subtasks(False, False, hierarchy.prompt, max_tokens=hierarchy.max_subtask_tokens)
+    how = Subtasks(False, False, hierarchy.prompt, hierarchy.state_bins, hierarchy.max_subtask_tokens)
     match hierarchy.mode:
         case 'hierarchical':
             return replace(how, says=True, acts=True)
@@ -128,6 +129,16 @@ def _plan_distilling(path: Path) -> StartPlan:
     else:
         words, source = info.tokenizer, str(path)
     return StartPlan(info.config, path / PARAMS, {}, words, source, teacher=info)
+
+
+def _check_bins(train: TrainConfig, before: Subtasks | None) -> None:
+    """Refuse another rule for the state than that of a language expert which stays as it is."""
+    found = train.hierarchy.state_bins
+    if train.hierarchy.mode == 'action_expert' and before is not None and found != before.state_bins:
+        raise TrainingError(
+            f'hierarchy.state-bins: found {found!r}, expected {before.state_bins!r}, as {train.init} was '
+            'taught to read its state'
+        )
 
 
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:

@@ -15,7 +15,7 @@ from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.gate import is_saturated
 from restac_ros.model.intermediates import Intermediates
-from restac_ros.model.joint_pass import Beside
+from restac_ros.model.joint_pass import Beside, TextTarget
 from restac_ros.model.observation import Observation, pixels_to_float
 from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.policy.flow_steps import USUAL_FLOW_STEPS
@@ -155,7 +155,7 @@ class StepFunction:
             total, sums = self.loss_at(model, batch, _touch(model, batch.observation), draw, weights)
         elif batch.codes is not None:
             logits = model.text_logits(*batch.observation.prefix, batch.codes)
-            total, sums = text_sums('codes', logits, batch.codes, weights.codes)
+            total, sums = self._codes_sums(logits, batch.codes, weights)
         if (lesson := batch.subtask) is not None:
             images, masks, *_ = batch.observation.prefix
             logits = model.text_logits(images, masks, lesson.prompt, lesson.prompt_mask, lesson.target)
@@ -188,7 +188,7 @@ class StepFunction:
         if batch.codes is None:
             return total * weights.actions, sums
         logits = model.PaliGemma.llm.logits(errors.joint.target_readers)
-        part, more = text_sums('codes', logits, batch.codes, weights.codes)
+        part, more = self._codes_sums(logits, batch.codes, weights)
         return total * weights.actions + part, sums | more
 
     def _distilled(
@@ -210,6 +210,11 @@ class StepFunction:
         per_step = jnp.where(step_mask, jnp.mean(squares[..., : self.dims], axis=-1), 0.0)
         sums = self._sums(batch, per_step, squares[..., : self.dims], step_mask, reading)
         return jnp.sum(per_step) * weights.actions, sums
+
+    def _codes_sums(
+        self, logits: Float[Array, 'B F V'], codes: TextTarget, weights: LossWeights
+    ) -> tuple[Float[Array, ''], dict[str, Array]]:
+        return text_sums('codes', logits, codes, weights.codes, self.objective.label_smoothing)
 
     def model(self, trained: NamedLeaves, frozen: NamedLeaves) -> Any:
         """The network with these leaves."""

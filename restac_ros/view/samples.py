@@ -9,6 +9,7 @@ from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.view.errors import ViewError
 
 TRIGGER_GATE = 1  # of ActionChunk.trigger
+SOURCE_OPERATOR = 1  # of Subtask.source
 PLANNING = 'policy_node: planning'  # how the policy's own status on /diagnostics ends
 _MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
 MAX_RESIDUAL = 1 << 16  # positions of a residual map
@@ -113,6 +114,13 @@ def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
         triggered=int(message.trigger) == TRIGGER_GATE,
         origin=_origin(message),
     )
+
+
+def subtask_words(message: Any) -> str:
+    """restac_ros/msg/Subtask -> the subtask, and who said it."""
+    if message.source == SOURCE_OPERATOR:
+        return f'{message.run.prompt} (operator)'
+    return f'{message.run.prompt} (network, {math.exp(min(message.mean_log_probability, 0.0)):.0%} a token)'
 
 
 def held_reason(message: Any) -> str | None:

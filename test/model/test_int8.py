@@ -33,6 +33,7 @@ LARGEST_ERROR, MEDIAN_ERROR = 0.05, 0.01  # of actions up to 4: a few integers o
         ('PaliGemma/llm/layers/attn/q_einsum/w', 'BTD,NDH->BTNH', (2, 3, 5), (4, 5, 6)),
         ('PaliGemma/llm/layers/attn/kv_einsum_1/w', 'BSD,cKDH->cBSKH', (2, 3, 5), (2, 1, 5, 6)),
         ('PaliGemma/llm/layers/attn/attn_vec_einsum/w', 'BTNH,NHD->BTD', (2, 3, 4, 6), (4, 6, 5)),
+        ('PaliGemma/llm/layers/mlp/gating_einsum', 'cBTW,cWM->cBTM', (2, 3, 1, 5), (2, 5, 6)),
         ('PaliGemma/llm/layers/mlp_1/linear', 'BTM,MW->BTW', (2, 3, 5), (5, 6)),
         (
             'PaliGemma/img/Transformer/encoderblock/MultiHeadDotProductAttention_0/query/kernel',

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from restac_ros.model.config import LoraConfig
@@ -47,3 +48,11 @@ def test_the_feed_forward_adapter_is_not_scaled_by_alpha() -> None:
     np.testing.assert_allclose(layer(x), merged(x), atol=1e-5)
     for found, expected in zip(layer.merged(), merged.merged(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('lora', [None, _LORA])
+def test_one_token_is_fed_forward_as_among_others(lora: LoraConfig | None) -> None:
+    """Its two branches are one product, which a decoded token takes; several tokens take two."""
+    layer = FeedForward(5, 7, lora, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 5)), jnp.float32)
+    np.testing.assert_allclose(layer(x[:, :1]), layer(x)[:, :1], atol=1e-6)

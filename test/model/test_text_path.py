@@ -12,6 +12,7 @@ from flax import nnx
 
 from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.joint_pass import Beside, TextTarget
+from restac_ros.model.layers import layers_apart
 from restac_ros.model.observation import CAMERA_SLOTS, Observation
 from restac_ros.model.pi05 import Pi05
 from restac_ros.model.presets import PRESETS
@@ -204,6 +205,29 @@ def test_saying_on_the_cache_equals_reading_the_whole_text(spoken: Spoken, logit
     np.testing.assert_array_equal(whole.argmax(axis=-1), tokens)
     expected = np.take_along_axis(jax.nn.log_softmax(whole), tokens[..., None], axis=-1)[..., 0]
     np.testing.assert_allclose(log_probabilities, expected, atol=1e-5)
+
+
+def test_layers_apart_say_the_same_and_lie_in_the_memory_of_the_stack(
+    model: Pi05, observation: Observation, as_pure
+) -> None:
+    """On the CPU, where every token would copy slices of a stack; there is one copy of the weights."""
+    if jax.default_backend() != 'cpu':
+        pytest.skip('layers are set apart on the CPU only')
+    llm, prompt = model.PaliGemma.llm, (observation.tokenized_prompt, observation.tokenized_prompt_mask)
+    apart = layers_apart(llm.layers, llm.depth)
+    stack = llm.layers.mlp.linear[...]
+    assert stack[0].nbytes % 64 == 0
+    for index, layer in enumerate(apart):
+        place = layer.mlp.linear.get_value().unsafe_buffer_pointer() - stack.unsafe_buffer_pointer()
+        assert place == index * stack[0].nbytes
+
+    def run(model: Pi05, apart: list | None) -> Any:
+        cache = model.encode_prefix(*observation.prefix)
+        return say(model, cache, begin(cache, *prompt, 2), EVERYTHING, END, apart=apart)[1]
+
+    pure = as_pure(model, run)
+    for own, sliced in zip(pure(apart), pure(None), strict=True):
+        np.testing.assert_allclose(own, sliced, atol=1e-6)
 
 
 def test_each_row_ends_by_itself_and_says_nothing_after(spoken: Spoken, logits_of: Callable) -> None:

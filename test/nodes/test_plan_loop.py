@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -171,6 +172,18 @@ def test_it_asks_again_when_the_period_is_over_or_something_happens(make_rig: Ca
     rig.until(lambda: len(rig.planner.asked) == 3)
     rig.planner.answers.put('insert it')
     rig.until(lambda: rig.texts() == ['grasp the plug', 'insert it'])
+
+
+def test_it_asks_at_once_when_a_motion_has_ended(make_rig: Callable[..., PlanRig]) -> None:
+    rig = make_rig(rules=replace(RULES, still_ns=200 * MS))
+    rig.loop.set_task('insert the plug')
+    rig.planner.answers.put('grasp the plug')
+    rig.until(lambda: rig.applied)
+    assert len(rig.planner.asked) == 1  # the clock stands still, so that no period ends
+    state = np.array([0.5, 0.0, 0.1, np.pi, 0.0, 0.0, 0.04])
+    for step in range(10):
+        rig.loop.note_state(state + min(step, 4) * 0.01, rig.now_ns + step * 50 * MS)
+    rig.until(lambda: len(rig.planner.asked) == 2)
 
 
 def test_the_operator_comes_at_once_and_stays_until_released(make_rig: Callable[..., PlanRig]) -> None:

@@ -18,7 +18,7 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from restac_ros.msg import RecorderStatus
+from restac_ros.msg import RecorderStatus, RunIdentity, Subtask
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Bool, String
@@ -319,12 +319,20 @@ def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_pa
     recorder.wait_until(lambda: subtask.get_subscription_count() > 0, 'the subtask is listened to')
     subtask.publish(String(data='wipe'))
     recorder.status(lambda status: status.subtask == 'wipe', 'a subtask by its text')
+    policy = robot.node.create_publisher(Subtask, '/policy_node/subtask', LATCHED)
+    policy.publish(Subtask(run=RunIdentity(prompt='polish')))
+    recorder.status(lambda status: status.subtask == 'polish', 'what a policy acts by')
     press(pedal, Bool(data=True), Bool(data=False), RecorderStatus.STATE_IDLE)
     recorder.node.wait_for(r'trigger /joy\[30\] can never be pressed: the joystick has 4 buttons')
     recorder.node.wait_for(r'/pedal pressed: toggle', times=3)
     [journal] = [path for path in recorder.journals.iterdir() if path.name != 'trash']
     assert journal.suffix != '.partial'
-    assert [text for _, text in read_notes(open_bag(journal)).subtasks] == ['reach', 'insert', 'wipe']
+    assert [text for _, text in read_notes(open_bag(journal)).subtasks] == [
+        'reach',
+        'insert',
+        'wipe',
+        'polish',
+    ]
     joystick.publish(joy['discard'])  # a refusal is told, and nothing else happens
     recorder.node.wait_for('nothing is being recorded')
     assert recorder.node.end() == 0

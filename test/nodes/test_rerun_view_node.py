@@ -75,10 +75,12 @@ def browser(place: ViewerPlace, tmp_path: Path) -> Iterator[Path]:
 def test_a_browser_receives_what_the_node_was_fed(
     start: Callable, feeder: PolicyFeeder, browser: Callable[[], Path], place: ViewerPlace
 ) -> None:
+    feeder.act_by('wait')  # before the view is there: it gets the last one
     view = start()
     view.wait_for(rf'open http://127.0.0.1:{place.web_port}/')
     file = browser()
     wanted = {'/plots/gate', '/plots/durations/act', '/touch/change', '/world/robot', '/world/chunk'}
+    wanted.add('/texts/subtask')
 
     shown = None
 
@@ -95,6 +97,7 @@ def test_a_browser_receives_what_the_node_was_fed(
     feeder.until(received)
     assert set(shown.values('/plots/gate', 'Scalars:scalars')) == {0.75}
     assert set(shown.values('/plots/durations/touch', 'Scalars:scalars')) == {8.0}
+    assert shown.values('/texts/subtask', 'TextLog:text') == ['wait (operator)']
     assert view.end() == 0
     assert view.summary['received']['gate'] > 0
     assert view.summary['latencies_ms']['draw']['count'] > 0

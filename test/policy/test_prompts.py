@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from restac_ros.model.checkpoint.provenance import Subtasks
+from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.prompts import (
     PromptError,
     discretize,
@@ -11,7 +13,7 @@ from restac_ros.policy.prompts import (
     state_prompt,
     state_text,
     subtask_prompt,
-    token_prompt,
+    taught_bins,
 )
 
 STATE = np.array([-2.0, -1.0, 0.0, 1.0])
@@ -47,10 +49,16 @@ def test_the_prompts_are_exact_to_the_letter() -> None:
     task, subtask = '  Tidy_the\nTable ', ' pick_up the Cup'
     assert state_prompt(subtask, STATE) == 'Task: pick up the Cup, State: -1 0 128 255;\nAction: '
     assert subtask_prompt(task, STATE) == 'Task: Tidy the Table, State: -1 0 128 255;\nSubtask: '
-    assert token_prompt(task, STATE, 'guide') == 'Task: Tidy the Table, State: 0 0 128 255;\n'
     assert joint_prompt(task, subtask, STATE, 'guide') == (
         'Task: Tidy the Table, State: 0 0 128 255;\nSubtask: pick up the Cup;\nAction: '
     )
+
+
+def test_the_rule_is_the_one_that_the_network_was_taught() -> None:
+    assert taught_bins(None) == 'openpi'
+    assert taught_bins(Subtasks(says=True, acts=True, state_bins='guide')) == 'guide'
+    with pytest.raises(PolicyError, match="state_bins: found 'thirds' in the checkpoint, expected one of"):
+        taught_bins(Subtasks(says=True, acts=True, state_bins='thirds'))
 
 
 @pytest.mark.parametrize('empty', ['', ' ', '_', '\n'])

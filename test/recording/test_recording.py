@@ -579,6 +579,19 @@ def test_subtasks_are_gone_through_and_stored_with_their_times(make_recorder, cl
     assert recorder.report().subtask == 'reach'
 
 
+def test_what_a_policy_acts_by_is_the_subtask_also_of_a_later_episode(make_recorder) -> None:
+    recorder, _ = make_recorder(subtasks=('reach', 'insert'))
+    assert recorder.follow('pull') == 'next subtask: pull'
+    recorder.start('unplug it')
+    assert recorder.report().subtask == 'pull'  # not the first of the list: that is not what is done
+    assert recorder.follow('let go') == 'subtask: let go'
+    offer(recorder, 20)
+    recorder.save()
+    settle(recorder)
+    noted = read_notes(open_bag(Path(recorder.report().journal))).subtasks
+    assert [text for _, text in noted] == ['pull', 'let go']
+
+
 def test_without_a_list_the_next_subtask_is_refused_with_what_to_do(make_recorder) -> None:
     recorder, _ = make_recorder()
     recorder.start('push')

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 from rclpy.publisher import Publisher
 from rclpy.serialization import serialize_message
-from restac_ros.msg import ActionChunk, GateState
+from restac_ros.msg import ActionChunk, GateState, RunIdentity, Subtask
 from sensor_msgs.msg import Image, JointState
 
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp
-from restac_ros.nodes.messages import residual_message
+from restac_ros.nodes.messages import LATEST_TEXT_QOS, residual_message
 from ros_rig import RosRig
 
 READY_RAD = [0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785]
@@ -32,6 +32,7 @@ class PolicyFeeder(RosRig):
         self._gates = self.node.create_publisher(GateState, '/policy_node/gate_state', 10)
         self._residuals = self.node.create_publisher(Image, '/policy_node/tactile_residual', 10)
         self._chunks = self.node.create_publisher(ActionChunk, '/policy_node/action_chunk', 10)
+        self._subtasks = self.node.create_publisher(Subtask, '/policy_node/subtask', LATEST_TEXT_QOS)
         self.now = SimpleNamespace(gate=0.75, image=plain_image(), encoding='bgr8', cut=0, policy=True)
         self._ticks = 0
 
@@ -53,6 +54,11 @@ class PolicyFeeder(RosRig):
         """Send one message a topic."""
         for publisher, message in self._messages():
             publisher.publish(message)
+
+    def act_by(self, subtask: str) -> None:
+        """Send what an operator lets chunks be planned for."""
+        run = RunIdentity(prompt=subtask)
+        self._subtasks.publish(Subtask(run=run, source=Subtask.SOURCE_OPERATOR, ended=True))
 
     def _messages(self) -> Iterator[tuple[Publisher, object]]:
         self._ticks += 1

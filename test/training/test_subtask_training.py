@@ -16,13 +16,20 @@ from restac_ros.dataset.annotation import annotate
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.policy import Policy
+from restac_ros.policy.preprocessing import stack
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import CONFIGS, DataConfig, HierarchyConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.deploy import write_checkpoint
 from restac_ros.training.distributed import on_host
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.evaluate import evaluate
+from restac_ros.training.evaluation.network import EvaluatedNetwork
+from restac_ros.training.evaluation.page import evaluation_html
+from restac_ros.training.evaluation.parity import deployed_observation
+from restac_ros.training.evaluation.settings import EvaluationConfig
 from restac_ros.training.evaluation.subject import open_subjects
+from restac_ros.training.evaluation.words import Speaker
 from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.subtask_task import STAGED_TASKS, make_subtask_task
 from restac_ros.training.trainer import deployable
@@ -59,9 +66,31 @@ def prepared(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 @pytest.fixture(scope='module')
-def trained(prepared: Prepared) -> tuple[Path, Numbers]:
-    outcome, numbers = train(prepared)
-    return write_checkpoint(prepared, on_host(deployable(outcome.state)), outcome.step), numbers
+def annotated(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Episodes long enough for whole chunks, and their subtask."""
+    folder = tmp_path_factory.mktemp('annotated')
+    shutil.copytree(touch_data, folder / 'data')
+    subtask = {'subtasks': [{'from_s': 0, 'text': 'slide along the edge'}]}
+    (folder / 'subtasks.yaml').write_text(yaml.safe_dump({'episodes': dict.fromkeys(range(4), subtask)}))
+    annotate(folder / 'data', folder / 'subtasks.yaml')
+    return folder / 'data'
+
+
+@pytest.fixture(scope='module')
+def with_tokens(annotated: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A run that learns subtasks and actions as tokens."""
+    fast = tmp_path_factory.mktemp('fast') / 'fast'
+    FitFast(annotated, fast, horizon=HORIZON, vocab_size=400).run()
+    taught = HierarchyConfig(
+        'planar', action_tokens=str(fast), max_subtask_tokens=24, state_bins='guide', label_smoothing=0.1
+    )
+    return prepare(run_on(annotated, tmp_path_factory.mktemp('run'), taught))
+
+
+@pytest.fixture(scope='module')
+def trained(with_tokens: Prepared) -> tuple[Path, Numbers]:
+    outcome, numbers = train(with_tokens)
+    return write_checkpoint(with_tokens, on_host(deployable(outcome.state)), outcome.step), numbers
 
 
 def words_of(prepared: Prepared, tokens: Sequence[int]) -> str:
@@ -113,7 +142,7 @@ def test_joint_prompts_show_the_task_and_other_modes_ask_nothing(data: Path, tmp
 
 
 def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
-    trained: tuple[Path, Numbers], contract: Contract, prepared: Prepared
+    trained: tuple[Path, Numbers], contract: Contract, with_tokens: Prepared
 ) -> None:
     checkpoint, numbers = trained
     assert {'subtask_loss', 'subtask_accuracy'} <= set(numbers.steps[1])
@@ -121,8 +150,13 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
     assert 'flow_loss' not in numbers.steps[1]
     policy = Policy.load(checkpoint, contract, 'make a cup of tea', use_compile_cache=False)
     taught = policy.info.origin.subtasks
-    assert (taught.says, taught.acts, taught.state_bins) == (True, False, 'openpi')
-    sample = prepared.sources[0].episodes.sample(0, 3, 2)
+    assert (taught.says, taught.acts, taught.state_bins) == (True, False, 'guide')
+    assert policy.info.action_tokens == with_tokens.action_tokens != {}
+    far_below = np.full(7, -100.0)  # 0 by the rule that was taught, -1 by openpi's
+    assert policy.inputs.prompting.question('tidy', far_below).text.endswith(
+        'State: 0 0 0 0 0 0 0;\nSubtask: '
+    )
+    sample = with_tokens.sources[0].episodes.sample(0, 3, 2)
     ask = (sample.images, sample.state, 'make a cup of tea', 77)
     said = policy.planner.ask(*ask)
     assert said == policy.planner.ask(*ask)
@@ -130,8 +164,6 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
     assert 0 < said.num_tokens <= taught.max_tokens
     assert said.ended == (said.num_tokens < taught.max_tokens) or said.num_tokens == taught.max_tokens
     assert said.mean_log_probability <= 0
-    with pytest.raises(TrainingError, match='was taught subtasks'):
-        open_subjects([checkpoint], prepared.sources[0].episodes)
     calls = iter([True, True, False])
     assert policy.planner.ask(*ask, lambda: next(calls)) is None
 
@@ -185,24 +217,14 @@ def test_texts_are_padded_to_lengths_that_hold_every_one(prepared: Prepared) -> 
     assert np.all([source.prompt_length == lessons.lengths.prompt for source in prepared.sources])
 
 
-@pytest.fixture(scope='module')
-def annotated(touch_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Episodes long enough for whole chunks, and their subtask."""
-    folder = tmp_path_factory.mktemp('annotated')
-    shutil.copytree(touch_data, folder / 'data')
-    subtask = {'subtasks': [{'from_s': 0, 'text': 'slide along the edge'}]}
-    (folder / 'subtasks.yaml').write_text(yaml.safe_dump({'episodes': dict.fromkeys(range(4), subtask)}))
-    annotate(folder / 'data', folder / 'subtasks.yaml')
-    return folder / 'data'
-
-
 @pytest.mark.parametrize('way', ['bins', 'fast'])
-def test_actions_are_learnt_as_tokens_beside_subtasks(way: str, annotated: Path, tmp_path: Path) -> None:
+def test_actions_are_learnt_as_tokens_beside_subtasks(
+    way: str, annotated: Path, with_tokens: Prepared, trained: tuple[Path, Numbers], tmp_path: Path
+) -> None:
     """Every chunk that is whole is a sentence that reads back as the actions of its frame."""
-    asked = 'bins' if way == 'bins' else str(tmp_path / 'fast')
-    if way == 'fast':
-        FitFast(annotated, Path(asked), horizon=HORIZON, vocab_size=400).run()
-    made = prepare(run_on(annotated, tmp_path / 'run', HierarchyConfig('planar', action_tokens=asked)))
+    made = with_tokens
+    if way == 'bins':
+        made = prepare(run_on(annotated, tmp_path / 'run', HierarchyConfig('planar', action_tokens='bins')))
     source = made.sources[0]
     tokens = source.lessons.tokens
     whole = 0
@@ -217,9 +239,10 @@ def test_actions_are_learnt_as_tokens_beside_subtasks(way: str, annotated: Path,
             assert off.max() < (1 / 127 if way == 'bins' else 0.05 * np.sqrt(2 * len(read)))
             whole += 1
     assert whole
+    assert (made.subtasks.action_tokens, made.subtasks.max_action_tokens) == (way, tokens.sentences.longest)
+    assert bool(made.action_tokens) == (way == 'fast')
     if way == 'fast':  # the same step; bins would be compiled for four times as many tokens
-        _, numbers = train(made)
-        assert numbers.steps[2]['codes_loss'] > 0
+        assert trained[1].steps[2]['codes_loss'] > 0
 
 
 def test_action_tokens_that_nobody_would_learn_are_refused(data: Path, tmp_path: Path) -> None:
@@ -227,3 +250,69 @@ def test_action_tokens_that_nobody_would_learn_are_refused(data: Path, tmp_path:
         prepare(run_on(data, tmp_path, HierarchyConfig('action_expert', action_tokens='bins')))
     with pytest.raises(TrainingError, match=r'action-tokens nowhere: .*processor_config\.json: no such file'):
         prepare(run_on(data, tmp_path, HierarchyConfig('planar', action_tokens='nowhere')))
+
+
+def test_what_it_says_is_evaluated_and_what_it_does_by_it(
+    trained: tuple[Path, Numbers], annotated: Path
+) -> None:
+    settings = EvaluationConfig(frames=4, batch_size=4, time_bins=1)
+    report = evaluate([trained[0]], annotated, settings, lambda *_: None, numbers=(0, 1))
+    (one,) = report.checkpoints
+    assert one.parity.frames == 4  # questions and prompts for actions are those of the robot
+    assert set(one.subtasks.by_subtask) == {'slide along the edge'}
+    assert 0 <= one.subtasks.right.value <= one.subtasks.usable <= one.subtasks.ended.value <= 1
+    assert (one.subtasks.said_error is None) == (one.subtasks.usable == 0)
+    assert one.tokens.kind == 'fast'
+    assert (one.tokens.error is None) == (one.tokens.readable == 0)
+    assert len(report.describe()) == 4
+    assert '<td class="left">fast' in evaluation_html(report)
+
+
+def test_a_batch_is_told_what_one_frame_is_told(trained: tuple[Path, Numbers], annotated: Path) -> None:
+    """The evaluation's loop on the device says what the robot's planner says, token by token."""
+    episodes = open_episodes(annotated)
+    (subject,) = open_subjects([trained[0]], episodes)
+    policy, checkpoint = subject.open()
+    network = EvaluatedNetwork(checkpoint)
+    speaker = Speaker(subject, policy.inputs, network)
+    samples = [episodes.sample(number, 4 * number, HORIZON) for number in range(3)]
+    seen = stack([deployed_observation(policy.inputs, one, speaker.task(one)) for one in samples])
+    said = speaker.subtasks(seen, samples)
+    for sample, one in zip(samples, said, strict=True):
+        asked = policy.planner.ask(sample.images, sample.state, sample.task, 0)
+        assert (one.text, one.ended) == (asked.text, asked.ended)
+    chunks = speaker.token_chunks(subject.sentences, network.prefix(seen), seen)
+    assert chunks.shape == (3, HORIZON, 7)
+
+
+def test_tokens_of_a_chunk_become_its_actions_and_others_none(
+    trained: tuple[Path, Numbers], annotated: Path, with_tokens: Prepared
+) -> None:
+    """The second is cut off, the third is no chunk: the robot would hold."""
+    (subject,) = open_subjects([trained[0]], open_episodes(annotated))
+    sentences = subject.sentences
+    actions = np.linspace(-0.5, 0.5, HORIZON * 7).reshape(HORIZON, 7)
+    right = sentences.sentence(actions)
+    end, longest = right[-1], sentences.longest
+    rows = np.full((3, longest), end)
+    rows[0, : len(right)] = right
+    rows[1] = np.resize(right[:-1], longest)
+    rows[2, : len(right) - 3] = right[3:]
+
+    class Said:
+        """Stands for the network."""
+
+        def said(self, *_: object) -> np.ndarray:
+            return rows
+
+    observation = with_tokens.sources[0][0].observation
+    chunks = Speaker(subject, subject.loader, Said()).token_chunks(sentences, None, observation)
+    assert np.abs(chunks[0] - actions).max() < 0.05 * np.sqrt(2 * HORIZON)
+    assert np.isnan(chunks[1:]).all()
+
+
+def test_data_without_subtasks_are_refused_to_a_network_that_acts_by_them(
+    trained: tuple[Path, Numbers], touch_data: Path
+) -> None:
+    with pytest.raises(TrainingError, match='found no subtask, expected some'):
+        open_subjects([trained[0]], open_episodes(touch_data))

@@ -32,6 +32,9 @@ class Subtasks(_Provenance):
         prompt: actions are asked for with 'subtask', or with 'joint': the task and the subtask.
         state_bins: rule by which the state in its prompts became whole numbers.
         max_tokens: most tokens of a subtask, the end included.
+        action_tokens: it says chunks of actions, too: 'bins', one for each value, or 'fast', by the
+            tokenizer in the checkpoint; '': it does not.
+        max_action_tokens: most tokens of a chunk, the end included.
     """
 
     says: bool
@@ -39,6 +42,8 @@ class Subtasks(_Provenance):
     prompt: str = 'subtask'
     state_bins: str = 'openpi'
     max_tokens: int = 64
+    action_tokens: str = ''
+    max_action_tokens: int = 0
 
 
 @dataclass(frozen=True)

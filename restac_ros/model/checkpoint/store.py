@@ -6,6 +6,7 @@
 - `contract.yaml`: the contract the weights were trained under
 - `calibration.json`: what was measured for the gate (mean and standard deviation of logvar)
 - `tokenizer.model`: SentencePiece file, optional
+- `action_tokens/`: the FAST tokenizer of a network that says actions by one
 - `checkpoint.json`: format, versions, origin, and size and checksum of every other file
 """
 
@@ -42,6 +43,7 @@ CONFIG = 'model_config.json'
 CONTRACT = 'contract.yaml'
 CALIBRATION = 'calibration.json'
 TOKENIZER = 'tokenizer.model'
+ACTION_TOKENS = 'action_tokens'
 NORM_STATS = 'assets/restac_ros/norm_stats.json'
 PARAMS = 'params'
 
@@ -60,6 +62,7 @@ class CheckpointInfo:
         norm_stats: openpi's JSON layout, {'norm_stats': {'state': {'q01': [...], ...}, 'actions': ...}}.
         calibration: what was measured for the gate; None for a model without one, or not measured.
         tokenizer: SentencePiece model, where the checkpoint brings its own.
+        action_tokens: contents of the files of a FAST tokenizer, by name.
         origin: how it was made.
         versions: of this package and of the libraries that wrote it.
     """
@@ -71,6 +74,7 @@ class CheckpointInfo:
     calibration: GateCalibration | None = None
     tokenizer: bytes | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    action_tokens: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ def save_checkpoint(path: Path, params: Params, info: CheckpointInfo, *, replace
         (partial / CONTRACT).write_text(info.contract_text, encoding='utf-8')
         if info.tokenizer is not None:
             (partial / TOKENIZER).write_bytes(info.tokenizer)
+        for name, content in info.action_tokens.items():
+            (partial / ACTION_TOKENS).mkdir(exist_ok=True)
+            (partial / ACTION_TOKENS / name).write_bytes(content)
         about = {'origin': info.origin.to_dict(), 'versions': dict(info.versions) or current_versions()}
         write_manifest(partial / MANIFEST, FORMAT, _FORMAT_VERSION, about)
 
@@ -141,6 +148,11 @@ def load_info(path: Path, *, checksums: bool = True) -> CheckpointInfo:
         calibration=calibration,
         tokenizer=read_small(path / TOKENIZER, _MAX_TOKENIZER_BYTES) if has_tokenizer else None,
         versions=manifest['versions'],
+        action_tokens={
+            name.removeprefix(f'{ACTION_TOKENS}/'): read_small(path / name, _MAX_TOKENIZER_BYTES)
+            for name in manifest['files']
+            if name.startswith(f'{ACTION_TOKENS}/')
+        },
     )
 
 

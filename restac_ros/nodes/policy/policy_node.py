@@ -15,9 +15,10 @@ from restac_ros.msg import ActionChunk, GateState, Subtask
 from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.messages import LATEST_TEXT_QOS
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
-from restac_ros.nodes.policy.policy_session import LATEST_TEXT_QOS, PolicySession, Products
+from restac_ros.nodes.policy.policy_session import PolicySession, Products
 from restac_ros.nodes.running import call_niced, run_node
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStatsError

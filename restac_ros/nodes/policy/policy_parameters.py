@@ -66,6 +66,9 @@ class PolicyParameters(NodeParameters):
     planner_period_s: float = Field(gt=0, le=3600, description='between two questions for the next subtask')
     planner_max_age_ms: Age = Field(description='oldest image behind an answer')
     planner_min_hold_s: float = Field(ge=0, le=3600, description='least time that a subtask is acted by')
+    planner_still_s: float = Field(
+        ge=0, le=60, description='it asks when the arm has stood still for so long after a motion; 0: never'
+    )
     planner_max_silence_s: float = Field(
         gt=0, le=3600, description='without a good answer for so long, no chunk is planned'
     )
@@ -108,6 +111,7 @@ class PolicyParameters(NodeParameters):
             round(self.planner_min_hold_s * 1e9),
             round(self.planner_max_silence_s * 1e9),
             self.planner_subtasks,
+            round(self.planner_still_s * 1e9),
         )
 
     def chunking_choice(self) -> Chunking:

@@ -4,7 +4,6 @@ import time
 from typing import NamedTuple
 
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
@@ -13,7 +12,7 @@ from restac_ros.msg import ChunkUse
 from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, PolicyOrigin, chunk_message, chunk_use_of
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import gate_message, residual_message, subtask_message
+from restac_ros.nodes.messages import LATEST_TEXT_QOS, gate_message, residual_message, subtask_message
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.policy.policy import Policy
@@ -38,8 +37,6 @@ from restac_ros.runtime.summary_file import latency_summary, streams_summary
 # What is too old for a shorter time is counted and on /diagnostics, but no line on the console: so are the
 # streams at the end of every run.
 LASTING_HOLD_NS = 1_000_000_000
-# Who comes late gets the last one: a task, an operator's subtask, what is acted by.
-LATEST_TEXT_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Products(NamedTuple):

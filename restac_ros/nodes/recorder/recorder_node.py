@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError, JournalError
-from restac_ros.msg import RecorderStatus
+from restac_ros.msg import RecorderStatus, Subtask
 from restac_ros.nodes.awaited_node import AwaitedNode
 from restac_ros.nodes.diagnostics import Status, StatusLevel
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import recorder_message
+from restac_ros.nodes.messages import LATEST_TEXT_QOS, recorder_message
 from restac_ros.nodes.recorder.recorded_streams import RecordedStreams
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
 from restac_ros.nodes.recorder.reference_inputs import ReferenceInputs
@@ -32,7 +32,6 @@ from restac_ros.runtime.summary_file import streams_summary
 from restac_ros.runtime.tally import StreamTally
 from restac_ros.view.contact_sheet import contact_sheet
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _POLL_PERIOD_S = 0.25
 STATUS_EVERY = 4  # polls
 PROGRESS_PERIOD_S = 3.0  # between log lines while the last episode is finished
@@ -65,7 +64,8 @@ class RecorderNode(ManagedNode):
     """Services (std_srvs/Trigger): those of REQUESTS, such as ~/start and ~/save, and ~/thumbnails.
 
     Pedals and joystick buttons do the same. The next episode's task text comes by parameter or on ~/task
-    (String), the part of it that begins now on ~/subtask; the recorder's state is published on ~/status.
+    (String), the part of it that begins now on ~/subtask, or from a policy's planner; the recorder's state is
+    published on ~/status.
     """
 
     model = RecorderParameters
@@ -79,12 +79,13 @@ class RecorderNode(ManagedNode):
         self._invalid = Complaints(
             lambda text: logger.warning(f'no good recording: {text}'), logger.info, time.monotonic_ns
         )
-        self._status = self.create_publisher(RecorderStatus, '~/status', _LATCHED)
+        self._status = self.create_publisher(RecorderStatus, '~/status', LATEST_TEXT_QOS)
         self.create_subscription(String, '~/task', self._on_task, 10)
         self.create_subscription(String, '~/subtask', self._on_subtask, 10)
         for name in (*REQUESTS, 'thumbnails'):
             self._serve(name, getattr(self, f'_{name}'))
         self._configured: _Configured | None = None
+        self._applied: Subscription | None = None
         self._active: _Active | None = None
         self._tallies: Mapping[str, StreamTally] = {}  # of the last activation
         self._polls = 0
@@ -109,6 +110,8 @@ class RecorderNode(ManagedNode):
         recorder = Recorder(contract, parameters.settings(), clocks, announce)
         timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=self.steady_clock)
         self._configured = _Configured(contract, recorder, timer)
+        if (topic := parameters.policy_subtask_topic) and self._applied is None:  # one for all configurations
+            self._applied = self.create_subscription(Subtask, topic, self._on_applied, LATEST_TEXT_QOS)
 
     def activate(self) -> None:
         contract, parameters = self._ready.contract, self.parameters
@@ -218,6 +221,9 @@ class RecorderNode(ManagedNode):
 
     def _on_subtask(self, message: String) -> None:
         self._do(lambda: self._ready.recorder.begin_subtask(message.data))
+
+    def _on_applied(self, message: Subtask) -> None:
+        self._do(lambda: self._ready.recorder.follow(message.run.prompt))
 
     def _start(self) -> str:
         active = self._running

@@ -28,6 +28,9 @@ class RecorderParameters(NodeParameters):
     subtasks: Annotated[tuple[str, ...], BeforeValidator(texts_of)] = Field(
         description='parts of the task, in their order; ~/next_subtask goes on to the next'
     )
+    policy_subtask_topic: str = Field(
+        description='Subtask of a policy with a planner: what it acts by is stored; empty: not listened to'
+    )
     autostart_recording: bool = Field(description='begin an episode when activated')
     start_after: str = Field(description='node that must be active before this one is; empty: none')
     save_on_shutdown: bool = Field(description='save what runs at the end; otherwise keep its journal')

@@ -18,6 +18,7 @@ from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.view_inputs import ViewParameters
 from restac_ros.nodes.view_node import RunView, ViewNode
 from restac_ros.view.errors import ViewError
+from restac_ros.view.rerun import layout
 from restac_ros.view.rerun.recordings import new_recording
 from restac_ros.view.rerun.sink import RerunSink
 from restac_ros.view.rerun.viewer import ViewerPlace, ViewerServer
@@ -26,6 +27,7 @@ from restac_ros.view.rerun.viewer import ViewerPlace, ViewerServer
 class RerunViewParameters(ViewParameters):
     """See config/rerun_view.yaml."""
 
+    subtask_topic: str = Field(description='Subtask of the policy, where a planner runs; empty: none')
     bind: str = Field(min_length=1, description='address that the page is served at; 0.0.0.0: to everybody')
     web_port: int = Field(ge=1, le=65535, description='port of the page')
     data_port: int = Field(ge=1, le=65535, description='port of the data that the page reads')
@@ -68,6 +70,9 @@ class RerunViewNode(ViewNode[_RerunView]):
     def listen(self, view: _RerunView, tactile: str) -> None:
         contract, sink = view.contract, view.sink
         self.inputs.listen_to_policy(self.parameters, contract, sink)
+        if self.parameters.subtask_topic:
+            show = partial(sink.add_words, layout.AT_SUBTASK)
+            self.inputs.listen_to_subtasks(self.parameters.subtask_topic, show)
         for name, spec in contract.streams.items():
             listen = partial(self.inputs.listen_to_stream, contract, name)
             if name == tactile:

@@ -4,7 +4,7 @@ As in pi0.5's pre-training (arXiv 2504.16054) and knowledge insulation (arXiv 25
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.joint_pass import TextTarget
-from restac_ros.policy.action_sentences import OPENING, ActionSentences
-from restac_ros.policy.action_tokens import ActionIds, ActionTokenError, BinCodec
-from restac_ros.policy.fast import FastFileError, read_fast
+from restac_ros.policy.action_sentences import ActionSentences, sentences_behind
+from restac_ros.policy.action_tokens import ActionTokenError, BinCodec
+from restac_ros.policy.fast import PROCESSOR_FILE, TOKENIZER_FILE, FastFileError, read_fast
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.tokenizer import PromptTokenizer
 from restac_ros.training.config import BINS_AS_TOKENS
@@ -64,9 +64,7 @@ def chunk_tokens(
     config = roads[0].config
     try:
         codec = BinCodec() if asked == BINS_AS_TOKENS else read_fast(Path(asked))
-        # The prompt ends with these words where the state is part of it.
-        opening = '' if roads[0].prompting.holds_state else OPENING
-        room = ActionSentences.of(codec, ActionIds(config.vocab_size), words, config.vocab_size, opening)
+        room = sentences_behind(roads[0].prompting, codec, words, config.vocab_size)
         lengths = [
             len(room.sentence(chunk))
             for road, episodes in zip(roads, opened, strict=True)
@@ -80,7 +78,14 @@ def chunk_tokens(
             'expected some: a chunk is that long, and one cut off at the end of its episode is not taught'
         )
     longest = -(-max(lengths) // _BUCKET) * _BUCKET
-    return ChunkTokens(ActionSentences(codec, room.where, room.opening, room.closing, longest))
+    return ChunkTokens(replace(room, longest=longest))
+
+
+def token_files(asked: str) -> dict[str, bytes]:
+    """Return the contents of the files of the FAST tokenizer asked for, by name; empty for other tokens."""
+    if asked in ('', BINS_AS_TOKENS):
+        return {}
+    return {name: (Path(asked) / name).read_bytes() for name in (TOKENIZER_FILE, PROCESSOR_FILE)}
 
 
 def _chunks(road: Preprocessor, episodes: Episodes) -> Iterator[Float[np.ndarray, 'T 7']]:

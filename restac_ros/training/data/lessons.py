@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from restac_ros.model.joint_pass import TextTarget
 from restac_ros.policy.preprocessing import Preprocessor
@@ -66,11 +66,11 @@ class Lessons:
         return task if self.hierarchy.prompt == 'joint' else None
 
 
-def stated_places(episodes: Episodes, places: Int[np.ndarray, 'n 2']) -> Int[np.ndarray, 'm 2']:
-    """Return the frames whose subtask is stated."""
+def is_stated(episodes: Episodes, places: Int[np.ndarray, 'n 2']) -> Bool[np.ndarray, ' n']:
+    """Return of which frames, by episode and frame, the subtask is stated."""
     tables = episodes.tables
     rows = np.array([tables.spans[episode].first + frame for episode, frame in places.tolist()], int)
-    return places[tables.subtask_of_row[rows] >= 0]
+    return np.asarray(tables.subtask_of_row[rows] >= 0)
 
 
 def lesson_lengths(

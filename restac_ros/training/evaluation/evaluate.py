@@ -32,6 +32,12 @@ from restac_ros.training.evaluation.subject import Subject, open_subjects
 from restac_ros.training.evaluation.substitution import strangers, substitutes
 from restac_ros.training.evaluation.surprise import codebook_use, surprise_calibration
 from restac_ros.training.evaluation.traces import EpisodeTrace, touch_traces
+from restac_ros.training.evaluation.words import (
+    SaidActionFigures,
+    SubtaskFigures,
+    said_action_figures,
+    subtask_figures,
+)
 
 type Tell = Callable[[str, int, int], None]
 """Called with what is under way, how much of it is done, and how much there is."""
@@ -130,7 +136,14 @@ def _assignment(
     if episodes.tactile is not None or settings.contact_column is not None:
         labels = contact_labels(episodes, wanted, settings.contact_column)
         contact = {number: labels[number].in_contact for number in wanted}
-    frames = choose_frames(episodes, wanted, contact, settings.frames, settings.executed)
+    frames = choose_frames(
+        episodes,
+        wanted,
+        contact,
+        settings.frames,
+        settings.executed,
+        stated=any(subject.lessons is not None for subject in subjects),
+    )
     free = {number: np.zeros(length, bool) for number, length in lengths.items()}
     scale = half_range(subjects[0].loader.stats.actions)
     return _Assignment(episodes, wanted, free if contact is None else contact, frames, scale, settings)
@@ -176,6 +189,8 @@ def _measured(
         steps=_steps(sampled, demonstrated, frames, bootstrap),
         inputs=effects(demonstrated, sampled.recorded, sampled.inputs, phases, bootstrap),
         touch=_touch(subject, sampled, demonstrated, traces, task, bootstrap) if uses_touch else None,
+        subtasks=_subtasks(sampled, demonstrated, task, bootstrap),
+        tokens=_tokens(subject, sampled, demonstrated, frames, bootstrap),
     )
     return report, demonstrated.frame_error(sampled.recorded), traces
 
@@ -192,6 +207,33 @@ def _steps(
         )
         for count, chunks in sampled.steps.items()
     ]
+
+
+def _subtasks(
+    sampled: SampledChunks, demonstrated: Demonstrated, task: _Assignment, bootstrap: EpisodeBootstrap
+) -> SubtaskFigures | None:
+    if sampled.said is None:
+        return None
+    tables, frames = task.episodes.tables, task.frames
+    stated = [
+        str(tables.subtask(tables.spans[number].first + frame)) for number, frame in frames.places.tolist()
+    ]
+    return subtask_figures(sampled.said, stated, demonstrated, sampled.recorded, frames.weights, bootstrap)
+
+
+def _tokens(
+    subject: Subject,
+    sampled: SampledChunks,
+    demonstrated: Demonstrated,
+    frames: ChosenFrames,
+    bootstrap: EpisodeBootstrap,
+) -> SaidActionFigures | None:
+    if sampled.tokens is None or subject.sentences is None:
+        return None
+    kind = subject.sentences.codec.kind
+    return said_action_figures(
+        kind, sampled.tokens, demonstrated, sampled.recorded, frames.weights, bootstrap
+    )
 
 
 def _touch(

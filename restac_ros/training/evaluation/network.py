@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from restac_ros.model import flow_matching
 from restac_ros.model.checkpoint.network import assemble
@@ -19,6 +19,7 @@ from restac_ros.model.gate import ForcedGate
 from restac_ros.model.observation import Observation
 from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
+from restac_ros.model.text_decoding import Saying, begin, say
 from restac_ros.policy.flow_steps import USUAL_FLOW_STEPS
 
 
@@ -85,6 +86,28 @@ class EvaluatedNetwork:
         sampled = self._chunks(num_steps or self._flow_steps, gate)(self._state, cache, code, state, noise)
         return np.asarray(sampled)
 
+    def said(
+        self,
+        cache: PrefixCache,
+        prompt: np.ndarray,
+        prompt_mask: np.ndarray,
+        allowed: np.ndarray,
+        end: int,
+        capacity: int,
+    ) -> Int[np.ndarray, 'B capacity']:
+        """Return the likeliest text behind a batch's prompts; what follows the end is `end` again.
+
+        Args:
+            cache: of cameras and prompts.
+            prompt, prompt_mask: tokens, padded on the right.
+            allowed: which tokens may be said.
+            end: the end-of-sequence token.
+            capacity: most tokens, the end included.
+        """
+        if capacity not in self._saying:
+            self._saying[capacity] = jax.jit(partial(self._say, capacity))
+        return np.asarray(self._saying[capacity](self._state, cache, prompt, prompt_mask, allowed, end))
+
     def flow_squares(
         self,
         cache: PrefixCache,
@@ -147,6 +170,33 @@ class EvaluatedNetwork:
         model = self._model(state, gate)
         actions, _ = model.sample_actions(cache, code, robot, noise, model.plan_sampling(num_steps))
         return actions.astype(jnp.float32)
+
+    @cached_property
+    def _saying(self) -> dict[int, Any]:
+        return {}
+
+    def _say(
+        self,
+        capacity: int,
+        state: nnx.State,
+        cache: PrefixCache,
+        prompt: Array,
+        prompt_mask: Array,
+        allowed: Array,
+        end: Array,
+    ) -> Int[Array, 'B capacity']:
+        model = self._model(state)
+        saying = begin(cache, prompt, prompt_mask, capacity)
+
+        def goes_on(carry: tuple[Saying, Array]) -> Array:
+            return ~jnp.all(carry[0].ended) & (carry[0].number < capacity)
+
+        def one_more(carry: tuple[Saying, Array]) -> tuple[Saying, Array]:
+            after, said = say(model, cache, carry[0], allowed, end)
+            return after, carry[1].at[:, carry[0].number].set(said.token)
+
+        tokens = jnp.full((prompt.shape[0], capacity), end, jnp.int32)
+        return jax.lax.while_loop(goes_on, one_more, (saying, tokens))[1]
 
     @cached_property
     def _flow(self) -> Any:

@@ -19,6 +19,7 @@ SECTIONS = (
     'Gate against contact',
     'Surprise and codebook',
     'Cameras and prompt',
+    'Subtasks and action tokens',
     'Flow: loss by time, and fewer steps',
     'Training against deployment',
 )
@@ -38,7 +39,7 @@ def evaluation_html(report: EvaluationReport) -> str:
         f'<style>{PAGE_STYLE} h3 {{ font-size: 15px; margin: 18px 0 0; }}</style></head><body>'
         f'<h1>Evaluation on {name}</h1><div class="soft path">{escape(report.dataset)}</div>'
     )
-    parts = (_errors, _touch, _gates, _surprise, _inputs, _flow, _parity)
+    parts = (_errors, _touch, _gates, _surprise, _inputs, _words, _flow, _parity)
     sections = [
         f'<section><h2>{title}</h2>{"".join(part(report))}</section>'
         for title, part in zip(SECTIONS, parts, strict=True)
@@ -206,6 +207,34 @@ def _inputs(report: EvaluationReport) -> Iterator[str]:
     yield picture(bars_png(changes, 'change of the chunk'), 'sensitivity to cameras and prompt')
     for one in report.checkpoints:
         yield f'<h3>{escape(one.name)}</h3>{_effects(one.inputs)}'
+
+
+def _words(report: EvaluationReport) -> Iterator[str]:
+    yield (
+        '<p class="soft">A network that was taught subtasks plans its chunks by the stated one, and once '
+        'more by the one that it says, where a robot could act by that. Right: to the letter, with the end. '
+        'Actions as tokens are those that the language expert says; where they stand for no chunk, a robot '
+        'holds.</p>'
+        '<table><tr><th>checkpoint<th>right<th>ended<th>usable<th>error, stated<th>error, said<th>rise'
+        '<th class="left">tokens<th>readable<th>error<th>of the action expert</tr>'
+    )
+    for one in report.checkpoints:
+        said, tokens = one.subtasks, one.tokens
+        cells = [''] * 6
+        if said is not None:
+            shares = _estimate(said.right), _estimate(said.ended), f'{said.usable:.0%}'
+            rise = '' if said.rise is None else _percent(said.rise)
+            cells = [*shares, _estimate(said.stated_error), _estimate(said.said_error), rise]
+        yield f'<tr><td>{escape(one.name)}{"".join(f"<td>{cell}" for cell in cells)}'
+        yield f'<td class="left">{"none" if tokens is None else tokens.kind}'
+        if tokens is not None:
+            yield f'<td>{tokens.readable:.0%}<td>{_estimate(tokens.error)}<td>{_estimate(tokens.flow_error)}'
+    yield '</tr></table>'
+    for one in report.checkpoints:
+        if one.subtasks is not None:
+            by = one.subtasks.by_subtask
+            told = ', '.join(f'{escape(text)} {share:.0%}' for text, share in by.items())
+            yield f'<p class="soft">{escape(one.name)}, right of each subtask: {told}.</p>'
 
 
 def _flow(report: EvaluationReport) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from restac_ros.model.observation import Observation
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.preprocessing import Preprocessor
+from restac_ros.policy.prompting import Task
 from restac_ros.training.data.episodes import EpisodeSample
 from restac_ros.training.errors import TrainingError
 
@@ -35,10 +36,9 @@ class Parity:
     chunk_difference: float
 
 
-def deployed_observation(inputs: Preprocessor, sample: EpisodeSample) -> Observation[np.ndarray]:
+def deployed_observation(inputs: Preprocessor, sample: EpisodeSample, task: Task) -> Observation[np.ndarray]:
     """Return a row as the policy's calls hand it to the network: `encode_prefix`, `encode_tactile`, `act`."""
     uses_touch = inputs.config.uses_touch
-    task = inputs.prompting.task(sample.task)
     pixels, valid, tokens, token_mask = inputs.prefix(sample.images, task, sample.state)
     tactile = inputs.tactile(sample.tactile) if uses_touch and sample.tactile is not None else None
     action_prev = inputs.action_prev(sample.action_prev) if uses_touch else None
@@ -65,14 +65,16 @@ def check_equal(loaded: Observation[np.ndarray], deployed: Observation[np.ndarra
 
 
 def check_policy_chunk(
-    policy: Policy, sample: EpisodeSample, noise: np.ndarray, evaluated: np.ndarray, place: str
+    policy: Policy, sample: EpisodeSample, task: Task, noise: np.ndarray, evaluated: np.ndarray, place: str
 ) -> float:
     """Sample one chunk by the policy's three calls; return its largest difference from the evaluated one.
+
+    `task` is what it is planned by.
 
     Raises:
         TrainingError: it is larger than rounding explains.
     """
-    policy.set_prompt(sample.task)
+    policy.adopt_task(policy.prepare_task(task.text, task.within))
     prefix = policy.encode_prefix(sample.images, 0, sample.state)
     touch = None
     if policy.uses_touch and sample.tactile is not None:

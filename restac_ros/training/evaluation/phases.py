@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.lessons import is_stated
 
 GRIPPER = 6  # place of the opening in states and actions
 GRIPPER_EVENT_M = 0.005
@@ -54,6 +55,8 @@ def choose_frames(
     contact: Mapping[int, Bool[np.ndarray, ' frames']] | None,
     most: int,
     executed: int,
+    *,
+    stated: bool = False,
 ) -> ChosenFrames:
     """Take frames evenly: of more than `most`, half in contact and half in free space, if there are so many.
 
@@ -63,6 +66,7 @@ def choose_frames(
         contact: by episode and frame; None for data without touch.
         most: largest number of frames.
         executed: steps of a chunk within which an event of the gripper counts.
+        stated: only frames whose subtask is stated.
     """
     places = np.concatenate(
         [
@@ -73,6 +77,10 @@ def choose_frames(
     )
     touching = None if contact is None else np.concatenate([contact[number] for number in numbers])
     gripper = np.concatenate([_gripper_events(episodes, number, executed) for number in numbers])
+    if stated:
+        kept = is_stated(episodes, places)
+        places, gripper = places[kept], gripper[kept]
+        touching = None if touching is None else touching[kept]
     rows, weights = evenly(np.zeros(len(places), bool) if touching is None else touching, most)
     return ChosenFrames(places[rows], weights, None if touching is None else touching[rows], gripper[rows])
 

@@ -14,6 +14,7 @@ from restac_ros.training.evaluation.gate_figures import GateFigures
 from restac_ros.training.evaluation.parity import Parity
 from restac_ros.training.evaluation.settings import EvaluationConfig
 from restac_ros.training.evaluation.surprise import CodebookUse, SurpriseCalibration
+from restac_ros.training.evaluation.words import SaidActionFigures, SubtaskFigures
 
 NO_TOUCH = 'no touch'
 
@@ -57,7 +58,11 @@ class TouchReport:
 
 @dataclass(frozen=True)
 class EvaluatedCheckpoint:
-    """Figures of one checkpoint. `touch` is None for a policy without touch."""
+    """Figures of one checkpoint.
+
+    `touch` is None for a policy without touch, `subtasks` for one that says none, and `tokens` for one that
+    says no actions.
+    """
 
     name: str
     path: str
@@ -70,6 +75,8 @@ class EvaluatedCheckpoint:
     steps: list[StepFigure]
     inputs: Effects
     touch: TouchReport | None
+    subtasks: SubtaskFigures | None
+    tokens: SaidActionFigures | None
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,10 @@ class EvaluationReport:
             lines.append(f'{one.name}: action error {told}')
             verdict = one.touch.verdict if one.touch else None
             lines.append(f'  touch: {f"{verdict.verdict}: {verdict.reason}" if verdict else NO_TOUCH}')
+            if (said := one.subtasks) is not None:
+                lines.append(f'  subtasks: {said.right.value:.1%} right with their end; {_errors_of(said)}')
+            if (tokens := one.tokens) is not None:
+                lines.append(f'  actions as tokens ({tokens.kind}): {_errors_as_tokens(tokens)}')
         for other in self.comparisons:
             told = ', '.join(
                 f'{phase} {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}]'
@@ -129,6 +140,24 @@ class EvaluationReport:
     def to_json(self) -> str:
         """One object; estimates are {value, low, high}, what is not known is null."""
         return json.dumps(plain_values(self), indent=1, allow_nan=False) + '\n'
+
+
+def _errors_of(said: SubtaskFigures) -> str:
+    if said.stated_error is None or said.said_error is None:
+        return 'nothing was said that a chunk could be planned by'
+    return (
+        f'action error by the stated subtask {said.stated_error.value:.4f}, by the said one '
+        f'{said.said_error.value:.4f} ({said.usable:.1%} of the frames)'
+    )
+
+
+def _errors_as_tokens(tokens: SaidActionFigures) -> str:
+    if tokens.error is None or tokens.flow_error is None:
+        return 'none stand for a chunk'
+    return (
+        f'action error {tokens.error.value:.4f}, of the action expert {tokens.flow_error.value:.4f} '
+        f'({tokens.readable:.1%} of the frames)'
+    )
 
 
 def plain_values(value: Any) -> Any:

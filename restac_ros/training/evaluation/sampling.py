@@ -13,6 +13,7 @@ from restac_ros.model.tactile.interface import TactileCode
 from restac_ros.policy.noise import draw_noise
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.preprocessing import stack
+from restac_ros.policy.prompting import Task
 from restac_ros.training.data.episodes import Episodes, EpisodeSample
 from restac_ros.training.data.loader import SampleSource
 from restac_ros.training.evaluation.network import EvaluatedNetwork
@@ -24,11 +25,14 @@ from restac_ros.training.evaluation.parity import (
 )
 from restac_ros.training.evaluation.settings import EvaluationConfig
 from restac_ros.training.evaluation.subject import Subject
+from restac_ros.training.evaluation.words import SaidFrames, Speaker
 
 RECORDED = 'recorded'
 PROMPT = 'prompt'
 GATES = {'gate 0': 0.0, 'gate 1': 1.0}
 POLICY_CHUNKS = 4
+_SAID = ('said right', 'said ended', 'said chunks')
+_TOKENS = 'chunks of tokens'
 
 type Chunks = Float[np.ndarray, 'n T 7']
 type FramesDone = Callable[[int, int], None]
@@ -48,6 +52,8 @@ class SampledChunks:
         demonstrated: targets as raw deltas, from the frames' states.
         step_mask: False past an episode's end, [n, T].
         parity: what was compared between training and deployment.
+        said: subtasks that the network said; None where it says none.
+        tokens: chunks that it said as tokens, NaN where they stand for none; None where it says none.
     """
 
     recorded: Chunks
@@ -58,6 +64,8 @@ class SampledChunks:
     demonstrated: Chunks
     step_mask: np.ndarray
     parity: Parity
+    said: SaidFrames | None
+    tokens: Chunks | None
 
 
 @dataclass
@@ -96,7 +104,10 @@ class ChunkSampler:
         self._policy, self._inputs, self._network = policy, policy.inputs, network
         self._episodes, self._places, self._settings = episodes, places, settings
         self._touch, self._strangers = touch, strangers
-        self._source = SampleSource(episodes, subject.loader, places, 0, subject.prompt_length)
+        self._source = SampleSource(
+            episodes, subject.loader, places, 0, subject.prompt_length, subject.lessons
+        )
+        self._subject, self._speaker = subject, Speaker(subject, policy.inputs, network)
         self._length, self._steps = subject.prompt_length, subject.flow_steps
         self._names: list[str] = []
         self._largest = 0.0
@@ -123,6 +134,8 @@ class ChunkSampler:
             demonstrated=whole['demonstrated'],
             step_mask=whole['step_mask'],
             parity=Parity(len(self._places), self._names, checked, self._largest),
+            said=SaidFrames(*(whole[name] for name in _SAID)) if _SAID[0] in whole else None,
+            tokens=whole.get(_TOKENS),
         )
 
     def _batches(self) -> Iterator[_Rows]:
@@ -149,7 +162,7 @@ class ChunkSampler:
         found = {f'{count} steps': self._raw(chunks) for count, chunks in steps.items()}
         found[RECORDED] = self._raw(recorded)
         found |= self._other_touch(rows, cache, code) if self._touch else {}
-        found |= self._other_inputs(rows)
+        found |= self._other_inputs(rows) | self._words(rows, cache)
         found['demonstrated'] = np.stack(
             [self._inputs.rule.deltas(sample.actions, sample.state) for sample in samples]
         )
@@ -179,15 +192,34 @@ class ChunkSampler:
             strange = _filled([one[slot][0] for one in shown], size)
             changed = rows.observation._replace(images={**rows.observation.images, slot: strange})
             found[slot] = self._from_prefix(changed, rows)
-        tasks = list(self._episodes.tables.tasks.values())
-        renamed = self._stacked(
-            [
-                deployed_observation(self._inputs, sample._replace(task=other_task(sample.task, tasks)))
-                for sample in rows.samples
-            ]
-        )
+        renamed = self._stacked([self._deployed(self._renamed(sample)) for sample in rows.samples])
         found[PROMPT] = self._from_prefix(renamed, rows)
         return found
+
+    def _renamed(self, sample: EpisodeSample) -> EpisodeSample:
+        """The same frame with another task; with another subtask where chunks are planned by these."""
+        tables = self._episodes.tables
+        if sample.subtask is not None and self._subject.lessons is not None:
+            return sample._replace(subtask=other_task(sample.subtask, tables.subtasks))
+        return sample._replace(task=other_task(sample.task, list(tables.tasks.values())))
+
+    def _words(self, rows: _Rows, cache: PrefixCache) -> dict[str, np.ndarray]:
+        """What the network says of the batch, and the chunks that follow from it."""
+        speaker, subject, found = self._speaker, self._subject, dict[str, np.ndarray]()
+        if subject.lessons is not None and subject.lessons.hierarchy.mode != 'action_expert':
+            said = speaker.subtasks(rows.observation, rows.samples)
+            by = [speaker.prompted(sample, one) for sample, one in zip(rows.samples, said, strict=True)]
+            shown = [self._deployed(*pair) for pair in zip(rows.samples, by, strict=True)]
+            chunks = self._from_prefix(self._stacked(shown), rows)
+            chunks[[task is None for task in by]] = np.nan
+            columns = speaker.right(rows.samples, said), np.array([one.ended for one in said]), chunks
+            found |= dict(zip(_SAID, columns, strict=True))
+        if subject.sentences is not None:
+            found[_TOKENS] = self._raw(speaker.token_chunks(subject.sentences, cache, rows.observation))
+        return found
+
+    def _deployed(self, sample: EpisodeSample, task: Task | None = None) -> Observation[np.ndarray]:
+        return deployed_observation(self._inputs, sample, task or self._speaker.task(sample))
 
     def _from_prefix(self, observation: Observation[np.ndarray], rows: _Rows) -> np.ndarray:
         cache = self._network.prefix(observation)
@@ -229,14 +261,19 @@ class ChunkSampler:
 
     def _checked(self, number: int, sample: EpisodeSample) -> Observation[np.ndarray]:
         """The frame on the deployment road, after comparing it with the loader's."""
-        deployed = deployed_observation(self._inputs, sample)
+        deployed = self._deployed(sample)
         self._names = check_equal(self._source[number].observation, deployed, self._place(number))
         return deployed
 
     def _check_policy(self, rows: _Rows, chunks: np.ndarray) -> None:
         for number in rows.numbers[:POLICY_CHUNKS]:
             found = check_policy_chunk(
-                self._policy, rows.samples[number], rows.noise[number], chunks[number], self._place(number)
+                self._policy,
+                sample := rows.samples[number],
+                self._speaker.task(sample),
+                rows.noise[number],
+                chunks[number],
+                self._place(number),
             )
             self._largest = max(self._largest, found)
 

@@ -17,12 +17,16 @@ from restac_ros.model.checkpoint.store import (
     load_params,
 )
 from restac_ros.model.config import ModelConfig
+from restac_ros.policy.action_sentences import ActionSentences, taught_sentences
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.preprocessing import Preprocessor
+from restac_ros.policy.prompts import taught_bins
 from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
+from restac_ros.training.config import HierarchyConfig
 from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.lessons import Lessons, lesson_lengths
 from restac_ros.training.data.loader import longest_prompt
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.settings import FLOW_STEPS
@@ -39,6 +43,8 @@ class Subject:
         tokenizer: of its prompts.
         loader: the road of the data set's rows in training, under the data set's contract.
         prompt_length: tokens that prompts are padded to.
+        lessons: of a network that was taught subtasks, and acts by the stated ones; None: by the task.
+        sentences: of one that says actions as tokens; None: it does not.
     """
 
     path: Path
@@ -47,6 +53,8 @@ class Subject:
     tokenizer: PromptTokenizer
     loader: Preprocessor
     prompt_length: int
+    lessons: Lessons | None = None
+    sentences: ActionSentences | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -78,7 +86,8 @@ def open_subjects(paths: Sequence[Path], episodes: Episodes) -> list[Subject]:
     Raises:
         CheckpointError: absent or damaged.
         NormStatsError: without statistics, or with those of another length.
-        PolicyError, TrainingError, TokenizerError: it means other data, or lacks something the data has not.
+        PolicyError, TrainingError, TokenizerError, FastFileError: it means other data, lacks something the
+            data has not, or holds what cannot be read.
     """
     if len(set(paths)) < len(paths):
         raise TrainingError(f'checkpoints: found {[str(path) for path in paths]}, expected each once')
@@ -100,11 +109,6 @@ def _subject(path: Path, name: str, episodes: Episodes) -> Subject:
     path = path.expanduser().resolve()
     info = load_info(path)
     config = info.config
-    if info.origin.subtasks is not None:
-        raise TrainingError(
-            f'{path}: found a network that was taught subtasks, expected one that acts by the task: its '
-            "prompts are not those of `evaluate`. Its run's validation states its errors"
-        )
     check_fit(info, episodes.contract, str(path))
     stats = NormStats.from_dict(info.norm_stats, f'{path}/{NORM_STATS}', STATE_DIM)
     if config.uses_touch and episodes.tactile is None:
@@ -119,5 +123,16 @@ def _subject(path: Path, name: str, episodes: Episodes) -> Subject:
             f'prior of {path} reads them'
         )
     tokenizer = tokenizer_of(info, path)
-    loader = Preprocessor.from_contract(episodes.contract, config, stats, tokenizer)
-    return Subject(path, name, info, tokenizer, loader, longest_prompt(loader, [episodes]))
+    taught = info.origin.subtasks
+    loader = Preprocessor.from_contract(episodes.contract, config, stats, tokenizer, taught_bins(taught))
+    if taught is None:
+        return Subject(path, name, info, tokenizer, loader, longest_prompt(loader, [episodes]))
+    hierarchy = HierarchyConfig(
+        'hierarchical' if taught.says else 'action_expert',
+        prompt='joint' if taught.prompt == 'joint' else 'subtask',
+        max_subtask_tokens=taught.max_tokens,
+    )
+    lengths = lesson_lengths(hierarchy, loader, tokenizer, episodes)
+    lessons = Lessons(hierarchy, loader, tokenizer, lengths)
+    sentences = taught_sentences(taught, path, loader.prompting, tokenizer, config.vocab_size)
+    return Subject(path, name, info, tokenizer, loader, lengths.prompt, lessons, sentences)

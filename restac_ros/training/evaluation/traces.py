@@ -39,7 +39,14 @@ def touch_traces(
         for first in range(0, length, batch_size):
             rows = np.minimum(np.arange(first, first + batch_size), length - 1)
             samples = [episodes.sample(number, frame, 1) for frame in rows.tolist()]
-            reading = network.read(stack([deployed_observation(inputs, sample) for sample in samples]))
+            reading = network.read(
+                stack(
+                    [
+                        deployed_observation(inputs, sample, inputs.prompting.task(sample.task))
+                        for sample in samples
+                    ]
+                )
+            )
             for name, values in reading._asdict().items():
                 if values is not None:
                     parts.setdefault(name, []).append(values[: length - first])

@@ -15,10 +15,11 @@ from rerun_file import RerunFile
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.kinematics import fk_hand_tcp, joint_origins_in_base_m
 from restac_ros.view.colours import gate_rgba
+from restac_ros.view.rerun import layout
 from restac_ros.view.rerun.archetypes import LONGEST_PX, jpeg_image, shape_archetypes
 from restac_ros.view.rerun.recordings import new_recording
 from restac_ros.view.rerun.sink import RerunSink
-from restac_ros.view.samples import GateSample, RunOrigin, chunk_sample
+from restac_ros.view.samples import GateSample, RunOrigin, chunk_sample, subtask_words
 from restac_ros.view.scene import SceneOptions
 from restac_ros.view.shapes import Shape
 
@@ -163,3 +164,19 @@ def test_a_line_of_two_colours_becomes_two_lines_that_touch() -> None:
 def test_small_images_keep_their_size() -> None:
     image = np.zeros((16, 20, 3), np.uint8)
     assert decoded(jpeg_image(image).blob.as_arrow_array().to_pylist()[0]).shape == (16, 20, 3)
+
+
+def test_the_live_subtask_is_a_text_with_who_said_it_and_stands_once(logged: Callable) -> None:
+    def said(text: str, source: int) -> str:
+        run = SimpleNamespace(prompt=text)
+        return subtask_words(SimpleNamespace(run=run, source=source, mean_log_probability=np.log(0.9)))
+
+    def fill(sink: RerunSink) -> None:
+        for number, (text, source) in enumerate([('reach', 0), ('reach', 0), ('wait', 1)]):
+            sink.add_words(layout.AT_SUBTASK, said(text, source), number * S)
+
+    file = logged(fill)
+    assert file.values('/texts/subtask', 'TextLog:text') == [
+        'reach (network, 90% a token)',
+        'wait (operator)',
+    ]
