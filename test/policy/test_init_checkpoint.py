@@ -196,6 +196,26 @@ def test_a_source_with_touch_keeps_its_codebook(
         np.testing.assert_array_equal(made[name], leaf, err_msg=name)
 
 
+def test_a_base_without_text_embeddings_is_named_as_such(
+    base: Path, contract: Contract, micro: ModelConfig, tmp_path: Path
+) -> None:
+    """Left out, or kept as zeros; the rest of such a file fits, and every prompt would read alike."""
+    embeddings = 'PaliGemma/llm/embedder/input_embedding'
+    params = dict(load_checkpoint(base).params)
+    for number, (found, changed) in enumerate(
+        {
+            'found none': {name: leaf for name, leaf in params.items() if name != embeddings},
+            r'found zeros in 100% of their rows': params | {embeddings: np.zeros_like(params[embeddings])},
+        }.items()
+    ):
+        (tmp_path / str(number)).mkdir()
+        write_huggingface(tmp_path / str(number) / 'model.safetensors', changed)
+        with pytest.raises(
+            CheckpointError, match=f"text embeddings .*{found}.*start from openpi's own params"
+        ):
+            import_checkpoint(tmp_path / str(number), micro, contract, tmp_path / 'policy')
+
+
 def test_leaves_can_be_started_anew(base: Path, micro: ModelConfig) -> None:
     made, report = merge_base_weights(micro, base, seed=0, keep_own='time_mlp')
     assert 'time_mlp_in/kernel' in report.names('kept')

@@ -100,6 +100,7 @@ def test_the_page_has_every_section_and_needs_no_other_file(report: EvaluationRe
     text = page.read_text(encoding='utf-8')
     for section in SECTIONS:
         assert f'<h2>{section}</h2>' in text
+    assert 'An open-loop error is no rate of success.' in text
     assert text.count('data:image/png;base64,') >= 7
     for outside in ('http://', 'https://', 'src="/', '<script'):
         assert outside not in text
