@@ -29,10 +29,10 @@ def estimates(*values: float) -> dict[str, Estimate]:
 
 
 def colours(png: bytes) -> dict[tuple, int]:
-    """Pixels of each colour that is no grey, the bars' and the legend's, of those with 300 and more."""
+    """Pixels of each colour that is no grey, of those with 5000 and more: bars."""
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     found, counts = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
-    kept = (np.ptp(found.astype(int), axis=1) > 40) & (counts >= 300)
+    kept = (np.ptp(found.astype(int), axis=1) > 40) & (counts >= 5000)
     return dict(zip(map(tuple, found[kept].tolist()), counts[kept].tolist(), strict=True))
 
 
