@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from safetensors.numpy import load_file, save_file
 
 from checkpoints import load_checkpoint
 from lerobot_file import write_huggingface
@@ -26,6 +27,8 @@ from restac_ros.policy import provisional
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.init_checkpoint import import_checkpoint, init_checkpoint
 from restac_ros.policy.normalization import NormStats, Quantiles
+
+HEAD = 'lm_head.weight'
 
 
 def coarse(rng: np.random.Generator, count: int, rows: int, columns: int, cell: int) -> np.ndarray:
@@ -194,6 +197,24 @@ def test_a_source_with_touch_keeps_its_codebook(
     made, source = (load_checkpoint(tmp_path / name).params for name in ('policy', 'source'))
     for name, leaf in source.items():
         np.testing.assert_array_equal(made[name], leaf, err_msg=name)
+
+
+def test_a_base_without_text_embeddings_is_named_as_such(
+    base: Path, contract: Contract, micro: ModelConfig, tmp_path: Path
+) -> None:
+    """Left out, or kept as zeros; the rest of such a file fits, and every prompt would read alike."""
+    params = dict(load_checkpoint(base).params)
+    embeddings = 'PaliGemma/llm/embedder/input_embedding'
+    zeros, none = tmp_path / 'zeros.safetensors', tmp_path / 'none.safetensors'
+    write_huggingface(zeros, params | {embeddings: np.zeros_like(params[embeddings])})
+    kept = {
+        name: a for name, a in load_file(zeros).items() if not name.endswith(('embed_tokens.weight', HEAD))
+    }
+    save_file(kept, none)
+    for path, found in ((zeros, 'found zeros in 100% of their rows'), (none, 'found none')):
+        expected = rf"{path}: text embeddings .*: {found}, expected .*start from openpi's own params"
+        with pytest.raises(CheckpointError, match=expected):
+            import_checkpoint(path, micro, contract, tmp_path / 'policy')
 
 
 def test_leaves_can_be_started_anew(base: Path, micro: ModelConfig) -> None:

@@ -21,6 +21,7 @@ from restac_ros.training.data.loader import batches
 from restac_ros.training.objective import PLAIN_SUMS, LossWeights
 from restac_ros.training.prepare import Prepared
 from restac_ros.training.step import FlowDraw, StepFunction
+from restac_ros.training.trainer import deployable
 from training_run import equal
 
 
@@ -208,6 +209,19 @@ def test_micro_batches_weigh_by_their_valid_steps(batch: Batch) -> None:
     np.testing.assert_allclose(weights - after['trained']['w'], expected, atol=1e-5)
     assert float(report['loss']) == pytest.approx(sum(float(total) for (total, _), _ in found) / count)
     assert int(report['valid']) == count
+
+
+def test_what_is_deployed_is_the_moving_average(batch: Batch) -> None:
+    """Of the weights after each step; where there is none, the weights themselves."""
+    weights = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+    step = Linear(None, {}, optax.sgd(1.0), AugmentationConfig(enabled=False), 7, ema_decay=0.9)
+    run, state, average = jax.jit(step.__call__), step.start({'w': weights}), weights
+    for _ in range(3):
+        state, _ = run(state, {'b': np.ones(32, np.float32)}, batch)
+        average = 0.9 * average + 0.1 * np.asarray(state['trained']['w'])
+    np.testing.assert_allclose(deployable(state)['w'], average, rtol=1e-5)
+    assert not np.allclose(state['trained']['w'], average)
+    assert deployable({**state, 'ema': None}) is state['trained']
 
 
 def test_sharded_over_four_devices_everything_is_as_on_one(repository) -> None:

@@ -30,6 +30,11 @@ def test_every_leaf_is_on_one_side_and_unit_align_alone_is_frozen(name: str) -> 
     assert bool([leaf for leaf in split.trained if leaf.startswith('tactile/')]) == trains
 
 
+@pytest.mark.parametrize('name', list(CONFIGS))
+def test_every_training_but_that_of_adapters_deploys_a_moving_average(name: str) -> None:
+    assert (CONFIGS[name].ema_decay is None) == name.endswith('_lora')
+
+
 def test_lora_trains_what_openpi_trains() -> None:
     shapes = leaf_shapes(PRESETS['pi05_lora'])
     split = split_leaves(PRESETS['pi05_lora'], shapes)

@@ -1,5 +1,8 @@
 """Frames of videos at random are those that a decoder gives in order."""
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,3 +67,31 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b'version https://git-lfs')
     with pytest.raises(TrainingError, match=r'video\.mp4 cannot be read as a video'):
         VideoIndex.of(path)
+
+
+def test_a_readers_files_are_closed_with_it(tmp_path: Path) -> None:
+    path = tmp_path / 'video.mp4'
+    write_video(path, 1)
+    index, reader = VideoIndex.of(path), FrameReader()
+    reader.read(index, 0)
+    opened = {
+        name for name in os.listdir('/proc/self/fd') if os.path.realpath(f'/proc/self/fd/{name}') == str(path)
+    }
+    assert opened
+    del reader
+    assert not [name for name in opened if os.path.realpath(f'/proc/self/fd/{name}') == str(path)]
+
+
+def test_a_reader_that_outlives_its_modules_says_nothing(tmp_path: Path) -> None:
+    """At the end of a process, what a module that was imported before `os` holds is deleted after it."""
+    path = tmp_path / 'video.mp4'
+    write_video(path, 1)
+    code = (
+        'import io, sys\n'
+        'from pathlib import Path\n'
+        'from restac_ros.training.data.video_frames import FrameReader, VideoIndex\n'
+        'io.reader = FrameReader()\n'
+        'io.reader.read(VideoIndex.of(Path(sys.argv[1])), 0)\n'
+    )
+    run = subprocess.run([sys.executable, '-c', code, path], capture_output=True, text=True, check=True)
+    assert run.stderr == ''

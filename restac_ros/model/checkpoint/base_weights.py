@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.huggingface import INDEX, WEIGHTS, HuggingFaceParams
@@ -15,6 +16,9 @@ from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
 from restac_ros.model.checkpoint.report import LoadReport
 from restac_ros.model.checkpoint.sizes import POSITIONS, resampled_positions
 from restac_ros.model.config import ModelConfig
+
+_EMBEDDING = 'PaliGemma/llm/embedder/input_embedding'
+_SAMPLED_ROWS = 1024
 
 
 def merge_base_weights(
@@ -41,7 +45,8 @@ def merge_base_weights(
         keep_own: pattern of leaves to start anew although the source has them.
 
     Raises:
-        CheckpointError: the source is damaged or of another architecture or size; names the leaves.
+        CheckpointError: the source is damaged, has no text embeddings, or is of another architecture or size;
+            names the leaves.
     """
     own = dict(encoder or {})
     shapes = leaf_shapes(config)
@@ -49,11 +54,15 @@ def merge_base_weights(
     if isinstance(base, OrbaxParams):
         refuse_int8({name: array.dtype for name, array in base.arrays.items()}, str(source))
     stored = dict(base.shapes)
+    if _EMBEDDING not in stored and any(name.startswith('PaliGemma/llm/') for name in stored):
+        raise _no_embeddings(source, 'found none')
     resample = POSITIONS in stored and stored[POSITIONS] != shapes[POSITIONS]
     if resample:  # images of another size: the patches' positions are interpolated
         stored[POSITIONS] = shapes[POSITIONS]
     plan = plan_merge(shapes, stored, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
     params = base.read(plan.load, cast, on_host_device)
+    if _EMBEDDING in params:
+        _check_embeddings(np.asarray(params[_EMBEDDING]), source)
     if resample:
         params[POSITIONS] = on_host_device(resampled_positions(params[POSITIONS], shapes[POSITIONS]))
     fresh = [name for name in plan.keep if name not in own]
@@ -65,6 +74,20 @@ def merge_base_weights(
     dropped = {name: base.shapes[name] for name in plan.drop} | dict(base.unused)
     ordered = {name: params[name] for name in shapes}
     return ordered, LoadReport.of(ordered, origins, dropped)
+
+
+def _check_embeddings(leaf: np.ndarray, source: Path) -> None:
+    """Refuse a file that keeps zeros in the place of the text embeddings: any prompt would read alike."""
+    rows = leaf[:: max(1, len(leaf) // _SAMPLED_ROWS)] != 0
+    if (empty := np.mean(~rows.any(axis=1))) > 0.5:
+        raise _no_embeddings(source, f'found zeros in {empty:.0%} of their rows')
+
+
+def _no_embeddings(source: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{source}: text embeddings ({_EMBEDDING}): {found}, expected trained ones. LeRobot's copies of "
+        "pi0.5 are said to lack them: start from openpi's own params, see docs/train.md"
+    )
 
 
 def on_host_device(leaf: Leaf) -> jax.Array:

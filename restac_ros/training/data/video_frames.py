@@ -6,6 +6,8 @@ is one read and one decode, without a seek. Other files are decoded from the key
 
 import os
 import threading
+import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +131,8 @@ class _Decoders:
         self._contexts: dict[tuple[str, bytes], av.VideoCodecContext] = {}
         self._containers: dict[Path, av.container.InputContainer] = {}
         self._reformatter = VideoReformatter()
+        # A __del__ would run after its modules are gone when the interpreter ends, which closes files itself.
+        weakref.finalize(self, _close, self._files).atexit = False
 
     def file(self, path: Path) -> int:
         """Descriptor of the file; the one opened longest ago is closed when there are too many."""
@@ -162,6 +166,7 @@ class _Decoders:
         """One converter for all pictures: making one costs as much as converting with it."""
         return self._reformatter.reformat(picture, format='rgb24').to_ndarray()
 
-    def __del__(self) -> None:
-        for descriptor in self._files.values():
-            os.close(descriptor)
+
+def _close(files: Mapping[Path, int]) -> None:
+    for descriptor in files.values():
+        os.close(descriptor)

@@ -126,7 +126,10 @@ def _touch(report: EvaluationReport) -> Iterator[str]:
         yield f'<p>{_verdict(one)} {escape(one.name)}{reason}</p>'
     if not touching:
         return
-    rises = {one.name: _rises(one.touch.ablations, PHASE_CONTACT) for one in touching if one.touch}
+    rises = {
+        one.name: _rises(one.touch.ablations, PHASE_CONTACT) if one.touch else {}
+        for one in report.checkpoints
+    }
     if any(rises.values()):
         yield picture(bars_png(rises, 'rise in contact [%]', percent=True), 'rise of the error by ablation')
     for one in touching:

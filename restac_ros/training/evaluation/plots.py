@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from restac_ros.training.evaluation.phases import PHASE_ALL, PHASE_CONTACT, PHAS
 from restac_ros.training.evaluation.report import EvaluatedCheckpoint, EvaluationReport, TraceSample
 
 _WIDTH_INCH = 10.5
+_CUT_RATIO = 3
 _PHASES = (PHASE_FREE, PHASE_CONTACT, PHASE_GRIPPER, PHASE_ALL)
 _GROUPS = (
     ('position [mm]', slice(0, 3), 1e3),
@@ -30,33 +32,68 @@ def _figure(columns: int, height_inch: float = 2.9) -> tuple[Figure, list[Axes]]
 
 
 def bars_png(groups: Mapping[str, Mapping[str, Estimate]], label: str, *, percent: bool = False) -> bytes:
-    """Draw estimates as bars with their intervals: one colour per outer name, one place per inner name."""
+    """Draw estimates as bars with their intervals: one colour per outer name, one place per inner name.
+
+    Outer names without estimates keep their colour, so that a checkpoint has the same one in every picture.
+    A few bars that would flatten all others are cut off, and their values written above them.
+    """
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    width = 0.8 / max(len(groups), 1)
+    drawn = [name for name, estimates in groups.items() if estimates]
+    width = 0.8 / max(len(drawn), 1)
+    top = cut_above([estimate.value for group in groups.values() for estimate in group.values()])
+    scale = 100 if percent else 1
     with mpl.rc_context(FIGURE_STYLE):
         figure, (axes,) = _figure(1, 2.6)
         for number, (group, estimates) in enumerate(groups.items()):
-            kept = [name for name in names if name in estimates]
-            x = np.array([names.index(name) for name in kept]) + (number - (len(groups) - 1) / 2) * width
-            values = np.array([estimates[name] for name in kept]).reshape(-1, 3) * (100 if percent else 1)
-            spread = np.abs(values[:, 1:].T - values[:, 0])
+            if not estimates:
+                continue
+            place = (drawn.index(group) - (len(drawn) - 1) / 2) * width
+            x = np.array([names.index(name) for name in estimates]) + place
             colour = STREAM_COLOURS[number % len(STREAM_COLOURS)]
-            axes.bar(
-                x,
-                values[:, 0],
-                width * 0.92,
-                yerr=spread.tolist(),
-                color=colour,
-                label=group,
-                alpha=0.85,
-                error_kw={'elinewidth': 1.0, 'capsize': 2.5, 'ecolor': '0.25'},
-            )
+            values = np.array(list(estimates.values())).reshape(-1, 3)
+            _bars(axes, x, values * scale, width * 0.92, None if top is None else top * scale, colour, group)
         axes.set_xticks(range(len(names)), names)
         axes.axhline(0, color='0.4', linewidth=0.8)
         axes.set_ylabel(label)
-        if len(groups) > 1:
+        if top is not None:
+            axes.set_ylim(top=1.1 * top * scale)
+        if len(drawn) > 1:
             axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), fontsize=8)
         return figure_png(figure)
+
+
+def cut_above(values: Sequence[float]) -> float | None:
+    """Return the value above which bars are cut off; None: all fit one scale.
+
+    At most a quarter of the bars is cut, where the smallest of them is over 3 times the largest of the rest.
+    """
+    ordered = sorted(values)
+    for number in range(len(ordered) - len(ordered) // 4, len(ordered)):
+        if ordered[number] > _CUT_RATIO * ordered[number - 1] > 0:
+            return 1.25 * ordered[number - 1]
+    return None
+
+
+def _bars(
+    axes: Axes,
+    x: np.ndarray,
+    estimates: Float[np.ndarray, 'n 3'],
+    width: float,
+    top: float | None,
+    colour: str,
+    label: str,
+) -> None:
+    """Bars of one colour; those above `top` end there, with their values in figures."""
+    is_cut = np.zeros(len(x), bool) if top is None else estimates[:, 0] > top
+    spread = np.where(is_cut, np.nan, np.abs(estimates[:, 1:].T - estimates[:, 0]))
+    heights = estimates[:, 0] if top is None else np.minimum(estimates[:, 0], top)
+    style = {'elinewidth': 1.0, 'capsize': 2.5, 'ecolor': '0.25'}
+    axes.bar(x, heights, width, yerr=spread, color=colour, label=label, alpha=0.85, error_kw=style)
+    for at, estimate in zip(x[is_cut], estimates[is_cut], strict=True):
+        axes.bar(at, 0.02 * heights.max(), width, 0.9 * heights.max(), color='white')  # the bar is broken
+        value, low, high = (np.format_float_positional(n, 3, fractional=False, trim='-') for n in estimate)
+        text, at_top = f'{value} [{low}, {high}]', (at, heights.max())
+        axes.annotate(text, at_top, (0, 2), textcoords='offset points', ha='center', fontsize=7)
 
 
 def horizon_png(report: EvaluatedCheckpoint, executed: int, fps: int) -> bytes:

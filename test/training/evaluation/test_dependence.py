@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.action_error import Demonstrated, phase_errors
 from restac_ros.training.evaluation.bootstrap import EpisodeBootstrap
 from restac_ros.training.evaluation.dependence import effects, touch_verdict
-from restac_ros.training.evaluation.phases import ChosenFrames, evenly
+from restac_ros.training.evaluation.phases import ChosenFrames, choose_frames, evenly
 from restac_ros.training.evaluation.substitution import substitutes
 
 EPISODES, FRAMES, HORIZON = 12, 20, 6
@@ -147,6 +148,19 @@ def test_errors_are_in_units_the_short_way_round_and_over_executed_steps() -> No
     assert error.by_dimension['ee_y'].value == pytest.approx(0.04)
     assert error.by_horizon[2] == pytest.approx([0.03, 0.04, 0, turn, 0, 0, 10.0])
     assert np.isnan(error.by_horizon[3]).all()
+
+
+def test_an_event_of_the_gripper_is_a_change_within_the_executed_steps(episodes: Episodes) -> None:
+    """Frame by frame, step by step; a target of the last frames may be missing."""
+    chosen = choose_frames(episodes, [1, 2], None, most=1000, executed=2)
+    assert chosen.contact is None
+    for (episode, frame), event in zip(chosen.places.tolist(), chosen.gripper, strict=True):
+        span = episodes.tables.spans[episode]
+        opening = episodes.state[span.first + frame, 6]
+        steps = range(frame, min(frame + 2, span.length))
+        changes = [abs(episodes.actions[span.first + step, 6] - opening) for step in steps]
+        assert event == (max(changes) > 0.005), (episode, frame)
+    assert 0 < chosen.gripper.sum() < len(chosen)
 
 
 def test_frames_are_taken_evenly_and_stand_for_those_left_out() -> None:
