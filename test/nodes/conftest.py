@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from node_process import NodeProcess, poll_until
+
+GRACE_S = 20.0
 
 
 @pytest.fixture(scope='session')
@@ -22,7 +25,10 @@ def wait_until() -> Callable[..., Any]:
 
 @pytest.fixture
 def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Start a node: start_node('replay_node', bag=path, rate=2.0). What still runs at the end is killed."""
+    """Start a node: start_node('replay_node', bag=path, rate=2.0). What still runs at the end is ended.
+
+    In order, if it can: what a killed node leaves in shared memory may make the next one deaf.
+    """
     pytest.importorskip('rclpy')
     pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
     from restac_ros.installation import PACKAGE, GraphError, package_prefix
@@ -59,10 +65,15 @@ def start_node(ros_domain: int, repository: Path, tmp_path: Path) -> Iterator[Ca
         return started[-1]
 
     yield start
-    for node in started:
-        if node.alive:
-            node.process.kill()
-            node.process.wait()
+    left = [node.process for node in started if node.alive]
+    for process in left:
+        process.terminate()
+    for process in left:
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
@@ -109,7 +120,7 @@ def compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def robot(ros_domain: int, repository: Path, start_node: Callable[..., NodeProcess]) -> Iterator[Any]:
     """Publishes all streams from a thread, as drivers do, and keeps what the nodes publish.
 
-    It leaves before `start_node` kills: the middleware has crashed while it left just after a kill.
+    It leaves before the nodes do: the middleware has crashed while it left just after one was killed.
     """
     pytest.importorskip('rclpy')
     pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,9 @@ DEADLINE_S = 240.0
 def relative_contract(repository: Path, tmp_path: Path) -> Path:
     """The repository's contract with relative topics, as one file for all robots of a kind has them."""
     text = (repository / 'config' / 'contract.yaml').read_text().replace('topic: /', 'topic: ')
-    text = text.replace('rate_hz: 1000', 'rate_hz: 200')  # no test of speed
+    # No test of speed: two robots are more than a busy machine keeps up with.
+    text = text.replace('rate_hz: 1000', 'rate_hz: 100').replace('rate_hz: 30\n', 'rate_hz: 15\n')
+    text = re.sub(r'max_age_ms: \d+', 'max_age_ms: 2000', text)
     path = tmp_path / 'relative.yaml'
     path.write_text(text)
     return path

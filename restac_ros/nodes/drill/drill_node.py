@@ -181,7 +181,8 @@ class DrillNode(SourceNode):
         drill = self._drill
         for name in self.contract.by_topic()[message.topic]:
             if belongs(self.contract.streams[name], message.cdr):
-                content = with_stamp(drill.arm.cdr(name) or message.cdr, self.now_ns())
+                stamp_ns = self.now_ns()  # before the arm is read: no state may be older than it says
+                content = with_stamp(drill.arm.cdr(name) or message.cdr, stamp_ns)
                 if (cdr := drill.faults.apply(name, content)) is not None:
                     super()._publish(message._replace(cdr=cdr))
 
