@@ -1,4 +1,4 @@
-# make demo    set up what is missing, run the main job, print what came out     BAG=dir to play a bag
+# make demo    set up what is missing, run the main job, print what came out     SEED=4, BAG=dir, SOURCE=synthetic
 # make test    set up what is missing, run all tests                              ARGS='test/framing -k grid'
 # make help    all targets
 SHELL := /bin/bash
@@ -9,7 +9,11 @@ env := . scripts/env.sh
 sources := $(shell find msg restac_ros launch config resource -type f -not -path '*/__pycache__/*') CMakeLists.txt package.xml
 built := install/.restac-built
 checkpoint := runs/checkpoints/tiny
+cell_checkpoint := runs/checkpoints/tiny_cell
+task := insert the plug into the socket
 BAG ?=
+SOURCE ?= $(if $(BAG),bag,sim)
+SEED ?= 3
 ARGS ?=
 # Test processes: more would disturb each other's streams.
 JOBS ?= 2
@@ -35,9 +39,21 @@ $(checkpoint):
 	@echo -e '\033[1m[demo]\033[0m a tiny random checkpoint, for trying the runtime'
 	@$(env) && restac-ros init-checkpoint --preset tiny --contract config/contract.yaml --to $@
 
-demo: build $(checkpoint)    ## run the main job: a source, the policy, the recorder; BAG=dir plays a bag
-	@$(env) && restac-ros up --checkpoint $(checkpoint) --prompt 'insert the plug into the socket' \
-	  --record runs/datasets/demo$(if $(BAG),-bag) $(if $(BAG),--bag '$(BAG)',--source synthetic) $(ARGS)
+$(cell_checkpoint):
+	@echo -e '\033[1m[demo]\033[0m a tiny random checkpoint for the simulated cell'
+	@$(env) && restac-ros init-checkpoint --preset tiny --contract config/contract_cell.yaml --to $@
+
+# The cell at half of real time, so that a busy machine loses no frames.
+demo: build $(if $(filter sim,$(SOURCE)),$(cell_checkpoint),$(checkpoint))    ## the simulated cell inserts a plug by feel, through all nodes, recorded; BAG=dir plays a bag, SOURCE=synthetic test patterns
+ifeq ($(SOURCE),sim)
+	@run=runs/demo/$$(date +%Y-%m-%dT%H-%M-%S) && $(env) \
+	  && restac-ros up --source sim --expert --seed $(SEED) --rate 0.5 --checkpoint $(cell_checkpoint) \
+	    --prompt '$(task)' --record $$run/dataset --log $$run/log --run-dir $$run $(ARGS) \
+	  && restac-ros view $$run/log/*/ $$run/dataset.journals/*/ --mp4 $$run/demo.mp4
+else
+	@$(env) && restac-ros up --checkpoint $(checkpoint) --prompt '$(task)' \
+	  --record runs/datasets/demo$(if $(BAG),-bag) $(if $(BAG),--bag '$(BAG)',--source $(SOURCE)) $(ARGS)
+endif
 
 test: build    ## run the tests, two files at a time (JOBS=1: one); ARGS is handed to pytest
 	@$(env) && pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -25,6 +25,7 @@ ARGUMENTS = {
     'seconds': ('', 'length of the synthetic source, or most of the simulated cell, s; empty: 10 or 30'),
     'seed': ('0', "of the simulated cell's scene, noise and delays"),
     'cameras': ('true', "draw the simulated cell's cameras, which needs OpenGL"),
+    'expert': ('false', "true: the simulated cell's scripted expert moves its arm; a policy is only watched"),
     'log': ('', 'directory for a log of chunks, gates and diagnoses; empty: none'),
 }
 
@@ -42,6 +43,7 @@ def _start(context) -> list:
         seconds=given.number('seconds') if given.text('seconds') else None,
         seed=int(given.number('seed')),
         cameras=given.truth('cameras'),
+        expert=given.truth('expert'),
         sessions=given.path('log'),
         **({'source': Source.named(source)} if source else {}),
     )

@@ -77,6 +77,7 @@ class Run:
         seconds: length of the synthetic source, or most of the simulated cell, s; None: by their defaults.
         seed: of the simulated cell's scene, noise and delays.
         cameras: the simulated cell draws its cameras, which needs OpenGL.
+        expert: the scripted expert moves the simulated cell's arm; a policy is only watched.
         view: draw gate, chunk and touch: for rviz, or in a browser (Rerun).
         execute: send set-points to the robot, which then moves; otherwise chunks are only published.
         autostart_recording: start recording at once and save at the end, instead of waiting for `~/start`.
@@ -102,6 +103,7 @@ class Run:
     seconds: float | None = None
     seed: int = 0
     cameras: bool = True
+    expert: bool = False
     execute: bool = False
     view: ViewKind = 'none'
     autostart_recording: bool = True
@@ -170,6 +172,11 @@ def _check(run: Run) -> None:
             'execute sends set-points to a robot: it needs a checkpoint, and streams that show the motion of '
             'the robot: live drivers (source none) or the simulated cell (sim); source is '
             f'{str(run.source)!r}'
+        )
+    if run.expert and (run.execute or run.source is not Source.SIM):
+        raise GraphError(
+            "expert moves the simulated cell's arm: it needs source sim, and excludes execute, by which a "
+            f'policy moves it; source is {str(run.source)!r}, execute is {run.execute}'
         )
     if run.parameter_file is not None:
         _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
@@ -247,6 +254,7 @@ def _source(run: Run, wait_subscribers: int) -> Process:
     if run.seconds is not None:
         parameters['seconds'] = run.seconds
     if run.source is Source.SIM:  # it publishes the clock, which it cannot follow
-        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'rate': run.rate, 'use_sim_time': False}
+        parameters |= {'seed': run.seed, 'cameras': run.cameras, 'expert': run.expert}
+        parameters |= {'rate': run.rate, 'use_sim_time': False}
         return _process(run, 'sim_node', parameters, ends_run=True)
     return _process(run, 'synthetic_node', parameters, ends_run=True)

@@ -140,7 +140,8 @@ class Quality:
 
 @dataclass(frozen=True)
 class View:
-    """Show a recorded run: one moment as a picture, as rviz would, or with --rerun all of it in a browser."""
+    """Show a recorded run: one moment as a picture, as rviz would; with --mp4 all of it as a video, with
+    --rerun in a browser."""
 
     recordings: Annotated[tuple[Path, ...], Positional]
     """Bags that together hold the run: a journal and a session log, or one bag with all topics. Of several
@@ -149,6 +150,8 @@ class View:
     """Picture to write."""
     at: float | None = None
     """Moment, s after the first recording's beginning; default: the last one at which all still arrived."""
+    mp4: Path | None = None
+    """Video to write: cameras, touch and gate side by side; with its last frame as PNG beside it."""
     contract: Path | None = None
     """Robot facts (YAML); default: what the recordings hold."""
     rerun: bool = False
@@ -162,8 +165,10 @@ class View:
 
     def run(self) -> int:
         """Exit status."""
-        from restac_ros.commands.viewing import draw_moment, show_in_browser
+        from restac_ros.commands.viewing import draw_moment, draw_video, show_in_browser
 
+        if self.mp4 is not None:
+            return draw_video(self, self.mp4)
         return show_in_browser(self) if self.rerun or self.rrd else draw_moment(self)
 
 

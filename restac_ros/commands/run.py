@@ -37,6 +37,8 @@ class Up:
     """Of the simulated cell: chooses the places of socket, hole and arm, all noise and all delays."""
     cameras: bool = True
     """Draw the simulated cell's cameras, which needs OpenGL."""
+    expert: bool = False
+    """Let the simulated cell's scripted expert move its arm; a policy is only watched then."""
     view: ViewKind = 'none'
     """Also show gate, chunk and touch: for rviz (config/restac.rviz), or as a page for a browser (Rerun)."""
     execute: bool = False
@@ -86,6 +88,7 @@ class Up:
             seconds=self.seconds,
             seed=self.seed,
             cameras=self.cameras,
+            expert=self.expert,
             view=self.view,
             execute=self.execute,
             sessions=absolute(self.log),

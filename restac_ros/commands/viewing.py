@@ -1,4 +1,4 @@
-"""`restac-ros view`: a picture of one moment, or the whole run in a browser."""
+"""`restac-ros view`: a picture of one moment, or the whole run as a video or in a browser."""
 
 import tempfile
 import time
@@ -24,6 +24,17 @@ def draw_moment(asked: View) -> int:
     contract = None if asked.contract is None else load_contract(asked.contract)
     asked.png.parent.mkdir(parents=True, exist_ok=True)
     print(render(_recordings(asked), asked.png, contract, asked.at))
+    return 0
+
+
+def draw_video(asked: View, to: Path) -> int:
+    """Draw all of recordings as a video; return the exit status."""
+    from restac_ros.view.run_video import write_run_video
+
+    contract = None if asked.contract is None else load_contract(asked.contract)
+    with counting('drawing') as on_message:
+        made = write_run_video(_recordings(asked), absolute(to), contract, on_message)
+    print_line(f'{made.video}: {counted(made.frames, "frame")}; the last one: {made.picture}')
     return 0
 
 

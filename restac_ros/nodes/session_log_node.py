@@ -5,6 +5,7 @@ Losses show in the log itself: chunks are numbered, gates have the stamps of tac
 """
 
 import datetime
+import time
 from collections import Counter
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from restac_ros.nodes.parameters import NodeParameters, OptionalPath, ParameterE
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.runtime.simulated_arrival import SimulatedArrival
 
 POLL_PERIOD_S = 0.1
 QOS = QoSProfile(depth=2048)  # reliable; 20 s of set-points at 100 Hz
@@ -72,6 +74,7 @@ class SessionLogNode(ManagedNode):
         self._active: _Active | None = None
         self._last_log = ''
         self._received: Counter[str] = Counter()
+        self._simulated = SimulatedArrival() if self.get_parameter('use_sim_time').value else None
 
     def configure(self) -> None:
         folder = self.parameters.log_dir
@@ -121,12 +124,23 @@ class SessionLogNode(ManagedNode):
         level: StatusLevel = 'error' if log.failure else 'warn' if log.dropped else 'ok'
         return [Status('session log', level, log.failure or f'writing {log.path}', values)]
 
+    def _arrival_ns(self, info: dict) -> int:
+        """Time of an arrival by the node's clock, ns; 0 before that has begun."""
+        arrived_ns, now_ns = info['received_timestamp'], self.now_ns()
+        if not arrived_ns or not now_ns:
+            return now_ns
+        if self._simulated:
+            return self._simulated.arrival_ns(arrived_ns, time.time_ns(), now_ns)
+        return arrived_ns
+
     def _input(self, log: SessionLog, topic: str, kind: str) -> PolledInput:
         full_name = self.resolve_topic_name(topic)
 
         def receive(cdr: bytes, info: dict) -> None:
+            if not (arrived_ns := self._arrival_ns(info)):
+                return  # before the first message on /clock there is no time that it could be logged by
             self._received[full_name] += 1
-            log.write(full_name, kind, cdr, info['received_timestamp'] or self.now_ns())
+            log.write(full_name, kind, cdr, arrived_ns)
 
         return PolledInput(self, message_class(kind), topic, QOS, receive, raw=True)
 

@@ -188,6 +188,8 @@ class Subscriptions:
             tally.others += 1
             self._foreign[name] = cdr
             return
+        if self._simulated:
+            sample = self._simulated.in_order(sample)
         tally.count(number, len(cdr))
         self._foreign.pop(name, None)
         if sample.zero_stamp:

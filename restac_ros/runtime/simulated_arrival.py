@@ -1,6 +1,9 @@
 """When a message arrived, by a simulated clock that runs at any rate."""
 
+from restac_ros.framing.sample import Sample
+
 _WINDOW_NS = 100_000_000
+_MAX_CLOCK_LAG_NS = 1_000_000_000  # that a busy machine delays the clock's own messages
 
 
 class SimulatedArrival:
@@ -22,3 +25,13 @@ class SimulatedArrival:
             self._rate = (simulated_ns - self._since[1]) / elapsed_ns
             self._since = (system_ns, simulated_ns)
         return simulated_ns - round(self._rate * max(0, system_ns - arrived_ns))
+
+    def in_order(self, sample: Sample) -> Sample:
+        """Return the sample, received no earlier than it was captured.
+
+        Nothing arrives before its simulated time has come: where it seems so, the message that says which
+        time it is, is still under way. Stamps that are farther ahead are of another clock, and stay.
+        """
+        if 0 < sample.stamp_ns - sample.receive_ns <= _MAX_CLOCK_LAG_NS:
+            return sample._replace(receive_ns=sample.stamp_ns)
+        return sample

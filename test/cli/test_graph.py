@@ -121,6 +121,17 @@ def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
             {'checkpoint': Path('c'), 'prompt': 'x', 'execute': True, 'source': Source.SYNTHETIC},
             'live drivers',
         ),
+        ({'record': Path('d'), 'prompt': 'x', 'expert': True}, "needs source sim.* source is 'none'"),
+        (
+            {
+                'checkpoint': Path('c'),
+                'prompt': 'x',
+                'source': Source.SIM,
+                'expert': True,
+                'execute': True,
+            },
+            'excludes execute',
+        ),
     ],
 )
 def test_contradictions_are_refused_with_a_remedy(
@@ -153,6 +164,14 @@ def test_beside_the_simulated_cell_every_node_follows_its_clock_and_the_streamer
     assert follows == {'policy_node': True, 'recorder_node': True, 'streamer_node': True, 'sim_node': False}
     assert listed['streamer_node']['robot_state_topic'] == 'sim_node/robot_mode'
     assert listed['streamer_node']['gripper_type'] == 'std_msgs/msg/Float64'
+
+
+def test_the_cells_expert_moves_the_arm_only_when_asked(installed: Path, tmp_path: Path) -> None:
+    for expert in (False, True):
+        run = run_with(tmp_path, source=Source.SIM, record=tmp_path / 'd', prompt='push', expert=expert)
+        listed = {process.executable: process.parameters for process in processes(run)}
+        assert listed['sim_node']['expert'] is expert
+        assert 'streamer_node' not in listed
 
 
 def test_all_nodes_of_a_run_know_each_other_and_no_other_run(installed: Path, tmp_path: Path) -> None:

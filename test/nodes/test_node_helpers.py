@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from restac_ros.framing.sample import Sample
 from restac_ros.nodes import transport
 from restac_ros.nodes.running import call_niced
 from restac_ros.runtime.complaints import SETTLE_NS, Complaint, Complaints
@@ -226,6 +227,15 @@ def test_a_simulation_that_begins_anew_dates_no_message_before_its_start() -> No
     for step in range(4):
         arrivals.arrival_ns(10**18, 10**18 + step * 10**8, 10**12 + step * 10**8)
     assert arrivals.arrival_ns(10**18, 10**18 + 4 * 10**8, 1000) == 1000
+
+
+def test_a_simulated_message_that_overtakes_the_clock_arrives_when_it_was_captured() -> None:
+    arrivals, sample = SimulatedArrival(), Sample('main', 2_000_000_000, 1_900_000_000, b'')
+    assert arrivals.in_order(sample).receive_ns == sample.stamp_ns
+    late = sample._replace(receive_ns=2_100_000_000)
+    assert arrivals.in_order(late) == late
+    of_another_clock = sample._replace(stamp_ns=7_000_000_000)
+    assert arrivals.in_order(of_another_clock) == of_another_clock
 
 
 def test_the_users_own_profile_is_left_alone(installed: Path, tmp_path: Path, monkeypatch) -> None:

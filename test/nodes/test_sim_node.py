@@ -154,6 +154,21 @@ def test_a_plug_is_inserted_through_topics_and_simulated_time(start_cell, teache
     assert teacher.value('gripper') == pytest.approx(0.011)
 
 
+def test_the_expert_inserts_the_plug_while_nobody_commands(start_cell, teacher: Teacher) -> None:
+    scene = draw_scene(SEED)
+    cell = start_cell(expert=True)
+    teacher.until(lambda: 'joints' in teacher.newest)
+    assert not teacher.target.get_subscription_count(), 'nobody else is listened to'
+    teacher.until(lambda: not cell.alive)
+    assert cell.wait() == 0, cell.log
+    outcome = cell.summary
+    assert outcome['complete']
+    assert outcome['touched_s'] < outcome['inserted_s'] < 20
+    assert outcome['peak_n'] < 15
+    pose = teacher.value('joints')
+    np.testing.assert_allclose(pose[:2, 3], np.add(scene.housing_m, scene.hole_m), atol=2e-3)
+
+
 def test_a_policy_moves_the_simulated_arm(
     start_cell, start_node, teacher: Teacher, repository: Path, tiny_checkpoint: Path, compile_cache: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from restac_ros.framing.kinematics import fk_hand_tcp
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import scene_at, tactile_stream
 from restac_ros.view.render import render
+from restac_ros.view.run_video import write_run_video
 from restac_ros.view.scene import SceneOptions
 
 START_NS = 1_760_000_000_000_000_000
@@ -274,3 +276,28 @@ def test_the_tactile_stream_is_checked(contract: Contract) -> None:
     assert tactile_stream(contract) == tactile_stream(contract, 'gelsight_left') == 'gelsight_left'
     with pytest.raises(ViewError, match=r"'gelsight_right'.*gelsight_left"):
         tactile_stream(contract, 'gelsight_right')
+
+
+def test_a_run_becomes_a_video_at_the_contracts_rate_and_its_end_a_picture(
+    recording: Recording, contract: Contract, tmp_path: Path
+) -> None:
+    made = write_run_video(list(recording), tmp_path / 'made' / 'run.mp4')
+    picture = cv2.imread(str(made.picture)).astype(int)
+    with av.open(str(made.video)) as video:
+        shown = [frame.to_ndarray(format='bgr24').astype(int) for frame in video.decode(video=0)]
+        assert video.streams.video[0].average_rate == contract.fps
+    assert len(shown) == made.frames == pytest.approx(SECONDS * contract.fps, abs=2)
+    assert np.abs(shown[-1] - picture).mean() < 3, 'but for the compression'
+    before = shown[round((PRESS_S - 0.3) * contract.fps)]
+    gel = slice(20, 280), slice(512, 832)
+    assert np.abs(picture[gel] - before[gel]).max() > 100, 'it is pressed at the end'
+    assert [path.name for path in made.video.parent.iterdir() if path.name.startswith('.')] == []
+
+
+def test_a_video_that_cannot_be_drawn_leaves_nothing(recording: Recording, tmp_path: Path) -> None:
+    def refuse(done: int, total: int) -> None:
+        raise ViewError(f'stopped at {done} of {total}')
+
+    with pytest.raises(ViewError, match='stopped at 1 of'):
+        write_run_video(list(recording), tmp_path / 'run.mp4', on_message=refuse)
+    assert not list(tmp_path.glob('*run.mp4'))

@@ -8,6 +8,7 @@ from restac_ros.nodes.source.source import SourceError
 if TYPE_CHECKING:
     from restac_ros.sim.cell.cell_arm import CellArm
     from restac_ros.sim.cell.cell_loop import CellLoop
+    from restac_ros.sim.cell.demonstration import Pilot
 
 
 def open_cell_loop(
@@ -34,6 +35,14 @@ def open_cell_loop(
     cell = Cell(scene, limits=contract.limits)
     sensors = CellSensors(contract, cell, scene, seed, SensorSizes(camera_px, tactile_px), cameras)
     return CellLoop(contract, cell, sensors, seed)
+
+
+def open_expert_pilot(loop: 'CellLoop', seed: int) -> 'Pilot':
+    """Return the scripted expert at the controls of a cell that is in the scene of `seed`."""
+    from restac_ros.sim.cell.demonstration import expert_pilot
+    from restac_ros.sim.cell.parameters import draw_scene
+
+    return expert_pilot(loop, draw_scene(seed), seed)
 
 
 def open_cell_arm(contract: Contract, now_ns: int, camera_px: tuple[int, int]) -> 'CellArm':

@@ -29,7 +29,7 @@ from restac_ros.installation import config_file
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node
-from restac_ros.nodes.source.cell_opening import open_cell_loop
+from restac_ros.nodes.source.cell_opening import open_cell_loop, open_expert_pilot
 from restac_ros.nodes.source.driver_messages import clock_message, re_encoded
 from restac_ros.nodes.source.source import (
     CLOCK_TOPIC,
@@ -49,6 +49,7 @@ from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
 
 if TYPE_CHECKING:
     from restac_ros.sim.cell.cell_loop import CellLoop
+    from restac_ros.sim.cell.demonstration import Pilot
 
 LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TARGET_INPUT_QOS = QoSProfile(depth=1)  # reliable, as crisp_controllers'
@@ -66,6 +67,7 @@ class SimParameters(SourceParameters):
     seconds: float = Field(gt=0, le=86_400, description='simulated time to run at most, s')
     end_when_inserted: bool = Field(description='end 1 s after the plug has been inserted')
     rate: float = Field(gt=0, le=100, description='largest ratio of simulated to real time')
+    expert: bool = Field(description='the scripted expert moves the arm, and targets are not received')
     cameras: bool = Field(description='draw the cameras, which needs OpenGL')
     camera_width_px: int = Field(ge=16, le=4096, description="width of the cameras' images")
     camera_height_px: int = Field(ge=16, le=4096, description='their height')
@@ -90,6 +92,7 @@ class SimNode(SourceNode):
     refusals = (SourceError, CellError)
     _loop: 'CellLoop'  # this and the following from configure on
     _faults: StreamFaults
+    _pilot: 'Pilot | None'
 
     def __init__(self) -> None:
         super().__init__('sim_node')
@@ -111,6 +114,7 @@ class SimNode(SourceNode):
         tactile_px = parameters.tactile_height_px, parameters.tactile_width_px
         self._loop = open_cell_loop(contract, self._seed, camera_px, tactile_px, parameters.cameras)
         self._loop.refused = self._note_refusal
+        self._begin_pilot()
         self._faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
         self._begin_fault()
         published = {contract.streams[name].topic for name in self._loop.sensors.streams}
@@ -123,14 +127,14 @@ class SimNode(SourceNode):
             kind = message_class(spec.type)
             self._references[name] = self.create_publisher(kind, f'{spec.topic}/reference', LATCHED_QOS)
         self._mode = self.create_publisher(UInt8, '~/robot_mode', 10)
-        self._inputs = [
-            self.create_subscription(
-                PoseStamped, parameters.target_topic, self._receive_target, TARGET_INPUT_QOS
-            ),
-            self.create_subscription(
-                Float64, parameters.gripper_topic, self._receive_gripper, TARGET_INPUT_QOS
-            ),
-        ]
+        if not parameters.expert:  # it alone commands then
+            self._inputs = [
+                self.create_subscription(kind, topic, receive, TARGET_INPUT_QOS)
+                for kind, topic, receive in (
+                    (PoseStamped, parameters.target_topic, self._receive_target),
+                    (Float64, parameters.gripper_topic, self._receive_gripper),
+                )
+            ]
         self._mode_timer = self.create_timer(MODE_PERIOD_S, self._publish_mode, clock=self.steady_clock)
         super().activate()
 
@@ -151,6 +155,8 @@ class SimNode(SourceNode):
             if over or (parameters.end_when_inserted and self._loop.complete):
                 return
             if reading.stream is None:
+                if self._pilot is not None:
+                    self._pilot.advance(reading.stamp_ns)
                 yield Outgoing(reading.publish_ns, CLOCK_TOPIC, clock_message(start_ns + reading.stamp_ns))
             elif reading.value is not None:
                 cdr = driver_message(self.contract, reading.stream, reading.value)
@@ -200,6 +206,9 @@ class SimNode(SourceNode):
             return self._halt.wait(simulated_s / parameters.rate)
 
         return play(messages, publish, pace.elapsed_ns, pause, self.played)
+
+    def _begin_pilot(self) -> None:
+        self._pilot = open_expert_pilot(self._loop, self._seed) if self.parameters.expert else None
 
     def _begin_fault(self) -> None:
         kind, streams = self.parameters.stream_fault, list(filter(None, self.parameters.fault_streams))
@@ -267,6 +276,7 @@ class SimNode(SourceNode):
             self._loop.cell.reset(scene)
             self._loop.sensors.reset(scene)
             self._loop.begin_anew()
+            self._begin_pilot()
             self._publish_references()
 
         return self._post(reset, response)

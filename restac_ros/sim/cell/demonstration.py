@@ -8,7 +8,7 @@ from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.cell_loop import CellLoop, DriverReading
 from restac_ros.sim.cell.cell_sensors import CellSensors, SensorSizes
 from restac_ros.sim.cell.expert import Expert
-from restac_ros.sim.cell.parameters import draw_scene
+from restac_ros.sim.cell.parameters import CellScene, draw_scene
 from restac_ros.sim.cell.trial import FPS, Actor, Senses, SensorNoise
 
 _TARGET_NS = 10_000_000
@@ -34,8 +34,7 @@ class Demonstration:
         cell = Cell(scene, limits=contract.limits)
         sensors = CellSensors(contract, cell, scene, seed, sizes, cameras)
         self.loop = CellLoop(contract, cell, sensors, seed)
-        senses = Senses(scene, noise or SensorNoise(), seed)
-        self._pilot = _Pilot(self.loop, Expert(cell=cell.parameters), senses)
+        self._pilot = expert_pilot(self.loop, scene, seed, noise)
 
     @property
     def succeeded(self) -> bool:
@@ -56,18 +55,25 @@ class Demonstration:
             self.loop.sensors.close()
 
 
-class _Pilot:
-    """Lets an actor act FPS times a second; targets are commanded at 100 Hz, along straight lines."""
+class Pilot:
+    """Lets an actor act FPS times a second; targets are commanded at 100 Hz, along straight lines.
+
+    The first `advance` is when it begins.
+    """
 
     def __init__(self, loop: CellLoop, actor: Actor, senses: Senses) -> None:
         self._loop, self._actor, self._senses = loop, actor, senses
         self._acts, self._sent_ns = 0, -_TARGET_NS
+        self._begun_ns: int | None = None
         self._acted_ns = 0
         self._last: Pose = loop.cell.state().pose
         self._target = self._last
 
     def advance(self, now_ns: int) -> None:
         """Command the target that is due at `now_ns`, which never goes back."""
+        if self._begun_ns is None:
+            self._begun_ns = now_ns
+        now_ns -= self._begun_ns
         if now_ns * FPS >= self._acts * 10**9:
             self._last, self._acted_ns = self._target, now_ns
             self._target = self._actor.act(self._senses.perceive(self._loop.cell.state()))
@@ -77,3 +83,16 @@ class _Pilot:
             share = min(1.0, (now_ns + _TARGET_NS - self._acted_ns) * FPS / 1e9)
             way = Offset.between(self._last, self._target)
             self._loop.follow(way.apply(self._last, share))
+
+
+def expert_pilot(loop: CellLoop, scene: CellScene, seed: int, noise: SensorNoise | None = None) -> Pilot:
+    """Return the expert by touch at the controls of a cell, which must be in `scene`.
+
+    Args:
+        loop: of the cell.
+        scene: where housing, hole and plug are.
+        seed: of what the expert's senses add.
+        noise: of these; None: as in `SensorNoise`.
+    """
+    senses = Senses(scene, noise or SensorNoise(), seed)
+    return Pilot(loop, Expert(cell=loop.cell.parameters), senses)

@@ -1,9 +1,12 @@
 """The expert inserts by feel where a guess fails; what it perceives repeats with the seed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from restac_ros.sim.cell.cell import Cell
+from restac_ros.sim.cell.demonstration import expert_pilot
 from restac_ros.sim.cell.expert import Expert, Strategy
 from restac_ros.sim.cell.intervals import wilson_interval
 from restac_ros.sim.cell.parameters import CellScene, draw_scene
@@ -75,3 +78,18 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
     assert wilson_interval(40, 40)[0] == pytest.approx(0.9124, abs=1e-4)
     with pytest.raises(ValueError, match='0 trials'):
         wilson_interval(0, 0)
+
+
+def test_a_pilot_that_begins_late_does_what_it_would_have_done_from_the_start(cell: Cell) -> None:
+    scene, targets = draw_scene(100), []
+    for begin_ns in (0, 5_000_000_000):
+        cell.reset(scene)
+        followed: list = []
+        loop = SimpleNamespace(cell=cell, follow=followed.append)
+        pilot = expert_pilot(loop, scene, 100)
+        for tick in range(60):
+            pilot.advance(begin_ns + tick * 5_000_000)
+        targets.append(np.array([target.position_m for target in followed]))
+    assert len(targets[0]) == 30, '100 a second'
+    assert np.abs(targets[0] - targets[0][0]).max() > 0.005
+    np.testing.assert_allclose(targets[1], targets[0], atol=1e-12)
