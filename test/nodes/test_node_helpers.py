@@ -138,7 +138,7 @@ def test_a_worker_that_raises_ends_and_says_so(capsys: pytest.CaptureFixture) ->
 
     worker = Worker('act', step, fail)
     worker.start()
-    assert failed.wait(10)
+    assert failed.wait(240)
     worker.join()
     assert told == ['act failed: unexpected ZeroDivisionError: of course']
     assert 'Traceback' in capsys.readouterr().err
@@ -154,7 +154,7 @@ def test_a_waiting_worker_stops_without_another_step() -> None:
 
     worker = Worker('prefix', step, lambda text: None)
     worker.start()
-    assert begun.wait(10)
+    assert begun.wait(240)
     worker.ask_to_stop()
     worker.join()
     assert steps == [True]
