@@ -106,8 +106,11 @@ def compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def robot(ros_domain: int, repository: Path) -> Iterator[Any]:
-    """Publishes all streams from a thread, as drivers do, and keeps what the nodes publish."""
+def robot(ros_domain: int, repository: Path, start_node: Callable[..., NodeProcess]) -> Iterator[Any]:
+    """Publishes all streams from a thread, as drivers do, and keeps what the nodes publish.
+
+    It leaves before `start_node` kills: the middleware has crashed while it left just after a kill.
+    """
     pytest.importorskip('rclpy')
     pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
     from robot import Robot
