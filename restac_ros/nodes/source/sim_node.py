@@ -129,11 +129,12 @@ class SimNode(SourceNode):
         self._mode = self.create_publisher(UInt8, '~/robot_mode', 10)
         if not parameters.expert:  # it alone commands then
             self._inputs = [
-                self.create_subscription(kind, topic, receive, TARGET_INPUT_QOS)
-                for kind, topic, receive in (
-                    (PoseStamped, parameters.target_topic, self._receive_target),
-                    (Float64, parameters.gripper_topic, self._receive_gripper),
-                )
+                self.create_subscription(
+                    PoseStamped, parameters.target_topic, self._receive_target, TARGET_INPUT_QOS
+                ),
+                self.create_subscription(
+                    Float64, parameters.gripper_topic, self._receive_gripper, TARGET_INPUT_QOS
+                ),
             ]
         self._mode_timer = self.create_timer(MODE_PERIOD_S, self._publish_mode, clock=self.steady_clock)
         super().activate()
