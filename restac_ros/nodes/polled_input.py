@@ -59,6 +59,11 @@ class PolledInput:
         """Its full name."""
         return self._subscription.topic_name
 
+    @property
+    def publishers(self) -> int:
+        """How many publishers it receives from."""
+        return int(self._subscription.get_publisher_count())
+
     def poll(self) -> None:
         """Receive queued messages, oldest first, at most as many as the queue holds."""
         subscription = self._subscription

@@ -98,6 +98,12 @@ class Subscriptions:
         else:
             self._timer = node.create_timer(_POLL_PERIOD_S, self.poll, clock=node.steady_clock)
 
+    @property
+    def connected(self) -> bool:
+        """Whether every topic that somebody publishes is received from one publisher at least."""
+        queues = self._inputs.values()
+        return all(queue.publishers or not self._node.count_publishers(queue.topic) for queue in queues)
+
     def poll(self) -> None:
         """Receive what has arrived; from any thread, so that frames use the latest."""
         with self._polling:

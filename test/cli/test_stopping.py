@@ -14,7 +14,7 @@ import pytest
 
 from restac_ros.stopping import STOP_SIGNALS
 
-LIMIT_S = 60
+LIMIT_S = 240
 OWN_TERMINAL = 'import fcntl, termios\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)\n'
 INTERRUPTED = """
 from pathlib import Path

@@ -60,7 +60,7 @@ class Workshop:
             env=env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
         installed = self._asked.read_text().split('\n') if self._asked.is_file() else []

@@ -9,7 +9,7 @@ pytest.importorskip('rclpy')
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, JointState
 
-DISCOVERY_S = 20.0  # ends as soon as every topic has a publisher
+DISCOVERY_S = 60.0  # ends as soon as every topic has a publisher
 
 
 def kinds(summary: dict, subject: str) -> set[str]:

@@ -138,7 +138,7 @@ def test_a_worker_that_raises_ends_and_says_so(capsys: pytest.CaptureFixture) ->
 
     worker = Worker('act', step, fail)
     worker.start()
-    assert failed.wait(10)
+    assert failed.wait(240)
     worker.join()
     assert told == ['act failed: unexpected ZeroDivisionError: of course']
     assert 'Traceback' in capsys.readouterr().err
@@ -154,7 +154,7 @@ def test_a_waiting_worker_stops_without_another_step() -> None:
 
     worker = Worker('prefix', step, lambda text: None)
     worker.start()
-    assert begun.wait(10)
+    assert begun.wait(240)
     worker.ask_to_stop()
     worker.join()
     assert steps == [True]
@@ -227,6 +227,17 @@ def test_a_simulation_that_begins_anew_dates_no_message_before_its_start() -> No
     for step in range(4):
         arrivals.arrival_ns(10**18, 10**18 + step * 10**8, 10**12 + step * 10**8)
     assert arrivals.arrival_ns(10**18, 10**18 + 4 * 10**8, 1000) == 1000
+
+
+def test_arrivals_before_and_after_the_clocks_first_message_are_dated_by_it() -> None:
+    arrivals, start_ns, first_ns = SimulatedArrival(), 10**18, 17 * 10**17
+    for step in range(3):
+        assert arrivals.arrival_ns(start_ns, start_ns + step * 2 * 10**8, 0) == 0
+    for step in range(4):
+        simulated_ns = first_ns + step * 2 * 10**8
+        read_ns = start_ns + 10**9 + step * 2 * 10**8
+        found = arrivals.arrival_ns(read_ns - 10**7, read_ns, simulated_ns)
+        assert 0 <= simulated_ns - found <= 2 * 10**7
 
 
 def test_a_simulated_message_that_overtakes_the_clock_arrives_when_it_was_captured() -> None:

@@ -41,7 +41,7 @@ from rosbags.typesys import Stores, get_typestore
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 MS = 10**6
-DEADLINE_S = 10
+DEADLINE_S = 600  # of a call that a test holds back until it lets it go
 READY = np.array([0, -0.785, 0, -2.356, 0, 1.571, 0.785])
 
 
@@ -170,8 +170,9 @@ class Rig:
         self.until(lambda: len(self.touches) > before)
 
     def running(self, chunks: int = 1) -> None:
-        """Start, and go on until there are so many chunks."""
+        """Start, and go on until there are so many chunks. The first replan, due at once, finds nothing."""
         self.start()
+        self.until(lambda: bool(self.held))
         self.see()
         self.until(lambda: self.counts.prefixes == 1)
         self.see()

@@ -43,12 +43,15 @@ class Recorder:
         return self.robot.call(f'/recorder_node/{name}', Trigger)
 
     def status(self, condition: Callable[[RecorderStatus], bool], what: str) -> RecorderStatus:
-        """Wait for a status."""
-        self.wait_until(
-            lambda: bool(self.statuses) and condition(self.statuses[-1]),
-            lambda: f'{what}; the last was {self.statuses[-1:]}; it said:\n{self.node.log}',
+        """Wait for a status, and return it: the next one may be another already."""
+
+        def fitting() -> list[RecorderStatus]:
+            return [status for status in self.statuses[-1:] if condition(status)]
+
+        [status] = self.wait_until(
+            fitting, lambda: f'{what}; the last was {self.statuses[-1:]}; it said:\n{self.node.log}'
         )
-        return self.statuses[-1]
+        return status
 
     def has_written(self, count: int = 40) -> RecorderStatus:
         """Wait until some messages of every stream are in the journal."""
@@ -191,8 +194,8 @@ def test_kill_leaves_a_journal_that_is_named_and_can_be_recovered(make_recorder,
     listed = again.status(lambda status: len(status.unfinished) > 0, 'the unfinished')
     assert listed.unfinished == [str(unfinished)]
     assert again.request('recover').success
-    again.status(lambda status: status.frames > 0, 'an episode of it')
-    assert again.statuses[-1].unfinished == []
+    recovered = again.status(lambda status: status.frames > 0, 'an episode of it')
+    assert recovered.unfinished == []
     assert find_unfinished(recorder.journals) == []
     assert not again.request('recover').success
     # A journal is flushed twice a second, so most of what the last status told is there.
@@ -327,8 +330,10 @@ def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_pa
     assert recorder.node.end() == 0
 
 
-def test_what_would_spoil_an_episode_is_told_while_recording(make_recorder, robot) -> None:
-    recorder = make_recorder(autostart_recording=True)
+def test_what_would_spoil_an_episode_is_told_while_recording(
+    make_recorder, robot, patient_contract_file: Path
+) -> None:
+    recorder = make_recorder(autostart_recording=True, contract=patient_contract_file)
     robot.silent.add('gripper')
     robot.encodings['main'] = 'mono8'
     robot.publish_streams()

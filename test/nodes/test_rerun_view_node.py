@@ -106,4 +106,4 @@ def test_a_port_that_is_taken_is_refused_by_name(start: Callable, place: ViewerP
         other.listen()
         view = start(exit_on_refusal=True)
         view.wait_for(rf'web_port {place.web_port} of 127.0.0.1: .*in use')
-        assert view.process.wait(60) == 1
+        assert view.wait() == 1

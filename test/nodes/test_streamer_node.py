@@ -304,8 +304,11 @@ def test_a_second_publisher_halts_and_is_named_and_once_silent_it_only_warns(
     process = start()
     rig.until_moved()
     rival = rig.node.create_publisher(PoseStamped, '/target_pose', 1)
-    rig.until(lambda: 'other publishers' not in rig.notes and 'rig may publish' in rig.notes)
-    assert rig.status == 'moving', 'who has sent nothing is a warning'
+    rig.until(  # who has sent nothing is a warning
+        lambda: (
+            'other publishers' not in rig.notes and 'rig may publish' in rig.notes and rig.status == 'moving'
+        )
+    )
     foreign = PoseStamped()
     foreign.header.frame_id = 'rival'
     rival.publish(foreign)
@@ -535,7 +538,7 @@ def test_started_by_hand_it_halts_when_two_policies_publish_and_names_both(start
     rig.check_set_points()
     rig.change = lambda message: setattr(message.run, 'run_id', 'second')
     rig.until(lambda: rig.values['run_id'] == 'second')
-    assert rig.call('resume').success
+    rig.until(lambda: rig.call('resume').success)
     rig.until_moved()
     streamer.end()
     assert 'run first' in streamer.log

@@ -56,13 +56,13 @@ def test_touch_does_not_wait_for_a_running_prefix(
 
     def held(*arguments: Any) -> Any:
         arrived.set()
-        assert go_on.wait(60)
+        assert go_on.wait(240)
         return second(*arguments)
 
     monkeypatch.setitem(made._programs, ('prefix 1', _TOKENS), held)
     running = threading.Thread(target=made.encode_prefix, args=inputs)
     running.start()
-    assert arrived.wait(60)
+    assert arrived.wait(240)
     tactile, action_prev = np.zeros((1, *micro.tactile_shape), np.uint8), np.zeros((1, 7), np.float32)
     code = made.encode_tactile(tactile, cache.view_features, action_prev).code
     state, noise = np.zeros((1, micro.action_dim), np.float32), np.ones((1, 5, micro.action_dim), np.float32)

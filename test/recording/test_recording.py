@@ -24,7 +24,7 @@ from restac_ros.recording.saving import Announcer
 
 START_NS = 1_760_000_000 * 10**9
 JOINT_STATE = b'\0\1\0\0' + bytes(64)
-DEADLINE_S = 60
+DEADLINE_S = 240
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import numpy as np
 
 from node_process import poll_until
 
+KEPT = 200  # messages, for a subscriber that a busy machine delays
+
 
 class Robot:
     """Small images, moving joints. Faults are attributes that may be changed at any time.
@@ -23,6 +25,7 @@ class Robot:
         from rclpy.executors import SingleThreadedExecutor
 
         from restac_ros.contract.load import load_contract
+        from services import Services
 
         self.contract = load_contract(contract_file)
         self.silent: set[str] = set()
@@ -36,6 +39,7 @@ class Robot:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node('robot', context=self.context)
+        self._services = Services(self.node, poll_until)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._publishers: dict[str, Any] = {}
@@ -49,24 +53,21 @@ class Robot:
 
         for name, spec in self.contract.streams.items():
             kind = JointState if 'JointState' in spec.type else Image
-            self._publishers[name] = self.node.create_publisher(kind, spec.topic, 10)
+            self._publishers[name] = self.node.create_publisher(kind, spec.topic, KEPT)
         self.node.create_timer(0.005, lambda: self._publish('joints'))
         self.node.create_timer(
             0.05, lambda: [self._publish(name) for name in self._publishers if name != 'joints']
         )
 
-    def listen(self, topic: str, kind: type, qos: Any = 10) -> list:
-        """Keep what is published on a topic; returns the growing list."""
+    def listen(self, topic: str, kind: type, qos: Any = 1000) -> list:
+        """Keep what is published on a topic, all of it on a busy machine, too; returns the growing list."""
         kept = self.received.setdefault(topic, [])
         self.node.create_subscription(kind, topic, kept.append, qos)
         return kept
 
     def call(self, service: str, kind: type, request: Any = None) -> Any:
         """Call a service and wait for its answer."""
-        client = self.node.create_client(kind, service)
-        poll_until(client.service_is_ready, f'service {service} is there')
-        future = client.call_async(request or kind.Request())
-        return poll_until(lambda: future.done() and future.result(), f'{service} answered')
+        return self._services.call(service, kind, request)
 
     def close(self) -> None:
         self._executor.shutdown()

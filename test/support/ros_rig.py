@@ -7,6 +7,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from node_process import DEADLINE_S
+from services import Services
 
 SPIN_S = 0.01
 
@@ -20,6 +21,7 @@ class RosRig:
         self.node = rclpy.create_node(name, context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        self._services = Services(self.node, lambda condition, _: self.until(condition))
 
     def act(self) -> None:
         """Publish what is due; called before every spin."""
@@ -42,14 +44,9 @@ class RosRig:
                 self.act()
             self.executor.spin_once(timeout_sec=SPIN_S)
 
-    def request(self, service: str, kind: type) -> Any:
-        """Call a service with an empty request and act until its answer has come, which is returned."""
-        client = self.node.create_client(kind, service)
-        self.until(client.service_is_ready)
-        answer = client.call_async(kind.Request())
-        self.until(answer.done)
-        self.node.destroy_client(client)
-        return answer.result()
+    def request(self, service: str, kind: type, request: Any = None) -> Any:
+        """Call a service and act until its answer has come, which is returned."""
+        return self._services.call(service, kind, request)
 
     def close(self) -> None:
         """Leave the graph."""

@@ -7,9 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.msg import ActionChunk
-from restac_ros.nodes.drill.drill_stage import GUIDE_N, Stage, restamp
+from restac_ros.nodes.drill.drill_stage import GUIDE_N, RESTING_S, Stage, restamp
 from restac_ros.nodes.fields import stamp
 from restac_ros.sim.stream_faults import StreamFault
 from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
@@ -24,7 +23,6 @@ DISCOVERY_NS = 2000 * _MS  # until other nodes know a new publisher
 PUSH_N = 12.0  # of a hand on a moving arm: 30 mm
 GUIDED_M = 0.09
 FOREIGN_CHUNKS = 20  # 2 s: /diagnostics names them while they arrive
-_SETTLE_S = 0.3
 
 StageAction = Callable[[Stage], object]
 
@@ -186,13 +184,12 @@ def _person_cases() -> list[Case]:
         stage.until(
             lambda: np.linalg.norm(stage.arm.pose().position_m - start_m) > GUIDED_M, 'the arm is led by hand'
         )
-        stage.arm.push(0.0)
-        stage.set_mode(ROBOT_MODE_MOVE)
+        stage.let_go()
 
     def reflex(stage: Stage) -> None:
         """Stop in reflex mode; then guide the arm."""
         stage.set_mode(ROBOT_MODE_REFLEX)
-        stage.pause(_SETTLE_S)
+        stage.pause(RESTING_S)
         guide(stage)
 
     rival = {'noticed_ns': DISCOVERY_NS, 'heals': True}

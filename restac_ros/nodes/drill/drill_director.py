@@ -75,7 +75,7 @@ class Director:
             yield outcome
             self._stage.node.get_logger().info(f'drill: {case.name}')
             try:
-                self._await_motion()
+                self._await_motion(resuming=True)  # recovery itself is judged at the end of each case
             except LateError as late:
                 outcome.faults.append(str(late))
                 break

@@ -37,6 +37,8 @@ _POLL_S = 0.02
 RIVAL_FRAME = 'rival'  # by which the drill's arm tells the rival's set-points from the streamer's
 RIVAL_SET_POINTS = 20
 GUIDE_N = 20.0  # of a hand in guiding mode: 0.2 m/s
+RESTING_S = 0.3
+_RESTS_M = 0.001  # farthest that an arm at rest goes in that time
 DEADLINE_S = 120.0  # a policy that was killed has to load again, on a busy machine
 STOP_PATIENCE_S = 20.0
 
@@ -183,8 +185,18 @@ class Stage:
         self.set_mode(ROBOT_MODE_GUIDING)
         self.arm.pull(GUIDE_N)
         self.until(lambda: not self.arm.outside(), 'the arm is led into the workspace')
-        self.arm.pull(0.0)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Release a guided arm, wait until it stands and was measured there, and return it to mode move."""
+        self.arm.push(0.0)
+        self.until(self._rests, 'the arm that is let go stands')
         self.set_mode(ROBOT_MODE_MOVE)
+
+    def _rests(self) -> bool:
+        before = self.arm.pose()
+        self.pause(RESTING_S)
+        return Offset.between(before, self.arm.pose()).distance_m < _RESTS_M
 
     def pause(self, seconds: float) -> None:
         """Wait by the clock of stamps."""

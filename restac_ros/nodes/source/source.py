@@ -24,6 +24,7 @@ _MIN_DEPTH = 16
 _CHECK_PERIOD_S = 0.2
 CLOCK_TOPIC, CLOCK_TYPE = '/clock', 'rosgraph_msgs/msg/Clock'
 _CLOCK_POLL_S = 0.002
+_DISCOVERY_POLL_S = 0.05
 ACKNOWLEDGE_TIMEOUT_S = 10.0
 
 
@@ -178,8 +179,21 @@ class SourceNode(ManagedNode):
 
     def _check_alone(self) -> None:
         """Refuse to publish beside other publishers: subscribers could not separate the streams."""
-        if self.parameters.share_topics or self._halt.wait(self.parameters.discovery_s):
+        if self.parameters.share_topics:
             return
+        end_s = time.monotonic() + self.parameters.discovery_s
+        while not (others := self._other_publishers()):
+            left_s = end_s - time.monotonic()
+            if left_s <= 0 or self._halt.wait(min(left_s, _DISCOVERY_POLL_S)):
+                return
+        found = ', '.join(f'{name} publishes {topic}' for name, topic in others.items())
+        raise SourceError(
+            f'not playing: {found}, too, and subscribers could not separate the two. Stop it, set '
+            'ROS_DOMAIN_ID to a domain of its own, or share_topics to true if this is meant'
+        )
+
+    def _other_publishers(self) -> dict[str, str]:
+        """Return a topic of ours by the name of each other node that publishes it."""
         ours = self.get_fully_qualified_name()
         others: dict[str, str] = {}
         for topic in self._outlets:
@@ -188,12 +202,7 @@ class SourceNode(ManagedNode):
             if ours in names:
                 names.remove(ours)  # once: a second source may have our name
             others |= dict.fromkeys(names, topic)
-        if others:
-            found = ', '.join(f'{name} publishes {topic}' for name, topic in others.items())
-            raise SourceError(
-                f'not playing: {found}, too, and subscribers could not separate the two. Stop it, set '
-                'ROS_DOMAIN_ID to a domain of its own, or share_topics to true if this is meant'
-            )
+        return others
 
     def _await_subscribers(self) -> None:
         """Wait until every topic of the contract has its subscribers."""
