@@ -9,7 +9,7 @@ env := . scripts/env.sh
 sources := $(shell find msg restac_ros launch config resource -type f -not -path '*/__pycache__/*') CMakeLists.txt package.xml
 built := install/.restac-built
 checkpoint := runs/checkpoints/tiny
-cell_checkpoint := runs/checkpoints/cell
+cell_checkpoint := runs/checkpoints/tiny_cell
 task := insert the plug into the socket
 BAG ?=
 SOURCE ?= $(if $(BAG),bag,sim)
@@ -40,8 +40,8 @@ $(checkpoint):
 	@$(env) && restac-ros init-checkpoint --preset tiny --contract config/contract.yaml --to $@
 
 $(cell_checkpoint):
-	@echo -e '\033[1m[demo]\033[0m a small random checkpoint for the simulated cell'
-	@$(env) && restac-ros init-checkpoint --preset cell --contract config/contract_cell.yaml --to $@
+	@echo -e '\033[1m[demo]\033[0m a tiny random checkpoint for the simulated cell'
+	@$(env) && restac-ros init-checkpoint --preset tiny --contract config/contract_cell.yaml --to $@
 
 # The cell at half of real time, so that a busy machine loses no frames.
 demo: build $(if $(filter sim,$(SOURCE)),$(cell_checkpoint),$(checkpoint))    ## the simulated cell inserts a plug by feel, through all nodes, recorded; BAG=dir plays a bag, SOURCE=synthetic test patterns

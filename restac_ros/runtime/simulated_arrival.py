@@ -19,7 +19,8 @@ class SimulatedArrival:
 
     def arrival_ns(self, arrived_ns: int, system_ns: int, simulated_ns: int) -> int:
         """Return the arrival in simulated time, ns; `system_ns` and `simulated_ns` are both clocks now."""
-        if self._since is None or simulated_ns < self._since[1]:  # a simulation that began anew
+        # Begun just now, not before the first message on the clock, when it is 0; or anew.
+        if self._since is None or not self._since[1] or simulated_ns < self._since[1]:
             self._rate, self._since = 0.0, (system_ns, simulated_ns)
         elif (elapsed_ns := system_ns - self._since[0]) >= _WINDOW_NS:
             self._rate = (simulated_ns - self._since[1]) / elapsed_ns

@@ -17,6 +17,7 @@ from restac_ros.framing.sample import belongs
 from restac_ros.view.chart import HEIGHT_PX, WIDTH_PX
 from restac_ros.view.colours import PANEL, TEXT
 from restac_ros.view.drawing import LINE_PX, canvas, put_text
+from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import (
     RecordingReader,
     check_shown,
@@ -30,7 +31,7 @@ from restac_ros.view.scene import GateScene, SceneOptions
 _CAMERAS_PX = 512  # width of the first camera's image, which is square; the others share one row below it
 _TOP_PX = 298  # of the tactile picture, above the chart
 _SIZE_PX = _TOP_PX + HEIGHT_PX, _CAMERAS_PX + WIDTH_PX
-_MIN_SPAN_S = 4.0
+_MIN_SPAN_S, _LONGEST_S = 4.0, 3600.0
 
 
 class RunVideo(NamedTuple):
@@ -64,6 +65,8 @@ def write_run_video(
     """
     bags, contract, start_ns = open_run(paths, contract)
     end_ns = max(bag.bounds_ns[1] for bag in bags if bag.bounds_ns)
+    if (found_s := (end_ns - start_ns) * 1e-9) > _LONGEST_S:
+        raise ViewError(f'recordings of {found_s:.0f} s: a video is drawn of {_LONGEST_S:.0f} s at most')
     span_s = max(_MIN_SPAN_S, math.ceil((end_ns - start_ns) * 1e-9))
     scene = GateScene(contract, tactile_stream(contract), SceneOptions(span_s=span_s))
     reader = RecordingReader(contract, scene)

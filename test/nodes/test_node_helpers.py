@@ -229,6 +229,17 @@ def test_a_simulation_that_begins_anew_dates_no_message_before_its_start() -> No
     assert arrivals.arrival_ns(10**18, 10**18 + 4 * 10**8, 1000) == 1000
 
 
+def test_arrivals_before_and_after_the_clocks_first_message_are_dated_by_it() -> None:
+    arrivals, start_ns, first_ns = SimulatedArrival(), 10**18, 17 * 10**17
+    for step in range(3):
+        assert arrivals.arrival_ns(start_ns, start_ns + step * 2 * 10**8, 0) == 0
+    for step in range(4):
+        simulated_ns = first_ns + step * 2 * 10**8
+        read_ns = start_ns + 10**9 + step * 2 * 10**8
+        found = arrivals.arrival_ns(read_ns - 10**7, read_ns, simulated_ns)
+        assert 0 <= simulated_ns - found <= 2 * 10**7
+
+
 def test_a_simulated_message_that_overtakes_the_clock_arrives_when_it_was_captured() -> None:
     arrivals, sample = SimulatedArrival(), Sample('main', 2_000_000_000, 1_900_000_000, b'')
     assert arrivals.in_order(sample).receive_ns == sample.stamp_ns

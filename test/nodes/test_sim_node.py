@@ -161,6 +161,8 @@ def test_the_expert_inserts_the_plug_while_nobody_commands(start_cell, teacher: 
     cell = start_cell(expert=True)
     teacher.until(lambda: 'joints' in teacher.newest)
     assert not teacher.target.get_subscription_count(), 'nobody else is listened to'
+    for simulated_s in (1, 2, 3, 4, 5):  # each has a deadline of its own
+        teacher.until(lambda simulated_s=simulated_s: teacher.elapsed_s > simulated_s or not cell.alive)
     teacher.until(lambda: not cell.alive)
     assert cell.wait() == 0, cell.log
     outcome = cell.summary
