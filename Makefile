@@ -14,6 +14,7 @@ task := insert the plug into the socket
 BAG ?=
 SOURCE ?= $(if $(BAG),bag,sim)
 SEED ?= 3
+VIEW ?=
 ARGS ?=
 # Test processes: more would disturb each other's streams.
 JOBS ?= 2
@@ -44,10 +45,10 @@ $(cell_checkpoint):
 	@$(env) && restac-ros init-checkpoint --preset tiny --contract config/contract_cell.yaml --to $@
 
 # The cell at half of real time, so that a busy machine loses no frames.
-demo: build $(if $(filter sim,$(SOURCE)),$(cell_checkpoint),$(checkpoint))    ## the simulated cell inserts a plug by feel, through all nodes, recorded; BAG=dir plays a bag, SOURCE=synthetic test patterns
+demo: build $(if $(filter sim,$(SOURCE)),$(cell_checkpoint),$(checkpoint))    ## the simulated cell inserts a plug by feel, through all nodes, recorded; BAG=dir plays a bag, SOURCE=synthetic test patterns, VIEW=1 also in a window
 ifeq ($(SOURCE),sim)
 	@run=runs/demo/$$(date +%Y-%m-%dT%H-%M-%S) && $(env) \
-	  && restac-ros up --source sim --expert --seed $(SEED) --rate 0.5 --checkpoint $(cell_checkpoint) \
+	  && restac-ros up --source sim --expert $(if $(VIEW),--window) --seed $(SEED) --rate 0.5 --checkpoint $(cell_checkpoint) \
 	    --prompt '$(task)' --record $$run/dataset --log $$run/log --run-dir $$run $(ARGS) \
 	  && restac-ros view $$run/log/*/ $$run/dataset.journals/*/ --mp4 $$run/demo.mp4
 else

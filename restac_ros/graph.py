@@ -160,6 +160,24 @@ def console(run: Run, others: Sequence[Process], terminal: Literal['keys', 'disp
     )
 
 
+def _check_who_moves(run: Run) -> None:
+    """Refuse two that would move the arm, and who would move one that is not there."""
+    movers = {name for name in ('execute', 'expert', 'teleoperate') if getattr(run, name)}
+    if len(movers) > 1:
+        raise GraphError(f'{" and ".join(sorted(movers))} each move the arm: give one of them')
+    if run.execute and (run.checkpoint is None or not run.source.closes_loop):
+        raise GraphError(
+            'execute sends set-points to a robot: it needs a checkpoint, and streams that show the motion of '
+            'the robot: live drivers (source none) or the simulated cell (sim); source is '
+            f'{str(run.source)!r}'
+        )
+    if movers - {'execute'} and run.source is not Source.SIM:
+        raise GraphError(
+            f'{movers.pop()} moves the arm of the simulated cell: it needs source sim; source is '
+            f'{str(run.source)!r}'
+        )
+
+
 def _check(run: Run) -> None:
     if (run.source is Source.BAG) != (run.bag is not None):
         raise GraphError(
@@ -168,28 +186,13 @@ def _check(run: Run) -> None:
         )
     if run.bag is not None and not run.bag.exists():
         raise GraphError(f'no bag at {run.bag}: name a rosbag2 directory or an .mcap/.db3 file')
-    if run.teleoperate and (run.execute or run.source is not Source.SIM):
-        raise GraphError(
-            'teleoperate moves the arm of the simulated cell (source sim), which then follows nobody else: '
-            f'source is {str(run.source)!r}, execute is {run.execute}'
-        )
+    _check_who_moves(run)
     if run.checkpoint is None and run.record is None and run.view == 'none' and not run.teleoperate:
         raise GraphError('nothing to do: give a checkpoint to run, a data set to record into, or view')
     if run.checkpoint is not None and not run.prompt.strip():
         raise GraphError('the policy needs a prompt: describe the task of the robot')
     if run.record is not None and run.autostart_recording and not run.prompt.strip():
         raise GraphError('recording needs a task text: describe the task of the robot by prompt')
-    if run.execute and (run.checkpoint is None or not run.source.closes_loop):
-        raise GraphError(
-            'execute sends set-points to a robot: it needs a checkpoint, and streams that show the motion of '
-            'the robot: live drivers (source none) or the simulated cell (sim); source is '
-            f'{str(run.source)!r}'
-        )
-    if run.expert and (run.execute or run.source is not Source.SIM):
-        raise GraphError(
-            "expert moves the simulated cell's arm: it needs source sim, and excludes execute, by which a "
-            f'policy moves it; source is {str(run.source)!r}, execute is {run.execute}'
-        )
     if run.parameter_file is not None:
         _check_parameter_file(run.parameter_file, full_namespace(run.namespace))
     if run.rate <= 0:

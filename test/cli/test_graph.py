@@ -121,8 +121,8 @@ def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
             {'checkpoint': Path('c'), 'prompt': 'x', 'execute': True, 'source': Source.SYNTHETIC},
             'live drivers',
         ),
-        ({'teleoperate': True}, 'the arm of the simulated cell .source sim.*source is'),
-        ({'record': Path('d'), 'prompt': 'x', 'expert': True}, "needs source sim.* source is 'none'"),
+        ({'teleoperate': True}, "teleoperate moves .* needs source sim.* source is 'none'"),
+        ({'record': Path('d'), 'prompt': 'x', 'expert': True}, 'expert moves .* needs source sim'),
         (
             {
                 'checkpoint': Path('c'),
@@ -131,8 +131,9 @@ def test_all_nodes_share_one_contract(installed: Path, tmp_path: Path) -> None:
                 'expert': True,
                 'execute': True,
             },
-            'excludes execute',
+            'execute and expert each move the arm',
         ),
+        ({'source': Source.SIM, 'expert': True, 'teleoperate': True}, 'expert and teleoperate each move'),
     ],
 )
 def test_contradictions_are_refused_with_a_remedy(
