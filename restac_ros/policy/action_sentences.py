@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int, Int32
 from restac_ros.model.checkpoint.provenance import Subtasks
 from restac_ros.model.checkpoint.store import ACTION_TOKENS
 from restac_ros.policy.action_tokens import ActionCodec, ActionIds, ActionTokenError, BinCodec
-from restac_ros.policy.fast import read_fast
+from restac_ros.policy.fast import FastCodec, read_fast
 from restac_ros.policy.prompting import Prompting
 from restac_ros.policy.tokenizer import PromptTokenizer
 
@@ -131,13 +131,13 @@ def taught_sentences(
     """
     if taught is None or not taught.action_tokens:
         return None
+    if taught.action_tokens not in (BinCodec.kind, FastCodec.kind):
+        raise ActionTokenError(
+            f'{path}: found action tokens {taught.action_tokens!r}, expected {BinCodec.kind!r} or '
+            f'{FastCodec.kind!r}: update restac_ros to run it'
+        )
     codec: ActionCodec = (
         BinCodec() if taught.action_tokens == BinCodec.kind else read_fast(path / ACTION_TOKENS)
     )
-    if codec.kind != taught.action_tokens:
-        raise ActionTokenError(
-            f'{path}: found action tokens {taught.action_tokens!r}, expected {BinCodec.kind!r} or '
-            f'{codec.kind!r}: update restac_ros to run it'
-        )
     behind = sentences_behind(prompting, codec, words, vocab_size)
     return replace(behind, longest=taught.max_action_tokens)

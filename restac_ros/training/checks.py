@@ -72,6 +72,11 @@ def distillation_of(teacher: CheckpointInfo, train: TrainConfig) -> Distillation
         raise TrainingError(
             f'steps: found {steps}, expected {expected}: {train.init} is sampled in {of_teacher}'
         )
+    if train.frozen_dtype != teacher.config.dtype:
+        raise TrainingError(
+            f'frozen-dtype: found {train.frozen_dtype!r}, expected {teacher.config.dtype!r}, as {train.init} is: '
+            'what is not distilled stays as it is'
+        )
     return Distillation(steps, of_teacher, train.distil.noises)
 
 
@@ -82,10 +87,13 @@ def _distillation(train: TrainConfig) -> Iterator[str]:
         return
     if train.init is None or not (train.init / MANIFEST).is_file():
         yield f'distil: found no checkpoint of this package at {train.init}, expected the one to distil'
-    for name, expected in (('part', 'flow'), ('max_delay_steps', 0), ('unit_align', None)):
+    asked = {'part': 'flow', 'max_delay_steps': 0, 'unit_align': None, 'tokenizer': None}
+    for name, expected in asked.items():
         if (found := getattr(train, name)) != expected:
             named = name.replace('_', '-')
             yield f'{named}: found {found!r}, expected {expected!r} where a policy is distilled'
+    if train.data.norm_stats is not None or train.data.min_range:
+        yield "data.norm-stats, data.min-range: found some, expected none: the teacher's statistics count"
     if train.hierarchy.mode != 'off':
         yield f"hierarchy.mode: found {train.hierarchy.mode!r}, expected 'off' where a policy is distilled"
 
@@ -140,6 +148,16 @@ def _hierarchy(train: TrainConfig) -> Iterator[str]:
         )
     if not 0 <= hierarchy.label_smoothing < 1:
         yield f'hierarchy.label-smoothing: found {hierarchy.label_smoothing}, expected 0 or more, below 1'
+    if hierarchy.mode == 'off' and hierarchy.state_bins != 'openpi':
+        yield (
+            f"hierarchy.state-bins: found {hierarchy.state_bins!r} in mode 'off', expected 'openpi': only a "
+            'network that is taught subtasks declares its rule'
+        )
+    if hierarchy.label_smoothing and not hierarchy.action_tokens:
+        yield (
+            f'hierarchy.label-smoothing: found {hierarchy.label_smoothing} without hierarchy.action-tokens, '
+            'expected 0: it is of their loss alone'
+        )
     if hierarchy.max_subtask_tokens < 2:
         yield f'hierarchy.max-subtask-tokens: found {hierarchy.max_subtask_tokens}, expected at least 2'
 

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +261,8 @@ def test_what_it_says_is_evaluated_and_what_it_does_by_it(
     (one,) = report.checkpoints
     assert one.parity.frames == 4  # questions and prompts for actions are those of the robot
     assert set(one.subtasks.by_subtask) == {'slide along the edge'}
-    assert 0 <= one.subtasks.right.value <= one.subtasks.usable <= one.subtasks.ended.value <= 1
+    shares = (0.0, one.subtasks.right.value, one.subtasks.usable, one.subtasks.ended.value, 1.0)
+    assert all(less <= more + 1e-9 for less, more in pairwise(shares))
     assert (one.subtasks.said_error is None) == (one.subtasks.usable == 0)
     assert one.tokens.kind == 'fast'
     assert (one.tokens.error is None) == (one.tokens.readable == 0)

@@ -71,7 +71,8 @@ def _success(report: CellReport) -> Iterator[str]:
     changed = [CONDITIONS[one.condition].group for one in report.figures if one.condition != AS_IT_IS]
     for group in dict.fromkeys(changed or ['none']):
         shown = [one for one in report.figures if CONDITIONS[one.condition].group in ('none', group)]
-        yield picture(bars_png(_bars(shown), 'inserted [%]', percent=True), f'success, changed: {group}')
+        bars = bars_png(_bars(shown), 'inserted [%]', percent=True, cut=False)
+        yield picture(bars, f'success, changed: {group}')
     settings = report.settings
     yield picture(
         insertions_png(report.insertions_s, settings.seeds, settings.limit_s), 'insertions over time'

@@ -123,7 +123,7 @@ class OpenPolicies:
             checkpoint,
             self._contract,
             tokenizer_of(checkpoint.info, checkpoint.path),
-            num_steps=parameters.flow_steps,
+            num_steps=parameters.flow_steps or None,  # 0: the checkpoint's own
             chunking=Chunking(parameters.chunking, parameters.rtc_max_guidance),
             forced_gate=gate,
         )

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.lessons import is_stated
+from restac_ros.training.errors import TrainingError
 
 GRIPPER = 6  # place of the opening in states and actions
 GRIPPER_EVENT_M = 0.005
@@ -79,6 +80,11 @@ def choose_frames(
     gripper = np.concatenate([_gripper_events(episodes, number, executed) for number in numbers])
     if stated:
         kept = is_stated(episodes, places)
+        if not kept.any():
+            raise TrainingError(
+                f'{episodes.name}: found no stated subtask in episodes {list(numbers)}, expected some: the '
+                'network acts by them; state them with `restac-ros annotate`, or name other --episodes'
+            )
         places, gripper = places[kept], gripper[kept]
         touching = None if touching is None else touching[kept]
     rows, weights = evenly(np.zeros(len(places), bool) if touching is None else touching, most)

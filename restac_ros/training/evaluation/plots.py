@@ -31,16 +31,19 @@ def _figure(columns: int, height_inch: float = 2.9) -> tuple[Figure, list[Axes]]
     return figure, list(np.atleast_1d(figure.subplots(1, columns)))
 
 
-def bars_png(groups: Mapping[str, Mapping[str, Estimate]], label: str, *, percent: bool = False) -> bytes:
+def bars_png(
+    groups: Mapping[str, Mapping[str, Estimate]], label: str, *, percent: bool = False, cut: bool = True
+) -> bytes:
     """Draw estimates as bars with their intervals: one colour per outer name, one place per inner name.
 
     Outer names without estimates keep their colour, so that a checkpoint has the same one in every picture.
-    A few bars that would flatten all others are cut off, and their values written above them.
+    If `cut`, a few bars that would flatten all others are cut off, and their values written above them.
     """
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
     drawn = [name for name, estimates in groups.items() if estimates]
     width = 0.8 / max(len(drawn), 1)
-    top = cut_above([estimate.value for group in groups.values() for estimate in group.values()])
+    heights = [estimate.value for group in groups.values() for estimate in group.values()]
+    top = cut_above(heights) if cut else None
     scale = 100 if percent else 1
     with mpl.rc_context(FIGURE_STYLE):
         figure, (axes,) = _figure(1, 2.6)

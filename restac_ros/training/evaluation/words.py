@@ -197,7 +197,10 @@ def subtask_figures(
         right=bootstrap.mean(right, weights),
         ended=bootstrap.mean(said.ended.astype(np.float64), weights),
         usable=float(usable.sum() / weights.sum()),
-        by_subtask={text: float(right[of == text].mean()) for text in dict.fromkeys(stated)},
+        by_subtask={
+            text: float(np.average(right[of == text], weights=weights[of == text]))
+            for text in dict.fromkeys(stated)
+        },
         stated_error=bootstrap.mean(before, usable) if anything else None,
         said_error=bootstrap.mean(after, usable) if anything else None,
         rise=bootstrap.ratio(after - before, before, usable) if anything else None,
