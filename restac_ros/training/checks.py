@@ -63,7 +63,8 @@ def distillation_of(teacher: CheckpointInfo, train: TrainConfig) -> Distillation
     """Return how a run distils its teacher.
 
     Raises:
-        TrainingError: the teacher's steps are no multiple of the student's, or no more than these.
+        TrainingError: the teacher's steps are no multiple of the student's, or no more than these; its
+            arithmetic is another than that of what stays as it is.
     """
     steps, of_teacher = train.distil.steps, teacher.origin.flow_steps or USUAL_FLOW_STEPS
     if steps >= of_teacher or of_teacher % steps:
@@ -74,8 +75,8 @@ def distillation_of(teacher: CheckpointInfo, train: TrainConfig) -> Distillation
         )
     if train.frozen_dtype != teacher.config.dtype:
         raise TrainingError(
-            f'frozen-dtype: found {train.frozen_dtype!r}, expected {teacher.config.dtype!r}, as {train.init} is: '
-            'what is not distilled stays as it is'
+            f'frozen-dtype: found {train.frozen_dtype!r}, expected {teacher.config.dtype!r}, as '
+            f'{train.init} is: what is not distilled stays as it is'
         )
     return Distillation(steps, of_teacher, train.distil.noises)
 
