@@ -74,6 +74,7 @@ class SessionLogNode(ManagedNode):
         self._active: _Active | None = None
         self._last_log = ''
         self._received: Counter[str] = Counter()
+        self._unstamped = 0
         self._simulated = SimulatedArrival() if self.get_parameter('use_sim_time').value else None
 
     def configure(self) -> None:
@@ -96,7 +97,7 @@ class SessionLogNode(ManagedNode):
         name = datetime.datetime.now().strftime('session_%Y-%m-%dT%H-%M-%S')
         path = self.parameters.log_dir / name
         log = SessionLog(path, self._contract, start_ns=self.now_ns(), task=self.parameters.task)
-        self._last_log, self._received = str(path), Counter()
+        self._last_log, self._received, self._unstamped = str(path), Counter(), 0
         topics = parse_topics(self.parameters.topics)
         inputs = [self._input(log, topic, kind) for topic, kind in topics.items()]
         timer = self.create_timer(POLL_PERIOD_S, lambda: _poll(inputs), clock=self.steady_clock)
@@ -113,14 +114,15 @@ class SessionLogNode(ManagedNode):
         self.get_logger().info(f'{active.log.close(self.now_ns())}: {active.log.written} messages')
 
     def summarise(self) -> dict[str, object]:
-        return {'log': self._last_log, 'received': dict(self._received)}
+        return {'log': self._last_log, 'received': dict(self._received), 'before_clock': self._unstamped}
 
     def diagnose(self) -> list[Status]:
         if self._active is None:
             return []
         log = self._active.log
         values = {topic: str(count) for topic, count in self._received.items()}
-        values |= {'written': str(log.written), 'dropped': str(log.dropped)}
+        counts = {'written': log.written, 'dropped': log.dropped, 'before_clock': self._unstamped}
+        values |= {name: str(count) for name, count in counts.items()}
         level: StatusLevel = 'error' if log.failure else 'warn' if log.dropped else 'ok'
         return [Status('session log', level, log.failure or f'writing {log.path}', values)]
 
@@ -138,7 +140,8 @@ class SessionLogNode(ManagedNode):
 
         def receive(cdr: bytes, info: dict) -> None:
             if not (arrived_ns := self._arrival_ns(info)):
-                return  # before the first message on /clock there is no time that it could be logged by
+                self._unstamped += 1  # before the first message on /clock there is no time to log it by
+                return
             self._received[full_name] += 1
             log.write(full_name, kind, cdr, arrived_ns)
 

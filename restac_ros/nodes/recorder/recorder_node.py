@@ -223,7 +223,10 @@ class RecorderNode(ManagedNode):
         self._do(lambda: self._ready.recorder.begin_subtask(message.data))
 
     def _on_applied(self, message: Subtask) -> None:
-        self._do(lambda: self._ready.recorder.follow(message.run.prompt))
+        if self._active:
+            self._do(lambda: self._ready.recorder.follow(message.run.prompt))
+        elif self._configured:  # the first episode's
+            self._configured.recorder.follow(message.run.prompt)
 
     def _start(self) -> str:
         active = self._running

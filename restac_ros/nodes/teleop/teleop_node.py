@@ -25,6 +25,7 @@ from restac_ros.nodes.fields import pose_message
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.newest_values import NewestValues, others_publishing
 from restac_ros.nodes.running import run_node
+from restac_ros.nodes.subscriptions import UnknownTypeError
 from restac_ros.nodes.teleop.teleop_parameters import TeleopParameters
 from restac_ros.runtime.complaints import Complaints
 
@@ -41,8 +42,8 @@ class TeleopNode(ManagedNode):
 
     model = TeleopParameters
     unique = True
-    refusals = (LimitError,)
-    _contract: Contract  # this and the following from activate on
+    refusals = (LimitError, UnknownTypeError)
+    _contract: Contract  # this from configure on, the following from activate on
     _motion: Teleoperation
     _arm: NewestValues
 
@@ -61,12 +62,12 @@ class TeleopNode(ManagedNode):
         parameters: TeleopParameters = self.parameters
         self._contract = self.load_contract()
         limits = parameters.limits(self._contract)
-        self._motion = Teleoperation(limits)
         speeds = f'{limits.motion.speed_m_s:g} m/s and {limits.motion.speed_rad_s:g} rad/s'
         self.get_logger().info(f'{self.resolve_topic_name(parameters.target_topic)} at up to {speeds}')
 
     def activate(self) -> None:
         parameters: TeleopParameters = self.parameters
+        self._motion, self._joy_ns = Teleoperation(parameters.limits(self._contract)), None
         self._arm = NewestValues(self, self._contract, (self._contract.pose_stream,))
         self._target = self.create_publisher(PoseStamped, parameters.target_topic, _COMMAND_QOS)
         self._gripper = self.create_publisher(Float64, parameters.gripper_topic, _COMMAND_QOS)
@@ -146,6 +147,8 @@ class TeleopNode(ManagedNode):
         if not all(map(math.isfinite, values)):
             self._complaints.set('step', 'not finite', f'a step of {values} is no number; nothing is moved')
             return
+        if self._others:
+            return  # it says that it does not move: nothing is done later
         self._steps += 1
         self._motion.step(Offset(np.array(values[:3]), np.array(values[3:])))
 

@@ -27,7 +27,7 @@ class CellWindow:
         """Open the window.
 
         Raises:
-            WindowError: there is no display.
+            WindowError: there is no display, or none with OpenGL.
         """
         _check_display()
         self._cell, self._shown, self._due_ns = cell, copy.copy(cell.data), 0
@@ -52,7 +52,7 @@ class CellWindow:
 
 
 def _check_display() -> None:
-    """Refuse where GLFW finds no display: the viewer's thread would end, and its caller wait for ever."""
+    """Refuse where GLFW can open no window: the viewer's thread would end, and its caller wait for ever."""
     try:
         glfw = importlib.import_module('glfw')
     except ImportError as error:  # also where its shared library cannot be loaded
@@ -61,6 +61,11 @@ def _check_display() -> None:
         warnings.simplefilter('ignore')  # it says the same as the error below
         if not glfw.init():
             raise WindowError(
-                'no window: there is no display here (DISPLAY or WAYLAND_DISPLAY names none); '
-                'over ssh use -X, or go without a window'
+                'no window: there is no display here (DISPLAY or WAYLAND_DISPLAY names none); go without one'
             )
+        glfw.window_hint(glfw.VISIBLE, glfw.FALSE)
+        probe = glfw.create_window(16, 16, '', None, None)
+        glfw.default_window_hints()
+        if not probe:
+            raise WindowError('no window: the display here offers no OpenGL; go without one')
+        glfw.destroy_window(probe)

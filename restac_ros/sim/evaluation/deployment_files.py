@@ -11,6 +11,7 @@ from restac_ros.graph import SIM_ROBOT
 from restac_ros.parameter_file import read_sections
 from restac_ros.runtime.deployment import runtime_settings, streamer_config
 from restac_ros.runtime.runtime_products import RuntimeSettings
+from restac_ros.sim.cell.parameters import CellError
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,15 @@ def read_deployment(folder: Path, contract: Contract) -> Deployment:
 
     Raises:
         ParameterFileError: a file cannot be read.
+        CellError: a file asks for what there is not in the cell's closed loop.
     """
     policy = _parameters(folder / 'policy.yaml')
     streamer = _parameters(folder / 'streamer.yaml', **SIM_ROBOT)
+    if policy.planner or policy.tokenizer or policy.dtype != 'checkpoint' or streamer.deadman_topic:
+        raise CellError(
+            f'{folder}: found planner, tokenizer, dtype or deadman_topic, expected their defaults: policies '
+            'are evaluated in the cell without them'
+        )
     return Deployment(
         policy,
         runtime_settings(policy),

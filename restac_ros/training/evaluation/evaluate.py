@@ -174,12 +174,14 @@ def _measured(
             settings.batch_size,
             lambda done, count: tell(f'{subject.name}: episodes of touch', done, count),
         )
+    taught = subject.info.origin.subtasks
     report = EvaluatedCheckpoint(
         name=subject.name,
         path=str(subject.path),
         fusion=subject.config.fusion,
         encoder=subject.config.tactile.kind if subject.config.tactile else 'none',
         trained_steps=subject.info.origin.step,
+        acts=taught is None or taught.acts,
         parity=sampled.parity,
         errors=phase_errors(demonstrated, sampled.recorded, phases, bootstrap),
         flow=[

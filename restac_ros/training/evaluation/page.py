@@ -10,7 +10,7 @@ from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.dependence import Effects
 from restac_ros.training.evaluation.phases import PHASE_ALL, PHASE_CONTACT
 from restac_ros.training.evaluation.plots import bars_png, curves_png, gate_png, horizon_png, surprise_png
-from restac_ros.training.evaluation.report import NO_TOUCH, EvaluatedCheckpoint, EvaluationReport
+from restac_ros.training.evaluation.report import NO_ACTIONS, NO_TOUCH, EvaluatedCheckpoint, EvaluationReport
 from restac_ros.training.evaluation.substitution import SUBSTITUTIONS
 
 SECTIONS = (
@@ -101,7 +101,8 @@ def _errors(report: EvaluationReport) -> Iterator[str]:
     groups = {one.name: {p: e.action for p, e in one.errors.items()} for one in report.checkpoints}
     yield picture(bars_png(groups, 'action error'), 'action error by phase')
     for one in report.checkpoints:
-        yield f'<h3>{escape(one.name)}</h3><table><tr><th>phase<th>frames<th>action error'
+        yield f'<h3>{escape(one.name)}{"" if one.acts else NO_ACTIONS}</h3>'
+        yield '<table><tr><th>phase<th>frames<th>action error'
         yield ''.join(f'<th>{label} [{unit}]' for label, _, unit in _UNITS.values())
         yield ''.join(f'<th>{name}' for name in one.errors[PHASE_ALL].by_dimension)
         for phase, error in one.errors.items():

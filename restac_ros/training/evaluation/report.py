@@ -17,6 +17,7 @@ from restac_ros.training.evaluation.surprise import CodebookUse, SurpriseCalibra
 from restac_ros.training.evaluation.words import SaidActionFigures, SubtaskFigures
 
 NO_TOUCH = 'no touch'
+NO_ACTIONS = ' (it learnt texts, and no action by them: its chunks are those of its base)'
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class TouchReport:
 class EvaluatedCheckpoint:
     """Figures of one checkpoint.
 
+    `acts` is False where subtasks were learnt, and no action by them: action errors mean nothing then.
     `touch` is None for a policy without touch, `subtasks` for one that says none, and `tokens` for one that
     says no actions.
     """
@@ -69,6 +71,7 @@ class EvaluatedCheckpoint:
     fusion: str
     encoder: str
     trained_steps: int
+    acts: bool
     parity: Parity
     errors: Mapping[str, PhaseError]
     flow: list[FlowBin]
@@ -122,7 +125,7 @@ class EvaluationReport:
         lines = []
         for one in self.checkpoints:
             told = ', '.join(f'{phase} {error.action.value:.4f}' for phase, error in one.errors.items())
-            lines.append(f'{one.name}: action error {told}')
+            lines.append(f'{one.name}: action error {told}{"" if one.acts else NO_ACTIONS}')
             verdict = one.touch.verdict if one.touch else None
             lines.append(f'  touch: {f"{verdict.verdict}: {verdict.reason}" if verdict else NO_TOUCH}')
             if (said := one.subtasks) is not None:

@@ -47,8 +47,21 @@ class Viewer(ModuleType):
 def viewer(monkeypatch: pytest.MonkeyPatch) -> Viewer:
     made = Viewer()
     monkeypatch.setitem(sys.modules, 'mujoco.viewer', made)
-    monkeypatch.setitem(sys.modules, 'glfw', SimpleNamespace(init=lambda: True))
+    monkeypatch.setitem(sys.modules, 'glfw', glfw(window=object()))
     return made
+
+
+def glfw(init: bool = True, window: object = None) -> SimpleNamespace:
+    """What the window uses of GLFW; without `window` none can be opened."""
+    return SimpleNamespace(
+        VISIBLE=1,
+        FALSE=0,
+        init=lambda: init,
+        window_hint=lambda hint, value: None,
+        default_window_hints=lambda: None,
+        create_window=lambda *size_and_place: window,
+        destroy_window=lambda found: None,
+    )
 
 
 def test_a_window_shows_a_copy_of_the_cell_30_times_a_second_until_it_is_closed(viewer: Viewer) -> None:
@@ -69,8 +82,11 @@ def test_a_window_shows_a_copy_of_the_cell_30_times_a_second_until_it_is_closed(
 
 def test_without_a_display_or_its_library_no_window_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell(CellScene())
-    monkeypatch.setitem(sys.modules, 'glfw', SimpleNamespace(init=lambda: False))
+    monkeypatch.setitem(sys.modules, 'glfw', glfw(init=False))
     with pytest.raises(WindowError, match='there is no display here'):
+        CellWindow(cell)
+    monkeypatch.setitem(sys.modules, 'glfw', glfw())
+    with pytest.raises(WindowError, match='offers no OpenGL'):
         CellWindow(cell)
     monkeypatch.setitem(sys.modules, 'glfw', None)
     with pytest.raises(WindowError, match='GLFW, which opens it, cannot be loaded'):
