@@ -1,6 +1,7 @@
 """Simulated threads: one at a time, in the order in which they are due, and no real time goes by."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -89,6 +90,15 @@ def test_waiting_for_what_never_comes_is_an_error_and_no_hang() -> None:
     thread.join()
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """As at a terminal; a process that a shell runs in the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('_interruptible')
 def test_an_interrupt_comes_through_and_all_can_be_stopped_in_order_afterwards() -> None:
     time, seen, interrupted = VirtualTime(0), [], []
 
