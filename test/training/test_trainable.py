@@ -26,7 +26,7 @@ def test_every_leaf_is_on_one_side_and_unit_align_alone_is_frozen(name: str) -> 
     shapes = leaf_shapes(config)
     split = split_leaves(config, shapes)
     assert sorted([*split.trained, *split.frozen]) == sorted(shapes)
-    trains = config.tactile is not None and config.tactile.kind == 'cnn'
+    trains = config.tactile is not None and config.tactile.kind in ('cnn', 'cnn_map')
     assert bool([leaf for leaf in split.trained if leaf.startswith('tactile/')]) == trains
 
 
