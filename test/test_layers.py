@@ -62,7 +62,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     'sim': ({'contract', 'control', 'framing', 'geometry'}, {'cv2', 'numpy'}),
-    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'av', 'cv2', 'numpy', 'PIL', 'rerun'}),
+    'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL', 'rerun'}),
     'runtime': (
         {'contract', 'geometry', 'framing', 'model', 'policy', 'control', 'dataset'},
         {'numpy', 'psutil'},
@@ -171,7 +171,6 @@ ONLY_HERE = {
         [
             ('sim', part)
             for part in (
-                'av',
                 'dataset',
                 'graph',
                 'jax',
@@ -187,7 +186,6 @@ ONLY_HERE = {
         'sim/evaluation',
     ),
     ('training', 'wandb'): 'training/progress.py',
-    ('view', 'av'): 'view/run_video.py',
     ('view', 'matplotlib'): 'view/preview.py',
 }
 

@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-import av
 import cv2
 import numpy as np
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.video.mp4_file import Mp4File
 from restac_ros.framing.decode import decode_image
 from restac_ros.framing.sample import belongs
 from restac_ros.view.chart import HEIGHT_PX, WIDTH_PX
@@ -76,8 +74,7 @@ def write_run_video(
     total, done = count_messages(bags, topics), 0
     images: dict[str, np.ndarray] = {}
     picture, frame = to.with_suffix('.png'), canvas(*_SIZE_PX, PANEL)
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with _Encoder(to, contract.fps) as encoder:
+    with Mp4File(to, contract.fps, _SIZE_PX) as encoder:
         for message in merged_messages(bags, topics):
             while message.log_time_ns >= start_ns + encoder.frames * 10**9 // contract.fps:
                 time_ns = start_ns + encoder.frames * 10**9 // contract.fps
@@ -95,39 +92,6 @@ def write_run_video(
         encoder.add(frame)
     cv2.imwrite(str(picture), frame[..., ::-1])
     return RunVideo(to, picture, encoder.frames)
-
-
-class _Encoder:
-    """Writes beside `path`, and moves there what is whole."""
-
-    def __init__(self, path: Path, fps: int) -> None:
-        self.frames = 0
-        self._path, self._partial = path, path.with_name(f'.partial.{path.name}')
-        self._container = av.open(str(self._partial), 'w', format='mp4')
-        self._stream = self._container.add_stream('libx264', fps, options={'crf': '23', 'preset': 'veryfast'})
-        self._stream.height, self._stream.width, self._stream.pix_fmt = *_SIZE_PX, 'yuv420p'
-        self._period = Fraction(1, fps)
-        self._stream.time_base = self._period
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        if kind is None:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink(missing_ok=True)
-
-    def add(self, image: np.ndarray) -> None:
-        frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-        frame.pts, frame.time_base = self.frames, self._period  # the stream's own changes with its header
-        self._container.mux(self._stream.encode(frame))
-        self.frames += 1
 
 
 def _drawn(

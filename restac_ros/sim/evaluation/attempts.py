@@ -13,7 +13,7 @@ from restac_ros.sim.evaluation.attempt_record import AttemptRecord, read_record,
 from restac_ros.sim.evaluation.closed_loop import AttemptTask, ClosedLoop
 from restac_ros.sim.evaluation.conditions import Condition
 from restac_ros.sim.evaluation.deployment_files import Deployment
-from restac_ros.sim.evaluation.film import Film
+from restac_ros.sim.evaluation.film import Film, open_film
 from restac_ros.sim.evaluation.settings import CallDurations
 from restac_ros.sim.evaluation.timed_policy import OpenPolicies, TimedPolicy
 from restac_ros.sim.evaluation.touch_change import felt_elsewhere
@@ -118,5 +118,6 @@ def _attempt(policy: TimedPolicy, attempts: Attempts, seed: int, task: AttemptTa
     cameras = attempts.contract.by_role('camera')
     scene = next(name for name, spec in cameras.items() if spec.slot == SCENE_SLOT)
     caption = f'{attempts.name}, {condition.name}, seed {seed}'
-    with Film(path, scene, policy.tactile_stream, caption) as film:
+    with open_film(path) as encoder:
+        film = Film(encoder, scene, policy.tactile_stream, caption)
         return ClosedLoop(policy, condition, seed, replace(task, film=film)).run()

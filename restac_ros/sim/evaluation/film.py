@@ -1,13 +1,11 @@
 """A video of one attempt: the scene, what the policy feels, and the gate over time, side by side."""
 
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-import av
 import cv2
 import numpy as np
+
+from restac_ros.dataset.video.mp4_file import Mp4File
 
 _FPS = 15
 _SIDE_PX, _CHART_PX = 448, 96
@@ -18,49 +16,32 @@ _THIN, _SMALL = 1, 0.42
 _SHOWN = cv2.FONT_HERSHEY_SIMPLEX
 
 
+def open_film(path: Path) -> Mp4File:
+    """Open the file of a film."""
+    return Mp4File(path, _FPS, (_SIDE_PX, 2 * _SIDE_PX))
+
+
 class Film:
-    """Encodes while it is made (H.264 in MP4); the file is there when it is closed without an error.
+    """Draws an attempt while it is made.
 
     Args:
-        path: of the video.
+        encoder: of `open_film`; the caller closes it.
         scene: camera stream that shows the scene.
         tactile: tactile stream; None without touch.
         caption: shown on each image.
     """
 
-    def __init__(self, path: Path, scene: str, tactile: str | None, caption: str) -> None:
-        self._path, self._partial = path, path.with_name(f'.partial.{path.name}')
+    def __init__(self, encoder: Mp4File, scene: str, tactile: str | None, caption: str) -> None:
+        self._encoder = encoder
         self._scene, self._tactile, self._caption = scene, tactile, caption
         self._felt: np.ndarray = np.full((*_TACTILE_PX[::-1], 3), 255, np.uint8)
         self._gates: list[tuple[float, float, bool]] = []
-        self._count = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._partial), 'w', format='mp4')
-        self._stream = self._container.add_stream(
-            'libx264', _FPS, options={'crf': '23', 'preset': 'veryfast'}
-        )
-        self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * _SIDE_PX, _SIDE_PX, 'yuv420p'
-        self._stream.time_base = Fraction(1, _FPS)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        if kind is None:
-            self._partial.replace(self._path)
-        else:
-            self._partial.unlink(missing_ok=True)
 
     def add_image(self, stream: str, time_s: float, image: np.ndarray) -> None:
         """Show an image uint8 [H, W, 3] RGB of a stream; others than the two are ignored."""
         if stream == self._tactile:
             self._felt = cv2.resize(image, _TACTILE_PX, interpolation=cv2.INTER_LINEAR)
-        elif stream == self._scene and time_s * _FPS >= self._count:
+        elif stream == self._scene and time_s * _FPS >= self._encoder.frames:
             self._encode(image, time_s)
 
     def add_gate(self, time_s: float, gate: float, in_contact: bool) -> None:
@@ -79,10 +60,7 @@ class Film:
         text = f'{self._caption}, {time_s:.1f} s'
         cv2.putText(picture, text, (8, 20), _SHOWN, _SMALL, (255, 255, 255), 3 * _THIN, cv2.LINE_AA)
         cv2.putText(picture, text, (8, 20), _SHOWN, _SMALL, _TEXT, _THIN, cv2.LINE_AA)
-        frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
-        frame.pts, frame.time_base = self._count, Fraction(1, _FPS)
-        self._container.mux(self._stream.encode(frame))
-        self._count += 1
+        self._encoder.add(picture)
 
 
 def gate_chart(
