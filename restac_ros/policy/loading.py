@@ -1,30 +1,39 @@
-"""A checkpoint's parameters onto the device, and its checksums, at once."""
+"""A checkpoint's parameters onto the device, and beside it its checksums and other work."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 
-from restac_ros.model.checkpoint.params import CastRule, Params
-from restac_ros.model.checkpoint.store import CheckpointInfo, load_info, load_params
-from restac_ros.model.config import ModelConfig
-from restac_ros.policy.arithmetic import Arithmetic
+from restac_ros.model.checkpoint.params import Params
+from restac_ros.model.checkpoint.store import StoredParams, load_info
 
 
-def read_checked(
-    path: Path, config: ModelConfig, cast: CastRule, arithmetic: Arithmetic, *, checksums: bool
-) -> tuple[CheckpointInfo, Params]:
-    """Read the parameters onto the device while checksums are compared, so that files are read once."""
+@contextmanager
+def checked_beside(path: Path, *, checksums: bool) -> Iterator[None]:
+    """Check a checkpoint's files in a thread while the block reads them; both end here.
+
+    Raises:
+        CheckpointError: a file is damaged, in place of what that led to in the block.
+    """
     with ThreadPoolExecutor(max_workers=1) as beside:
         checked = beside.submit(load_info, path, checksums=checksums)
         try:
-            params = load_params(
-                path,
-                config,
-                cast=cast,
-                consume=jax.device_put,
-                integer_products=arithmetic.integer_products,
-            )
-        finally:  # a wrong checksum is named rather than what it led to
-            info = checked.result()
-    return info, params
+            yield
+        finally:
+            checked.result()
+
+
+def read_beside(stored: StoredParams, work: Callable[[], None]) -> Params:
+    """Read parameters onto the device while a thread does other work, which has ended on return.
+
+    Raises:
+        CheckpointError: unreadable content.
+    """
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        done = beside.submit(work)
+        params = stored.read(jax.device_put)
+        done.result()
+    return params

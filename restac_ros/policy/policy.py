@@ -28,6 +28,7 @@ from restac_ros.model.checkpoint.params import CastRule
 from restac_ros.model.checkpoint.store import (
     NORM_STATS,
     Checkpoint,
+    StoredParams,
     load_info,
 )
 from restac_ros.model.config import ModelConfig
@@ -38,7 +39,7 @@ from restac_ros.policy.compile_cache import default_cache_directory, enable_comp
 from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.flow_steps import flow_steps_of
-from restac_ros.policy.loading import read_checked
+from restac_ros.policy.loading import checked_beside, read_beside
 from restac_ros.policy.noise import check_noise, draw_noise
 from restac_ros.policy.normalization import NOT_MEASURED, NormStats
 from restac_ros.policy.preprocessing import Preprocessor
@@ -153,11 +154,15 @@ class Policy:
         arithmetic = arithmetic_of(info, dtype, kept_in)
         cast = CastRule(None if dtype is None else arithmetic.dtype)
         config = replace(info.config, dtype=arithmetic.dtype)
-        info, params = read_checked(path, config, cast, arithmetic, checksums=checksums)
-        checkpoint = Checkpoint(path, replace(info, config=config), params)
-        policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
-        policy.arithmetic = str(arithmetic)
-        policy.set_prompt(prompt)
+        with checked_beside(path, checksums=checksums):
+            stored = StoredParams(path, config, cast=cast, integer_products=arithmetic.integer_products)
+            checkpoint = Checkpoint(path, replace(info, config=config), stored.shapes)
+            policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
+            policy.arithmetic = str(arithmetic)
+            policy.set_prompt(prompt)
+            # Tracing the network is Python, reading is not: together they take as long as the longer one.
+            params = read_beside(stored, policy._trace)
+        policy._stages.hold(assemble(config, params, source=str(path))[1])
         return policy
 
     @property
@@ -376,6 +381,11 @@ class Policy:
             chunking=self._continuations.chunking.kind,
             continued_delay_steps=continuation.delay_steps if continuation else None,
         )
+
+    def _trace(self) -> None:
+        """Trace what `warm_up` compiles with the current prompt."""
+        for length in self._prompting.possible_lengths(self._current()):
+            self._stages.trace(length)
 
     def _prepare(self, task: Task) -> tuple[int, ...]:
         lengths = self._prompting.possible_lengths(task)

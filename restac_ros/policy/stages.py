@@ -73,7 +73,7 @@ class Stages:
 
     Args:
         config: the model.
-        graph, state: the model, split.
+        graph, state: the model, split; where the state holds shapes alone, `hold` comes before any call.
         slots: camera slots that images will be given for.
         num_steps: Euler steps of one chunk.
         constraint: one like those that `act` will be given; None: chunks are planned freely.
@@ -96,10 +96,13 @@ class Stages:
         self._forced_gate = forced_gate
         # As a flat tuple, which JAX flattens an order of magnitude faster than nested states.
         leaves, self._tree = jax.tree.flatten(state)
-        self._leaves = tuple(leaves)
+        self._shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+        self._leaves: Leaves = ()
+        self._traced: dict[tuple[str, int], jax.stages.Lowered] = {}
         self._programs: dict[tuple[str, int], Callable[..., Any]] = {}
         self._packings: dict[tuple[str, int], Packing] = {}
         self._cache_shapes: dict[int, PrefixCache] = {}
+        self._code_shapes: TactileCode | None = None
         self._apart: Leaves = ()
         self._compiling = threading.Lock()
         self._on_accelerator = jax.default_backend() != 'cpu'
@@ -109,11 +112,24 @@ class Stages:
         self._bounds = np.linspace(0, depth, parts).round().astype(int).tolist()
         self._sliced = wanted > 1
         plan = jax.jit(lambda leaves: self._model(leaves).plan_sampling(num_steps))
-        self._plan: SamplingPlan = jax.block_until_ready(plan(self._leaves))
+        self._planning = plan.lower(self._shapes)
+        if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+            self.hold(state)
+
+    def hold(self, state: nnx.State) -> None:
+        """Take the parameters, in place of the shapes that the stages were made for, and plan with them."""
+        self._leaves = tuple(jax.tree.leaves(state))
+        self._plan: SamplingPlan = jax.block_until_ready(self._planning.compile()(self._leaves))
 
     def is_compiled(self, num_tokens: int) -> bool:
         """Whether chunks can be planned with prompts padded to this length without compiling."""
         return ('act', num_tokens) in self._programs
+
+    def trace(self, num_tokens: int) -> None:
+        """Do of `compile` what needs no parameters: the longer part where compiled programs are kept."""
+        with self._compiling:
+            if not self.is_compiled(num_tokens):
+                self._trace(num_tokens)
 
     def compile(self, num_tokens: int) -> None:
         """Compile all stages for prompts padded to `num_tokens`, and call each until it is warm."""
@@ -121,7 +137,9 @@ class Stages:
             return
         with self._compiling:
             if not self.is_compiled(num_tokens):
-                act = self._compile(num_tokens)
+                self._trace(num_tokens)
+                self._compile_inputs(num_tokens)
+                act = self._traced.pop(('act', num_tokens)).compile()
                 for _ in range(ACCELERATOR_WARM_UPS if self._on_accelerator else 1):
                     self._rehearse(num_tokens, act)
                 self._programs['act', num_tokens] = act  # last: only now is the length ready
@@ -134,7 +152,8 @@ class Stages:
         if ('say', num_tokens) in self._programs:
             return
         with self._compiling:
-            cache = self._compile_prefix(num_tokens)
+            cache = self._trace_prefix(num_tokens)
+            self._compile_inputs(num_tokens)
             *_, tokens, mask = self._blank_prefix(num_tokens)
             begun = jax.jit(partial(begin, capacity=capacity)).lower(cache, tokens, mask)
             sayable = jax.ShapeDtypeStruct((self._config.vocab_size,), jnp.bool_)
@@ -143,7 +162,7 @@ class Stages:
                 apart, self._apart_tree = jax.tree.flatten(layers_apart(layers, self._config.paligemma.depth))
                 self._apart = tuple(apart)
             said = jax.jit(partial(self._say, end=end), donate_argnums=2)
-            spoken = said.lower(self._leaves, cache, begun.out_info, sayable, self._apart)
+            spoken = said.lower(self._shapes, cache, begun.out_info, sayable, self._apart)
             self._programs['begin', num_tokens] = begun.compile()
             self._programs['say', num_tokens] = spoken.compile()
 
@@ -202,20 +221,20 @@ class Stages:
 
     # Compiling.
 
-    def _compile(self, num_tokens: int) -> Callable[..., Any]:
-        """Compile all stages but keep `act` back, which is returned."""
-        cache, touch = self._compile_prefix(num_tokens), None
+    def _trace(self, num_tokens: int) -> None:
+        """Trace all stages, unless they are."""
+        cache, touch = self._trace_prefix(num_tokens), None
         if self._config.uses_touch:
-            touch = self._compile_touch(cache)
-        noise = np.zeros((1, self._config.action_horizon, self._config.action_dim), np.float32)
-        self._packings['act', 0] = Packing((self._blank_state, noise, self._constraint))
-        act = jax.jit(self._act).lower(
-            self._leaves, cache, touch, self._packings['act', 0].abstract, self._plan
-        )
-        return act.compile()
+            touch = self._trace_touch(cache)
+        if ('act', num_tokens) not in self._traced:
+            noise = np.zeros((1, self._config.action_horizon, self._config.action_dim), np.float32)
+            self._packings['act', 0] = packing = Packing((self._blank_state, noise, self._constraint))
+            self._traced['act', num_tokens] = jax.jit(self._act).lower(
+                self._shapes, cache, touch, packing.abstract, self._planning.out_info
+            )
 
-    def _compile_prefix(self, num_tokens: int) -> PrefixCache:
-        """Compile the prefix, unless it is; return the shapes of its cache."""
+    def _trace_prefix(self, num_tokens: int) -> PrefixCache:
+        """Trace the prefix, unless it is; return the shapes of its cache."""
         if num_tokens not in self._cache_shapes:
             self._packings['prefix', num_tokens] = packing = Packing(self._blank_prefix(num_tokens))
             carry: Any = packing.abstract
@@ -223,20 +242,23 @@ class Stages:
                 # The first is given a host's buffer, and the last joins what it is given.
                 donated = (1,) if 0 < number < self._num_slices - 1 else ()
                 sliced = jax.jit(self._prefix_slice(number, packing), donate_argnums=donated)
-                lowered = sliced.lower(self._leaves, carry)
-                self._programs[f'prefix {number}', num_tokens] = lowered.compile()
-                carry = lowered.out_info
+                self._traced[f'prefix {number}', num_tokens] = traced = sliced.lower(self._shapes, carry)
+                carry = traced.out_info
             self._cache_shapes[num_tokens] = carry[0]
         return self._cache_shapes[num_tokens]
 
-    def _compile_touch(self, cache: PrefixCache) -> TactileCode:
-        """Compile the tactile stage, unless it is; return its code's shapes."""
-        if ('touch', 0) not in self._programs:
+    def _trace_touch(self, cache: PrefixCache) -> TactileCode:
+        """Trace the tactile stage, unless it is; return its code's shapes."""
+        if self._code_shapes is None:
             self._packings['touch', 0] = packing = Packing(self._blank_touch)
-            lowered = jax.jit(self._touch).lower(self._leaves, packing.abstract, cache.view_features)
-            self._code_shapes: TactileCode = lowered.out_info[0]
-            self._programs['touch', 0] = lowered.compile()
+            traced = jax.jit(self._touch).lower(self._shapes, packing.abstract, cache.view_features)
+            self._traced['touch', 0], self._code_shapes = traced, traced.out_info[0]
         return self._code_shapes
+
+    def _compile_inputs(self, num_tokens: int) -> None:
+        """Compile what was traced of prefix and touch."""
+        for name, length in [key for key in self._traced if key[0] != 'act' and key[1] in (0, num_tokens)]:
+            self._programs[name, length] = self._traced.pop((name, length)).compile()
 
     def _rehearse(self, num_tokens: int, act: Callable[..., Any]) -> None:
         """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,10 +20,10 @@ from checkpoints import load_checkpoint
 from restac_ros.contract.load import dump_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.network import assemble
-from restac_ros.model.checkpoint.store import save_checkpoint
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.store import NORM_STATS, StoredParams, save_checkpoint
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import ObservationError, make_observation
-from restac_ros.policy import loading
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.normalization import NormStats
@@ -302,11 +303,24 @@ def test_a_contract_of_another_meaning_is_refused(
 def test_refusals_come_before_the_parameters_are_read(
     load: Callable[..., Policy], contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, 'load_params', lambda *args, **options: pytest.fail('parameters read'))
+    monkeypatch.setattr(StoredParams, 'read', lambda *args, **options: pytest.fail('parameters read'))
     with pytest.raises(PolicyError, match='fps: found 12, expected 15'):
         load(contract=changed(contract, fps=12))
     with pytest.raises(TokenizerError, match='no such tokenizer file'):
         load(tokenizer=tmp_path / 'absent.model')
+    with pytest.raises(TokenizerError, match='found an empty text'):
+        load(prompt=' ')
+
+
+def test_a_damaged_file_is_named_rather_than_what_it_led_to(
+    load: Callable[..., Policy], checkpoint: Path, tmp_path: Path
+) -> None:
+    """The statistics are still JSON, so that they would be complained about themselves."""
+    copy = Path(shutil.copytree(checkpoint, tmp_path / 'copy'))
+    stats = copy / NORM_STATS
+    stats.write_text('{}'.ljust(stats.stat().st_size))
+    with pytest.raises(CheckpointError, match=r'norm_stats\.json: content does not match its checksum'):
+        load(path=copy)
 
 
 def test_topics_rates_and_limits_may_differ(load: Callable[..., Policy], contract: Contract) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from restac_ros.model.checkpoint.errors import CheckpointError
@@ -166,26 +167,56 @@ def checkpoint_fingerprint(path: Path) -> str:
     return hashlib.sha256(read_small(path / MANIFEST, MAX_JSON_BYTES)).hexdigest()[:12]
 
 
+class StoredParams:
+    """The parameters of a checkpoint whose files `load_info` has checked, opened but not read.
+
+    Those stored as 8-bit integers stay so; with `integer_products` they are multiplied as integers, too.
+
+    Raises:
+        CheckpointError: leaves that are not those of `config`.
+    """
+
+    def __init__(
+        self, path: Path, config: ModelConfig, *, cast: CastRule = AS_STORED, integer_products: bool = False
+    ) -> None:
+        self._stored, self._cast, self._integer_products = OrbaxParams(path / PARAMS), cast, integer_products
+        source = str(self._stored.directory)
+        scales = check_scales(self._stored.arrays, source)
+        shapes = {name: shape for name, shape in self._stored.shapes.items() if name not in scales}
+        check_leaves(config, shapes, source=source)
+
+    @property
+    def shapes(self) -> Params:
+        """Every leaf as a `jax.ShapeDtypeStruct`, which serves wherever nothing is computed."""
+        shapes: dict[str, Any] = {
+            name: jax.ShapeDtypeStruct(array.shape, self._cast(name, array.dtype))
+            for name, array in self._stored.arrays.items()
+        }
+        return without_scales(shapes, integer_products=self._integer_products)
+
+    def read(self, consume: Callable[[np.ndarray], Leaf] | None = None) -> Params:
+        """Return every leaf; `consume` is applied to each as it arrives, such as a transfer to the device.
+
+        Raises:
+            CheckpointError: unreadable content.
+        """
+        params = self._stored.read(cast=self._cast, consume=consume)
+        return without_scales(params, integer_products=self._integer_products)
+
+
 def load_params(
     path: Path,
     config: ModelConfig,
     *,
     cast: CastRule = AS_STORED,
     consume: Callable[[np.ndarray], Leaf] | None = None,
-    integer_products: bool = False,
 ) -> Params:
-    """Read the parameters of a checkpoint whose files `load_info` has checked.
-
-    Those stored as 8-bit integers stay so; with `integer_products` they are multiplied as integers, too.
+    """Read the parameters of a checkpoint; see `StoredParams`.
 
     Raises:
         CheckpointError: leaves that are not those of `config` (before any is read), or unreadable ones.
     """
-    stored = OrbaxParams(path / PARAMS)
-    scales = check_scales(stored.arrays, str(stored.directory))
-    shapes = {name: shape for name, shape in stored.shapes.items() if name not in scales}
-    check_leaves(config, shapes, source=str(stored.directory))
-    return without_scales(stored.read(cast=cast, consume=consume), integer_products=integer_products)
+    return StoredParams(path, config, cast=cast).read(consume)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
