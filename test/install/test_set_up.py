@@ -211,6 +211,9 @@ def test_the_image_installs_what_the_set_up_asks_for(
     assert named <= set(packages)
     assert ('COPY', 'scripts/apt-packages.txt /tmp/apt-packages.txt') in dockerfile
     assert any('--arg-file /tmp/apt-packages.txt apt-get install' in words for _, words in dockerfile)
+    cameras = (repository / 'restac_ros' / 'sim' / 'cell' / 'cell_cameras.py').read_text()
+    (drawing,) = re.findall(r'^OPENGL_PACKAGES = \((.*)\)$', cameras, re.MULTILINE)
+    assert set(re.findall(r"'([\w-]+)'", drawing)) <= set(packages), 'the cell of the demo cannot be drawn'
 
 
 def test_the_image_follows_the_rules_of_hadolint_that_text_can_show(

@@ -19,8 +19,8 @@ from flax import nnx
 from checkpoints import load_checkpoint
 from restac_ros.contract.load import dump_contract, parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import NORM_STATS, StoredParams, save_checkpoint
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.observation import ObservationError, make_observation
