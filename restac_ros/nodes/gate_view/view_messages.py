@@ -83,7 +83,7 @@ def _colour(r: float, g: float, b: float, a: float) -> ColorRGBA:
 
 
 class ImageWriter:
-    """Converts images of one topic to messages; the message is reused, as new memory costs more than a copy."""
+    """Converts images of one topic to messages. The message is reused: new memory costs more than a copy."""
 
     def __init__(self, frame_id: str) -> None:
         self._message = Image(encoding='rgb8')
