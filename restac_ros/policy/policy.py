@@ -95,8 +95,8 @@ class Policy:
         graph, state = assemble(config, checkpoint.params, source=source)
         slots = tuple(self.inputs.slot_of.values())
         self._continuations = ContinuationEncoder(chunking, self.inputs, longest_delay)
-        constraint = self._continuations(None)
-        self._stages = Stages(config, graph, state, slots, steps, constraint, forced_gate=forced_gate)
+        free = self._continuations(None)
+        self._stages = Stages(config, graph, state, slots, steps, free, forced_gate=forced_gate)
         self.arithmetic: str = config.dtype
         self._task: Task | None = None
         self._warm = False
@@ -160,11 +160,7 @@ class Policy:
                 checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking, choice=choice
             )
             policy.arithmetic = str(arithmetic)
-            policy.set_prompt(prompt)
-            lengths = policy._prompting.possible_lengths(policy._current())
-            # Tracing the network is Python, reading is not: together they take as long as the longer one.
-            params = read_beside(stored, lambda: policy._stages.trace(*lengths))
-        policy._stages.hold(assemble(config, params, source=str(path))[1])
+            policy._read(stored, prompt)
         return policy
 
     @property
@@ -384,6 +380,13 @@ class Policy:
             chunking=self._continuations.chunking.kind,
             continued_delay_steps=continuation.delay_steps if continuation else None,
         )
+
+    def _read(self, stored: StoredParams, prompt: str) -> None:
+        """Read the parameters onto the device; trace what the prompt needs, which is Python, meanwhile."""
+        self.set_prompt(prompt)
+        lengths = self._prompting.possible_lengths(self._current())
+        params = read_beside(stored, lambda: self._stages.trace(*lengths))
+        self._stages.hold(assemble(self.config, params, source=stored.source)[1])
 
     def _prepare(self, task: Task) -> tuple[int, ...]:
         lengths = self._prompting.possible_lengths(task)

@@ -180,10 +180,10 @@ class StoredParams:
         self, path: Path, config: ModelConfig, *, cast: CastRule = AS_STORED, integer_products: bool = False
     ) -> None:
         self._stored, self._cast, self._integer_products = OrbaxParams(path / PARAMS), cast, integer_products
-        source = str(self._stored.directory)
-        scales = check_scales(self._stored.arrays, source)
+        self.source = str(self._stored.directory)
+        scales = check_scales(self._stored.arrays, self.source)
         shapes = {name: shape for name, shape in self._stored.shapes.items() if name not in scales}
-        check_leaves(config, shapes, source=source)
+        check_leaves(config, shapes, source=self.source)
 
     @property
     def shapes(self) -> Params:
