@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -272,9 +271,7 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
 
 
 def _figure(height_inch: float, width_inch: float = _WIDTH_INCH, layout: Any = 'constrained') -> Figure:
-    figure = Figure(figsize=(width_inch, height_inch), layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width_inch, height_inch), layout=layout)
 
 
 def figure_png(figure: Figure) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from restac_ros.dataset.quality.page_parts import PAGE_STYLE, badge, picture
+from restac_ros.dataset.quality.page_parts import PAGE_STYLE, badge, picture, write_page_files
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.dependence import Effects
@@ -55,11 +55,7 @@ def write_evaluation(report: EvaluationReport, directory: Path) -> Path:
     """
     page = directory / 'evaluation.html'
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for file, text in ((page.with_suffix('.json'), report.to_json()), (page, evaluation_html(report))):
-            temporary = file.with_name(f'.{file.name}.partial')
-            temporary.write_text(text, encoding='utf-8')
-            temporary.replace(file)
+        write_page_files(page, evaluation_html(report), report.to_json())
     except OSError as error:
         raise TrainingError(
             f'{directory}: the report cannot be written: {error.strerror or error}; give another --to'
