@@ -84,7 +84,7 @@ class CaseFigures:
 
 
 def main(settings: GpuBench) -> int:
-    """Measure case by case, the most telling first; print tables, write JSON.
+    """Measure case by case, the most informative first; print tables, write JSON.
 
     Raises:
         PolicyError: no such preset.

@@ -171,7 +171,7 @@ def measure_loader(root: Path, numbers: Path, settings: LoaderBench) -> LoaderFi
 
 
 def _load(stream: Iterator[Batch], count: int, places: list[Sequence[int]]) -> None:
-    """Take batches, and note which samples were in them."""
+    """Draw batches, and record which samples were in them."""
     for batch in itertools.islice(stream, count):
         places += batch.place.tolist()
 

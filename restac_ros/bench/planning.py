@@ -1,4 +1,4 @@
-"""Learning to say subtasks, and how fast they are said beside the products that nothing can do without.
+"""Learning to generate subtasks, and the time a token needs beside the matrix products that it is made of.
 
 The floor of one token is every weight of the language expert and its head times one vector: a token reads
 each of them once. Both run in turns.
@@ -50,7 +50,7 @@ class PlannerFigures:
 
     Attributes:
         learning_s: steps of training, with compilation and validation.
-        trained_right, held_out_right: share of frames whose subtask is said whole, with its end.
+        trained_right, held_out_right: share of frames whose subtask is generated whole, with its end.
         say_s, floor_s: of one token; least of all rounds.
     """
 
@@ -104,7 +104,7 @@ def main(settings: PlannerBench) -> int:
 
 
 def measure_learning(folder: Path, contract: Contract, settings: PlannerBench) -> tuple[float, float, float]:
-    """Train `tiny_planar` on made episodes; return seconds, and shares of frames said right by the policy."""
+    """Train `tiny_planar` on made episodes; return seconds, and shares of frames answered right."""
     root = folder / 'data'
     list(make_subtask_task(root, contract, settings.episodes))
     base = CONFIGS['tiny_planar']
@@ -133,7 +133,7 @@ def measure_learning(folder: Path, contract: Contract, settings: PlannerBench) -
 
 
 def _right(policy: Policy, sources: Any, settings: PlannerBench) -> float:
-    """Share of frames, spread evenly, whose subtask the policy says, token by token, to its end."""
+    """Share of frames, spread evenly, whose subtask the policy generates, token by token, to its end."""
     source: SampleSource = sources[0]
     right = []
     for index in np.linspace(0, len(source) - 1, min(settings.frames, len(source))).round().astype(int):
@@ -146,7 +146,7 @@ def _right(policy: Policy, sources: Any, settings: PlannerBench) -> float:
 
 def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
     """Seconds of one token, and of its floor: the least of so many rounds of both in turn."""
-    config = replace(config, fusion='none', tactile=None)  # nothing of touch is said
+    config = replace(config, fusion='none', tactile=None)  # tokens that describe touch are left out
     params = initial_params(config, abstract_leaves(config), 0, everything=True, consume=jax.device_put)
     graph, state = assemble(config, params, source='random weights')
     gemma = config.paligemma

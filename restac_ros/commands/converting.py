@@ -43,7 +43,7 @@ def convert_all(asked: Convert) -> int:
     Raises:
         ContractError: the contract cannot be read.
         ConversionError: no bag is given, or time ranges for several.
-        DatasetError: the data set cannot take episodes; no later bag could change that.
+        DatasetError: no episodes can be appended to the data set; no later bag could change that.
         EngineError: a worker died, or there is no Ray.
     """
     if not asked.bags:

@@ -89,7 +89,7 @@ class SimRecord:
 
 @dataclass(frozen=True)
 class SimExpert:
-    """Let the expert insert the plug, by touch or without: a first look at the cell, without cameras."""
+    """Let the expert insert the plug, by touch or without: a first trial of the cell, without cameras."""
 
     scenes: int = 5
     """How many scenes, a seed each."""

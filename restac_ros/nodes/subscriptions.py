@@ -101,7 +101,7 @@ class Subscriptions:
 
     @property
     def connected(self) -> bool:
-        """Whether every topic that somebody publishes is received from one publisher at least."""
+        """Whether every topic with a publisher is received from one publisher at least."""
         queues = self._inputs.values()
         return all(queue.publishers or not self._node.count_publishers(queue.topic) for queue in queues)
 

@@ -198,7 +198,7 @@ class Policy:
 
     @cached_property
     def planner(self) -> SubtaskPlanner:
-        """The same network, asked for subtasks; a PolicyError where it was not taught to say them."""
+        """The same network, asked for subtasks; a PolicyError where it was not trained to generate them."""
         return SubtaskPlanner(self._stages, self.inputs, self._tokenizer, self.info.origin.subtasks)
 
     def set_prompt(self, text: str) -> None:

@@ -127,7 +127,7 @@ class Stages:
                 self._programs['act', num_tokens] = act  # last: only now is the length ready
 
     def compile_saying(self, num_tokens: int, capacity: int, end: int) -> None:
-        """Compile what says a text of at most `capacity` tokens after prompts padded to `num_tokens`.
+        """Compile what generates a text of at most `capacity` tokens after prompts padded to `num_tokens`.
 
         `end` is the end-of-sequence token. Both are the same at every call.
         """
@@ -154,7 +154,7 @@ class Stages:
     def say(
         self, num_tokens: int, cache: PrefixCache, saying: Saying, sayable: np.ndarray
     ) -> tuple[Saying, Said]:
-        """Say the likeliest next token; `saying` must not be used again."""
+        """Generate the likeliest next token; `saying` must not be used again."""
         program = self._programs['say', num_tokens]
         return jax.block_until_ready(program(self._leaves, cache, saying, sayable, self._apart))
 

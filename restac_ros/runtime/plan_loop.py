@@ -1,7 +1,7 @@
 """Asks the policy's network what to do next, and lets the chunks follow: a fourth loop beside the three.
 
 A question is many short calls on the one device; before each, a tactile frame under way comes first. What the
-answer's prompt needs is compiled in this loop's thread: the others go on with the subtask before.
+answer's prompt needs is compiled in this loop's thread: the other loops continue with the subtask before.
 """
 
 import math
@@ -143,7 +143,7 @@ class PlanLoop:
             self._adopt(said.text, task, SubtaskSource.PLANNER, said)
 
     def _frame(self) -> Frame | None:
-        """Return what is seen now; None, with the reason kept, while a stream that is needed is invalid."""
+        """Return the present images; None, with the reason kept, while a stream that is needed is invalid."""
         policy = self._context.policy
         contract = policy.contract
         frame = self._context.frames.frame([*policy.camera_streams, *contract.state_streams])
@@ -155,7 +155,7 @@ class PlanLoop:
         return None
 
     def _goes_on(self) -> bool:
-        """Let a tactile frame under way come first; an answer that nobody wants any more is dropped."""
+        """Let a tactile frame under way come first; an outdated answer is dropped."""
         self._context.touch_idle.wait(TOUCH_FIRST_S)
         return not self.worker.stopping and self._wanted == self._done
 

@@ -142,7 +142,7 @@ class Prepared:
 def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Prepared:
     """Open data, statistics and weights; what cannot work is refused before weights are read.
 
-    `show` prints how far work that takes long has come.
+    `show` prints the progress of long work.
 
     Raises:
         TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: what can be

@@ -171,7 +171,7 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
 
 def test_a_policy_without_subtasks_is_no_planner(short_checkpoint: Path, contract: Contract) -> None:
     policy = Policy.load(short_checkpoint, contract, 'push', use_compile_cache=False)
-    with pytest.raises(PolicyError, match='not taught to say subtasks'):
+    with pytest.raises(PolicyError, match='not trained to generate subtasks'):
         _ = policy.planner
 
 

@@ -21,7 +21,7 @@ _DPI = 96
 SHOWN_STILL_S = 0.3
 SHORTEST_SPAN_S = 0.05  # thinner ones would not be visible
 GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
-# Told apart by colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
+# Distinguishable for colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
 STREAM_COLOURS = ('#0072b2', '#56b4e9', '#009e73', '#d55e00', '#444444', '#cc79a7', '#e69f00', '#8a6d00')
 CONTACT = '#f3d9b1'
 ABOVE: dict[str, Any] = {

@@ -73,7 +73,7 @@ class PolicyParameters(NodeParameters):
         gt=0, le=3600, description='without a good answer for so long, no chunk is planned'
     )
     planner_subtasks: Annotated[tuple[str, ...], BeforeValidator(texts_of)] = Field(
-        description='the only subtasks that are taken; empty: any'
+        description='the only subtasks that are accepted; empty: any'
     )
     niceness: int = Field(ge=0, le=19, description="nice value of the network's threads")
     compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')

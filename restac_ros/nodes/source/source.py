@@ -223,7 +223,7 @@ class SourceNode(ManagedNode):
     def _lacks(self, topic: str, wanted: int, names: tuple[str, ...]) -> str:
         """Return what a topic lacks of its subscribers, in words; '' when all are there.
 
-        Views and other onlookers subscribe, too: a number alone does not say that a policy does.
+        Views and loggers subscribe, too: a number alone does not show that a policy does.
         """
         outlet = self._outlets[topic]
         if (count := outlet.get_subscription_count()) < wanted:

@@ -28,7 +28,7 @@ class Attempt:
     Attributes:
         durations: of the calls.
         pause: lets simulated time go by, ns.
-        feel: returns the tactile image for one that was taken at a time.
+        feel: returns the tactile image that replaces one captured at a time.
         seed: of the chunks' noise.
     """
 

@@ -100,7 +100,7 @@ class EvaluatedNetwork:
         Args:
             cache: of cameras and prompts.
             prompt, prompt_mask: tokens, padded on the right.
-            allowed: which tokens may be said.
+            allowed: which tokens may be generated.
             end: the end-of-sequence token.
             capacity: most tokens, the end included.
         """
