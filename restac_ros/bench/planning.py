@@ -5,7 +5,7 @@ each of them once. Both run in turns.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.settings import PlannerBench
 from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.bench.turns import in_turns
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
@@ -180,20 +181,10 @@ def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
         head = jnp.einsum('BW,VW->BV', hidden, table)  # as it lies: a transposed copy would cost more
         return [v @ w for v, w in zip(vectors, weights, strict=True)], head
 
-    ours = _timed(token, rounds)
-    floor = _timed(lambda: products(weights, vectors, table, hidden), rounds)
-    pairs = [(next(ours), next(floor)) for _ in range(rounds)]
-    say_s, floor_s = (min(column) for column in zip(*pairs, strict=True))
+    calls = token, lambda: products(weights, vectors, table, hidden)
+    turns = [(ours.wall_s, floor.wall_s) for ours, floor in in_turns(calls, rounds, warm_ups=1)]
+    say_s, floor_s = (min(column) for column in zip(*turns, strict=True))
     return say_s, floor_s
-
-
-def _timed(call: Callable[[], Any], rounds: int) -> Any:
-    """Yield the seconds of each call, after one that is not counted."""
-    jax.block_until_ready(call())
-    for _ in range(rounds):
-        begun_s = time.perf_counter()
-        jax.block_until_ready(call())
-        yield time.perf_counter() - begun_s
 
 
 def _table(figures: PlannerFigures) -> list[Row]:
