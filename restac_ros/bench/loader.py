@@ -46,7 +46,7 @@ _NEEDED_BYTES = 3 * 10**9
 
 @dataclass(frozen=True)
 class LoaderFigures:
-    """What came out: medians over the rounds; `ratio` is the loader's time to that of the plain decode."""
+    """Results: medians over the rounds; `ratio` is the loader's time to that of the plain decode."""
 
     samples_per_s: float
     decode_samples_per_s: float

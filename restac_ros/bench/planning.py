@@ -47,7 +47,7 @@ _PROMPT_TOKENS = 64
 
 @dataclass(frozen=True)
 class PlannerFigures:
-    """What came out.
+    """Results.
 
     Attributes:
         learning_s: steps of training, with compilation and validation.

@@ -291,7 +291,7 @@ class TouchBench(_Measured):
     """Whether training uses touch: small policies with and without it are trained and compared.
 
     Takes about ten minutes on two cores and 3 GB of disk. What is in the directory stays and is not made
-    again: an interrupted benchmark goes on.
+    again: an interrupted benchmark continues.
     """
 
     module = 'touch'

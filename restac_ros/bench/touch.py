@@ -53,7 +53,7 @@ class ArmFigures:
 
 @dataclass(frozen=True)
 class TouchFigures:
-    """What came out, by configuration."""
+    """Results by configuration."""
 
     arms: Mapping[str, ArmFigures]
 

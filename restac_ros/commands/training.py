@@ -127,7 +127,7 @@ _CONFIGS = tyro.extras.subcommand_type_from_defaults(CONFIGS)
 
 @dataclass(frozen=True)
 class Train:
-    """Train a policy on recorded episodes; Ctrl-C saves, and the same command goes on.
+    """Train a policy on recorded episodes; Ctrl-C saves, and the same command continues.
 
     Attributes:
         config: what to train; every field is an option.

@@ -117,7 +117,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """How samples come.
+    """How samples are loaded.
 
     Attributes:
         threads: reading threads of this process; 0: two per core.
