@@ -83,7 +83,7 @@ class EpisodeWords:
         return found
 
     def events(self, times_s: np.ndarray) -> list[list[dict[str, Any]]]:
-        """Return the rows of `language_events` of every frame.
+        """Return the rows of `language_events` of every frame at `times_s` [N], s after the first.
 
         Raises:
             DatasetError: as `persistent`.
