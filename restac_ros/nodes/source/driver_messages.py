@@ -1,7 +1,6 @@
 """Messages that no driver publishes: a simulation's clock and forces, and what contradicts the contract."""
 
-from collections.abc import Sequence
-
+import numpy as np
 from geometry_msgs.msg import Vector3, WrenchStamped
 from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.time import Time
@@ -18,11 +17,11 @@ def clock_message(now_ns: int) -> bytes:
     return serialize_message(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
 
 
-def force_message(now_ns: int, frame: str, force_n: Sequence[float]) -> bytes:
+def force_message(now_ns: int, frame: str, force_n: np.ndarray) -> bytes:
     """A force [3] in N, along the axes of `frame`."""
     message = WrenchStamped()
     message.header.stamp, message.header.frame_id = Time(nanoseconds=now_ns).to_msg(), frame
-    message.wrench.force = Vector3(**dict(zip('xyz', map(float, force_n), strict=True)))
+    message.wrench.force = Vector3(**dict(zip('xyz', force_n.tolist(), strict=True)))
     return serialize_message(message)
 
 
