@@ -48,6 +48,7 @@ class PlanLoop:
         self._wanted, self._done = _Wanted(), _Wanted()
         self._applied: Applied | None = None
         self._why = 'the first answer is not there yet'
+        self._unusable: Complaint | None = None  # the operator's subtask of now
         self._asked_ns: int | None = None
         self._good_ns: int | None = None  # last good answer, or since when one is waited for
         contract, still_ns = context.policy.contract, rules.still_ns
@@ -76,7 +77,12 @@ class PlanLoop:
 
     @property
     def reasons(self) -> Reasons:
-        """Why no chunk can be planned: nothing to act by, or no good answer for too long."""
+        """Why no chunk can be planned: nothing to act by, or no good answer for too long.
+
+        What the operator says and nobody can act by holds, too: what was before may be what shall end.
+        """
+        if unusable := self._unusable:
+            return {'subtask': unusable}
         if self._applied is None:
             return pending('subtask')
         if self._wanted.task is None or self._wanted.operator is not None or self._good_ns is None:
@@ -113,6 +119,7 @@ class PlanLoop:
     def _turn_to(self, wanted: _Wanted) -> None:
         """Follow people: the operator's words at once, a new task by a question at once."""
         before, self._done = self._done, wanted
+        self._unusable = None
         self._asked_ns, self._good_ns = None, self._context.clocks.pace_ns()
         if wanted.operator is not None and wanted.operator != before.operator:
             self._adopt(wanted.operator, wanted.task or '', SubtaskSource.OPERATOR, None)
@@ -166,6 +173,9 @@ class PlanLoop:
             prepared = context.policy.prepare_task(text, task if shown else None)
         except _REFUSED as error:
             self._why = f'subtask was refused: {error}'
+            if source is SubtaskSource.OPERATOR:
+                remedy = 'set another (`~/override`), or release it by an empty one'
+                self._unusable = Complaint('refused', f'override {text[:60]!r}: {error}', remedy)
             return
         if self.worker.stopping:
             return
