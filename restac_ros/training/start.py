@@ -156,15 +156,22 @@ def _check_kept(train: TrainConfig, before: Subtasks | None) -> None:
 
 
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:
-    """The checkpoint's configuration; it may differ from the preset's in fields of `_FREE` only."""
+    """The checkpoint's configuration; it may differ from the preset's in fields of `_FREE` only.
+
+    A policy without touch may be taught to feel: then fusion and encoder are the preset's.
+    """
+    feels_anew = wanted.uses_touch and not found.uses_touch
+    free = (*_FREE, 'fusion') if feels_anew else _FREE
     ours, theirs = wanted.to_dict(), found.to_dict()
-    other = [name for name in ours if name not in _FREE and ours[name] != theirs.get(name)]
+    other = [name for name in ours if name not in free and ours[name] != theirs.get(name)]
     if other:
         told = '; '.join(f'{name}: {theirs.get(name)} != {ours[name]}' for name in other)
         raise TrainingError(
             f'{path}: found a checkpoint of another configuration than preset {preset!r} (checkpoint != '
             f'preset): {told}; choose the preset it was made with'
         )
+    if feels_anew:
+        return wanted
     kept = {name: getattr(found, name) for name in ('logvar_calibration', 'tactile')}
     return replace(wanted, **kept)
 
