@@ -19,7 +19,7 @@ ARGS ?=
 # Test processes: more would disturb each other's streams.
 JOBS ?= 2
 
-.PHONY: help setup build demo test stress lint lock clean
+.PHONY: help setup build demo policy tutorial test stress lint lock clean
 .NOTPARALLEL:
 
 help:    ## this list
@@ -55,6 +55,22 @@ else
 	@$(env) && restac-ros up --checkpoint $(checkpoint) --prompt '$(task)' \
 	  --record runs/datasets/demo$(if $(BAG),-bag) $(if $(BAG),--bag '$(BAG)',--source $(SOURCE)) $(ARGS)
 endif
+
+# Who sees learns to feel; the control goes on seeing for as many steps. Every line goes on where it was interrupted.
+policy: build    ## demonstrations, training, calibration and evaluation of the cell's policy, with and without touch: under 3 hours, in runs/policy
+	@mkdir -p runs/policy && cd runs/policy && . ../../scripts/env.sh \
+	  && data='--data.datasets data --loader.cache cache' \
+	  && restac-ros sim record --to data --episodes 120 \
+	  && restac-ros train cell_no_touch $$data --to sees \
+	  && restac-ros train-tactile data --size tiny --codebook.codes 64 --event-steps 500 --loader.cache cache --to tactile \
+	  && restac-ros train cell $$data --init sees/checkpoint-2000 --unit-align tactile/unit_align --optimizer.peak 1e-3 --steps 1500 --to feels \
+	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 1500 --to control \
+	  && restac-ros sim record --to fresh --episodes 10 --first-seed 2000000 \
+	  && restac-ros calibrate feels/checkpoint-1500 fresh --to cell \
+	  && restac-ros sim evaluate cell control/checkpoint-1500 --first-seed 100 --videos 100 101 102 --to evaluation
+
+tutorial: build    ## execute docs/tutorial.md, from demonstrations to a policy that runs: half an hour
+	@$(env) && pytest -s test/documentation/tutorial.py
 
 test: build    ## run the tests, two files at a time (JOBS=1: one); ARGS is handed to pytest
 	@$(env) && pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -120,6 +120,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
             'dataset',
             'training',
             'sim',
+            'runtime',
             'graph',
             'installation',
             'process',

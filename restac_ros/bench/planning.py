@@ -1,9 +1,11 @@
-"""Learning to say subtasks, and how fast they are said beside the products that nothing can do without.
+"""Learning to say subtasks, how fast they are said beside the products that nothing can do without, and what
+that delays.
 
 The floor of one token is every weight of the language expert and its head times one vector: a token reads
 each of them once. Both run in turns.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from restac_ros.bench.plan_delay import PlanDelay, measure_plan_delay, speaking_policy
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.settings import PlannerBench
 from restac_ros.bench.table import Row, show, write_figures
@@ -40,6 +43,7 @@ from restac_ros.training.trainer import Trainer, deployable
 
 LEAST_HELD_OUT, LONGEST_LEARNING_S = 0.95, 300.0
 LEAST_SHARE_OF_FLOOR = 0.8
+MOST_DELAY_MS = 10.0
 _NEEDED_BYTES = 2 * 10**9
 _PROMPT_TOKENS = 64
 
@@ -52,6 +56,8 @@ class PlannerFigures:
         learning_s: steps of training, with compilation and validation.
         trained_right, held_out_right: share of frames whose subtask is said whole, with its end.
         say_s, floor_s: of one token; least of all rounds.
+        touch: tactile readings of `tiny` beside plans.
+        load_average: of the machine at the end.
     """
 
     learning_s: float
@@ -59,6 +65,8 @@ class PlannerFigures:
     held_out_right: float
     say_s: float
     floor_s: float
+    touch: PlanDelay
+    load_average: float
 
     @property
     def missed(self) -> list[str]:
@@ -74,6 +82,11 @@ class PlannerFigures:
             found.append(f'learning took {self.learning_s:.0f} s, expected at most {LONGEST_LEARNING_S:.0f}')
         if (share := self.floor_s / self.say_s) < LEAST_SHARE_OF_FLOOR:
             found.append(f'{share:.2f} of the tokens a second of the floor, expected {LEAST_SHARE_OF_FLOOR}')
+        if self.touch.delay_ms > MOST_DELAY_MS:
+            found.append(
+                f'a plan delays a tactile reading by {self.touch.delay_ms:.1f} ms, expected at most '
+                f'{MOST_DELAY_MS:.0f}'
+            )
         return found
 
 
@@ -95,9 +108,13 @@ def main(settings: PlannerBench) -> int:
         raise PolicyError(f'preset {settings.preset!r} is unknown; {did_you_mean(settings.preset, PRESETS)}')
     contract = load_contract(settings.contract_file)
     with scratch(settings.directory, _NEEDED_BYTES) as folder:
+        # First, as the threads of a policy's process are made before JAX is first used.
+        policy = speaking_policy(folder / 'touch', contract)
+        touch = measure_plan_delay(policy, settings.windows, settings.readings)
         learning_s, trained, held_out = measure_learning(folder, contract, settings)
     say_s, floor_s = measure_saying(PRESETS[settings.preset], settings.rounds)
-    figures = PlannerFigures(learning_s, trained, held_out, say_s, floor_s)
+    load_average = os.getloadavg()[0]
+    figures = PlannerFigures(learning_s, trained, held_out, say_s, floor_s, touch, load_average)
     show(f'planner: tiny learns, {settings.preset} says', _table(figures), figures.missed)
     write_figures(settings.json, asdict(figures) | {'missed': figures.missed})
     return 1 if figures.missed else 0
@@ -157,10 +174,10 @@ def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
     sayable = np.ones(config.vocab_size, bool)
     stages = Stages(config, graph, state, CAMERA_SLOTS, 1)
     stages.compile_saying(_PROMPT_TOKENS, rounds + 1, end=1)
-    saying = [stages.begin_saying(cache, prompt, prompt_mask)]
+    saying, key = [stages.begin_saying(cache, prompt, prompt_mask)], jax.random.key(0)
 
     def token() -> Any:
-        after, said = stages.say(_PROMPT_TOKENS, cache, saying.pop(), sayable)
+        after, said = stages.say(_PROMPT_TOKENS, cache, saying.pop(), sayable, key)
         saying.append(after)
         return said
 
@@ -197,6 +214,8 @@ def _timed(call: Callable[[], Any], rounds: int) -> Any:
 
 
 def _table(figures: PlannerFigures) -> list[Row]:
+    touch = figures.touch
+    alone, beside = (' / '.join(f'{ms:.1f}' for ms in one) for one in (touch.alone_ms, touch.beside_ms))
     return [
         ('learning', f'{figures.learning_s:.0f} s', f'<= {LONGEST_LEARNING_S:.0f} s'),
         ('right of the frames trained on', f'{figures.trained_right:.1%}', '100%'),
@@ -204,4 +223,8 @@ def _table(figures: PlannerFigures) -> list[Row]:
         ('tokens a second', f'{1 / figures.say_s:.1f}', ''),
         ('tokens a second of the floor', f'{1 / figures.floor_s:.1f}', ''),
         ('share', f'{figures.floor_s / figures.say_s:.2f}', f'>= {LEAST_SHARE_OF_FLOOR}'),
+        ('tactile reading of tiny, p50 / p99 / slowest', f'{alone} ms', ''),
+        (f'  beside {touch.plans} plans of {touch.tokens} tokens', f'{beside} ms', ''),
+        (f'  delay, of {touch.readings} by rank', f'{touch.delay_ms:.1f} ms', f'<= {MOST_DELAY_MS:.0f} ms'),
+        ('load average of the machine', f'{figures.load_average:.1f}', ''),
     ]

@@ -265,9 +265,10 @@ class TrainBench(_WithContract):
 
 @dataclass(frozen=True)
 class PlannerBench(_WithContract):
-    """Learning nine subtasks of three tasks from pictures, and tokens a second beside the products' floor.
+    """Learning nine subtasks of three tasks from pictures, tokens a second beside the products' floor, and
+    how much a plan delays touch.
 
-    Takes about three minutes; episodes are made first, and removed afterwards.
+    Takes about four minutes; episodes are made first, and removed afterwards.
     """
 
     module = 'planning'
@@ -282,6 +283,10 @@ class PlannerBench(_WithContract):
     """Asked about on either side."""
     rounds: int = 20
     """Tokens and floors in turn."""
+    windows: int = 12
+    """Of either kind in which touch is read, beside plans and alone."""
+    readings: int = 36
+    """Of a window, at least: two seconds of the contract's sensor."""
     directory: Path = Path('runs')
     """Where episodes and run are put."""
 

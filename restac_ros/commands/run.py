@@ -73,6 +73,8 @@ class Up:
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
         ending, summaries = run_processes(listed, run.directory)
+        if run.source is Source.SIM and (log := summaries.get('session_log_node', {}).get('log')):
+            _compare_gate(Path(log))
         if dataset := saved_dataset(summaries):
             _draw_episode(dataset, run.directory / 'episode.png')
         return ending.code
@@ -111,6 +113,13 @@ def where_view_is_shown() -> str:
         f'view: it is published, but rviz2, which shows it, is not installed here. Where it is: {rviz}; '
         'or add --log and --record, and draw a moment afterwards by restac-ros view'
     )
+
+
+def _compare_gate(log: Path) -> None:
+    from restac_ros.sim.evaluation.logged_gate import logged_gate
+
+    if found := logged_gate(log):
+        print(found.describe())
 
 
 def _draw_episode(dataset: Path, picture: Path) -> None:

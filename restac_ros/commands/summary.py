@@ -61,6 +61,7 @@ def print_summary(summaries: Summaries, ending: Ending, console: Console | None 
     lines = [
         *_policy_lines(summaries),
         *_streamer_lines(summaries),
+        *_cell_lines(summaries),
         *_recorder_lines(summaries),
         *(f'[bold red]{name}: {problem}[/]' for name, problem in problems.items()),
     ]
@@ -166,6 +167,20 @@ def _streamer_lines(summaries: Summaries) -> list[str]:
     if streamer['refused']:
         lines.append(f'  last refusal: {streamer["last_refusal"]}')
     return lines
+
+
+def _cell_lines(summaries: Summaries) -> list[str]:
+    cell = summaries.get('sim_node')
+    if not cell or 'inserted_s' not in cell:
+        return []
+    what = f'cell of seed {cell["seed"]}, {cell["simulated_s"]:.1f} s simulated'
+    if cell['touched_s'] is None:
+        return [f'{what}: the plug touched nothing']
+    came = 'was not inserted' if cell['inserted_s'] is None else f'inserted after {cell["inserted_s"]:.1f} s'
+    return [
+        f'{what}: first contact after {cell["touched_s"]:.1f} s, the plug {came}; '
+        f'peak force {cell["peak_n"]:.1f} N'
+    ]
 
 
 def _recorder_lines(summaries: Summaries) -> list[str]:

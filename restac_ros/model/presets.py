@@ -70,7 +70,7 @@ _TINY_CNN = replace(
 # grasp fixes.
 _CELL = replace(
     _TINY_CNN,
-    siglip=replace(_TINY.siglip, patch_size=56),
+    siglip=SiglipConfig(width=64, depth=2, mlp_dim=128, num_heads=4, patch_size=28),
     max_prompt_tokens=32,
     action_horizon=8,
     tactile=CNN_MAP,

@@ -25,12 +25,9 @@ from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.checkpoint.store import (
-    NORM_STATS,
-    Checkpoint,
-    load_info,
-)
+from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, load_info
 from restac_ros.model.config import ModelConfig
+from restac_ros.model.text_decoding import GREEDY, TokenChoice
 from restac_ros.policy.arithmetic import arithmetic_of
 from restac_ros.policy.chunking import FREELY, Chunking, ContinuationEncoder
 from restac_ros.policy.compatibility import check_fit
@@ -74,6 +71,7 @@ class Policy:
         num_steps: int | None = None,
         seed: int = 0,
         chunking: Chunking = FREELY,
+        choice: TokenChoice = GREEDY,
         forced_gate: float | None = None,
     ) -> None:
         source = str(checkpoint.path)
@@ -93,7 +91,7 @@ class Policy:
         self.inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer, bins)
         self._prompting, self._tokenizer = self.inputs.prompting, tokenizer
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
-        self._seed, self._calls = seed, itertools.count()
+        self._seed, self._calls, self._choice = seed, itertools.count(), choice
         graph, state = assemble(config, checkpoint.params, source=source)
         slots = tuple(self.inputs.slot_of.values())
         self._continuations = ContinuationEncoder(chunking, self.inputs, longest_delay)
@@ -115,6 +113,7 @@ class Policy:
         num_steps: int | None = None,
         seed: int = 0,
         chunking: Chunking = FREELY,
+        choice: TokenChoice = GREEDY,
         compile_cache: Path | None = None,
         use_compile_cache: bool = True,
         checksums: bool = True,
@@ -128,8 +127,9 @@ class Policy:
             tokenizer: SentencePiece file; default is the checkpoint's own, else PaliGemma's from the cache.
             dtype: of parameters and arithmetic; default: the checkpoint's; 'auto': the fastest here.
             num_steps: Euler steps of one chunk; None: as the checkpoint was trained.
-            seed: of the noise that `act` draws.
+            seed: of the noise that `act` draws, and of the tokens that `planner` draws.
             chunking: how chunks follow each other.
+            choice: how `planner` chooses the tokens of a subtask.
             compile_cache: directory of compiled programs; default under ~/.cache/restac_ros.
             use_compile_cache: False compiles anew at every start.
             checksums: compare the contents of all files with their checksums before use.
@@ -155,7 +155,9 @@ class Policy:
         config = replace(info.config, dtype=arithmetic.dtype)
         info, params = read_checked(path, config, cast, arithmetic, checksums=checksums)
         checkpoint = Checkpoint(path, replace(info, config=config), params)
-        policy = cls(checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking)
+        policy = cls(
+            checkpoint, contract, words, num_steps=num_steps, seed=seed, chunking=chunking, choice=choice
+        )
         policy.arithmetic = str(arithmetic)
         policy.set_prompt(prompt)
         return policy
@@ -199,7 +201,8 @@ class Policy:
     @cached_property
     def planner(self) -> SubtaskPlanner:
         """The same network, asked for subtasks; a PolicyError where it was not taught to say them."""
-        return SubtaskPlanner(self._stages, self.inputs, self._tokenizer, self.info.origin.subtasks)
+        taught = self.info.origin.subtasks
+        return SubtaskPlanner(self._stages, self.inputs, self._tokenizer, taught, self._choice, self._seed)
 
     def set_prompt(self, text: str) -> None:
         """Change the task, from the next `encode_prefix` on: `prepare_task`, then `adopt_task`.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.gate import ForcedGate, is_saturated
@@ -26,7 +26,7 @@ from restac_ros.model.pi05 import SamplingPlan
 from restac_ros.model.prefix import PrefixCache, PrefixCarry, finish_prefix
 from restac_ros.model.real_time_chunking import Constraint
 from restac_ros.model.tactile.interface import TactileCode
-from restac_ros.model.text_decoding import Said, Saying, begin, say
+from restac_ros.model.text_decoding import GREEDY, Said, Saying, TokenChoice, begin, say
 from restac_ros.policy.packing import Packing
 
 type Leaves = tuple[Array, ...]
@@ -126,10 +126,10 @@ class Stages:
                     self._rehearse(num_tokens, act)
                 self._programs['act', num_tokens] = act  # last: only now is the length ready
 
-    def compile_saying(self, num_tokens: int, capacity: int, end: int) -> None:
+    def compile_saying(self, num_tokens: int, capacity: int, end: int, choice: TokenChoice = GREEDY) -> None:
         """Compile what says a text of at most `capacity` tokens after prompts padded to `num_tokens`.
 
-        `end` is the end-of-sequence token. Both are the same at every call.
+        `end` is the end-of-sequence token, `choice` how tokens are chosen. All are the same at every call.
         """
         if ('say', num_tokens) in self._programs:
             return
@@ -142,8 +142,9 @@ class Stages:
                 layers = self._model(self._leaves).PaliGemma.llm.layers
                 apart, self._apart_tree = jax.tree.flatten(layers_apart(layers, self._config.paligemma.depth))
                 self._apart = tuple(apart)
-            said = jax.jit(partial(self._say, end=end), donate_argnums=2)
-            spoken = said.lower(self._leaves, cache, begun.out_info, sayable, self._apart)
+            said = jax.jit(partial(self._say, end=end, choice=choice), donate_argnums=2)
+            key = jax.random.key(0)
+            spoken = said.lower(self._leaves, cache, begun.out_info, sayable, self._apart, key)
             self._programs['begin', num_tokens] = begun.compile()
             self._programs['say', num_tokens] = spoken.compile()
 
@@ -152,11 +153,11 @@ class Stages:
         return self._programs['begin', tokens.shape[1]](cache, tokens, token_mask)
 
     def say(
-        self, num_tokens: int, cache: PrefixCache, saying: Saying, sayable: np.ndarray
+        self, num_tokens: int, cache: PrefixCache, saying: Saying, sayable: np.ndarray, key: PRNGKeyArray
     ) -> tuple[Saying, Said]:
-        """Say the likeliest next token; `saying` must not be used again."""
+        """Say the next token; `saying` must not be used again. `key` is of the text: of what is drawn."""
         program = self._programs['say', num_tokens]
-        return jax.block_until_ready(program(self._leaves, cache, saying, sayable, self._apart))
+        return jax.block_until_ready(program(self._leaves, cache, saying, sayable, self._apart, key))
 
     def encode_prefix(
         self,
@@ -299,10 +300,19 @@ class Stages:
         return cache, finite
 
     def _say(
-        self, leaves: Leaves, cache: PrefixCache, saying: Saying, sayable: Array, apart: Leaves, *, end: int
+        self,
+        leaves: Leaves,
+        cache: PrefixCache,
+        saying: Saying,
+        sayable: Array,
+        apart: Leaves,
+        key: PRNGKeyArray,
+        *,
+        end: int,
+        choice: TokenChoice,
     ) -> tuple[Saying, Said]:
         layers = jax.tree.unflatten(self._apart_tree, apart) if apart else None
-        return say(self._model(leaves), cache, saying, sayable, end, apart=layers)
+        return say(self._model(leaves), cache, saying, sayable, end, choice, key, layers)
 
     def _touch(self, leaves: Leaves, buffer: Array, view_features: Array) -> tuple[TactileCode, Array]:
         model = self._model(leaves)

@@ -1,5 +1,6 @@
 """What to do next, in words: the same network as the policy's, asked with another prompt, token by token."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from restac_ros.model.checkpoint.provenance import Subtasks
+from restac_ros.model.text_decoding import GREEDY, TokenChoice
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.stages import Stages
@@ -38,7 +40,8 @@ class SaidSubtask:
 class SubtaskPlanner:
     """Asks a policy's network for the next subtask. Made by `Policy.planner`.
 
-    It holds no weights of its own. Calls may come from any one thread beside the policy's.
+    It holds no weights of its own. Calls may come from any one thread beside the policy's. Where tokens are
+    drawn, equal seeds and numbers of the question give equal draws.
 
     Attributes:
         taught: how the network was taught.
@@ -48,7 +51,13 @@ class SubtaskPlanner:
     """
 
     def __init__(
-        self, stages: Stages, inputs: Preprocessor, tokenizer: PromptTokenizer, taught: Subtasks | None
+        self,
+        stages: Stages,
+        inputs: Preprocessor,
+        tokenizer: PromptTokenizer,
+        taught: Subtasks | None,
+        choice: TokenChoice = GREEDY,
+        seed: int = 0,
     ) -> None:
         if taught is None or not taught.says:
             raise PolicyError(
@@ -58,6 +67,7 @@ class SubtaskPlanner:
         self.taught = taught
         self._stages, self._inputs, self._tokenizer = stages, inputs, tokenizer
         self._sayable = tokenizer.sayable(inputs.config.vocab_size)
+        self._choice, self._seed, self._questions = choice, seed, itertools.count()
 
     def prepare(self, task: str) -> tuple[int, ...]:
         """Compile all that asking about this task can need; returns the padded lengths of its questions.
@@ -67,7 +77,7 @@ class SubtaskPlanner:
         """
         lengths = self._inputs.prompting.question_lengths(task)
         for length in lengths:
-            self._stages.compile_saying(length, self.taught.max_tokens, self._tokenizer.end)
+            self._stages.compile_saying(length, self.taught.max_tokens, self._tokenizer.end, self._choice)
         return lengths
 
     def ask(
@@ -103,13 +113,14 @@ class SubtaskPlanner:
         if not result.finite:
             raise NonFiniteError('planner: the prefix holds NaN or infinity; the weights are damaged')
         saying = self._stages.begin_saying(result.cache, tokens, mask)
+        key = jax.random.fold_in(jax.random.key(self._seed), next(self._questions))
         said: list[int] = []
         log_probabilities: list[float] = []
         ended = False
         while not ended and len(said) < self.taught.max_tokens:
             if not before_token():
                 return None
-            saying, one = self._stages.say(length, result.cache, saying, self._sayable)
+            saying, one = self._stages.say(length, result.cache, saying, self._sayable, key)
             token = jax.device_get(one)
             said.append(int(token.token[0]))
             log_probabilities.append(float(token.log_probability[0]))

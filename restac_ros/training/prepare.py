@@ -196,7 +196,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         memory=_memory(train, config, split),
         subtasks=_with_tokens(plan.subtasks, lessons[0]),
         teacher=plan.teacher,
-        action_tokens=token_files(train.hierarchy.action_tokens),
+        action_tokens=token_files(train.hierarchy.action_tokens) or plan.action_tokens,
     )
 
 

@@ -1,6 +1,7 @@
 """Where a run starts: the network's configuration and the weights before the first step."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host_device
@@ -30,6 +31,7 @@ class StartPlan:
         tokenizer: SentencePiece model.
         tokenizer_source: where it is from.
         subtasks: what the weights have learnt of subtasks.
+        action_tokens: files of the FAST tokenizer that a language expert which stays says actions by.
         teacher: checkpoint that the run distils; None: it learns from the data.
     """
 
@@ -39,6 +41,7 @@ class StartPlan:
     tokenizer: bytes
     tokenizer_source: str
     subtasks: Subtasks | None = None
+    action_tokens: Mapping[str, bytes] = field(default_factory=dict)
     teacher: CheckpointInfo | None = None
 
 
@@ -65,18 +68,22 @@ def plan_start(train: TrainConfig) -> StartPlan:
     if train.use_sparse_loss:
         config = replace(config, use_sparse_loss=True)
     source, tokenizer, subtasks = train.init, None, None
+    action_tokens: Mapping[str, bytes] = {}
     if source is not None and (source / MANIFEST).is_file():
         info = load_info(source)
         config, tokenizer = _like(info.config, config, source, train.preset), info.tokenizer
         subtasks = info.origin.subtasks
+        if train.hierarchy.mode == 'action_expert':
+            action_tokens = info.action_tokens
         source = source / PARAMS
-    _check_bins(train, subtasks)
+    _check_kept(train, subtasks)
     encoder: Params = {}
     if train.unit_align is not None:
         tactile, encoder = unit_align_params(train.unit_align)
         config = replace(config, tactile=tactile)
     words, words_source = _tokenizer(train.tokenizer, tokenizer, train.init)
-    return StartPlan(config, source, encoder, words, words_source, taught_subtasks(train, subtasks))
+    taught = taught_subtasks(train, subtasks)
+    return StartPlan(config, source, encoder, words, words_source, taught, action_tokens)
 
 
 def read_weights(train: TrainConfig, plan: StartPlan) -> StartWeights:
@@ -111,8 +118,8 @@ def taught_subtasks(train: TrainConfig, before: Subtasks | None) -> Subtasks | N
             return replace(how, says=True, acts=True)
         case 'planar':  # the action expert stays, but reads a language expert that does not
             return replace(how, says=True)
-        case 'action_expert':
-            return replace(how, says=before is not None and before.says, acts=True)
+        case 'action_expert':  # the language expert stays, and with it what it says
+            return replace(before or how, acts=True, prompt=hierarchy.prompt)
     return None
 
 
@@ -131,26 +138,40 @@ def _plan_distilling(path: Path) -> StartPlan:
     return StartPlan(info.config, path / PARAMS, {}, words, source, teacher=info)
 
 
-def _check_bins(train: TrainConfig, before: Subtasks | None) -> None:
-    """Refuse another rule for the state than that of a language expert which stays as it is."""
-    found = train.hierarchy.state_bins
-    if train.hierarchy.mode == 'action_expert' and before is not None and found != before.state_bins:
+def _check_kept(train: TrainConfig, before: Subtasks | None) -> None:
+    """Refuse other prompts than those of a language expert which stays as it is."""
+    hierarchy = train.hierarchy
+    if hierarchy.mode != 'action_expert' or before is None:
+        return
+    if hierarchy.state_bins != before.state_bins:
         raise TrainingError(
-            f'hierarchy.state-bins: found {found!r}, expected {before.state_bins!r}, as {train.init} was '
-            'taught to read its state'
+            f'hierarchy.state-bins: found {hierarchy.state_bins!r}, expected {before.state_bins!r}, as '
+            f'{train.init} was taught to read its state'
+        )
+    if before.action_tokens and hierarchy.prompt != before.prompt:
+        raise TrainingError(
+            f'hierarchy.prompt: found {hierarchy.prompt!r}, expected {before.prompt!r}, as {train.init} was '
+            'taught to say actions by'
         )
 
 
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:
-    """The checkpoint's configuration; it may differ from the preset's in fields of `_FREE` only."""
+    """The checkpoint's configuration; it may differ from the preset's in fields of `_FREE` only.
+
+    A policy without touch may be taught to feel: then fusion and encoder are the preset's.
+    """
+    feels_anew = wanted.uses_touch and not found.uses_touch
+    free = (*_FREE, 'fusion') if feels_anew else _FREE
     ours, theirs = wanted.to_dict(), found.to_dict()
-    other = [name for name in ours if name not in _FREE and ours[name] != theirs.get(name)]
+    other = [name for name in ours if name not in free and ours[name] != theirs.get(name)]
     if other:
         told = '; '.join(f'{name}: {theirs.get(name)} != {ours[name]}' for name in other)
         raise TrainingError(
             f'{path}: found a checkpoint of another configuration than preset {preset!r} (checkpoint != '
             f'preset): {told}; choose the preset it was made with'
         )
+    if feels_anew:
+        return wanted
     kept = {name: getattr(found, name) for name in ('logvar_calibration', 'tactile')}
     return replace(wanted, **kept)
 

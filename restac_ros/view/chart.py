@@ -179,13 +179,12 @@ def _level(image: np.ndarray, axis: Axis, value: float, text: str) -> None:
 
 def _mark_chunks(image: np.ndarray, axis: Axis, columns: np.ndarray, triggered: np.ndarray) -> None:
     """A tick for every chunk; a line with a head over the whole panel where touch triggered it."""
-    for column, by_touch in zip(columns.astype(int).tolist(), triggered.tolist(), strict=True):
-        if by_touch:
-            cv2.line(image, (column, axis.top), (column, axis.bottom), ORANGE, 1)
-            head = np.array([(column - 4, axis.top), (column + 4, axis.top), (column, axis.top + 7)])
-            cv2.fillConvexPoly(image, head, ORANGE, cv2.LINE_AA)
-        else:
-            image[axis.bottom - 4 : axis.bottom + 1, column] = TEXT
+    columns = columns.astype(int)
+    image[axis.bottom - 4 : axis.bottom + 1, columns[~triggered]] = TEXT
+    for column in columns[triggered].tolist():
+        cv2.line(image, (column, axis.top), (column, axis.bottom), ORANGE, 1)
+        head = np.array([(column - 4, axis.top), (column + 4, axis.top), (column, axis.top + 7)])
+        cv2.fillConvexPoly(image, head, ORANGE, cv2.LINE_AA)
 
 
 def _legend_of_chunks(image: np.ndarray, axis: Axis, chunks: int, triggered: int) -> None:

@@ -20,12 +20,12 @@ def put_text(
     size_px: int = SIZE_PX,
 ) -> None:
     """Write `text` onto an RGB image uint8 [H, W, 3] in place; parts outside are cut off."""
-    mask, ascent = _mask(text, size_px)
+    kept, added, ascent = _ink(text, size_px, colour)
     top, left = baseline_px - ascent, max(0, left_px)
-    mask = mask[max(0, -top) :, left - left_px :]
-    area = image[max(0, top) :, left:][: mask.shape[0], : mask.shape[1]]
-    alpha = mask[: area.shape[0], : area.shape[1], None].astype(np.uint16)
-    area[:] = (area * (255 - alpha) + np.array(colour, np.uint16) * alpha) // 255
+    cut = slice(max(0, -top), None), slice(left - left_px, None)
+    area = image[max(0, top) :, left:][: len(kept[cut]), : kept[cut].shape[1]]
+    within = slice(area.shape[0]), slice(area.shape[1])
+    area[:] = (area * kept[cut][within] + added[cut][within]) // 255
 
 
 def text_width_px(text: str, size_px: int = SIZE_PX) -> int:
@@ -51,6 +51,14 @@ def _mask(text: str, size_px: int) -> tuple[np.ndarray, int]:
     picture = Image.new('L', (max(1, round(font.getlength(text)) + 1), ascent + descent))
     ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
     return np.asarray(picture), ascent
+
+
+@lru_cache(maxsize=512)
+def _ink(text: str, size_px: int, colour: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the share of 255 kept of each pixel below, what is added to it, uint16, and the baseline."""
+    mask, ascent = _mask(text, size_px)
+    alpha = mask[..., None].astype(np.uint16)
+    return 255 - alpha, np.array(colour, np.uint16) * alpha, ascent
 
 
 @cache

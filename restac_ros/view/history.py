@@ -17,34 +17,46 @@ class History:
     def __init__(self, columns: Sequence[str], span_ns: int) -> None:
         self.columns = tuple(columns)
         self._span_ns = span_ns
-        self._rows: deque[tuple[int, tuple[float, ...]]] = deque(maxlen=MAX_ROWS)
+        # Arrays, as a chart reads all rows each time. Rows `first` to `end` count; those before are old.
+        self._stamps_ns = np.empty(2 * MAX_ROWS, dtype=np.int64)
+        self._values = np.empty((2 * MAX_ROWS, len(self.columns)))
+        self._first = self._end = 0
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._end - self._first
 
     def append(self, stamp_ns: int, *values: float) -> None:
         """Add a row; ignore a late one, and start anew with a much earlier one."""
         if len(values) != len(self.columns):
             names = ', '.join(self.columns)
             raise ValueError(f'found {len(values)} values; expected one for each of {names}')
-        if self._rows and stamp_ns < (newest_ns := self._rows[-1][0]):
+        if len(self) and stamp_ns < (newest_ns := int(self._stamps_ns[self._end - 1])):
             if newest_ns - stamp_ns < RESTART_NS:
                 return
             self.clear()
-        self._rows.append((stamp_ns, values))
-        while self._rows[0][0] < stamp_ns - self._span_ns:
-            self._rows.popleft()
+        if self._end == len(self._stamps_ns):
+            count = len(self)
+            for rows in (self._stamps_ns, self._values):
+                rows[:count] = rows[self._first :]
+            self._first, self._end = 0, count
+        self._stamps_ns[self._end], self._values[self._end] = stamp_ns, values
+        self._end += 1
+        self._first = max(self._first, self._end - MAX_ROWS)
+        self._first = self._index(stamp_ns - self._span_ns)
 
     def clear(self) -> None:
         """Remove all rows."""
-        self._rows.clear()
+        self._first = self._end = 0
 
     def since(self, now_ns: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Times before `now_ns` in s, float64 [N], negative and rising, and each column, float64 [N]."""
-        rows = [row for row in self._rows if now_ns - self._span_ns <= row[0] <= now_ns]
-        times_s = (np.array([stamp_ns for stamp_ns, _ in rows], dtype=np.int64) - now_ns) * 1e-9
-        values = np.array([values for _, values in rows], dtype=np.float64).reshape(-1, len(self.columns))
-        return times_s, dict(zip(self.columns, values.T, strict=True))
+        rows = slice(self._index(now_ns - self._span_ns), self._index(now_ns + 1))
+        columns = self._values[rows].T.copy()
+        return (self._stamps_ns[rows] - now_ns) * 1e-9, dict(zip(self.columns, columns, strict=True))
+
+    def _index(self, stamp_ns: int) -> int:
+        """Return the index of the first row that is not before `stamp_ns`."""
+        return self._first + int(np.searchsorted(self._stamps_ns[self._first : self._end], stamp_ns))
 
 
 class Timeline:

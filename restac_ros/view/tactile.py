@@ -14,6 +14,7 @@ ZOOM = 2  # of the model's input, which is small; publishing images costs more t
 NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
 RESIDUAL_LABEL = 'felt minus expected'
 RESIDUAL_WIDTH_PX = 178  # at least, for its labels
+_GAP_PX = 4  # to the residual
 _STRONGEST_SHARE = 0.01  # of the area: a small contact is not averaged away
 DARKENED = 0.75  # keeps heat the brightest thing on the image
 
@@ -121,27 +122,25 @@ def tactile_picture(
     problem:  why the frame is old, written below it
     """
     height, width = (128, 160) if image is None else image.shape[:2]
-    panels = [canvas(height * ZOOM, width * ZOOM, PANEL)]
+    panel = None if residual is None else _residual_panel(residual, scale.residual_full, height)
+    right = width * ZOOM + _GAP_PX
+    top, full_width = LINE_PX + 6, width * ZOOM if panel is None else right + panel.shape[1]
+    picture = canvas(height * ZOOM + 2 * top, full_width, PANEL)
     caption = 'nothing received'
     if image is not None:
         shown, caption = _compare(image, change, reference, scale)
-        panels = [cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)]
-    if residual is not None:
-        # Not enlarged: it has few positions, and the whole picture is published 15 times a second.
-        panel = _residual_panel(residual, scale.residual_full, height)
-        below = canvas(height * (ZOOM - 1), panel.shape[1], PANEL)
-        panels += [canvas(height * ZOOM, 4, PANEL), np.concatenate([panel, below])]
-    body = np.concatenate(panels, axis=1)
-    head, foot = (canvas(LINE_PX + 6, body.shape[1], PANEL) for _ in range(2))
+        enlarged = cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)
+        picture[top:-top, : width * ZOOM] = enlarged
+    head, foot = picture[:top], picture[-top:]
     put_text(head, fitted(title, width * ZOOM - 8), 6, LINE_PX, TEXT)
     put_text(foot, fitted(problem or caption, width * ZOOM - 8), 6, LINE_PX, INVALID if problem else TEXT)
-    if residual is not None:
-        put_text(head, RESIDUAL_LABEL, width * ZOOM + 10, LINE_PX, TEXT)
+    if residual is not None and panel is not None:
+        # Not enlarged: it has few positions, and the whole picture is published 15 times a second.
+        picture[top : top + height, right:] = panel
+        put_text(head, RESIDUAL_LABEL, right + 6, LINE_PX, TEXT)
         peak = float(np.max(residual, initial=0.0, where=np.isfinite(residual)))
-        put_text(
-            foot, f'up to {peak:.1f}; brightest at {scale.residual_full:g}', width * ZOOM + 10, LINE_PX, TEXT
-        )
-    return np.concatenate([head, body, foot])
+        put_text(foot, f'up to {peak:.1f}; brightest at {scale.residual_full:g}', right + 6, LINE_PX, TEXT)
+    return picture
 
 
 def _compare(

@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from visualization_msgs.msg import Marker, MarkerArray
 
 from restac_ros.geometry import quaternion as quat
-from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
+from restac_ros.nodes.gate_view.view_messages import ImageWriter, MarkerWriter
 from restac_ros.view.shapes import Shape
 
 
@@ -77,9 +77,12 @@ def test_no_shapes_is_a_message_too() -> None:
     assert MarkerWriter('fr3_link0').write([]).markers == []
 
 
-def test_an_image_is_the_same_pixels() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-    message = image_message(image, 'fr3_hand_tcp', Time(sec=3))
-    assert (message.height, message.width, message.encoding, message.step) == (7, 5, 'rgb8', 15)
-    assert (message.header.frame_id, message.header.stamp.sec) == ('fr3_hand_tcp', 3)
-    np.testing.assert_array_equal(np.frombuffer(message.data, np.uint8).reshape(7, 5, 3), image)
+def test_an_image_is_the_same_pixels_also_after_one_of_another_size() -> None:
+    writer, rng = ImageWriter('fr3_hand_tcp'), np.random.default_rng(0)
+    for height, width in ((7, 5), (7, 5), (4, 9)):
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        message = writer.write(image, Time(sec=3))
+        assert (message.height, message.width, message.encoding) == (height, width, 'rgb8')
+        assert message.step == 3 * width
+        assert (message.header.frame_id, message.header.stamp.sec) == ('fr3_hand_tcp', 3)
+        np.testing.assert_array_equal(np.frombuffer(message.data, np.uint8).reshape(image.shape), image)

@@ -7,6 +7,7 @@ import yaml
 
 pytest.importorskip('rclpy')
 
+from restac_ros.model.text_decoding import GREEDY, TokenChoice
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.policy.policy_parameters import PolicyParameters
 from restac_ros.runtime.surprise import SurpriseRule
@@ -36,6 +37,17 @@ def test_the_loops_are_told_in_their_own_units(repository: Path) -> None:
     assert settings.surprise == SurpriseRule(0.7, 0.5, 40_000_000)
     assert (settings.max_state_age_ns, settings.max_prefix_age_ns) == (50_000_000, 1_500_000_000)
     assert settings.max_touch_age_ns == 120_000_000
+
+
+def test_a_planner_takes_the_likeliest_tokens_or_draws_them(repository: Path) -> None:
+    assert parameters(repository).token_choice() == GREEDY
+    drawn = parameters(repository, planner_temperature=0.7, planner_top_k=20).token_choice()
+    assert drawn == TokenChoice(temperature=0.7, top_k=20)
+    assert parameters(repository, planner_temperature=0.7).token_choice().top_k is None
+    with pytest.raises(ParameterError, match=r"'planner_top_k' is 20 with a 'planner_temperature' of 0"):
+        parameters(repository, planner_top_k=20).token_choice()
+    with pytest.raises(ParameterError, match='planner_temperature'):
+        parameters(repository, planner_temperature=-1.0)
 
 
 def test_a_release_level_above_the_threshold_is_refused(repository: Path) -> None:

@@ -17,7 +17,7 @@ pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
 pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install 'restac_ros[sim]'`")
 
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64, UInt8
@@ -47,12 +47,14 @@ class Teacher(RosRig):
         self.newest: dict[str, bytes] = {}
         self.counts: dict[str, int] = {}
         self.modes: list[int] = []
+        self.forces_n: list[float] = []
         self.references: list = []
         self.path = None
         self.clock_ns = self.first_ns = 0
         node = self.node
         node.create_subscription(Clock, '/clock', self._receive_clock, 10)
         node.create_subscription(UInt8, '/sim_node/robot_mode', lambda m: self.modes.append(m.data), 10)
+        node.create_subscription(WrenchStamped, '/sim_node/contact_force', self._receive_force, 100)
         for name, spec in self.contract.streams.items():
             kind = message_class(spec.type)
             node.create_subscription(
@@ -60,6 +62,11 @@ class Teacher(RosRig):
             )
         self.target = node.create_publisher(PoseStamped, 'target_pose', 1)
         self.gripper = node.create_publisher(Float64, 'gripper/command', 1)
+
+    def _receive_force(self, message: WrenchStamped) -> None:
+        assert message.header.frame_id == self.contract.robot.base_frame
+        force = message.wrench.force
+        self.forces_n.append(float(np.linalg.norm([force.x, force.y, force.z])))
 
     @property
     def elapsed_s(self) -> float:
@@ -169,6 +176,8 @@ def test_the_expert_inserts_the_plug_while_nobody_commands(start_cell, teacher: 
     assert outcome['complete']
     assert outcome['touched_s'] < outcome['inserted_s'] < 20
     assert outcome['peak_n'] < 15
+    assert teacher.forces_n[0] == 0, 'nothing is touched in the beginning'
+    assert 3 < max(teacher.forces_n) <= outcome['peak_n'] + 1e-9
     pose = teacher.value('joints')
     np.testing.assert_allclose(pose[:2, 3], np.add(scene.housing_m, scene.hole_m), atol=2e-3)
 

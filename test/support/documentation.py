@@ -72,21 +72,24 @@ class Workspace:
             'HOME': str(folder),
         }
 
-    def follow(self, page: str, until: str = '') -> None:
-        """Execute the unmarked commands of a page, to the first that contains `until`, if that is given.
+    def follow(self, page: str, until: str = '', mark: str = '', limit_s: float = LIMIT_S) -> None:
+        """Execute the commands of a page with a mark, to the first that contains `until`, if that is given.
+
+        Each is printed before it is executed, for at most `limit_s`.
 
         Raises:
             AssertionError: a command failed; with what it printed.
         """
         for block in command_blocks(self._docs / page):
-            for command in () if block.mark else block.commands:
+            for command in block.commands if block.mark == mark else ():
+                print(f'{page}:{block.line}: {command}', flush=True)
                 run = subprocess.run(
                     [*(FIRST if command.startswith('restac-ros up') else ()), 'bash', '-c', command],
                     cwd=self._folder,
                     env=self._env,
                     capture_output=True,
                     text=True,
-                    timeout=LIMIT_S,
+                    timeout=limit_s,
                     check=False,
                 )
                 said = f'{page}:{block.line}: {command}\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}'

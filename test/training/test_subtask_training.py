@@ -15,6 +15,7 @@ from restac_ros.commands.action_tokens import FitFast
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.annotation import annotate
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.model.text_decoding import TokenChoice
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.preprocessing import stack
@@ -167,6 +168,44 @@ def test_a_run_reports_subtasks_and_leaves_a_policy_that_says_them(
     assert said.mean_log_probability <= 0
     calls = iter([True, True, False])
     assert policy.planner.ask(*ask, lambda: next(calls)) is None
+
+
+def test_drawn_subtasks_are_those_of_the_seed(
+    trained: tuple[Path, Numbers], contract: Contract, with_tokens: Prepared
+) -> None:
+    sample = with_tokens.sources[0].episodes.sample(0, 3, 2)
+
+    def said(seed: int) -> list[str]:
+        policy = Policy.load(
+            *(trained[0], contract, 'push'),
+            choice=TokenChoice(temperature=4.0, top_k=50),
+            seed=seed,
+            use_compile_cache=False,
+        )
+        return [
+            policy.planner.ask(sample.images, sample.state, 'make a cup of tea', 0).text for _ in range(2)
+        ]
+
+    drawn = said(1)
+    assert drawn[0] != drawn[1]
+    assert said(1) == drawn
+    assert said(2) != drawn
+
+
+def test_an_action_expert_is_trained_beside_what_the_language_expert_was_taught(
+    trained: tuple[Path, Numbers], annotated: Path, with_tokens: Prepared, tmp_path: Path
+) -> None:
+    alone = HierarchyConfig('action_expert', state_bins='guide')
+    run = replace(run_on(annotated, tmp_path / 'run', alone), init=trained[0])
+    later = prepare(run)
+    assert later.subtasks == replace(with_tokens.subtasks, acts=True)
+    assert later.action_tokens == with_tokens.action_tokens
+    (subject,) = open_subjects([write_checkpoint(later, later.trained, 0)], open_episodes(annotated))
+    assert subject.sentences.longest == with_tokens.subtasks.max_action_tokens
+    with pytest.raises(TrainingError, match="prompt: found 'joint', expected 'subtask'"):
+        prepare(replace(run, hierarchy=replace(alone, prompt='joint')))
+    with pytest.raises(TrainingError, match="state-bins: found 'openpi', expected 'guide'"):
+        prepare(replace(run, hierarchy=replace(alone, state_bins='openpi')))
 
 
 def test_a_policy_without_subtasks_is_no_planner(short_checkpoint: Path, contract: Contract) -> None:

@@ -12,7 +12,7 @@ from visualization_msgs.msg import MarkerArray
 
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import decode_value
-from restac_ros.nodes.gate_view.view_messages import MarkerWriter, image_message
+from restac_ros.nodes.gate_view.view_messages import ImageWriter, MarkerWriter
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.view_inputs import ViewParameters
 from restac_ros.nodes.view_node import RunView, ViewNode
@@ -31,6 +31,8 @@ class GateViewParameters(ViewParameters):
 @dataclass(frozen=True)
 class _GateView(RunView):
     markers: MarkerWriter
+    tactile: ImageWriter
+    chart: ImageWriter
 
 
 class GateViewNode(ViewNode[_GateView]):
@@ -49,7 +51,8 @@ class GateViewNode(ViewNode[_GateView]):
 
     def open_view(self, contract: Contract, tactile: str) -> _GateView:
         scene = GateScene(contract, tactile, self.parameters.scene_options)
-        return _GateView(contract, scene, MarkerWriter(contract.robot.base_frame))
+        tool, markers = contract.robot.tool_frame, MarkerWriter(contract.robot.base_frame)
+        return _GateView(contract, scene, markers, ImageWriter(tool), ImageWriter(tool))
 
     def listen(self, view: _GateView, tactile: str) -> None:
         contract, scene = view.contract, view.scene
@@ -59,11 +62,10 @@ class GateViewNode(ViewNode[_GateView]):
 
     def draw(self, view: _GateView, steady_ns: int) -> None:
         scene, stamp = view.scene, self.get_clock().now().to_msg()
-        frame = view.contract.robot.tool_frame
         draw = {
             MARKERS: lambda: view.markers.write(scene.shapes(steady_ns)),
-            TACTILE: lambda: image_message(scene.tactile_image(steady_ns), frame, stamp),
-            CHART: lambda: image_message(scene.chart_image(steady_ns), frame, stamp),
+            TACTILE: lambda: view.tactile.write(scene.tactile_image(steady_ns), stamp),
+            CHART: lambda: view.chart.write(scene.chart_image(steady_ns), stamp),
         }
         for topic, output in self._outputs.items():
             due = topic != CHART or self._ticks % CHART_EVERY == 0

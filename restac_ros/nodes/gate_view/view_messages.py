@@ -82,12 +82,21 @@ def _colour(r: float, g: float, b: float, a: float) -> ColorRGBA:
     return ColorRGBA(r=r, g=g, b=b, a=a)
 
 
-def image_message(image: np.ndarray, frame_id: str, stamp: Time) -> Image:
-    """An image uint8 [H, W, 3] RGB as a message."""
-    height, width = image.shape[:2]
-    message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
-    message.header.frame_id = frame_id
-    message.header.stamp = stamp
-    # rclpy accepts an array.array as it is, and checks any other sequence element by element.
-    message.data = array('B', image.tobytes())
-    return message
+class ImageWriter:
+    """Converts images of one topic to messages. The message is reused: new memory costs more than a copy."""
+
+    def __init__(self, frame_id: str) -> None:
+        self._message = Image(encoding='rgb8')
+        self._message.header.frame_id = frame_id
+
+    def write(self, image: np.ndarray, stamp: Time) -> Image:
+        """Return the message of an image uint8 [H, W, 3] RGB; valid until the next `write`."""
+        message = self._message
+        message.height, message.width = image.shape[:2]
+        message.step = 3 * image.shape[1]
+        message.header.stamp = stamp
+        if len(message.data) != image.size:
+            # rclpy accepts an array.array as it is, and checks any other sequence element by element.
+            message.data = array('B', bytes(image.size))
+        np.frombuffer(message.data, dtype=np.uint8).reshape(image.shape)[:] = image
+        return message

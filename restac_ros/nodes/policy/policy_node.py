@@ -133,6 +133,7 @@ class PolicyNode(ManagedNode):
             num_steps=parameters.flow_steps or None,
             seed=parameters.seed,
             chunking=parameters.chunking_choice(),
+            choice=parameters.token_choice(),
             compile_cache=parameters.compile_cache,
         )
 

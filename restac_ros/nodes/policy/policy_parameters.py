@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from restac_ros.model.text_decoding import TokenChoice
 from restac_ros.nodes.parameters import (
     Milliseconds,
     NodeParameters,
@@ -43,7 +44,7 @@ class PolicyParameters(NodeParameters):
     flow_steps: int = Field(
         ge=0, le=100, description='Euler steps of one chunk; 0: as the checkpoint was trained'
     )
-    seed: int = Field(ge=0, description='of the noise that chunks are drawn from')
+    seed: int = Field(ge=0, description='of the noise of chunks, and of the tokens that a planner draws')
     replan_hz: float = Field(gt=0, le=200, description='chunks a second')
     replan_gate_threshold: float = Field(ge=0, le=1, description='a gate rising above it triggers; 1: never')
     replan_gate_release: float = Field(ge=0, le=1, description='down to this before it can trigger again')
@@ -74,6 +75,12 @@ class PolicyParameters(NodeParameters):
     )
     planner_subtasks: Annotated[tuple[str, ...], BeforeValidator(texts_of)] = Field(
         description='the only subtasks that are taken; empty: any'
+    )
+    planner_temperature: float = Field(
+        ge=0, le=10, description='of drawing the tokens of a subtask; 0: the likeliest is taken'
+    )
+    planner_top_k: int = Field(
+        ge=0, le=100_000, description='tokens are drawn among so many of the likeliest; 0: among all'
     )
     niceness: int = Field(ge=0, le=19, description="nice value of the network's threads")
     compile_cache: OptionalPath = Field(description='directory of compiled programs; empty: under ~/.cache')
@@ -113,6 +120,19 @@ class PolicyParameters(NodeParameters):
             self.planner_subtasks,
             round(self.planner_still_s * 1e9),
         )
+
+    def token_choice(self) -> TokenChoice:
+        """Return how the planner chooses the tokens of a subtask.
+
+        Raises:
+            ParameterError: values that contradict each other.
+        """
+        if self.planner_top_k and not self.planner_temperature:
+            raise ParameterError(
+                f"parameter 'planner_top_k' is {self.planner_top_k} with a 'planner_temperature' of 0, "
+                'expected 0: the likeliest token is taken, none is drawn; set a temperature to draw'
+            )
+        return TokenChoice(self.planner_temperature, self.planner_top_k or None)
 
     def chunking_choice(self) -> Chunking:
         """How chunks follow each other."""

@@ -1,5 +1,7 @@
-"""Messages that no driver publishes: a simulation's clock, and what contradicts the contract."""
+"""Messages that no driver publishes: a simulation's clock and forces, and what contradicts the contract."""
 
+import numpy as np
+from geometry_msgs.msg import Vector3, WrenchStamped
 from rclpy.serialization import deserialize_message, serialize_message
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
@@ -13,6 +15,14 @@ OTHER_ENCODING = '16UC1'  # a depth image on a colour topic
 def clock_message(now_ns: int) -> bytes:
     """A simulated time."""
     return serialize_message(Clock(clock=Time(nanoseconds=now_ns).to_msg()))
+
+
+def force_message(now_ns: int, frame: str, force_n: np.ndarray) -> bytes:
+    """A force [3] in N, along the axes of `frame`."""
+    message = WrenchStamped()
+    message.header.stamp, message.header.frame_id = Time(nanoseconds=now_ns).to_msg(), frame
+    message.wrench.force = Vector3(**dict(zip('xyz', force_n.tolist(), strict=True)))
+    return serialize_message(message)
 
 
 def re_encoded(contract: Contract, stream: str, cdr: bytes) -> bytes:

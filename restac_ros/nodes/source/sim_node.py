@@ -31,7 +31,7 @@ from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_loop, open_expert_pilot
-from restac_ros.nodes.source.driver_messages import clock_message, re_encoded
+from restac_ros.nodes.source.driver_messages import clock_message, force_message, re_encoded
 from restac_ros.nodes.source.source import (
     CLOCK_TOPIC,
     CLOCK_TYPE,
@@ -57,6 +57,7 @@ LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TARGET_INPUT_QOS = QoSProfile(depth=1)  # reliable, as crisp_controllers'
 MODE_PERIOD_S = 0.05
 _CLOCK_HZ = 200.0
+_FORCE_TYPE, _FORCE_PERIOD_NS = 'geometry_msgs/msg/WrenchStamped', 20_000_000  # a multiple of the clock's
 _REFUSAL_PERIOD_S = 1.0
 
 
@@ -96,6 +97,7 @@ class SimNode(SourceNode):
     _loop: 'CellLoop'  # this and the following from configure on
     _faults: StreamFaults
     _pilot: 'Pilot | None'
+    _force_topic: str
 
     def __init__(self) -> None:
         super().__init__('sim_node')
@@ -122,7 +124,12 @@ class SimNode(SourceNode):
         self._begin_fault()
         published = {contract.streams[name].topic for name in self._loop.sensors.streams}
         topics = {name: topic for name, topic in contract_topics(contract).items() if name in published}
-        return {**topics, CLOCK_TOPIC: Topic(CLOCK_TYPE, _CLOCK_HZ)}
+        self._force_topic = self.resolve_topic_name('~/contact_force')
+        return {
+            **topics,
+            CLOCK_TOPIC: Topic(CLOCK_TYPE, _CLOCK_HZ),
+            self._force_topic: Topic(_FORCE_TYPE, 1e9 / _FORCE_PERIOD_NS),
+        }
 
     def activate(self) -> None:
         parameters: SimParameters = self.parameters
@@ -162,12 +169,22 @@ class SimNode(SourceNode):
                 if self._pilot is not None:
                     self._pilot.advance(reading.stamp_ns)
                 yield Outgoing(reading.publish_ns, CLOCK_TOPIC, clock_message(start_ns + reading.stamp_ns))
+                if reading.stamp_ns % _FORCE_PERIOD_NS == 0:
+                    yield Outgoing(
+                        reading.publish_ns,
+                        self._force_topic,
+                        self._contact_force(start_ns + reading.stamp_ns),
+                    )
             elif reading.value is not None:
                 cdr = driver_message(self.contract, reading.stream, reading.value)
                 faulty = self._faults.apply(reading.stream, with_stamp(cdr, start_ns + reading.stamp_ns))
                 if faulty is not None:
                     topic = self.contract.streams[reading.stream].topic
                     yield Outgoing(reading.publish_ns, topic, faulty)
+
+    def _contact_force(self, now_ns: int) -> bytes:
+        state, robot = self._loop.cell.state(), self.contract.robot
+        return force_message(now_ns, robot.base_frame, state.force_n)
 
     def check_change(self, name: str, value: Any) -> None:
         if name == 'stream_fault' and value and value not in get_args(StreamFault):
