@@ -131,7 +131,7 @@ def processes(run: Run) -> list[Process]:
         listeners.append(_policy(run))
     if run.record is not None:
         listeners.append(_recorder(run, run.record))
-    awaited = [process.executable for process in listeners]  # a source waits until they hear every stream
+    awaited = [process.executable for process in listeners]  # by a source, before it plays
     if run.sessions is not None:
         parameters = {'log_dir': str(run.sessions), 'task': run.prompt}
         log = _process(run, 'session_log_node', parameters, vital=False)
@@ -218,7 +218,7 @@ def _process(run: Run, executable: str, parameters: Mapping[str, ParameterValue]
         'contract': str(run.contract or config_file(facts)),
         'summary_file': str(run.directory / namespace.strip('/') / f'{executable}.json'),
         'run_id': run.run_id,
-        'exit_on_refusal': True,  # nobody is there to correct it
+        'exit_on_refusal': True,  # no operator is there to correct it
     }
     if run.use_sim_time or run.source is Source.SIM:
         shared['use_sim_time'] = True

@@ -101,7 +101,7 @@ class Supervisor:
             if self._lines:
                 os.close(self._lines[0])
             if modes and os.isatty(0):  # the process with the keyboard may have been killed
-                # Without the keys pressed since: the shell would take them for a command.
+                # Discard the keys pressed since: the shell would execute them.
                 termios.tcsetattr(0, termios.TCSAFLUSH, modes)
             for number, handler in previous.items():
                 signal.signal(number, handler)

@@ -28,7 +28,10 @@ type _Weights = list[tuple[jax.Array, jax.Array]]
 
 
 def clone_inputs(percept: Percept, touch: bool) -> np.ndarray:
-    """The housing from the TCP in x and y, the TCP's height, and with touch the grasp's displacement."""
+    """Return a clone's inputs: housing from TCP in x and y, and the TCP's height, m, [3].
+
+    With touch the grasp's displacement follows.
+    """
     place_m = np.array([*(percept.housing_m - percept.pose.position_m[:2]), percept.pose.position_m[2]])
     return np.concatenate([place_m, percept.mount]) if touch else place_m
 

@@ -42,7 +42,7 @@ _PART_OF = {file: part for part, files in PARTS.items() for file in files}
 
 @dataclass(frozen=True)
 class ConversionFigures:
-    """What came out. `parts` are CPU seconds of one bag, `cpu_s` of the whole command."""
+    """Results. `parts` are CPU seconds of one bag, `cpu_s` of the whole command."""
 
     bags: int
     workers: int

@@ -26,7 +26,7 @@ from restac_ros.bench.kernels import DeviceTime, device_time
 from restac_ros.bench.model import Calls, network_of
 from restac_ros.bench.profile import traced
 from restac_ros.bench.settings import GpuBench
-from restac_ros.bench.table import write_figures
+from restac_ros.bench.table import table_of, write_figures
 from restac_ros.bench.turns import in_turns
 from restac_ros.model.checkpoint.params import Params, num_bytes
 from restac_ros.model.config import ModelConfig
@@ -84,7 +84,7 @@ class CaseFigures:
 
 
 def main(settings: GpuBench) -> int:
-    """Measure case by case, the most telling first; print tables, write JSON.
+    """Measure case by case, the most informative first; print tables, write JSON.
 
     Raises:
         PolicyError: no such preset.
@@ -217,9 +217,8 @@ def _missed(settings: GpuBench, figures: list[CaseFigures]) -> list[str]:
 
 def _table(figures: CaseFigures) -> Table:
     size = f'{figures.weights_bytes / 1e9:.2f} GB of weights'
-    table = Table('call', title=f'{figures.case}, batch 1, {size}', title_justify='left')
-    for heading in ('p50 ms', 'p99 ms', 'lower bound ms'):
-        table.add_column(heading, justify='right')
+    headings = ('p50 ms', 'p99 ms', 'lower bound ms')
+    table = table_of(f'{figures.case}, batch 1, {size}', ['call'], headings)
     least = figures.bounds
     bounds = {'prefix': least.prefix_s, 'act': least.act_s, 'full call': least.full_s}
     beside = {f'tactile beside a prefix, {name}': latency for name, latency in figures.beside.items()}
@@ -231,9 +230,7 @@ def _table(figures: CaseFigures) -> Table:
 
 def _kernel_table(title: str, device: DeviceTime) -> Table:
     told = f'{device.launches} launches in {1e3 * device.span_s:.2f} ms, idle {device.idle_share:.0%}'
-    table = Table('kernel', title=f'{title}: {told}', title_justify='left')
-    for heading in ('launches', 'ms', 'share'):
-        table.add_column(heading, justify='right')
+    table = table_of(f'{title}: {told}', ['kernel'], ('launches', 'ms', 'share'))
     total = sum(kernel.seconds for kernel in device.kernels)
     for kernel in device.kernels[:SHOWN_KERNELS]:
         share = f'{kernel.seconds / total:.1%}'

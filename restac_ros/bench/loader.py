@@ -46,7 +46,7 @@ _NEEDED_BYTES = 3 * 10**9
 
 @dataclass(frozen=True)
 class LoaderFigures:
-    """What came out: medians over the rounds; `ratio` is the loader's time to that of the plain decode."""
+    """Results: medians over the rounds; `ratio` is the loader's time to that of the plain decode."""
 
     samples_per_s: float
     decode_samples_per_s: float
@@ -171,7 +171,7 @@ def measure_loader(root: Path, numbers: Path, settings: LoaderBench) -> LoaderFi
 
 
 def _load(stream: Iterator[Batch], count: int, places: list[Sequence[int]]) -> None:
-    """Take batches, and note which samples were in them."""
+    """Draw batches, and record which samples were in them."""
     for batch in itertools.islice(stream, count):
         places += batch.place.tolist()
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from restac_ros.bench.flops import act_flop, prefix_flop, siglip_flop
 from restac_ros.bench.profile import Share, profile
 from restac_ros.bench.settings import ModelBench
-from restac_ros.bench.table import write_figures
+from restac_ros.bench.table import table_of, write_figures
 from restac_ros.bench.turns import spent
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
@@ -226,11 +226,8 @@ def _judge(base: VariantFigures, console: Console) -> int:
 
 
 def _table(preset: str, variants: dict[str, VariantFigures]) -> Table:
-    table = Table(
-        'policy', 'call', title=f'preset {preset}, batch 1, {NUM_STEPS} steps', title_justify='left'
-    )
-    for heading in ('median ms', 'yardsticks', 'runs, ms'):
-        table.add_column(heading, justify='right')
+    title = f'preset {preset}, batch 1, {NUM_STEPS} steps'
+    table = table_of(title, ('policy', 'call'), ('median ms', 'yardsticks', 'runs, ms'))
     for name, variant in variants.items():
         for call, figures in variant.calls.items():
             runs = ' '.join(f'{seconds * 1e3:.0f}' for seconds in figures.runs_s)
@@ -242,9 +239,8 @@ def _table(preset: str, variants: dict[str, VariantFigures]) -> Table:
 
 def _floor(base: VariantFigures, yardstick_s: float) -> Table:
     """What the matrix products alone would take at the yardstick's speed, beside what was measured."""
-    table = Table('part', title="floor: matrix products at the yardstick's speed", title_justify='left')
-    for heading in ('GFLOP', 'floor ms', 'measured ms'):
-        table.add_column(heading, justify='right')
+    title = "floor: matrix products at the yardstick's speed"
+    table = table_of(title, ['part'], ('GFLOP', 'floor ms', 'measured ms'))
     speed = YARDSTICK_FLOP / yardstick_s
     prefix = base.flop['SigLIP'] + base.flop['Gemma prefix']
     rows: list[tuple[str, float, float | None]] = [
@@ -261,9 +257,7 @@ def _floor(base: VariantFigures, yardstick_s: float) -> Table:
 
 def _profiles(base: VariantFigures) -> Table:
     """The operations that take the most time."""
-    table = Table('call', 'operation', title='where the time goes', title_justify='left')
-    for heading in ('share', 'times run'):
-        table.add_column(heading, justify='right')
+    table = table_of('where the time goes', ('call', 'operation'), ('share', 'times run'))
     for call, found in base.profiles.items():
         for share in found[:SHOWN_OPERATIONS]:
             table.add_row(call, share.operation, f'{share.share:.1%}', str(share.count))

@@ -48,7 +48,7 @@ class CpuSample:
 
 @dataclass(frozen=True)
 class NodeFigures:
-    """What came out. Shares are of one core; `framing_p99_ms` adds the three parts of a frame."""
+    """Results. Shares are of one core; `framing_p99_ms` adds the three parts of a frame."""
 
     published: int
     received: int

@@ -14,7 +14,7 @@ from rich.table import Table
 from restac_ros.bench.card import in_integers
 from restac_ros.bench.model import Calls, network_of
 from restac_ros.bench.settings import ArithmeticBench
-from restac_ros.bench.table import write_figures
+from restac_ros.bench.table import table_of, write_figures
 from restac_ros.bench.turns import in_turns
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import CastRule, Params
@@ -120,9 +120,8 @@ def _missed(figures: dict[str, PairedFigures], change: float) -> list[str]:
 
 
 def _table(preset: str, figures: dict[str, PairedFigures]) -> Table:
-    table = Table('call', title=f'preset {preset}, in turn', title_justify='left')
-    for heading in ('float32 ms', 'auto ms', 'ratio', 'ratio of CPU time'):
-        table.add_column(heading, justify='right')
+    headings = ('float32 ms', 'auto ms', 'ratio', 'ratio of CPU time')
+    table = table_of(f'preset {preset}, in turn', ['call'], headings)
     for name, one in figures.items():
         cells = f'{one.float32_ms:.1f}', f'{one.other_ms:.1f}', f'{one.ratio:.2f}', f'{one.cpu_ratio:.2f}'
         table.add_row(name, *cells)

@@ -1,5 +1,5 @@
-"""Learning to say subtasks, how fast they are said beside the products that nothing can do without, and what
-that delays.
+"""Learning to generate subtasks, the time a token needs beside the matrix products that it is made of, and
+what that delays.
 
 The floor of one token is every weight of the language expert and its head times one vector: a token reads
 each of them once. Both run in turns.
@@ -7,7 +7,7 @@ each of them once. Both run in turns.
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from restac_ros.bench.plan_delay import PlanDelay, measure_plan_delay, speaking_
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.settings import PlannerBench
 from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.bench.turns import in_turns
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
@@ -50,11 +51,11 @@ _PROMPT_TOKENS = 64
 
 @dataclass(frozen=True)
 class PlannerFigures:
-    """What came out.
+    """Results.
 
     Attributes:
         learning_s: steps of training, with compilation and validation.
-        trained_right, held_out_right: share of frames whose subtask is said whole, with its end.
+        trained_right, held_out_right: share of frames whose subtask is generated whole, with its end.
         say_s, floor_s: of one token; least of all rounds.
         touch: tactile readings of `tiny` beside plans.
         load_average: of the machine at the end.
@@ -121,7 +122,7 @@ def main(settings: PlannerBench) -> int:
 
 
 def measure_learning(folder: Path, contract: Contract, settings: PlannerBench) -> tuple[float, float, float]:
-    """Train `tiny_planar` on made episodes; return seconds, and shares of frames said right by the policy."""
+    """Train `tiny_planar` on made episodes; return seconds, and shares of frames answered right."""
     root = folder / 'data'
     list(make_subtask_task(root, contract, settings.episodes))
     base = CONFIGS['tiny_planar']
@@ -150,7 +151,7 @@ def measure_learning(folder: Path, contract: Contract, settings: PlannerBench) -
 
 
 def _right(policy: Policy, sources: Any, settings: PlannerBench) -> float:
-    """Share of frames, spread evenly, whose subtask the policy says, token by token, to its end."""
+    """Share of frames, spread evenly, whose subtask the policy generates, token by token, to its end."""
     source: SampleSource = sources[0]
     right = []
     for index in np.linspace(0, len(source) - 1, min(settings.frames, len(source))).round().astype(int):
@@ -163,7 +164,7 @@ def _right(policy: Policy, sources: Any, settings: PlannerBench) -> float:
 
 def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
     """Seconds of one token, and of its floor: the least of so many rounds of both in turn."""
-    config = replace(config, fusion='none', tactile=None)  # nothing of touch is said
+    config = replace(config, fusion='none', tactile=None)  # tokens that describe touch are left out
     params = initial_params(config, abstract_leaves(config), 0, everything=True, consume=jax.device_put)
     graph, state = assemble(config, params, source='random weights')
     gemma = config.paligemma
@@ -197,20 +198,10 @@ def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
         head = jnp.einsum('BW,VW->BV', hidden, table)  # as it lies: a transposed copy would cost more
         return [v @ w for v, w in zip(vectors, weights, strict=True)], head
 
-    ours = _timed(token, rounds)
-    floor = _timed(lambda: products(weights, vectors, table, hidden), rounds)
-    pairs = [(next(ours), next(floor)) for _ in range(rounds)]
-    say_s, floor_s = (min(column) for column in zip(*pairs, strict=True))
+    calls = token, lambda: products(weights, vectors, table, hidden)
+    turns = [(ours.wall_s, floor.wall_s) for ours, floor in in_turns(calls, rounds, warm_ups=1)]
+    say_s, floor_s = (min(column) for column in zip(*turns, strict=True))
     return say_s, floor_s
-
-
-def _timed(call: Callable[[], Any], rounds: int) -> Any:
-    """Yield the seconds of each call, after one that is not counted."""
-    jax.block_until_ready(call())
-    for _ in range(rounds):
-        begun_s = time.perf_counter()
-        jax.block_until_ready(call())
-        yield time.perf_counter() - begun_s
 
 
 def _table(figures: PlannerFigures) -> list[Row]:

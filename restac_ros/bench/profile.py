@@ -1,6 +1,6 @@
 """What a compiled call spends its time on: the profiler's trace, by kind of operation.
 
-Each traced event names an instruction of a compiled program; the program's text says which operation of
+Each traced event names an instruction of a compiled program; the program's text names which operation of
 ours that instruction came from (of several fused ones, the last). Tracing slows a call: read the shares.
 """
 

@@ -58,7 +58,7 @@ class StreamFigures:
 
 @dataclass(frozen=True)
 class RecorderFigures:
-    """What came out. Shares are of one core, memory is resident and in MB, `slope` in MB per minute."""
+    """Results. Shares are of one core, memory is resident and in MB, `slope` in MB per minute."""
 
     seconds: float
     size_px: tuple[int, int]

@@ -82,7 +82,7 @@ def write_recording(
 
 
 def drop_from_memory(folder: Path) -> None:
-    """Make the system forget the content of files, so that whoever reads them next reads the disk."""
+    """Drop the files from the system's cache, so that the next reader reads the disk."""
     for file in folder.iterdir():
         descriptor = os.open(file, os.O_RDONLY)
         try:

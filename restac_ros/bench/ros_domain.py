@@ -5,7 +5,7 @@ from functools import cache
 
 from restac_ros.installation import GraphError
 
-DOMAINS = range(20, 101)  # above 101, the ports of a domain are those that Linux gives to anybody
+DOMAINS = range(20, 101)  # above 101, the ports of a domain are those that Linux gives to any program
 FIRST_LOCK_PORT = 21_000
 
 _locks: list[socket.socket] = []
@@ -18,12 +18,12 @@ def own_domain() -> int:
 
 
 def lock_domain() -> int:
-    """Return another ROS domain at every call, which nobody else here is given until this process ends.
+    """Return another ROS domain at every call, reserved for this process until it ends.
 
     A bound port is the lock: the system frees it however the process ends.
 
     Raises:
-        GraphError: every domain is taken.
+        GraphError: every domain is in use.
     """
     for domain in DOMAINS:
         lock = socket.socket()

@@ -2,7 +2,7 @@
 
 A bag is played twice. From the first pass come the gate's percentiles, which depend on the checkpoint; the
 second is measured, with a threshold that this gate does rise through. Set-points go to a topic of a ROS
-domain where no robot listens. A session log looks at everything that the view draws, as rviz would.
+domain where no robot listens. A session log subscribes to everything that the view draws, as rviz would.
 """
 
 import os
@@ -98,7 +98,7 @@ def _measure(settings: RuntimeBench) -> RuntimeFigures:
 
 @dataclass(frozen=True)
 class _Play:
-    """One pass: what each node left behind, and its CPU share while messages came."""
+    """One pass: each node's summary, and its CPU share while messages arrived."""
 
     source: str
     seconds: float

@@ -29,7 +29,7 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class RuntimeFigures:
-    """What came out. Latencies by stage in ms, as in the nodes' summaries; CPU shares of one core."""
+    """Results. Latencies by stage in ms, as in the nodes' summaries; CPU shares of one core."""
 
     preset: str
     seconds: float

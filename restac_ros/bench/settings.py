@@ -89,7 +89,7 @@ class ArithmeticBench(_Measured):
 class GpuBench(_Measured):
     """Latency of each call on an accelerator, beside what its matmul and copy rates allow, and a profile.
 
-    Takes at most `limit_s`: what it has no time for is listed, not left out in silence. Runs on a CPU, too.
+    Takes at most `limit_s`: what it has no time for is listed, not dropped silently. Runs on a CPU, too.
     """
 
     module = 'gpu'
@@ -146,7 +146,7 @@ class RuntimeBench(_Measured):
 class FaultsBench(_OnCheckpoint, _WithContract):
     """Every fault, rehearsed: streams, chunks, people and processes go wrong one at a time.
 
-    Takes about two minutes and no robot: it is refused where anybody else publishes the streams.
+    Takes about two minutes and no robot: it is refused where another node publishes the streams.
     """
 
     module = 'faults'
@@ -296,7 +296,7 @@ class TouchBench(_Measured):
     """Whether training uses touch: small policies with and without it are trained and compared.
 
     Takes about ten minutes on two cores and 3 GB of disk. What is in the directory stays and is not made
-    again: an interrupted benchmark goes on.
+    again: an interrupted benchmark continues.
     """
 
     module = 'touch'

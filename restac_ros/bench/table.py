@@ -12,11 +12,17 @@ type Row = tuple[str, str, str]
 """A figure's name, its value, its target ('' where there is none)."""
 
 
+def table_of(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
+    """Return a table without rows: columns of names on the left, of figures aligned on the right."""
+    table = Table(*names, title=title, title_justify='left')
+    for heading in figures:
+        table.add_column(heading, justify='right')
+    return table
+
+
 def show(title: str, rows: Iterable[Row], missed: Sequence[str]) -> None:
     """Print figures beside their targets, then every target that is missed."""
-    table = Table('figure', title=title, title_justify='left')
-    table.add_column('measured', justify='right')
-    table.add_column('target', justify='right')
+    table = table_of(title, ['figure'], ['measured', 'target'])
     for row in rows:
         table.add_row(*row)
     console = Console()

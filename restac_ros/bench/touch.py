@@ -1,7 +1,7 @@
 """The proof that training uses touch: small policies with and without it, trained and compared.
 
-Every step is a command that anybody can type, in a directory that stays: what is there already is not made
-again, an interrupted run goes on, and page and checkpoints can be looked at afterwards.
+Every step is a command that a user can type, in a directory that stays: what is there already is not made
+again, an interrupted run continues, and page and checkpoints can be opened afterwards.
 """
 
 import json
@@ -53,7 +53,7 @@ class ArmFigures:
 
 @dataclass(frozen=True)
 class TouchFigures:
-    """What came out, by configuration."""
+    """Results by configuration."""
 
     arms: Mapping[str, ArmFigures]
 
@@ -119,7 +119,7 @@ def _episodes_in(folder: Path) -> int:
 
 
 def _trained(name: str, data: Path, root: Path, settings: TouchBench) -> float | None:
-    """Train one policy; return how long it took, s, or None where the run was there already."""
+    """Train one policy; return the duration, s, or None where the run was there already."""
     to = root / name
     began = None if to.exists() else time.monotonic()
     words = ['--data.datasets', data, '--to', to, '--steps', settings.steps_of(name)]

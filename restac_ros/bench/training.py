@@ -41,7 +41,7 @@ _NEEDED_BYTES = 10 * 10**9
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """What came out: medians, s. `save_s` is how much longer steps took until one state was on disk."""
+    """Results: medians, s. `save_s` is how much longer steps took until one state was on disk."""
 
     step_s: float
     bare_s: float

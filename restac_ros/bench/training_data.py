@@ -33,7 +33,7 @@ def record_dataset(folder: Path, contract: Contract, seconds: float, episodes: i
 def write_numbers(root: Path, like: Path, rows: int, seed: int = 0) -> Path:
     """Write a data set of so many rows of numbers, in episodes of 500, declared as the one at `like` is.
 
-    There are no images: what reads numbers alone does not look for them.
+    There are no images: readers of numbers alone need none.
     """
     info = json.loads((like / 'meta' / 'info.json').read_text(encoding='utf-8'))
     for folder in ('data/chunk-000', 'meta/episodes/chunk-000', 'meta/restac_ros'):

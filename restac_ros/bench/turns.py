@@ -15,7 +15,7 @@ class Spent(NamedTuple):
 
 
 def in_turns(calls: Sequence[Callable[[], Any]], rounds: int, warm_ups: int = 0) -> list[tuple[Spent, ...]]:
-    """Return what each call took in each of the rounds that follow the warm-ups; JAX results are awaited."""
+    """Return the duration of each call in each round after the warm-ups; JAX results are awaited."""
     return [tuple(map(spent, calls)) for _ in range(warm_ups + rounds)][warm_ups:]
 
 

@@ -1,12 +1,13 @@
 """`restac-ros quantise` and `merge-lora`: checkpoints that compute the same with less."""
 
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional
+
+from restac_ros.commands.terminal import end_count, show_count
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Quantise:
             calibrate=self.calibrate,
             budget=self.budget,
             seed=self.seed,
-            tell=_show,
+            tell=show_count,
         )
-        _clear()
+        end_count()
         for line in report.describe():
             print(line)
         if self.json is not None:
@@ -67,17 +68,7 @@ class MergeLora:
         """Exit status."""
         from restac_ros.model.checkpoint.lora_merge import merge_lora
 
-        merged = merge_lora(self.checkpoint, self.to, _show)
-        _clear()
+        merged = merge_lora(self.checkpoint, self.to, show_count)
+        end_count()
         print(f'{self.to}: {len(merged)} weights took their adapter in')
         return 0
-
-
-def _show(what: str, done: int, count: int) -> None:
-    if sys.stderr.isatty():
-        print(f'\r{what}: {done} of {count}\x1b[K', end='', file=sys.stderr, flush=True)
-
-
-def _clear() -> None:
-    if sys.stderr.isatty():
-        print('\r\x1b[K', end='', file=sys.stderr, flush=True)

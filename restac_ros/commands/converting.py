@@ -38,12 +38,12 @@ def convert_all(asked: Convert) -> int:
     """Append the episodes of each bag, in the order given; exit status 1 when some were refused.
 
     A refused recording is named with the reason and does not stop the others. An interrupt leaves the data
-    set with the episodes that are complete; the same call again goes on from there.
+    set with the episodes that are complete; the same call continues from there.
 
     Raises:
         ContractError: the contract cannot be read.
         ConversionError: no bag is given, or time ranges for several.
-        DatasetError: the data set cannot take episodes; no later bag could change that.
+        DatasetError: no episodes can be appended to the data set; no later bag could change that.
         EngineError: a worker died, or there is no Ray.
     """
     if not asked.bags:

@@ -16,7 +16,7 @@ class Convert:
     """Append recordings to a LeRobot v3.0 data set; a refused one leaves it as it was.
 
     A recording is one episode, a paused journal one per stretch, unless markers or ranges are given. Those
-    that the data set holds already are skipped: after an interrupt the same call goes on from there.
+    that the data set holds already are skipped: after an interrupt the same call continues from there.
     """
 
     bags: Annotated[tuple[Path, ...], Positional]
@@ -102,7 +102,7 @@ class Recover:
 
 @dataclass(frozen=True)
 class Repair:
-    """List what is broken in a LeRobot v3.0 data set, whoever wrote it; with --yes, mend it.
+    """List what is broken in a LeRobot v3.0 data set of any writer; with --yes, mend it.
 
     Whole episodes stay as they are; broken ones are left out and named. Nothing is deleted: what is replaced
     or left out goes to DATASET.repair-N.

@@ -19,7 +19,7 @@ from restac_ros.training.config import (
 
 @dataclass(frozen=True)
 class Distil:
-    """Teach a checkpoint to plan its chunks in fewer Euler steps; Ctrl-C saves, the same command goes on.
+    """Teach a checkpoint to plan its chunks in fewer Euler steps; Ctrl-C saves, the same command continues.
 
     Attributes:
         checkpoint: teacher.
@@ -37,7 +37,7 @@ class Distil:
         log_every, validate_every, save_every: in training steps.
         seed: of samples and noise.
         fsdp: devices over which parameters are sharded.
-        loader: how samples come.
+        loader: how samples are loaded.
         allow_changes: resume a run although its settings were changed.
     """
 

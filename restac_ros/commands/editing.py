@@ -14,7 +14,7 @@ from restac_ros.commands.terminal import counted, counting, print_line
 
 @dataclass(frozen=True)
 class Delete:
-    """Take episodes out of a data set. Nothing is lost: all that changes goes to DATASET.deleted-N.
+    """Remove episodes from a data set. Nothing is lost: all that changes goes to DATASET.deleted-N.
 
     The episodes after them get lower numbers; no video is encoded anew.
     """

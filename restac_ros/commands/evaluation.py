@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from restac_ros.commands.terminal import show_count
 from restac_ros.training.evaluation.settings import EvaluationConfig
 
 
@@ -43,7 +44,7 @@ class Evaluate:
             checkpoints,
             dataset,
             self.settings,
-            _show_progress,
+            show_count,
             numbers=self.episodes,
             validation_share=self.validation_share,
         )
@@ -53,8 +54,3 @@ class Evaluate:
         page = write_evaluation(report, self.to or checkpoints[0].resolve().with_name('evaluation'))
         print(f'{page}: all figures; {page.with_suffix(".json").name} beside it')
         return 0
-
-
-def _show_progress(what: str, done: int, count: int) -> None:
-    if sys.stderr.isatty():
-        print(f'\r{what}: {done} of {count}\x1b[K', end='', file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ class ImportHierarchical:
 
     A run holds actions.npy, qpos.npy and a folder of images for each camera, or the older data.txt. Each
     becomes an episode, its subtask in LeRobot's language columns. All runs are checked before one is written;
-    those that the data set holds are skipped: after an interrupt the same call goes on from there.
+    those that the data set holds are skipped: after an interrupt the same call continues from there.
     """
 
     root: Annotated[Path, Positional]

@@ -105,7 +105,7 @@ class Up:
 
 
 def where_view_is_shown() -> str:
-    """Say how to look at what `--view rviz` publishes, which shows nothing by itself."""
+    """Print how to open rviz: `--view rviz` only publishes."""
     rviz = f'rviz2 -d {config_file("restac.rviz")}'
     if shutil.which('rviz2'):
         return f'view: show it by {rviz}'

@@ -22,7 +22,7 @@ class SimEvaluate:
 
     The policy's loops run at their rates in simulated time, so that the machine's speed changes nothing; what
     the network's calls take there are parameters. Attempts that are done are kept: after an interrupt the
-    same call goes on from there.
+    same call continues from there.
     """
 
     checkpoints: Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar='CHECKPOINT...')]

@@ -30,7 +30,7 @@ class SimRecord:
     """Record demonstrations of the expert into a LeRobot data set: same framing and writer as on a robot.
 
     Each seed is a scene. Seeds that the data set holds already are skipped: after an interrupt the same call
-    goes on from there. Attempts in which the expert fails are named and left out.
+    continues from there. Attempts in which the expert fails are named and left out.
     """
 
     to: Path
@@ -89,7 +89,7 @@ class SimRecord:
 
 @dataclass(frozen=True)
 class SimExpert:
-    """Let the expert insert the plug, by touch or without: a first look at the cell, without cameras."""
+    """Let the expert insert the plug, by touch or without: a first trial of the cell, without cameras."""
 
     scenes: int = 5
     """How many scenes, a seed each."""

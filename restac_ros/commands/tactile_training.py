@@ -16,7 +16,7 @@ from restac_ros.training.tactile.config import StageName, TactileTrainConfig
 
 @dataclass(frozen=True)
 class TrainTactile:
-    """Train Unit-Align on recorded episodes, stage by stage; Ctrl-C saves, and the same command goes on.
+    """Train Unit-Align on recorded episodes, stage by stage; Ctrl-C saves, and the same command continues.
 
     Attributes:
         datasets: LeRobot data sets, mixed by their numbers of frames.

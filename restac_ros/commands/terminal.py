@@ -1,5 +1,6 @@
 """What commands print: lines as they are, words in colour, counts, a bar of episodes."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -45,3 +46,15 @@ def counting(verb: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, transient=True) as bars:
         task = bars.add_task('', total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def show_count(what: str, done: int, count: int) -> None:
+    """Overwrite the line on standard error with how far something is; nothing where that is no terminal."""
+    if sys.stderr.isatty():
+        print(f'\r{what}: {done} of {count}\x1b[K', end='', file=sys.stderr, flush=True)
+
+
+def end_count() -> None:
+    """Remove the line of `show_count`."""
+    if sys.stderr.isatty():
+        print('\r\x1b[K', end='', file=sys.stderr, flush=True)

@@ -68,7 +68,7 @@ class MeasureNormStats:
 
 @dataclass(frozen=True)
 class MakeTouchTask:
-    """Write episodes in which only touch tells the right action: to prove that training uses touch.
+    """Write episodes in which only touch determines the right action: to prove that training uses touch.
 
     Attributes:
         to: LeRobot data set to make or to append to.
@@ -96,7 +96,7 @@ class MakeTouchTask:
 
 @dataclass(frozen=True)
 class MakeSubtaskTask:
-    """Write episodes of three tasks in three subtasks each, whose pictures tell the stage: to train planners.
+    """Write episodes of three tasks in three subtasks each, whose pictures show the stage: to train planners.
 
     Attributes:
         to: LeRobot data set to make.
@@ -127,7 +127,7 @@ _CONFIGS = tyro.extras.subcommand_type_from_defaults(CONFIGS)
 
 @dataclass(frozen=True)
 class Train:
-    """Train a policy on recorded episodes; Ctrl-C saves, and the same command goes on.
+    """Train a policy on recorded episodes; Ctrl-C saves, and the same command continues.
 
     Attributes:
         config: what to train; every field is an option.

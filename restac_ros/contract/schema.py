@@ -104,7 +104,7 @@ class Gripper(_Facts):
 class Action(_Facts):
     """What one action row of the data set means.
 
-    `source`: 'next_state' takes the state one period later, 'target_pose' the pose commanded on the stream
+    `source`: 'next_state' uses the state one period later, 'target_pose' the pose commanded on the stream
     of that role. `delta` is how the policy composes a change with the current pose.
     """
 
@@ -193,7 +193,7 @@ class GripperStream(_Stream):
 class PoseStream(_Stream):
     """Pose of `robot.tool_frame` in `robot.base_frame`: measured (tool_pose) or commanded (target_pose).
 
-    `frame_id`: refuse messages whose header names another frame (unset: not looked at).
+    `frame_id`: refuse messages whose header names another frame (unset: not checked).
     """
 
     role: Literal['tool_pose', 'target_pose']

@@ -26,7 +26,7 @@ type Numbers = Sequence[float] | np.ndarray
 MAX_HORIZON = 1000
 MAX_DURATION_NS = 60 * 10**9
 MAX_MAGNITUDE = 100.0  # no position in m, angle in rad or opening in m of a table-top arm is larger
-# The anchor comes twice, as a pose and as the policy's float32 state: so far may rounding take them apart.
+# The anchor comes twice, as a pose and as the policy's float32 state: so far may rounding separate them.
 ANCHOR_TOLERANCE_M = 1e-3
 ANCHOR_TOLERANCE_RAD = 1e-2
 
@@ -45,7 +45,7 @@ class ChunkReport(NamedTuple):
         gate: share of touch in it, 0 .. 1; NaN for a policy without touch.
         inference_ns: duration of the network's call.
         chunking: how the policy's chunks follow each other, as in ActionChunk.msg.
-        continued_delay_steps: first steps taken as executed from the chunk before; None: planned freely.
+        continued_delay_steps: first steps assumed to be executed from the chunk before; None: planned freely.
         prompt, prompt_revision: what the robot was asked to do, and how often that had changed.
     """
 
@@ -107,7 +107,7 @@ class Chunk:
 
     @property
     def end_ns(self) -> int:
-        """When the last step is due; the path stands still from then on."""
+        """When the last step is due; the path is constant from then on."""
         return self.stamp_ns + self.horizon * self.step_ns
 
     @cached_property
@@ -233,7 +233,7 @@ def build_chunk(
         opening_m: horizon numbers.
 
     Raises:
-        ChunkError: lengths, numbers, names or times that cannot be; the message says which.
+        ChunkError: lengths, numbers, names or times that cannot be; the message names them.
     """
     name = f'chunk {chunk_id}'
     _check_times(name, horizon, step_ns, stamp_ns, valid_until_ns)

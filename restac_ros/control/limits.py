@@ -118,7 +118,7 @@ class MotionLimits:
         return min(self.step_m / self.speed_m_s, self.step_rad / self.speed_rad_s)
 
     def inside(self, position_m: np.ndarray) -> bool:
-        """Whether a position lies in the workspace."""
+        """Return whether a position [3], m in the base frame, lies in the workspace."""
         return bool(np.all(position_m >= self.workspace_min_m) and np.all(position_m <= self.workspace_max_m))
 
     def clip_opening(self, opening_m: float) -> float:

@@ -19,7 +19,7 @@ WARM_UP_DELAYS = 2
 
 
 def executed_steps(observed_ns: int, started_ns: int, step_ns: int) -> int:
-    """Steps of a chunk that had begun when it took over: they were executed from the chunk before.
+    """Steps of a chunk that had begun when it replaced another: they were executed from the other.
 
     Step i is due at observed_ns + (i + 1) * step_ns, and begins when the one before it is due: the path
     between the two depends on both. A chunk that starts while the arm holds has no such steps: the caller
@@ -37,7 +37,7 @@ class DelayEstimate(NamedTuple):
     Attributes:
         initial: estimate before any delay counts.
         delays: the last delays that count, in steps, oldest first.
-        seen: all delays so far.
+        seen: all delays observed so far.
     """
 
     initial: int
@@ -64,7 +64,7 @@ def prefix_weights(
     chunk doesn't reach, and in between 0 for 'hard', or c (e^c - 1) / (e - 1) with c falling linearly.
 
     Raises:
-        ValueError: the old chunk ends before the new one can take over (delay > horizon - execution_horizon).
+        ValueError: the old chunk ends before the new one can start (delay > horizon - execution_horizon).
     """
     if not (delay >= 0 and 1 <= execution_horizon <= horizon):
         raise ValueError(

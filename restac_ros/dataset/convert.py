@@ -74,7 +74,7 @@ def convert_episode(
         BagError: the bag cannot be read.
         ContractError: the contract in the journal is not valid.
         ConversionError: the recording holds no truthful episode; nothing was written.
-        DatasetError: the data set cannot take it.
+        DatasetError: it cannot be appended to the data set.
     """
     root, bag = dataset_place(dataset_dir), open_bag(bag_path)
     journal = read_notes(bag)

@@ -47,7 +47,7 @@ def convert_many(
     or of the cluster). Stopping it, in whatever way, leaves a data set of complete episodes.
 
     Raises:
-        DatasetError: the data set cannot take episodes.
+        DatasetError: no episodes can be appended to the data set.
         EngineError: a worker died, or there is no Ray.
         OSError: the disk refuses.
     """

@@ -71,7 +71,7 @@ def streams_of(root: Path, contract: Contract) -> list[str]:
 
 
 def check_appendable(root: Path, contract: Contract, streams: Collection[str]) -> None:
-    """Check that a data set can take a recording: this format, same rate, same meaning, same columns.
+    """Check that a recording fits a data set: this format, same rate, same meaning, same columns.
 
     Raises:
         DatasetError: every difference that forbids it, by name.

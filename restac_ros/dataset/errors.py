@@ -14,7 +14,7 @@ class ConversionError(ValueError):
 
 
 class DatasetError(ValueError):
-    """A data set cannot take this episode, or is not in the state it claims."""
+    """An episode cannot be appended to a data set, or the data set is not in the state it claims."""
 
 
 class EngineError(RuntimeError):

@@ -37,7 +37,7 @@ FREE_TO_DIFFER = {
     'frame_id',
     'max_skew_ms',
 }
-FREE_SECTIONS = ('limits.', 'gripper.joint', 'gripper.absent')  # the columns' names tell whether there is one
+FREE_SECTIONS = ('limits.', 'gripper.joint', 'gripper.absent')  # the columns' names show whether there is one
 
 
 def stored_streams(contract: Contract, columns: Collection[str] | None = None) -> list[str]:

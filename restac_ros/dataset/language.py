@@ -1,7 +1,7 @@
 """What is done in an episode in words, in LeRobot's own columns: subtasks, plans and remarks of the operator.
 
 `language_persistent` holds, in every row of an episode, all texts that stay valid until another replaces
-them, each with the time from which it holds. `language_events` holds what was said at that very frame.
+them, each with the time from which it holds. `language_events` holds remarks made in that frame's period.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ class EpisodeWords:
         return found
 
     def events(self, times_s: np.ndarray) -> list[list[dict[str, Any]]]:
-        """Return the rows of `language_events` of every frame.
+        """Return the rows of `language_events` of every frame at `times_s` [N], s after the first.
 
         Raises:
             DatasetError: as `persistent`.
@@ -145,7 +145,7 @@ def has_language(info: Mapping[str, Any]) -> bool:
 
 
 def without_language(root: Path) -> None:
-    """Take the language columns out of meta/info.json, as LeRobot's writer refuses rows without them.
+    """Remove the language columns from meta/info.json, as LeRobot's writer refuses rows without them.
 
     `write_words` declares them again.
     """

@@ -125,7 +125,7 @@ def append_shard(root: Path, shard: Path) -> int:
 
     Raises:
         ColumnsDifferError: convert the recording again, with the data set's columns.
-        DatasetError: the data set cannot take it, or another process writes it.
+        DatasetError: it cannot be appended, or another process writes it.
     """
     root = dataset_place(root)
     [source] = episode_sources(shard)

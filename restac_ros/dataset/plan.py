@@ -50,7 +50,7 @@ def plan_episode(
     images: Collection[str] = (),
     bridge: int = 0,
 ) -> EpisodePlan:
-    """Choose the frames: unusable ones are cut off at both ends, never taken out of the middle.
+    """Choose the frames: unusable ones are cut off at both ends, never removed from the middle.
 
     `needed` are streams that must be valid besides the required ones. Gaps of at most `bridge` frames in
     which only `images` are invalid stay inside. With `keep_longest` an episode with other gaps becomes its

@@ -1,6 +1,6 @@
 """Shards made by tasks of a Ray cluster, or of a Ray started on this machine for as long as it is needed.
 
-Recordings and data set lie on a file system that all hosts see under the same paths. Appending stays with
+Recordings and data set lie on a file system that all hosts mount under the same paths. Appending stays with
 this process: one host holds the data set's lock.
 """
 
@@ -87,7 +87,7 @@ def _cluster(address: str | None, workers: int | None, most: int) -> Iterator[No
 
 
 def _knock(address: str) -> None:
-    """Raise OSError when nobody listens at HOST:PORT, which Ray would try for minutes."""
+    """Raise OSError when no server listens at HOST:PORT, which Ray would try for minutes."""
     host, colon, port = address.rpartition(':')
     if colon and port.isdecimal():
         socket.create_connection((host, int(port)), CONNECT_S).close()

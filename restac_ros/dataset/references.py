@@ -1,7 +1,7 @@
 """Reference images of tactile sensors: what each shows of the grasp without contact, stored per episode.
 
-Whoever knows it publishes it latched on `<topic of the sensor>/reference`; the journal keeps it, and the
-conversion stores it as PNG in the episode's notes.
+A driver or simulator that knows it publishes it latched on `<topic of the sensor>/reference`; the journal
+keeps it, and the conversion stores it as PNG in the episode's notes.
 """
 
 import base64

@@ -98,7 +98,7 @@ def shards_folder(root: Path) -> Iterator[Path]:
 def make_shard(
     request: EpisodeRequest, root: Path, shard: Path, report_progress: Callable[[float, float], None]
 ) -> Answer:
-    """Convert into the data set `shard`, which the one at `root` can take."""
+    """Convert into the data set `shard`, whose episodes can be appended to the one at `root`."""
     return _attempt(request, root if request.dry_run else shard, report_progress, target=root)
 
 

@@ -240,7 +240,7 @@ def _check_first_images(bag: Bag, contract: Contract, start_ns: int, end_ns: int
             except UnsupportedError as error:
                 refusals.append(str(error))
             except DecodeError:
-                break  # a single damaged image says nothing about the format
+                break  # the format cannot be concluded from one damaged image
         else:
             if refusals:
                 raise ConversionError(f'{bag.path}: {name}: {refusals[0]}')

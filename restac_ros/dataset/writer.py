@@ -185,7 +185,7 @@ def appending(
 
 
 def _drop_fingerprint(path: Path) -> None:
-    """Take out of a Parquet file's footer a hash over where its images lay while they were written.
+    """Remove from a Parquet file's footer a hash over where its images lay while they were written.
 
     Nothing reads it, and without it the same recording gives the same bytes.
     """
@@ -198,7 +198,7 @@ def _drop_fingerprint(path: Path) -> None:
 
 
 def _drop_statistics(root: Path) -> None:
-    """Take out the statistics of stamps, ages and validity, which mean nothing.
+    """Remove the statistics of stamps, ages and validity, which mean nothing.
 
     They are half of all columns about episodes, and opening a data set takes time that grows with the square.
     """

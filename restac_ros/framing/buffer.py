@@ -72,7 +72,7 @@ class StreamBuffer:
         self._newest_receive_ns: int | None = None
 
     def push(self, sample: Sample) -> None:
-        """Take in a sample; count what is wrong with it."""
+        """Add a sample; count its faults."""
         counters, newest = self.counters, self._newest_receive_ns
         counters.received += 1
         counters.zero_stamps += sample.zero_stamp

@@ -72,7 +72,7 @@ def raw_image(pixels: np.ndarray, encoding: str, frame_id: str) -> bytes:
 
 
 def joint_state(names: Sequence[str], positions: np.ndarray, speeds: np.ndarray | None = None) -> bytes:
-    """Return a JointState. What is not known is an empty array, as the message's definition asks for."""
+    """Return a JointState of positions and speeds [N], rad and rad/s; unknown speeds are an empty array."""
     if len(positions) != len(names) or (speeds is not None and len(speeds) != len(names)):
         raise ValueError(f'{len(names)} joints, but positions {positions} and speeds {speeds}')
     head, middle, tail = _joint_state_parts(tuple(names), speeds is not None)

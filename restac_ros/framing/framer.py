@@ -61,7 +61,7 @@ class Framer:
         return {name: buffer.counters for name, buffer in self._buffers.items()}
 
     def push(self, sample: Sample) -> None:
-        """Take in a sample, in the order of arrival; ContractError for a stream not in the contract."""
+        """Add a sample, in the order of arrival; ContractError for a stream not in the contract."""
         if sample.stream not in self._buffers:
             self.contract.stream(sample.stream)  # raises, with the nearest known name
         self._buffers[sample.stream].push(sample)

@@ -1,4 +1,4 @@
-"""Camera and tactile images at the sizes that the models take."""
+"""Camera and tactile images at the sizes of the models' inputs."""
 
 import cv2
 import numpy as np

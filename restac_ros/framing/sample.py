@@ -15,7 +15,7 @@ _LENGTH = {b'\x00\x00': struct.Struct('>I'), b'\x00\x01': struct.Struct('<I')}
 class Sample(NamedTuple):
     """A message of one stream. `stamp_ns` is when it was captured, `receive_ns` when we had it.
 
-    `zero_stamp` tells that the driver left its stamp unset, so that `stamp_ns` counts from receipt.
+    `zero_stamp` is set where the driver left its stamp unset, so that `stamp_ns` counts from receipt.
     """
 
     stream: str

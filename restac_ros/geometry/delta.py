@@ -1,4 +1,4 @@
-"""The one rule by which a target pose becomes a delta from an anchor pose, and comes back.
+"""The one rule by which a target pose becomes a delta from an anchor pose, and its inverse.
 
 Poses are vectors as in the state: x y z [m], rotation [3] [rad] in one convention, and whatever follows (the
 gripper's opening), which stays absolute. Data, training, inference and the streamer all use this rule.

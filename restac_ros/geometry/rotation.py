@@ -15,7 +15,7 @@ _GIMBAL_COSINE = 1e-7  # cos(pitch) below which roll and yaw are one freedom, gi
 
 
 def wrap_to_pi(angle_rad: np.ndarray) -> np.ndarray:
-    """The same angles in (-pi, pi]."""
+    """Return the same angles [...], rad, in (-pi, pi]."""
     wrapped = np.pi - np.mod(np.pi - np.asarray(angle_rad, dtype=np.float64), TURN)
     # Rounding can turn a remainder just below a full turn into a full turn.
     return np.where(wrapped <= -np.pi, np.pi, wrapped)

@@ -77,8 +77,8 @@ class SiglipConfig(StrictConfig):
 class LogvarCalibration(StrictConfig):
     """Mean and standard deviation of the prophet's log variance over calibration data.
 
-    The gate sees (logvar - mean) / std. Published encoders report logvar near -9.5, where an uncalibrated
-    necessity gate is closed for ever.
+    The gate's input is (logvar - mean) / std. Published encoders report logvar near -9.5, where an
+    uncalibrated necessity gate is closed for ever.
     """
 
     mean: float

@@ -14,7 +14,7 @@ PLUGINS = {'jax_cuda13_plugin': 580, 'jax_cuda12_plugin': 525}
 
 
 class Gpu(NamedTuple):
-    """An NVIDIA GPU as its driver describes it; `memory_mib` is None where the driver does not say."""
+    """An NVIDIA GPU as its driver describes it; `memory_mib` is None where the driver does not report it."""
 
     name: str
     driver: str
@@ -35,7 +35,7 @@ class PolicyDevice(NamedTuple):
 
 def describe_device() -> str:
     """Return 'runs on: NVIDIA H100 ...'; or CPU, and why not the GPU that is here."""
-    import jax  # starts the device: whoever only looks at a machine asks `policy_device`
+    import jax  # starts the device: to only describe a machine, call `policy_device`
 
     device, gpu = jax.devices()[0], installed_gpu()
     if device.platform != 'cpu':

@@ -216,7 +216,7 @@ class Block(nnx.Module):
         return x + self.mlp(self.pre_ffw_norm(x)), held
 
     def keys_values(self, xs: PerExpert, rotation: RotaryAngles) -> KeysValues:
-        """The keys and values alone, for a layer whose output nobody reads."""
+        """The keys and values alone, for a layer whose output is not read."""
         normed, _ = _normalise(self, 'pre_attention_norm', xs, None)
         return self.attn.project(normed, rotation)[1]
 

@@ -61,7 +61,7 @@ class Int8Weight:
         return self.values.dtype
 
     def __getitem__(self, index: Any) -> 'Int8Weight':
-        """Take a part along leading axes, such as one layer, or a table's rows by number."""
+        """Return a part along leading axes, such as one layer, or a table's rows by number."""
         return Int8Weight(self.values[index], self.scale[index], self.integer_products)
 
     def astype(self, dtype: Any) -> Array:

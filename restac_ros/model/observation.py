@@ -1,6 +1,6 @@
 """The policy's input, and the one checked function that builds it.
 
-Everything wrong with an input is said here, in a sentence with the field, what was found and what was
+Every fault of an input is reported here, in a sentence with the field, what was found and what was
 expected; behind it the network may trust shapes, ranges and dtypes.
 """
 

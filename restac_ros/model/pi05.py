@@ -52,7 +52,7 @@ type VelocityField = Callable[[Float[Array, 'B T D'], TimeCode], Float[Array, 'B
 class Pi05(WithoutTouch, nnx.Module):
     """The base policy; with `time_conditioning = 'concat'` it is pi0.
 
-    `reads_prefix_out` says that a fusion reads expert 0's final tokens, which inference otherwise skips.
+    `reads_prefix_out` marks that a fusion reads expert 0's final tokens, which inference otherwise skips.
     Subclasses add touch by overriding `WithoutTouch`, `suffix_context` and `readout`.
     """
 

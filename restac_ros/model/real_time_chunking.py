@@ -41,7 +41,7 @@ class Guidance(NamedTuple):
 
 
 class Conditioning(NamedTuple):
-    """Actions to be kept: `actions` as in `Guidance`, where `decided` says so."""
+    """Actions to be kept: `actions` as in `Guidance`, where `decided` is true."""
 
     actions: Actions
     decided: Bool[Array, 'B T']

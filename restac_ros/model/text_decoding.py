@@ -1,4 +1,4 @@
-"""Say a text token by token on a prefix's cache, which stays as it is: each token is one call of one shape.
+"""Decode a text token by token on a prefix's unchanged cache: each token is one call of one shape.
 
 The first token is predicted by the prompt's last one, which the cache holds: that one is read again as a
 query, its own slot unread, so that no final tokens of the prefix are needed. The host makes one call a token;
@@ -58,10 +58,10 @@ class Saying(NamedTuple):
     """A text in the making; C is the capacity in tokens.
 
     Attributes:
-        last: the token said last; at first the prompt's last one.
+        last: the newest token; at first the prompt's last one.
         position: of `last`.
-        ended: the row has said its end; what it says after that is `end` again.
-        number: tokens said so far.
+        ended: the row has generated its end; what follows it is `end` again.
+        number: tokens generated so far.
         held: keys and values of all layers.
     """
 
@@ -89,7 +89,7 @@ def begin(
         cache: cameras and prompt.
         prompt: its tokens.
         prompt_mask: valid ones, the rest is padding on the right.
-        capacity: most tokens to say, the end included.
+        capacity: most tokens to generate, the end included.
     """
     depth, batch, _, kv_heads, head_dim = cache.keys.shape
     last = jnp.take_along_axis(prompt, jnp.sum(prompt_mask, axis=1, keepdims=True) - 1, axis=1)
@@ -113,13 +113,13 @@ def say(
     key: PRNGKeyArray | None = None,
     apart: Sequence[nnx.State] | None = None,
 ) -> tuple[Saying, Said]:
-    """Say one token more; rows that have ended stay so. Not beyond the capacity.
+    """Generate one token more; rows that have ended stay so. Not beyond the capacity.
 
     Args:
         model: the network.
         cache: cameras and prompt.
-        saying: what was said before.
-        allowed: tokens that may be said; the end must be one.
+        saying: the state after the tokens before.
+        allowed: tokens that may be generated; the end must be one.
         end: the end-of-sequence token.
         choice: how a token is chosen.
         key: of the text; needed unless the choice is greedy.
@@ -127,7 +127,7 @@ def say(
     """
     llm = model.PaliGemma.llm
     slot = jnp.arange(saying.held.keys.shape[2])
-    # Slot 0 takes the prompt's last token, which the cache holds already: nobody reads it.
+    # Slot 0 takes the prompt's last token, which the cache holds already: it is not read.
     slots = TokenSlots(saying.held, saying.number, (slot > 0) & (slot <= saying.number))
     out, held = llm.extend(
         llm.embed(saying.last[:, None]),

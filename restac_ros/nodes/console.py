@@ -22,7 +22,7 @@ def unblock_stderr() -> Callable[[], None]:
     """
     sys.stderr.flush()
     console = os.dup(STDERR)
-    if os.isatty(console):  # rcutils sees only the pipe
+    if os.isatty(console):  # rcutils finds only the pipe
         os.environ.setdefault('RCUTILS_COLORIZED_OUTPUT', '1')
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, CAPACITY_BYTES)

@@ -66,7 +66,7 @@ class ManagedNode(LifecycleNode):
         self.configuring = False
         self._changes: list[str] = []
         self._own_run_id = secrets.token_hex(4)
-        # Diagnostics and pacing go on while a simulated clock stands still.
+        # Diagnostics and pacing continue while a simulated clock does not advance.
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.add_on_set_parameters_callback(self._check_changes)
         self.add_post_set_parameters_callback(self._note_changes)
@@ -158,7 +158,7 @@ class ManagedNode(LifecycleNode):
         self.trigger_activate()
 
     def close(self) -> int:
-        """Stop in order, leave a summary; returns the exit status, 1 when a problem stands."""
+        """Stop in order, leave a summary; returns the exit status, 1 when a problem is reported."""
         if self.phase == 'active':
             self.trigger_deactivate()
         self.finish()

@@ -16,7 +16,7 @@ from restac_ros.recording.recorder import RecorderReport, State
 if TYPE_CHECKING:  # the recorder must not load JAX
     from restac_ros.runtime.runtime_products import AppliedSubtask, TouchReading
 
-# Who comes late gets the last one: a task, an operator's subtask, what is acted by.
+# A late subscriber receives the last one: a task, an operator's subtask, what is acted by.
 LATEST_TEXT_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 RECORDER_STATES: dict[State, int] = {

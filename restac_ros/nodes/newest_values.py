@@ -35,7 +35,7 @@ class NewestValues:
             queue.poll()
 
     def value(self, name: str) -> tuple[int, np.ndarray] | None:
-        """Capture time, ns, and value of a stream's newest message; None without one, or if it has none."""
+        """Return capture time, ns, and value of a stream's newest message; None where there is none."""
         if name not in self._newest:
             return None
         cdr, receive_ns = self._newest[name]

@@ -26,7 +26,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 def lower_priority(niceness: int) -> None:
-    """Lower the priority of the calling thread and of those it starts (Linux: nice value per thread)."""
+    """Lower the priority of the calling thread and of threads it starts (Linux: nice value per thread)."""
     thread = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
 

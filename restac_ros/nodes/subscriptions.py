@@ -35,17 +35,18 @@ class UnknownTypeError(ValueError):
 
 
 def message_class(type_name: str) -> type:
-    """The class of 'package/msg/Name'.
+    """Return the class of 'package/msg/Name' or 'package/action/Name'.
 
     Raises:
         UnknownTypeError: its package is not installed.
     """
-    package, _, name = type_name.split('/')
+    package, kind, name = type_name.split('/')
     try:
-        return getattr(importlib.import_module(f'{package}.msg'), name)
+        return getattr(importlib.import_module(f'{package}.{kind}'), name)
     except (ImportError, AttributeError) as error:
+        called, where = {'msg': 'message'}.get(kind, kind), package.replace('_', '-')
         raise UnknownTypeError(
-            f'message type {type_name} is not installed: install ros-jazzy-{package.replace("_", "-")}'
+            f'{called} type {type_name} is not installed: install ros-jazzy-{where}'
         ) from error
 
 
@@ -100,7 +101,7 @@ class Subscriptions:
 
     @property
     def connected(self) -> bool:
-        """Whether every topic that somebody publishes is received from one publisher at least."""
+        """Whether every topic with a publisher is received from one publisher at least."""
         queues = self._inputs.values()
         return all(queue.publishers or not self._node.count_publishers(queue.topic) for queue in queues)
 

@@ -25,7 +25,7 @@ from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, resi
 from restac_ros.view.scene import SceneOptions
 from restac_ros.view.tactile import HeatScale
 
-RESIDUAL, DIAGNOSTICS, PLANNED = OPTIONAL = 'residual', 'diagnostics', 'subtask'  # need not come
+RESIDUAL, DIAGNOSTICS, PLANNED = OPTIONAL = 'residual', 'diagnostics', 'subtask'  # may be absent
 SHARED_DEPTH = 16  # of a topic that streams share: a message of another stream must not hide ours
 POLICY_DEPTH = 64  # gates and chunks between two ticks, with room for a stall
 
@@ -57,7 +57,7 @@ class ViewParameters(NodeParameters):
 
 
 class ViewInputs:
-    """The topics of one view. A message that cannot be read is reported, and the view goes on."""
+    """The topics of one view. A message that cannot be read is reported, and the view continues."""
 
     def __init__(self, node: ManagedNode) -> None:
         logger = node.get_logger()
@@ -72,7 +72,7 @@ class ViewInputs:
 
     @property
     def faults(self) -> list[str]:
-        """What cannot be read, and which inputs never came."""
+        """Inputs that cannot be read, and inputs that were never received."""
         missing = [
             self._why_missing(source)
             for name, source in self._inputs.items()

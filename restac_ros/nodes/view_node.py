@@ -40,7 +40,7 @@ class RunView:
 
 
 class ViewNode[V: RunView](ManagedNode):
-    """Base of the nodes that show a run; they say what they draw and from which streams."""
+    """Base of the nodes that show a run; they define what they draw and from which streams."""
 
     refusals = (ViewError, UnknownTypeError)
 

@@ -1,4 +1,4 @@
-"""Chunks of actions as what a language model says: 'Action: ', the tokens of the chunk, '|' and the end.
+"""Chunks of actions as a language model generates them: 'Action: ', the tokens of the chunk, '|' and the end.
 
 It is openpi's and LeRobot's layout of pi0-FAST's answers, behind the prompt for actions.
 """
@@ -90,7 +90,7 @@ class ActionSentences:
         if begun != self.opening or ended != self.closing:
             raise ActionTokenError(
                 f'action tokens: found {len(ids)} ids from {list(begun)} to {list(ended)}, expected '
-                f'{list(self.opening)} to {list(self.closing)}: what was said was cut off, or is no chunk'
+                f'{list(self.opening)} to {list(self.closing)}: the text was cut off, or is no chunk'
             )
         codes = self.where.codes(ids[first : len(ids) - last], self.codec.vocab_size)
         return self.codec.decode(codes, steps, dims)
@@ -118,7 +118,7 @@ def sentences_behind(
 def taught_sentences(
     taught: Subtasks | None, path: Path, prompting: Prompting, words: PromptTokenizer, vocab_size: int
 ) -> ActionSentences | None:
-    """Return the sentences that the network of a checkpoint was taught; None: it says no actions.
+    """Return the sentences that the network of a checkpoint was taught; None: it generates no actions.
 
     Args:
         taught: what the checkpoint declares.

@@ -53,7 +53,7 @@ class Arithmetic(NamedTuple):
 def arithmetic_of(
     info: CheckpointInfo, asked: Literal['float32', 'bfloat16', 'auto'] | None, kept_in: Path
 ) -> Arithmetic:
-    """Return the arithmetic that was asked for; None: as the checkpoint says.
+    """Return the arithmetic that was asked for; None: the checkpoint's own.
 
     Args:
         info: of the checkpoint.
@@ -101,7 +101,7 @@ def cpu_facts(file: Path = CPU_FACTS) -> tuple[str, frozenset[str]]:
 
 
 def measured_once(kept_in: Path) -> Seconds:
-    """Return what this machine took for each product, measured now unless it was before."""
+    """Return the seconds that this machine needs for each product, measured now unless it was before."""
     file, key = (
         kept_in / MEASURED,
         f'{cpu_facts()[0]}, {len(os.sched_getaffinity(0))} cores, jax {jax.__version__}',

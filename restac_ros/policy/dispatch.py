@@ -14,7 +14,7 @@ def make_room_for_calls() -> None:
     XLA's pool has as many threads as there are cores, and a call under way may hold one until it ends: on two
     cores a prefix and a chunk hold up every tactile frame meanwhile. So there is one thread more, which the
     system shares the cores with, and a call's work begins in the thread that calls instead of in the pool.
-    Accelerators have queues of their own; there, memory is taken as it is needed, not three quarters at once.
+    Accelerators have queues of their own; there, memory is allocated when needed, not three quarters at once.
 
     Takes effect only before JAX is first used; what the environment sets is kept.
     """

@@ -279,6 +279,6 @@ def _config_of(preset: str | ModelConfig) -> ModelConfig:
 
 
 def _refuse_existing(path: Path) -> None:
-    """Say at once, not after minutes, that a directory is in the way."""
+    """Refuse at once, not after minutes, a directory that exists."""
     if Path(path).exists():
         raise CheckpointError(f'{path}: already exists and stays as it is. Choose another path or remove it')

@@ -14,7 +14,7 @@ def draw_noise(config: ModelConfig, seed: int, index: int) -> Float32[np.ndarray
 
 
 def check_noise(config: ModelConfig, noise: np.ndarray) -> Float32[np.ndarray, 'T D']:
-    """Return noise as it came, after checking it.
+    """Check noise [T, D], and return it unchanged.
 
     Raises:
         PolicyError: another shape or dtype, or not finite.

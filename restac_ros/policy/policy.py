@@ -200,7 +200,7 @@ class Policy:
 
     @cached_property
     def planner(self) -> SubtaskPlanner:
-        """The same network, asked for subtasks; a PolicyError where it was not taught to say them."""
+        """The same network, asked for subtasks; a PolicyError where it was not trained to generate them."""
         taught = self.info.origin.subtasks
         return SubtaskPlanner(self._stages, self.inputs, self._tokenizer, taught, self._choice, self._seed)
 

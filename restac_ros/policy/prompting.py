@@ -83,7 +83,7 @@ class Prompting:
         return self._asked(task, self._normalised(state))
 
     def question_lengths(self, task: str) -> tuple[int, ...]:
-        """Padded lengths that the question for a task's next subtask can take, whatever the state.
+        """Padded lengths that the question for a task's next subtask can have, whatever the state.
 
         Raises:
             PromptError, TokenizerError: an empty task, or one that is too long for the network.

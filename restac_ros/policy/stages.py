@@ -127,7 +127,7 @@ class Stages:
                 self._programs['act', num_tokens] = act  # last: only now is the length ready
 
     def compile_saying(self, num_tokens: int, capacity: int, end: int, choice: TokenChoice = GREEDY) -> None:
-        """Compile what says a text of at most `capacity` tokens after prompts padded to `num_tokens`.
+        """Compile what generates a text of at most `capacity` tokens after prompts padded to `num_tokens`.
 
         `end` is the end-of-sequence token, `choice` how tokens are chosen. All are the same at every call.
         """
@@ -149,13 +149,16 @@ class Stages:
             self._programs['say', num_tokens] = spoken.compile()
 
     def begin_saying(self, cache: PrefixCache, tokens: np.ndarray, token_mask: np.ndarray) -> Saying:
-        """Return where a text begins after the prompt of this cache."""
+        """Return where a text begins after the prompt of this cache; tokens int32, token_mask bool [1, P]."""
         return self._programs['begin', tokens.shape[1]](cache, tokens, token_mask)
 
     def say(
         self, num_tokens: int, cache: PrefixCache, saying: Saying, sayable: np.ndarray, key: PRNGKeyArray
     ) -> tuple[Saying, Said]:
-        """Say the next token; `saying` must not be used again. `key` is of the text: of what is drawn."""
+        """Generate the next token of those in `sayable`, bool [V]; do not use `saying` again.
+
+        `key` is of the text: of what is drawn.
+        """
         program = self._programs['say', num_tokens]
         return jax.block_until_ready(program(self._leaves, cache, saying, sayable, self._apart, key))
 
@@ -166,7 +169,7 @@ class Stages:
         tokens: np.ndarray,
         token_mask: np.ndarray,
     ) -> PrefixResult:
-        """Cameras and prompt; the prompt's padded length must have been compiled."""
+        """Encode cameras, uint8 [1, H, W, 3] and bool [1] by slot, and a prompt [1, P], P compiled."""
         length = tokens.shape[1]
         packing = self._packings['prefix', length]
         carry = packing.pack((dict(images), dict(image_masks), tokens, token_mask))
@@ -178,7 +181,7 @@ class Stages:
     def encode_tactile(
         self, tactile: np.ndarray, view_features: jax.Array, action_prev: np.ndarray
     ) -> TouchResult:
-        """One tactile frame."""
+        """Encode one tactile frame, uint8 [1, h, w, 3], with the previous action, float32 [1, 7]."""
         buffer = self._packings['touch', 0].pack((tactile, action_prev))
         code, packed = self._programs['touch', 0](self._leaves, buffer, view_features)
         return TouchResult(code, self._packings['reading', 0].unpack(np.asarray(packed)))
@@ -192,7 +195,10 @@ class Stages:
         noise: np.ndarray,
         constraint: Constraint | None = None,
     ) -> np.ndarray:
-        """Normalised actions [1, T, D], on the host; `constraint` as the stages were made for."""
+        """Return normalised actions [1, T, D] on the host, from noise [1, T, D] and normalised state [1, D].
+
+        `constraint` is of the kind that the stages were made for.
+        """
         program = self._programs['act', num_tokens]
         buffer = self._packings['act', 0].pack((state, noise, constraint))
         return np.asarray(program(self._leaves, cache, touch, buffer, self._plan))

@@ -18,15 +18,15 @@ from restac_ros.policy.tokenizer import PromptTokenizer
 
 @dataclass(frozen=True)
 class SaidSubtask:
-    """What the network says is to be done next.
+    """The next subtask as the network generated it.
 
     Attributes:
         text: cleaned up; may be empty.
         task: that it is a part of.
-        stamp_ns: of what was seen.
+        stamp_ns: capture time of the images, ns.
         mean_log_probability: of its tokens, the end included; the sayable ones share 1.
         ended: the network ended it itself; False: it was cut off at the longest subtask.
-        num_tokens: said, the end included.
+        num_tokens: generated, the end included.
     """
 
     text: str
@@ -61,7 +61,7 @@ class SubtaskPlanner:
     ) -> None:
         if taught is None or not taught.says:
             raise PolicyError(
-                'planner: found a network that was not taught to say subtasks, expected one that was: '
+                'planner: found a network that was not trained to generate subtasks, expected one that was: '
                 '`restac-ros train pi05_hierarchical` or `pi05_planar` teaches it'
             )
         self.taught = taught
@@ -94,8 +94,8 @@ class SubtaskPlanner:
             images: valid images by camera stream, as of `Policy.encode_prefix`.
             state: raw.
             task: in words.
-            stamp_ns: when this was seen; carried through.
-            before_token: called before every token, so that others' calls come first; False ends it.
+            stamp_ns: capture time of the images, ns; carried through.
+            before_token: called before every token, so that other calls run first; False ends it.
 
         Returns:
             The subtask, or None: it was ended.

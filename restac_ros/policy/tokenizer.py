@@ -1,6 +1,6 @@
 """The task text as token ids: PaliGemma's SentencePiece model and openpi's exact prompts.
 
-The tokenizer file is looked for, never fetched in passing: `download_tokenizer` is a command of its own.
+The tokenizer file is searched, never downloaded implicitly: `download_tokenizer` is a command of its own.
 """
 
 import hashlib
@@ -177,7 +177,7 @@ def tokenizer_cache_path() -> Path:
 def find_tokenizer(path: Path | None = None) -> tuple[bytes, str]:
     """Read the tokenizer at `path`, or PaliGemma's from the cache; returns content and source.
 
-    A file given by path is taken as it is. The cached one must have the known digest.
+    A file given by path is used as it is. The cached one must have the known digest.
 
     Raises:
         TokenizerError: absent, too large, or the cached file is not PaliGemma's.

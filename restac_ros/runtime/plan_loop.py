@@ -1,7 +1,7 @@
 """Asks the policy's network what to do next, and lets the chunks follow: a fourth loop beside the three.
 
 A question is many short calls on the one device; before each, a tactile frame under way comes first. What the
-answer's prompt needs is compiled in this loop's thread: the others go on with the subtask before.
+answer's prompt needs is compiled in this loop's thread: the other loops continue with the subtask before.
 """
 
 import math
@@ -48,6 +48,7 @@ class PlanLoop:
         self._wanted, self._done = _Wanted(), _Wanted()
         self._applied: Applied | None = None
         self._why = 'the first answer is not there yet'
+        self._unusable: Complaint | None = None  # the operator's subtask of now
         self._asked_ns: int | None = None
         self._good_ns: int | None = None  # last good answer, or since when one is waited for
         contract, still_ns = context.policy.contract, rules.still_ns
@@ -76,7 +77,12 @@ class PlanLoop:
 
     @property
     def reasons(self) -> Reasons:
-        """Why no chunk can be planned: nothing to act by, or no good answer for too long."""
+        """Why no chunk can be planned: nothing to act by, or no good answer for too long.
+
+        What the operator says and nobody can act by holds, too: what was before may be what shall end.
+        """
+        if unusable := self._unusable:
+            return {'subtask': unusable}
         if self._applied is None:
             return pending('subtask')
         if self._wanted.task is None or self._wanted.operator is not None or self._good_ns is None:
@@ -113,6 +119,7 @@ class PlanLoop:
     def _turn_to(self, wanted: _Wanted) -> None:
         """Follow people: the operator's words at once, a new task by a question at once."""
         before, self._done = self._done, wanted
+        self._unusable = None
         self._asked_ns, self._good_ns = None, self._context.clocks.pace_ns()
         if wanted.operator is not None and wanted.operator != before.operator:
             self._adopt(wanted.operator, wanted.task or '', SubtaskSource.OPERATOR, None)
@@ -143,7 +150,7 @@ class PlanLoop:
             self._adopt(said.text, task, SubtaskSource.PLANNER, said)
 
     def _frame(self) -> Frame | None:
-        """Return what is seen now; None, with the reason kept, while a stream that is needed is invalid."""
+        """Return the present images; None, with the reason kept, while a stream that is needed is invalid."""
         policy = self._context.policy
         contract = policy.contract
         frame = self._context.frames.frame([*policy.camera_streams, *contract.state_streams])
@@ -155,7 +162,7 @@ class PlanLoop:
         return None
 
     def _goes_on(self) -> bool:
-        """Let a tactile frame under way come first; an answer that nobody wants any more is dropped."""
+        """Let a tactile frame under way come first; an outdated answer is dropped."""
         self._context.touch_idle.wait(TOUCH_FIRST_S)
         return not self.worker.stopping and self._wanted == self._done
 
@@ -166,6 +173,9 @@ class PlanLoop:
             prepared = context.policy.prepare_task(text, task if shown else None)
         except _REFUSED as error:
             self._why = f'subtask was refused: {error}'
+            if source is SubtaskSource.OPERATOR:
+                remedy = 'set another (`~/override`), or release it by an empty one'
+                self._unusable = Complaint('refused', f'override {text[:60]!r}: {error}', remedy)
             return
         if self.worker.stopping:
             return

@@ -82,7 +82,7 @@ class PolicyRuntime:
             worker.join()
 
     def request_prompt(self, prompt: str) -> None:
-        """Change the task as soon as it is compiled; the calls go on with the old one meanwhile."""
+        """Change the task as soon as it is compiled; until then the calls use the old one."""
         if self._plans:
             self._plans.set_task(prompt)
         else:

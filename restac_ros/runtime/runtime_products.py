@@ -83,8 +83,8 @@ class AppliedSubtask(NamedTuple):
         text: in words.
         task: that it is a part of; empty: none is set.
         revision: of the prompt, as chunks carry it.
-        source: who said it, a `SubtaskSource`.
-        stamp_ns: of the images that the network saw; an operator's: when it was set.
+        source: network or operator, a `SubtaskSource`.
+        stamp_ns: of the network's images; an operator's: when it was set.
         mean_log_probability: of the network's tokens; NaN: an operator's.
         ended: the network ended it itself.
     """
@@ -211,6 +211,6 @@ class LoopContext:
         self.touch_idle.set()
 
     def timed_frame(self, stage: str, streams: list[str]) -> Frame:
-        """Return the present frame of these streams, and count how long it took to make."""
+        """Return the present frame of these streams, and record how long that took."""
         with self.latencies.timed(stage):
             return self.frames.frame(streams)

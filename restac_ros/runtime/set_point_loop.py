@@ -1,4 +1,4 @@
-"""The thread of the set-points: ticks the streamer, publishes, and never waits for anybody.
+"""The thread of the set-points: ticks the streamer, publishes, and never waits for another thread.
 
 Nothing that can block runs in it: what follows from a tick (a log line, a diagnosis, a goal of the gripper)
 is an event for another thread.
@@ -93,7 +93,7 @@ class SetPointLoop:
             time.sleep(period_s)
 
     def offer(self, chunk: Chunk) -> str | None:
-        """Take a chunk up. Return why not, if it is not executed."""
+        """Offer a chunk. Return why it is not executed; None if it is."""
         now_ns = self._now_ns()
         with self.lock:
             refusal = self.streamer.offer(chunk, now_ns)
@@ -107,7 +107,7 @@ class SetPointLoop:
             self.streamer.report(fault, detail)
 
     def resume(self) -> str | None:
-        """Go on after a halt. Return why not, if refused."""
+        """Resume after a halt. Return why that is refused; None if it is not."""
         with self.lock:
             before = self.streamer.supervision
             refusal = self.streamer.resume(self._now_ns())

@@ -12,7 +12,7 @@ from restac_ros.runtime.clocks import age_ns
 
 
 class SubtaskSource(IntEnum):
-    """Who said what is acted by, as in Subtask.msg."""
+    """Source of the subtask that is acted by, as in Subtask.msg."""
 
     PLANNER = 0
     OPERATOR = 1
@@ -44,14 +44,14 @@ class JudgedAnswer(NamedTuple):
 
 @dataclass(frozen=True)
 class SubtaskRules:
-    """When answers are asked for and taken.
+    """When answers are requested and accepted.
 
     Attributes:
         period_ns: between two questions.
         max_age_ns: oldest images that an answer may rest on when it is there.
         min_hold_ns: a subtask is acted by for so long before the network may change it.
         max_silence_ns: without a good answer for so long, no chunk is planned any more.
-        allowed: the only subtasks that are taken; empty: any.
+        allowed: the only subtasks that are accepted; empty: any.
         still_ns: a motion has ended when all has stood still for so long, and it is asked; 0: not watched.
     """
 

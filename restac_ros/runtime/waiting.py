@@ -9,7 +9,7 @@ class WakeEvent(Protocol):
     """What a thread waits for; `threading.Event` is one."""
 
     def set(self) -> None:
-        """Wake whoever waits."""
+        """Wake all waiting threads."""
 
     def clear(self) -> None:
         """Have the next to wait wait."""

@@ -1,4 +1,4 @@
-"""Fits FAST to recorded episodes, and measures what tokens cost and lose on episodes that it did not see."""
+"""Fits FAST to recorded episodes, and measures what tokens cost and lose on held-out episodes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -32,7 +32,7 @@ from restac_ros.training.tactile.samples import TouchBatch, TouchSource, check_t
 
 _BATCH = 16
 _THRESHOLD, _TEMPERATURE = 'gate/threshold', 'gate/temperature'
-_LEAST_FRAMES = 20  # of either kind: fewer have no quantiles to speak of
+_LEAST_FRAMES = 20  # of either kind: fewer give no usable quantiles
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def fit_gate(
     `contact_above`.
 
     Raises:
-        TrainingError: the frames overlap, or lie too close for any sigmoid; says by how much.
+        TrainingError: the frames overlap, or lie too close for any sigmoid; the text states by how much.
     """
     free_end = float(np.quantile(free, goal.share))
     contact_begin = float(np.quantile(contact, 1 - goal.share))

@@ -2,7 +2,6 @@
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from restac_ros.dataset.quality.quality_figure import FIGURE_STYLE, STREAM_COLOURS, figure_png
@@ -17,7 +16,6 @@ def calibration_png(report: CalibrationReport, title: str) -> bytes:
     edges = np.linspace(x.min(), x.max(), _BINS + 1).tolist()
     with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(8.0, 3.6), layout='constrained')
-        FigureCanvasAgg(figure)
         axes = figure.subplots()
         for name, mask, colour in (('free', ~told, STREAM_COLOURS[0]), ('contact', told, STREAM_COLOURS[3])):
             share = np.full(int(mask.sum()), 100 / mask.sum())

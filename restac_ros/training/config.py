@@ -59,7 +59,7 @@ class OptimizerConfig:
         return max(1, round(self.warmup_steps * share)), max(2, steps)
 
     def describe(self, steps: int) -> str:
-        """One line; says when the schedule was shortened."""
+        """Return one line, which states whether the schedule was shortened."""
         warmup, decay = self.scaled(steps)
         shortened = ' (shortened with the run)' if steps < self.decay_steps else ''
         rates = f'{self.peak:g} after {warmup} steps, {self.end:g} after {decay}{shortened}'
@@ -117,7 +117,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """How samples come.
+    """How samples are loaded.
 
     Attributes:
         threads: reading threads of this process; 0: two per core.

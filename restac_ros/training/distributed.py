@@ -1,7 +1,7 @@
-"""Several processes as one run: who takes part, and what they must agree on.
+"""Several processes as one run: its members, and what they must agree on.
 
 Each process reads its share of every batch, and runs the same program on its own devices; process 0 alone
-prints and writes what is not sharded. A directory that all of them see holds the run.
+prints and writes what is not sharded. A directory that all of them share holds the run.
 """
 
 from collections.abc import Mapping

@@ -2,4 +2,4 @@
 
 
 class TrainingError(ValueError):
-    """Data, configuration or checkpoints that cannot be trained on; the message says what to change."""
+    """Data, configuration or checkpoints that cannot be trained on; the message names what to change."""

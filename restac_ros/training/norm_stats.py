@@ -81,7 +81,7 @@ def measure_norm_stats(
         sources: data sets under contracts with one rotation convention and one delta rule.
         episodes: of each, which.
         horizon: steps of a chunk.
-        least_range: narrowest range q99 - q01 that is taken, by dimension.
+        least_range: narrowest range q99 - q01 that is accepted, by dimension.
         widen: by dimension name, a range to which a narrower one is widened around its middle.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One picture of what the model sees, saved at the start of every run."""
+"""One picture of the model's inputs, saved at the start of every run."""
 
 import textwrap
 from collections.abc import Sequence

@@ -101,12 +101,12 @@ class Prepared:
 
     @property
     def trained(self) -> dict[str, np.ndarray]:
-        """Weights that are trained, float32, on the host."""
+        """Return trained weights by leaf, float32, on the host."""
         return {name: np.asarray(self.weights.params[name]) for name in self.split.trained}
 
     @property
     def frozen(self) -> dict[str, np.ndarray]:
-        """The others, in the dtype asked for, and a teacher's; statistics and codebooks keep theirs."""
+        """Return the other leaves, in `frozen_dtype`, and a teacher's; statistics, codebooks keep theirs."""
         dtype, params = jnp.dtype(self.train.frozen_dtype), self.weights.params
         frozen = {name: _cast(np.asarray(params[name]), dtype) for name in self.split.frozen}
         if self.teacher is not None:
@@ -142,7 +142,7 @@ class Prepared:
 def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) -> Prepared:
     """Open data, statistics and weights; what cannot work is refused before weights are read.
 
-    `show` prints how far work that takes long has come.
+    `show` prints the progress of long work.
 
     Raises:
         TrainingError, DatasetError, NormStatsError, TokenizerError, CheckpointError, PolicyError: what can be

@@ -34,7 +34,7 @@ class Placement:
         devices: int | None = None,
         least_bytes: int = LEAST_BYTES,
     ) -> 'Placement':
-        """Arrange the first `devices` devices, of all processes; None takes all.
+        """Arrange the first `devices` devices, of all processes; None: all of them.
 
         Raises:
             TrainingError: sizes that do not divide.

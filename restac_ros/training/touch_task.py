@@ -124,7 +124,7 @@ def draw_touch(edge: float | None, rng: np.random.Generator) -> UInt8[np.ndarray
 def draw_cameras_view(
     view: str, state: np.ndarray, rng: np.random.Generator
 ) -> UInt8[np.ndarray, '224 224 3']:
-    """Return a table and a finger over it, from in front, from the side or from the wrist."""
+    """Draw a table and a finger over it for a state [7], from in front, from the side or from the wrist."""
     image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), (150, 140, 125), np.float64)
     image[170:] = (90, 100, 110)
     x, y, z = state[:3]
@@ -140,7 +140,7 @@ def draw_cameras_view(
 def drawn_frame(
     contract: Contract, index: int, images: dict[str, np.ndarray], state: np.ndarray, before: np.ndarray
 ) -> Frame:
-    """Return a frame as recording makes it, every stream sampled just then."""
+    """Return frame `index` as recording makes it, of states [7], every stream sampled at its time."""
     time_ns = index * 10**9 // contract.fps
     status = StreamStatus(time_ns, time_ns, 0, valid=True)
     return Frame(

@@ -39,7 +39,7 @@ class Split:
 
 
 def split_leaves(config: ModelConfig, names: Mapping[str, object], part: Part = 'all') -> Split:
-    """Say which of the model's leaves are trained.
+    """Choose which of the model's leaves are trained.
 
     - Unit-Align is frozen: it has a training of its own. The small CNN trains with the policy.
     - An expert with LoRA adapters trains those alone, as in openpi; SigLIP and the projections train.

@@ -47,7 +47,7 @@ class Axis:
     logarithmic: bool = False
 
     def rows(self, values: np.ndarray | float) -> np.ndarray:
-        """Rows (float) of values, kept within the panel; NaN stays NaN."""
+        """Return rows, px, of values [N], kept within the panel; NaN stays NaN."""
         shown = np.clip(np.asarray(values, dtype=np.float64), self.low, self.high)
         low, high = self.low, self.high
         if self.logarithmic:

@@ -47,7 +47,7 @@ def scene_at(
 ) -> tuple[GateScene, int]:
     """The scene at `time_ns` of the bags' log time, and that time.
 
-    None takes the last live moment: gate, touch and pose, so far as the bags hold them, all still arrive.
+    None: the last live moment: gate, touch and pose, so far as the bags hold them, all still arrive.
 
     `bags` may be one that holds everything, or a journal of sensor streams and the session log of its run.
     The reference of the tactile image is made of the bags' first tactile frames.

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from restac_ros.view.colours import BACKGROUND, FAINT, TEXT
@@ -33,7 +32,6 @@ def save_preview(
 ) -> Path:
     """Draw shapes (in `base_frame`, m) and two images uint8 [H, W, 3] RGB into a PNG; no `tactile`: None."""
     figure = Figure(figsize=SIZE_IN, dpi=_DPI, facecolor=_rgb(BACKGROUND))
-    FigureCanvasAgg(figure)
     space = figure.add_axes((0.01, 0.03, 0.54, 0.93), projection='3d')
     _draw_space(space, shapes, base_frame)
     pictures = [(chart, (0.575, 0.01, 0.415, 0.96))]

@@ -22,7 +22,7 @@ def render(
 ) -> Path:
     """Draw what rviz would show `at_s` after the recordings' beginning into `png`.
 
-    None takes the last moment at which gate, touch and pose still arrived.
+    None: the last moment at which gate, touch and pose still arrived.
     `paths` is a bag that holds everything, or a journal and the session log of its run. Without a `contract`
     the one inside the recordings is used.
 

@@ -117,7 +117,7 @@ def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
 
 
 def subtask_words(message: Any) -> str:
-    """restac_ros/msg/Subtask -> the subtask, and who said it."""
+    """restac_ros/msg/Subtask -> the subtask, and its source."""
     if message.source == SOURCE_OPERATOR:
         return f'{message.run.prompt} (operator)'
     return f'{message.run.prompt} (network, {math.exp(min(message.mean_log_probability, 0.0)):.0%} a token)'

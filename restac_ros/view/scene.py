@@ -164,7 +164,7 @@ class GateScene:
         return shapes
 
     def tactile_image(self, steady_ns: int) -> np.ndarray:
-        """The tactile overlay, uint8 RGB."""
+        """Return the tactile overlay, uint8 [H, W, 3] RGB, see `tactile_picture`."""
         stale_s = self._options.stale_s
         residual = None if self._residual.problem('residual', steady_ns, stale_s) else self._residual.value
         title, problem = self._tactile_stream, self._tactile.problem('tactile frame', steady_ns, stale_s)
@@ -181,7 +181,7 @@ class GateScene:
         )
 
     def chart_image(self, steady_ns: int) -> np.ndarray:
-        """The strip chart, uint8 RGB."""
+        """Return the strip chart, uint8 [HEIGHT_PX, WIDTH_PX, 3] RGB."""
         series = self.series(steady_ns)
         story = Story(
             self._gate_lines(),

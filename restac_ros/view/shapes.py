@@ -68,7 +68,7 @@ class Shape:
 
 
 def gate_shapes(pose_tool_in_base: np.ndarray, gate: GateSample | None, problem: str = '') -> list[Shape]:
-    """Ring, bar and label at the tool.
+    """Return ring, bar and label at the tool, whose pose is [4, 4].
 
     Without a gate, or with a `problem` (why the newest is old), only the empty tracks and the reason are
     drawn.
@@ -94,7 +94,7 @@ def gate_text(gate: GateSample) -> str:
 
 
 def ring(pose_tool_in_base: np.ndarray, gate: float) -> list[Shape]:
-    """A circle around the tool's z axis; an arc of it, from its x axis on, is as long as the gate is open."""
+    """Return a circle around the z axis of the tool's pose [4, 4], and an arc of it: the gate's share."""
     shapes = [_line('ring', pose_tool_in_base, TRACK_WIDTH_M, _CIRCLE, _TRACK_COLOUR, number=0)]
     share = _drawable(gate)
     if share > 0:
@@ -103,7 +103,7 @@ def ring(pose_tool_in_base: np.ndarray, gate: float) -> list[Shape]:
 
 
 def bar(position_m: np.ndarray, gate: float) -> list[Shape]:
-    """An upright column beside the tool, filled from below as far as the gate is open."""
+    """Return an upright column beside the tool at [3], m, filled from below as far as the gate is open."""
     pose = np.eye(4)
     pose[:3, 3] = position_m + BAR_OFFSET_M
     shapes = [_line('bar', pose, TRACK_WIDTH_M, _BAR_FRAME, _TRACK_COLOUR, number=0)]

@@ -95,7 +95,7 @@ def _blending(scale: HeatScale) -> tuple[np.ndarray, np.ndarray]:
 
 
 def contact_share(change: np.ndarray, scale: HeatScale) -> float:
-    """Share of the sensor's area that changed by more than the threshold."""
+    """Return the share of a change [H, W] that is above the threshold."""
     return float(np.mean(change > scale.threshold))
 
 

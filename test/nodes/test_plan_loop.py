@@ -16,6 +16,7 @@ from restac_ros.model.checkpoint.provenance import Subtasks
 from restac_ros.policy.errors import NonFiniteError
 from restac_ros.policy.prompting import Task
 from restac_ros.policy.subtask_planner import SaidSubtask
+from restac_ros.policy.tokenizer import TokenizerError
 from restac_ros.runtime.clocks import Clocks
 from restac_ros.runtime.plan_loop import PlanLoop
 from restac_ros.runtime.runtime_products import LoopContext, Outputs, RunCounts
@@ -55,6 +56,7 @@ class PlanRig:
 
     def __init__(self, contract, rules: SubtaskRules = RULES, prompt: str = 'subtask') -> None:
         self.now_ns, self.revision, self.within, self.valid = 10**18, 0, [], True
+        self.unusable = ''  # text that no prompt can hold
         self.compiling = threading.Event()
         self.compiling.set()
         self.planner = ScriptedPlanner(prompt)
@@ -91,6 +93,8 @@ class PlanRig:
 
     def _prepare(self, text: str, within: str | None) -> Task:
         self.compiling.wait(600)  # until the test lets it go
+        if text == self.unusable:
+            raise TokenizerError('300 tokens, expected at most 200: say it shorter')
         self.within.append(within)
         return Task(text, None, within=within)
 
@@ -201,6 +205,25 @@ def test_the_operator_comes_at_once_and_stays_until_released(make_rig: Callable[
     rig.loop.override('')
     rig.planner.answers.put('grasp the plug')
     rig.until(lambda: rig.texts() == ['stop and wait', 'grasp the plug'])
+
+
+def test_an_operators_subtask_that_nobody_can_act_by_holds_until_another_or_its_release(
+    make_rig: Callable[..., PlanRig],
+) -> None:
+    rig = make_rig()
+    rig.unusable = 'on and on'
+    rig.loop.set_task('insert the plug')
+    rig.planner.answers.put('grasp the plug')
+    rig.until(lambda: rig.applied)
+    for way_out, texts in (('stop and wait', ['grasp the plug', 'stop and wait']), ('', None)):
+        rig.loop.override(rig.unusable)
+        rig.until(lambda: rig.loop.reasons)
+        complaint = rig.loop.reasons['subtask']
+        assert (complaint.kind, '300 tokens' in complaint.found) == ('refused', True)
+        assert "override 'on and on'" in complaint.found
+        rig.loop.override(way_out)
+        rig.until(lambda: rig.loop.reasons == {})
+        rig.until(lambda texts=texts: texts is None or rig.texts() == texts)
 
 
 def test_without_a_task_the_last_subtask_stays(make_rig: Callable[..., PlanRig]) -> None:

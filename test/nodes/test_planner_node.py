@@ -89,4 +89,4 @@ def test_a_policy_that_was_not_taught_subtasks_is_refused_with_a_planner(
         exit_on_refusal=True,
         planner=True,
     )
-    node.wait_for('was not taught to say subtasks')
+    node.wait_for('was not trained to generate subtasks')

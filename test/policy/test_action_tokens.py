@@ -277,7 +277,7 @@ def test_what_was_said_otherwise_is_an_error_and_never_actions(
     first = len(words.pieces('Action: '))
     text = np.insert(said, first + 1, said[0])
     for broken in (said[:-1], said[:-2], said[1:], said[:0], said[: len(words.pieces('Action: '))]):
-        with pytest.raises(ActionTokenError, match='what was said was cut off, or is no chunk'):
+        with pytest.raises(ActionTokenError, match='the text was cut off, or is no chunk'):
             sentences.actions(broken, STEPS, DIMS)
     with pytest.raises(ActionTokenError, match=rf'found id {said[0]} at place 1, expected'):
         sentences.actions(text, STEPS, DIMS)

@@ -210,7 +210,7 @@ def test_an_action_expert_is_trained_beside_what_the_language_expert_was_taught(
 
 def test_a_policy_without_subtasks_is_no_planner(short_checkpoint: Path, contract: Contract) -> None:
     policy = Policy.load(short_checkpoint, contract, 'push', use_compile_cache=False)
-    with pytest.raises(PolicyError, match='not taught to say subtasks'):
+    with pytest.raises(PolicyError, match='not trained to generate subtasks'):
         _ = policy.planner
 
 

@@ -135,10 +135,10 @@ def import_runs(plan: ImportPlan) -> Iterator[ImportedRun]:
     """Append the runs that the data set does not hold yet; yield what became of each, in their order.
 
     Whatever stops it leaves a data set of whole episodes. A run whose images cannot be read is refused, and
-    the next is gone on with.
+    the next is imported.
 
     Raises:
-        DatasetError: the data set cannot take episodes.
+        DatasetError: no episodes can be appended to the data set.
     """
     root = dataset_place(plan.request.dataset)
     held, deleted = converted_recordings(root), deleted_recordings(root)

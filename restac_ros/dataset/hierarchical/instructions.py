@@ -102,7 +102,7 @@ class Instructions:
         return found
 
     def _by_stage(self, entries: Any) -> dict[int, Mapping[str, Any]]:
-        """Return one entry per stage; two that say different things are refused, not chosen from."""
+        """Return one entry per stage; two that differ are refused, none is chosen."""
         if not isinstance(entries, list):
             raise self._fault('task_instructions', entries, 'a list of stages')
         found: dict[int, Mapping[str, Any]] = {}

@@ -60,7 +60,7 @@ class _Episode:
         self._rows += rows.num_rows
 
     def column(self, key: str) -> np.ndarray:
-        """Return a column over all rows read."""
+        """Return a column over all rows read, [rows, ...]."""
         return np.concatenate(self._columns[key])
 
     def _add_image(self, name: str, image: np.ndarray, stamp_ns: int, row: int) -> None:

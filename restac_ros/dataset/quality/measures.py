@@ -120,7 +120,7 @@ def measure(trace: Trace) -> Measures:
 
 
 def spread(values: np.ndarray) -> Spread | None:
-    """Return the spread of the finite values; None without any."""
+    """Return median, 95 % and maximum of the finite values of [N]; None without any."""
     values = values[np.isfinite(values)]
     if not values.size:
         return None

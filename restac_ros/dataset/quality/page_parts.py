@@ -2,6 +2,7 @@
 
 import base64
 from html import escape
+from pathlib import Path
 
 PAGE_STYLE = """
 :root { color-scheme: light; --line: #e3e1dc; --soft: #6b6a66; }
@@ -41,3 +42,16 @@ def picture(png: bytes | None, text: str) -> str:
 def badge(word: str) -> str:
     """Return a coloured word; the style knows the colours of verdicts and severities."""
     return f'<span class="badge {word}">{word}</span>'
+
+
+def write_page_files(page: Path, html: str, figures: str) -> None:
+    """Write a page, and its figures as JSON beside it, each whole or not at all.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    page.parent.mkdir(parents=True, exist_ok=True)
+    for file, text in ((page.with_suffix('.json'), figures), (page, html)):
+        partial = file.with_name(f'.{file.name}.partial')
+        partial.write_text(text, encoding='utf-8')
+        partial.replace(file)

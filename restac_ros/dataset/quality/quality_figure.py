@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -22,7 +21,7 @@ _DPI = 96
 SHOWN_STILL_S = 0.3
 SHORTEST_SPAN_S = 0.05  # thinner ones would not be visible
 GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
-# Told apart by colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
+# Distinguishable for colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
 STREAM_COLOURS = ('#0072b2', '#56b4e9', '#009e73', '#d55e00', '#444444', '#cc79a7', '#e69f00', '#8a6d00')
 CONTACT = '#f3d9b1'
 ABOVE: dict[str, Any] = {
@@ -272,9 +271,7 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
 
 
 def _figure(height_inch: float, width_inch: float = _WIDTH_INCH, layout: Any = 'constrained') -> Figure:
-    figure = Figure(figsize=(width_inch, height_inch), layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width_inch, height_inch), layout=layout)
 
 
 def figure_png(figure: Figure) -> bytes:

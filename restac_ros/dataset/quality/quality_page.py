@@ -1,7 +1,5 @@
 """Writes the quality report as one self-contained HTML page, and as JSON."""
 
-import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +7,7 @@ from jinja2 import Environment
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.quality.page_parts import PAGE_STYLE
+from restac_ros.dataset.quality.page_parts import PAGE_STYLE, picture, write_page_files
 from restac_ros.dataset.quality.quality import EpisodeQuality, QualityReport, assess
 from restac_ros.dataset.quality.quality_figure import film_png, timeline_png, touch_png
 from restac_ros.dataset.quality.quality_file import report_file
@@ -36,7 +34,7 @@ _EPISODE = _TEMPLATES.from_string(
 at {{ episode.fps }} fps, {{ episode.usable_frames }} usable, {{ episode.longest_run }} in a row; contract
 {{ episode.contract }} <span class="path">{{ episode.contract_digest[:12] }}</span></div>
 {{ listed(episode.findings) }}
-{% for text, png in pictures %}<img alt="{{ text }}" src="data:image/png;base64,{{ png }}">{% endfor %}
+{{ pictures | join | safe }}
 <table><tr><th>stream<th>messages<th>rate<th>declared<th>interval<th>delay<th>age<th>lost<th>repeated
 <th>invalid frames<th class="left">encoding</tr>
 {% for name, stream in episode.streams.items() %}
@@ -92,7 +90,7 @@ class Page:
         index = len(self._sections)
         is_pictured = self._pictured < MAX_PICTURED and (index < PICTURED_ALWAYS or episode.verdict != 'good')
         self._pictured += is_pictured
-        pictures = list(_pictures(episode, trace)) if is_pictured and trace.time_ns.size else []
+        pictures = _pictures(episode, trace) if is_pictured and trace.time_ns.size else []
         self._sections.append(_EPISODE.render(index=index, episode=episode, pictures=pictures))
 
     def html(self, report: QualityReport) -> str:
@@ -101,16 +99,13 @@ class Page:
         return _PAGE.render(name=name, report=report, sections=self._sections).lstrip()
 
 
-def _pictures(episode: EpisodeQuality, trace: Trace) -> Iterator[tuple[str, str]]:
-    """Yield descriptions and PNG files in base64."""
-    drawn = {
-        'streams, ages, touch and state over time': timeline_png(trace, episode),
-        'stills': film_png(trace.stills),
-        'touch: reference, strongest contact, change': touch_png(trace),
-    }
-    for text, png in drawn.items():
-        if png is not None:
-            yield text, base64.b64encode(png).decode('ascii')
+def _pictures(episode: EpisodeQuality, trace: Trace) -> list[str]:
+    """Return image elements of what can be drawn."""
+    return [
+        picture(timeline_png(trace, episode), 'streams, ages, touch and state over time'),
+        picture(film_png(trace.stills), 'stills'),
+        picture(touch_png(trace), 'touch: reference, strongest contact, change'),
+    ]
 
 
 class Written(NamedTuple):
@@ -135,11 +130,7 @@ def write_quality(path: Path, contract: Contract | None = None, to: Path | None 
     json_file = report_file(path, to)
     page_file = json_file.with_suffix('.html')
     try:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        for file, text in ((json_file, report.to_json()), (page_file, drawn.html(report))):
-            temporary = file.with_name(f'.{file.name}.partial')
-            temporary.write_text(text, encoding='utf-8')
-            temporary.replace(file)
+        write_page_files(page_file, drawn.html(report), report.to_json())
     except OSError as error:
         found = f'{json_file} cannot be written: {error.strerror or error}'
         raise DatasetError(f'{found}. Give a directory for the report (--to).') from error

@@ -62,7 +62,7 @@ class TouchTrace(NamedTuple):
 
     @property
     def is_inside_out(self) -> bool:
-        """Whether the reference looks pressed: contact and its absence are then taken for each other."""
+        """Whether the reference looks pressed: contact and its absence are then confused."""
         if self.reference is None or self.strongest is None:
             return False
         pressed = np.nanmax(self.levels, initial=0.0) >= self.threshold
@@ -109,7 +109,7 @@ class Trace:
     state:    float64 [N, 7], NaN where unknown
     action:   float64 [N, 7] of a data set, None for a recording
     damage:   what of the files could not be read
-    silences: when nothing came on any stream for so long that no frames were made
+    silences: when nothing was received on any stream for so long that no frames were made
     clock_set_back_ns: how far the recorder's clock jumped back
     """
 

@@ -50,7 +50,7 @@ def totals(damage: DatasetDamage) -> dict[str, Any]:
     """Return what meta/info.json should count of the whole episodes."""
     splits = {'train': f'0:{len(damage.whole)}'}
     if not damage.lost and len(damage.info.get('splits') or {}) > 1:
-        splits = damage.info['splits']  # the user's own, and no episode was taken away
+        splits = damage.info['splits']  # the user's own, and no episode was removed
     return {
         'total_episodes': len(damage.whole),
         'total_frames': sum(whole.rows.count for whole in damage.whole),

@@ -12,7 +12,7 @@ from restac_ros.dataset.repair.repair import repair
 
 
 def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lost]]:
-    """Take episodes out of a whole data set; return the folder of what was replaced, and what was taken.
+    """Remove episodes from a whole data set; return the folder of replaced files, and what was removed.
 
     The episodes after them get lower numbers. The data set keeps which recordings were deleted, so that
     converting them all again does not bring these back.

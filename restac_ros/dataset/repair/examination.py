@@ -1,4 +1,4 @@
-"""Finds what is broken in a LeRobot v3.0 data set, whoever wrote it, and which episodes are whole."""
+"""Finds what is broken in a LeRobot v3.0 data set, of any writer, and which episodes are whole."""
 
 from collections import defaultdict
 from collections.abc import Mapping

@@ -49,7 +49,7 @@ def join_videos(parts: Sequence[VideoPart], target: Path, fps: float | None = No
     Args:
         parts: of videos of one codec and size.
         target: file to write.
-        fps: frames a second, which tells when the next part begins; needed for more than one part.
+        fps: frames a second, from which the begin of the next part follows; needed for more than one part.
 
     Raises:
         DatasetError: a part begins with no key frame, is encoded in another way than the first, or one of the

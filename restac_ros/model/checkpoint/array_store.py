@@ -160,7 +160,7 @@ def _copy_into(array: StoredArray, out: np.ndarray) -> None:
 
 
 def _check_chunk_sizes(array: StoredArray) -> None:
-    """Refuse chunks that unpack to more than they may: the reader would take that memory before it looks."""
+    """Refuse chunks that unpack to more than they may: the reader would allocate first, and check then."""
     if ((array.header or {}).get('compressor') or {}).get('id') != 'zstd':
         return
     store = _chunk_store(array)
@@ -168,7 +168,7 @@ def _check_chunk_sizes(array: StoredArray) -> None:
         if store.read(key, byte_range=slice(0, 1)).result().state != 'value':
             continue  # absent: all of it has the fill value
         size = zstandard.frame_content_size(_StoredValue(store, key).read(_FRAME_HEAD_BYTES))
-        if size < 0:  # the frame does not say: count
+        if size < 0:  # the frame states no size: count
             reader, size = _unpacking(store, key), 0
             while size <= array.chunk_bytes and (piece := reader.read(_PIECE_BYTES)):
                 size += len(piece)

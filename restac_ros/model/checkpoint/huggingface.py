@@ -45,7 +45,7 @@ class HuggingFaceParams:
 
     Args:
         path: the safetensors file, or the directory of `model.safetensors` or its index of shards.
-        model: shapes of the model's leaves; heads cannot be told apart in PyTorch's layout without them.
+        model: shapes of the model's leaves; heads cannot be separated in PyTorch's layout without them.
 
     Raises:
         CheckpointError: no such file, damaged, tensors of another shape, or a leaf with some layers missing.

@@ -35,7 +35,7 @@ def merge_lora(path: Path, to: Path, progress: Callable[[str, int, int], None]) 
         progress: called with what is under way, the leaves done and all.
 
     Returns:
-        The leaves that took an adapter in.
+        The leaves that an adapter was merged into.
 
     Raises:
         CheckpointError: no adapters, integers, an unreadable checkpoint, or `to` exists.

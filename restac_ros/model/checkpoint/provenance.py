@@ -27,12 +27,12 @@ class Subtasks(_Provenance):
     """How a network was taught to work by subtasks, and must be asked.
 
     Attributes:
-        says: it says the next subtask of a task.
+        says: it generates the next subtask of a task.
         acts: it acts by subtasks; False: by whatever its base weights did.
         prompt: actions are asked for with 'subtask', or with 'joint': the task and the subtask.
         state_bins: rule by which the state in its prompts became whole numbers.
         max_tokens: most tokens of a subtask, the end included.
-        action_tokens: it says chunks of actions, too: 'bins', one for each value, or 'fast', by the
+        action_tokens: it generates chunks of actions, too: 'bins', one for each value, or 'fast', by the
             tokenizer in the checkpoint; '': it does not.
         max_action_tokens: most tokens of a chunk, the end included.
     """

@@ -6,7 +6,7 @@
 - `contract.yaml`: the contract the weights were trained under
 - `calibration.json`: what was measured for the gate (mean and standard deviation of logvar)
 - `tokenizer.model`: SentencePiece file, optional
-- `action_tokens/`: the FAST tokenizer of a network that says actions by one
+- `action_tokens/`: the FAST tokenizer of a network that generates actions by one
 - `checkpoint.json`: format, versions, origin, and size and checksum of every other file
 """
 

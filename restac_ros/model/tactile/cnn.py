@@ -27,7 +27,7 @@ class ConvStack(nnx.Module):
     """3x3 convolutions of stride 2 with GELU, what is kept of their map, and LayerNorm.
 
     Of a contact somewhere in the image the maximum over positions stays, where an average would drown it. Of
-    an imprint that always fills the image, and says by its shift and tilt what happens, the map is kept.
+    an imprint that always fills the image, and whose shift and tilt carry the information, the map is kept.
 
     Args:
         widths: channels of each convolution.

@@ -75,7 +75,7 @@ class Caller:
         client.call_async(message).add_done_callback(partial(_on_answer, request, answered))
 
     def _instead(self, name: str) -> str:
-        """Say what could be called: the services of the node, or else the nodes that there are."""
+        """Return what could be called: the services of the node, or else the nodes that there are."""
         namespace = self._node.get_namespace()
         nodes = [node for node, where in self._node.get_node_names_and_namespaces() if where == namespace]
         if name not in nodes:

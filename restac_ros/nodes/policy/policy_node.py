@@ -78,7 +78,7 @@ class PolicyNode(ManagedNode):
             logger.warning(note)
         device = f'{describe_device()}{describe_memory()}, {policy.arithmetic}'
         logger.info(f'{parameters.checkpoint} is loaded, {device}; compiling, slow the first time')
-        if rules is not None:  # first, as it refuses a network that says nothing
+        if rules is not None:  # first, as it refuses a network that generates no text
             call_niced(parameters.niceness, lambda: policy.planner.prepare(parameters.prompt))
         call_niced(parameters.niceness, policy.warm_up)
         # Collecting garbage means walking through JAX's hundred thousands of objects, which stay: tens of ms.

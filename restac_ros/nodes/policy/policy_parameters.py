@@ -74,7 +74,7 @@ class PolicyParameters(NodeParameters):
         gt=0, le=3600, description='without a good answer for so long, no chunk is planned'
     )
     planner_subtasks: Annotated[tuple[str, ...], BeforeValidator(texts_of)] = Field(
-        description='the only subtasks that are taken; empty: any'
+        description='the only subtasks that are accepted; empty: any'
     )
     planner_temperature: float = Field(
         ge=0, le=10, description='of drawing the tokens of a subtask; 0: the likeliest is taken'

@@ -170,7 +170,7 @@ class PolicySession:
         return self._node.create_subscription(ChunkUse, topic, receive, CHUNK_USE_QOS)
 
     def _subscribe_to_wishes(self) -> list[Subscription]:
-        """Take the task on ~/task and the operator's subtask on ~/override, also those sent before."""
+        """Subscribe to ~/task and ~/override, the operator's subtask; also receive those sent before."""
         runtime, node = self._runtime, self._node
 
         def plan_for(message: String) -> None:

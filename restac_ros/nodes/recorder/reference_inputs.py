@@ -17,7 +17,7 @@ _LATCHED_INPUT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL
 
 
 class ReferenceInputs:
-    """One subscription per tactile stream; nothing comes where nobody publishes a reference."""
+    """One subscription per tactile stream; nothing is received where no node publishes a reference."""
 
     def __init__(
         self,

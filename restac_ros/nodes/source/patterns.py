@@ -31,7 +31,7 @@ Pattern = Callable[[float], bytes]
 
 _LOOP_S = 2.0  # every pattern but the gel's repeats after this
 GEL_LOOP_S = 4.0
-CONTACT_FREE_S = 2.0  # at the beginning of each loop of the gel: what comes first is taken for contact-free
+CONTACT_FREE_S = 2.0  # at the beginning of each loop of the gel: its first frames are a view's reference
 _PRESS_S = 1.2  # how long the press after that lasts
 _GEL_IMAGES = 120  # at most in a loop: 28 MB
 _GEL_NOISE = 1.5  # standard deviation in grey levels

@@ -14,6 +14,7 @@ from rclpy.publisher import Publisher
 from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.newest_values import others_publishing
 from restac_ros.nodes.parameters import NodeParameters, texts_of
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.process import PLAYED
@@ -197,14 +198,9 @@ class SourceNode(ManagedNode):
 
     def _other_publishers(self) -> dict[str, str]:
         """Return a topic of ours by the name of each other node that publishes it."""
-        ours = self.get_fully_qualified_name()
         others: dict[str, str] = {}
-        for topic in self._outlets:
-            infos = self.get_publishers_info_by_topic(topic)
-            names = [f'{info.node_namespace.rstrip("/")}/{info.node_name}' for info in infos]
-            if ours in names:
-                names.remove(ours)  # once: a second source may have our name
-            others |= dict.fromkeys(names, topic)
+        for topic, outlet in self._outlets.items():
+            others |= dict.fromkeys(others_publishing(self, outlet), topic)
         return others
 
     def _await_subscribers(self) -> None:
@@ -227,7 +223,7 @@ class SourceNode(ManagedNode):
     def _lacks(self, topic: str, wanted: int, names: tuple[str, ...]) -> str:
         """Return what a topic lacks of its subscribers, in words; '' when all are there.
 
-        Views and other onlookers subscribe, too: a number alone does not say that a policy does.
+        Views and loggers subscribe, too: a number alone does not show that a policy does.
         """
         outlet = self._outlets[topic]
         if (count := outlet.get_subscription_count()) < wanted:

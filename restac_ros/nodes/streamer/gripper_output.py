@@ -1,6 +1,5 @@
 """Outputs of gripper commands: a number on a topic, or goals of an action. Runs in the executor."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -131,10 +130,8 @@ def check_gripper_type(parameters: StreamerParameters) -> None:
         ParameterError: a grasp is asked of a type that has none.
     """
     type_name = parameters.gripper_type
-    if type_name in TOPIC_TYPES:
+    if type_name in TOPIC_TYPES or type_name in ACTION_TYPES:
         message_class(type_name)
-    elif type_name in ACTION_TYPES:
-        action_class(type_name)
     elif type_name:
         known = ', '.join((*TOPIC_TYPES, *ACTION_TYPES))
         raise UnknownTypeError(f'gripper_type is {type_name!r}, expected one of {known}, or empty for none')
@@ -153,11 +150,11 @@ def make_gripper(node: Node, parameters: StreamerParameters, contract: Contract)
         return None
     if type_name in TOPIC_TYPES:
         return TopicGripper(node, type_name, name, scale, parameters.gripper_deadband_m)
-    action: Any = action_class(type_name)
+    action: Any = message_class(type_name)
     clients = [ActionClient(node, action, name)]
     if type_name == FRANKA_MOVE:
         grasp_name: str = parameters.gripper_grasp_name
-        grasp: Any = action_class(FRANKA_GRASP) if grasp_name else None
+        grasp: Any = message_class(FRANKA_GRASP) if grasp_name else None
         clients += [ActionClient(node, grasp, grasp_name)] if grasp_name else []
         make_goal = franka_goals(action, grasp, clients, parameters)
     else:
@@ -187,18 +184,3 @@ def franka_goals(move: Any, grasp: Any, clients: list[Any], parameters: Streamer
         return clients[1], message
 
     return make_goal
-
-
-def action_class(type_name: str) -> type:
-    """The class of 'package/action/Name'.
-
-    Raises:
-        UnknownTypeError: its package is not installed.
-    """
-    package, _, name = type_name.split('/')
-    try:
-        return getattr(importlib.import_module(f'{package}.action'), name)
-    except (ImportError, AttributeError) as error:
-        raise UnknownTypeError(
-            f'action type {type_name} is not installed: install ros-jazzy-{package.replace("_", "-")}'
-        ) from error

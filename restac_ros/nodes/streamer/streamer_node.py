@@ -102,7 +102,7 @@ class StreamerNode(ManagedNode):
             self.trigger_deactivate()
 
     def _raise_priority(self, priority: int) -> None:
-        """Set the real-time priority of this thread and of those it starts."""
+        """Set the real-time priority of this thread and of threads it starts."""
         try:
             os.sched_setscheduler(0, os.SCHED_FIFO if priority else os.SCHED_OTHER, os.sched_param(priority))
         except PermissionError:

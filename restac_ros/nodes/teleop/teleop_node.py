@@ -148,7 +148,7 @@ class TeleopNode(ManagedNode):
             self._complaints.set('step', 'not finite', f'a step of {values} is no number; nothing is moved')
             return
         if self._others:
-            return  # it says that it does not move: nothing is done later
+            return  # the answer is that it does not move: nothing is done later
         self._steps += 1
         self._motion.step(Offset(np.array(values[:3]), np.array(values[3:])))
 

@@ -55,7 +55,7 @@ class CellArm:
         self._cell.push(hand_n)
 
     def reading(self, stream: str, now_ns: int) -> np.ndarray | Pose | None:
-        """Return what a stream measures, as `CellSensors.read`; None of what is not measured here."""
+        """Return a stream's value, as `CellSensors.read`; None of a stream that the cell does not measure."""
         self._advance(now_ns)
         return self._sensors.read(stream) if stream in self._sensors.streams else None
 

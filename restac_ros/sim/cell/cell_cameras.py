@@ -1,4 +1,4 @@
-"""What the cell's cameras see, drawn by MuJoCo through EGL: no window, no display, on a GPU or by Mesa."""
+"""Images of the cell's cameras, drawn by MuJoCo through EGL: no window, no display, on a GPU or by Mesa."""
 
 import importlib
 import os
@@ -46,7 +46,7 @@ class CellCameras:
         self._upside_down = np.empty((height, width, 3), np.uint8)
 
     def image(self, data: mujoco.MjData, name: str) -> np.ndarray:
-        """Return what camera `name` sees, uint8 [H, W, 3] RGB."""
+        """Return the image of camera `name`, uint8 [H, W, 3] RGB."""
         camera = mujoco.MjvCamera()
         camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         camera.fixedcamid = self._model.camera(name).id

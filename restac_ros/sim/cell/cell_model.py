@@ -99,7 +99,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 
 
 def _add_housing(spec: mujoco.MjSpec, socket: SocketParameters) -> None:
-    """What is seen of the socket, which tells nothing about the hole's place under the seal."""
+    """The visible part of the socket, which does not show the hole's place under the seal."""
     body = spec.worldbody.add_body(name=HOUSING, pos=(0.5, 0.0, socket.rim_m))
     half_x, half_y = socket.housing_m[0] / 2, socket.housing_m[1] / 2
     top = socket.lip_m

@@ -1,4 +1,4 @@
-"""The cell in a window of MuJoCo's own viewer, to be looked around in with the mouse."""
+"""The cell in a window of MuJoCo's own viewer, with its camera moved by the mouse."""
 
 import copy
 import importlib
@@ -14,7 +14,7 @@ _LOOKS_AT_M, _DISTANCE_M, _AZIMUTH_DEG, _ELEVATION_DEG = (0.48, 0.0, 0.12), 1.1,
 
 
 class WindowError(CellError):
-    """No window can be opened here; the text says why."""
+    """No window can be opened here; the text names the reason."""
 
 
 class CellWindow:

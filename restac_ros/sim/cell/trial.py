@@ -37,7 +37,7 @@ class Percept:
 
     Attributes:
         pose: of the TCP, measured.
-        housing_m: [2] estimated centre of the housing, which tells nothing about the hole in it.
+        housing_m: [2] estimated centre of the housing; the hole's place in it is independent.
         mount: [6] displacement of the plug in the grasp, measured.
     """
 

@@ -1,4 +1,4 @@
-"""What came of one attempt, as a file."""
+"""The outcome of one attempt, as a file."""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ _MOST_BYTES = 16 << 20
 
 @dataclass
 class FeltFrames:
-    """What touch said of each tactile frame, in order.
+    """Gate and surprise of each tactile frame, in order.
 
     Attributes:
-        time_s: when it was taken, after the start.
+        time_s: of its capture, after the start.
         known_s: when its gate was known.
-        contact: whether there was contact when it was taken.
+        contact: whether there was contact at its capture.
         gate, logvar: of the policy.
         squared_residual: mean square of felt minus expected latent; empty for encoders without a prior.
     """
@@ -48,7 +48,7 @@ class AttemptRecord:
         refused: commands that the cell refused.
         chunks, triggered, held: chunks planned, those that the gate triggered, replans without a chunk.
         hold_reasons: of these, by reason.
-        felt: what touch said; empty without touch.
+        felt: gate and surprise; empty without touch.
     """
 
     seed: int
@@ -79,7 +79,7 @@ class AttemptRecord:
 
 
 def write_record(record: AttemptRecord, identity: str, path: Path) -> None:
-    """Write a record whole or not at all; `identity` says what it is of."""
+    """Write a record whole or not at all; `identity` names its attempt."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.partial')
     partial.write_text(json.dumps({'identity': identity, **asdict(record)}, allow_nan=False) + '\n')

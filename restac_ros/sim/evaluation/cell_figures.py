@@ -28,7 +28,7 @@ class Middle:
 
 @dataclass(frozen=True)
 class CellFigures:
-    """What came of a checkpoint under a condition. Shares have Wilson's 95 % intervals.
+    """Results of a checkpoint under a condition. Shares have Wilson's 95 % intervals.
 
     Attributes:
         checkpoint, condition: names.

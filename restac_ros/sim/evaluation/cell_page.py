@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from restac_ros.dataset.quality.page_parts import PAGE_STYLE, picture
+from restac_ros.dataset.quality.page_parts import PAGE_STYLE, picture, write_page_files
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.cell_figures import ALIGNED_M, CellFigures
 from restac_ros.sim.evaluation.cell_plots import insertions_png, reliability_png
@@ -24,12 +24,7 @@ def write_page(report: CellReport, directory: Path) -> Path:
     """
     page = directory / 'sim_evaluation.html'
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        html = ''.join(_page(report, directory))
-        for file, text in ((page.with_suffix('.json'), report.to_json()), (page, html)):
-            partial = file.with_name(f'.{file.name}.partial')
-            partial.write_text(text, encoding='utf-8')
-            partial.replace(file)
+        write_page_files(page, ''.join(_page(report, directory)), report.to_json())
     except OSError as error:
         raise CellError(
             f'{directory}: the report cannot be written: {error.strerror or error}; give another --to'

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from restac_ros.dataset.quality.quality_figure import FIGURE_STYLE, STREAM_COLOURS, figure_png
@@ -15,7 +14,7 @@ _SIZE_INCH = (10.5, 2.9)
 def insertions_png(insertions_s: Mapping[str, Sequence[float]], attempts: int, limit_s: float) -> bytes:
     """Draw the share of attempts with the plug in over time, by checkpoint."""
     with mpl.rc_context(FIGURE_STYLE):
-        figure = _figure()
+        figure = Figure(figsize=_SIZE_INCH, layout='constrained')
         axes = figure.subplots()
         for number, (name, times_s) in enumerate(insertions_s.items()):
             time = np.concatenate([[0.0], np.sort(times_s), [limit_s]])
@@ -32,7 +31,7 @@ def reliability_png(reliability: Mapping[str, Sequence[tuple[float, float]]]) ->
     if not reliability:
         return None
     with mpl.rc_context(FIGURE_STYLE):
-        figure = _figure()
+        figure = Figure(figsize=_SIZE_INCH, layout='constrained')
         axes = figure.subplots()
         values = np.array([pair for pairs in reliability.values() for pair in pairs])
         ends = np.array([values.min(), values.max()])
@@ -44,9 +43,3 @@ def reliability_png(reliability: Mapping[str, Sequence[tuple[float, float]]]) ->
         axes.set(xlabel='expected variance of the residual', ylabel='mean square found')
         axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), fontsize=8)
         return figure_png(figure)
-
-
-def _figure() -> Figure:
-    figure = Figure(figsize=_SIZE_INCH, layout='constrained')
-    FigureCanvasAgg(figure)
-    return figure

@@ -141,7 +141,7 @@ class ClosedLoop:
         )
 
     def _deliver(self, reading: DriverReading, stream: str) -> None:
-        """Hand a driver's message to whoever subscribes to it."""
+        """Deliver a driver's message to its subscribers."""
         contract, value = self._task.contract, reading.value
         assert value is not None
         if isinstance(value, np.ndarray) and value.ndim == 3:

@@ -1,4 +1,4 @@
-"""What is changed in an attempt: nothing, what touch says, or the cell."""
+"""What is changed in an attempt: nothing, the output of touch, or the cell."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a condition does to the cell: its scene, its housing while the arm approaches, what a camera sees."""
+"""What a condition does to the cell: its scene, its housing while the arm approaches, a camera's image."""
 
 from dataclasses import replace
 

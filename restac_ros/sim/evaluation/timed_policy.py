@@ -28,7 +28,7 @@ class Attempt:
     Attributes:
         durations: of the calls.
         pause: lets simulated time go by, ns.
-        feel: returns the tactile image for one that was taken at a time.
+        feel: returns the tactile image that replaces one captured at a time.
         seed: of the chunks' noise.
     """
 
@@ -51,7 +51,7 @@ class TimedPolicy(Policy):
     def encode_prefix(
         self, images: Mapping[str, np.ndarray], stamp_ns: int, state: np.ndarray | None = None
     ) -> Prefix:
-        """Encode cameras and prompt, see `Policy`."""
+        """Encode cameras and prompt; shapes as of `Policy.encode_prefix`."""
         prefix = super().encode_prefix(images, stamp_ns, state)
         self._attempt.pause(round(self._attempt.durations.prefix_ms * _MS))
         return prefix
@@ -59,7 +59,7 @@ class TimedPolicy(Policy):
     def encode_tactile(
         self, tactile: np.ndarray, prefix: Prefix, action_prev: np.ndarray, stamp_ns: int
     ) -> Touch:
-        """Encode what the attempt lets it feel, see `Policy`."""
+        """Encode the tactile image that the attempt substitutes; shapes as of `Policy.encode_tactile`."""
         felt = self._attempt.feel(tactile, stamp_ns)
         touch = super().encode_tactile(felt, prefix, action_prev, stamp_ns)
         self._attempt.pause(round(self._attempt.durations.tactile_ms * _MS))
@@ -76,7 +76,7 @@ class TimedPolicy(Policy):
         index: int | None = None,
         continuation: Continuation | None = None,
     ) -> PlannedActions:
-        """Plan a chunk, its noise drawn by the attempt's seed and the number of the call, see `Policy`."""
+        """Plan a chunk with noise of the attempt's seed and the call's number; shapes as of `Policy.act`."""
         seed = self._attempt.seed if seed is None else seed
         index = next(self._draws) if index is None else index
         planned = super().act(

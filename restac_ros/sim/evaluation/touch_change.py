@@ -48,7 +48,7 @@ class TouchChange:
             self._places = stranger_places(strangers.contacts, seed)
 
     def shown(self, image: TactileImage, in_contact: bool) -> TactileImage:
-        """Return what the policy gets in place of the next frame; `in_contact`: truly, when it was taken."""
+        """Return what replaces the next frame for the policy; `in_contact`: true contact at its capture."""
         if self._kind is None:
             return image
         if self._strangers is None or self._kind != SHUFFLED:

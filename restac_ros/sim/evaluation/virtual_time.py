@@ -13,7 +13,7 @@ from restac_ros.runtime.waiting import Waiting
 
 
 class StuckError(RuntimeError):
-    """A simulated thread waits for something that nobody will do."""
+    """A simulated thread waits for something that no other thread will do."""
 
 
 class VirtualTime:
@@ -138,14 +138,14 @@ class SimulatedThread:
 
 
 class SimulatedEvent:
-    """What simulated threads wait for; anybody may set it."""
+    """What simulated threads wait for; any thread may set it."""
 
     def __init__(self, time: VirtualTime) -> None:
         self._time, self._is_set = time, False
         self._waiters: list[SimulatedThread] = []
 
     def set(self) -> None:
-        """Let whoever waits run next."""
+        """Run the waiting threads next."""
         self._is_set = True
         waiters, self._waiters = self._waiters, []
         for thread in waiters:

@@ -25,7 +25,7 @@ def check_agreement(
 
     Args:
         tables: of the data set.
-        contract: what its columns are said to mean.
+        contract: the declared meaning of its columns.
         cameras: image column of each camera stream.
         touch: image columns of tactile streams.
 
@@ -35,7 +35,7 @@ def check_agreement(
     checks = (_rate(tables, contract), _own_contract(tables, contract), _images(tables, cameras, touch))
     faults = [fault for check in checks for fault in check]
     faults += [fault for column in tables.numbers for fault in _names(tables, contract, column)]
-    if not faults:  # numbers of other columns tell nothing
+    if not faults:  # numbers of other columns cannot be compared
         faults = [*_ranges(tables, contract), *_space(tables)]
     if faults:
         raise TrainingError(f'{tables.root}: ' + '; '.join(faults))

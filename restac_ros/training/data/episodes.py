@@ -1,4 +1,4 @@
-"""Recorded episodes as samples at random: what was seen at a frame, and what was done in the steps after."""
+"""Recorded episodes as samples at random: observation of a frame, and actions of the steps after it."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -150,10 +150,10 @@ def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
     Args:
         root: v3.0 or v2.1, of this package or of LeRobot.
         contract: names the image columns (`feature` of each camera and tactile stream) and the meaning of the
-            numbers; None takes the data set's own.
+            numbers; None: the data set's own.
 
     Raises:
-        TrainingError: data and contract disagree, or rows and columns do. Videos are not looked at: see
+        TrainingError: data and contract disagree, or rows and columns do. Videos are not checked: see
             `Episodes.check_videos`.
         DatasetError: a file is damaged, or there is no contract.
     """

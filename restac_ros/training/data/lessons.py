@@ -39,7 +39,7 @@ class Lessons:
 
     Attributes:
         hierarchy: the mode.
-        preprocessor: the road that deployment takes, too.
+        preprocessor: the same as in deployment.
         tokenizer: of the texts.
         lengths: of all lessons of a run.
         tokens: makes tokens of chunks; None: not taught.

@@ -48,7 +48,7 @@ class SampleSource:
 
     Attributes:
         episodes: the data set.
-        preprocessor: the road to the network's inputs that deployment takes, too.
+        preprocessor: makes the network's inputs, the same as in deployment.
         places: episode and frame of each sample, [n, 2].
         number: of the data set in the mixture.
         prompt_length: tokens that every prompt is padded to.
@@ -105,7 +105,7 @@ def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> i
     """Tokens of the longest prompt in the data, rounded up to a compiled length.
 
     Raises:
-        TrainingError: a task is empty or longer than the network takes.
+        TrainingError: a task is empty or longer than the network's prompt.
     """
     prompting = preprocessor.prompting
     lengths: list[int] = []
@@ -202,7 +202,7 @@ def _leave_stops_to_the_trainer(_number: int, _count: int) -> None:
 
 
 def _let_grain_start_workers() -> None:
-    """grain reads absl's command-line flags, which nobody here parses."""
+    """grain reads absl's command-line flags, which are not parsed here."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

@@ -41,7 +41,7 @@ def read_subtasks(
 
 
 def _subtasks_of(table: pa.Table, number_of: dict[str, int]) -> Int64[np.ndarray, ' n']:
-    """The texts are the same in all rows of an episode: they are looked at once per episode."""
+    """The texts are the same in all rows of an episode: they are checked once per episode."""
     indices, times_s = table['episode_index'].to_numpy(), table['timestamp'].to_numpy()
     found = np.full(len(indices), NO_SUBTASK)
     for index in np.unique(indices).tolist():

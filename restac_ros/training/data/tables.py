@@ -76,7 +76,7 @@ class Tables:
         return None if number == NO_SUBTASK else self.subtasks[number]
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all numbers, tasks and feature declarations: what training sees but for pixels."""
+        """SHA-256 (hex) of all numbers, tasks and feature declarations: all but the pixels."""
         total = hashlib.sha256(json.dumps(self.info['features'], sort_keys=True).encode())
         for name in sorted(self.numbers):
             total.update(name.encode())

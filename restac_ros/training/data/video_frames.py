@@ -23,7 +23,7 @@ OPEN_FILES = 64  # per thread
 
 @dataclass(frozen=True, eq=False)
 class VideoIndex:
-    """What one pass over the packets of a file told.
+    """Results of one pass over the packets of a file.
 
     Attributes:
         path: the video file.

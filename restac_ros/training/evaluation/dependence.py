@@ -37,7 +37,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class TouchVerdict:
-    """Whether touch is used, and why that is said."""
+    """Whether touch is used, and the reason for that verdict."""
 
     verdict: UseVerdict
     reason: str

@@ -41,7 +41,7 @@ class GateFigures:
     """The gate over all frames of the episodes.
 
     Attributes:
-        auroc: probability that the gate of a frame in contact is above that of a free one; 0.5 says nothing,
+        auroc: probability that the gate of a frame in contact is above that of a free one; 0.5 is chance,
             1 separates them; None without both kinds of frames.
         auroc_logvar: the same of logvar, which the gate is made of.
         free, contact: mean gate.

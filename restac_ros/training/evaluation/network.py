@@ -58,7 +58,7 @@ class EvaluatedNetwork:
         return self._prefix(self._state, observation.prefix)
 
     def touch(self, tactile: np.ndarray, cache: PrefixCache, action_prev: np.ndarray) -> TactileCode:
-        """Encode tactile images of a batch, against the views of its prefix."""
+        """Encode tactile images [B, h, w, 3] against the views of the prefix; action_prev [B, 7]."""
         return self._touch(self._state, tactile, cache.view_features, action_prev)
 
     def read(self, observation: Observation) -> BatchReading:
@@ -78,8 +78,8 @@ class EvaluatedNetwork:
 
         Args:
             cache, code: of the batch.
-            state: normalised.
-            noise: where the integration starts.
+            state: normalised, [B, D].
+            noise: where the integration starts, [B, T, D].
             num_steps: Euler steps; None: as the checkpoint was trained.
             gate: forced to this; None: the network's own.
         """
@@ -99,8 +99,8 @@ class EvaluatedNetwork:
 
         Args:
             cache: of cameras and prompts.
-            prompt, prompt_mask: tokens, padded on the right.
-            allowed: which tokens may be said.
+            prompt, prompt_mask: tokens [B, P], padded on the right.
+            allowed: which tokens may be generated, bool [V].
             end: the end-of-sequence token.
             capacity: most tokens, the end included.
         """
@@ -117,7 +117,7 @@ class EvaluatedNetwork:
         noise: np.ndarray,
         time: float,
     ) -> Float[np.ndarray, 'B T D']:
-        """Return squared errors of the velocity at one flow time."""
+        """Return squared errors of the velocity at one flow time; actions and noise [B, T, D]."""
         times = np.full(len(actions), time, np.float32)
         return np.asarray(self._flow(self._state, cache, code, state, actions, noise, times))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from restac_ros.dataset.quality.page_parts import PAGE_STYLE, badge, picture
+from restac_ros.dataset.quality.page_parts import PAGE_STYLE, badge, picture, write_page_files
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.dependence import Effects
@@ -55,11 +55,7 @@ def write_evaluation(report: EvaluationReport, directory: Path) -> Path:
     """
     page = directory / 'evaluation.html'
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for file, text in ((page.with_suffix('.json'), report.to_json()), (page, evaluation_html(report))):
-            temporary = file.with_name(f'.{file.name}.partial')
-            temporary.write_text(text, encoding='utf-8')
-            temporary.replace(file)
+        write_page_files(page, evaluation_html(report), report.to_json())
     except OSError as error:
         raise TrainingError(
             f'{directory}: the report cannot be written: {error.strerror or error}; give another --to'
@@ -141,9 +137,9 @@ def _touch(report: EvaluationReport) -> Iterator[str]:
 def _gates(report: EvaluationReport) -> Iterator[str]:
     yield (
         '<p class="soft">AUROC: probability that the gate of a frame in contact is above that of a free one; '
-        '0.5 says nothing. Rise: from the first frame in contact until the gate is half-way between its '
+        '0.5 is chance. Rise: from the first frame in contact until the gate is half-way between its '
         'means; steps of one frame. Saturated: below 0.02 or above 0.98, where a gate neither learns nor '
-        'tells.</p><table><tr><th>checkpoint<th>AUROC<th>of '
+        'shows contact.</p><table><tr><th>checkpoint<th>AUROC<th>of '
         'logvar<th>free<th>contact<th>shut<th>open<th>rise, median<th>contacts<th>open before<th>never</tr>'
     )
     for one in report.checkpoints:
@@ -172,8 +168,8 @@ def _surprise(report: EvaluationReport) -> Iterator[str]:
     yield (
         '<p class="soft">The tactile prior expects a variance of its own error: is it as wrong as it '
         'expects. Rank correlation 1 orders frames rightly, a ratio of 1 is calibrated, and its negative log '
-        'likelihood has to be below that of one constant variance. Codes: the bits they tell of contact, of '
-        'those there are.</p>'
+        'likelihood has to be below that of one constant variance. Codes: bits of information about contact, '
+        'of those there are.</p>'
     )
     for one in report.checkpoints:
         yield f'<h3>{escape(one.name)}</h3>'
@@ -216,10 +212,10 @@ def _inputs(report: EvaluationReport) -> Iterator[str]:
 def _words(report: EvaluationReport) -> Iterator[str]:
     yield (
         '<p class="soft">A network that was taught subtasks plans its chunks by the stated one, and once '
-        'more by the one that it says, where a robot could act by that. Right: to the letter, with the end. '
-        'Actions as tokens are those that the language expert says; where they stand for no chunk, a robot '
-        'holds.</p>'
-        '<table><tr><th>checkpoint<th>right<th>ended<th>usable<th>error, stated<th>error, said<th>rise'
+        'more by the one that it generates, where that is usable. Right: to the letter, with the end. '
+        'Actions as tokens are those that the language expert generates; where they decode to no chunk, '
+        'a robot holds.</p>'
+        '<table><tr><th>checkpoint<th>right<th>ended<th>usable<th>error, stated<th>error, generated<th>rise'
         '<th class="left">tokens<th>readable<th>error<th>of the action expert</tr>'
     )
     for one in report.checkpoints:

@@ -59,7 +59,7 @@ def choose_frames(
     *,
     stated: bool = False,
 ) -> ChosenFrames:
-    """Take frames evenly: of more than `most`, half in contact and half in free space, if there are so many.
+    """Choose frames evenly: of more than `most`, half in contact and half in free space, where possible.
 
     Args:
         episodes: the data set.

@@ -6,7 +6,6 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from restac_ros.dataset.quality.quality_figure import CONTACT as CONTACT_COLOUR
@@ -27,7 +26,6 @@ _GROUPS = (
 
 def _figure(columns: int, height_inch: float = 2.9) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(_WIDTH_INCH, height_inch), layout='constrained')
-    FigureCanvasAgg(figure)
     return figure, list(np.atleast_1d(figure.subplots(1, columns)))
 
 
@@ -148,7 +146,6 @@ def gate_png(curves: Mapping[str, Sequence[tuple[float, float]]], sample: TraceS
     """Draw the ROC of each gate, by checkpoint, and the gates of one episode over its contacts."""
     with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(_WIDTH_INCH, 2.9), layout='constrained')
-        FigureCanvasAgg(figure)
         roc, trace = figure.subplots(1, 2, width_ratios=(1, 2.2))
         roc.plot((0, 1), (0, 1), color='0.6', linewidth=0.8, linestyle=(0, (3, 3)))
         for number, (name, curve) in enumerate(curves.items()):

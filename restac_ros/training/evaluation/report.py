@@ -62,8 +62,8 @@ class EvaluatedCheckpoint:
     """Figures of one checkpoint.
 
     `acts` is False where subtasks were learnt, and no action by them: action errors mean nothing then.
-    `touch` is None for a policy without touch, `subtasks` for one that says none, and `tokens` for one that
-    says no actions.
+    `touch` is None for a policy without touch, `subtasks` for one without, `tokens` for one that generates
+    no actions.
     """
 
     name: str
@@ -121,7 +121,7 @@ class EvaluationReport:
     trace: TraceSample | None
 
     def describe(self) -> list[str]:
-        """What an operator wants to see: errors, verdicts, comparisons."""
+        """Return the lines for the terminal: errors, verdicts, comparisons."""
         lines = []
         for one in self.checkpoints:
             told = ', '.join(f'{phase} {error.action.value:.4f}' for phase, error in one.errors.items())
@@ -147,7 +147,7 @@ class EvaluationReport:
 
 def _errors_of(said: SubtaskFigures) -> str:
     if said.stated_error is None or said.said_error is None:
-        return 'nothing was said that a chunk could be planned by'
+        return 'no generated subtask could plan a chunk'
     return (
         f'action error by the stated subtask {said.stated_error.value:.4f}, by the said one '
         f'{said.said_error.value:.4f} ({said.usable:.1%} of the frames)'

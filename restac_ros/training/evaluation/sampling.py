@@ -52,8 +52,8 @@ class SampledChunks:
         demonstrated: targets as raw deltas, from the frames' states.
         step_mask: False past an episode's end, [n, T].
         parity: what was compared between training and deployment.
-        said: subtasks that the network said; None where it says none.
-        tokens: chunks that it said as tokens, NaN where they stand for none; None where it says none.
+        said: subtasks that the network generated; None where it generates none.
+        tokens: chunks generated as tokens, NaN where they decode to none; None where it generates none.
     """
 
     recorded: Chunks
@@ -204,7 +204,7 @@ class ChunkSampler:
         return sample._replace(task=other_task(sample.task, list(tables.tasks.values())))
 
     def _words(self, rows: _Rows, cache: PrefixCache) -> dict[str, np.ndarray]:
-        """What the network says of the batch, and the chunks that follow from it."""
+        """Generate the network's texts of the batch, and the chunks that follow from them."""
         speaker, subject, found = self._speaker, self._subject, dict[str, np.ndarray]()
         if subject.lessons is not None and subject.lessons.hierarchy.mode != 'action_expert':
             said = speaker.subtasks(rows.observation, rows.samples)

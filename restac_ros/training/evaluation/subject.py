@@ -38,13 +38,13 @@ class Subject:
 
     Attributes:
         path: its directory.
-        name: shortest end of the path that tells it from the others.
-        info: what it says about itself.
+        name: shortest end of the path that no other checkpoint has.
+        info: its manifest.
         tokenizer: of its prompts.
         loader: the road of the data set's rows in training, under the data set's contract.
         prompt_length: tokens that prompts are padded to.
         lessons: of a network that was taught subtasks, and acts by the stated ones; None: by the task.
-        sentences: of one that says actions as tokens; None: it does not.
+        sentences: of one that generates actions as tokens; None: it does not.
     """
 
     path: Path

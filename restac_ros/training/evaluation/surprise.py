@@ -30,7 +30,7 @@ class SurpriseCalibration:
 
 @dataclass(frozen=True)
 class CodebookUse:
-    """Which rows of the codebook occur, and what they say.
+    """Which rows of the codebook occur, and their information about contact.
 
     Attributes:
         size: rows.

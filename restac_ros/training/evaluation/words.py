@@ -1,7 +1,7 @@
-"""What a network that was taught subtasks says of frames: the subtask, and actions as tokens.
+"""What a network that was trained on subtasks generates for frames: the subtask, and actions as tokens.
 
 Its chunks are planned by the subtask that the data state, and once more by the one that it says itself, as on
-the robot. What it says that nobody could act by is counted, and plans no chunk.
+the robot. Unusable answers are counted, and plan no chunk.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from restac_ros.training.evaluation.subject import Subject
 
 
 class SaidText(NamedTuple):
-    """What was said of a frame, and whether the network ended it itself."""
+    """The text generated for a frame, and whether the network ended it itself."""
 
     text: str
     ended: bool
@@ -38,12 +38,12 @@ class SaidText(NamedTuple):
 
 @dataclass(frozen=True)
 class SaidFrames:
-    """What was said of the frames; rows of `chunks` are NaN where nothing could be acted by.
+    """Texts generated for the frames; rows of `chunks` are NaN where an answer is unusable.
 
     Attributes:
         right: the subtask is the stated one, to the letter and with its end.
         ended: the network ended it itself.
-        chunks: planned by the subtask that was said, as raw deltas.
+        chunks: planned by the generated subtask, as raw deltas.
     """
 
     right: Bool[np.ndarray, ' n']
@@ -57,7 +57,7 @@ class SubtaskFigures:
 
     Attributes:
         right, ended: shares of frames: see `SaidFrames`.
-        usable: share of frames that a chunk could be planned for by what was said.
+        usable: share of frames whose generated subtask can plan a chunk.
         by_subtask: share that is right of the frames of each subtask.
         stated_error, said_error: action error of chunks by the stated and by the said subtask; of the usable
             frames, None without any.
@@ -75,7 +75,7 @@ class SubtaskFigures:
 
 @dataclass(frozen=True)
 class SaidActionFigures:
-    """Actions that the language expert says, beside those of the action expert.
+    """Actions that the language expert generates, beside those of the action expert.
 
     Attributes:
         kind: 'bins' or 'fast'.
@@ -115,7 +115,7 @@ class Speaker:
     def subtasks(
         self, observation: Observation[np.ndarray], samples: Sequence[EpisodeSample]
     ) -> list[SaidText]:
-        """Return the likeliest subtask of each frame, said token by token."""
+        """Return the likeliest subtask of each frame, generated token by token."""
         lessons, tokenizer = present(self._subject.lessons, 'lessons'), self._subject.tokenizer
         asked = [
             self._inputs.prompting.question(sample.task, sample.state).padded(lessons.lengths.question)
@@ -148,7 +148,7 @@ class Speaker:
     def token_chunks(
         self, sentences: ActionSentences, cache: PrefixCache, observation: Observation[np.ndarray]
     ) -> Float[np.ndarray, 'B T 7']:
-        """Return normalised chunks that the language expert says as tokens; NaN where they stand for none."""
+        """Return normalised chunks generated as tokens by the language expert; NaN where they are none."""
         config, end = self._inputs.config, self._subject.tokenizer.end
         said = self._network.said(
             cache,
@@ -180,7 +180,7 @@ def subtask_figures(
     weights: Float[np.ndarray, ' n'],
     bootstrap: EpisodeBootstrap,
 ) -> SubtaskFigures:
-    """Measure what was said of frames.
+    """Measure the texts generated for frames.
 
     Args:
         said: of each frame.
@@ -215,7 +215,7 @@ def said_action_figures(
     weights: Float[np.ndarray, ' n'],
     bootstrap: EpisodeBootstrap,
 ) -> SaidActionFigures:
-    """Measure chunks that were said as tokens, NaN where there are none; see `subtask_figures`."""
+    """Measure chunks that were generated as tokens, NaN where there are none; see `subtask_figures`."""
     flow, error, readable = _paired(demonstrated, recorded, chunks, weights)
     anything = bool(readable.any())
     return SaidActionFigures(

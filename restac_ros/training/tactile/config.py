@@ -56,7 +56,7 @@ class TactileTrainConfig:
         batch_size: None: the size's own.
         variance_warmup_share: of the prophet's steps, in which its mean alone is trained.
         codebook: of the events.
-        loader: how samples come.
+        loader: how samples are loaded.
         learning_rate: after the warm-up of each stage, falling to a tenth; None: the size's own.
         seed: of samples, dropout and new weights.
         log_every, validate_every, save_every, keep_every: steps.

@@ -83,7 +83,7 @@ class PreparedTactile:
         }
 
     def describe(self) -> list[str]:
-        """Return what an operator wants to see before the first step."""
+        """Return the lines to print before the first step."""
         lines = [
             f'{episodes.name}: {len(selection.trained)} frames, {len(selection.validated)} held out'
             for episodes, selection in zip(self.opened, self.selections, strict=True)

@@ -1,4 +1,4 @@
-"""Second stage: what cameras and motion say the finger should feel, on the frozen latent."""
+"""Second stage: the touch that cameras and motion predict, on the frozen latent."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -49,7 +49,7 @@ class TouchStage(Protocol):
         ...
 
     def health(self, measured: FrameValues) -> dict[str, float]:
-        """Return numbers that say whether the stage has learnt, from values over many frames."""
+        """Return numbers that show whether the stage has learnt, from values over many frames."""
         ...
 
     def describe(self, health: Mapping[str, float]) -> str:

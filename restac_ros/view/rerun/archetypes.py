@@ -35,7 +35,7 @@ def jpeg_image(image: np.ndarray) -> rr.EncodedImage:
 
 
 def shape_archetypes(shapes: Iterable[Shape]) -> dict[str, AsComponents]:
-    """Shapes by name, each name's as one archetype; lines take the colour of their first point.
+    """Shapes by name, each name's as one archetype; lines have the colour of their first point.
 
     Rerun has one colour for a whole line: a line of several colours becomes one line a colour.
     """

@@ -78,7 +78,7 @@ def blueprint(cameras: Sequence[str], is_dataset: bool) -> rrb.Blueprint:
 
 
 def _space() -> rrb.Spatial3DView:
-    """Seen from the side, from where a person stands: x away from the robot's base, z up."""
+    """Viewed from the side, from an operator's place: x away from the robot's base, z up."""
     eye = rrb.EyeControls3D(position=_EYE_M, look_target=_LOOK_AT_M, eye_up=(0, 0, 1))
     name = 'robot, chunk and path'
     return rrb.Spatial3DView(origin=AT_WORLD, name=name, background=[*PANEL, 255], eye_controls=eye)

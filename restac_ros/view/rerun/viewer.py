@@ -1,4 +1,4 @@
-"""Rerun's own server as a child process: a page for a browser, and a port that takes what is logged.
+"""Rerun's own server as a child process: a page for a browser, and a port that receives what is logged.
 
 The SDK can serve both, too, but only to every interface of the machine.
 """
@@ -74,7 +74,7 @@ def check_ports(place: ViewerPlace) -> None:
     """Refuse ports that others hold.
 
     Raises:
-        ViewError: one is taken, or the address is none of this machine.
+        ViewError: one is in use, or the address is none of this machine.
     """
     for name, port in (('web_port', place.web_port), ('data_port', place.data_port)):
         with socket.socket(socket.AF_INET6 if ':' in place.bind else socket.AF_INET) as probe:
@@ -93,7 +93,7 @@ class ViewerServer:
         """Start the server.
 
         Raises:
-            ViewError: Rerun is not installed, or a port is taken.
+            ViewError: Rerun is not installed, or a port is in use.
         """
         require_rerun()
         check_ports(place)
