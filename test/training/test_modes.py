@@ -130,6 +130,19 @@ def test_the_loss_is_that_of_texts_and_ten_times_that_of_actions(stepped: Callab
     assert 'subtask_loss' not in alone
 
 
+def test_weights_moments_and_average_are_float32_under_bfloat16(batch: Batch) -> None:
+    """In bfloat16, small updates would be lost."""
+    graph, paths = model_paths(replace(SMALL, dtype='bfloat16'))
+    still = AugmentationConfig(enabled=False)
+    step = StepFunction(graph, paths, optax.adamw(1e-3), still, DIMS, ema_decay=0.99)
+    given = as_given(batch, 'action_expert')
+    state = jax.eval_shape(step.start, abstract_leaves(SMALL))
+    after, report = jax.eval_shape(step.__call__, state, {}, given)
+    floats = [leaf for leaf in jax.tree.leaves((after, report['loss'])) if leaf.dtype.kind not in 'iub']
+    assert len(floats) == 4 * len(state['trained']) + 1
+    assert {leaf.dtype for leaf in floats} == {np.dtype('float32')}
+
+
 def test_the_language_expert_learns_as_without_actions(stepped: Callable) -> None:
     """In the hierarchical mode, nothing of the action loss reaches it: it moves as when it trains alone."""
     together, alone = stepped('hierarchical')[0], stepped('planar')[0]
