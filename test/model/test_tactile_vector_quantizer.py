@@ -147,6 +147,19 @@ def test_a_dead_code_restarts_at_a_recent_vector_and_the_others_stay(config: Qua
                 np.testing.assert_array_equal(found[k], before[k])
 
 
+@pytest.mark.parametrize('config', [CONFIG, COSINE], ids=['l2', 'cosine'])
+def test_a_dead_code_restarts_where_no_code_is(config: QuantizerConfig) -> None:
+    """Frames that touch nothing are many, and one event: a code that moved there would die again."""
+    embed = jnp.asarray(unit(np.asarray(make_codebook(5).embed)))
+    size = jnp.asarray([9.0, 9, 0.1, 9, 9, 0.1])
+    codebook = vq.Codebook(embed, size, embed * size[:, None])
+    strange = unit(-np.asarray(embed).sum(axis=0, keepdims=True))
+    recent = jnp.asarray(np.concatenate([np.tile(embed[:1], (63, 1)), strange]))
+    updated, moved = vq.restart_dead(codebook, recent, 0.5, config, jax.random.key(7))
+    assert moved == 2
+    np.testing.assert_allclose(updated.embed[jnp.asarray([2, 5])], np.tile(strange, (2, 1)), atol=1e-6)
+
+
 def test_kmeans_finds_separated_clusters() -> None:
     rng = np.random.default_rng(8)
     centres = 20 * rng.standard_normal((6, 3))
@@ -190,3 +203,11 @@ def test_cosine_ignores_length() -> None:
 )
 def test_perplexity_counts_the_codes_in_use(index: list[int], expected: float) -> None:
     assert float(vq.perplexity(jnp.asarray(index), CONFIG.num_codes)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_perplexity_counts_each_vector_by_its_weight() -> None:
+    """A hundred frames in which nothing happens say nothing of how the codes are used by events."""
+    index = jnp.asarray([0] * 100 + [1, 2, 3, 4])
+    weight = jnp.asarray([0.0] * 100 + [2.0] * 4)
+    assert float(vq.perplexity(index, CONFIG.num_codes)) < 1.3
+    assert float(vq.perplexity(index, CONFIG.num_codes, weight)) == pytest.approx(4.0, rel=1e-6)

@@ -1,5 +1,6 @@
 """The gate is set by recorded touch, and a gate that cannot be is refused with the reason."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import write_orbax
@@ -117,10 +119,9 @@ def test_the_calibration_is_written_where_policies_read_it(
 
 
 def test_a_checkpoint_is_replaced_whole_and_a_place_that_is_taken_is_kept(
-    random_checkpoint: Path, touch_data: Path, contract: Contract, tmp_path: Path, foretold: None
+    random_checkpoint: Path, touch_data: Path, tmp_path: Path, foretold: None
 ) -> None:
-    own = tmp_path / 'own'
-    init_checkpoint('tiny', contract, own)
+    own = shutil.copytree(random_checkpoint, tmp_path / 'own')
     calibrate(own, touch_data, goal=GOAL)
     assert load_info(own).calibration.contact is not None
     assert [path.name for path in tmp_path.iterdir()] == ['own']
@@ -141,15 +142,17 @@ def test_policies_without_such_a_gate_are_refused(
     init_checkpoint('tiny_no_touch', contract, tmp_path / 'blind')
     with pytest.raises(TrainingError, match=r"found fusion 'none', expected a policy with a tactile encoder"):
         calibrate(tmp_path / 'blind', touch_data, goal=GOAL)
-    init_checkpoint(replace(PRESETS['tiny'], gate='learnable'), contract, tmp_path / 'learnable')
+    init_checkpoint(replace(PRESETS['tiny_cnn'], gate='learnable'), contract, tmp_path / 'learnable')
     with pytest.raises(TrainingError, match=r"found gate 'learnable', expected .* 'necessity'"):
         calibrate(tmp_path / 'learnable', touch_data, goal=GOAL)
 
 
 def test_data_of_another_robot_are_refused(
-    touch_data: Path, contract_with: Callable[..., Contract], tmp_path: Path
+    random_checkpoint: Path, touch_data: Path, contract_with: Callable[..., Contract], tmp_path: Path
 ) -> None:
-    init_checkpoint('tiny', contract_with(fps=10), tmp_path / 'other')
+    info = load_info(random_checkpoint)
+    other = replace(info, contract_text=dump_contract(contract_with(fps=10)))
+    save_checkpoint(tmp_path / 'other', load_params(random_checkpoint, info.config), other)
     with pytest.raises(PolicyError, match='fps'):
         calibrate(tmp_path / 'other', touch_data, goal=GOAL)
 

@@ -90,7 +90,8 @@ def stepped(params: dict, batch: Batch) -> Callable[..., tuple]:
             split = split_leaves(SMALL, params, part_of_run(train))
             trained = {name: params[name] for name in split.trained}
             frozen = {name: params[name] for name in split.frozen}
-            step = step_of(mode, accumulate=accumulate)
+            delay = 2 if mode == 'action_expert' else 0
+            step = step_of(mode, accumulate=accumulate, max_delay_steps=delay)
             state, report = jax.jit(step.__call__)(step.start(trained), frozen, as_given(batch, mode))
             after, mean_gradient = {**frozen, **state['trained']}, state['optimizer'][0].mu
             made[mode, accumulate] = jax.device_get((after, split.trained, report, mean_gradient))
@@ -128,6 +129,26 @@ def test_the_loss_is_that_of_texts_and_ten_times_that_of_actions(stepped: Callab
     alone = stepped('action_expert')[2]
     np.testing.assert_allclose(alone['loss'], alone['flow_loss'], rtol=1e-6)
     assert 'subtask_loss' not in alone
+
+
+def test_steps_that_a_delay_has_decided_are_not_learnt(batch: Batch, stepped: Callable) -> None:
+    """Training-time real-time chunking: the loss is a mean over those that are still asked for."""
+    asked, delayed = (stepped(mode)[2]['valid'] for mode in ('hierarchical', 'action_expert'))
+    assert asked == batch.step_mask.sum()
+    assert asked - 2 * len(batch.step_mask) <= delayed < asked
+
+
+def test_weights_moments_and_average_are_float32_under_bfloat16(batch: Batch) -> None:
+    """In bfloat16, small updates would be lost."""
+    graph, paths = model_paths(replace(SMALL, dtype='bfloat16'))
+    still = AugmentationConfig(enabled=False)
+    step = StepFunction(graph, paths, optax.adamw(1e-3), still, DIMS, ema_decay=0.99)
+    given = as_given(batch, 'action_expert')
+    state = jax.eval_shape(step.start, abstract_leaves(SMALL))
+    after, report = jax.eval_shape(step.__call__, state, {}, given)
+    floats = [leaf for leaf in jax.tree.leaves((after, report['loss'])) if leaf.dtype.kind not in 'iub']
+    assert len(floats) == 4 * len(state['trained']) + 1
+    assert {leaf.dtype for leaf in floats} == {np.dtype('float32')}
 
 
 def test_the_language_expert_learns_as_without_actions(stepped: Callable) -> None:

@@ -29,7 +29,7 @@ from restac_ros.training.run_store import RunStore
 from restac_ros.training.step import NamedLeaves, TrainingState
 from restac_ros.training.tactile import config as sizes
 from restac_ros.training.tactile.config import CodebookConfig
-from restac_ros.training.tactile.event_stage import started_codebook
+from restac_ros.training.tactile.event_stage import EventStage, started_codebook
 from restac_ros.training.tactile.prepare import PreparedTactile, prepare_tactile
 from restac_ros.training.tactile.results import LIGHTNING_FILE, save_touch_picture, write_unit_align
 from restac_ros.training.tactile.stage import StageStep
@@ -203,6 +203,41 @@ def test_dead_codes_restart_and_a_rare_use_in_small_batches_does_not_kill(tactil
     assert restarts[stage.warmup_steps] == 0
     embed = np.asarray(outcome.leaves['unit/quantizer/embed'])
     assert np.isfinite(embed).all()
+
+
+@pytest.mark.parametrize(
+    ('codes', 'code_of', 'in_effect', 'said'),
+    [
+        (8, [0, 1, 2, 3] * 6, 4, None),
+        (16, [0, 1, 2, 3] * 6, 4, r'few are used evenly: fewer codes'),
+        (
+            32,
+            [0, 1, 2, 3] * 6,
+            4,
+            r'contradict it 24 times in effect, fewer than there are codes: hold out more',
+        ),
+    ],
+)
+def test_the_use_of_codes_is_told_of_what_contradicts(
+    codes: int, code_of: list[int], in_effect: float, said: str | None
+) -> None:
+    """Two hundred frames of free space beside 24 in contact are no sign of a collapsed codebook."""
+    quantizer = replace(SHORT_TACTILE.network.quantizer, num_codes=codes)
+    stage = EventStage(quantizer, 1, 8, 4, 0.1, 2, 0)
+    health = stage.health(
+        {
+            'code_index': np.array([codes - 1] * 200 + code_of),
+            'residual_square': np.array([0.0] * 200 + [0.5] * len(code_of)),
+            'error': np.array([0.0] * 200 + [0.1] * len(code_of)),
+        }
+    )
+    assert health['explained'] == pytest.approx(0.8)
+    assert health['perplexity'] == pytest.approx(in_effect, rel=1e-5)
+    assert health['perplexity_of_frames'] < 2.1
+    assert health['codes_used'] == 5 / codes
+    text = stage.describe(health)
+    assert f'{in_effect:.1f} of {codes} codes are in effect' in text
+    assert text.endswith('are used') if said is None else re.search(said, text)
 
 
 def test_the_published_sizes_are_written_as_published(golden_dir: Path) -> None:

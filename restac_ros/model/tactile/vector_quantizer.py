@@ -82,9 +82,15 @@ def commitment_loss(quantized: Quantized, config: QuantizerConfig) -> Float[Arra
     return config.commitment * jnp.mean((code - quantized.source) ** 2)
 
 
-def perplexity(index: Int[Array, ' B'], num_codes: int) -> Float[Array, '']:
-    """Return the effective number of codes in a batch: exp of the entropy of their use."""
-    share = jnp.bincount(index, length=num_codes) / index.shape[0]
+def perplexity(
+    index: Int[Array, ' B'], num_codes: int, weight: Float[Array, ' B'] | None = None
+) -> Float[Array, '']:
+    """Return the effective number of codes: exp of the entropy of their use, each vector counted by a weight.
+
+    Without weights, all vectors count the same.
+    """
+    count = jnp.bincount(index, weights=weight, length=num_codes)
+    share = count / jnp.maximum(count.sum(), jnp.finfo(jnp.float32).tiny)
     return jnp.exp(jnp.sum(jax.scipy.special.entr(share)))
 
 
@@ -110,6 +116,9 @@ def restart_dead(
 ) -> tuple[Codebook, Int[Array, '']]:
     """Move codes that are hardly used to vectors drawn from recent ones (arXiv 2107.03312, section III-C).
 
+    A vector is drawn in proportion to its squared distance from the nearest code: most vectors are nothing
+    felt, which one code stands for, and a code that moved there would die again.
+
     Args:
         codebook: after an update.
         recent: event vectors of the last batches.
@@ -121,8 +130,9 @@ def restart_dead(
         The codebook, and the number of codes that moved.
     """
     dead = codebook.cluster_size < below
-    fresh = recent[jax.random.randint(key, (config.num_codes,), 0, recent.shape[0])]
-    fresh = _unit(fresh) if config.metric == 'cosine' else fresh
+    quantized = quantize(recent, codebook, config)
+    distance = jnp.maximum(quantized.distances.min(axis=1), 0)  # rounding
+    fresh = quantized.source[jax.random.categorical(key, jnp.log(distance), shape=(config.num_codes,))]
     moved = Codebook(
         jnp.where(dead[:, None], fresh, codebook.embed),
         jnp.where(dead, below, codebook.cluster_size),

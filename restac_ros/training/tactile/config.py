@@ -15,7 +15,7 @@ TactileSize = Literal['unit_align', 'tiny']
 _SIZES: dict[TactileSize, TactileConfig] = {'unit_align': UNIT_ALIGN, 'tiny': UNIT_ALIGN_TINY}
 _STEPS: dict[TactileSize, tuple[int, int, int]] = {
     'unit_align': (30_000, 20_000, 20_000),
-    'tiny': (250, 400, 350),
+    'tiny': (250, 400, 1_000),
 }
 _BATCH_SIZE: dict[TactileSize, int] = {'unit_align': 32, 'tiny': 16}
 _PEAK: dict[TactileSize, float] = {'unit_align': 1e-4, 'tiny': 2e-3}

@@ -77,7 +77,9 @@ class EventStage:
         numbers = {
             'unexplained': unexplained,
             'commitment': commitment,
-            'perplexity': vq.perplexity(quantized.code_index, self.quantizer.num_codes),
+            'perplexity': vq.perplexity(
+                quantized.code_index, self.quantizer.num_codes, jnp.mean(residual**2, axis=(1, 2, 3))
+            ),
             'restarts': model.restarts[...],
         }
         return unexplained + commitment, numbers
@@ -111,25 +113,40 @@ class EventStage:
         }
 
     def health(self, measured: FrameValues) -> dict[str, float]:
-        """Return explained share of the residual, and the use of the codebook."""
-        index, codes = measured['code_index'], self.quantizer.num_codes
+        """Return explained share of the residual, and the use of the codebook.
+
+        `perplexity` counts each frame by the mean square of its residual, as frames that contradict nothing
+        share one code: where 2 of 3 do, 32 codes that the others use evenly are 6 over all frames. `events`
+        is the most that it could be, were each frame an event of its own.
+        """
+        index, square, codes = measured['code_index'], measured['residual_square'], self.quantizer.num_codes
         use = codebook_use(index, np.zeros(len(index), bool), codes)
+        frames = jnp.arange(len(square))
         return {
-            'explained': 1 - float(measured['error'].mean() / measured['residual_square'].mean()),
-            'perplexity': use.perplexity,
+            'explained': 1 - float(measured['error'].mean() / square.mean()),
+            'perplexity': float(vq.perplexity(jnp.asarray(index), codes, jnp.asarray(square))),
+            'perplexity_of_frames': use.perplexity,
             'codes_used': use.used / codes,
+            'events': float(vq.perplexity(frames, len(square), jnp.asarray(square))),
         }
 
     def describe(self, health: Mapping[str, float]) -> str:
         """Return the health in words."""
-        codes = self.quantizer.num_codes
+        codes, events = self.quantizer.num_codes, health['events']
         text = (
-            f'codes explain {health["explained"]:.0%} of what contradicts the prior; perplexity '
-            f'{health["perplexity"]:.1f} of {codes} codes, {health["codes_used"]:.0%} of them used'
+            f'codes explain {health["explained"]:.0%} of what contradicts the prior, in which '
+            f'{health["perplexity"]:.1f} of {codes} codes are in effect (over all frames '
+            f'{health["perplexity_of_frames"]:.1f}, as those that contradict nothing share one); '
+            f'{health["codes_used"]:.0%} are used'
         )
-        if health['perplexity'] < HEALTHY_SHARE * codes:
-            text += '; few are used evenly: fewer codes (--codebook.codes) may do, or more data of contact'
-        return text
+        if health['perplexity'] >= HEALTHY_SHARE * codes:
+            return text
+        if events < codes:
+            return (
+                f'{text}; the held-out frames contradict it {events:.0f} times in effect, fewer than there '
+                'are codes: hold out more (--validation-share), or ask for fewer codes (--codebook.codes)'
+            )
+        return f'{text}; few are used evenly: fewer codes (--codebook.codes) may do, or more data of contact'
 
     def before(self, step: int, measured: Callable[[int], FrameValues]) -> NamedLeaves:
         """Measure the residual before the first step; start the codebook after the warm-up."""

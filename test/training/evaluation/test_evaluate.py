@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.store import load_info, load_params, save_checkpoint
@@ -100,6 +101,7 @@ def test_the_page_has_every_section_and_needs_no_other_file(report: EvaluationRe
     text = page.read_text(encoding='utf-8')
     for section in SECTIONS:
         assert f'<h2>{section}</h2>' in text
+    assert 'An open-loop error is no rate of success.' in text
     assert text.count('data:image/png;base64,') >= 7
     for outside in ('http://', 'https://', 'src="/', '<script'):
         assert outside not in text
@@ -147,9 +149,11 @@ def test_a_checkpoint_without_statistics_is_refused(
 
 
 def test_a_contract_that_means_something_else_is_refused(
-    contract_with: Callable[..., Contract], check_data: Path, tmp_path: Path
+    with_touch: Path, contract_with: Callable[..., Contract], check_data: Path, tmp_path: Path
 ) -> None:
-    init_checkpoint('tiny', contract_with(fps=10), tmp_path / 'other')
+    info = load_info(with_touch)
+    other = replace(info, contract_text=dump_contract(contract_with(fps=10)))
+    save_checkpoint(tmp_path / 'other', load_params(with_touch, info.config), other)
     with pytest.raises(PolicyError, match=r'fps: found 15, expected 10'):
         evaluate([tmp_path / 'other'], check_data, SETTINGS, lambda *_: None)
 
