@@ -141,8 +141,7 @@ def calibrate(
     params = load_params(path, info.config)
     logvar, code_index = _read(info.config, params, episodes, places)
     readings = TouchReadings(logvar, code_index, in_contact)
-    data = f'{episodes.name} {episodes.fingerprint}'
-    report = _fitted(readings, goal, info.config, contact_column or 'tactile image', data)
+    report = _fitted(readings, goal, info.config, contact_column or 'tactile image', episodes.identity)
     _write(path if to is None else to, params, info, report, replace_there=to is None)
     return report
 

@@ -33,7 +33,7 @@ def write_checkpoint(prepared: Prepared, weights: Mapping[str, np.ndarray], step
         for name in prepared.weights.params
     }
     data = [*teacher.origin.data] if (teacher := prepared.teacher) else []
-    data += [f'{source.episodes.name} {source.episodes.fingerprint}' for source in prepared.sources]
+    data += [source.episodes.identity for source in prepared.sources]
     made_by = f'distil --steps {train.distil.steps}' if teacher else f'train {train.preset}'
     info = CheckpointInfo(
         config=prepared.config,

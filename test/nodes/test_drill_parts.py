@@ -16,9 +16,11 @@ from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.nodes.drill.drill_record import (
     ReceivedSetPoint,
+    StatusText,
     last_motion_ns,
     restart_fault,
     stalls_ns,
+    turned_ns,
     violations,
 )
 from restac_ros.nodes.drill.stage_arm import StageArm
@@ -86,6 +88,19 @@ def test_the_judge_sees_the_end_of_motion() -> None:
     assert last_motion_ns(points((0, 0.5), (10, 0.501), (20, 0.502), (30, 0.502), (40, 0.502))) == 20 * MS
     assert last_motion_ns(points((0, 0.5), (10, 0.5))) is None
     assert last_motion_ns([]) is None
+
+
+def test_the_judge_sees_when_a_hold_began_also_where_a_motion_between_two_was_not_published() -> None:
+    said = [(0, 'moving; since_s=2.000'), (100, 'holding; since_s=0.001'), (1500, 'holding; since_s=1.401')]
+    later = (1600, 'holding; since_s=0.300')
+    assert turned_ns(statuses_at(*said), '^holding', NOW) == NOW + 100 * MS
+    assert turned_ns(statuses_at(*said, later), '^holding', NOW) == NOW + 1300 * MS
+    assert turned_ns(statuses_at((0, 'moving; since_s=2.000')), '^holding', NOW + 7) == NOW + 7
+
+
+def statuses_at(*said: tuple[int, str]) -> list[StatusText]:
+    """Statuses of texts, ms after NOW."""
+    return [StatusText(NOW + at_ms * MS, 'streamer_node: streaming', text) for at_ms, text in said]
 
 
 def test_the_judge_adds_up_what_a_busy_machine_took() -> None:

@@ -28,7 +28,9 @@ class DoctorParameters(NodeParameters):
     """See config/doctor.yaml."""
 
     seconds: float = Field(gt=0, le=600, description='how long to listen, s')
-    discovery_s: float = Field(ge=0, le=60, description='how long to wait for publishers before, s')
+    discovery_s: float = Field(
+        ge=0, le=60, description='how long to wait for publishers, and then for a message, before, s'
+    )
     journal_dir: OptionalPath = Field(description='directory of recordings; empty: the disk is not measured')
     write_mb: int = Field(ge=1, le=4096, description='written there, and removed, to measure the disk')
 
@@ -65,7 +67,7 @@ class DoctorNode(ManagedNode):
         self._received: dict[str, ReceivedStream] = {}
         self._streams: Subscriptions | None = None
         self._begun_s = 0.0
-        self._connected_s: float | None = None
+        self._flowing_s: float | None = None
         self._summary: dict[str, object] = {}
         self.create_timer(_POLL_PERIOD_S, self._advance, clock=self.steady_clock)
 
@@ -74,7 +76,7 @@ class DoctorNode(ManagedNode):
 
     def activate(self) -> None:
         self._received = {name: ReceivedStream() for name in self.contract.streams}
-        self._begun_s, self._connected_s = time.monotonic(), None
+        self._begun_s, self._flowing_s = time.monotonic(), None
 
     def deactivate(self) -> None:
         if self._streams:
@@ -92,10 +94,11 @@ class DoctorNode(ManagedNode):
             everyone = all(_publishers(self, spec.topic) for spec in self.contract.streams.values())
             if everyone or elapsed_s >= self.parameters.discovery_s:
                 self._listen()
-        elif self._connected_s is None:  # which takes its time on a busy machine
-            if subscriptions.connected or elapsed_s >= self.parameters.discovery_s:
-                self._connected_s = time.monotonic()
-        elif time.monotonic() - self._connected_s >= self.parameters.seconds:
+        elif self._flowing_s is None:  # which take their time on a busy machine
+            flows = subscriptions.connected and any(stream.count for stream in self._received.values())
+            if flows or elapsed_s >= self.parameters.discovery_s:
+                self._flowing_s = time.monotonic()
+        elif time.monotonic() - self._flowing_s >= self.parameters.seconds:
             self._conclude(subscriptions)
 
     def _listen(self) -> None:

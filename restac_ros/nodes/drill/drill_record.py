@@ -16,6 +16,7 @@ _STILL_M, _STILL_RAD = 1e-9, 1e-7
 _START_M, _START_RAD = 0.010, 0.05  # how far the first set-point after a silence may be from the arm
 _SILENCE_NS = 60_000_000
 SLACK = 1 + 1e-6
+_LASTED = re.compile(r'since_s=([\d.]+)')
 
 
 class ReceivedSetPoint(NamedTuple):
@@ -95,12 +96,17 @@ def last_match_ns(statuses: Iterable[StatusText], pattern: str, default_ns: int)
 
 
 def turned_ns(statuses: Iterable[StatusText], pattern: str, default_ns: int) -> int:
-    """Stamp of the first status of the last unbroken run of matching texts."""
+    """Begin of the last unbroken run of matching texts.
+
+    Of two changes at once a busy node publishes the later one: the duration of its phase shows both.
+    """
     begun_ns, matched = default_ns, False
     for status in statuses:
         before, matched = matched, bool(re.search(pattern, status.text))
         if matched and not before:
             begun_ns = status.stamp_ns
+        elif matched and (lasted := _LASTED.search(status.text)):
+            begun_ns = max(begun_ns, status.stamp_ns - round(float(lasted[1]) * 1e9))
     return begun_ns
 
 

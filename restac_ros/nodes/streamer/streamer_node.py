@@ -80,7 +80,7 @@ class StreamerNode(ManagedNode):
         reasons = '; '.join(map(str, supervision.reasons))
         values = {
             'phase': str(supervision.phase),
-            'since_s': f'{max(0, now_ns - supervision.since_ns) * 1e-9:.1f}',
+            'since_s': f'{max(0, now_ns - supervision.since_ns) * 1e-9:.3f}',
             'last_refusal': refusal or 'none',
             'last_stop': '; '.join(map(str, supervision.cause)) or 'none',
             'chunk_age_ms': f'{(now_ns - plan.newest.stamp_ns) / 1e6:.0f}' if plan else 'none',

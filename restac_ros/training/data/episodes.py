@@ -72,6 +72,11 @@ class Episodes:
         return str(self.tables.root)
 
     @property
+    def identity(self) -> str:
+        """Name and fingerprint, as checkpoints keep them: they are passed on, its folder need not be."""
+        return f'{self.tables.root.name} {self.fingerprint}'
+
+    @property
     def state(self) -> Float32[np.ndarray, 'N 7']:
         """States of all frames."""
         return self.tables.numbers[STATE]
