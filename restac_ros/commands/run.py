@@ -73,10 +73,10 @@ class Up:
         if has_keyboard():
             listed.insert(0, console(run, listed, 'keys'))
         ending, summaries = run_processes(listed, run.directory)
-        if run.source is Source.SIM and (log := summaries.get('session_log_node', {}).get('log')):
-            _compare_gate(Path(log))
         if dataset := saved_dataset(summaries):
             _draw_episode(dataset, run.directory / 'episode.png')
+        if run.source is Source.SIM and (log := summaries.get('session_log_node', {}).get('log')):
+            print_gate_and_contact(Path(log))
         return ending.code
 
     def _described(self) -> Run:
@@ -105,7 +105,7 @@ class Up:
 
 
 def where_view_is_shown() -> str:
-    """Print how to open rviz: `--view rviz` only publishes."""
+    """Return how to open rviz: `--view rviz` only publishes."""
     rviz = f'rviz2 -d {config_file("restac.rviz")}'
     if shutil.which('rviz2'):
         return f'view: show it by {rviz}'
@@ -115,11 +115,18 @@ def where_view_is_shown() -> str:
     )
 
 
-def _compare_gate(log: Path) -> None:
+def print_gate_and_contact(log: Path) -> None:
+    """Print how the logged gate fits the true contact; a log that cannot be read is named."""
+    from restac_ros.dataset.errors import BagError
     from restac_ros.sim.evaluation.logged_gate import logged_gate
 
-    if found := logged_gate(log):
-        print(found.describe())
+    try:
+        found = logged_gate(log)
+    except BagError as error:
+        print(f'gate against true contact: unknown, {error}')
+    else:
+        if found:
+            print(found.describe())
 
 
 def _draw_episode(dataset: Path, picture: Path) -> None:

@@ -69,13 +69,16 @@ class NewestValues:
         return PolledInput(self._node, kind, spec.topic, depth, receive, raw=True)
 
 
-def others_publishing(node: Node, publisher: Publisher) -> tuple[str, ...]:
-    """Query the graph, which is slow, for other nodes that publish what `publisher` of `node` does."""
+def others_publishing(node: Node, publisher: Publisher, *, unnamed: bool = False) -> tuple[str, ...]:
+    """Query the graph, which is slow, for other nodes that publish what `publisher` of `node` does.
+
+    With `unnamed` also those whose name is not discovered yet.
+    """
     infos = node.get_publishers_info_by_topic(publisher.topic_name)
     names = [
         f'{info.node_namespace.rstrip("/")}/{info.node_name}'
         for info in infos
-        if info.node_name != NAME_UNKNOWN
+        if unnamed or info.node_name != NAME_UNKNOWN
     ]
     ours = node.get_fully_qualified_name()
     if ours in names:

@@ -145,7 +145,7 @@ class Policy:
             enable_compile_cache(kept_in)
         path = Path(path).absolute()
         info = load_info(path, checksums=False)
-        # Everything that can be refused is, before gigabytes are read.
+        # What can be refused without the network is refused here, before gigabytes are read.
         check_fit(info, contract, str(path))
         chunking.longest_delay(info, str(path))
         chunking.check_steps(flow_steps_of(info.origin, num_steps, str(path)))

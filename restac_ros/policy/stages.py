@@ -118,8 +118,9 @@ class Stages:
 
     def hold(self, state: nnx.State) -> None:
         """Take the parameters, in place of the shapes that the stages were made for, and plan with them."""
-        self._leaves = tuple(jax.tree.leaves(state))
-        self._plan: SamplingPlan = jax.block_until_ready(self._planning.compile()(self._leaves))
+        leaves = tuple(jax.tree.leaves(state))
+        self._plan: SamplingPlan = jax.block_until_ready(self._planning.compile()(leaves))
+        self._leaves = leaves
 
     def is_compiled(self, num_tokens: int) -> bool:
         """Whether chunks can be planned with prompts padded to this length without compiling."""
@@ -140,7 +141,8 @@ class Stages:
             if not self.is_compiled(num_tokens):
                 self._trace(num_tokens)
                 self._compile_inputs(num_tokens)
-                act = self._traced.pop(('act', num_tokens)).compile()
+                act = self._traced['act', num_tokens].compile()
+                del self._traced['act', num_tokens]
                 for _ in range(ACCELERATOR_WARM_UPS if self._on_accelerator else 1):
                     self._rehearse(num_tokens, act)
                 self._programs['act', num_tokens] = act  # last: only now is the length ready
@@ -266,7 +268,8 @@ class Stages:
     def _compile_inputs(self, num_tokens: int) -> None:
         """Compile what was traced of prefix and touch."""
         for name, length in [key for key in self._traced if key[0] != 'act' and key[1] in (0, num_tokens)]:
-            self._programs[name, length] = self._traced.pop((name, length)).compile()
+            self._programs[name, length] = self._traced[name, length].compile()
+            del self._traced[name, length]  # only now: a compilation that failed is tried again
 
     def _rehearse(self, num_tokens: int, act: Callable[..., Any]) -> None:
         """Run every stage once on blank inputs, so that first-call costs are paid; nothing is kept."""

@@ -47,7 +47,7 @@ class SubtaskPlanner:
         taught: how the network was taught.
 
     Raises:
-        PolicyError: it was not taught subtasks.
+        PolicyError: the network was not taught subtasks.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class SubtaskPlanner:
         self.taught = taught
         self._stages, self._inputs, self._tokenizer = stages, inputs, tokenizer
         self._sayable = tokenizer.sayable(inputs.config.vocab_size)
-        self._choice, self._seed, self._questions = choice, seed, itertools.count()
+        self._choice, self._key, self._questions = choice, jax.random.key(seed), itertools.count()
 
     def prepare(self, task: str) -> tuple[int, ...]:
         """Compile all that asking about this task can need; returns the padded lengths of its questions.
@@ -78,6 +78,7 @@ class SubtaskPlanner:
         lengths = self._inputs.prompting.question_lengths(task)
         for length in lengths:
             self._stages.compile_saying(length, self.taught.max_tokens, self._tokenizer.end, self._choice)
+        jax.random.fold_in(self._key, 0)  # compiled at its first call
         return lengths
 
     def ask(
@@ -113,7 +114,7 @@ class SubtaskPlanner:
         if not result.finite:
             raise NonFiniteError('planner: the prefix holds NaN or infinity; the weights are damaged')
         saying = self._stages.begin_saying(result.cache, tokens, mask)
-        key = jax.random.fold_in(jax.random.key(self._seed), next(self._questions))
+        key = jax.random.fold_in(self._key, next(self._questions))
         said: list[int] = []
         log_probabilities: list[float] = []
         ended = False

@@ -119,7 +119,8 @@ class PlanLoop:
     def _turn_to(self, wanted: _Wanted) -> None:
         """Follow people: the operator's words at once, a new task by a question at once."""
         before, self._done = self._done, wanted
-        self._unusable = None
+        if wanted.operator is None:
+            self._unusable = None
         self._asked_ns, self._good_ns = None, self._context.clocks.pace_ns()
         if wanted.operator is not None and wanted.operator != before.operator:
             self._adopt(wanted.operator, wanted.task or '', SubtaskSource.OPERATOR, None)
@@ -180,6 +181,7 @@ class PlanLoop:
         if self.worker.stopping:
             return
         adopted = context.policy.adopt_task(prepared)
+        self._unusable = None  # until then what was before it must not be acted by
         self._applied = Applied(text, task, source, context.clocks.pace_ns())
         if source is SubtaskSource.OPERATOR:
             self.least_revision = adopted.revision

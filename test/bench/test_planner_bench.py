@@ -51,7 +51,11 @@ def test_a_delay_is_the_largest_difference_of_readings_of_equal_rank() -> None:
 
 
 def test_touch_is_read_beside_plans_and_alone(repository: Path, tmp_path: Path) -> None:
-    policy = speaking_policy(tmp_path, load_contract(repository / 'config' / 'contract.yaml'), 'tiny_cnn')
+    contract = load_contract(repository / 'config' / 'contract.yaml')
+    patient = {
+        name: spec.model_copy(update={'max_age_ms': 60_000}) for name, spec in contract.streams.items()
+    }
+    policy = speaking_policy(tmp_path, contract.model_copy(update={'streams': patient}), 'tiny_cnn')
     found = measure_plan_delay(policy, rounds=1, readings=3)
     assert found.readings >= 3
     assert found.plans >= 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from restac_ros.commands.run import print_gate_and_contact
 from restac_ros.commands.summary import left_unfinished, print_summary, read_summaries, saved_dataset
 from restac_ros.process import Process
 from restac_ros.supervise import Ending
@@ -108,6 +109,11 @@ def test_it_says_how_an_attempt_in_the_cell_came_out() -> None:
     ) in printed({'sim_node': cell})
     assert 'the plug was not inserted; peak' in printed({'sim_node': {**cell, 'inserted_s': None}})
     assert 'touched nothing' in printed({'sim_node': {**cell, 'touched_s': None, 'inserted_s': None}})
+
+
+def test_a_log_that_cannot_be_read_does_not_end_a_run(tmp_path: Path, capsys) -> None:
+    print_gate_and_contact(tmp_path / 'lost')
+    assert 'gate against true contact: unknown' in capsys.readouterr().out
 
 
 def test_a_run_without_summaries_still_says_how_it_ended() -> None:

@@ -60,7 +60,7 @@ class PlanRig:
         self.compiling = threading.Event()
         self.compiling.set()
         self.planner = ScriptedPlanner(prompt)
-        self.prompts, self.applied, self.failed = [], [], []
+        self.prompts, self.applied, self.failed, self.preparing = [], [], [], []
         cameras = tuple(contract.by_role('camera'))
         self.policy = SimpleNamespace(
             planner=self.planner,
@@ -92,6 +92,7 @@ class PlanRig:
         return [one.text for one in self.applied]
 
     def _prepare(self, text: str, within: str | None) -> Task:
+        self.preparing.append(text)
         self.compiling.wait(600)  # until the test lets it go
         if text == self.unusable:
             raise TokenizerError('300 tokens, expected at most 200: say it shorter')
@@ -224,6 +225,27 @@ def test_an_operators_subtask_that_nobody_can_act_by_holds_until_another_or_its_
         rig.loop.override(way_out)
         rig.until(lambda: rig.loop.reasons == {})
         rig.until(lambda texts=texts: texts is None or rig.texts() == texts)
+
+
+def test_what_nobody_can_act_by_holds_until_what_replaces_it_is_ready(
+    make_rig: Callable[..., PlanRig],
+) -> None:
+    """Neither another task nor the compilation of another subtask lets the one before it be acted by."""
+    rig = make_rig()
+    rig.unusable = 'on and on'
+    rig.loop.set_task('insert the plug')
+    rig.planner.answers.put('grasp the plug')
+    rig.until(lambda: rig.applied)
+    rig.loop.override(rig.unusable)
+    rig.until(lambda: rig.loop.reasons)
+    rig.compiling.clear()
+    rig.loop.set_task('pack the box')
+    rig.loop.override('stop and wait')
+    rig.until(lambda: rig.preparing[-1] == 'stop and wait')
+    assert rig.loop.reasons['subtask'].kind == 'refused'
+    rig.compiling.set()
+    rig.until(lambda: rig.loop.reasons == {})
+    assert rig.texts() == ['grasp the plug', 'stop and wait']
 
 
 def test_without_a_task_the_last_subtask_stays(make_rig: Callable[..., PlanRig]) -> None:

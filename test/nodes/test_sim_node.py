@@ -177,7 +177,7 @@ def test_the_expert_inserts_the_plug_while_nobody_commands(start_cell, teacher: 
     assert outcome['touched_s'] < outcome['inserted_s'] < 20
     assert outcome['peak_n'] < 15
     assert teacher.forces_n[0] == 0, 'nothing is touched in the beginning'
-    assert 3 < max(teacher.forces_n) <= outcome['peak_n'] + 1e-9
+    assert 3 < max(teacher.forces_n) <= outcome['peak_n'] + 1e-3, 'which is rounded'
     pose = teacher.value('joints')
     np.testing.assert_allclose(pose[:2, 3], np.add(scene.housing_m, scene.hole_m), atol=2e-3)
 

@@ -200,7 +200,7 @@ class SourceNode(ManagedNode):
         """Return a topic of ours by the name of each other node that publishes it."""
         others: dict[str, str] = {}
         for topic, outlet in self._outlets.items():
-            others |= dict.fromkeys(others_publishing(self, outlet), topic)
+            others |= dict.fromkeys(others_publishing(self, outlet, unnamed=True), topic)
         return others
 
     def _await_subscribers(self) -> None:
