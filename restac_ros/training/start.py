@@ -72,6 +72,7 @@ def plan_start(train: TrainConfig) -> StartPlan:
     if source is not None and (source / MANIFEST).is_file():
         info = load_info(source)
         config, tokenizer = _like(info.config, config, source, train.preset), info.tokenizer
+        _check_encoder(train, config, info.config)
         subtasks = info.origin.subtasks
         if train.hierarchy.mode == 'action_expert':
             action_tokens = info.action_tokens
@@ -174,6 +175,16 @@ def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> M
         return wanted
     kept = {name: getattr(found, name) for name in ('logvar_calibration', 'tactile')}
     return replace(wanted, **kept)
+
+
+def _check_encoder(train: TrainConfig, config: ModelConfig, found: ModelConfig) -> None:
+    """Refuse to teach touch by an encoder of random weights that stays as it is."""
+    feels_anew = config.tactile is not None and found.tactile is None
+    if feels_anew and not config.tactile.trains and train.unit_align is None:
+        raise TrainingError(
+            f'{train.init}: found a policy without touch and no --unit-align, expected a trained tactile '
+            'encoder, as it is frozen in the policy: train one with `train-tactile`'
+        )
 
 
 def _tokenizer(given: Path | None, own: bytes | None, init: Path | None) -> tuple[bytes, str]:

@@ -80,6 +80,7 @@ class Workspace:
         Raises:
             AssertionError: a command failed; with what it printed.
         """
+        executed = 0
         for block in command_blocks(self._docs / page):
             for command in block.commands if block.mark == mark else ():
                 print(f'{page}:{block.line}: {command}', flush=True)
@@ -94,6 +95,8 @@ class Workspace:
                 )
                 said = f'{page}:{block.line}: {command}\n{run.stdout[-2000:]}\n{run.stderr[-2000:]}'
                 assert run.returncode == 0, said
+                executed += 1
                 if until and until in command:
                     return
         assert not until, f'{page} has no command with {until}'
+        assert executed, f'{page} has no command to execute'

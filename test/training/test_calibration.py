@@ -103,7 +103,8 @@ def test_the_calibration_is_written_where_policies_read_it(
     report = calibrate(random_checkpoint, touch_data, goal=GOAL, to=to)
     before, after = load_info(random_checkpoint), load_info(to)
     contact = after.calibration.contact
-    assert contact.data == (f'{episodes.name} {episodes.fingerprint}',)
+    assert contact.data == (episodes.identity,)
+    assert str(touch_data.parent) not in contact.data[0], 'checkpoints are passed on'
     assert contact.labels == 'tactile image'
     assert contact.auroc == 1.0
     assert (contact.codes_used, contact.free_frames + contact.contact_frames) == (2, 248)

@@ -47,3 +47,9 @@ def test_a_policy_that_feels_is_not_made_numb(
         TrainingError, match=r'another configuration than preset .*fusion: token_in_ae != none'
     ):
         plan_start(TrainConfig(SEES, init=tmp_path / 'with_touch'))
+
+
+def test_touch_is_not_taught_by_an_encoder_of_random_weights(contract: Contract, tmp_path: Path) -> None:
+    init_checkpoint('tiny_no_touch', contract, tmp_path / 'sees')
+    with pytest.raises(TrainingError, match='no --unit-align, expected a trained tactile encoder'):
+        plan_start(TrainConfig('tiny', init=tmp_path / 'sees'))

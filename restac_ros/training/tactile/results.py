@@ -46,7 +46,7 @@ def write_unit_align(prepared: PreparedTactile, outcome: TactileOutcome) -> tupl
         weights='random',
         seed=config.seed,
         step=steps,
-        data=tuple(f'{episodes.name} {episodes.fingerprint}' for episodes in prepared.opened),
+        data=tuple(episodes.identity for episodes in prepared.opened),
     )
     own, published = config.to / UNIT_ALIGN_DIRECTORY, config.to / LIGHTNING_FILE
     save_unit_align(own, prepared.network, params, origin, _flat(outcome.health))
