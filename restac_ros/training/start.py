@@ -179,8 +179,9 @@ def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> M
 
 def _check_encoder(train: TrainConfig, config: ModelConfig, found: ModelConfig) -> None:
     """Refuse to teach touch by an encoder of random weights that stays as it is."""
-    feels_anew = config.tactile is not None and found.tactile is None
-    if feels_anew and not config.tactile.trains and train.unit_align is None:
+    wanted = config.tactile
+    feels_anew = wanted is not None and found.tactile is None and not wanted.trains
+    if feels_anew and train.unit_align is None:
         raise TrainingError(
             f'{train.init}: found a policy without touch and no --unit-align, expected a trained tactile '
             'encoder, as it is frozen in the policy: train one with `train-tactile`'
