@@ -208,14 +208,19 @@ def test_the_operator_comes_at_once_and_stays_until_released(make_rig: Callable[
     rig.until(lambda: rig.texts() == ['stop and wait', 'grasp the plug'])
 
 
-def test_an_operators_subtask_that_nobody_can_act_by_holds_until_another_or_its_release(
-    make_rig: Callable[..., PlanRig],
-) -> None:
-    rig = make_rig()
+def acting(rig: PlanRig) -> PlanRig:
+    """The same, acting by the planner's first subtask; another text cannot be acted by."""
     rig.unusable = 'on and on'
     rig.loop.set_task('insert the plug')
     rig.planner.answers.put('grasp the plug')
     rig.until(lambda: rig.applied)
+    return rig
+
+
+def test_an_operators_subtask_that_nobody_can_act_by_holds_until_another_or_its_release(
+    make_rig: Callable[..., PlanRig],
+) -> None:
+    rig = acting(make_rig())
     for way_out, texts in (('stop and wait', ['grasp the plug', 'stop and wait']), ('', None)):
         rig.loop.override(rig.unusable)
         rig.until(lambda: rig.loop.reasons)
@@ -231,11 +236,7 @@ def test_what_nobody_can_act_by_holds_until_what_replaces_it_is_ready(
     make_rig: Callable[..., PlanRig],
 ) -> None:
     """Neither another task nor the compilation of another subtask lets the one before it be acted by."""
-    rig = make_rig()
-    rig.unusable = 'on and on'
-    rig.loop.set_task('insert the plug')
-    rig.planner.answers.put('grasp the plug')
-    rig.until(lambda: rig.applied)
+    rig = acting(make_rig())
     rig.loop.override(rig.unusable)
     rig.until(lambda: rig.loop.reasons)
     rig.compiling.clear()

@@ -184,7 +184,7 @@ class SimNode(SourceNode):
 
     def _contact_force(self, now_ns: int) -> bytes:
         state, robot = self._loop.cell.state(), self.contract.robot
-        return force_message(now_ns, robot.base_frame, state.force_n)
+        return force_message(now_ns, robot.base_frame, state.felt_force_n)
 
     def check_change(self, name: str, value: Any) -> None:
         if name == 'stream_fault' and value and value not in get_args(StreamFault):

@@ -68,6 +68,11 @@ class CellState:
     def inserted(self) -> bool:
         return self.depth_m >= INSERTED_M
 
+    @property
+    def felt_force_n(self) -> np.ndarray:
+        """Force [3] of all contacts on the plug; 0 once it has been dropped."""
+        return self.force_n if self.held else np.zeros(3)
+
 
 class Cell:
     """A robot with a plug in its hand above a socket.

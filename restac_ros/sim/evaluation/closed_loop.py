@@ -157,7 +157,7 @@ class ClosedLoop:
     def _tick(self, time_ns: int) -> None:
         """Advance what is not message-driven: truth, the housing, set-points and gripper."""
         state = self._cell.state()
-        self._trace.add(SIMULATED_START_NS + time_ns, state)
+        self._trace.add(SIMULATED_START_NS + time_ns, state.felt_force_n)
         self._housing.advance(time_ns * 1e-9, float(state.pose.position_m[2]))
         if self._touch_miss_m is None and self._loop.outcome.touched_s is not None:
             self._touch_miss_m = self._miss_m(state.pose.position_m)

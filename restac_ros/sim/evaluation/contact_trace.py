@@ -4,7 +4,6 @@ from bisect import bisect_right
 
 import numpy as np
 
-from restac_ros.sim.cell.cell import CellState
 from restac_ros.sim.cell.cell_loop import TOUCH_N
 
 
@@ -15,10 +14,10 @@ class ContactTrace:
         self._times_ns: list[int] = []
         self._forces_n: list[float] = []
 
-    def add(self, time_ns: int, state: CellState) -> None:
-        """Note the force of all contacts on the plug, which is 0 once it has been dropped."""
+    def add(self, time_ns: int, force_n: np.ndarray) -> None:
+        """Note the force [3] of all contacts on the plug."""
         self._times_ns.append(time_ns)
-        self._forces_n.append(float(np.linalg.norm(state.force_n)) if state.held else 0.0)
+        self._forces_n.append(float(np.linalg.norm(force_n)))
 
     def in_contact_at(self, time_ns: int) -> bool:
         """Return whether there was contact at the last time noted by then; False before the first."""

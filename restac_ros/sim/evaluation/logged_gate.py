@@ -1,7 +1,5 @@
 """The gate of a run in the cell against true contact, from the run's session log."""
 
-import math
-from bisect import bisect_right
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.message_types import deserialize
 from restac_ros.dataset.bag.storage import BagMessage
-from restac_ros.sim.cell.cell_loop import TOUCH_N
+from restac_ros.sim.evaluation.contact_trace import ContactTrace
 from restac_ros.training.evaluation.gate_figures import auroc
 
 _GATE_TYPE, _FORCE_TYPE = 'restac_ros/msg/GateState', 'geometry_msgs/msg/WrenchStamped'
@@ -62,17 +60,16 @@ def logged_gate(log: Path) -> LoggedGate | None:
         if topic.type == _GATE_TYPE or (topic.type == _FORCE_TYPE and name.endswith(FORCE_NAME))
     }
     gates: dict[int, float] = {}
-    forces: list[tuple[int, float]] = []
+    forces: dict[int, np.ndarray] = {}
     for message in bag.messages(wanted):
         _read(message, gates, forces)
     if not gates or not forces:
         return None
-    forces.sort()
-    times_ns = [time_ns for time_ns, _ in forces]
-    known = {time_ns: gate for time_ns, gate in gates.items() if time_ns >= times_ns[0]}
-    touching = np.array(
-        [forces[bisect_right(times_ns, time_ns) - 1][1] > TOUCH_N for time_ns in known], dtype=bool
-    )
+    trace = ContactTrace()
+    for time_ns in sorted(forces):
+        trace.add(time_ns, forces[time_ns])
+    known = {time_ns: gate for time_ns, gate in gates.items() if time_ns >= min(forces)}
+    touching = np.array([trace.in_contact_at(time_ns) for time_ns in known], dtype=bool)
     gate = np.array(list(known.values()))
     both = bool(touching.any() and not touching.all())
     return LoggedGate(
@@ -83,7 +80,7 @@ def logged_gate(log: Path) -> LoggedGate | None:
     )
 
 
-def _read(message: BagMessage, gates: dict[int, float], forces: list[tuple[int, float]]) -> None:
+def _read(message: BagMessage, gates: dict[int, float], forces: dict[int, np.ndarray]) -> None:
     value = deserialize(message.cdr, message.type)
     stamp = value.header.stamp
     time_ns = int(stamp.sec) * 10**9 + int(stamp.nanosec)
@@ -91,7 +88,7 @@ def _read(message: BagMessage, gates: dict[int, float], forces: list[tuple[int, 
         gates[time_ns] = float(value.gate)
     else:
         force = value.wrench.force
-        forces.append((time_ns, math.hypot(force.x, force.y, force.z)))
+        forces[time_ns] = np.array([force.x, force.y, force.z])
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -96,7 +96,7 @@ def _felt_by_expert(contract: Contract, seed: int) -> tuple[list[TactileImage], 
     tactile = set(contract.by_role('tactile'))
     images, contact = [], []
     for reading in demonstration.readings(_STRANGER_S):
-        trace.add(reading.publish_ns, demonstration.loop.cell.state())
+        trace.add(reading.publish_ns, demonstration.loop.cell.state().felt_force_n)
         if reading.stream in tactile and isinstance(reading.value, np.ndarray):
             images.append(reading.value)
             contact.append(trace.in_contact_at(reading.stamp_ns))
