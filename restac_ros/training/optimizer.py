@@ -1,5 +1,8 @@
 """AdamW with warm-up and cosine decay, as pi0.5 and ResTac were trained; shortened runs keep the shape."""
 
+from functools import partial
+
+import jax.numpy as jnp
 import optax
 
 from restac_ros.training.config import OptimizerConfig
@@ -16,7 +19,7 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def transformation(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     """Clip, then AdamW, over the trained leaves only: frozen ones never enter it."""
     return optax.chain(
-        optax.clip_by_global_norm(config.clip),
+        optax.stateless(partial(_clipped, largest=config.clip)),
         optax.adamw(
             schedule(config, steps),
             b1=config.b1,
@@ -25,3 +28,12 @@ def transformation(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
             weight_decay=config.weight_decay,
         ),
     )
+
+
+def _clipped(gradient: optax.Updates, _: optax.Params | None, largest: float) -> optax.Updates:
+    """Scale a gradient to a global norm of at most `largest`.
+
+    As `optax.clip_by_global_norm`, whose choice between two trees is not fused with AdamW by XLA on a CPU:
+    clipping then takes longer than AdamW itself.
+    """
+    return optax.tree.scale(jnp.minimum(1.0, largest / optax.tree.norm(gradient)), gradient)

@@ -8,6 +8,8 @@ import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.features import STATE_NAMES
+from restac_ros.geometry.quaternion import from_rpy, to_rotvec
+from restac_ros.geometry.rotation import unwrap
 from restac_ros.training.data.episodes import open_episodes
 from restac_ros.training.errors import TrainingError
 
@@ -88,6 +90,20 @@ def test_other_units_are_refused_by_place(
 
     with pytest.raises(TrainingError, match=expected):
         open_episodes(numbers_with(STATE, scaled))
+
+
+@pytest.mark.parametrize('column', [STATE, ACTION])
+def test_a_rotation_vector_is_not_taken_for_angles(column: str, numbers_with: Callable[..., Path]) -> None:
+    """Of a tool that points down, turned by 2 rad, which is no roll, pitch and yaw that deployment gives."""
+
+    def as_vector(values: np.ndarray, _: int) -> np.ndarray:
+        vectors = to_rotvec(from_rpy(values[:, 3:6] + np.array([0.0, 0.0, 2.0])))
+        values[:, 3:6] = unwrap('rotvec', vectors, np.array([np.pi, 0.0, 0.0]))
+        return values
+
+    expected = rf"{column} ee_rot_y of episode 0, frame 0: found 2\.\d+ rad, expected -pi/2 .*'rotvec'"
+    with pytest.raises(TrainingError, match=expected):
+        open_episodes(numbers_with(column, as_vector))
 
 
 def test_a_number_that_is_not_finite_is_named_by_place(numbers_with: Callable[..., Path]) -> None:

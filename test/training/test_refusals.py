@@ -91,6 +91,47 @@ def test_settings_that_cannot_be_are_refused(
         prepare(run_of(**changes))
 
 
+@pytest.mark.parametrize(
+    ('changes', 'expected'),
+    [
+        (
+            {'rotation': {'convention': 'rotvec', 'branch_centre_rad': [np.pi, 0.0, 0.0]}},
+            r"rotation\.convention: 'rpy' != 'rotvec'.*leave --data\.contract out",
+        ),
+        (
+            {'action': {'space': 'absolute_pose', 'delta': 'so3', 'source': 'next_state'}},
+            r"action\.delta: 'elementwise' != 'so3'.*leave --data\.contract out",
+        ),
+        ({'fps': 10}, r'fps: found 15 frames/s, expected 10 by the contract: give the contract'),
+    ],
+    ids=['rotation convention', 'delta rule', 'frame rate'],
+)
+def test_data_and_contract_that_disagree_are_refused(
+    run_of: Callable[..., TrainConfig],
+    contract_with: Callable[..., Contract],
+    tmp_path: Path,
+    changes: dict,
+    expected: str,
+) -> None:
+    given = tmp_path / 'contract.yaml'
+    given.write_text(dump_contract(contract_with(**changes)))
+    with pytest.raises(TrainingError, match=expected):
+        prepare(run_of(contract=given))
+
+
+def test_data_sets_of_two_rotation_conventions_are_not_mixed(
+    run_of: Callable[..., TrainConfig],
+    copy_of: Callable[[], Path],
+    touch_data: Path,
+    contract_with: Callable[..., Contract],
+) -> None:
+    root = copy_of()
+    other = contract_with(rotation={'convention': 'rotvec', 'branch_centre_rad': [np.pi, 0.0, 0.0]})
+    (root / 'meta' / 'restac_ros' / 'contract.yaml').write_text(dump_contract(other))
+    with pytest.raises(TrainingError, match=r"rotation\.convention: found 'rotvec', expected 'rpy'.*anew"):
+        prepare(run_of(datasets=(touch_data, root)))
+
+
 def test_a_data_set_without_touch_is_refused_for_a_policy_with_touch(
     run_of: Callable[..., TrainConfig], info_with: Callable[..., Path]
 ) -> None:

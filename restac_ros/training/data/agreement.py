@@ -8,6 +8,7 @@ import numpy as np
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import ABOUT, dataset_contract
 from restac_ros.dataset.features import NO_GRIPPER, STATE_NAMES, meaning_differences
+from restac_ros.geometry.rotation import wrap_to_pi
 from restac_ros.training.data.tables import Tables
 from restac_ros.training.errors import TrainingError
 
@@ -36,7 +37,7 @@ def check_agreement(
     faults = [fault for check in checks for fault in check]
     faults += [fault for column in tables.numbers for fault in _names(tables, contract, column)]
     if not faults:  # numbers of other columns cannot be compared
-        faults = [*_ranges(tables, contract), *_space(tables)]
+        faults = [*_ranges(tables, contract), *_pitch(tables, contract), *_space(tables)]
     if faults:
         raise TrainingError(f'{tables.root}: ' + '; '.join(faults))
 
@@ -111,6 +112,22 @@ def _ranges(tables: Tables, contract: Contract) -> Iterator[str]:
                 f'{column} {STATE_NAMES[dim]} of {tables.place(row)}: found '
                 f'{tables.numbers[column][row, dim]:.4g}, expected {low[dim]:.4g} to {high[dim]:.4g} '
                 f'under the contract: {remedies[dim]}'
+            )
+
+
+def _pitch(tables: Tables, contract: Contract) -> Iterator[str]:
+    """Of the angles of one rotation, deployment gives those whose pitch is at most a quarter turn."""
+    if contract.rotation.convention != 'rpy':
+        return
+    for column in ('observation.state', 'action'):
+        pitch = tables.numbers[column][:, 4]
+        outside = np.abs(wrap_to_pi(pitch)) > np.pi / 2 + _TURN_MARGIN_RAD
+        if outside.any():
+            row = int(np.argmax(outside))
+            yield (
+                f'{column} ee_rot_y of {tables.place(row)}: found {pitch[row]:.4g} rad, expected -pi/2 to pi/2, '
+                "as rotation.convention is 'rpy' in the contract: are these rotation vectors ('rotvec'), or "
+                'angles in another order?'
             )
 
 
