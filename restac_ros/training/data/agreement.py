@@ -126,8 +126,8 @@ def _pitch(tables: Tables, contract: Contract) -> Iterator[str]:
             row = int(np.argmax(outside))
             yield (
                 f'{column} ee_rot_y of {tables.place(row)}: found {pitch[row]:.4g} rad, expected -pi/2 to '
-                "pi/2, as rotation.convention is 'rpy' in the contract: are these rotation vectors ('rotvec'), "
-                'or angles in another order?'
+                "pi/2, as rotation.convention is 'rpy' in the contract: are these rotation vectors "
+                "('rotvec'), or angles in another order?"
             )
 
 
