@@ -44,7 +44,24 @@ def check_data(config: ModelConfig, opened: Sequence[Episodes]) -> None:
     for episodes in opened:
         check_model(config, episodes.contract, episodes.name)
         _check_images(config, episodes)
-        _check_same_meaning(episodes, opened[0])
+    check_one_meaning(opened)
+
+
+def check_one_meaning(opened: Sequence[Episodes]) -> None:
+    """Refuse to mix data sets whose contracts differ; columns may be called differently in each.
+
+    Raises:
+        TrainingError: the numbers of one mean something else than those of the first.
+    """
+    first = opened[0]
+    for episodes in opened:
+        found = differences(episodes.contract, first.contract)
+        if lines := [str(one) for one in found if not one.field.startswith('streams')]:
+            raise TrainingError(
+                f'{episodes.name}: its contract does not mean the same as that of {first.name}: '
+                f'{"; ".join(lines)}; convert the recordings of one of them anew, under the contract of the '
+                'other'
+            )
 
 
 def check_teacher(teacher: CheckpointInfo, train: TrainConfig, opened: Sequence[Episodes]) -> None:
@@ -179,14 +196,4 @@ def _check_images(config: ModelConfig, episodes: Episodes) -> None:
         raise TrainingError(
             f'{episodes.name}: found no images for {", ".join(missing)}, expected all: the tactile prior '
             'reads every camera; record them, or train without touch'
-        )
-
-
-def _check_same_meaning(episodes: Episodes, first: Episodes) -> None:
-    """Columns may be called differently in each data set; what they hold may not."""
-    found = differences(episodes.contract, first.contract)
-    if lines := [str(one) for one in found if not one.field.startswith('streams')]:
-        raise TrainingError(
-            f'{episodes.name}: its contract does not mean the same as that of {first.name}: '
-            f'{"; ".join(lines)}; convert the recordings of one of them anew, under the contract of the other'
         )

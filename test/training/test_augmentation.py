@@ -3,14 +3,19 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from restac_ros.model.observation import pixels_to_float
+from restac_ros.model.observation import Observation, pixels_to_float
 from restac_ros.training.augmentation import augment
+from restac_ros.training.batch import Batch
 from restac_ros.training.config import AugmentationConfig
+from restac_ros.training.step import StepFunction
 
 STILL = AugmentationConfig(brightness=0.0, contrast=0.0)
 SIDE = 24
@@ -69,3 +74,28 @@ def test_the_seed_decides(images: dict, augmented: Callable) -> None:
     for slot in images:
         np.testing.assert_array_equal(one[slot], again[slot])
     assert (one['base_0_rgb'] != other['base_0_rgb']).any()
+
+
+def test_touch_is_never_changed_and_cameras_are_only_in_training(images: dict) -> None:
+    """By the step itself, up to the network."""
+    tactile = np.random.default_rng(2).integers(0, 256, (3, 8, 10, 3), dtype=np.uint8)
+
+    class Shown(StepFunction):
+        """Gives what the network would be shown."""
+
+        def model(self, trained: dict, frozen: dict) -> SimpleNamespace:
+            return SimpleNamespace(observe_touch=lambda observation: observation.tactile)
+
+        def loss_at(self, model: object, batch: Batch, touch: jax.Array, *_: object) -> tuple:
+            return jnp.zeros(()), {'touch': touch, **batch.observation.images}
+
+    step = Shown(None, {}, optax.sgd(1.0), AugmentationConfig(), 7)
+    observation = Observation(images, {}, *[np.zeros((3, 7))] * 3, tactile=tactile)
+    masks = np.ones((3, 2), bool), np.zeros(3, int), np.zeros((3, 2), int)
+    batch = Batch(observation, np.zeros((3, 2, 7)), *masks)
+    shown = jax.jit(partial(step.loss, {}, {}), static_argnames='train')
+    for train in (True, False):
+        found = shown(batch, jax.random.key(0), train=train)[1]
+        np.testing.assert_array_equal(found['touch'], tactile)
+        same = np.allclose(found['base_0_rgb'], pixels_to_float(images['base_0_rgb']), atol=1e-5)
+        assert same != train

@@ -18,8 +18,11 @@ from restac_ros.contract.schema import Contract
 from restac_ros.training.config import OptimizerConfig, TrainConfig
 from restac_ros.training.data.episodes import open_episodes
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.norm_stats import measure_norm_stats
 from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.run_store import RunStore
+from restac_ros.training.tactile.prepare import prepare_tactile
+from tactile_runs import SHORT_TACTILE
 
 COMPILED: list[str] = []
 
@@ -119,17 +122,37 @@ def test_data_and_contract_that_disagree_are_refused(
         prepare(run_of(contract=given))
 
 
+@pytest.mark.parametrize(
+    ('begin', 'expected'),
+    [
+        (
+            lambda run_of, mixed: prepare(run_of(datasets=mixed)),
+            r"rotation\.convention: found 'rotvec', expected 'rpy'.*anew",
+        ),
+        (
+            lambda _, mixed: prepare_tactile(SHORT_TACTILE, mixed),
+            r"rotation\.convention: found 'rotvec', expected 'rpy'.*anew",
+        ),
+        (
+            lambda _, mixed: measure_norm_stats([open_episodes(root) for root in mixed], [[0], [0]], 5),
+            r"different rules of rotation and deltas: .*'rotvec'.*anew",
+        ),
+    ],
+    ids=['train', 'train-tactile', 'norm-stats'],
+)
 def test_data_sets_of_two_rotation_conventions_are_not_mixed(
     run_of: Callable[..., TrainConfig],
     copy_of: Callable[[], Path],
     touch_data: Path,
     contract_with: Callable[..., Contract],
+    begin: Callable,
+    expected: str,
 ) -> None:
     root = copy_of()
     other = contract_with(rotation={'convention': 'rotvec', 'branch_centre_rad': [np.pi, 0.0, 0.0]})
     (root / 'meta' / 'restac_ros' / 'contract.yaml').write_text(dump_contract(other))
-    with pytest.raises(TrainingError, match=r"rotation\.convention: found 'rotvec', expected 'rpy'.*anew"):
-        prepare(run_of(datasets=(touch_data, root)))
+    with pytest.raises(TrainingError, match=expected):
+        begin(run_of, (touch_data, root))
 
 
 def test_a_data_set_without_touch_is_refused_for_a_policy_with_touch(

@@ -10,6 +10,7 @@ import numpy as np
 
 from restac_ros.contract.load import load_contract
 from restac_ros.model.tactile.config import TactileConfig
+from restac_ros.training.checks import check_one_meaning
 from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
 from restac_ros.training.data.loader import validation_batches
 from restac_ros.training.data.selection import FrameSelection, select
@@ -108,6 +109,7 @@ def prepare_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> Pre
         raise TrainingError('datasets: found none, expected one or more LeRobot data sets')
     contract = None if config.contract is None else load_contract(config.contract)
     opened = [open_episodes(root, contract) for root in datasets]
+    check_one_meaning(opened)
     for episodes in opened:
         check_touch_data(episodes)
     selections = [
