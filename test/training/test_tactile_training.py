@@ -1,6 +1,5 @@
 """Unit-Align learns from the touch task, stage by stage, and its files give the same encoder back."""
 
-import os
 import re
 import shutil
 import signal
@@ -322,10 +321,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(tactile_run, touch_data: Path, tm
     ends = [(step, signal.SIGHUP, 130), *((last, signal.SIGKILL, -signal.SIGKILL) for last in (step, whole))]
     for last, number, status in ends:
         run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for told in run.stdout:
-            if re.match(last, told):
-                os.kill(run.pid, number)
-        assert run.wait() == status
+        next(told for told in run.stdout if re.match(last, told))
+        run.send_signal(number)
+        run.communicate()
+        assert run.returncode == status
     states = [encoder_state(prepared, directory) for directory in (prepared.config.to, tmp_path / 'cut')]
     assert int(states[0]['step']) == 10
     for found, wanted in zip(*map(jax.tree.leaves, states), strict=True):

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from restac_ros.model.checkpoint.network import leaf_shapes
+from restac_ros.model.checkpoint.network import abstract_leaves, leaf_shapes
 from restac_ros.model.presets import GEMMA_VARIANTS, PRESETS
 from restac_ros.training.config import CONFIGS
+from restac_ros.training.memory import estimate
 from restac_ros.training.trainable import split_leaves
 
 
@@ -68,3 +69,25 @@ def test_the_action_expert_alone_leaves_the_prefix_as_it_is() -> None:
     assert prefix
     assert all('_1' in leaf for leaf in prefix)
     assert 'default_tactile_embedding' in split.trained
+
+
+def test_memory_is_counted_by_what_is_trained() -> None:
+    """Weights, two moments and gradients of what is trained in float32; what is frozen in bfloat16."""
+    config = PRESETS['pi05_lora']
+    leaves = abstract_leaves(config)
+    trained, frozen = 466_957_072, 2_936_464_384
+    for fsdp in (1, 2):
+        found = estimate(
+            config,
+            leaves,
+            split_leaves(config, leaves).trained,
+            frozen_itemsize=2,
+            average=False,
+            micro_batch=4,
+            fsdp=fsdp,
+        )
+        assert found.parameters * fsdp == 4 * trained + 2 * frozen
+        assert (found.optimizer * fsdp, found.gradients * fsdp) == (8 * trained, 4 * trained)
+        assert found.average == 0
+        assert found.total - found.activations == found.parameters + found.optimizer + found.gradients
+        assert 'GiB' in str(found)
