@@ -250,15 +250,6 @@ def test_a_run_with_other_settings_is_not_resumed(prepared: Prepared, finished: 
         train(other)
 
 
-def test_a_run_with_other_settings_goes_on_where_that_is_asked_for(
-    prepared: Prepared, finished: Finished
-) -> None:
-    state = finished[0].state
-    other = RunStore(prepared.train.to, 10, {**prepared.identity, 'batch_size': 8, 'data': ['another']})
-    assert equal(other.restore(state, allow_changes=True), state)
-    other.close()
-
-
 def test_the_last_two_states_stay_and_every_so_many_steps_one_for_good(tmp_path: Path) -> None:
     store = RunStore(tmp_path, 4, {})
     for step in range(2, 15, 2):

@@ -1,7 +1,7 @@
 """Unit-Align learns from the touch task, stage by stage, and its files give the same encoder back."""
 
+import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +87,6 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tactile_run, tmp_path: Path
     """In the second stage, and before and after the third's codebook starts; the first is killed below."""
     prepared, outcome, _ = tactile_run
     again = replace(prepared, config=replace(prepared.config, to=tmp_path / 'other'))
-    shutil.copytree(prepared.config.to / 'encoder', again.config.to / 'encoder')
     for stage, step in (('prophet', 6), ('event', 3), ('event', 7)):
         stopped, _ = train_tactile(again, stop_in=(stage, step))
         assert (stopped.stopped_in, stopped.step) == (stage, step)
@@ -316,16 +315,17 @@ def test_a_killed_run_goes_on_to_the_same_bits(tactile_run, touch_data: Path, tm
     line += ['--size', 'tiny', '--validation-share', '0.3', '--batch-size', '4', '--learning-rate', '3e-3']
     line += ['--encoder-steps', '10', '--log-every', '1', '--save-every', '4', '--validation-frames', '16']
     line += ['--codebook.codes', '4', '--codebook.vectors-per-code', '4', '--codebook.restart-every', '2']
-    line += ['--to', str(tmp_path / 'cut')]
-    step, whole = r'encoder(  step|: reconstructs)', r'encoder: reconstructs'
-    ends = [(step, signal.SIGHUP, 130), *((last, signal.SIGKILL, -signal.SIGKILL) for last in (step, whole))]
-    for last, number, status in ends:
-        run = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        next(told for told in run.stdout if re.match(last, told))
-        run.send_signal(number)
-        run.communicate()
-        assert run.returncode == status
-    states = [encoder_state(prepared, directory) for directory in (prepared.config.to, tmp_path / 'cut')]
+    whole = r'encoder: reconstructs images to', signal.SIGKILL, -signal.SIGKILL
+    killed = r'encoder  step +6 ', signal.SIGKILL, -signal.SIGKILL
+    ends = [('cut', r'encoder  step +2 ', signal.SIGHUP, 130), ('cut', *killed), ('cut', *whole)]
+    for name, last, number, status in [*ends, ('uncut', *whole)]:
+        command = [*line, '--to', str(tmp_path / name)]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for told in run.stdout:
+            if re.match(last, told):
+                os.kill(run.pid, number)
+        assert run.wait() == status
+    states = [encoder_state(prepared, tmp_path / name) for name in ('uncut', 'cut')]
     assert int(states[0]['step']) == 10
     for found, wanted in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(found, wanted)
