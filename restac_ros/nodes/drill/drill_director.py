@@ -75,6 +75,8 @@ class Director:
             yield outcome
             self._stage.node.get_logger().info(f'drill: {case.name}')
             try:
+                if self._stage.arm.astray():  # a policy that wanders ends where the arm cannot follow
+                    self._stage.lead_home()
                 self._await_motion(resuming=True)  # recovery itself is judged at the end of each case
             except LateError as late:
                 outcome.faults.append(str(late))
@@ -112,14 +114,14 @@ class Director:
     def _await_motion(self, resuming: bool = False) -> None:
         """Wait until the streamer has moved for a while; if `resuming`, resume it when it is halted.
 
-        An arm that stands outside of the workspace is led inside first.
+        An arm that stands outside of the workspace is led home first.
         """
         stage, since_ns = self._stage, self._stage.now_ns()
 
         def moving() -> bool:
             nonlocal resuming
-            if OUTSIDE in stage.streamer_status and stage.arm.outside():
-                stage.lead_inside()
+            if OUTSIDE in stage.streamer_status and stage.arm.astray():
+                stage.lead_home()
                 resuming = True
             if resuming and stage.streamer_status.startswith('halted'):
                 stage.call('resume')
