@@ -18,13 +18,8 @@ from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.delta import DeltaRule
 from restac_ros.model.checkpoint.store import NORM_STATS, CheckpointInfo
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import (
-    Observation,
-    ObservationError,
-    check_array,
-    check_vector,
-    make_observation,
-)
+from restac_ros.model.errors import ObservationError
+from restac_ros.model.observation import Observation, check_array, check_vector, make_observation
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStats

@@ -24,7 +24,8 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import NORM_STATS, StoredParams, save_checkpoint
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import ObservationError, make_observation
+from restac_ros.model.errors import ObservationError
+from restac_ros.model.observation import make_observation
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.loading import collecting_no_garbage
