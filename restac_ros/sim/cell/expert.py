@@ -45,9 +45,9 @@ class ExpertParameters:
         press_n: force that the target below the surface asks for; `vertical_n_m` is the controller's.
         touch_n: force that ends the descent.
         reach_m: farthest search from the estimated middle of the housing.
-        slide_m: by which the target leads the measured pose where touch says where to: just above what friction
-            holds. A lead that grew from zero would teach a policy, which does not feel how long it has been
-            pushing, to push too little to move.
+        slide_m: by which the target leads the measured pose where touch says where to: above what friction
+            holds. A lead that grew from zero would teach a policy, which cannot know for how long it has
+            pushed, to push too little to move.
         lead_m: farthest target from the measured pose elsewhere, in x and y.
         drop_m: sinking that means that the peg is in the hole.
         deep_m: how far below the first touch the target goes at most.

@@ -129,7 +129,7 @@ class CellScene:
 
 @dataclass(frozen=True)
 class SceneRanges:
-    """Half widths of the uniform distributions that `draw_scene` draws from, m and rad; of starts [3], x, y, z."""
+    """Half widths of the uniform distributions that `draw_scene` draws from, m and rad."""
 
     housing_m: float = 0.03
     hole_m: float = 0.005
@@ -139,7 +139,7 @@ class SceneRanges:
 
 
 DEMONSTRATED = SceneRanges(hole_m=0.007, start_m=(0.02, 0.02, 0.06))
-"""What demonstrations are drawn from: wider, so that a policy that errs knows how the expert goes on from there."""
+"""Of demonstrations: wider, so that a policy that errs has learnt how to go on from there."""
 
 
 def draw_scene(seed: int, ranges: SceneRanges | None = None) -> CellScene:
