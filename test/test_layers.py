@@ -276,6 +276,14 @@ def test_the_core_loads_neither_ros_nor_torch(module: str) -> None:
     assert run.stdout.strip() == '[]', run.stderr or run.stdout
 
 
+def test_the_command_line_loads_no_network() -> None:
+    """Half a second of every command."""
+    heavy = '("jax", "torch", "rclpy", "lerobot", "mujoco", "pandas", "matplotlib")'
+    probe = f'import sys, restac_ros.cli; print([m for m in {heavy} if m in sys.modules])'
+    run = subprocess.run([sys.executable, '-c', probe], capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == '[]', run.stderr or run.stdout
+
+
 CLOCKS = {
     'time': {'time', 'time_ns', 'monotonic', 'monotonic_ns', 'perf_counter', 'perf_counter_ns'},
     'datetime': {'now', 'utcnow', 'today'},

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from restac_ros.model.config import ModelConfig
+from restac_ros.model.errors import ObservationError
 
 CAMERA_SLOTS = ('base_0_rgb', 'left_wrist_0_rgb', 'right_wrist_0_rgb')
 """openpi's camera names, in the order in which their tokens stand in the prefix."""
@@ -20,10 +21,6 @@ PROMPT_BUCKET = 16
 """Prompts are padded to a multiple of this many tokens, not to the maximum."""
 
 ACTION_PREV_DIM = 7
-
-
-class ObservationError(ValueError):
-    """An input that the policy refuses; the message names the field, what was found and what was expected."""
 
 
 class Observation[A: (np.ndarray, Array)](NamedTuple):

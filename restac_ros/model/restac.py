@@ -11,9 +11,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, UInt8
 
 from restac_ros.model.config import ModelConfig
+from restac_ros.model.errors import ObservationError
 from restac_ros.model.gate import make_gate
 from restac_ros.model.intermediates import Intermediates
-from restac_ros.model.observation import CAMERA_SLOTS, Observation, ObservationError, pixels_to_float
+from restac_ros.model.observation import CAMERA_SLOTS, Observation, pixels_to_float
 from restac_ros.model.pi05 import Pi05
 from restac_ros.model.present import present
 from restac_ros.model.tactile.factory import make_tactile_encoder

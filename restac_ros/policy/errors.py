@@ -1,6 +1,6 @@
 """Why a policy refuses to load or to act."""
 
-from restac_ros.model.observation import ObservationError
+from restac_ros.model.errors import ObservationError
 
 
 class PolicyError(ValueError):

@@ -21,27 +21,24 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from restac_ros.contract.schema import Contract
-from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.conventions import POSE_DIM
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.checkpoint.store import NORM_STATS, Checkpoint, StoredParams, load_info
+from restac_ros.model.checkpoint.store import Checkpoint, StoredParams, load_info
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.text_decoding import GREEDY, TokenChoice
 from restac_ros.policy.arithmetic import arithmetic_of
 from restac_ros.policy.chunking import FREELY, Chunking, ContinuationEncoder
-from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.compile_cache import default_cache_directory, enable_compile_cache
 from restac_ros.policy.dispatch import make_room_for_calls
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.flow_steps import flow_steps_of
-from restac_ros.policy.loading import checked_beside, read_beside
+from restac_ros.policy.loading import checked_beside, collecting_no_garbage, read_beside
 from restac_ros.policy.noise import check_noise, draw_noise
-from restac_ros.policy.normalization import NOT_MEASURED, NormStats
-from restac_ros.policy.preprocessing import Preprocessor
+from restac_ros.policy.normalization import NOT_MEASURED
+from restac_ros.policy.preprocessing import inputs_of
 from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
 from restac_ros.policy.prompting import Task
-from restac_ros.policy.prompts import taught_bins
 from restac_ros.policy.stages import Stages
 from restac_ros.policy.subtask_planner import SubtaskPlanner
 from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
@@ -77,19 +74,11 @@ class Policy:
         source = str(checkpoint.path)
         self.contract, self.info = contract, checkpoint.info
         config = self.info.config
-        check_fit(self.info, contract, source)
+        self.inputs = inputs_of(self.info, contract, tokenizer, source)
         longest_delay = chunking.longest_delay(self.info, source)
         steps = flow_steps_of(self.info.origin, num_steps, source)
         chunking.check_steps(steps)
-        if tokenizer.vocab_size > config.vocab_size:
-            raise PolicyError(
-                f'{tokenizer.source}: found {tokenizer.vocab_size} pieces, expected at most '
-                f'{config.vocab_size} as the model embeds; give the tokenizer the model was trained with'
-            )
-        self.stats = NormStats.from_dict(self.info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
-        bins = taught_bins(self.info.origin.subtasks)
-        self.inputs = Preprocessor.from_contract(contract, config, self.stats, tokenizer, bins)
-        self._prompting, self._tokenizer = self.inputs.prompting, tokenizer
+        self.stats, self._prompting, self._tokenizer = self.inputs.stats, self.inputs.prompting, tokenizer
         self.tactile_stream = next(iter(contract.by_role('tactile')), None) if config.uses_touch else None
         self._seed, self._calls, self._choice = seed, itertools.count(), choice
         graph, state = assemble(config, checkpoint.params, source=source)
@@ -102,6 +91,7 @@ class Policy:
         self._warm = False
 
     @classmethod
+    @collecting_no_garbage()
     def load(
         cls,
         path: Path,
@@ -116,7 +106,6 @@ class Policy:
         choice: TokenChoice = GREEDY,
         compile_cache: Path | None = None,
         use_compile_cache: bool = True,
-        checksums: bool = True,
     ) -> Self:
         """Read a checkpoint onto the device. Nothing is compiled for the prompt yet: see `warm_up`.
 
@@ -132,11 +121,10 @@ class Policy:
             choice: how `planner` chooses the tokens of a subtask.
             compile_cache: directory of compiled programs; default under ~/.cache/restac_ros.
             use_compile_cache: False compiles anew at every start.
-            checksums: compare the contents of all files with their checksums before use.
 
         Raises:
             CheckpointError: absent, damaged or of another kind; names the file.
-            NormStatsError, TokenizerError: of those parts.
+            NormStatsError, TokenizerError: of those parts, or of the prompt.
             PolicyError: contract, tokenizer, number of steps or chunking do not fit the checkpoint.
         """
         make_room_for_calls()
@@ -146,14 +134,14 @@ class Policy:
         path = Path(path).absolute()
         info = load_info(path, checksums=False)
         # What can be refused without the network is refused here, before gigabytes are read.
-        check_fit(info, contract, str(path))
+        words = tokenizer_of(info, path, tokenizer)
+        inputs_of(info, contract, words, str(path)).prompting.task(prompt)
         chunking.longest_delay(info, str(path))
         chunking.check_steps(flow_steps_of(info.origin, num_steps, str(path)))
-        words = tokenizer_of(info, path, tokenizer)
         arithmetic = arithmetic_of(info, dtype, kept_in)
         cast = CastRule(None if dtype is None else arithmetic.dtype)
         config = replace(info.config, dtype=arithmetic.dtype)
-        with checked_beside(path, checksums=checksums):
+        with checked_beside(path):
             stored = StoredParams(path, config, cast=cast, integer_products=arithmetic.integer_products)
             checkpoint = Checkpoint(path, replace(info, config=config), stored.shapes)
             policy = cls(

@@ -16,17 +16,15 @@ from jaxtyping import Bool, Float, Float32, Int32, UInt8
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.geometry.delta import DeltaRule
+from restac_ros.model.checkpoint.store import NORM_STATS, CheckpointInfo
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import (
-    Observation,
-    ObservationError,
-    check_array,
-    check_vector,
-    make_observation,
-)
+from restac_ros.model.errors import ObservationError
+from restac_ros.model.observation import Observation, check_array, check_vector, make_observation
+from restac_ros.policy.compatibility import check_fit
+from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.prompting import Prompting, Task
-from restac_ros.policy.prompts import StateBins
+from restac_ros.policy.prompts import StateBins, taught_bins
 from restac_ros.policy.tokenizer import PromptTokenizer
 
 type Images = Mapping[str, UInt8[np.ndarray, 'H W 3']]
@@ -168,6 +166,26 @@ class Preprocessor:
         padded = np.zeros((*values.shape[:-1], self.config.action_dim), np.float32)
         padded[..., : values.shape[-1]] = values
         return padded
+
+
+def inputs_of(
+    info: CheckpointInfo, contract: Contract, tokenizer: PromptTokenizer, source: str
+) -> Preprocessor:
+    """Return the preprocessor of a checkpoint, whose path is `source`, under a contract.
+
+    Raises:
+        NormStatsError: bad statistics.
+        PolicyError: contract or tokenizer do not fit the checkpoint.
+    """
+    check_fit(info, contract, source)
+    if tokenizer.vocab_size > info.config.vocab_size:
+        raise PolicyError(
+            f'{tokenizer.source}: found {tokenizer.vocab_size} pieces, expected at most '
+            f'{info.config.vocab_size} as the model embeds; give the tokenizer the model was trained with'
+        )
+    stats = NormStats.from_dict(info.norm_stats, f'{source}/{NORM_STATS}', STATE_DIM)
+    bins = taught_bins(info.origin.subtasks)
+    return Preprocessor.from_contract(contract, info.config, stats, tokenizer, bins)
 
 
 def stack(observations: Sequence[Observation[np.ndarray]]) -> Observation[np.ndarray]:

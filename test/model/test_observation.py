@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restac_ros.model.errors import ObservationError
 from restac_ros.model.observation import (
     CAMERA_SLOTS,
     PROMPT_BUCKET,
-    ObservationError,
     make_observation,
     pixels_to_float,
     prompt_bucket,

@@ -17,8 +17,9 @@ from flax import nnx
 from restac_ros.model import flow_matching
 from restac_ros.model.attention import attention_mask
 from restac_ros.model.config import LogvarCalibration, ModelConfig
+from restac_ros.model.errors import ObservationError
 from restac_ros.model.intermediates import Intermediates
-from restac_ros.model.observation import CAMERA_SLOTS, Observation, ObservationError, make_observation
+from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
 from restac_ros.model.presets import PRESETS
 from restac_ros.model.restac import ResTac, ResTacTokenInAE
 from restac_ros.model.tactile.config import CNN, CnnConfig

@@ -1,5 +1,6 @@
 """The three calls: their numbers against the plain network, their refusals, and that warm means warm."""
 
+import gc
 import json
 import logging
 import shutil
@@ -23,9 +24,11 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import NORM_STATS, StoredParams, save_checkpoint
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import ObservationError, make_observation
+from restac_ros.model.errors import ObservationError
+from restac_ros.model.observation import make_observation
 from restac_ros.policy.errors import NonFiniteError, PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
+from restac_ros.policy.loading import collecting_no_garbage
 from restac_ros.policy.normalization import NormStats
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.prompting import Prompting
@@ -304,12 +307,26 @@ def test_refusals_come_before_the_parameters_are_read(
     load: Callable[..., Policy], contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StoredParams, 'read', lambda *args, **options: pytest.fail('parameters read'))
+    monkeypatch.setattr(
+        'restac_ros.policy.policy.checked_beside', lambda path: pytest.fail('checksums compared')
+    )
     with pytest.raises(PolicyError, match='fps: found 12, expected 15'):
         load(contract=changed(contract, fps=12))
     with pytest.raises(TokenizerError, match='no such tokenizer file'):
         load(tokenizer=tmp_path / 'absent.model')
     with pytest.raises(TokenizerError, match='found an empty text'):
         load(prompt=' ')
+    with pytest.raises(TokenizerError, match='tokens'):
+        load(prompt='press the edge ' * 100)
+
+
+def test_a_load_leaves_the_garbage_collector_as_it_was(load: Callable[..., Policy]) -> None:
+    with collecting_no_garbage():
+        assert not gc.isenabled()
+        with pytest.raises(TokenizerError):
+            load(prompt=' ')
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_a_damaged_file_is_named_rather_than_what_it_led_to(

@@ -7,7 +7,8 @@ import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.model.config import ModelConfig
-from restac_ros.model.observation import CAMERA_SLOTS, ObservationError
+from restac_ros.model.errors import ObservationError
+from restac_ros.model.observation import CAMERA_SLOTS
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
 from restac_ros.policy.normalization import NormStats, Quantiles
 from restac_ros.policy.preprocessing import Preprocessor, stack
