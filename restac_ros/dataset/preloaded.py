@@ -13,10 +13,12 @@ def load() -> None:
     What is loaded stays, and is left alone in the workers as well: memory that nobody writes stays shared.
     """
     gc.disable()
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    gc.freeze()
-    gc.enable()
+    try:
+        for name in LIBRARIES:
+            importlib.import_module(name)
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 load()
