@@ -1,4 +1,4 @@
-"""The simulated cell: speed of the physics, the expert's success by strategy, and whether touch is needed."""
+"""The simulated cell: speed of physics and images, the expert's success, and whether touch is needed."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,30 +9,42 @@ import numpy as np
 from restac_ros.bench.cell_imitation import clone_expert, demonstrate
 from restac_ros.bench.settings import CellBench
 from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.contract.load import load_contract
+from restac_ros.graph import CELL_CONTRACT
+from restac_ros.installation import config_file
 from restac_ros.sim.cell.cell import Cell
+from restac_ros.sim.cell.cell_sensors import CellSensors
 from restac_ros.sim.cell.expert import Expert, Strategy
 from restac_ros.sim.cell.intervals import wilson_interval
 from restac_ros.sim.cell.parameters import CellScene, draw_scene
 from restac_ros.sim.cell.trial import Actor, Senses, SensorNoise, Trial, run_trial
 
 REAL_TIME_FACTOR = 5.0
+FRAMES_HZ = 40.0  # of all cameras and touch, on one core
 PEAK_N = 25.0
 DEMONSTRATION_SEED = 1_000_000  # the first of the scenes that clones learn from
 _PHYSICS_S = 10.0
+_FRAMES = 60
 
 
 def main(settings: CellBench) -> int:
     """Run, print a table, write JSON if asked; 1 when a target is missed."""
     cell = Cell(CellScene())
-    speed = physics_speed(cell)
+    speed, frames_hz = physics_speed(cell), drawing_speed(cell)
     outcomes = dict(_outcomes(cell, settings))
     missed = [] if speed >= REAL_TIME_FACTOR else [f'physics at {speed:.1f} times real time on one core']
+    if frames_hz < FRAMES_HZ:
+        missed.append(f'{frames_hz:.0f} frames/s on one core')
     peak_n = max(trial.peak_n for trial in outcomes[f'expert, {Strategy.TOUCH}'])
     if peak_n > PEAK_N:
         missed.append(f'the expert presses with up to {peak_n:.1f} N')
-    rows = [('physics, times real time', f'{speed:.1f}', f'{REAL_TIME_FACTOR:.0f}')]
+    rows = [
+        ('physics, times real time', f'{speed:.1f}', f'{REAL_TIME_FACTOR:.0f}'),
+        ('3 cameras and touch, frames/s', f'{frames_hz:.0f}', f'{FRAMES_HZ:.0f}'),
+    ]
     show(f'simulated cell, {settings.seeds} scenes', [*rows, *map(_row, outcomes.items())], missed)
-    figures = {'physics_real_time_factor': speed, 'settings': {**asdict(settings), 'json': None}}
+    speeds = {'physics_real_time_factor': speed, 'frames_hz': frames_hz}
+    figures = {**speeds, 'settings': {**asdict(settings), 'json': None}}
     trials = {name: [asdict(trial) for trial in each] for name, each in outcomes.items()}
     write_figures(settings.json, figures | {'trials': trials})
     return 1 if missed else 0
@@ -49,6 +61,28 @@ def physics_speed(cell: Cell, seconds: float = _PHYSICS_S) -> float:
     begun_s = time.process_time()
     cell.step(round(seconds / cell.parameters.step_s))
     return seconds / (time.process_time() - begun_s)
+
+
+def drawing_speed(cell: Cell, frames: int = _FRAMES) -> float:
+    """Return images of all cameras and touch, as framing makes them, per second of this process's CPU time.
+
+    Raises:
+        OpenGLError: nothing can be drawn here.
+    """
+    contract, scene = load_contract(config_file(CELL_CONTRACT)), draw_scene(0)
+    cell.reset(scene)
+    sensors = CellSensors(contract, cell, scene, seed=0)
+    images = [*contract.by_role('camera'), *contract.by_role('tactile')]
+    try:
+        for name in images:  # what opens with the first
+            sensors.read(name)
+        begun_s = time.process_time()
+        for _ in range(frames):
+            for name in images:
+                sensors.read(name)
+        return frames / (time.process_time() - begun_s)
+    finally:
+        sensors.close()
 
 
 def _outcomes(cell: Cell, settings: CellBench) -> Iterator[tuple[str, list[Trial]]]:

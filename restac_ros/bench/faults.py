@@ -26,8 +26,9 @@ def main(settings: FaultsBench) -> int:
     Raises:
         GraphError: no such checkpoint, or the drill could not do its part.
     """
+    size_px = (224, 224) if settings.source == 'sim' else (640, 480)  # the cell's are drawn in real time
     with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
-        summary = rehearse(settings, settings.directory or Path(folder))
+        summary = rehearse(settings, settings.directory or Path(folder), size_px=size_px)
     print_outcomes(summary['outcomes'])
     write_figures(settings.json, summary)
     return int(any(outcome['faults'] for outcome in summary['outcomes']))
@@ -37,14 +38,14 @@ def rehearse(
     settings: FaultsBench,
     directory: Path,
     *,
-    size_px: tuple[int, int] = (640, 480),
+    size_px: tuple[int, int],
     compile_cache: Path | None = None,
 ) -> dict:
     """Run drill_node to its end and return its summary, with an outcome per case.
 
     Args:
         directory: for logs and messages.
-        size_px: width and height of test patterns.
+        size_px: width and height of images.
         compile_cache: of the policy; None: under ~/.cache.
 
     Raises:

@@ -321,9 +321,10 @@ class TouchBench(_Measured):
 
 @dataclass(frozen=True)
 class CellBench(_Measured):
-    """The simulated cell: speed of its physics, the expert with and without touch, and what a policy learns.
+    """The simulated cell: speed of physics and images, the expert with and without touch, what is learnt.
 
-    Takes about 10 minutes of one core. Physics faster than 5 times real time on one core is the target.
+    Takes about 10 minutes of one core. Physics faster than 5 times real time, and 40 frames of all images a
+    second, both on one core, are the targets.
     """
 
     module = 'cell'

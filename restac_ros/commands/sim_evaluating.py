@@ -4,16 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from restac_ros.commands.paths import absolute
+from restac_ros.commands.recorded_seeds import recorded_seeds
 from restac_ros.commands.terminal import counting, print_line
 from restac_ros.graph import CELL_CONTRACT
 from restac_ros.installation import config_file
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.settings import SimEvaluationConfig
+
+if TYPE_CHECKING:
+    from restac_ros.sim.evaluation.cell_card import ShownData
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class SimEvaluate:
     """Folder with policy.yaml and streamer.yaml; default: the installed ones."""
     videos: tuple[int, ...] = ()
     """Seeds of which a video is made."""
+    card: Path | None = None
+    """File for a card of the first checkpoint (Markdown): how it was made, what it does and cannot do."""
+    data: tuple[Path, ...] = ()
+    """Data sets that the first checkpoint was made with: the card then names the seeds of their scenes."""
     engine: Literal['here', 'ray'] = 'here'
     """Who simulates: this process, or the hosts of a Ray cluster, on a file system that all mount."""
     ray_address: str | None = None
@@ -50,7 +58,9 @@ class SimEvaluate:
     def run(self) -> int:
         """Evaluate, print successes, write the page."""
         from restac_ros.contract.load import load_contract
+        from restac_ros.model.checkpoint.store import load_info
         from restac_ros.sim.evaluation import evaluate_cell
+        from restac_ros.sim.evaluation.cell_card import known_use, write_card
         from restac_ros.sim.evaluation.cell_page import write_page
         from restac_ros.sim.evaluation.deployment_files import read_deployment
 
@@ -58,6 +68,8 @@ class SimEvaluate:
             raise CellError('checkpoints: found none, expected one or more directories')
         if self.engine != 'ray' and (self.ray_address is not None or self.workers is not None):
             raise CellError('--ray-address and --workers are of the engine ray: add `--engine ray`')
+        if self.data and self.card is None:
+            raise CellError('--data is for the card: add `--card FILE`')
         contract = load_contract(self.contract or config_file(CELL_CONTRACT))
         folder = self.config or config_file('policy.yaml').parent
         to = absolute(self.to or self.checkpoints[0].resolve().with_name('sim_evaluation'))
@@ -70,6 +82,9 @@ class SimEvaluate:
             to,
             self.videos,
         )
+        info, shown = load_info(self.checkpoints[0]), [_shown(root) for root in self.data]
+        for one in shown:
+            known_use(info, one)
         make: evaluate_cell.Make = evaluate_cell.make_here
         if self.engine == 'ray':
             make = evaluate_cell.make_on_hosts(partial(_spread, self.ray_address, self.workers))
@@ -79,8 +94,18 @@ class SimEvaluate:
         for line in report.describe():
             print_line(line)
         page = write_page(report, to)
+        if self.card is not None:
+            write_card(report, info, shown, self.card)
+            print_line(f'{self.card}: the card of {self.checkpoints[0]}')
         print_line(f'{page}: all figures; {page.with_suffix(".json").name} beside it')
         return 0
+
+
+def _shown(root: Path) -> 'ShownData':
+    from restac_ros.sim.evaluation.cell_card import ShownData
+    from restac_ros.training.data.episodes import open_episodes
+
+    return ShownData(open_episodes(root).identity, frozenset(recorded_seeds(root)))
 
 
 def _spread(address: str | None, workers: int | None, function, items) -> Iterator[int]:  # type: ignore[no-untyped-def]

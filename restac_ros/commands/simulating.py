@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import subcommand
 
 from restac_ros.commands.paths import absolute
+from restac_ros.commands.recorded_seeds import SEED_NOTE, recorded_seeds
 from restac_ros.commands.sim_evaluating import SimEvaluate
 from restac_ros.commands.teleoperating import SimTeleop
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
@@ -20,7 +21,6 @@ from restac_ros.sim.cell.parameters import SIMULATED_START_NS, check_libraries
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
 
-_SEED_NOTE = 'simulated cell, seed '
 _DRAWN_NOTE = 'only those images of the cameras were drawn that frames hold'
 _ATTEMPTS_PER_EPISODE = 1.2
 
@@ -55,7 +55,7 @@ class SimRecord:
         contract = load_contract(self.contract or config_file(CELL_CONTRACT))
         if self.episodes < 1:
             raise GraphError(f'episodes is {self.episodes}, expected 1 at least')
-        root, held = absolute(self.to), _held_seeds(absolute(self.to))
+        root, held = absolute(self.to), recorded_seeds(absolute(self.to))
         done, attempts = 0, math.ceil(_ATTEMPTS_PER_EPISODE * self.episodes)
         with counting('recording') as advance, TemporaryDirectory(dir=_beside(root)) as scratch:
             for seed in range(self.first_seed, self.first_seed + attempts):
@@ -80,7 +80,7 @@ class SimRecord:
             shutil.rmtree(journal)
             return False
         convert_episode(
-            journal, contract, root, notes=[f'{_SEED_NOTE}{seed}', *([] if kept else [_DRAWN_NOTE])]
+            journal, contract, root, notes=[f'{SEED_NOTE}{seed}', *([] if kept else [_DRAWN_NOTE])]
         )
         if not kept:
             shutil.rmtree(journal)
@@ -176,14 +176,6 @@ def record_demonstration(
         journal.write(reading.stream, with_stamp(cdr, SIMULATED_START_NS + reading.stamp_ns), end_ns)
     journal.close(end_ns + 1)
     return shown.succeeded
-
-
-def _held_seeds(root: Path) -> set[int]:
-    """Seeds whose episodes a data set holds."""
-    from restac_ros.dataset.episode_notes import episode_notes, noted_episodes
-
-    notes = (note for index in noted_episodes(root) for note in episode_notes(root, index).get('notes', []))
-    return {int(note.removeprefix(_SEED_NOTE)) for note in notes if note.startswith(_SEED_NOTE)}
 
 
 def _beside(root: Path) -> Path:

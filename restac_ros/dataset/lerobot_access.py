@@ -145,7 +145,9 @@ class WritableDataset(LeRobotDataset):
     @classmethod
     def append_to(cls, root: Path, video: VideoChoice) -> 'WritableDataset':
         """Open a data set to append; episodes go into new files, meta/{info,stats}.json are rewritten."""
-        return _with_quick_png(cls.resume(repo_id(root), root=root, **_writing(video)))
+        with quick_opening():
+            resumed = cls.resume(repo_id(root), root=root, **_writing(video))
+        return _with_quick_png(resumed)
 
 
 def _with_quick_png(dataset: WritableDataset) -> WritableDataset:

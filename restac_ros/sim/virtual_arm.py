@@ -61,11 +61,18 @@ class VirtualArm:
         for _ in range(APPROACH_STEPS):
             self._joints_rad = self._nearer(self._joints_rad)
         self._stop_at_the_reach()
+        self._home = self._pose, self._joints_rad
 
     def set_mode(self, mode: int, now_ns: int) -> None:
         """Change the mode, as in FrankaRobotState; the arm stops, or follows again, from its present pose."""
         self.advance(now_ns)
         self._mode, self._target, self._speed = mode, self._pose, np.zeros(6)
+
+    def home(self, now_ns: int) -> None:
+        """Stand where it started, at once; the mode stays."""
+        self.advance(now_ns)
+        self._pose, self._joints_rad = self._home
+        self._target, self._speed = self._pose, np.zeros(6)
 
     def push(self, hand_n: np.ndarray, now_ns: int) -> None:
         """Apply the force of a hand to the tool, [3] in N in the base frame; zero releases it."""

@@ -47,7 +47,10 @@ def test_the_benchmark_compares_strategies_and_clones(
     file = tmp_path / 'cell.json'
     settings = CellBench(seeds=1, demonstrations=1, steps=20, limit_s=4.0, json=file)
     assert main(settings) in (0, 1)  # its speed depends on the machine
-    trials = json.loads(file.read_text())['trials']
+    figures = json.loads(file.read_text())
+    assert figures['physics_real_time_factor'] > 0
+    assert figures['frames_hz'] > 0
+    trials = figures['trials']
     assert {name.partition(' of ')[0] for name in trials} == {
         'expert, touch',
         'expert, guess',

@@ -62,21 +62,25 @@ def test_the_arm_grips_and_has_no_eyes(contract: Contract) -> None:
     assert arm.cdr('main') is None
 
 
-def test_a_hand_pulls_the_arm_back_into_the_workspace(contract: Contract) -> None:
+@pytest.mark.parametrize('turned_rad', [0.0, 0.9])
+def test_an_arm_that_went_astray_is_put_where_it_started_and_stays(
+    contract: Contract, turned_rad: float
+) -> None:
     now_ns = [NOW]
     arm = StageArm(contract, lambda: now_ns[0])
-    away = Offset(np.array([-0.32, 0.1, 0.0]), np.zeros(3)).apply(arm.pose())
-    arm.follow(away)
+    start = arm.pose()
+    assert not arm.astray()
+    moved_m = 0.0 if turned_rad else 0.3
+    arm.follow(Offset(np.array([0.0, moved_m, 0.0]), np.array([0.0, 0.0, turned_rad])).apply(start))
     now_ns[0] += 2000 * MS
-    assert arm.outside()
+    assert arm.astray()
     arm.set_mode(ROBOT_MODE_GUIDING)
-    arm.pull(20.0)
+    arm.home()
     now_ns[0] += 200 * MS
-    arm.pull(0.0)
-    assert not arm.outside()
-    place = arm.pose()
-    now_ns[0] += 200 * MS
-    assert Offset.between(place, arm.pose()).distance_m == 0.0
+    gap = Offset.between(start, arm.pose())
+    assert (gap.distance_m, gap.angle_rad) == pytest.approx((0.0, 0.0), abs=1e-6)
+    found = decode_value(contract, 'joints', arm.cdr('joints'))
+    np.testing.assert_allclose(found[:3, 3], start.position_m, atol=2e-4)
 
 
 def points(*positions: tuple[int, float]) -> list[ReceivedSetPoint]:

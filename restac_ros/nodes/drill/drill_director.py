@@ -75,6 +75,8 @@ class Director:
             yield outcome
             self._stage.node.get_logger().info(f'drill: {case.name}')
             try:
+                if self._stage.arm.astray():  # a policy that wanders ends where the arm cannot follow
+                    self._stage.lead_home()
                 self._await_motion(resuming=True)  # recovery itself is judged at the end of each case
             except LateError as late:
                 outcome.faults.append(str(late))
@@ -101,7 +103,7 @@ class Director:
         if case.heals:
             stage.until(lambda: stage.call('resume'), f'{case.name}: its cause is gone, resume is accepted')
         case.end(stage)
-        self._await_motion(resuming=case.expectation == 'halt')
+        self._await_motion(resuming=case.expectation == 'halt' or bool(outcome.faults))
         outcome.recovered = True
         outcome.over_ns = stage.now_ns()
         points = stage.record.set_points(outcome.onset_ns - STILL_NS)
@@ -112,14 +114,14 @@ class Director:
     def _await_motion(self, resuming: bool = False) -> None:
         """Wait until the streamer has moved for a while; if `resuming`, resume it when it is halted.
 
-        An arm that stands outside of the workspace is led inside first.
+        An arm that stands outside of the workspace is led home first.
         """
         stage, since_ns = self._stage, self._stage.now_ns()
 
         def moving() -> bool:
             nonlocal resuming
-            if OUTSIDE in stage.streamer_status and stage.arm.outside():
-                stage.lead_inside()
+            if OUTSIDE in stage.streamer_status and stage.arm.astray():
+                stage.lead_home()
                 resuming = True
             if resuming and stage.streamer_status.startswith('halted'):
                 stage.call('resume')
@@ -177,15 +179,18 @@ class Director:
     def _await_going_on(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns
 
+        def halted() -> str:
+            return first_match(stage.record.statuses(onset_ns, STREAMING), '^halted')
+
         def going_on() -> bool:
             """A busy machine may hold for other reasons, but not for ever."""
             held_ns = last_match_ns(stage.record.statuses(onset_ns, STREAMING), _STOPPED, onset_ns)
             return stage.record.newest_ns > held_ns + GO_ON_NS
 
-        stage.until(going_on, f'{case.name}: set-points go on')
+        stage.until(lambda: going_on() or halted(), f'{case.name}: set-points go on')
         self._await_reason(case, outcome)
-        if halted := first_match(stage.record.statuses(onset_ns, STREAMING), '^halted'):
-            outcome.faults.append(f'did not go on: {halted}')
+        if said := halted():
+            outcome.faults.append(f'did not go on: {said}')
 
     def _await_silence(self) -> None:
         stage, begun_ns = self._stage, self._stage.now_ns()

@@ -180,11 +180,11 @@ class Stage:
         self._robot_mode = mode
         self._mode.publish(UInt8(data=mode))
 
-    def lead_inside(self) -> None:
-        """Guide the tool by hand into the workspace, where the streamer may start."""
+    def lead_home(self) -> None:
+        """Put the arm where it started, while the streamer is halted as it is when a person leads the arm."""
         self.set_mode(ROBOT_MODE_GUIDING)
-        self.arm.pull(GUIDE_N)
-        self.until(lambda: not self.arm.outside(), 'the arm is led into the workspace')
+        self.until(lambda: self.streamer_status.startswith('halted'), 'the streamer halts for a guided arm')
+        self.arm.home()
         self.let_go()
 
     def let_go(self) -> None:

@@ -11,6 +11,8 @@ from restac_ros.framing.encode import driver_message
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.sim.virtual_arm import VirtualArm
 
+_ASTRAY_M, _ASTRAY_RAD = 0.25, 0.8
+
 
 class SteppedArm(Protocol):
     """An arm that is simulated up to the time of each call: `VirtualArm`, or a whole cell."""
@@ -22,6 +24,8 @@ class SteppedArm(Protocol):
     def grip(self, opening_m: float, now_ns: int) -> None: ...
 
     def set_mode(self, mode: int, now_ns: int) -> None: ...
+
+    def home(self, now_ns: int) -> None: ...
 
     def push(self, hand_n: np.ndarray, now_ns: int) -> None: ...
 
@@ -36,6 +40,7 @@ class StageArm:
         self._contract, self._now_ns = contract, now_ns
         self._arm: SteppedArm = arm or VirtualArm(contract, now_ns())
         self._lock = threading.Lock()
+        self._start = self.pose()
 
     def pose(self) -> Pose:
         """Pose of the tool in the base frame."""
@@ -67,17 +72,17 @@ class StageArm:
             side_m = self._arm.pose(now_ns).position_m[1] - (box.min[1] + box.max[1]) / 2
             self._arm.push(np.array([0.0, -force_n if side_m > 0 else force_n, 0.0]), now_ns)
 
-    def outside(self) -> bool:
-        """Whether the tool is outside of the workspace."""
-        position_m, box = self.pose().position_m, self._contract.limits.workspace_m
-        return bool(np.any(position_m < box.min) or np.any(position_m > box.max))
+    def astray(self) -> bool:
+        """Whether the tool is outside of the workspace, or far from its start, where the reach may end."""
+        pose, box = self.pose(), self._contract.limits.workspace_m
+        gap = Offset.between(pose, self._start)
+        outside = bool(np.any(pose.position_m < box.min) or np.any(pose.position_m > box.max))
+        return outside or gap.distance_m > _ASTRAY_M or gap.angle_rad > _ASTRAY_RAD
 
-    def pull(self, force_n: float) -> None:
-        """Pull the tool towards the middle of the workspace; 0 releases it."""
+    def home(self) -> None:
+        """Put the arm where it started, at once."""
         with self._lock:
-            now_ns, box = self._now_ns(), self._contract.limits.workspace_m
-            way_m = (np.array(box.min) + np.array(box.max)) / 2 - self._arm.pose(now_ns).position_m
-            self._arm.push(force_n * way_m / max(float(np.linalg.norm(way_m)), 1e-9), now_ns)
+            self._arm.home(self._now_ns())
 
     def cdr(self, stream: str) -> bytes | None:
         """The message of `stream` for the present state, stamp unset; None without such a sensor."""

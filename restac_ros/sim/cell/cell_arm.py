@@ -19,9 +19,9 @@ class CellArm:
 
     def __init__(self, contract: Contract, now_ns: int, seed: int, cameras: bool, sizes: SensorSizes) -> None:
         """Open the cell; raises what `CellSensors` raises."""
-        scene = CellScene(start_m=AWAY_M)
-        self._cell = Cell(scene, limits=contract.limits)
-        self._sensors = CellSensors(contract, self._cell, scene, seed, sizes, cameras)
+        self._scene = CellScene(start_m=AWAY_M)
+        self._cell = Cell(self._scene, limits=contract.limits)
+        self._sensors = CellSensors(contract, self._cell, self._scene, seed, sizes, cameras)
         self._step_ns = round(self._cell.parameters.step_s * 1e9)
         self._now_ns = now_ns
         self.refusal = ''
@@ -47,6 +47,13 @@ class CellArm:
     def set_mode(self, mode: int, now_ns: int) -> None:
         """Change the mode, as in FrankaRobotState."""
         self._advance(now_ns)
+        self._cell.set_mode(mode)
+
+    def home(self, now_ns: int) -> None:
+        """Stand where it started, at once; the mode stays."""
+        self._advance(now_ns)
+        mode = self._cell.mode
+        self._cell.reset(self._scene)
         self._cell.set_mode(mode)
 
     def push(self, hand_n: np.ndarray, now_ns: int) -> None:

@@ -152,3 +152,6 @@ def test_the_drills_arm_is_simulated_up_to_the_time_of_each_call(contract: Contr
     assert pushed_m == pytest.approx(12 / 1500, rel=0.2)
     arm.follow(Pose(np.array([0.5, 0.0, 5.0]), DOWN_XYZW), 4 * SECOND_NS)
     assert 'outside the workspace' in arm.refusal
+    arm.push(np.zeros(3), 4 * SECOND_NS)
+    arm.home(4 * SECOND_NS)
+    np.testing.assert_allclose(arm.pose(5 * SECOND_NS).position_m, AWAY_M, atol=2e-3)

@@ -12,11 +12,15 @@ from restac_ros.commands.sim_evaluating import SimEvaluate
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.provenance import Origin
+from restac_ros.model.checkpoint.store import checkpoint_fingerprint, load_info
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation import evaluate_cell
+from restac_ros.sim.evaluation.cell_card import ShownData, write_card
 from restac_ros.sim.evaluation.conditions import AS_IT_IS
+from restac_ros.sim.evaluation.deployment_files import Deployment
 from restac_ros.sim.evaluation.settings import CallDurations, SimEvaluationConfig
 
 LIMIT_S = 0.5
@@ -87,6 +91,42 @@ def test_records_of_other_settings_are_never_mixed_in(asked: SimEvaluate) -> Non
     longer = replace(asked.settings, durations=CallDurations(act_ms=70))
     with pytest.raises(CellError, match=r'is of another evaluation.*give another --to'):
         replace(asked, settings=longer).run()
+
+
+def test_the_card_says_what_a_policy_is_made_of_and_where_it_fails(
+    asked: SimEvaluate, tmp_path: Path
+) -> None:
+    card = tmp_path / 'README.md'
+    assert replace(asked, card=card).run() == 0
+    text = card.read_text()
+    assert f'Checkpoint {checkpoint_fingerprint(asked.checkpoints[0])}' in text
+    assert '- `restac-ros init-checkpoint`: 0 steps from random, untrained, seed 0' in text
+    rows = [line.split(' | ')[1:4] for line in text.splitlines() if line.startswith('| micro')]
+    assert rows == [[AS_IT_IS, '0%', '0% to 66%'], ['gate 1', '0%', '0% to 66%']]
+    assert 'With nothing changed it fails in 2 of 2 scenes.' in text
+    with pytest.raises(CellError, match=r'the card cannot be written: .*give another --card'):
+        replace(asked, card=tmp_path).run()
+    with pytest.raises(CellError, match='add `--card FILE`'):
+        replace(asked, data=(tmp_path,)).run()
+
+
+def test_a_card_names_the_seeds_of_what_the_policy_was_made_with_and_of_nothing_else(
+    asked: SimEvaluate, contract: Contract, deployment: Deployment, tmp_path: Path
+) -> None:
+    planned = evaluate_cell.plan_attempts(
+        asked.checkpoints, contract, deployment, asked.settings, asked.task, asked.to
+    )
+    report = evaluate_cell.report_on(planned, contract, asked.settings, asked.task)
+    origin = Origin('train cell', '/somewhere/gated', 42, 5000, data=('data aa11',))
+    info = replace(load_info(asked.checkpoints[0]), origin=origin)
+    seeds = frozenset({5, 3, 9, 4})
+    write_card(report, info, [ShownData('copy aa11', seeds)], tmp_path / 'card.md')
+    text = (tmp_path / 'card.md').read_text()
+    assert '- `restac-ros train cell`: 5000 steps from gated, seed 42' in text
+    assert '- 4 demonstrations that the policy was trained on: copy aa11, seeds 3 to 5, 9' in text
+    with pytest.raises(CellError, match=r'data: found data bb22, expected .* made with: data aa11'):
+        write_card(report, info, [ShownData('data bb22', seeds)], tmp_path / 'other.md')
+    assert not (tmp_path / 'other.md').exists()
 
 
 @pytest.mark.parametrize(
