@@ -129,7 +129,11 @@ def _made(info: CheckpointInfo) -> Iterator[str]:
     yield f'- trained on {", ".join(origin.data) or "nothing that it names"}'
     if info.calibration is not None:
         contact = info.calibration.contact
-        share = '' if contact is None else f'; AUROC of logvar there {contact.auroc:.3f}, by {contact.labels}'
+        share = (
+            ''
+            if contact is None
+            else f'; contact (by {contact.labels}) has logvar above free space with AUROC {contact.auroc:.3f}'
+        )
         yield f'- gate set with {info.calibration.source}{share}'
 
 
