@@ -67,7 +67,8 @@ policy: build    ## demonstrations, training, calibration and evaluation of the 
 	  && restac-ros train cell $$data --init gated --optimizer.peak 1e-3 --steps 8000 --to feels_on \
 	  && { [ -d cell ] || restac-ros calibrate feels_on/checkpoint-8000 fresh --to cell; } \
 	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 9500 --to control \
-	  && restac-ros sim evaluate cell control/checkpoint-9500 --first-seed 200 --videos 200 201 202 --to evaluation
+	  && restac-ros sim evaluate cell control/checkpoint-9500 --first-seed 200 --videos 200 201 202 --to evaluation \
+	    --card cell/README.md --data data fresh
 
 tutorial: build    ## execute docs/tutorial.md, from demonstrations to a policy that runs, in runs/tutorial: about half an hour on two cores
 	@mkdir -p runs && $(env) && pytest -s --basetemp runs/tutorial -o tmp_path_retention_policy=all test/documentation/tutorial.py
