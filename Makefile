@@ -58,16 +58,17 @@ endif
 policy: build    ## demonstrations, training, calibration and evaluation of the cell's policy, with and without touch, in runs/policy: under 3 hours on two cores
 	@mkdir -p runs/policy && cd runs/policy && . ../../scripts/env.sh \
 	  && data='--data.datasets data --loader.cache cache' \
-	  && restac-ros sim record --to data --episodes 120 \
+	  && restac-ros sim record --to data --episodes 160 \
 	  && restac-ros train cell_no_touch $$data --to sees \
 	  && restac-ros train-tactile data --size tiny --codebook.codes 64 --loader.cache cache --to tactile \
 	  && restac-ros train cell $$data --init sees/checkpoint-2000 --unit-align tactile/unit_align --optimizer.peak 1e-3 --steps 1500 --to feels \
 	  && restac-ros sim record --to fresh --episodes 10 --first-seed 2000000 \
 	  && { [ -d gated ] || restac-ros calibrate feels/checkpoint-1500 fresh --to gated; } \
-	  && restac-ros train cell $$data --init gated --optimizer.peak 1e-3 --steps 5000 --to feels_on \
-	  && { [ -d cell ] || restac-ros calibrate feels_on/checkpoint-5000 fresh --to cell; } \
-	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 6500 --to control \
-	  && restac-ros sim evaluate cell control/checkpoint-6500 --first-seed 200 --videos 200 201 202 --to evaluation
+	  && restac-ros train cell $$data --init gated --optimizer.peak 1e-3 --steps 8000 --to feels_on \
+	  && { [ -d cell ] || restac-ros calibrate feels_on/checkpoint-8000 fresh --to cell; } \
+	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 9500 --to control \
+	  && restac-ros sim evaluate cell control/checkpoint-9500 --first-seed 200 --videos 200 201 202 --to evaluation \
+	    --card cell/README.md --data data fresh
 
 tutorial: build    ## execute docs/tutorial.md, from demonstrations to a policy that runs, in runs/tutorial: about half an hour on two cores
 	@mkdir -p runs && $(env) && pytest -s --basetemp runs/tutorial -o tmp_path_retention_policy=all test/documentation/tutorial.py

@@ -16,7 +16,7 @@ from restac_ros.commands.teleoperating import SimTeleop
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
 from restac_ros.graph import CELL_CONTRACT
 from restac_ros.installation import GraphError, config_file
-from restac_ros.sim.cell.parameters import SIMULATED_START_NS, check_libraries
+from restac_ros.sim.cell.parameters import DEMONSTRATED, SIMULATED_START_NS, SceneRanges, check_libraries
 
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
@@ -75,7 +75,9 @@ class SimRecord:
         folder.mkdir(parents=True, exist_ok=True)
         journal = folder / f'seed_{seed}'
         kept = self.keep_journals is not None
-        if not record_demonstration(journal, contract, seed, self.task, self.limit_s, every_image=kept):
+        if not record_demonstration(
+            journal, contract, seed, self.task, self.limit_s, every_image=kept, ranges=DEMONSTRATED
+        ):
             print_error(f'seed {seed}: the expert failed; left out')
             shutil.rmtree(journal)
             return False
@@ -148,6 +150,7 @@ def record_demonstration(
     limit_s: float,
     cameras: bool = True,
     every_image: bool = False,
+    ranges: SceneRanges | None = None,
 ) -> bool:
     """Write the journal of one attempt, as the recorder would; return whether the expert succeeded.
 
@@ -162,7 +165,7 @@ def record_demonstration(
     from restac_ros.framing.stamp import with_stamp
     from restac_ros.sim.cell.demonstration import Demonstration
 
-    shown = Demonstration(contract, seed, cameras=cameras, every_image=every_image)
+    shown = Demonstration(contract, seed, cameras=cameras, every_image=every_image, ranges=ranges)
     journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
     end_ns = SIMULATED_START_NS
     for stream in contract.by_role('tactile'):

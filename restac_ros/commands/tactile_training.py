@@ -33,11 +33,13 @@ class TrainTactile:
 def _train_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> int:
     from restac_ros.commands.converting import INTERRUPTED
     from restac_ros.model.device import describe_device
+    from restac_ros.training.allocator import keep_freed_memory
     from restac_ros.training.progress import RunProgress
     from restac_ros.training.tactile.prepare import prepare_tactile
     from restac_ros.training.tactile.results import save_touch_picture, write_unit_align
     from restac_ros.training.tactile.trainer import train_stages
 
+    keep_freed_memory()
     prepared = prepare_tactile(config, datasets)
     for line in [*prepared.describe(), describe_device()]:
         print(line, flush=True)

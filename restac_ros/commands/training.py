@@ -142,10 +142,12 @@ class Train:
 def run_training(config: TrainConfig) -> int:
     """Prepare and run a training, and write its checkpoint; exit status."""
     from restac_ros.commands.converting import INTERRUPTED
+    from restac_ros.training.allocator import keep_freed_memory
     from restac_ros.training.distributed import is_leader, join_processes, on_host
     from restac_ros.training.prepare import prepare
     from restac_ros.training.trainer import deployable
 
+    keep_freed_memory()
     join_processes(config.distributed, os.environ)
     prepared = prepare(config, show=_show)
     with noting_stops() as stops:

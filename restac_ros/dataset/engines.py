@@ -133,7 +133,7 @@ class _Processes(Engine):
 def _processes(workers: int, report_progress: OnShare) -> Iterator[Engine]:
     # Forking from a clean server: threads of this process do no harm, LeRobot is loaded once.
     context = mp.get_context('forkserver')
-    context.set_forkserver_preload(['restac_ros.dataset.merge'])
+    context.set_forkserver_preload(['restac_ros.dataset.preloaded'])
     events = context.Queue()
     ours = set(mp.active_children())
     pool = ProcessPoolExecutor(workers, context, _begin_worker, (events,))

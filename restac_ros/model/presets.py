@@ -99,6 +99,7 @@ PRESETS: dict[str, ModelConfig] = {
     'tiny_cnn_forcevla': replace(_TINY_CNN, fusion='forcevla'),
     'tiny_cnn_no_touch': replace(_TINY_CNN, fusion='none', tactile=None),
     'cell': _CELL,
+    'cell_forcevla': replace(_CELL, fusion='forcevla'),
     'cell_no_touch': replace(_CELL, fusion='none', tactile=None),
 }
 """`pi05*` are the published sizes; `mid` is for benchmarks; `tiny` runs at tens of Hz on two cores."""

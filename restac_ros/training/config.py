@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from restac_ros.model.config import Dtype
+from restac_ros.model.config import Dtype, GateKind
 from restac_ros.policy.prompts import StateBins
 
 Part = Literal['all', 'action_expert', 'language', 'flow']
@@ -211,6 +211,8 @@ class TrainConfig:
             random.
         unit_align: tactile encoder, in place of the one in `init`: directory of `train-tactile`, or a
             Lightning checkpoint.
+        uncoded: the encoder's event vector enters the policy as it is, not the nearest code: an ablation.
+        gate: in place of the preset's; 'off' is the ablation in which touch always enters.
         tokenizer: SentencePiece model; None: that of `init`, else PaliGemma's from the cache; with random
             weights a small built-in one.
         to: directory of the run: state, metrics, pictures, the deployable checkpoint.
@@ -243,6 +245,8 @@ class TrainConfig:
     distil: DistilConfig = DistilConfig()
     init: Path | None = None
     unit_align: Path | None = None
+    uncoded: bool = False
+    gate: GateKind | None = None
     tokenizer: Path | None = None
     to: Path = Path('runs/train')
     steps: int = 50_000
@@ -314,6 +318,7 @@ CONFIGS: dict[str, TrainConfig] = {
     'tiny_forcevla': _tiny('tiny_cnn_forcevla'),
     'tiny_no_touch': _tiny('tiny_cnn_no_touch'),
     'cell': _cell('cell'),
+    'cell_forcevla': _cell('cell_forcevla'),
     'cell_no_touch': _cell('cell_no_touch'),
     'tiny_hierarchical': _by_subtasks(_tiny('tiny_cnn'), 'hierarchical'),
     'tiny_planar': _by_subtasks(_tiny('tiny_cnn_no_touch'), 'planar'),

@@ -11,6 +11,7 @@ from restac_ros.model.checkpoint.provenance import Subtasks
 from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, CheckpointInfo, load_info
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.presets import PRESETS
+from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
 from restac_ros.policy.tokenizer import find_tokenizer
 from restac_ros.training.config import TrainConfig
@@ -65,6 +66,8 @@ def plan_start(train: TrainConfig) -> StartPlan:
     if train.preset not in PRESETS:
         raise TrainingError(f'preset: found {train.preset!r}, expected one of {", ".join(PRESETS)}')
     config = PRESETS[train.preset]
+    if train.gate is not None:
+        config = replace(config, gate=train.gate)
     if train.use_sparse_loss:
         config = replace(config, use_sparse_loss=True)
     source, tokenizer, subtasks = train.init, None, None
@@ -82,6 +85,8 @@ def plan_start(train: TrainConfig) -> StartPlan:
     if train.unit_align is not None:
         tactile, encoder = unit_align_params(train.unit_align)
         config = replace(config, tactile=tactile)
+    if train.uncoded:
+        config = replace(config, tactile=_uncoded(config.tactile))
     words, words_source = _tokenizer(train.tokenizer, tokenizer, train.init)
     taught = taught_subtasks(train, subtasks)
     return StartPlan(config, source, encoder, words, words_source, taught, action_tokens)
@@ -159,10 +164,10 @@ def _check_kept(train: TrainConfig, before: Subtasks | None) -> None:
 def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> ModelConfig:
     """The checkpoint's configuration; it may differ from the preset's in fields of `_FREE` only.
 
-    A policy without touch may be taught to feel: then fusion and encoder are the preset's.
+    A policy without touch may be taught to feel: then fusion, gate and encoder are the preset's.
     """
     feels_anew = wanted.uses_touch and not found.uses_touch
-    free = (*_FREE, 'fusion') if feels_anew else _FREE
+    free = (*_FREE, 'fusion', 'gate') if feels_anew else _FREE
     ours, theirs = wanted.to_dict(), found.to_dict()
     other = [name for name in ours if name not in free and ours[name] != theirs.get(name)]
     if other:
@@ -175,6 +180,16 @@ def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> M
         return wanted
     kept = {name: getattr(found, name) for name in ('logvar_calibration', 'tactile')}
     return replace(wanted, **kept)
+
+
+def _uncoded(tactile: TactileConfig | None) -> TactileConfig:
+    """The encoder whose event vector is not replaced by a code."""
+    if tactile is None or tactile.trains:
+        found = 'no tactile encoder' if tactile is None else f'an encoder of kind {tactile.kind!r}'
+        raise TrainingError(
+            f'uncoded: found {found}, expected a Unit-Align, which has codes: give --unit-align'
+        )
+    return replace(tactile, kind='unit_align_uncoded')
 
 
 def _check_encoder(train: TrainConfig, config: ModelConfig, found: ModelConfig) -> None:

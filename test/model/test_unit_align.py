@@ -1,5 +1,6 @@
 """Unit-Align at full size against the published torch modules: 8 real inputs, weights of seeded noise."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 from flax import nnx
 
 from restac_ros.model.tactile import vector_quantizer
-from restac_ros.model.tactile.config import UNIT_ALIGN
+from restac_ros.model.tactile.config import UNIT_ALIGN, UNIT_ALIGN_TINY
+from restac_ros.model.tactile.factory import make_tactile_encoder
 from restac_ros.model.tactile.interface import TactileCode, TactileEncoder
 from restac_ros.model.tactile.prophet import imagenet_normalised
 from restac_ros.model.tactile.unit_align import UnitAlign
@@ -113,6 +115,26 @@ def test_outputs(
     found = getattr(computed[1], field)
     assert found.shape == golden[key].shape
     np.testing.assert_allclose(found, golden[key], rtol=0, atol=tolerance)
+
+
+def test_without_codes_the_event_vector_enters_as_it_is() -> None:
+    encoder = dataclasses.replace(UNIT_ALIGN_TINY.encoder, ch=4, ch_mult=(1, 1), attn_resolutions=())
+    config = dataclasses.replace(
+        UNIT_ALIGN_TINY, kind='unit_align_uncoded', tactile_size=(8, 8), encoder=encoder
+    )
+    rng = np.random.default_rng(0)
+    assert not config.trains
+    touch = rng.random((2, *config.tactile_shape), np.float32)
+    features = rng.random((2, config.view_feature_dim), np.float32)
+
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: make_tactile_encoder(config, nnx.Rngs(0))))
+    leaves = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    encode = jax.jit(
+        lambda leaves: nnx.merge(graph, leaves).encode(touch, features, np.zeros((2, 7), np.float32))
+    )
+    code = encode(leaves)
+    np.testing.assert_array_equal(code.q_event, code.h_event)
+    assert np.ptp(code.q_event, axis=0).max() > 0, 'the two touches differ'
 
 
 def test_residual_is_measured_minus_expected(computed: tuple[np.ndarray, TactileCode]) -> None:

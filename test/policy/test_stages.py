@@ -1,5 +1,6 @@
 """The compiled stages: a prefix in slices is the whole one, and other calls run between its slices."""
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -26,11 +27,12 @@ def _inputs(config: ModelConfig) -> tuple:
 
 
 @pytest.fixture(scope='module')
-def stages(micro: ModelConfig) -> Callable[[int], Stages]:
+def stages(micro: ModelConfig) -> Callable[[int | None], Stages]:
     params = initial_params(micro, leaf_shapes(micro), 0, everything=True, consume=jax.device_put)
     graph, state = assemble(micro, params, source='test')
 
-    def make(slices: int) -> Stages:
+    @functools.cache
+    def make(slices: int | None) -> Stages:
         made = Stages(micro, graph, state, CAMERA_SLOTS, 2, slices=slices)
         made.compile(_TOKENS)
         return made
@@ -44,6 +46,28 @@ def test_a_prefix_in_slices_equals_the_whole_one(stages: Callable[[int], Stages]
     assert sliced.finite
     for ours, theirs in zip(jax.tree.leaves(sliced.cache), jax.tree.leaves(whole.cache), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_an_accelerators_programs_give_the_same_chunk(
+    stages: Callable[[int | None], Stages], micro: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, a prefix is cut into slices, and the Euler steps are one graph without a loop."""
+    on_cpu = stages(1)
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    as_on_a_gpu = stages(None)
+    chunks = []
+    for made in (on_cpu, as_on_a_gpu):
+        cache = made.encode_prefix(*_inputs(micro)).cache
+        tactile = np.full((1, *micro.tactile_shape), 90, np.uint8)
+        code = made.encode_tactile(tactile, cache.view_features, np.full((1, 7), 0.1, np.float32)).code
+        state, noise = (
+            np.ones(shape, np.float32) for shape in ((1, micro.action_dim), (1, 5, micro.action_dim))
+        )
+        chunks.append(made.act(_TOKENS, cache, code, state, noise))
+    np.testing.assert_allclose(*chunks, atol=5e-6)
+    loops = [' while(' in made._programs['act', _TOKENS].as_text() for made in (on_cpu, as_on_a_gpu)]
+    assert loops == [True, False]
+    assert len([name for name, _ in as_on_a_gpu._programs if name.startswith('prefix')]) > 1
 
 
 def test_touch_does_not_wait_for_a_running_prefix(

@@ -1,6 +1,7 @@
 """What a run starts from."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,13 @@ def test_touch_is_not_taught_by_an_encoder_of_random_weights(contract: Contract,
     init_checkpoint('tiny_no_touch', contract, tmp_path / 'sees')
     with pytest.raises(TrainingError, match='no --unit-align, expected a trained tactile encoder'):
         plan_start(TrainConfig('tiny', init=tmp_path / 'sees'))
+
+
+def test_an_ablation_of_gate_or_codebook_starts_from_the_policy_that_sees(without_touch: Path) -> None:
+    open_gate = plan_start(TrainConfig(FEELS, init=without_touch, gate='off'))
+    assert open_gate.config == replace(PRESETS[FEELS], gate='off')
+    uncoded = plan_start(TrainConfig('tiny', uncoded=True)).config
+    assert uncoded.tactile is not None
+    assert (uncoded.tactile.kind, uncoded.tactile.trains) == ('unit_align_uncoded', False)
+    with pytest.raises(TrainingError, match="uncoded: found an encoder of kind 'cnn', expected a Unit-Align"):
+        plan_start(TrainConfig(FEELS, init=without_touch, uncoded=True))

@@ -9,8 +9,9 @@ from restac_ros.model.tactile.strict import StrictConfig, check, check_positive,
 _MAX_LEVELS = 8
 _MAX_LAYERS = 64
 
-TactileKind = Literal['unit_align', 'cnn', 'cnn_map']
-"""'cnn' keeps the maximum of its last map, wherever it is; 'cnn_map' keeps all of the map."""
+TactileKind = Literal['unit_align', 'unit_align_uncoded', 'cnn', 'cnn_map']
+"""'unit_align_uncoded' is the ablation without a codebook: the event vector as it is. 'cnn' keeps the maximum
+of its last map, wherever it is; 'cnn_map' keeps all of the map."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +165,7 @@ class TactileConfig(StrictConfig):
     @property
     def trains(self) -> bool:
         """Whether the encoder is trained with the policy; Unit-Align is frozen in it."""
-        return self.kind != 'unit_align'
+        return self.kind in ('cnn', 'cnn_map')
 
     @property
     def latent_size(self) -> tuple[int, int]:
@@ -186,7 +187,7 @@ class TactileConfig(StrictConfig):
     def view_feature_dim(self) -> int:
         """Length of `encode_views`' result per sample."""
         match self.kind:
-            case 'unit_align':
+            case 'unit_align' | 'unit_align_uncoded':
                 return self.prophet.feature_dim
             case 'cnn' | 'cnn_map':
                 return self.cnn.view_widths[-1] * self.prophet.num_views

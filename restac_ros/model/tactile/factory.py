@@ -10,4 +10,4 @@ from restac_ros.model.tactile.unit_align import UnitAlign
 
 def make_tactile_encoder(config: TactileConfig, rngs: nnx.Rngs) -> TactileEncoder:
     """Return a freshly initialised encoder."""
-    return UnitAlign(config, rngs) if config.kind == 'unit_align' else CnnEncoder(config, rngs)
+    return CnnEncoder(config, rngs) if config.trains else UnitAlign(config, rngs)

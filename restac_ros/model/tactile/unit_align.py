@@ -44,13 +44,17 @@ class UnitAlign(nnx.Module):
         view_features: Float[Array, 'B F'],
         action_prev: Float[Array, 'B 7'],
     ) -> TactileCode:
-        """Return the event code of a tactile image; q_event is a row of the codebook, exactly."""
+        """Return the event code of a tactile image; q_event is a row of the codebook, exactly.
+
+        Without codes ('unit_align_uncoded'), q_event is the event vector, and the nearest code is named.
+        """
         inputs.check_all(tactile, view_features, action_prev, self.config)
         prior = self.prophet.predict(view_features, action_prev)
         z_real = self.latent(tactile)
         h_event = self.event(prior, z_real)
         quantized = self.quantizer(h_event)
-        return _tactile_code(quantized.code, quantized.code_index, h_event, prior, z_real)
+        q_event = h_event if self.config.kind == 'unit_align_uncoded' else quantized.code
+        return _tactile_code(q_event, quantized.code_index, h_event, prior, z_real)
 
     def latent(
         self, tactile: Float[Array, 'B h w 3'], rngs: nnx.Rngs | None = None

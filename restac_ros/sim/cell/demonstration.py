@@ -8,7 +8,7 @@ from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.cell_loop import CellLoop, DriverReading
 from restac_ros.sim.cell.cell_sensors import CellSensors, SensorSizes
 from restac_ros.sim.cell.expert import Expert
-from restac_ros.sim.cell.parameters import CellScene, draw_scene
+from restac_ros.sim.cell.parameters import CellScene, SceneRanges, draw_scene
 from restac_ros.sim.cell.trial import FPS, Actor, Senses, SensorNoise
 
 _TARGET_NS = 10_000_000
@@ -29,13 +29,14 @@ class Demonstration:
         cameras: bool = True,
         noise: SensorNoise | None = None,
         every_image: bool = True,
+        ranges: SceneRanges | None = None,
     ) -> None:
-        """Open the cell; raises what `CellSensors` raises.
+        """Open the cell in a scene of `ranges`; raises what `CellSensors` raises.
 
         Without `every_image`, images of the cameras that no frame on the grid from the start holds are not
         drawn.
         """
-        scene = draw_scene(seed)
+        scene = draw_scene(seed, ranges)
         cell = Cell(scene, limits=contract.limits)
         sensors = CellSensors(contract, cell, scene, seed, sizes, cameras)
         images = () if every_image else tuple(contract.by_role('camera'))

@@ -41,10 +41,14 @@ class ExpertParameters:
 
     Attributes:
         hover_m: height of the tip above the rim at the end of the approach.
+        approach_m_s, settle_m_s, settle_s: speed of the approach, of its end, and the time constant between.
         press_n: force that the target below the surface asks for; `vertical_n_m` is the controller's.
         touch_n: force that ends the descent.
         reach_m: farthest search from the estimated middle of the housing.
-        lead_m: farthest target from the measured pose, in x and y.
+        slide_m: by which the target leads the measured pose where touch says where to: above what friction
+            holds. A lead that grew from zero would teach a policy, which cannot know for how long it has
+            pushed, to push too little to move.
+        lead_m: farthest target from the measured pose elsewhere, in x and y.
         drop_m: sinking that means that the peg is in the hole.
         deep_m: how far below the first touch the target goes at most.
         stuck_s, progress_m: back to searching after so long without so much progress.
@@ -53,13 +57,16 @@ class ExpertParameters:
 
     hover_m: float = 0.012
     approach_m_s: float = 0.05
+    settle_m_s: float = 0.01
+    settle_s: float = 0.5
     descend_m_s: float = 0.015
     search_m_s: float = 0.003
     insert_m_s: float = 0.01
     press_n: float = 5.0
     vertical_n_m: float = 800.0
     touch_n: float = 2.0
-    reach_m: float = 0.008
+    reach_m: float = 0.012
+    slide_m: float = 0.0027
     lead_m: float = 0.003
     drop_m: float = 0.0015
     deep_m: float = 0.0125
@@ -112,7 +119,9 @@ class Expert:
         goal_m = np.array([*percept.housing_m, height_m])
         if np.linalg.norm(goal_m - percept.pose.position_m) < self._p.lead_m:
             self._begin(_Phase.DESCEND, percept)
-        return _stepped(target_m, goal_m, self._p.approach_m_s)
+        away_m = float(np.linalg.norm(goal_m - target_m))
+        speed_m_s = min(self._p.approach_m_s, max(self._p.settle_m_s, away_m / self._p.settle_s))
+        return _stepped(target_m, goal_m, speed_m_s)
 
     def _descend(self, percept: Percept, target_m: np.ndarray) -> np.ndarray:
         if self._pressed_n(percept) > self._p.touch_n:
@@ -120,7 +129,10 @@ class Expert:
             if self._strategy != Strategy.RETRIES or not self._middle_m.any():
                 self._middle_m = percept.housing_m.copy()
             self._begin(_Phase.SEARCH, percept)
-        return target_m - (0.0, 0.0, self._p.descend_m_s / FPS)
+        plane_m = target_m[:2]
+        if self._strategy == Strategy.TOUCH:
+            plane_m = _stepped(plane_m, percept.housing_m, self._p.descend_m_s)
+        return np.array([*plane_m, target_m[2] - self._p.descend_m_s / FPS])
 
     def _search(self, percept: Percept, target_m: np.ndarray) -> np.ndarray:
         height_m = percept.pose.position_m[2]
@@ -132,7 +144,7 @@ class Expert:
             self._goal_m = self._middle_m + self._random.uniform(-1, 1, 2) * self._p.spread_m
         plane_m = target_m[:2]
         if self._strategy == Strategy.TOUCH:
-            plane_m = plane_m + self._direction(percept) * self._p.search_m_s / FPS
+            plane_m = percept.pose.position_m[:2] + self._direction(percept) * self._p.slide_m
         elif self._strategy == Strategy.SPIRAL:
             plane_m = self._middle_m + self._on_spiral(percept.time_s - self._since_s)
         plane_m = _within(plane_m, self._middle_m, self._p.reach_m)

@@ -135,7 +135,11 @@ class SceneRanges:
     hole_m: float = 0.005
     grasp_m: float = 0.0
     grasp_rad: float = 0.0
-    start_m: float = 0.02
+    start_m: tuple[float, float, float] = (0.02, 0.02, 0.02)
+
+
+DEMONSTRATED = SceneRanges(hole_m=0.007, start_m=(0.02, 0.02, 0.06))
+"""Of demonstrations: wider, so that a policy that errs has learnt how to go on from there."""
 
 
 def draw_scene(seed: int, ranges: SceneRanges | None = None) -> CellScene:
@@ -149,7 +153,7 @@ def draw_scene(seed: int, ranges: SceneRanges | None = None) -> CellScene:
         hole_m=_moved(middle.hole_m, ranges.hole_m * hole),
         grasp_m=_moved(middle.grasp_m, ranges.grasp_m * grasp),
         grasp_rad=float(ranges.grasp_rad * turn),
-        start_m=_moved(middle.start_m, ranges.start_m * start),
+        start_m=_moved(middle.start_m, np.array(ranges.start_m) * start),
     )
 
 
