@@ -14,8 +14,11 @@ from rclpy.serialization import deserialize_message, serialize_message
 from restac_ros.msg import ActionChunk, GateState, RecorderStatus
 
 from restac_ros.control.chunk import ChunkError, ChunkReport, ReplanTrigger, build_chunk
+from restac_ros.framing.encode import tool_pose
+from restac_ros.framing.stamp import with_stamp
+from restac_ros.geometry.pose import Pose
 from restac_ros.nodes.chunk_messages import PolicyOrigin, chunk_message, chunk_of
-from restac_ros.nodes.fields import LAST_NS, LAST_UNSIGNED, stamp, stamp_as_ns, unsigned
+from restac_ros.nodes.fields import LAST_NS, LAST_UNSIGNED, pose_message, stamp, stamp_as_ns, unsigned
 from restac_ros.nodes.messages import gate_message, recorder_message, residual_message
 from restac_ros.recording.recorder import RecorderReport
 from restac_ros.runtime.runtime_products import TouchReading
@@ -159,3 +162,14 @@ def test_a_message_with_an_unknown_enumeration_value_is_refused(field: str, valu
     setattr(message, field, value)
     with pytest.raises(ChunkError, match=f'{field} is {value}, expected one of'):
         chunk_of(message)
+
+
+@pytest.mark.parametrize('frame_id', ['', 'b', 'fr3_link0', 'a frame with 25 characters'])
+@given(numbers=st.lists(st.floats(), min_size=7, max_size=7), stamp_ns=st.integers(0, LAST_NS))
+@settings(max_examples=30, deadline=None)
+def test_a_set_point_is_serialised_to_the_bytes_that_ros_would_send(
+    frame_id: str, numbers: list[float], stamp_ns: int
+) -> None:
+    pose = Pose(np.array(numbers[:3]), np.array(numbers[3:]))
+    expected = serialize_message(pose_message(pose, stamp_ns, frame_id))
+    assert with_stamp(tool_pose(frame_id, pose), stamp_ns) == expected

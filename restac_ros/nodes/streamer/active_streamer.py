@@ -9,17 +9,17 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.clock import JumpHandle, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile
-from rclpy.serialization import serialize_message
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
 from restac_ros.control.chunk_origin import ChunkOrigin
 from restac_ros.control.streaming import ChunkUse, SetPoint, StreamerConfig
 from restac_ros.control.supervisor import LATCHED, Fault, Phase, Supervision
+from restac_ros.framing.encode import tool_pose
+from restac_ros.framing.stamp import with_stamp
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
 from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, chunk_of, chunk_use_message, named_run
-from restac_ros.nodes.fields import pose_message
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.gripper_output import make_gripper
 from restac_ros.nodes.streamer.robot_inputs import RIVAL_SILENT_NS, RobotInputs
@@ -121,7 +121,7 @@ class ActiveStreamer:
     # Called by the thread of the set-points.
 
     def _publish(self, point: SetPoint, now_ns: int) -> None:
-        cdr = serialize_message(pose_message(point.pose, now_ns, self._frame_id))
+        cdr = with_stamp(tool_pose(self._frame_id, point.pose), now_ns)
         self._inputs.note_sent(cdr)
         self._target.publish(cdr)
 
