@@ -70,6 +70,8 @@ class SimEvaluate:
             raise CellError('--ray-address and --workers are of the engine ray: add `--engine ray`')
         if self.data and self.card is None:
             raise CellError('--data is for the card: add `--card FILE`')
+        if self.card is not None and (self.card.is_dir() or not self.card.absolute().parent.is_dir()):
+            raise CellError(f'card: found {self.card}, expected a file in a directory that exists')
         contract = load_contract(self.contract or config_file(CELL_CONTRACT))
         folder = self.config or config_file('policy.yaml').parent
         to = absolute(self.to or self.checkpoints[0].resolve().with_name('sim_evaluation'))
@@ -82,7 +84,7 @@ class SimEvaluate:
             to,
             self.videos,
         )
-        info, shown = load_info(self.checkpoints[0]), [_shown(root) for root in self.data]
+        info, shown = load_info(self.checkpoints[0], checksums=False), [_shown(root) for root in self.data]
         for one in shown:
             known_use(info, one)
         make: evaluate_cell.Make = evaluate_cell.make_here

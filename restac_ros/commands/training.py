@@ -147,8 +147,8 @@ def run_training(config: TrainConfig) -> int:
     from restac_ros.training.prepare import prepare
     from restac_ros.training.trainer import deployable
 
-    keep_freed_memory()
     join_processes(config.distributed, os.environ)
+    keep_freed_memory()
     prepared = prepare(config, show=_show)
     with noting_stops() as stops:
         outcome = _run(prepared, lambda: bool(stops))

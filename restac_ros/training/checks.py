@@ -106,6 +106,7 @@ def _distillation(train: TrainConfig) -> Iterator[str]:
     if train.init is None or not (train.init / MANIFEST).is_file():
         yield f'distil: found no checkpoint of this package at {train.init}, expected the one to distil'
     asked = {'part': 'flow', 'max_delay_steps': 0, 'unit_align': None, 'tokenizer': None}
+    asked |= {'gate': None, 'uncoded': False}
     for name, expected in asked.items():
         if (found := getattr(train, name)) != expected:
             named = name.replace('_', '-')

@@ -67,6 +67,10 @@ def plan_start(train: TrainConfig) -> StartPlan:
         raise TrainingError(f'preset: found {train.preset!r}, expected one of {", ".join(PRESETS)}')
     config = PRESETS[train.preset]
     if train.gate is not None:
+        if not config.uses_touch:
+            raise TrainingError(
+                f'gate: found {train.gate!r}, expected none, as preset {train.preset!r} is without touch'
+            )
         config = replace(config, gate=train.gate)
     if train.use_sparse_loss:
         config = replace(config, use_sparse_loss=True)

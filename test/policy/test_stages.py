@@ -52,6 +52,7 @@ def test_an_accelerators_programs_give_the_same_chunk(
     stages: Callable[[int | None], Stages], micro: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There, a prefix is cut into slices, and the Euler steps are one graph without a loop."""
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'cpu')
     on_cpu = stages(1)
     monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
     as_on_a_gpu = stages(None)

@@ -188,7 +188,8 @@ class Director:
             return stage.record.newest_ns > held_ns + GO_ON_NS
 
         stage.until(lambda: going_on() or halted(), f'{case.name}: set-points go on')
-        self._await_reason(case, outcome)
+        if not halted():
+            self._await_reason(case, outcome)
         if said := halted():
             outcome.faults.append(f'did not go on: {said}')
 
