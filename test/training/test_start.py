@@ -65,6 +65,6 @@ def test_an_ablation_of_gate_or_codebook_starts_from_the_policy_that_sees(withou
     with pytest.raises(TrainingError, match="uncoded: found an encoder of kind 'cnn', expected a Unit-Align"):
         plan_start(TrainConfig(FEELS, init=without_touch, uncoded=True))
     with pytest.raises(
-        TrainingError, match="gate: found 'off', expected none, as preset .* is without touch"
+        TrainingError, match=r"gate: found 'off', expected none, as preset .* is without touch"
     ):
         plan_start(TrainConfig(SEES, gate='off'))

@@ -104,7 +104,7 @@ def test_the_card_says_what_a_policy_is_made_of_and_where_it_fails(
     rows = [line.split(' | ')[1:4] for line in text.splitlines() if line.startswith('| micro')]
     assert rows == [[AS_IT_IS, '0%', '0% to 66%'], ['gate 1', '0%', '0% to 66%']]
     assert 'With nothing changed it fails in 2 of 2 scenes.' in text
-    with pytest.raises(CellError, match='card: found .*, expected a file in a directory that exists'):
+    with pytest.raises(CellError, match=r'card: found .*, expected a file in a directory that exists'):
         replace(asked, card=tmp_path).run()
     with pytest.raises(CellError, match='add `--card FILE`'):
         replace(asked, data=(tmp_path,)).run()
