@@ -1,4 +1,4 @@
-# make demo    set up what is missing, run the main job, print what came out     SEED=210, EXPERT=1, BAG=dir, SOURCE=synthetic
+# make demo    set up what is missing, run the main job, print what came out     SEED=307, EXPERT=1, BAG=dir, SOURCE=synthetic
 # make test    set up what is missing, run all tests                              ARGS='test/framing -k grid'
 # make help    all targets
 SHELL := /bin/bash
@@ -14,7 +14,7 @@ task := insert the plug into the socket
 BAG ?=
 SOURCE ?= $(if $(BAG),bag,sim)
 # A scene in which the policy succeeded when it was evaluated.
-SEED ?= 208
+SEED ?= 307
 EXPERT ?=
 VIEW ?=
 ARGS ?=
@@ -64,10 +64,11 @@ policy: build    ## demonstrations, training, calibration and evaluation of the 
 	  && restac-ros train cell $$data --init sees/checkpoint-2000 --unit-align tactile/unit_align --optimizer.peak 1e-3 --steps 1500 --to feels \
 	  && restac-ros sim record --to fresh --episodes 10 --first-seed 2000000 \
 	  && { [ -d gated ] || restac-ros calibrate feels/checkpoint-1500 fresh --to gated; } \
-	  && restac-ros train cell $$data --init gated --optimizer.peak 1e-3 --steps 8000 --to feels_on \
-	  && { [ -d cell ] || restac-ros calibrate feels_on/checkpoint-8000 fresh --to cell; } \
-	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 9500 --to control \
-	  && restac-ros sim evaluate cell control/checkpoint-9500 --first-seed 200 --videos 200 201 202 --to evaluation \
+	  && restac-ros train cell $$data --init gated --optimizer.peak 1e-3 --steps 6000 --to feels_on \
+	  && { [ -d cell ] || restac-ros calibrate feels_on/checkpoint-6000 fresh --to cell; } \
+	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 7500 --to control \
+	  && rm -rf without_touch && cp -r control/checkpoint-7500 without_touch \
+	  && restac-ros sim evaluate cell without_touch --first-seed 300 --conditions 'as it is' 'touch shuffled' 'gate 0' 'gate 1' --videos 300 301 302 --to evaluation \
 	    --card cell/README.md --data data fresh
 
 tutorial: build    ## execute docs/tutorial.md, from demonstrations to a policy that runs, in runs/tutorial: about half an hour on two cores
