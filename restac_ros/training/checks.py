@@ -105,8 +105,14 @@ def _distillation(train: TrainConfig) -> Iterator[str]:
         return
     if train.init is None or not (train.init / MANIFEST).is_file():
         yield f'distil: found no checkpoint of this package at {train.init}, expected the one to distil'
-    asked = {'part': 'flow', 'max_delay_steps': 0, 'unit_align': None, 'tokenizer': None}
-    asked |= {'gate': None, 'uncoded': False}
+    asked = {
+        'part': 'flow',
+        'max_delay_steps': 0,
+        'unit_align': None,
+        'uncoded': False,
+        'gate': None,
+        'tokenizer': None,
+    }
     for name, expected in asked.items():
         if (found := getattr(train, name)) != expected:
             named = name.replace('_', '-')

@@ -11,19 +11,17 @@ from restac_ros.sim.evaluation.cell_figures import CellFigures
 from restac_ros.sim.evaluation.cell_report import COLUMNS, CellReport
 from restac_ros.sim.evaluation.conditions import AS_IT_IS
 
-_SHOWN = (
-    'checkpoint',
-    'condition',
-    'inserted',
-    '95 %',
-    'against as it is',
-    'against first',
-    'insertion [s]',
-    'peak [N]',
-    'gate AUROC',
-    'contact to gate [ms]',
-)
-assert set(_SHOWN) < set(COLUMNS)
+_LEFT_TO_THE_PAGE = {
+    'aligned',
+    'inserted if aligned',
+    'alignment [s]',
+    'interaction [s]',
+    'mean [N]',
+    'rise [ms]',
+    'halted',
+    'dropped',
+}
+_SHOWN = [name for name in COLUMNS if name not in _LEFT_TO_THE_PAGE]
 
 
 @dataclass(frozen=True)
