@@ -43,7 +43,9 @@ class ExpertParameters:
         hover_m: height of the tip above the rim at the end of the approach.
         approach_m_s, settle_m_s, settle_s: speed of the approach, of its end, and the time constant between.
         press_n: force that the target below the surface asks for; `vertical_n_m` is the controller's.
-        touch_n: force that ends the descent.
+        touch_n: force from which the descent no longer aligns, so that the gel shows where the socket
+            presses and not which way the plug is pushed.
+        feel_n: force that ends the descent.
         reach_m: farthest search from the estimated middle of the housing.
         slide_m: by which the target leads the measured pose where touch says where to: above what friction
             holds. A lead that grew from zero would teach a policy, which cannot know for how long it has
@@ -64,7 +66,8 @@ class ExpertParameters:
     insert_m_s: float = 0.01
     press_n: float = 5.0
     vertical_n_m: float = 800.0
-    touch_n: float = 2.0
+    touch_n: float = 0.5
+    feel_n: float = 4.0
     reach_m: float = 0.012
     slide_m: float = 0.0027
     lead_m: float = 0.003
@@ -124,14 +127,18 @@ class Expert:
         return _stepped(target_m, goal_m, speed_m_s)
 
     def _descend(self, percept: Percept, target_m: np.ndarray) -> np.ndarray:
-        if self._pressed_n(percept) > self._p.touch_n:
+        pressed_n, plane_m = self._pressed_n(percept), target_m[:2]
+        if pressed_n > self._p.feel_n:
             self._surface_m = percept.pose.position_m[2]
             if self._strategy != Strategy.RETRIES or not self._middle_m.any():
                 self._middle_m = percept.housing_m.copy()
             self._begin(_Phase.SEARCH, percept)
-        plane_m = target_m[:2]
         if self._strategy == Strategy.TOUCH:
-            plane_m = _stepped(plane_m, percept.housing_m, self._p.descend_m_s)
+            if pressed_n > self._p.touch_n:
+                self._direction(percept)
+                plane_m = percept.pose.position_m[:2]
+            else:
+                plane_m = _stepped(plane_m, percept.housing_m, self._p.descend_m_s)
         return np.array([*plane_m, target_m[2] - self._p.descend_m_s / FPS])
 
     def _search(self, percept: Percept, target_m: np.ndarray) -> np.ndarray:
