@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from restac_ros.sim.cell.cell import Cell
-from restac_ros.sim.cell.demonstration import expert_pilot
-from restac_ros.sim.cell.expert import Expert, Strategy
+from restac_ros.sim.cell.demonstration import Nudges, expert_pilot
+from restac_ros.sim.cell.expert import Expert, ExpertParameters, Strategy
 from restac_ros.sim.cell.intervals import wilson_interval
 from restac_ros.sim.cell.parameters import CellScene, draw_scene
 from restac_ros.sim.cell.trial import FPS, Senses, SensorNoise, run_trial
@@ -28,6 +28,38 @@ def test_by_touch_the_plug_goes_in_gently(cell: Cell, seed: int) -> None:
     assert trial.seconds < 15
     assert trial.peak_n < 15
     assert 0 < trial.contact_s < trial.seconds
+
+
+def test_it_presses_straight_down_before_it_slides_so_that_the_imprint_shows_the_hole(cell: Cell) -> None:
+    scene, known = draw_scene(100), ExpertParameters()
+    pressed_n, leads_m = [], []
+
+    def watch(percept, target, state) -> None:
+        pressed_n.append(-percept.mount[2] * cell.parameters.plug.shear_n_m)
+        leads_m.append(np.linalg.norm(target.position_m[:2] - percept.pose.position_m[:2]))
+
+    run_trial(cell, scene, Expert(), Senses(scene, NOISE, 100), watch=watch)
+    touched = next(i for i, force_n in enumerate(pressed_n) if force_n > known.touch_n)
+    full = next(i for i, force_n in enumerate(pressed_n) if force_n > known.feel_n)
+    assert full - touched >= 2
+    assert max(leads_m[touched:full]) == 0.0
+    assert leads_m[full + 1] == pytest.approx(known.slide_m)
+
+
+def test_nudges_repeat_with_the_seed_and_are_sideways_and_as_strong_as_allowed() -> None:
+    times_ns = [round(tick * 1e9 / FPS) + 1 for tick in range(100 * FPS)]
+    forces_n = np.array(
+        [
+            [nudges.force_n(now_ns) for now_ns in times_ns]
+            for nudges in (Nudges(4.0, seed) for seed in range(8))
+        ]
+    )
+    seldom = Nudges(4.0, 0)
+    np.testing.assert_array_equal([seldom.force_n(now_ns) for now_ns in times_ns[::7]], forces_n[0, ::7])
+    spreads_n = forces_n[..., :2].std(axis=(1, 2))
+    assert spreads_n.min() < 2 < spreads_n.max() < 4.4
+    assert not forces_n[..., 2].any()
+    assert not Nudges(0.0, 0).force_n(times_ns[-1]).any()
 
 
 def test_a_guess_misses_a_hole_that_is_farther_away_than_a_plug_centres_itself(cell: Cell) -> None:
