@@ -99,7 +99,7 @@ def test_nudges_move_the_arm_of_a_demonstration_and_too_strong_ones_are_refused(
     tracks = []
     for nudge_n in (0.0, 5.0):
         readings = Demonstration(contract, SEED, cameras=False, nudge_n=nudge_n).readings(LIMIT_S)
-        tracks.append([reading.value for reading in readings if reading.stream == 'joints'])
+        tracks.append([reading.value[0] for reading in readings if reading.stream == 'joints'])
     assert 2e-4 < np.abs(np.subtract(*tracks)).max() < 2e-2
     with pytest.raises(GraphError, match='nudge-n is 11'):
         SimRecord(to=tmp_path / 'data', nudge_n=11.0).run()
