@@ -58,9 +58,9 @@ endif
 policy: build    ## demonstrations, training, calibration and evaluation of the cell's policy, with and without touch, in runs/policy: under 3 hours on two cores
 	@mkdir -p runs/policy && cd runs/policy && . ../../scripts/env.sh \
 	  && data='--data.datasets data --loader.cache cache' \
-	  && restac-ros sim record --to data --episodes 160 \
+	  && restac-ros sim record --to data --episodes 164 \
 	  && restac-ros train cell_no_touch $$data --to sees \
-	  && restac-ros train-tactile data --size tiny --codebook.codes 64 --loader.cache cache --to tactile \
+	  && restac-ros train-tactile data --size tiny --codebook.codes 128 --encoder-steps 1000 --event-steps 3000 --loader.cache cache --to tactile \
 	  && restac-ros train cell $$data --init sees/checkpoint-2000 --unit-align tactile/unit_align --optimizer.peak 1e-3 --steps 1500 --to feels \
 	  && restac-ros sim record --to fresh --episodes 10 --first-seed 2000000 \
 	  && { [ -d gated ] || restac-ros calibrate feels/checkpoint-1500 fresh --to gated; } \

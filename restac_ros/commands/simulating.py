@@ -16,13 +16,7 @@ from restac_ros.commands.teleoperating import SimTeleop
 from restac_ros.commands.terminal import counted, counting, print_error, print_line
 from restac_ros.graph import CELL_CONTRACT
 from restac_ros.installation import GraphError, config_file
-from restac_ros.sim.cell.parameters import (
-    DEMONSTRATED,
-    MOST_NUDGE_N,
-    SIMULATED_START_NS,
-    SceneRanges,
-    check_libraries,
-)
+from restac_ros.sim.cell.parameters import DEMONSTRATED, SIMULATED_START_NS, SceneRanges, check_libraries
 
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
@@ -51,9 +45,6 @@ class SimRecord:
     """Robot facts (YAML); default: config/contract_cell.yaml, whose actions are the commanded poses."""
     limit_s: float = 20.0
     """Longest attempt, simulated time."""
-    nudge_n: float = 5.0
-    """Strength of a random sideways force on the arm, different in each episode: the standard deviation is up
-    to so many N. A policy then learns to go on from where it has not gone by itself. 0: none."""
     keep_journals: Path | None = None
     """Also keep the journals, in this directory."""
 
@@ -64,8 +55,6 @@ class SimRecord:
         contract = load_contract(self.contract or config_file(CELL_CONTRACT))
         if self.episodes < 1:
             raise GraphError(f'episodes is {self.episodes}, expected 1 at least')
-        if not 0 <= self.nudge_n <= MOST_NUDGE_N:
-            raise GraphError(f'nudge-n is {self.nudge_n} N, expected 0 to {MOST_NUDGE_N} N')
         root, held = absolute(self.to), recorded_seeds(absolute(self.to))
         done, attempts = 0, math.ceil(_ATTEMPTS_PER_EPISODE * self.episodes)
         with counting('recording') as advance, TemporaryDirectory(dir=_beside(root)) as scratch:
@@ -87,14 +76,7 @@ class SimRecord:
         journal = folder / f'seed_{seed}'
         kept = self.keep_journals is not None
         if not record_demonstration(
-            journal,
-            contract,
-            seed,
-            self.task,
-            self.limit_s,
-            every_image=kept,
-            ranges=DEMONSTRATED,
-            nudge_n=self.nudge_n,
+            journal, contract, seed, self.task, self.limit_s, every_image=kept, ranges=DEMONSTRATED
         ):
             print_error(f'seed {seed}: the expert failed; left out')
             shutil.rmtree(journal)
@@ -169,7 +151,6 @@ def record_demonstration(
     cameras: bool = True,
     every_image: bool = False,
     ranges: SceneRanges | None = None,
-    nudge_n: float = 0.0,
 ) -> bool:
     """Write the journal of one attempt, as the recorder would; return whether the expert succeeded.
 
@@ -184,9 +165,7 @@ def record_demonstration(
     from restac_ros.framing.stamp import with_stamp
     from restac_ros.sim.cell.demonstration import Demonstration
 
-    shown = Demonstration(
-        contract, seed, cameras=cameras, every_image=every_image, ranges=ranges, nudge_n=nudge_n
-    )
+    shown = Demonstration(contract, seed, cameras=cameras, every_image=every_image, ranges=ranges)
     journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
     end_ns = SIMULATED_START_NS
     for stream in contract.by_role('tactile'):

@@ -93,18 +93,6 @@ def test_demonstrations_become_episodes_and_the_same_call_goes_on(
     assert left == {'data'}, 'journals are left over'
 
 
-def test_nudges_move_the_arm_of_a_demonstration_and_too_strong_ones_are_refused(
-    contract: Contract, tmp_path: Path
-) -> None:
-    tracks = []
-    for nudge_n in (0.0, 5.0):
-        readings = Demonstration(contract, SEED, cameras=False, nudge_n=nudge_n).readings(LIMIT_S)
-        tracks.append([reading.value[0] for reading in readings if reading.stream == 'joints'])
-    assert 2e-4 < np.abs(np.subtract(*tracks)).max() < 2e-2
-    with pytest.raises(GraphError, match='nudge-n is 11'):
-        SimRecord(to=tmp_path / 'data', nudge_n=11.0).run()
-
-
 def test_the_expert_is_tried_scene_by_scene(capsys: pytest.CaptureFixture[str]) -> None:
     assert SimExpert(scenes=1, first_seed=7, strategy='guess', limit_s=3.0).run() == 0
     assert 'seed 7: not inserted' in capsys.readouterr().out

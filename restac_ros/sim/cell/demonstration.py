@@ -1,9 +1,6 @@
 """The expert at work in a cell whose drivers publish: what a recorder would record of a demonstration."""
 
-import math
 from collections.abc import Iterator
-
-import numpy as np
 
 from restac_ros.contract.schema import Contract
 from restac_ros.geometry.pose import Offset, Pose
@@ -15,7 +12,6 @@ from restac_ros.sim.cell.parameters import CellScene, SceneRanges, draw_scene
 from restac_ros.sim.cell.trial import FPS, Actor, Senses, SensorNoise
 
 _TARGET_NS = 10_000_000
-_NUDGE_S = 0.5
 
 
 class Demonstration:
@@ -34,12 +30,11 @@ class Demonstration:
         noise: SensorNoise | None = None,
         every_image: bool = True,
         ranges: SceneRanges | None = None,
-        nudge_n: float = 0.0,
     ) -> None:
         """Open the cell in a scene of `ranges`; raises what `CellSensors` raises.
 
         Without `every_image`, images of the cameras that no frame on the grid from the start holds are not
-        drawn. `nudge_n` is the most that the standard deviation of the `Nudges` can be.
+        drawn.
         """
         scene = draw_scene(seed, ranges)
         cell = Cell(scene, limits=contract.limits)
@@ -51,7 +46,6 @@ class Demonstration:
 
         self.loop = CellLoop(contract, cell, sensors, seed, is_needed)
         self._pilot = expert_pilot(self.loop, scene, seed, noise)
-        self._nudges = Nudges(nudge_n, seed)
 
     @property
     def succeeded(self) -> bool:
@@ -67,7 +61,6 @@ class Demonstration:
                 elif self.succeeded or reading.stamp_ns > limit_s * 1e9:
                     return
                 else:
-                    self.loop.cell.push(self._nudges.force_n(reading.stamp_ns))
                     self._pilot.advance(reading.stamp_ns)
         finally:
             self.loop.sensors.close()
@@ -77,31 +70,6 @@ def _is_in_a_frame(publish_ns: int, next_ns: int, fps: int) -> bool:
     """Return whether a tick of the grid lies between a message and the next one, with 1 ns of rounding."""
     first = -(-(publish_ns - 1) * fps // 10**9)
     return first * 10**9 // fps - 1 <= next_ns
-
-
-class Nudges:
-    """Sideways force of a hand that disturbs the arm, an Ornstein-Uhlenbeck process.
-
-    Undisturbed, an expert always moves the way it pushes, and a policy that imitates it takes the shear of
-    its own push for the direction to the hole. So noise goes into what is demonstrated, and what the expert
-    does about it is learnt (DART, arXiv 1703.09327).
-    """
-
-    def __init__(self, most_n: float, seed: int) -> None:
-        """Each component's standard deviation is drawn uniformly, up to `most_n`; the seed decides all."""
-        self._random = np.random.default_rng([seed, 3])
-        self._spread_n = most_n * self._random.uniform()
-        self._noise = self._random.standard_normal(2)
-        self._changes = 1
-
-    def force_n(self, now_ns: int) -> np.ndarray:
-        """Return the force [3] in the base frame at `now_ns`, which never goes back."""
-        kept = math.exp(-1.0 / FPS / _NUDGE_S)
-        while now_ns * FPS >= self._changes * 10**9:
-            fresh = math.sqrt(1 - kept**2) * self._random.standard_normal(2)
-            self._noise = kept * self._noise + fresh
-            self._changes += 1
-        return np.array([*(self._spread_n * self._noise), 0.0])
 
 
 class Pilot:

@@ -138,9 +138,6 @@ class SceneRanges:
     start_m: tuple[float, float, float] = (0.02, 0.02, 0.02)
 
 
-MOST_NUDGE_N = 10.0
-"""Above it the arm leaves the socket."""
-
 DEMONSTRATED = SceneRanges(hole_m=0.007, start_m=(0.02, 0.02, 0.06))
 """Of demonstrations: wider, so that a policy that errs has learnt how to go on from there."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from restac_ros.sim.cell.cell import Cell
-from restac_ros.sim.cell.demonstration import Nudges, expert_pilot
+from restac_ros.sim.cell.demonstration import expert_pilot
 from restac_ros.sim.cell.expert import Expert, ExpertParameters, Strategy
 from restac_ros.sim.cell.intervals import wilson_interval
 from restac_ros.sim.cell.parameters import CellScene, draw_scene
@@ -44,22 +44,6 @@ def test_it_presses_straight_down_before_it_slides_so_that_the_imprint_shows_the
     assert full - touched >= 2
     assert max(leads_m[touched:full]) == 0.0
     assert leads_m[full + 1] == pytest.approx(known.slide_m)
-
-
-def test_nudges_repeat_with_the_seed_and_are_sideways_and_as_strong_as_allowed() -> None:
-    times_ns = [round(tick * 1e9 / FPS) + 1 for tick in range(100 * FPS)]
-    forces_n = np.array(
-        [
-            [nudges.force_n(now_ns) for now_ns in times_ns]
-            for nudges in (Nudges(4.0, seed) for seed in range(8))
-        ]
-    )
-    seldom = Nudges(4.0, 0)
-    np.testing.assert_array_equal([seldom.force_n(now_ns) for now_ns in times_ns[::7]], forces_n[0, ::7])
-    spreads_n = forces_n[..., :2].std(axis=(1, 2))
-    assert spreads_n.min() < 2 < spreads_n.max() < 4.4
-    assert not forces_n[..., 2].any()
-    assert not Nudges(0.0, 0).force_n(times_ns[-1]).any()
 
 
 def test_a_guess_misses_a_hole_that_is_farther_away_than_a_plug_centres_itself(cell: Cell) -> None:
