@@ -57,10 +57,11 @@ endif
 # Who sees learns to feel; the control goes on seeing for as many steps. Every line goes on where it was interrupted.
 policy: build    ## demonstrations, training, calibration and evaluation of the cell's policy, with and without touch, in runs/policy: under 3 hours on two cores
 	@mkdir -p runs/policy && cd runs/policy && . ../../scripts/env.sh \
-	  && data='--data.datasets data --loader.cache cache' \
-	  && restac-ros sim record --to data --episodes 164 \
+	  && data='--data.datasets data more --loader.cache cache' \
+	  && restac-ros sim record --to data --episodes 80 \
+	  && restac-ros sim record --to more --episodes 80 --first-seed 1001000 \
 	  && restac-ros train cell_no_touch $$data --to sees \
-	  && restac-ros train-tactile data --size tiny --codebook.codes 128 --encoder-steps 1000 --event-steps 3000 --loader.cache cache --to tactile \
+	  && restac-ros train-tactile data more --size tiny --codebook.codes 128 --encoder-steps 600 --prophet-steps 300 --event-steps 1500 --loader.cache cache --to tactile \
 	  && restac-ros train cell $$data --init sees/checkpoint-2000 --unit-align tactile/unit_align --optimizer.peak 1e-3 --steps 1500 --to feels \
 	  && restac-ros sim record --to fresh --episodes 10 --first-seed 2000000 \
 	  && { [ -d gated ] || restac-ros calibrate feels/checkpoint-1500 fresh --to gated; } \
@@ -69,7 +70,7 @@ policy: build    ## demonstrations, training, calibration and evaluation of the 
 	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 7500 --to control \
 	  && rm -rf without_touch && cp -r control/checkpoint-7500 without_touch \
 	  && restac-ros sim evaluate cell without_touch --first-seed 300 --conditions 'as it is' 'touch shuffled' 'gate 0' 'gate 1' --videos 300 301 302 --to evaluation \
-	    --card cell/README.md --data data fresh
+	    --card cell/README.md --data data more fresh
 
 tutorial: build    ## execute docs/tutorial.md, from demonstrations to a policy that runs, in runs/tutorial: about half an hour on two cores
 	@mkdir -p runs && $(env) && pytest -s --basetemp runs/tutorial -o tmp_path_retention_policy=all test/documentation/tutorial.py
