@@ -268,7 +268,13 @@ def test_nothing_shadows_the_generated_interfaces(repository: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    'module', ['restac_ros.policy.policy', 'restac_ros.dataset.journal', 'restac_ros.framing.framer']
+    'module',
+    [
+        'restac_ros.policy.policy',
+        'restac_ros.dataset.journal',
+        'restac_ros.framing.framer',
+        'restac_ros.training.trainer',
+    ],
 )
 def test_the_core_loads_neither_ros_nor_torch(module: str) -> None:
     probe = f'import sys, {module}; print([m for m in ("rclpy", "torch") if m in sys.modules])'

@@ -92,7 +92,7 @@ class ScaledNecessityGate(nnx.Module):
 class ForcedGate:
     """A gate that stands where it was put; none of a checkpoint."""
 
-    value: float
+    value: float | Float[Array, '']
     reads_raw_logvar: bool = False
 
     def __call__(self, logvar: Float[Array, 'B 1'], q_event: Float[Array, 'B E']) -> Float[Array, 'B 1']:

@@ -1,14 +1,30 @@
 """What a run prints and writes while it goes on: one line at a time, and TensorBoard's files."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tensorboardX import SummaryWriter
-
 from restac_ros.training.errors import TrainingError
+
+
+@contextmanager
+def _hiding(module: str) -> Iterator[None]:
+    """Hide a module from imports in the block, unless it is loaded already."""
+    hidden = module not in sys.modules
+    if hidden:
+        sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules[module]
+
+
+with _hiding('torch'):  # the writer would load it wherever it is installed, and needs nothing of it
+    from tensorboardX import SummaryWriter
 
 _LINE = {  # name: how it is printed
     'loss': 'loss {:.4f}',

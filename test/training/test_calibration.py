@@ -31,7 +31,9 @@ from restac_ros.training.contact import contact_labels
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.gate_goal import GateGoal
+from restac_ros.training.tactile.prepare import prepare_tactile
 from restac_ros.training.tactile.samples import TouchSource
+from tactile_runs import SHORT_TACTILE
 
 GOAL = GateGoal()
 
@@ -178,10 +180,10 @@ PLACES = [(episode, frame) for episode in range(4) for frame in range(0, 62, 3)]
 
 
 @pytest.fixture(scope='module')
-def foretelling(tactile_run, episodes: Episodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published file of an encoder whose logvar was fitted to contact, in place of long training."""
-    prepared, outcome, _ = tactile_run
-    unit = prepared.leaves.unit(outcome.leaves)
+def foretelling(touch_data: Path, episodes: Episodes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published file of an encoder whose logvar was fitted to contact, in place of training."""
+    leaves = prepare_tactile(SHORT_TACTILE, [touch_data]).leaves
+    unit = leaves.unit(leaves.initial(0))
     source = TouchSource(episodes, np.array(PLACES), 0)
     batch = source.joined([source[index] for index in range(len(source))])
     hidden = np.asarray(jax.jit(hidden_features)(nnx.split(unit), batch.views, batch.action_prev), np.float64)

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -248,6 +251,18 @@ def test_a_run_with_other_settings_is_not_resumed(prepared: Prepared, finished: 
     other = replace(prepared, identity=json.loads(json.dumps({**prepared.identity, 'batch_size': 8})))
     with pytest.raises(TrainingError, match=r'batch_size: 4 != 8.*--allow-changes'):
         train(other)
+
+
+def test_a_run_with_other_settings_goes_on_where_that_is_asked_for(tmp_path: Path) -> None:
+    state = {'step': jnp.array(2), 'trained': {'kernel': jnp.arange(6.0)}, 'ema': None}
+    before, after = ({'batch_size': size, 'data': [data]} for size, data in ((4, 'one'), (8, 'another')))
+    with closing(RunStore(tmp_path, 10, before)) as store:
+        store.save(2, state)
+    fresh = jax.tree.map(jnp.zeros_like, state)
+    with closing(RunStore(tmp_path, 10, after)) as store:
+        with pytest.raises(TrainingError, match=r'batch_size: 4 != 8; data: \["one"\] != .*--allow-changes'):
+            store.restore(fresh)
+        assert equal(store.restore(fresh, allow_changes=True), state)
 
 
 def test_the_last_two_states_stay_and_every_so_many_steps_one_for_good(tmp_path: Path) -> None:

@@ -83,8 +83,9 @@ class EvaluatedNetwork:
             num_steps: Euler steps; None: as the checkpoint was trained.
             gate: forced to this; None: the network's own.
         """
-        sampled = self._chunks(num_steps or self._flow_steps, gate)(self._state, cache, code, state, noise)
-        return np.asarray(sampled)
+        forced = None if gate is None else np.float32(gate)  # an input: one program for all gates
+        sample = self._chunks(num_steps or self._flow_steps)
+        return np.asarray(sample(self._state, cache, code, state, noise, forced))
 
     def said(
         self,
@@ -121,7 +122,7 @@ class EvaluatedNetwork:
         times = np.full(len(actions), time, np.float32)
         return np.asarray(self._flow(self._state, cache, code, state, actions, noise, times))
 
-    def _model(self, state: nnx.State, gate: float | None = None) -> Any:
+    def _model(self, state: nnx.State, gate: Float[Array, ''] | None = None) -> Any:
         model = nnx.merge(self._graph, state)
         if gate is not None:
             model.gate = ForcedGate(gate)
@@ -149,23 +150,23 @@ class EvaluatedNetwork:
         return jax.jit(read)
 
     @cached_property
-    def _sampling(self) -> dict[tuple[int, float | None], Any]:
+    def _sampling(self) -> dict[int, Any]:
         return {}
 
-    def _chunks(self, num_steps: int, gate: float | None) -> Any:
-        if (num_steps, gate) not in self._sampling:
-            self._sampling[num_steps, gate] = jax.jit(partial(self._sample, num_steps, gate))
-        return self._sampling[num_steps, gate]
+    def _chunks(self, num_steps: int) -> Any:
+        if num_steps not in self._sampling:
+            self._sampling[num_steps] = jax.jit(partial(self._sample, num_steps))
+        return self._sampling[num_steps]
 
     def _sample(
         self,
         num_steps: int,
-        gate: float | None,
         state: nnx.State,
         cache: PrefixCache,
         code: TactileCode | None,
         robot: Array,
         noise: Array,
+        gate: Float[Array, ''] | None,
     ) -> Float[Array, 'B T D']:
         model = self._model(state, gate)
         actions, _ = model.sample_actions(cache, code, robot, noise, model.plan_sampling(num_steps))
