@@ -54,7 +54,7 @@ else
 	  --record runs/datasets/demo$(if $(BAG),-bag) $(if $(BAG),--bag '$(BAG)',--source $(SOURCE)) $(ARGS)
 endif
 
-# Who sees learns to feel; the control goes on seeing for as many steps. Every line goes on where it was interrupted.
+# Who sees learns to feel; the control goes on seeing, for longer. Every line goes on where it was interrupted.
 policy: build    ## demonstrations, training, calibration and evaluation of the cell's policy, with and without touch, in runs/policy: under 3 hours on two cores
 	@mkdir -p runs/policy && cd runs/policy && . ../../scripts/env.sh \
 	  && data='--data.datasets data more --loader.cache cache' \
@@ -65,8 +65,8 @@ policy: build    ## demonstrations, training, calibration and evaluation of the 
 	  && restac-ros train cell $$data --init sees/checkpoint-2000 --unit-align tactile/unit_align --optimizer.peak 1e-3 --steps 1500 --to feels \
 	  && restac-ros sim record --to fresh --episodes 10 --first-seed 2000000 \
 	  && { [ -d gated ] || restac-ros calibrate feels/checkpoint-1500 fresh --to gated; } \
-	  && restac-ros train cell $$data --init gated --optimizer.peak 1e-3 --steps 6000 --to feels_on \
-	  && { [ -d cell ] || restac-ros calibrate feels_on/checkpoint-6000 fresh --to cell; } \
+	  && restac-ros train cell $$data --init gated --optimizer.peak 1e-3 --steps 4500 --to feels_on \
+	  && { [ -d cell ] || restac-ros calibrate feels_on/checkpoint-4500 fresh --to cell; } \
 	  && restac-ros train cell_no_touch $$data --init sees/checkpoint-2000 --optimizer.peak 1e-3 --steps 7500 --to control \
 	  && rm -rf without_touch && cp -r control/checkpoint-7500 without_touch \
 	  && restac-ros sim evaluate cell without_touch --first-seed 300 --conditions 'as it is' 'touch shuffled' 'gate 0' 'gate 1' --videos 300 301 302 --to evaluation \
