@@ -590,6 +590,13 @@ def test_what_a_policy_acts_by_is_the_subtask_also_of_a_later_episode(make_recor
     settle(recorder)
     noted = read_notes(open_bag(Path(recorder.report().journal))).subtasks
     assert [text for _, text in noted] == ['pull', 'let go']
+    recorder.start('unplug it')
+    assert recorder.report().subtask == 'let go'
+    recorder.stop_following()
+    assert recorder.report().subtask == 'let go'
+    recorder.discard()
+    recorder.start('unplug it')
+    assert recorder.report().subtask == 'reach'
 
 
 def test_without_a_list_the_next_subtask_is_refused_with_what_to_do(make_recorder) -> None:

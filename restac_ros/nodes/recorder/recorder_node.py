@@ -232,6 +232,8 @@ class RecorderNode(ManagedNode):
         active = self._running
         if not self.now_ns():
             raise RecorderError(NO_CLOCK)
+        if self._applied is not None and not self.count_publishers(self._applied.topic_name):
+            self._ready.recorder.stop_following()
         text = self._ready.recorder.start(self._task)
         self.problem, active.start_due = '', False
         active.streams.begin_episode()
