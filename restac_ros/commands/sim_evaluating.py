@@ -107,7 +107,8 @@ def _shown(root: Path) -> 'ShownData':
     from restac_ros.sim.evaluation.cell_card import ShownData
     from restac_ros.training.data.episodes import open_episodes
 
-    return ShownData(open_episodes(root).identity, frozenset(recorded_seeds(root)))
+    episodes = open_episodes(root)
+    return ShownData(episodes.identity, len(episodes.tables.spans), frozenset(recorded_seeds(root)))
 
 
 def _spread(address: str | None, workers: int | None, function, items) -> Iterator[int]:  # type: ignore[no-untyped-def]

@@ -182,6 +182,10 @@ class Recorder:
         self._followed = text
         return self.begin_subtask(text) if self._recording else f'next subtask: {text}'
 
+    def stop_following(self) -> None:
+        """Begin later episodes as without a policy: the one that was followed is not there any more."""
+        self._followed = ''
+
     def next_subtask(self) -> str:
         """Begin the subtask after the present one, of those in the settings. Raises RecorderError."""
         known = self._settings.subtasks

@@ -134,21 +134,21 @@ class PlanLoop:
             return
         stamp_ns = min(frame.streams[name].times_ns()[0] for name in frame.images)
         try:
-            said = self._planner.ask(frame.images, frame.state, task, stamp_ns, self._goes_on)
+            answer = self._planner.ask(frame.images, frame.state, task, stamp_ns, self._goes_on)
         except _REFUSED as error:
             self._why = f'question was refused: {error}'
             return
-        if said is None:  # people want something else
+        if answer is None:  # people want something else
             return
         clocks = self._context.clocks
-        judged = judge(said, self._applied, task, self._rules, clocks.now_ns(), clocks.pace_ns())
+        judged = judge(answer, self._applied, task, self._rules, clocks.now_ns(), clocks.pace_ns())
         self._context.counts.count_answer(judged.verdict.name.lower())
         if judged.verdict is AnswerVerdict.REFUSE:
             self._why = f'answer {judged.reason}'
             return
         self._good_ns = clocks.pace_ns()
         if judged.verdict is AnswerVerdict.APPLY:
-            self._adopt(said.text, task, SubtaskSource.PLANNER, said)
+            self._adopt(answer.text, task, SubtaskSource.PLANNER, answer)
 
     def _frame(self) -> Frame | None:
         """Return the present images; None, with the reason kept, while a stream that is needed is invalid."""
@@ -167,7 +167,7 @@ class PlanLoop:
         self._context.touch_idle.wait(TOUCH_FIRST_S)
         return not self.worker.stopping and self._wanted == self._done
 
-    def _adopt(self, text: str, task: str, source: SubtaskSource, said: SaidSubtask | None) -> None:
+    def _adopt(self, text: str, task: str, source: SubtaskSource, answer: SaidSubtask | None) -> None:
         """Act by a subtask from the next prefix on; what it needs is compiled here first."""
         context, shown = self._context, self._planner.taught.prompt == 'joint' and bool(task)
         try:
@@ -192,8 +192,8 @@ class PlanLoop:
                 task=task,
                 revision=adopted.revision,
                 source=int(source),
-                stamp_ns=said.stamp_ns if said else context.clocks.now_ns(),
-                mean_log_probability=said.mean_log_probability if said else math.nan,
-                ended=said.ended if said else True,
+                stamp_ns=answer.stamp_ns if answer else context.clocks.now_ns(),
+                mean_log_probability=answer.mean_log_probability if answer else math.nan,
+                ended=answer.ended if answer else True,
             )
         )

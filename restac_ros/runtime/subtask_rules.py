@@ -69,46 +69,46 @@ def normal_form(text: str) -> str:
 
 
 def judge(
-    said: SaidSubtask, applied: Applied | None, task: str, rules: SubtaskRules, now_ns: int, pace_ns: int
+    answer: SaidSubtask, applied: Applied | None, task: str, rules: SubtaskRules, now_ns: int, pace_ns: int
 ) -> JudgedAnswer:
     """Decide what becomes of an answer.
 
     Args:
-        said: the answer.
+        answer: of the network.
         applied: what is acted by now; None: nothing yet.
         task: the task of now.
         rules: in force.
         now_ns: time that the answer's stamp is compared with.
         pace_ns: time that `applied.since_ns` is compared with.
     """
-    if fault := _fault(said, task, rules, now_ns):
+    if fault := _fault(answer, task, rules, now_ns):
         return JudgedAnswer(AnswerVerdict.REFUSE, fault)
-    if applied is not None and (reason := _kept(said, applied, rules, pace_ns)):
+    if applied is not None and (reason := _kept(answer, applied, rules, pace_ns)):
         return JudgedAnswer(AnswerVerdict.KEEP, reason)
     return JudgedAnswer(AnswerVerdict.APPLY)
 
 
-def _fault(said: SaidSubtask, task: str, rules: SubtaskRules, now_ns: int) -> str:
+def _fault(answer: SaidSubtask, task: str, rules: SubtaskRules, now_ns: int) -> str:
     """Return why this is no good answer; empty: it is one."""
-    found = normal_form(said.text)
-    if said.task != task:
-        return f'answers task {said.task!r}, which is {task!r} by now'
-    if not said.ended:
-        return f'was cut off after {said.num_tokens} tokens: {said.text[:60]!r}'
+    found = normal_form(answer.text)
+    if answer.task != task:
+        return f'answers task {answer.task!r}, which is {task!r} by now'
+    if not answer.ended:
+        return f'was cut off after {answer.num_tokens} tokens: {answer.text[:60]!r}'
     if not found:
         return 'is empty'
-    if (age := age_ns(said.stamp_ns, now_ns)) > rules.max_age_ns:
+    if (age := age_ns(answer.stamp_ns, now_ns)) > rules.max_age_ns:
         return f'rests on images {age / 1e6:.0f} ms old, limit {rules.max_age_ns / 1e6:.0f} ms'
     if rules.allowed and found not in map(normal_form, rules.allowed):
-        return f'is {said.text[:60]!r}, which is not on the list of subtasks'
+        return f'is {answer.text[:60]!r}, which is not on the list of subtasks'
     return ''
 
 
-def _kept(said: SaidSubtask, applied: Applied, rules: SubtaskRules, pace_ns: int) -> str:
+def _kept(answer: SaidSubtask, applied: Applied, rules: SubtaskRules, pace_ns: int) -> str:
     """Return why what is acted by stays, although the answer is good; empty: it does not."""
     if applied.source is SubtaskSource.OPERATOR:
         return f'waits: the operator has set {applied.text!r}'
-    if (normal_form(applied.text), applied.task) == (normal_form(said.text), said.task):
+    if (normal_form(applied.text), applied.task) == (normal_form(answer.text), answer.task):
         return 'is the subtask of now'
     if (age := pace_ns - applied.since_ns) < rules.min_hold_ns:
         return f'waits: the subtask of now is {age / 1e6:.0f} of {rules.min_hold_ns / 1e6:.0f} ms old'

@@ -45,7 +45,7 @@ from restac_ros.training.objective import Objective
 from restac_ros.training.optimizer import transformation
 from restac_ros.training.run_store import check_resumable
 from restac_ros.training.sharding import Placement
-from restac_ros.training.start import StartWeights, plan_start, read_weights
+from restac_ros.training.start import StartPlan, StartWeights, calibration_note, plan_start, read_weights
 from restac_ros.training.step import StepFunction
 from restac_ros.training.trainable import Split, part_of_run, split_leaves
 
@@ -173,9 +173,9 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     )
     show(f'weights: {"random ones are drawn" if plan.source is None else f"reading {plan.source}"}')
     weights = read_weights(train, plan)
-    config, calibration = plan.config, plan.teacher.calibration if plan.teacher else None
-    if plan.teacher is None:
-        config, calibration = _calibrated(plan.config, weights, sources)
+    config, calibration = _calibrated(plan, weights, sources)
+    if plan.calibration is not None:
+        show(calibration_note(plan.calibration, calibration, str(train.init)))
     split = split_leaves(config, weights.params, part_of_run(train))
     return Prepared(
         train=train,
@@ -309,13 +309,16 @@ def _statistics(
 
 
 def _calibrated(
-    config: ModelConfig, weights: StartWeights, sources: Sequence[SampleSource]
+    plan: StartPlan, weights: StartWeights, sources: Sequence[SampleSource]
 ) -> tuple[ModelConfig, GateCalibration | None]:
-    """Standardise the gate by logvar over frames of the data, before it is trained.
+    """Standardise the gate by logvar over frames of the data, before it is trained; a teacher's stays.
 
     Not that of an encoder that trains with the policy: its logvar soon leaves what was measured, by many of
     the tiny deviations of the start, and the gate would be shut or open for good.
     """
+    config = plan.config
+    if plan.teacher is not None:
+        return config, plan.teacher.calibration
     if not config.uses_touch or config.tactile is None or config.tactile.trains:
         return config, None
     rows = [

@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
+from restac_ros.training.earlier_settings import completed_settings
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.step import TrainingState
 
@@ -118,7 +119,8 @@ def _compare(
     manager: ocp.CheckpointManager, directory: Path, identity: Mapping[str, Any], allow_changes: bool
 ) -> None:
     step = manager.latest_step()
-    found = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))['about']
+    stored = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))['about']
+    found = completed_settings(stored, identity)
     changed = [name for name in identity if found.get(name) != identity[name]]
     if changed and not allow_changes:
         listed = '; '.join(

@@ -7,7 +7,7 @@ from pathlib import Path
 from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes, unit_align_params
 from restac_ros.model.checkpoint.params import CastRule, Params
-from restac_ros.model.checkpoint.provenance import Subtasks
+from restac_ros.model.checkpoint.provenance import GateCalibration, Subtasks
 from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, CheckpointInfo, load_info
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.presets import PRESETS
@@ -34,6 +34,7 @@ class StartPlan:
         subtasks: what the weights have learnt of subtasks.
         action_tokens: files of the FAST tokenizer that a language expert which stays says actions by.
         teacher: checkpoint that the run distils; None: it learns from the data.
+        calibration: of the gate of the policy at `source`; None: it has none.
     """
 
     config: ModelConfig
@@ -44,6 +45,7 @@ class StartPlan:
     subtasks: Subtasks | None = None
     action_tokens: Mapping[str, bytes] = field(default_factory=dict)
     teacher: CheckpointInfo | None = None
+    calibration: GateCalibration | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,15 @@ def plan_start(train: TrainConfig) -> StartPlan:
             )
         config = replace(config, gate=train.gate)
     if train.use_sparse_loss:
-        config = replace(config, use_sparse_loss=True)
+        config = _priced(config, train.preset)
     source, tokenizer, subtasks = train.init, None, None
     action_tokens: Mapping[str, bytes] = {}
+    calibration: GateCalibration | None = None
     if source is not None and (source / MANIFEST).is_file():
         info = load_info(source)
         config, tokenizer = _like(info.config, config, source, train.preset), info.tokenizer
         _check_encoder(train, config, info.config)
-        subtasks = info.origin.subtasks
+        subtasks, calibration = info.origin.subtasks, info.calibration
         if train.hierarchy.mode == 'action_expert':
             action_tokens = info.action_tokens
         source = source / PARAMS
@@ -93,7 +96,9 @@ def plan_start(train: TrainConfig) -> StartPlan:
         config = replace(config, tactile=_uncoded(config.tactile))
     words, words_source = _tokenizer(train.tokenizer, tokenizer, train.init)
     taught = taught_subtasks(train, subtasks)
-    return StartPlan(config, source, encoder, words, words_source, taught, action_tokens)
+    return StartPlan(
+        config, source, encoder, words, words_source, taught, action_tokens, calibration=calibration
+    )
 
 
 def read_weights(train: TrainConfig, plan: StartPlan) -> StartWeights:
@@ -117,6 +122,27 @@ def read_weights(train: TrainConfig, plan: StartPlan) -> StartWeights:
         cast=cast,
     )
     return StartWeights(params, report.table())
+
+
+def calibration_note(before: GateCalibration, now: GateCalibration | None, path: str) -> str:
+    """Return a line on what a run makes of the calibration of the policy that it starts from.
+
+    Args:
+        before: the calibration of that policy.
+        now: what was measured for the run; None: nothing, as the tactile encoder trains along.
+        path: of the policy.
+    """
+    held = f'{path} was calibrated with {before.source} (logvar {before.mean:.2f} +- {before.std:.2f})'
+    if now is None:
+        line = f'gate: {held}, which no longer holds once the tactile encoder has trained along'
+    else:
+        line = f'gate: logvar is measured anew, {now.mean:.2f} +- {now.std:.2f} over {now.source}; {held}'
+    if before.contact is None:
+        return line
+    return (
+        f'{line}; its threshold and temperature, set by contact, are where this run begins: set them anew '
+        'after it by `restac-ros calibrate`'
+    )
 
 
 def taught_subtasks(train: TrainConfig, before: Subtasks | None) -> Subtasks | None:
@@ -184,6 +210,16 @@ def _like(found: ModelConfig, wanted: ModelConfig, path: Path, preset: str) -> M
         return wanted
     kept = {name: getattr(found, name) for name in ('logvar_calibration', 'tactile')}
     return replace(wanted, **kept)
+
+
+def _priced(config: ModelConfig, preset: str) -> ModelConfig:
+    """The network whose open gates have a price."""
+    if not config.uses_touch or config.gate == 'off':
+        why = "gate = 'off' is always open" if config.uses_touch else f'preset {preset!r} is without touch'
+        raise TrainingError(
+            f'use-sparse-loss: found True, expected False, as {why}: a price on open gates would be constant'
+        )
+    return replace(config, use_sparse_loss=True)
 
 
 def _uncoded(tactile: TactileConfig | None) -> TactileConfig:

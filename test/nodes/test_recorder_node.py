@@ -333,6 +333,15 @@ def test_a_pedal_and_joystick_buttons_make_episodes(make_recorder, robot, tmp_pa
         'wipe',
         'polish',
     ]
+
+    def begins() -> str:
+        begun = recorder.request('start').message
+        assert recorder.request('discard').success
+        return begun
+
+    assert begins().endswith('(polish)')
+    robot.node.destroy_publisher(policy)
+    recorder.wait_until(lambda: begins().endswith('(reach)'), 'the policy is gone: the first of the list')
     joystick.publish(joy['discard'])  # a refusal is told, and nothing else happens
     recorder.node.wait_for('nothing is being recorded')
     assert recorder.node.end() == 0

@@ -22,9 +22,9 @@ APPLIED = Applied('find the plug', 'insert the plug', SubtaskSource.PLANNER, PAC
 
 
 def verdict(
-    said: SaidSubtask = SAID, applied: Applied | None = APPLIED, rules: SubtaskRules = RULES
+    answer: SaidSubtask = SAID, applied: Applied | None = APPLIED, rules: SubtaskRules = RULES
 ) -> tuple[AnswerVerdict, str]:
-    judged = judge(said, applied, 'insert the plug', rules, NOW_NS, PACE_NS)
+    judged = judge(answer, applied, 'insert the plug', rules, NOW_NS, PACE_NS)
     return judged.verdict, judged.reason
 
 
@@ -43,9 +43,9 @@ def test_a_good_answer_is_applied_with_and_without_one_before() -> None:
     ],
 )
 def test_an_answer_that_is_not_good_is_refused_with_a_reason(changes: dict, reason: str) -> None:
-    found, said = verdict(replace(SAID, **changes))
+    found, reason_given = verdict(replace(SAID, **changes))
     assert found is AnswerVerdict.REFUSE
-    assert reason in said
+    assert reason in reason_given
 
 
 def test_only_what_is_on_the_list_is_taken_where_there_is_one() -> None:

@@ -579,7 +579,7 @@ def test_subtasks_are_gone_through_and_stored_with_their_times(make_recorder, cl
     assert recorder.report().subtask == 'reach'
 
 
-def test_what_a_policy_acts_by_is_the_subtask_also_of_a_later_episode(make_recorder) -> None:
+def test_what_a_policy_acts_by_is_the_subtask_also_of_a_later_episode(make_recorder, clock: Clock) -> None:
     recorder, _ = make_recorder(subtasks=('reach', 'insert'))
     assert recorder.follow('pull') == 'next subtask: pull'
     recorder.start('unplug it')
@@ -590,6 +590,15 @@ def test_what_a_policy_acts_by_is_the_subtask_also_of_a_later_episode(make_recor
     settle(recorder)
     noted = read_notes(open_bag(Path(recorder.report().journal))).subtasks
     assert [text for _, text in noted] == ['pull', 'let go']
+    clock.now_ns += 10**9
+    recorder.start('unplug it')
+    assert recorder.report().subtask == 'let go'
+    recorder.stop_following()
+    assert recorder.report().subtask == 'let go'
+    recorder.discard()
+    clock.now_ns += 10**9
+    recorder.start('unplug it')
+    assert recorder.report().subtask == 'reach'
 
 
 def test_without_a_list_the_next_subtask_is_refused_with_what_to_do(make_recorder) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.merge import NEW_LEAVES
-from restac_ros.model.checkpoint.store import load_params
+from restac_ros.model.checkpoint.provenance import ContactCalibration, GateCalibration
+from restac_ros.model.checkpoint.store import load_info, load_params, save_checkpoint
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.start import plan_start, read_weights
+from restac_ros.training.start import calibration_note, plan_start, read_weights
 
 SEES, FEELS = 'tiny_cnn_no_touch', 'tiny_cnn'
 
@@ -68,3 +69,38 @@ def test_an_ablation_of_gate_or_codebook_starts_from_the_policy_that_sees(withou
         TrainingError, match=r"gate: found 'off', expected none, as preset .* is without touch"
     ):
         plan_start(TrainConfig(SEES, gate='off'))
+
+
+def test_a_price_on_gates_that_are_always_open_is_refused(without_touch: Path) -> None:
+    priced = plan_start(TrainConfig(FEELS, init=without_touch, use_sparse_loss=True))
+    assert priced.config == replace(PRESETS[FEELS], use_sparse_loss=True)
+    with pytest.raises(TrainingError, match=r"use-sparse-loss: found True, expected False, as gate = 'off'"):
+        plan_start(TrainConfig(FEELS, init=without_touch, gate='off', use_sparse_loss=True))
+    with pytest.raises(TrainingError, match=rf"use-sparse-loss: .* preset '{SEES}' is without touch"):
+        plan_start(TrainConfig(SEES, use_sparse_loss=True))
+
+
+def test_what_becomes_of_the_calibration_of_the_policy_to_start_from_is_printed(
+    without_touch: Path, contract: Contract, tmp_path: Path
+) -> None:
+    init_checkpoint(FEELS, contract, tmp_path / 'gated')
+    info = load_info(tmp_path / 'gated')
+    set_by = ContactCalibration(0.5, 0.1, 0.2, 0.8, 0.9, 700, 243, 0.99, 'tactile image', 1, 1.0, ('fresh',))
+    before = GateCalibration(-9.4, 0.25, 943, '943 frames of fresh', set_by)
+    params = load_params(tmp_path / 'gated', info.config)
+    save_checkpoint(tmp_path / 'set', params, replace(info, calibration=before))
+    plan = plan_start(TrainConfig(FEELS, init=tmp_path / 'set'))
+    assert plan.calibration == before
+    assert plan_start(TrainConfig(FEELS, init=without_touch)).calibration is None
+
+    anew = calibration_note(before, GateCalibration(-9.1, 0.3, 256, '256 training frames'), 'set')
+    assert anew.startswith(
+        'gate: logvar is measured anew, -9.10 +- 0.30 over 256 training frames; set was calibrated with 943 '
+        'frames of fresh (logvar -9.40 +- 0.25); its threshold'
+    )
+    assert anew.endswith('set them anew after it by `restac-ros calibrate`')
+    along = calibration_note(replace(before, contact=None), None, 'set')
+    assert along == (
+        'gate: set was calibrated with 943 frames of fresh (logvar -9.40 +- 0.25), which no longer holds '
+        'once the tactile encoder has trained along'
+    )

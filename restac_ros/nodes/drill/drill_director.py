@@ -190,8 +190,8 @@ class Director:
         stage.until(lambda: going_on() or halted(), f'{case.name}: set-points go on')
         if not halted():
             self._await_reason(case, outcome)
-        if said := halted():
-            outcome.faults.append(f'did not go on: {said}')
+        if status := halted():
+            outcome.faults.append(f'did not go on: {status}')
 
     def _await_silence(self) -> None:
         stage, begun_ns = self._stage, self._stage.now_ns()

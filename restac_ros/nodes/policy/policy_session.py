@@ -206,12 +206,12 @@ class PolicySession:
         self._reasons = reasons
         now_ns = time.monotonic_ns()
         self._since_ns = {subject: self._since_ns.get(subject, now_ns) for subject in reasons}
-        told = {
+        lasting = {
             subject: complaint
             for subject, complaint in reasons.items()
             if complaint.kind != 'stale' or now_ns - self._since_ns[subject] >= LASTING_HOLD_NS
         }
-        self._holding.update(told)
+        self._holding.update(lasting)
 
     def _fail(self, text: str) -> None:
         self.failure = text

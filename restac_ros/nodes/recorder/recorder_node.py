@@ -152,14 +152,14 @@ class RecorderNode(ManagedNode):
         recorder = self._configured.recorder
         if recorder.busy:
             self.get_logger().info('finishing the last episode; Ctrl-C now keeps its journal only')
-        told, told_s = '', time.monotonic()
+        logged, logged_s = '', time.monotonic()
         while recorder.busy and self.stop_requests < 2:
             self._poll_recorder(recorder)
             self._publish_status()
             progress = recorder.report().message
-            if time.monotonic() - told_s > PROGRESS_PERIOD_S and progress not in ('', told):
+            if time.monotonic() - logged_s > PROGRESS_PERIOD_S and progress not in ('', logged):
                 self.get_logger().info(progress)
-                told, told_s = progress, time.monotonic()
+                logged, logged_s = progress, time.monotonic()
             time.sleep(0.1)
         recorder.give_up('the recorder was asked twice to stop')
         self._publish_status()
@@ -232,6 +232,8 @@ class RecorderNode(ManagedNode):
         active = self._running
         if not self.now_ns():
             raise RecorderError(NO_CLOCK)
+        if self._applied is not None and not self.count_publishers(self._applied.topic_name):
+            self._ready.recorder.stop_following()
         text = self._ready.recorder.start(self._task)
         self.problem, active.start_due = '', False
         active.streams.begin_episode()

@@ -30,10 +30,12 @@ class ShownData:
 
     Attributes:
         identity: name and fingerprint, as checkpoints keep them.
+        episodes: how many they are; several may be of one scene, and a person's have no seed.
         seeds: of their scenes.
     """
 
     identity: str
+    episodes: int
     seeds: frozenset[int]
 
 
@@ -90,7 +92,7 @@ def _card(report: CellReport, info: CheckpointInfo, uses: Mapping[ShownData, str
     yield ''
     yield from _made(info)
     for one, use in uses.items():
-        yield f'- {len(one.seeds)} demonstrations that {use}: {one.identity}, seeds {_ranges(one.seeds)}'
+        yield f'- {one.episodes} demonstrations that {use}: {one.identity}, seeds {_ranges(one.seeds)}'
     yield ''
     yield '## What it does'
     yield ''

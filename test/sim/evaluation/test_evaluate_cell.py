@@ -120,12 +120,12 @@ def test_a_card_names_the_seeds_of_what_the_policy_was_made_with_and_of_nothing_
     origin = Origin('train cell', '/somewhere/gated', 42, 5000, data=('data aa11',))
     info = replace(load_info(asked.checkpoints[0]), origin=origin)
     seeds = frozenset({5, 3, 9, 4})
-    write_card(report, info, [ShownData('copy aa11', seeds)], tmp_path / 'card.md')
+    write_card(report, info, [ShownData('copy aa11', 6, seeds)], tmp_path / 'card.md')
     text = (tmp_path / 'card.md').read_text()
     assert '- `restac-ros train cell`: 5000 steps from gated, seed 42' in text
-    assert '- 4 demonstrations that the policy was trained on: copy aa11, seeds 3 to 5, 9' in text
+    assert '- 6 demonstrations that the policy was trained on: copy aa11, seeds 3 to 5, 9' in text
     with pytest.raises(CellError, match=r'data: found data bb22, expected .* made with: data aa11'):
-        write_card(report, info, [ShownData('data bb22', seeds)], tmp_path / 'other.md')
+        write_card(report, info, [ShownData('data bb22', 4, seeds)], tmp_path / 'other.md')
     assert not (tmp_path / 'other.md').exists()
 
 
