@@ -39,7 +39,8 @@ class PlanLoop:
     called from any thread.
 
     Attributes:
-        least_revision: chunks of prefixes with earlier prompts must not be published: an operator has spoken.
+        least_revision: chunks of prefixes with earlier prompts must not be published: an operator has spoken,
+            or no subtask was acted by before.
     """
 
     def __init__(self, context: LoopContext, rules: SubtaskRules) -> None:
@@ -181,10 +182,10 @@ class PlanLoop:
         if self.worker.stopping:
             return
         adopted = context.policy.adopt_task(prepared)
+        if source is SubtaskSource.OPERATOR or self._applied is None:
+            self.least_revision = adopted.revision  # first: from the next line on there may be chunks
         self._unusable = None  # until then what was before it must not be acted by
         self._applied = Applied(text, task, source, context.clocks.pace_ns())
-        if source is SubtaskSource.OPERATOR:
-            self.least_revision = adopted.revision
         context.outputs.prompt(adopted)
         context.outputs.subtask(
             AppliedSubtask(

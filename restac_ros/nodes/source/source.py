@@ -188,19 +188,27 @@ class SourceNode(ManagedNode):
         end_s = time.monotonic() + self.parameters.discovery_s
         while not (others := self._other_publishers()):
             left_s = end_s - time.monotonic()
-            if left_s <= 0 or self._halt.wait(min(left_s, _DISCOVERY_POLL_S)):
+            if left_s <= 0:
+                others = self._other_publishers(unnamed=True)
+                break
+            if self._halt.wait(min(left_s, _DISCOVERY_POLL_S)):
                 return
+        if not others:
+            return
         found = ', '.join(f'{name} publishes {topic}' for name, topic in others.items())
         raise SourceError(
             f'not playing: {found}, too, and subscribers could not separate the two. Stop it, set '
             'ROS_DOMAIN_ID to a domain of its own, or share_topics to true if this is meant'
         )
 
-    def _other_publishers(self) -> dict[str, str]:
-        """Return a topic of ours by the name of each other node that publishes it."""
+    def _other_publishers(self, unnamed: bool = False) -> dict[str, str]:
+        """Return a topic of ours by the name of each other node that publishes it.
+
+        With `unnamed` also of those whose name is not discovered yet.
+        """
         others: dict[str, str] = {}
         for topic, outlet in self._outlets.items():
-            others |= dict.fromkeys(others_publishing(self, outlet, unnamed=True), topic)
+            others |= dict.fromkeys(others_publishing(self, outlet, unnamed=unnamed), topic)
         return others
 
     def _await_subscribers(self) -> None:
