@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 class CallDurations:
     """How long the policy's calls take in simulated time, whatever machine simulates, ms.
 
-    The defaults are of the order of a full-size network on one server GPU, and above what the policy that comes
-    along was measured to take on two cores beside the simulator: 14, 9 and 3 ms in the median. `restac-ros
-    bench model` measures those of yours.
+    The defaults are of the order of a full-size network on one server GPU, and above what the policy that
+    comes along was measured to take on two cores beside the simulator: 14, 9 and 3 ms in the median.
+    `restac-ros bench model` measures those of yours.
 
     Attributes:
         prefix_ms: cameras and prompt.
