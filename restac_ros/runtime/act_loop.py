@@ -56,7 +56,7 @@ class ActLoop:
     The steps of a chunk are timed from the measurement of its anchor state, not from planning: step i is then
     due as long after the anchor as in the data, and no state is predicted. States older than
     `max_state_age_ns` are not used. Where there are `plans`, no chunk is published of a prompt that an
-    operator has replaced.
+    operator, or the first subtask of all, has replaced.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class ActLoop:
         return reasons or _Basis(frame.state, state_ns, ready.prefix, reading)
 
     def _is_replaced(self, prefix: Prefix) -> bool:
-        """Whether an operator has replaced the prompt of this prefix."""
+        """Whether an operator, or the first subtask of all, has replaced the prompt of this prefix."""
         return self._plans is not None and prefix.prompt_revision < self._plans.least_revision
 
     def _unfit_state(self, frame: Frame, state_ns: int) -> Reasons:
