@@ -11,6 +11,7 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 from restac_ros.msg import ActionChunk, ChunkUse
 from std_srvs.srv import Trigger
 
+from restac_ros.contract.load import load_contract
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
 from restac_ros.policy.init_checkpoint import init_checkpoint
 
@@ -28,9 +29,10 @@ MICRO = ModelConfig(
 
 
 @pytest.fixture
-def start_policy(robot, start_node, compile_cache: Path, tmp_path: Path):
-    init_checkpoint(MICRO, robot.contract, tmp_path / 'micro')
+def start_policy(start_node, patient_contract_file: Path, compile_cache: Path, tmp_path: Path):
+    init_checkpoint(MICRO, load_contract(patient_contract_file), tmp_path / 'micro')
     given = {
+        'contract': patient_contract_file,
         'checkpoint': tmp_path / 'micro',
         'prompt': 'push',
         'compile_cache': compile_cache,
