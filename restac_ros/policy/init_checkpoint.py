@@ -13,9 +13,10 @@ import numpy as np
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.base_weights import is_safetensors, merge_base_weights, on_host_device
+from restac_ros.model.checkpoint.encoder_source import unit_align_params
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.merge import TOUCH_LEAVES
-from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes, unit_align_params
+from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Params, num_bytes
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin

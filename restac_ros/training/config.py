@@ -209,8 +209,8 @@ class TrainConfig:
         distil: towards the checkpoint at `init`, in fewer steps.
         init: weights to start from: a checkpoint of this package, openpi's params, or LeRobot's files; None:
             random.
-        unit_align: tactile encoder, in place of the one in `init`: directory of `train-tactile`, or a
-            Lightning checkpoint.
+        unit_align: tactile encoder, in place of the one in `init`: directory of `train-tactile`, a policy
+            that has one, or a Lightning checkpoint.
         uncoded: the encoder's event vector enters the policy as it is, not the nearest code: an ablation.
         gate: in place of the preset's; 'off' is the ablation in which touch always enters.
         tokenizer: SentencePiece model; None: that of `init`, else PaliGemma's from the cache; with random

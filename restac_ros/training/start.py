@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host_device
-from restac_ros.model.checkpoint.network import initial_params, leaf_shapes, unit_align_params
+from restac_ros.model.checkpoint.encoder_source import unit_align_params
+from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import CastRule, Params
 from restac_ros.model.checkpoint.provenance import GateCalibration, Subtasks
 from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, CheckpointInfo, load_info

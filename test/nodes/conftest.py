@@ -103,7 +103,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, repository: Path) 
 
 @pytest.fixture(scope='session')
 def patient_contract_file(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
-    """The shipped contract with older samples and slower cameras allowed: a busy machine makes no fault of its own."""
+    """The shipped contract, older samples and slower cameras allowed: a busy machine makes no fault."""
     text = (repository / 'config' / 'contract.yaml').read_text().replace('rate_hz: 30\n', 'rate_hz: 15\n')
     path = tmp_path_factory.mktemp('patient') / 'contract.yaml'
     path.write_text(re.sub(r'max_age_ms: \d+', 'max_age_ms: 1500', text))

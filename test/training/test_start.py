@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.merge import NEW_LEAVES
 from restac_ros.model.checkpoint.provenance import ContactCalibration, GateCalibration
 from restac_ros.model.checkpoint.store import load_info, load_params, save_checkpoint
@@ -55,6 +56,28 @@ def test_touch_is_not_taught_by_an_encoder_of_random_weights(contract: Contract,
     init_checkpoint('tiny_no_touch', contract, tmp_path / 'sees')
     with pytest.raises(TrainingError, match='no --unit-align, expected a trained tactile encoder'):
         plan_start(TrainConfig('tiny', init=tmp_path / 'sees'))
+
+
+def test_the_encoder_of_a_policy_is_taken_as_it_is(contract: Contract, tmp_path: Path) -> None:
+    init_checkpoint('tiny', contract, tmp_path / 'feels', seed=5)
+    init_checkpoint('tiny_no_touch', contract, tmp_path / 'sees')
+    init_checkpoint(FEELS, contract, tmp_path / 'other')
+    plan = plan_start(TrainConfig('tiny', init=tmp_path / 'sees', unit_align=tmp_path / 'feels'))
+    info = load_info(tmp_path / 'feels')
+    taken = {
+        name: leaf
+        for name, leaf in load_params(tmp_path / 'feels', info.config).items()
+        if name.startswith('tactile/')
+    }
+    assert plan.config.tactile == info.config.tactile
+    assert set(plan.encoder) == set(taken)
+    for name, leaf in plan.encoder.items():
+        np.testing.assert_array_equal(leaf, taken[name], err_msg=name)
+    for path, found in (('sees', 'no tactile encoder'), ('other', "an encoder of kind 'cnn'")):
+        with pytest.raises(
+            CheckpointError, match=f'found a policy with {found}, expected one with a trained'
+        ):
+            plan_start(TrainConfig('tiny', unit_align=tmp_path / path))
 
 
 def test_an_ablation_of_gate_or_codebook_starts_from_the_policy_that_sees(without_touch: Path) -> None:

@@ -18,8 +18,8 @@ from flax import nnx
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.model.checkpoint.encoder_source import unit_align_params
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.network import unit_align_params
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.unit_align import UnitAlign
 from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align

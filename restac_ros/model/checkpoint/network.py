@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -11,10 +10,8 @@ from flax import nnx
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.initial import initial_leaf
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, Shapes, shorten
-from restac_ros.model.checkpoint.unit_align_store import read_unit_align
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.restac import create_model
-from restac_ros.model.tactile.config import TactileConfig
 
 TACTILE_PART = 'tactile'
 """Name of the tactile encoder among a policy's parts."""
@@ -96,26 +93,6 @@ def initial_params(
         leaf = initial_leaf(name, leaves[name].shape, dtype, seed, everything=everything)
         params[name] = consume(leaf) if consume else leaf
     return params
-
-
-def unit_align_params(path: Path) -> tuple[TactileConfig, Params]:
-    """Sizes and leaves (as parts of a policy) of a Unit-Align encoder.
-
-    Args:
-        path: directory that `train-tactile` wrote, or a Lightning checkpoint file.
-
-    Raises:
-        CheckpointError: see `read_unit_align`.
-        TactileCheckpointError, TactileFileError: see `load_unit_align`.
-    """
-    if path.is_dir():
-        config, leaves = read_unit_align(path)
-    else:
-        from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align
-
-        encoder, _ = load_unit_align(path)
-        config, leaves = encoder.config, to_params(nnx.state(encoder))
-    return config, {f'{TACTILE_PART}/{name}': leaf for name, leaf in leaves.items()}
 
 
 def model_paths(config: ModelConfig) -> tuple[nnx.GraphDef, dict[str, tuple[tuple, nnx.Variable]]]:
