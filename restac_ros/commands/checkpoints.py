@@ -49,7 +49,7 @@ class ImportCheckpoint:
     contract: Path | None = None
     """Robot facts the checkpoint is for; default: the installed contract."""
     unit_align: Path | None = None
-    """Tactile encoder: directory of `train-tactile`, or a Lightning checkpoint."""
+    """Tactile encoder: directory of `train-tactile`, a policy that has one, or a Lightning checkpoint."""
     norm_stats: Path | None = None
     """norm_stats.json measured on the robot's data; default: derived from the contract's limits."""
     tokenizer: Path | None = None
