@@ -121,7 +121,7 @@ def import_checkpoint(
             tactile encoder, else pi05, with the sizes that an openpi checkpoint shows.
         contract: of the robot it is for.
         out_dir: directory to make.
-        unit_align: Lightning checkpoint of the tactile encoder, whose sizes then replace the preset's.
+        unit_align: where the tactile encoder is, see `unit_align_params`; its sizes replace the preset's.
         norm_stats: measured on the robot's data; default is derived from the contract and marked so.
         tokenizer: SentencePiece file to put into the checkpoint; default is PaliGemma's from the cache,
             looked up when the policy is loaded.
@@ -130,7 +130,8 @@ def import_checkpoint(
         progress: receives the name of each step that takes long.
 
     Raises:
-        CheckpointError: the directory exists, the source is damaged or of another architecture or size.
+        CheckpointError: the directory exists, the source is damaged or of another architecture or size, or
+            no encoder is at `unit_align`.
         TactileCheckpointError, TactileFileError: the Unit-Align file is unusable.
         PolicyError: the contract cannot feed the model.
         NormStatsError: `norm_stats` are of a place outside the contract's workspace.
@@ -223,7 +224,7 @@ def _touch_left_out(config: ModelConfig, leaves: LoadReport) -> list[str]:
 
 
 def _with_unit_align(config: ModelConfig, path: Path | None) -> tuple[ModelConfig, Params]:
-    """The configuration with the file's encoder sizes, and the encoder's leaves; no file changes nothing."""
+    """The configuration with the sizes of the encoder at `path`, and its leaves; without a path as it is."""
     if path is None:
         return config, {}
     if not config.uses_touch:

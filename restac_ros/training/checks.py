@@ -111,6 +111,7 @@ def _distillation(train: TrainConfig) -> Iterator[str]:
         'unit_align': None,
         'uncoded': False,
         'gate': None,
+        'use_sparse_loss': False,
         'tokenizer': None,
     }
     for name, expected in asked.items():

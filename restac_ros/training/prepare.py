@@ -15,6 +15,7 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, model_paths
+from restac_ros.model.checkpoint.params import CastRule
 from restac_ros.model.checkpoint.provenance import GateCalibration, Subtasks
 from restac_ros.model.checkpoint.store import NORM_STATS, CheckpointInfo
 from restac_ros.model.config import LogvarCalibration, ModelConfig
@@ -106,11 +107,12 @@ class Prepared:
 
     @property
     def frozen(self) -> dict[str, np.ndarray]:
-        """Return the other leaves, in `frozen_dtype`, and a teacher's; statistics, codebooks keep theirs."""
-        dtype, params = jnp.dtype(self.train.frozen_dtype), self.weights.params
-        frozen = {name: _cast(np.asarray(params[name]), dtype) for name in self.split.frozen}
+        """Return the other leaves, in `frozen_dtype`, and a teacher's; touch and statistics stay float32."""
+        rule = CastRule(self.train.frozen_dtype)
+        cast = {name: _cast(name, np.asarray(leaf), rule) for name, leaf in self.weights.params.items()}
+        frozen = {name: cast[name] for name in self.split.frozen}
         if self.teacher is not None:
-            frozen |= {TEACHER + name: _cast(np.asarray(params[name]), dtype) for name in self.split.trained}
+            frozen |= {TEACHER + name: cast[name] for name in self.split.trained}
         return frozen
 
     def leaf_lines(self) -> list[str]:
@@ -361,6 +363,5 @@ def _identity(
     }
 
 
-def _cast(leaf: np.ndarray, dtype: jnp.dtype) -> np.ndarray:
-    is_weight = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.ndim > 1
-    return leaf.astype(dtype) if is_weight else leaf
+def _cast(name: str, leaf: np.ndarray, rule: CastRule) -> np.ndarray:
+    return leaf.astype(rule(name, leaf.dtype)) if leaf.ndim > 1 else leaf

@@ -56,6 +56,7 @@ class PlanRig:
 
     def __init__(self, contract, rules: SubtaskRules = RULES, prompt: str = 'subtask') -> None:
         self.now_ns, self.revision, self.within, self.valid = 10**18, 0, [], True
+        self.least_at_adoption: int | None = None
         self.unusable = ''  # text that no prompt can hold
         self.compiling = threading.Event()
         self.compiling.set()
@@ -81,6 +82,8 @@ class PlanRig:
         self.loop = PlanLoop(context, rules)
 
     def now(self) -> int:
+        if self.revision and self.least_at_adoption is None:  # the loop dates what it acts by from now on
+            self.least_at_adoption = self.loop.least_revision
         return self.now_ns
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -149,7 +152,7 @@ def test_no_chunk_before_the_first_subtask_and_its_revision_with_it(make_rig: Ca
         -0.25,
     )
     assert rig.loop.reasons == {}
-    assert rig.loop.least_revision == 1, 'a prefix of the bare task may be ready already'
+    assert rig.least_at_adoption == 1, 'a prefix of the bare task may be ready already'
     assert rig.within == [None]
 
 

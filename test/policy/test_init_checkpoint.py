@@ -16,7 +16,6 @@ from checkpoints import load_checkpoint
 from lerobot_file import write_huggingface
 from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.model.checkpoint.base_weights import merge_base_weights
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.network import assemble
 from restac_ros.model.checkpoint.store import load_info
@@ -215,13 +214,6 @@ def test_a_base_without_text_embeddings_is_named_as_such(
         expected = rf"{path}: text embeddings .*: {found}, expected .*start from openpi's own params"
         with pytest.raises(CheckpointError, match=expected):
             import_checkpoint(path, micro, contract, tmp_path / 'policy')
-
-
-def test_leaves_can_be_started_anew(base: Path, micro: ModelConfig) -> None:
-    made, report = merge_base_weights(micro, base, seed=0, keep_own='time_mlp')
-    assert 'time_mlp_in/kernel' in report.names('kept')
-    source = load_checkpoint(base).params
-    assert (made['time_mlp_in/kernel'] != source['time_mlp_in/kernel']).any()
 
 
 def test_a_base_of_another_size_is_refused_before_it_is_read(

@@ -30,6 +30,7 @@ from restac_ros.training.errors import TrainingError
 from restac_ros.training.prepare import Prepared, prepare
 from restac_ros.training.progress import RunProgress
 from restac_ros.training.run_store import RunStore
+from restac_ros.training.trainable import split_leaves
 from restac_ros.training.trainer import Outcome, Trainer, deployable
 from training_run import Numbers, command_line, equal, train
 
@@ -133,6 +134,27 @@ def test_an_encoder_that_trains_along_is_not_standardised_by_its_first_values(
     prepared = prepare(run_of(preset='tiny_cnn'))
     assert any(name.startswith('tactile/') for name in prepared.split.trained)
     assert (prepared.config.logvar_calibration, prepared.calibration) == (None, None)
+
+
+def test_touch_stays_float32_where_what_is_frozen_becomes_bfloat16(prepared: Prepared) -> None:
+    """A policy runs with the published encoder's arithmetic, by which its gate was measured."""
+    split = split_leaves(prepared.config, prepared.weights.params, 'action_expert')
+    train_so = replace(prepared.train, frozen_dtype='bfloat16')
+    frozen = replace(prepared, train=train_so, split=split).frozen
+    assert frozen['PaliGemma/llm/embedder/input_embedding'].dtype == jnp.bfloat16
+    touch = [name for name in frozen if name.startswith('tactile/')]
+    assert 'tactile/quantizer/embed' in touch
+    for name in touch:
+        np.testing.assert_array_equal(frozen[name], prepared.weights.params[name], err_msg=name)
+
+
+def test_what_becomes_of_a_calibration_is_printed_before_the_first_step(
+    run_of: Callable[..., TrainConfig], deployed: Path
+) -> None:
+    printed: list[str] = []
+    prepare(run_of(init=deployed), printed.append)
+    (line,) = [line for line in printed if line.startswith('gate: ')]
+    assert f'{deployed} was calibrated with' in line
 
 
 def signalled(line: list[str], step: int, number: int) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from restac_ros.training.config import TrainConfig
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.start import calibration_note, plan_start, read_weights
 
-SEES, FEELS = 'tiny_cnn_no_touch', 'tiny_cnn'
+SEES, FEELS, UNCODED = 'tiny_cnn_no_touch', 'tiny_cnn', 'unit_align_uncoded'
 
 
 @pytest.fixture(scope='module')
@@ -73,11 +73,34 @@ def test_the_encoder_of_a_policy_is_taken_as_it_is(contract: Contract, tmp_path:
     assert set(plan.encoder) == set(taken)
     for name, leaf in plan.encoder.items():
         np.testing.assert_array_equal(leaf, taken[name], err_msg=name)
+    uncoded = replace(info, config=replace(info.config, tactile=replace(info.config.tactile, kind=UNCODED)))
+    save_checkpoint(tmp_path / 'ablation', load_params(tmp_path / 'feels', info.config), uncoded)
+    plan = plan_start(TrainConfig('tiny', unit_align=tmp_path / 'ablation'))
+    assert plan.config.tactile == info.config.tactile, 'leaving out the codes is the choice of a run'
     for path, found in (('sees', 'no tactile encoder'), ('other', "an encoder of kind 'cnn'")):
         with pytest.raises(
             CheckpointError, match=f'found a policy with {found}, expected one with a trained'
         ):
             plan_start(TrainConfig('tiny', unit_align=tmp_path / path))
+
+
+def test_an_encoder_of_another_size_takes_the_place_of_the_policys(
+    contract: Contract, tmp_path: Path
+) -> None:
+    tactile = PRESETS['tiny'].tactile
+    assert tactile is not None
+    quantizer = replace(tactile.quantizer, num_codes=2 * tactile.quantizer.num_codes)
+    more = replace(PRESETS['tiny'], tactile=replace(tactile, quantizer=quantizer))
+    init_checkpoint('tiny', contract, tmp_path / 'few', seed=5)
+    init_checkpoint(more, contract, tmp_path / 'many', seed=6)
+    run = TrainConfig('tiny', init=tmp_path / 'few', unit_align=tmp_path / 'many')
+    plan = plan_start(run)
+    found = read_weights(run, plan).params
+    few, many = (load_params(tmp_path / name, load_info(tmp_path / name).config) for name in ('few', 'many'))
+    assert set(found) == set(many)
+    for name, leaf in found.items():
+        wanted = many if name.startswith('tactile/') else few
+        np.testing.assert_array_equal(leaf, wanted[name], err_msg=name)
 
 
 def test_an_ablation_of_gate_or_codebook_starts_from_the_policy_that_sees(without_touch: Path) -> None:
@@ -103,7 +126,7 @@ def test_a_price_on_gates_that_are_always_open_is_refused(without_touch: Path) -
         plan_start(TrainConfig(SEES, use_sparse_loss=True))
 
 
-def test_what_becomes_of_the_calibration_of_the_policy_to_start_from_is_printed(
+def test_what_becomes_of_the_calibration_of_the_policy_to_start_from_is_said(
     without_touch: Path, contract: Contract, tmp_path: Path
 ) -> None:
     init_checkpoint(FEELS, contract, tmp_path / 'gated')

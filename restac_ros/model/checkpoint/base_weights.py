@@ -10,7 +10,7 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.huggingface import INDEX, WEIGHTS, HuggingFaceParams
 from restac_ros.model.checkpoint.int8_leaves import refuse_int8
 from restac_ros.model.checkpoint.merge import NEW_LEAVES, plan_merge
-from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
+from restac_ros.model.checkpoint.network import TACTILE_PART, initial_params, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, Shapes
 from restac_ros.model.checkpoint.report import LoadReport
@@ -30,7 +30,6 @@ def merge_base_weights(
     encoder_origin: str = '',
     cast: CastRule = AS_STORED,
     new_leaves: str = NEW_LEAVES,
-    keep_own: str | None = None,
 ) -> tuple[Params, LoadReport]:
     """Return every leaf of `config` on JAX's CPU device, and where each came from.
 
@@ -38,11 +37,10 @@ def merge_base_weights(
         config: the network.
         source: openpi's params directory (orbax), a LeRobot pi05 directory or a safetensors file.
         seed: of the leaves that nothing brings.
-        encoder: leaves of the tactile encoder; they replace the source's.
+        encoder: leaves of the tactile encoder; they replace the source's, whose sizes may be others.
         encoder_origin: where these are from, for the report.
         cast: dtype in memory.
         new_leaves: pattern of leaves that the source may lack.
-        keep_own: pattern of leaves to start anew although the source has them.
 
     Raises:
         CheckpointError: the source is damaged, has no text embeddings, or is of another architecture or size;
@@ -59,7 +57,8 @@ def merge_base_weights(
     resample = POSITIONS in stored and stored[POSITIONS] != shapes[POSITIONS]
     if resample:  # images of another size: the patches' positions are interpolated
         stored[POSITIONS] = shapes[POSITIONS]
-    plan = plan_merge(shapes, stored, source=str(source), new_leaves=new_leaves, keep_own=keep_own)
+    replaced = rf'^{TACTILE_PART}/' if own else None
+    plan = plan_merge(shapes, stored, source=str(source), new_leaves=new_leaves, keep_own=replaced)
     params = base.read(plan.load, cast, on_host_device)
     if _EMBEDDING in params:
         _check_embeddings(np.asarray(params[_EMBEDDING]), source)

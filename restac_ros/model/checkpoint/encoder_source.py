@@ -1,5 +1,6 @@
 """Reads a tactile encoder wherever one is stored: a training's directory, a policy, a Lightning file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from flax import nnx
@@ -43,4 +44,5 @@ def _of_policy(path: Path) -> tuple[TactileConfig, Params]:
         raise CheckpointError(f'{path}: found a policy with {found}, expected one with a trained Unit-Align')
     stored = OrbaxParams(path / PARAMS)
     names = [name for name in stored.shapes if name.startswith(f'{TACTILE_PART}/')]
-    return config, stored.read(names)
+    # Whether a policy leaves out the codes is its run's choice, not the encoder's.
+    return replace(config, kind='unit_align'), stored.read(names)

@@ -55,7 +55,7 @@ class Origin(_Provenance):
         weights: where the base weights came from, in words or as a path.
         seed: of what was drawn at random; None where nothing was.
         step: training steps since the base weights.
-        unit_align: file of the tactile encoder; None where the encoder is the base's or new.
+        unit_align: where the tactile encoder was read; None where the encoder is the base's or new.
         max_simulated_delay: longest delay, in steps of a chunk, that training simulated; 0 for none.
         ema_decay: of the moving average that the weights are; None: they are those of the last step.
         data: of each data set it was trained on, directory and fingerprint.

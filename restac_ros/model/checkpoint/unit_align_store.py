@@ -63,7 +63,7 @@ def read_unit_align(path: Path) -> tuple[TactileConfig, Params]:
     if not (path / UNIT_ALIGN_MANIFEST).is_file():
         raise CheckpointError(
             f'{path}: found no {UNIT_ALIGN_MANIFEST}, expected the unit_align directory of a run of '
-            '`restac-ros train-tactile`, or a Lightning checkpoint file'
+            "`restac-ros train-tactile`, a policy's checkpoint, or a Lightning checkpoint file"
         )
     manifest = read_manifest(path / UNIT_ALIGN_MANIFEST, _FORMAT, _FORMAT_VERSION)
     verify(path, manifest['files'], checksums=True)

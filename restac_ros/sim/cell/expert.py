@@ -135,7 +135,7 @@ class Expert:
             self._begin(_Phase.SEARCH, percept)
         if self._strategy == Strategy.TOUCH:
             if pressed_n > self._p.touch_n:
-                self._direction(percept)
+                self._feel(percept)
                 plane_m = percept.pose.position_m[:2]
             else:
                 plane_m = _stepped(plane_m, percept.housing_m, self._p.descend_m_s)
@@ -151,7 +151,8 @@ class Expert:
             self._goal_m = self._middle_m + self._random.uniform(-1, 1, 2) * self._p.spread_m
         plane_m = target_m[:2]
         if self._strategy == Strategy.TOUCH:
-            plane_m = percept.pose.position_m[:2] + self._direction(percept) * self._p.slide_m
+            self._feel(percept)
+            plane_m = percept.pose.position_m[:2] + self._direction() * self._p.slide_m
         elif self._strategy == Strategy.SPIRAL:
             plane_m = self._middle_m + self._on_spiral(percept.time_s - self._since_s)
         plane_m = _within(plane_m, self._middle_m, self._p.reach_m)
@@ -182,8 +183,8 @@ class Expert:
         """Force that pushes the plug up into the grasp; the hand's z points down."""
         return float(-percept.mount[2] * self._cell.plug.shear_n_m)
 
-    def _direction(self, percept: Percept) -> np.ndarray:
-        """Unit vector [2] towards the hole in the base frame, from the torque about the peg's tip."""
+    def _feel(self, percept: Percept) -> None:
+        """Filter the torque about the peg's tip, as a direction in the base frame."""
         plug, mount = self._cell.plug, percept.mount
         about_x = plug.turning_nm_rad * mount[3] + plug.tip_m * plug.normal_n_m * mount[1]
         about_y = plug.turning_nm_rad * mount[4] - plug.tip_m * plug.shear_n_m * mount[0]
@@ -191,6 +192,9 @@ class Expert:
         in_base = quat.to_matrix(percept.pose.quaternion_xyzw) @ in_hand
         share = 1 - math.exp(-1 / FPS / self._p.filter_s)
         self._felt += share * (in_base[:2] - self._felt)
+
+    def _direction(self) -> np.ndarray:
+        """Unit vector [2] towards the hole in the base frame, by what has been felt."""
         return self._felt / max(float(np.linalg.norm(self._felt)), 1e-9)
 
     def _on_spiral(self, seconds: float) -> np.ndarray:
