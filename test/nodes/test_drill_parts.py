@@ -1,6 +1,7 @@
 """What a drill is made of: the arm's messages, and a judge that is not deceived."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.control.limits import MotionLimits
+from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.framing.values import decode_value
 from restac_ros.geometry import quaternion as quat
 from restac_ros.geometry.pose import Offset, Pose
@@ -23,7 +25,9 @@ from restac_ros.nodes.drill.drill_record import (
     turned_ns,
     violations,
 )
+from restac_ros.nodes.drill.drill_stage import GUIDE_N, Stage
 from restac_ros.nodes.drill.stage_arm import StageArm
+from restac_ros.sim.stream_faults import StreamFaults
 from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING
 
 MS = 1_000_000
@@ -86,6 +90,38 @@ def test_an_arm_that_went_astray_is_put_where_it_started_and_stays(
 def points(*positions: tuple[int, float]) -> list[ReceivedSetPoint]:
     """(ms, x in m)."""
     return [ReceivedSetPoint(ms * MS, np.array([x, 0.0, 0.3]), DOWN) for ms, x in positions]
+
+
+def test_a_guided_arm_is_returned_when_every_pose_that_counts_as_present_is_where_it_stands(
+    contract: Contract, tmp_path: Path
+) -> None:
+    """Else motion begins where the arm was measured last, which on a busy machine is behind it."""
+    joints = contract.streams['joints'].model_copy(update={'max_age_ms': 450.0})
+    patient = contract.model_copy(update={'streams': {**contract.streams, 'joints': joints}})
+    now_ns, places, modes = [NOW], [], []
+    arm = StageArm(patient, lambda: now_ns[0])
+
+    def later() -> int:
+        now_ns[0] += 10 * MS
+        places.append((now_ns[0], arm.pose().position_m))
+        return now_ns[0]
+
+    node = SimpleNamespace(
+        now_ns=later,
+        steady_clock=None,
+        create_publisher=lambda *_: SimpleNamespace(publish=lambda message: modes.append(message.data)),
+        create_client=lambda *_: None,
+        create_timer=lambda *_, **__: None,
+    )
+    stage = Stage(node, {}, tmp_path, StreamFaults(patient, lambda _, cdr: cdr), arm)
+    stage.set_mode(ROBOT_MODE_GUIDING)
+    arm.push(GUIDE_N)
+    stage.pause(0.3)
+    stage.let_go()
+    assert modes == [ROBOT_MODE_GUIDING, ROBOT_MODE_MOVE]
+    counted = [place for time_ns, place in places if now_ns[0] - time_ns <= joints.max_age_ns]
+    assert len(counted) > 40
+    assert max(np.linalg.norm(place - arm.pose().position_m) for place in counted) < 0.001
 
 
 def test_the_judge_sees_the_end_of_motion() -> None:

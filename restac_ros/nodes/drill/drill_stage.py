@@ -194,8 +194,9 @@ class Stage:
         self.set_mode(ROBOT_MODE_MOVE)
 
     def _rests(self) -> bool:
+        """Whether every pose that the streamer may start from is the present one."""
         before = self.arm.pose()
-        self.pause(RESTING_S)
+        self.pause(max(RESTING_S, self.arm.oldest_pose_s))
         return Offset.between(before, self.arm.pose()).distance_m < _RESTS_M
 
     def pause(self, seconds: float) -> None:

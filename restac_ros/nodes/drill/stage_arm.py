@@ -42,6 +42,11 @@ class StageArm:
         self._lock = threading.Lock()
         self._start = self.pose()
 
+    @property
+    def oldest_pose_s(self) -> float:
+        """Age up to which a measured pose is taken for the present one, s."""
+        return self._contract.streams[self._contract.pose_stream].max_age_ns * 1e-9
+
     def pose(self) -> Pose:
         """Pose of the tool in the base frame."""
         with self._lock:
