@@ -115,6 +115,10 @@ def _paired(ours: _Outputs, file) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
 def _assert_float32(ours: _Outputs, file) -> None:
     for name, (a, b) in _paired(ours, file).items():
         np.testing.assert_allclose(a, b, atol=2e-5 if name == 'velocity' else 1e-4, rtol=0, err_msg=name)
@@ -130,19 +134,21 @@ def test_float32_equals_openpi_at_224_pixels(golden_224, run_golden: Callable) -
 
 
 def test_bfloat16_is_as_near_to_exact_arithmetic_as_openpis(golden: Callable, run_golden: Callable) -> None:
-    """openpi's bfloat16 is off its own float32 by 0.014 in actions and about 0.09 (three steps of the format,
-    at these magnitudes) elsewhere; the two implementations round in different places."""
+    """In the root mean square, to 5 %: the two round in different places, and so do two CPUs.
+
+    The largest error of an intermediate is three steps of the format at these magnitudes. That of the 108
+    numbers of a chunk depends on the CPU: 0.014 for openpi's where the file was made.
+    """
     theirs, exact = golden('openpi_pi05_tiny_bf16'), golden('openpi_pi05_tiny')
     ours = run_golden(theirs)
     assert ours.cache.keys.dtype == jnp.bfloat16
     assert ours.actions.dtype == jnp.float32
+    of_openpi = {name: b for name, (_, b) in _paired(ours, theirs).items()}
     for name, (a, b) in _paired(ours, exact).items():
-        assert np.abs(a - b).max() <= (0.014 if name == 'actions' else 0.1), name
-    to_exact = {name: np.sqrt(np.mean(np.square(a - b))) for name, (a, b) in _paired(ours, exact).items()}
-    to_theirs = {name: np.sqrt(np.mean(np.square(a - b))) for name, (a, b) in _paired(ours, theirs).items()}
-    # Two independent roundings of the same size differ by sqrt(2) times their own error.
-    for name, error in to_exact.items():
-        assert 0 < to_theirs[name] < 1.6 * error, name
+        assert np.abs(a - b).max() <= 0.1, name
+        assert _rms(a - b) <= 1.05 * _rms(of_openpi[name] - b), name
+        # Two independent roundings of the same size differ by sqrt(2) times their own error.
+        assert 0 < _rms(a - of_openpi[name]) < 1.6 * _rms(a - b), name
 
 
 def test_masks_positions_and_time_code_equal_openpi(golden: Callable, load_parameters) -> None:

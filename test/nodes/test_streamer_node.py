@@ -396,13 +396,13 @@ def test_an_arm_guided_by_hand_is_never_led_back(start: Callable, rig: Rig) -> N
     still_ns = rig.now_ns() + 1_500_000_000  # longer than 'right again' takes
     rig.until(lambda: rig.now_ns() > still_ns)
     assert later() == [], 'silent until resumed'
+    assert 'right again' not in process.log.split('halted')[1]
     rig.until(lambda: rig.call('resume').success)
     rig.until(later)
     assert rig.apart_m[later()[0]] < 0.01
     rig.until_moved()
     rig.check_set_points()
     assert process.end(signal.SIGTERM) == 0
-    assert 'right again' not in process.log.split('halted')[1]
 
 
 def test_without_a_measured_pose_nothing_moves(start: Callable, rig: Rig) -> None:
