@@ -49,13 +49,13 @@ def test_the_arms_messages_say_where_it_is(contract: Contract) -> None:
     goal = Offset(np.array([0.1, 0.05, -0.1]), np.array([0.0, 0.3, 0.2])).apply(start)
     for _ in range(200):
         now_ns[0] += 10 * MS
-        arm.follow(goal)
+        arm.follow(goal, now_ns[0])
         found = decode_value(contract, 'joints', arm.cdr('joints'))
         measured = Pose(found[:3, 3], quat.from_matrix(found[:3, :3]))
         gap = Offset.between(arm.pose(), measured)
         assert gap.distance_m < 2e-4
         assert gap.angle_rad < 2e-3
-    assert arm.follow(goal).distance_m < 1e-6
+    assert arm.follow(goal, now_ns[0]).distance_m < 1e-6
     assert arm.cdr('joints') != arm.cdr('joints'), 'an encoder has noise'
 
 
@@ -75,7 +75,7 @@ def test_an_arm_that_went_astray_is_put_where_it_started_and_stays(
     start = arm.pose()
     assert not arm.astray()
     moved_m = 0.0 if turned_rad else 0.3
-    arm.follow(Offset(np.array([0.0, moved_m, 0.0]), np.array([0.0, 0.0, turned_rad])).apply(start))
+    arm.follow(Offset(np.array([0.0, moved_m, 0.0]), np.array([0.0, 0.0, turned_rad])).apply(start), NOW)
     now_ns[0] += 2000 * MS
     assert arm.astray()
     arm.set_mode(ROBOT_MODE_GUIDING)
@@ -122,6 +122,23 @@ def test_a_guided_arm_is_returned_when_every_pose_that_counts_as_present_is_wher
     counted = [place for time_ns, place in places if now_ns[0] - time_ns <= joints.max_age_ns]
     assert len(counted) > 40
     assert max(np.linalg.norm(place - arm.pose().position_m) for place in counted) < 0.001
+
+
+def test_a_set_point_from_before_the_mode_was_changed_is_not_followed(contract: Contract) -> None:
+    """A busy machine delivers it afterwards; the arm would leave the place that it was guided to."""
+    now_ns = [NOW]
+    arm = StageArm(contract, lambda: now_ns[0])
+    start = arm.pose()
+    aside = Offset(np.array([0.0, 0.05, 0.0]), np.zeros(3)).apply(start)
+    arm.set_mode(ROBOT_MODE_GUIDING)
+    now_ns[0] += 500 * MS
+    arm.set_mode(ROBOT_MODE_MOVE)
+    arm.follow(aside, NOW)
+    now_ns[0] += 500 * MS
+    assert Offset.between(start, arm.pose()).distance_m < 1e-6
+    arm.follow(aside, now_ns[0])
+    now_ns[0] += 500 * MS
+    assert Offset.between(start, arm.pose()).distance_m > 0.04
 
 
 def test_the_judge_sees_the_end_of_motion() -> None:

@@ -46,6 +46,7 @@ from restac_ros.nodes.drill.drill_stage import (
     statuses_of,
 )
 from restac_ros.nodes.drill.stage_arm import StageArm, SteppedArm
+from restac_ros.nodes.fields import stamp_as_ns
 from restac_ros.nodes.parameters import OptionalPath, ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_arm
@@ -296,7 +297,7 @@ class DrillNode(SourceNode):
 
     def _receive_target(self, message: PoseStamped) -> None:
         if message.header.frame_id != RIVAL_FRAME:
-            apart = self._drill.arm.follow(pose_of(message))
+            apart = self._drill.arm.follow(pose_of(message), stamp_as_ns(message.header.stamp))
             self._drill.stage.record.add_set_point(set_point_of(message, apart))
 
     def _receive_gripper(self, message: Float64) -> None:

@@ -40,6 +40,7 @@ class StageArm:
         self._contract, self._now_ns = contract, now_ns
         self._arm: SteppedArm = arm or VirtualArm(contract, now_ns())
         self._lock = threading.Lock()
+        self._changed_ns = 0  # when its mode was changed last, or it was put elsewhere
         self._start = self.pose()
 
     @property
@@ -52,12 +53,17 @@ class StageArm:
         with self._lock:
             return self._arm.pose(self._now_ns())
 
-    def follow(self, set_point: Pose) -> Offset:
-        """Move towards a set-point; return the arm's offset from it before the motion."""
+    def follow(self, set_point: Pose, stamp_ns: int) -> Offset:
+        """Move towards a set-point of that time; return the arm's offset from it before the motion.
+
+        One that a busy machine delivers after the mode was changed, but that is older, is not followed: a
+        robot would have received it before.
+        """
         with self._lock:
             now_ns = self._now_ns()
             gap = Offset.between(set_point, self._arm.pose(now_ns))
-            self._arm.follow(set_point, now_ns)
+            if stamp_ns >= self._changed_ns:
+                self._arm.follow(set_point, now_ns)
             return gap
 
     def grip(self, opening_m: float) -> None:
@@ -68,7 +74,8 @@ class StageArm:
     def set_mode(self, mode: int) -> None:
         """Set the robot mode, as in FrankaRobotState."""
         with self._lock:
-            self._arm.set_mode(mode, self._now_ns())
+            self._changed_ns = self._now_ns()
+            self._arm.set_mode(mode, self._changed_ns)
 
     def push(self, force_n: float) -> None:
         """Push the tool sideways towards the middle of the workspace; 0 releases it."""
@@ -87,7 +94,8 @@ class StageArm:
     def home(self) -> None:
         """Put the arm where it started, at once."""
         with self._lock:
-            self._arm.home(self._now_ns())
+            self._changed_ns = self._now_ns()
+            self._arm.home(self._changed_ns)
 
     def cdr(self, stream: str) -> bytes | None:
         """The message of `stream` for the present state, stamp unset; None without such a sensor."""
