@@ -108,11 +108,11 @@ class Prepared:
     @property
     def frozen(self) -> dict[str, np.ndarray]:
         """Return the other leaves, in `frozen_dtype`, and a teacher's; touch and statistics stay float32."""
-        rule = CastRule(self.train.frozen_dtype)
-        cast = {name: _cast(name, np.asarray(leaf), rule) for name, leaf in self.weights.params.items()}
-        frozen = {name: cast[name] for name in self.split.frozen}
+        rule, params = CastRule(self.train.frozen_dtype), self.weights.params
+        frozen = {name: _cast(name, np.asarray(params[name]), rule) for name in self.split.frozen}
         if self.teacher is not None:
-            frozen |= {TEACHER + name: cast[name] for name in self.split.trained}
+            taught = self.split.trained
+            frozen |= {TEACHER + name: _cast(name, np.asarray(params[name]), rule) for name in taught}
         return frozen
 
     def leaf_lines(self) -> list[str]:
