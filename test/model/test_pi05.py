@@ -137,7 +137,8 @@ def test_bfloat16_is_as_near_to_exact_arithmetic_as_openpis(golden: Callable, ru
     """In the root mean square, to 5 %: the two round in different places, and so do two CPUs.
 
     The largest error of an intermediate is three steps of the format at these magnitudes. That of the 108
-    numbers of a chunk depends on the CPU: 0.014 for openpi's where the file was made.
+    numbers of a chunk depends on the CPU: openpi's is 0.014 where the file was made, three and a half times its
+    root mean square; ours has been 0.016 on another. Five times are allowed.
     """
     theirs, exact = golden('openpi_pi05_tiny_bf16'), golden('openpi_pi05_tiny')
     ours = run_golden(theirs)
@@ -145,7 +146,8 @@ def test_bfloat16_is_as_near_to_exact_arithmetic_as_openpis(golden: Callable, ru
     assert ours.actions.dtype == jnp.float32
     of_openpi = {name: b for name, (_, b) in _paired(ours, theirs).items()}
     for name, (a, b) in _paired(ours, exact).items():
-        assert np.abs(a - b).max() <= 0.1, name
+        largest = 5 * _rms(of_openpi[name] - b) if name == 'actions' else 0.1
+        assert np.abs(a - b).max() <= largest, name
         assert _rms(a - b) <= 1.05 * _rms(of_openpi[name] - b), name
         # Two independent roundings of the same size differ by sqrt(2) times their own error.
         assert 0 < _rms(a - of_openpi[name]) < 1.6 * _rms(a - b), name
