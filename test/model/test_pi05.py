@@ -137,8 +137,8 @@ def test_bfloat16_is_as_near_to_exact_arithmetic_as_openpis(golden: Callable, ru
     """In the root mean square, to 5 %: the two round in different places, and so do two CPUs.
 
     The largest error of an intermediate is three steps of the format at these magnitudes. That of the 108
-    numbers of a chunk depends on the CPU: openpi's is 0.014 where the file was made, three and a half times its
-    root mean square; ours has been 0.016 on another. Five times are allowed.
+    numbers of a chunk depends on the CPU: openpi's is 0.014 where the file was made, three and a half times
+    its root mean square; ours has been 0.016 on another. Five times are allowed.
     """
     theirs, exact = golden('openpi_pi05_tiny_bf16'), golden('openpi_pi05_tiny')
     ours = run_golden(theirs)
