@@ -19,7 +19,8 @@ from restac_ros.runtime.pacer import Pacer
 from restac_ros.runtime.worker import Worker
 
 # jitter: how far from one period two ticks are apart. tick: the work of one. chunk: observation to receipt.
-_STAGES = ('jitter', 'tick', 'chunk')
+# watch: how late the thread is that receives chunks, the robot's mode and requests.
+_STAGES = ('jitter', 'tick', 'chunk', 'watch')
 MAX_WAIT_S = 0.1  # a simulated clock may stand still
 MAX_EVENTS = 256
 

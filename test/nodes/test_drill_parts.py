@@ -22,6 +22,7 @@ from restac_ros.nodes.drill.drill_record import (
     last_motion_ns,
     restart_fault,
     stalls_ns,
+    starts_ns,
     turned_ns,
     violations,
 )
@@ -180,9 +181,28 @@ def test_the_judge_sees_what_must_not_be(contract, found: list[ReceivedSetPoint]
     assert all(word in text for word, text in zip(words, said, strict=True))
 
 
-def test_the_judge_asks_where_the_arm_was_at_the_first_set_point_after_a_silence() -> None:
-    before, after = points((0, 0.5), (10, 0.5)), points((1000, 0.58), (1010, 0.58))
+def test_the_judge_asks_where_the_arm_was_at_the_first_set_point_after_a_silence(contract: Contract) -> None:
+    limits = MotionLimits.from_contract(contract)
+    before, after = points((0, 0.5), (10, 0.5)), points((1000, 0.79), (1010, 0.79))
     led_back = [*before, after[0]._replace(apart_m=0.09, apart_rad=0.0), after[1]]
-    assert 'after 0.99 s without set-points the first is 90.0 mm' in restart_fault(led_back)
+    assert 'after 0.99 s without set-points the first is 90.0 mm' in restart_fault(led_back, limits, [])
+    assert violations(led_back, limits)
     at_arm = [*before, after[0]._replace(apart_m=0.004, apart_rad=0.01), after[1]]
-    assert restart_fault(at_arm) == ''
+    assert restart_fault(at_arm, limits, []) == ''
+    assert violations(at_arm, limits) == []
+
+
+def test_the_judge_asks_where_the_arm_was_also_where_the_first_set_points_were_lost(
+    contract: Contract,
+) -> None:
+    """A starved machine lost those of the first 200 ms: 50 mm at most, at the limit of the speed."""
+    said = statuses_at(
+        (0, 'moving; since_s=2.000'), (300, 'moving; since_s=0.300'), (400, 'holding; since_s=0.1')
+    )
+    assert starts_ns(said) == [NOW - 2000 * MS, NOW]
+    limits, starts = MotionLimits.from_contract(contract), [800 * MS]
+    before, first = points((0, 0.5), (10, 0.5)), points((1000, 0.79))[0]
+    for apart_m, is_fault in ((0.059, False), (0.061, True)):
+        found = [*before, first._replace(apart_m=apart_m, apart_rad=0.0)]
+        assert bool(restart_fault(found, limits, starts)) == is_fault
+        assert bool(violations(found, limits, starts)) == is_fault

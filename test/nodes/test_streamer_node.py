@@ -39,6 +39,7 @@ from restac_ros.geometry.rotation import rotation_from_matrix
 from restac_ros.nodes.drill.drill_record import ReceivedSetPoint, last_motion_ns, stalls_ns
 from restac_ros.nodes.drill.drill_stage import pose_of, set_point_of
 from restac_ros.nodes.drill.stage_arm import StageArm
+from restac_ros.nodes.fields import stamp_as_ns
 from restac_ros.nodes.subscriptions import message_class
 from ros_rig import RosRig
 
@@ -176,7 +177,7 @@ class Rig(RosRig):
     def _follow(self, message: PoseStamped) -> None:
         if message.header.frame_id == 'rival':
             return
-        point = set_point_of(message, self.arm.follow(pose_of(message)))
+        point = set_point_of(message, self.arm.follow(pose_of(message), stamp_as_ns(message.header.stamp)))
         self.set_points.append((point.stamp_ns, point.position_m, point.quaternion_xyzw))
         self.apart_m.append(point.apart_m)
 

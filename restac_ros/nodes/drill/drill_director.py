@@ -7,20 +7,22 @@ from dataclasses import dataclass, field
 from restac_ros.control.limits import MotionLimits
 from restac_ros.nodes.drill.drill_cases import Case
 from restac_ros.nodes.drill.drill_record import (
+    STREAMING,
     StatusText,
     first_match,
     last_match_ns,
     last_motion_ns,
     restart_fault,
     stalls_ns,
+    starts_ns,
     turned_ns,
     violations,
 )
 from restac_ros.nodes.drill.drill_stage import LateError, Stage
 
-STREAMING = 'streamer_node: streaming'
 _STOPPED = '^(holding|halted)'
 LATENCY = 'policy_node: latency '
+_WATCH = 'streamer_node: latency watch'
 OUTSIDE = 'outside workspace'
 STILL_NS = 300_000_000  # no motion for this long is a hold
 GO_ON_NS = 1_500_000_000  # motion for this long is going on
@@ -106,9 +108,10 @@ class Director:
         self._await_motion(resuming=case.expectation == 'halt' or bool(outcome.faults))
         outcome.recovered = True
         outcome.over_ns = stage.now_ns()
-        points = stage.record.set_points(outcome.onset_ns - STILL_NS)
-        outcome.faults += violations(points, self._bounds.limits)
-        if case.silent and (fault := restart_fault(points)):
+        since_ns, limits = outcome.onset_ns - STILL_NS, self._bounds.limits
+        points, starts = stage.record.set_points(since_ns), starts_ns(stage.record.statuses(since_ns))
+        outcome.faults += violations(points, limits, starts)
+        if case.silent and (fault := restart_fault(points, limits, starts)):
             outcome.faults.append(fault)
 
     def _await_motion(self, resuming: bool = False) -> None:
@@ -162,6 +165,8 @@ class Director:
         limit_ns = case.noticed_ns + stop_ns
         if case.runs_out:
             limit_ns += self._bounds.life_ns + self._noticing_ns()
+        if still_ns - onset_ns > limit_ns:
+            limit_ns += self._watching_ns(still_ns)
         outcome.held_ms, outcome.limit_ms = (still_ns - onset_ns) / 1e6, limit_ns / 1e6
         if outcome.held_ms > outcome.limit_ms:
             outcome.faults.append(f'held after {outcome.held_ms:.0f} ms, limit {outcome.limit_ms:.0f} ms')
@@ -175,6 +180,12 @@ class Director:
         stages = ('frame_cameras', 'prefix', 'frame_tactile', 'tactile')
         longest_ms = [stage_ms(self._stage.record.newest(f'{LATENCY}{name}')) for name in stages]
         return round(sum(longest_ms) * 1e6)
+
+    def _watching_ns(self, still_ns: int) -> int:
+        """Longest time that a busy machine kept the streamer from receiving anything, as said since, ns."""
+        record = self._stage.record
+        self._stage.until(lambda: record.statuses(still_ns, _WATCH), 'the streamer says how late it receives')
+        return round(stage_ms(record.newest(_WATCH)) * 1e6)
 
     def _await_going_on(self, case: Case, outcome: CaseOutcome) -> None:
         stage, onset_ns = self._stage, outcome.onset_ns

@@ -16,6 +16,7 @@ _STILL_M, _STILL_RAD = 1e-9, 1e-7
 _START_M, _START_RAD = 0.010, 0.05  # how far the first set-point after a silence may be from the arm
 _SILENCE_NS = 60_000_000
 SLACK = 1 + 1e-6
+STREAMING = 'streamer_node: streaming'
 _LASTED = re.compile(r'since_s=([\d.]+)')
 
 
@@ -28,10 +29,11 @@ class ReceivedSetPoint(NamedTuple):
     apart_m: float = math.inf
     apart_rad: float = math.inf
 
-    @property
-    def at_arm(self) -> bool:
-        """Whether a streamer may start here."""
-        return self.apart_m <= _START_M and self.apart_rad <= _START_RAD
+    def at_arm(self, limits: MotionLimits, streamed_ns: int = 0) -> bool:
+        """Whether a streamer that began `streamed_ns` before may have begun where the arm was on receipt."""
+        streamed_s = streamed_ns * 1e-9
+        near = self.apart_m <= _START_M + limits.speed_m_s * streamed_s
+        return near and self.apart_rad <= _START_RAD + limits.speed_rad_s * streamed_s
 
 
 class StatusText(NamedTuple):
@@ -110,6 +112,13 @@ def turned_ns(statuses: Iterable[StatusText], pattern: str, default_ns: int) -> 
     return begun_ns
 
 
+def starts_ns(statuses: Iterable[StatusText]) -> list[int]:
+    """When motion began, by each status of the streamer that says that it moves and since when."""
+    moving = (s for s in statuses if s.name == STREAMING and s.text.startswith('moving'))
+    found = ((status, _LASTED.search(status.text)) for status in moving)
+    return [status.stamp_ns - round(float(lasted[1]) * 1e9) for status, lasted in found if lasted]
+
+
 def moved(before: ReceivedSetPoint, after: ReceivedSetPoint) -> bool:
     """Whether two set-points differ."""
     far = float(np.linalg.norm(after.position_m - before.position_m))
@@ -133,10 +142,13 @@ def stalls_ns(points: Sequence[ReceivedSetPoint], period_ns: int) -> int:
     return sum(gap - period_ns for gap in gaps if gap > 1.5 * period_ns)
 
 
-def restart_fault(points: Sequence[ReceivedSetPoint]) -> str:
-    """Describe the first set-point after the longest silence if it is not at the arm; else return ''."""
+def restart_fault(points: Sequence[ReceivedSetPoint], limits: MotionLimits, starts: Sequence[int]) -> str:
+    """Describe the first set-point after the longest silence if motion didn't start at the arm; else ''.
+
+    `starts`: as of `starts_ns`. A starved machine loses set-points, the first ones of a motion, too.
+    """
     before, first = max(itertools.pairwise(points), key=lambda pair: pair[1].stamp_ns - pair[0].stamp_ns)
-    if first.at_arm:
+    if first.at_arm(limits, _streamed_ns(before, first, starts)):
         return ''
     silent_s = (first.stamp_ns - before.stamp_ns) * 1e-9
     return (
@@ -145,11 +157,14 @@ def restart_fault(points: Sequence[ReceivedSetPoint]) -> str:
     )
 
 
-def violations(points: Sequence[ReceivedSetPoint], limits: MotionLimits) -> list[str]:
+def violations(
+    points: Sequence[ReceivedSetPoint], limits: MotionLimits, starts: Sequence[int] = ()
+) -> list[str]:
     """Describe set-points outside the workspace and steps above the speed limits, the first of each kind.
 
     The queue holds one set-point, so some may be missed: steps are compared with the speed limits, which at a
     streamer's rate are stricter than the step limits. A start at the arm after a silence is no step.
+    `starts`: as of `starts_ns`.
     """
     found: dict[str, str] = {}
     for point in points:
@@ -161,7 +176,7 @@ def violations(points: Sequence[ReceivedSetPoint], limits: MotionLimits) -> list
             found.setdefault('unit', f'quaternion {point.quaternion_xyzw} is no unit quaternion')
     for before, after in itertools.pairwise(points):
         gap_s = max(after.stamp_ns - before.stamp_ns, 0) * 1e-9
-        if gap_s * 1e9 >= _SILENCE_NS and after.at_arm:
+        if gap_s * 1e9 >= _SILENCE_NS and after.at_arm(limits, _streamed_ns(before, after, starts)):
             continue
         far_m = float(np.linalg.norm(after.position_m - before.position_m))
         turned_rad = _turned_rad(before, after)
@@ -170,6 +185,12 @@ def violations(points: Sequence[ReceivedSetPoint], limits: MotionLimits) -> list
         if turned_rad > limits.speed_rad_s * gap_s * SLACK + _STILL_RAD:
             found.setdefault('turn', f'a turn of {turned_rad:.4f} rad in {gap_s * 1e3:.1f} ms')
     return list(found.values())
+
+
+def _streamed_ns(before: ReceivedSetPoint, first: ReceivedSetPoint, starts: Sequence[int]) -> int:
+    """How long set-points had been published before `first`, which are those lost since `before`."""
+    between = (start_ns for start_ns in starts if before.stamp_ns < start_ns <= first.stamp_ns)
+    return first.stamp_ns - min(between, default=first.stamp_ns)
 
 
 def _turned_rad(before: ReceivedSetPoint, after: ReceivedSetPoint) -> float:

@@ -70,7 +70,8 @@ class ActiveStreamer:
         self._chunks = node.create_subscription(
             ActionChunk, parameters.chunk_topic, self._receive_chunk, CHUNK_QOS
         )
-        self._timers = [node.create_timer(WATCH_PERIOD_S, self.watch, clock=node.steady_clock)]
+        self._watched_ns: int | None = None
+        self._timers = [node.create_timer(WATCH_PERIOD_S, self._watch_on_time, clock=node.steady_clock)]
         if self._gripper:
             self._timers.append(
                 node.create_timer(GRIPPER_PERIOD_S, self._run_gripper, clock=node.steady_clock)
@@ -129,6 +130,12 @@ class ActiveStreamer:
         self.failure = text
 
     # Called by the executor.
+
+    def _watch_on_time(self) -> None:
+        before_ns, self._watched_ns = self._watched_ns, time.monotonic_ns()
+        if before_ns is not None:
+            self.loop.latencies.add('watch', self._watched_ns - before_ns - round(WATCH_PERIOD_S * 1e9))
+        self.watch()
 
     def _wake_on_clock(self) -> JumpHandle:
         """Wake the thread at every /clock message, as a simulated clock may run faster than the system's."""
