@@ -9,9 +9,9 @@ MICRO = 'micro'
 
 
 def add_micro_preset() -> None:
-    """Make `--preset micro` known: `tiny` with one layer of SigLIP, and 49 patches an image."""
+    """Make `--preset micro` known: `tiny` with one layer of SigLIP, and 4 patches an image."""
     tiny = PRESETS['tiny']
-    PRESETS[MICRO] = replace(tiny, siglip=replace(tiny.siglip, depth=1, patch_size=32))
+    PRESETS[MICRO] = replace(tiny, siglip=replace(tiny.siglip, depth=1, patch_size=112))
 
 
 if __name__ == '__main__':
