@@ -18,6 +18,7 @@ from restac_ros.process import ParameterValue, Process, checked_remaps, full_nam
 
 CELL_CONTRACT = 'contract_cell.yaml'
 SIM_LONGEST_S = 86_400.0  # simulated time that the cell runs at most
+RECORDED_SEED = 2_000_000  # of the first scene that is recorded live: evaluations use small seeds
 
 # What the streamer must know of the simulated robot.
 SIM_ROBOT: dict[str, ParameterValue] = {

@@ -62,10 +62,20 @@ fingerprint() {   # $1: kind of underlay
 }
 
 install_requirements() {   # $1: kind of underlay. Packages of a CUDA layer are marked in the lock: pip leaves them out
-  local wanted=$venv/requirements.txt
+  local wanted=$venv/requirements.txt after=$venv/requirements-cuda12.txt with=${gpu_layer#cuda12}
   { if [ "$1" = system ]; then grep -v '^ros-' requirements.lock; else cat requirements.lock; fi; } \
-    | sed "s/ ; extra == '${gpu_layer:-none}'$//" | grep -v ' ; extra == ' > "$wanted"
-  "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off -r "$wanted" \
+    | sed "s/ ; extra == '${with:-none}'$//" | grep -v ' ; extra == ' > "$wanted"
+  pip_install -r "$wanted"
+  # CUDA 12's cuDNN and NCCL have the files of the CUDA 13 ones that PyTorch brings, which may just have been
+  # written: the last to be installed has them, so CUDA 12's are written again, whatever pip thinks it has.
+  if [ "$gpu_layer" = cuda12 ]; then
+    sed -n "s/ ; extra == 'cuda12'$//p" requirements.lock > "$after"
+    pip_install --force-reinstall --no-deps -r "$after"
+  fi
+}
+
+pip_install() {   # what to install
+  "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off "$@" \
     | awk '/^Collecting|^Downloading|^Installing|^Successfully/ {n++; if (n % 25 == 0 || /^Inst/) {print "        " substr($0, 1, 100) " ..."; fflush()}}'
 }
 

@@ -64,8 +64,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     'sim': ({'contract', 'control', 'framing', 'geometry'}, {'cv2', 'numpy'}),
     'view': ({'contract', 'geometry', 'framing', 'dataset'}, {'cv2', 'numpy', 'PIL', 'rerun'}),
     'runtime': (
-        {'contract', 'geometry', 'framing', 'model', 'policy', 'control', 'dataset'},
-        {'numpy', 'psutil'},
+        {'contract', 'geometry', 'framing', 'model', 'policy', 'control', 'dataset', 'installation'},
+        {'numpy', 'psutil', 'pydantic'},
     ),
     'recording': ({'contract', 'framing', 'dataset', 'runtime'}, {'psutil'}),
     'nodes': (
@@ -174,6 +174,7 @@ ONLY_HERE = {
             for part in (
                 'dataset',
                 'graph',
+                'installation',
                 'jax',
                 'jaxtyping',
                 'matplotlib',

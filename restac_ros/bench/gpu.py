@@ -1,20 +1,18 @@
 """Latency of every call on an accelerator: views, steps and weights in turn, as far as the time allows."""
 
+import gc
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import jax
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from restac_ros.bench.card import (
-    LeastTimes,
     Rates,
     in_integers,
     lower_bounds,
@@ -22,11 +20,11 @@ from restac_ros.bench.card import (
     random_params,
     without_touch,
 )
+from restac_ros.bench.gpu_report import CaseFigures, GpuCase, GpuReport, Latency, cases
 from restac_ros.bench.kernels import DeviceTime, device_time
 from restac_ros.bench.model import Calls, network_of
 from restac_ros.bench.profile import traced
 from restac_ros.bench.settings import GpuBench
-from restac_ros.bench.table import table_of, write_figures
 from restac_ros.bench.turns import in_turns
 from restac_ros.model.checkpoint.params import Params, num_bytes
 from restac_ros.model.config import ModelConfig
@@ -36,55 +34,11 @@ from restac_ros.policy.compile_cache import enable_compile_cache
 from restac_ros.policy.dispatch import make_room_for_calls
 
 WARM_UPS = 3
-SHOWN_KERNELS = 12
-TARGETS_MS = {'full call': 20.0, 'act': 8.0, 'tactile': 5.0}
-"""p50 of the published size, three views, ten steps, bfloat16, on an H100 or H200."""
-
-
-@dataclass(frozen=True)
-class GpuCase:
-    """What is measured together."""
-
-    weights: str
-    views: int
-    steps: int
-
-    def __str__(self) -> str:
-        return f'{self.weights}, {self.views} views, {self.steps} steps'
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Of one call."""
-
-    p50_ms: float
-    p99_ms: float
-
-    @classmethod
-    def of(cls, seconds: list[float]) -> 'Latency':
-        """Median and 99th percentile."""
-        return cls(*(1e3 * float(np.quantile(seconds, q)) for q in (0.5, 0.99)))
-
-
-@dataclass(frozen=True)
-class CaseFigures:
-    """Latency of each call, the lower bounds, and where the device's time goes.
-
-    `beside` is the tactile call's latency while another thread encodes one prefix after the other, by how a
-    prefix is sliced; measured for one case.
-    """
-
-    case: GpuCase
-    calls: dict[str, Latency]
-    bounds: LeastTimes
-    device: dict[str, DeviceTime]
-    beside: dict[str, Latency]
-    prepared_s: float
-    weights_bytes: int
+OUT_OF_MEMORY = 'RESOURCE_EXHAUSTED'  # in XLA's message
 
 
 def main(settings: GpuBench) -> int:
-    """Measure case by case, the most informative first; print tables, write JSON.
+    """Measure case by case, the most informative first; after each, print its table and write the JSON.
 
     Raises:
         PolicyError: no such preset.
@@ -93,55 +47,52 @@ def main(settings: GpuBench) -> int:
     make_room_for_calls()
     with tempfile.TemporaryDirectory() as folder:  # cases share programs; each is compiled here, once
         enable_compile_cache(Path(folder))
-        return _run(settings, replace(network, dtype='bfloat16'))
+        return measure_cases(settings, replace(network, dtype='bfloat16'))
 
 
-def _run(settings: GpuBench, config: ModelConfig) -> int:
+def measure_cases(settings: GpuBench, config: ModelConfig) -> int:
+    """Measure the cases that the time allows; exit status 1 where a target is missed or nothing measured."""
     begun_s, console = time.perf_counter(), Console()
     console.print(describe_device())
     rates = measure_rates()
     console.print(f'measured: {rates.flop_s / 1e12:.1f} TFLOP/s (bfloat16), {rates.byte_s / 1e9:.0f} GB/s')
     params = random_params(config)
     console.print(f'{num_bytes(params) / 1e9:.2f} GB of random weights made{describe_memory()}')
-    figures, skipped, longest_s = list[CaseFigures](), list[GpuCase](), 0.0
+    report, longest_s = GpuReport(settings, rates), 0.0
     for case in cases(settings):
         elapsed_s = time.perf_counter() - begun_s
-        if figures and elapsed_s + longest_s > settings.limit_s:
-            skipped.append(case)
+        if longest_s and elapsed_s + longest_s > settings.limit_s:
+            report.skipped.append(case)
             continue
-        figures.append(_measured(case, config, params, rates, settings, is_first=not figures))
-        longest_s = max(longest_s, time.perf_counter() - begun_s - elapsed_s)
-        console.print(f'{case}: done after {time.perf_counter() - begun_s:.0f} s{describe_memory()}')
-    for figure in figures:
-        console.print(_table(figure))
-    for name, device in figures[0].device.items():
-        console.print(_kernel_table(f'{figures[0].case}: {name}', device))
-    for case in skipped:
-        console.print(f'not measured, no time left: {case}', style='yellow')
-    missed = _missed(settings, figures)
-    for text in missed:
-        console.print(f'missed: {text}', style='bold red')
-    described = {
-        'preset': settings.preset,
-        'device': jax.devices()[0].device_kind,
-        'jax': jax.__version__,
-        'rates': asdict(rates),
-        'cases': [asdict(figure) for figure in figures],
-        'skipped': [asdict(case) for case in skipped],
-        'seconds': time.perf_counter() - begun_s,
-        'missed': missed,
-    }
-    write_figures(settings.json, described)
-    return 1 if missed else 0
+        _measure_into(report, case, config, params, console)
+        report.seconds = time.perf_counter() - begun_s
+        longest_s = max(longest_s, report.seconds - elapsed_s)
+        console.print(f'{case}: ended after {report.seconds:.0f} s{describe_memory()}')
+        report.keep()
+    report.is_complete = True
+    report.keep()
+    report.show_end(console)
+    return 1 if report.missed() or not report.measured else 0
 
 
-def cases(settings: GpuBench) -> Iterator[GpuCase]:
-    """Yield all of the first number of views, then of the others the first weights and steps only."""
-    for weights in settings.weights:
-        for steps in settings.steps:
-            yield GpuCase(weights, settings.views[0], steps)
-    for views in settings.views[1:]:
-        yield GpuCase(settings.weights[0], views, settings.steps[0])
+def _measure_into(
+    report: GpuReport, case: GpuCase, config: ModelConfig, params: Params, console: Console
+) -> None:
+    """Add a case's figures to the report, or that the device has no memory for it."""
+    is_first = not report.measured
+    try:
+        report.measured.append(
+            _measured(case, config, params, report.rates, report.settings, is_first=is_first)
+        )
+    except jax.errors.JaxRuntimeError as error:
+        if OUT_OF_MEMORY not in str(error):
+            raise
+        report.failed[case] = str(error).splitlines()[0]
+    if case in report.failed:
+        gc.collect()  # what the failed case held, for the next one
+        report.show_failed(console)
+    else:
+        report.show_measured(console)
 
 
 def _measured(
@@ -159,15 +110,31 @@ def _measured(
     timed = {'prefix': calls.prefix, 'act': calls.act, 'full call': calls.full}
     if config.uses_touch:
         timed |= {'tactile': calls.tactile, 'replan on a kept prefix': calls.replan}
+    latencies = {name: Latency.of(_times(call, settings.runs)) for name, call in timed.items()}
+    device, unprofiled = _profiled({name: timed[name] for name in ('prefix', 'act')})
     return CaseFigures(
         case=case,
-        calls={name: Latency.of(_times(call, settings.runs)) for name, call in timed.items()},
+        calls=latencies,
         bounds=lower_bounds(config, params, rates, case.views, calls.prompt_tokens, case.steps),
-        device={name: device_time(traced(timed[name])) for name in ('prefix', 'act')},
+        device=device,
+        unprofiled=unprofiled,
         beside=_beside(calls, config, params, settings.runs) if is_first and config.uses_touch else {},
         prepared_s=prepared_s,
         weights_bytes=num_bytes(params),
     )
+
+
+def _profiled(
+    timed: Mapping[str, Callable[[], None]],
+) -> tuple[dict[str, DeviceTime], dict[str, str]]:
+    """Return where each call's time goes, or why the profiler does not say: containers may refuse it."""
+    device, unprofiled = dict[str, DeviceTime](), dict[str, str]()
+    for name, call in timed.items():
+        try:
+            device[name] = device_time(traced(call))
+        except (ValueError, RuntimeError, OSError) as error:
+            unprofiled[name] = str(error) or type(error).__name__
+    return device, unprofiled
 
 
 def _beside(calls: Calls, config: ModelConfig, params: Params, runs: int) -> dict[str, Latency]:
@@ -200,39 +167,3 @@ def _beside_prefixes(calls: Calls, runs: int) -> Latency:
 
 def _times(call: Callable[[], None], runs: int) -> list[float]:
     return [took.wall_s for (took,) in in_turns([call], runs, WARM_UPS)]
-
-
-def _missed(settings: GpuBench, figures: list[CaseFigures]) -> list[str]:
-    """Targets hold for the published size on a GPU."""
-    first = figures[0]
-    holds = settings.preset == GpuBench.preset and first.case == GpuCase('bf16', 3, 10)
-    if jax.default_backend() == 'cpu' or not holds:
-        return []
-    return [
-        f'{name}: {first.calls[name].p50_ms:.1f} ms, expected at most {target:g} ms'
-        for name, target in TARGETS_MS.items()
-        if first.calls[name].p50_ms > target
-    ]
-
-
-def _table(figures: CaseFigures) -> Table:
-    size = f'{figures.weights_bytes / 1e9:.2f} GB of weights'
-    headings = ('p50 ms', 'p99 ms', 'lower bound ms')
-    table = table_of(f'{figures.case}, batch 1, {size}', ['call'], headings)
-    least = figures.bounds
-    bounds = {'prefix': least.prefix_s, 'act': least.act_s, 'full call': least.full_s}
-    beside = {f'tactile beside a prefix, {name}': latency for name, latency in figures.beside.items()}
-    for name, latency in (figures.calls | beside).items():
-        bound = f'{1e3 * bounds[name]:.2f}' if name in bounds else ''
-        table.add_row(name, f'{latency.p50_ms:.2f}', f'{latency.p99_ms:.2f}', bound)
-    return table
-
-
-def _kernel_table(title: str, device: DeviceTime) -> Table:
-    told = f'{device.launches} launches in {1e3 * device.span_s:.2f} ms, idle {device.idle_share:.0%}'
-    table = table_of(f'{title}: {told}', ['kernel'], ('launches', 'ms', 'share'))
-    total = sum(kernel.seconds for kernel in device.kernels)
-    for kernel in device.kernels[:SHOWN_KERNELS]:
-        share = f'{kernel.seconds / total:.1%}'
-        table.add_row(kernel.name, str(kernel.launches), f'{1e3 * kernel.seconds:.3f}', share)
-    return table

@@ -18,8 +18,8 @@ class Evaluate:
     Attributes:
         checkpoints: one or more, then the LeRobot data set; others are compared with the first.
         to: directory for evaluation.json and evaluation.html; default: beside the first checkpoint.
-        episodes: numbers; default: all, or of a data set that a checkpoint was trained on, those held out.
-        validation_share: of that training.
+        episodes: numbers; default: all that no checkpoint was trained on, as far as is known.
+        validation_share: of the training of checkpoints that do not record their episodes.
         settings: sizes and seeds.
     """
 

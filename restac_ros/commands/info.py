@@ -172,7 +172,8 @@ def _checkpoint(path: Path) -> Iterator[RenderableType]:
     table.add_row('tactile encoder', escape(str(config.tactile.kind)) if config.tactile else 'none')
     table.add_row('tokenizer', 'its own' if about.tokenizer else "PaliGemma's")
     for key, value in about.origin.to_dict().items():
-        table.add_row(f'origin: {escape(key)}', escape(str(value)))
+        shown = len(value) if key == 'episodes' else value  # digests
+        table.add_row(f'origin: {escape(key)}', escape(str(shown)))
     table.add_row(
         'calibration', escape(json.dumps(about.calibration.to_dict())) if about.calibration else 'none'
     )

@@ -8,7 +8,7 @@ from typing import Literal
 from restac_ros.commands.paths import absolute, new_run_directory
 from restac_ros.commands.terminal import print_line
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.graph import Run, Source, ViewKind, console, processes
+from restac_ros.graph import RECORDED_SEED, Run, Source, ViewKind, console, processes
 from restac_ros.installation import config_file
 
 
@@ -33,8 +33,9 @@ class Up:
     """Playing speed of the bag, or highest of the simulated cell."""
     seconds: float | None = None
     """Length of the synthetic source (default 10 s), or most of the simulated cell (30 s)."""
-    seed: int = 0
-    """Of the simulated cell: chooses the places of socket, hole and arm, all noise and all delays."""
+    seed: int | None = None
+    """Of the simulated cell: chooses the places of socket, hole and arm, all noise and all delays. Default:
+    0; with --record 2,000,000, as evaluations use small ones."""
     cameras: bool = True
     """Draw the simulated cell's cameras, which needs OpenGL."""
     window: bool = False
@@ -90,7 +91,7 @@ class Up:
             source=Source.named(self.source or ('bag' if self.bag else 'none')),
             rate=self.rate,
             seconds=self.seconds,
-            seed=self.seed,
+            seed=(RECORDED_SEED if self.record else 0) if self.seed is None else self.seed,
             cameras=self.cameras,
             window=self.window,
             expert=self.expert,

@@ -60,7 +60,7 @@ class SimEvaluate:
         from restac_ros.contract.load import load_contract
         from restac_ros.model.checkpoint.store import load_info
         from restac_ros.sim.evaluation import evaluate_cell
-        from restac_ros.sim.evaluation.cell_card import known_use, write_card
+        from restac_ros.sim.evaluation.cell_card import known_use, shared_seeds, write_card
         from restac_ros.sim.evaluation.cell_page import write_page
         from restac_ros.sim.evaluation.deployment_files import read_deployment
 
@@ -78,7 +78,7 @@ class SimEvaluate:
         planned = evaluate_cell.plan_attempts(
             self.checkpoints,
             contract,
-            read_deployment(folder, contract),
+            read_deployment(folder, contract, self.task),
             self.settings,
             self.task,
             to,
@@ -87,6 +87,8 @@ class SimEvaluate:
         info, shown = load_info(self.checkpoints[0], checksums=False), [_shown(root) for root in self.data]
         for one in shown:
             known_use(info, one)
+            if shared := shared_seeds(self.settings, one):
+                print_line(shared)
         make: evaluate_cell.Make = evaluate_cell.make_here
         if self.engine == 'ray':
             make = evaluate_cell.make_on_hosts(partial(_spread, self.ray_address, self.workers))

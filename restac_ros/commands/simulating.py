@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from restac_ros.commands.terminal import counted, counting, print_error, print_l
 from restac_ros.graph import CELL_CONTRACT
 from restac_ros.installation import GraphError, config_file
 from restac_ros.sim.cell.parameters import DEMONSTRATED, SIMULATED_START_NS, SceneRanges, check_libraries
+from restac_ros.sim.evaluation.settings import check_scenes
 
 if TYPE_CHECKING:
     from restac_ros.contract.schema import Contract
@@ -30,7 +32,8 @@ class SimRecord:
     """Record demonstrations of the expert into a LeRobot data set: same framing and writer as on a robot.
 
     Each seed is a scene. Seeds that the data set holds already are skipped: after an interrupt the same call
-    continues from there. Attempts in which the expert fails are named and left out.
+    continues from there; another task or contract is refused. Attempts in which the expert fails are
+    named and left out.
     """
 
     to: Path
@@ -55,10 +58,14 @@ class SimRecord:
         contract = load_contract(self.contract or config_file(CELL_CONTRACT))
         if self.episodes < 1:
             raise GraphError(f'episodes is {self.episodes}, expected 1 at least')
-        root, held = absolute(self.to), recorded_seeds(absolute(self.to))
-        done, attempts = 0, math.ceil(_ATTEMPTS_PER_EPISODE * self.episodes)
-        with counting('recording') as advance, TemporaryDirectory(dir=_beside(root)) as scratch:
-            for seed in range(self.first_seed, self.first_seed + attempts):
+        check_scenes(self.first_seed, self.limit_s)
+        root, done = absolute(self.to), 0
+        attempts = math.ceil(_ATTEMPTS_PER_EPISODE * self.episodes)
+        seeds = range(self.first_seed, self.first_seed + attempts)
+        held = self._held(contract, root, seeds)
+        place = _made(absolute(self.keep_journals) or root.parent)
+        with counting('recording') as advance, TemporaryDirectory(dir=place) as scratch:
+            for seed in seeds:
                 if seed in held or self._record(contract, seed, root, Path(scratch)):
                     done += 1
                 advance(done, self.episodes)
@@ -67,26 +74,63 @@ class SimRecord:
         print_line(f'{root}: {counted(done, "episode")} of seeds from {self.first_seed} on')
         return int(done < self.episodes)
 
+    def _held(self, contract: 'Contract', root: Path, seeds: range) -> Collection[int]:
+        """Return the seeds that the data set holds.
+
+        Raises:
+            DatasetError: it is of another contract.
+            GraphError: one of `seeds` is there with another task.
+        """
+        from restac_ros.dataset.dataset_files import check_appendable, is_dataset, streams_of
+
+        if is_dataset(root):
+            check_appendable(root, contract, streams_of(root, contract))
+        held = recorded_seeds(root)
+        for seed in seeds:
+            if seed in held and self.task not in held[seed]:
+                raise GraphError(
+                    f'{root}: seed {seed} has the task {", ".join(map(repr, sorted(held[seed])))}, expected '
+                    f'{self.task!r}; give that --task, or another --to or --first-seed'
+                )
+        return held
+
     def _record(self, contract: 'Contract', seed: int, root: Path, scratch: Path) -> bool:
-        """Simulate, record and convert one attempt; False when the expert failed."""
+        """Simulate, record and convert one attempt; False when the expert failed.
+
+        A journal gets its name among those that are kept when it is whole, and shows a success.
+        """
         from restac_ros.dataset.convert import convert_episode
 
-        folder = absolute(self.keep_journals) or scratch
-        folder.mkdir(parents=True, exist_ok=True)
-        journal = folder / f'seed_{seed}'
-        kept = self.keep_journals is not None
-        if not record_demonstration(
-            journal, contract, seed, self.task, self.limit_s, every_image=kept, ranges=DEMONSTRATED
+        keep, journal = absolute(self.keep_journals), scratch / f'seed_{seed}'
+        kept = keep / journal.name if keep else None
+        if kept is not None and kept.exists():  # it was stopped before it was converted
+            self._check_journal(kept, contract)
+        elif not record_demonstration(
+            journal, contract, seed, self.task, self.limit_s, every_image=bool(keep), ranges=DEMONSTRATED
         ):
             print_error(f'seed {seed}: the expert failed; left out')
             shutil.rmtree(journal)
             return False
-        convert_episode(
-            journal, contract, root, notes=[f'{SEED_NOTE}{seed}', *([] if kept else [_DRAWN_NOTE])]
-        )
-        if not kept:
+        elif kept is not None:
+            journal.rename(kept)
+        notes = [f'{SEED_NOTE}{seed}', *([] if keep else [_DRAWN_NOTE])]
+        convert_episode(kept or journal, contract, root, notes=notes)
+        if kept is None:
             shutil.rmtree(journal)
         return True
+
+    def _check_journal(self, journal: Path, contract: 'Contract') -> None:
+        """Refuse a journal of an earlier call that recorded something else; raises GraphError, BagError."""
+        from restac_ros.contract.load import dump_contract
+        from restac_ros.dataset.bag.bag_reader import open_bag
+        from restac_ros.dataset.journal import read_notes
+
+        noted = read_notes(open_bag(journal))
+        if (noted.task, noted.contract_text) != (self.task, dump_contract(contract)):
+            raise GraphError(
+                f'{journal} is there already, with the task {noted.task!r}, expected {self.task!r} and the '
+                'same contract; give another --keep-journals, or move it'
+            )
 
 
 @dataclass(frozen=True)
@@ -112,6 +156,7 @@ class SimExpert:
 
         if self.scenes < 1:
             raise GraphError(f'scenes is {self.scenes}, expected 1 at least')
+        check_scenes(self.first_seed, self.limit_s)
         cell, successes = Cell(CellScene()), 0
         for seed in range(self.first_seed, self.first_seed + self.scenes):
             scene = draw_scene(seed)
@@ -181,7 +226,7 @@ def record_demonstration(
     return shown.succeeded
 
 
-def _beside(root: Path) -> Path:
-    """An existing directory on the data set's disk."""
-    root.parent.mkdir(parents=True, exist_ok=True)
-    return root.parent
+def _made(folder: Path) -> Path:
+    """Return a directory that exists now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

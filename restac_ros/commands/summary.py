@@ -171,12 +171,12 @@ def _streamer_lines(summaries: Summaries) -> list[str]:
 
 def _cell_lines(summaries: Summaries) -> list[str]:
     cell = summaries.get('sim_node')
-    if not cell or 'inserted_s' not in cell:
+    if not cell or 'inserted' not in cell:
         return []
     what = f'cell of seed {cell["seed"]}, {cell["simulated_s"]:.1f} s simulated'
     if cell['touched_s'] is None:
         return [f'{what}: the plug touched nothing']
-    came = 'was not inserted' if cell['inserted_s'] is None else f'inserted after {cell["inserted_s"]:.1f} s'
+    came = f'inserted after {cell["inserted_s"]:.1f} s' if cell['inserted'] else 'was not inserted'
     return [
         f'{what}: first contact after {cell["touched_s"]:.1f} s, the plug {came}; '
         f'peak force {cell["peak_n"]:.1f} N'

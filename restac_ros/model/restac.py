@@ -5,6 +5,8 @@ uncertainty opens a gate; the gated code enters the action expert, either as a s
 correction of the expert's output.
 """
 
+from contextlib import AbstractContextManager
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,6 +21,14 @@ from restac_ros.model.pi05 import Pi05
 from restac_ros.model.present import present
 from restac_ros.model.tactile.factory import make_tactile_encoder
 from restac_ros.model.tactile.interface import TactileCode, TactileEncoder
+
+
+def exact_products() -> AbstractContextManager[None]:
+    """Multiply in float32 within: a GPU rounds to TF32 by default, which would move logvar and gate.
+
+    They are standardised and calibrated by small deviations, on whatever machine.
+    """
+    return jax.default_matmul_precision('highest')
 
 
 class ResTac(Pi05):
@@ -43,7 +53,8 @@ class ResTac(Pi05):
                 f'images: {missing} missing; the tactile prior reads all of {CAMERA_SLOTS}'
             )
         views = jnp.stack([pixels_to_float(images[slot]) for slot in CAMERA_SLOTS], axis=1)
-        return self.tactile.encode_views(views)
+        with exact_products():
+            return self.tactile.encode_views(views)
 
     def encode_tactile(
         self,
@@ -56,11 +67,12 @@ class ResTac(Pi05):
         Unit-Align is frozen in the policy, so no gradient passes; the small CNN trains with it.
         """
         encoder = present(self.tactile, 'tactile encoder')
-        code = encoder.encode(
-            pixels_to_float(present(tactile, 'tactile')),
-            present(view_features, 'view_features'),
-            present(action_prev, 'action_prev'),
-        )
+        with exact_products():
+            code = encoder.encode(
+                pixels_to_float(present(tactile, 'tactile')),
+                present(view_features, 'view_features'),
+                present(action_prev, 'action_prev'),
+            )
         trains = self.config.tactile is not None and self.config.tactile.trains
         return code if trains else jax.lax.stop_gradient(code)
 
@@ -77,7 +89,8 @@ class ResTac(Pi05):
             standardised = (touch.logvar - calibration.mean) / calibration.std
         gate = jnp.ones_like(touch.logvar)
         if self.gate is not None:
-            gate = self.gate(touch.logvar if self.gate.reads_raw_logvar else standardised, touch.q_event)
+            with exact_products():
+                gate = self.gate(touch.logvar if self.gate.reads_raw_logvar else standardised, touch.q_event)
         return Intermediates(
             prior=touch.prior,
             z_real=touch.z_real,

@@ -18,15 +18,9 @@ from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.installation import GraphError, config_file
 from restac_ros.nodes.diagnostics import Status, StatusLevel, diagnostic_array
-from restac_ros.nodes.parameters import (
-    NodeParameters,
-    ParameterError,
-    declare_parameters,
-    judge_changes,
-    read_parameters,
-    without_unchanged,
-)
+from restac_ros.nodes.parameters import declare_parameters, judge_changes, read_parameters, without_unchanged
 from restac_ros.nodes.twins import TwinError, check_alone
+from restac_ros.runtime.node_parameters import NodeParameters, ParameterError
 from restac_ros.runtime.summary_file import write_summary
 
 DIAGNOSTICS_PERIOD_S = 1.0

@@ -19,10 +19,10 @@ from restac_ros.dataset.errors import JournalError
 from restac_ros.dataset.session_log import SessionLog
 from restac_ros.nodes.diagnostics import Status, StatusLevel
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.parameters import NodeParameters, OptionalPath, ParameterError
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.runtime.node_parameters import NodeParameters, OptionalPath, ParameterError
 from restac_ros.runtime.simulated_arrival import SimulatedArrival
 
 POLL_PERIOD_S = 0.1

@@ -15,10 +15,10 @@ from restac_ros.framing.sample import belongs
 from restac_ros.msg import ActionChunk, GateState, Subtask
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import LATEST_TEXT_QOS
-from restac_ros.nodes.parameters import NodeParameters
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.runtime.complaints import Complaints
+from restac_ros.runtime.node_parameters import NodeParameters
 from restac_ros.view.errors import ViewError
 from restac_ros.view.playback import Showing
 from restac_ros.view.samples import chunk_sample, gate_sample, held_reason, residual_map, subtask_words

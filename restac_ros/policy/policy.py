@@ -139,7 +139,7 @@ class Policy:
         chunking.longest_delay(info, str(path))
         chunking.check_steps(flow_steps_of(info.origin, num_steps, str(path)))
         arithmetic = arithmetic_of(info, dtype, kept_in)
-        cast = CastRule(None if dtype is None else arithmetic.dtype)
+        cast = CastRule(arithmetic.dtype)
         config = replace(info.config, dtype=arithmetic.dtype)
         with checked_beside(path):
             stored = StoredParams(path, config, cast=cast, integer_products=arithmetic.integer_products)

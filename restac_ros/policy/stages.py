@@ -167,8 +167,11 @@ class Stages:
             said = jax.jit(partial(self._say, end=end, choice=choice), donate_argnums=2)
             key = jax.random.key(0)
             spoken = said.lower(self._shapes, cache, begun.out_info, sayable, self._apart, key)
-            self._programs['begin', num_tokens] = begun.compile()
-            self._programs['say', num_tokens] = spoken.compile()
+            begin_program, say_program = begun.compile(), spoken.compile()
+            for _ in range(ACCELERATOR_WARM_UPS if self._on_accelerator else 1):
+                self._rehearse_saying(num_tokens, begin_program, say_program)
+            self._programs['begin', num_tokens] = begin_program
+            self._programs['say', num_tokens] = say_program
 
     def begin_saying(self, cache: PrefixCache, tokens: np.ndarray, token_mask: np.ndarray) -> Saying:
         """Return where a text begins after the prompt of this cache; tokens int32, token_mask bool [1, P]."""
@@ -281,6 +284,14 @@ class Stages:
         noise = np.zeros((1, self._config.action_horizon, self._config.action_dim), np.float32)
         buffer = self._packings['act', 0].pack((self._blank_state, noise, self._constraint))
         jax.block_until_ready(act(self._leaves, cache, code, buffer, self._plan))
+
+    def _rehearse_saying(self, num_tokens: int, begin: Callable[..., Any], say: Callable[..., Any]) -> None:
+        """Say one token after a blank question, as `_rehearse` does for the rest."""
+        _, _, tokens, mask = blank = self._blank_prefix(num_tokens)
+        cache = self.encode_prefix(*blank).cache
+        sayable = np.ones(self._config.vocab_size, bool)
+        saying = begin(cache, tokens, mask)
+        jax.block_until_ready(say(self._leaves, cache, saying, sayable, self._apart, jax.random.key(0)))
 
     def _blank_prefix(self, num_tokens: int) -> tuple[dict, dict, np.ndarray, np.ndarray]:
         side = self._config.image_size

@@ -148,6 +148,11 @@ def _mixture(train: TrainConfig) -> Iterator[str]:
         yield f'data.weights: found {data.weights}, expected numbers above 0'
     if data.episodes and len(data.datasets) > 1:
         yield f'data.episodes: found {len(data.datasets)} data sets, expected one when episodes are listed'
+    if data.norm_stats is not None and data.min_range:
+        yield (
+            f'data.min-range: found {data.min_range} beside data.norm-stats, expected one of the two: give it '
+            'to `restac-ros norm-stats`, which writes the file'
+        )
     if data.norm_stats is not None and not data.norm_stats.is_file():
         yield (
             f'data.norm-stats: found no file {data.norm_stats}, expected statistics of `restac-ros '
@@ -195,13 +200,17 @@ def _check_images(config: ModelConfig, episodes: Episodes) -> None:
             f'{episodes.name}: found no tactile images, expected a column {", ".join(columns)}: fusion = '
             f'{config.fusion!r} reads touch; train pi05 instead, or record with a tactile stream'
         )
-    missing = [
-        f'{stream.slot} ({stream.feature})'
-        for name, stream in episodes.contract.by_role('camera').items()
-        if name not in episodes.cameras
-    ]
-    if config.uses_touch and missing:
+    cameras = episodes.contract.by_role('camera').items()
+    absent = [stream for name, stream in cameras if name not in episodes.cameras]
+    missing = ', '.join(f'{stream.slot} ({stream.feature})' for stream in absent)
+    if config.uses_touch and absent:
         raise TrainingError(
-            f'{episodes.name}: found no images for {", ".join(missing)}, expected all: the tactile prior '
+            f'{episodes.name}: found no images for {missing}, expected all: the tactile prior '
             'reads every camera; record them, or train without touch'
+        )
+    if any(stream.required for stream in absent):
+        raise TrainingError(
+            f'{episodes.name}: found no images for {missing}, expected all that its contract requires: '
+            'the robot would show the policy what it never saw in training. Record them, correct `feature` in '
+            'the contract, or, where the robot has no such camera, take its stream out of the contract'
         )

@@ -15,6 +15,10 @@ _KINDS = {'model': ModelConfig, 'network': TactileConfig, 'codebook': CodebookCo
 """What `TrainConfig` has no field for, by the names under which runs store it."""
 
 
+_UNKNOWN_BEFORE = ('selection', 'init_content', 'unit_align_content', 'tokenizer_content', 'statistics')
+"""Digests of content, which runs of earlier versions did not store: there is nothing to compare."""
+
+
 def completed_settings(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored settings of a run, those that are asked for but absent at their defaults.
 
@@ -28,7 +32,7 @@ def completed_settings(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> d
     for name, kind in _KINDS.items():
         if isinstance(found.get(name), Mapping) and isinstance(asked.get(name), Mapping):
             found[name] = _completed(found[name], asked[name], kind)
-    return found
+    return {name: asked[name] for name in _UNKNOWN_BEFORE if name in asked} | found
 
 
 def _completed(stored: Mapping[str, Any], asked: Mapping[str, Any], kind: type) -> dict[str, Any]:

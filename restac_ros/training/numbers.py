@@ -13,6 +13,13 @@ from restac_ros.framing.values import STATE_DIM
 from restac_ros.policy.normalization import Quantiles
 
 _LOSS, _ACTION = 'flow_loss_by_dim', 'action_error_by_dim'
+_BY_SOURCE = ('source_loss', 'source_valid')
+
+
+def over_steps(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the last step's report with the sums and counts of each data set over all of these steps."""
+    parts = jax.device_get([{name: one[name] for name in _BY_SOURCE if name in one} for one in reports])
+    return {**reports[-1], **jax.tree.map(lambda *values: np.sum(values, axis=0), *parts)}
 
 
 def report_numbers(
@@ -21,20 +28,21 @@ def report_numbers(
     """Return scalars by name.
 
     Args:
-        report: of a step or a validation: scalars; where actions are learnt, one value per dimension, and one
-            per data set.
+        report: of steps or a validation: scalars; where actions are learnt, one value per dimension, and of
+            each data set its sum and count. A data set that is not counted is left out.
         actions: statistics of the actions, which give units to normalised errors.
         datasets: directories, in the order of the mixture.
     """
     host = jax.device_get(dict(report))
-    by_dim, by_source, chunk = (host.pop(name, None) for name in (_LOSS, 'source_loss', _ACTION))
+    by_dim, *by_source, chunk = (host.pop(name, None) for name in (_LOSS, *_BY_SOURCE, _ACTION))
     numbers = {name: float(value) for name, value in host.items() if name not in ('finite', 'valid')}
-    if by_dim is None or by_source is None:
+    if by_dim is None:
         return numbers
     if len(datasets) > 1:
         numbers |= {
-            f'flow_loss_of/{number}_{Path(name).name}': float(value)
-            for number, (name, value) in enumerate(zip(datasets, by_source, strict=True))
+            f'flow_loss_of/{number}_{Path(name).name}': float(total / count)
+            for number, (name, total, count) in enumerate(zip(datasets, *by_source, strict=True))
+            if count > 0
         }
     numbers |= {f'flow_loss_in/{name}': float(by_dim[dim]) for dim, name in enumerate(STATE_NAMES)}
     numbers |= _in_units(by_dim, actions, '')

@@ -102,15 +102,17 @@ def text_sums(
 
 
 def means(sums: dict[str, Array]) -> dict[str, Array]:
-    """Metrics from sums and counts: of those losses that were computed."""
+    """Metrics from sums and counts: of those losses that were computed.
+
+    Those of each data set stay sums and counts, as a batch may hold none of its samples.
+    """
     found = {}
     if 'valid' in sums:
         count = jnp.maximum(sums['valid'], 1)
         found = {
             'flow_loss': sums['flow_loss'] / count,
             'flow_loss_by_dim': sums['flow_loss_by_dim'] / count,
-            'source_loss': sums['source_loss'] / jnp.maximum(sums['source_valid'], 1.0),
-            'valid': sums['valid'],
+            **{name: sums[name] for name in ('source_loss', 'source_valid', 'valid')},
         }
         if 'action_error_by_dim' in sums:
             found['action_error_by_dim'] = sums['action_error_by_dim'] / count

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,8 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, model_paths
 from restac_ros.model.checkpoint.params import CastRule
-from restac_ros.model.checkpoint.provenance import GateCalibration, Subtasks
-from restac_ros.model.checkpoint.store import NORM_STATS, CheckpointInfo
+from restac_ros.model.checkpoint.provenance import GateCalibration, Origin, Subtasks
+from restac_ros.model.checkpoint.store import MANIFEST, NORM_STATS, PARAMS, CheckpointInfo, load_info
 from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.normalization import NormStats, read_norm_stats
@@ -44,6 +44,7 @@ from restac_ros.training.memory import MemoryEstimate, estimate
 from restac_ros.training.norm_stats import MeasuredStats
 from restac_ros.training.objective import Objective
 from restac_ros.training.optimizer import transformation
+from restac_ros.training.run_identity import run_identity
 from restac_ros.training.run_store import check_resumable
 from restac_ros.training.sharding import Placement
 from restac_ros.training.start import StartPlan, StartWeights, calibration_note, plan_start, read_weights
@@ -78,6 +79,7 @@ class Prepared:
         subtasks: what the network will have learnt of subtasks; None: nothing.
         teacher: checkpoint that is distilled; None: the data's actions are learnt.
         action_tokens: files of the FAST tokenizer that it learns actions by.
+        before: origin of the checkpoint of ours that it begins with or distils; None: there is none.
     """
 
     train: TrainConfig
@@ -99,6 +101,7 @@ class Prepared:
     subtasks: Subtasks | None = None
     teacher: CheckpointInfo | None = None
     action_tokens: Mapping[str, bytes] = field(default_factory=dict)
+    before: Origin | None = None
 
     @property
     def trained(self) -> dict[str, np.ndarray]:
@@ -166,7 +169,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     lessons, prompt = _lessons(train, roads, words, opened)
     for episodes in opened:
         episodes.check_videos()
-    identity = _identity(train, plan.config, opened, selections)
+    identity = run_identity(train, plan, stats, opened, selections)
     check_resumable(train.to, identity, allow_changes=train.allow_changes)
     opened = _cached(train, opened, show)
     sources, held_out = (
@@ -199,7 +202,16 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         subtasks=_with_tokens(plan.subtasks, lessons[0]),
         teacher=plan.teacher,
         action_tokens=token_files(train.hierarchy.action_tokens) or plan.action_tokens,
+        before=_origin_before(train),
     )
+
+
+def _origin_before(train: TrainConfig) -> Origin | None:
+    """Origin of the checkpoint that `init` is, or whose parameters it is; None: no checkpoint of ours."""
+    if train.init is None:
+        return None
+    place = train.init.parent if train.init.name == PARAMS else train.init
+    return load_info(place, checksums=False).origin if (place / MANIFEST).is_file() else None
 
 
 def _open_data(train: TrainConfig) -> list[Episodes]:
@@ -340,27 +352,6 @@ def _calibrated(
     return replace(
         config, logvar_calibration=LogvarCalibration(calibration.mean, calibration.std)
     ), calibration
-
-
-def _identity(
-    train: TrainConfig, config: ModelConfig, opened: Sequence[Episodes], selections: Sequence[FrameSelection]
-) -> dict[str, Any]:
-    """Everything that the order of samples and the meaning of the state depend on."""
-    settings = ('batch_size', 'seed', 'steps', 'part', 'ema_decay', 'accumulate', 'max_delay_steps')
-    return {
-        'data': [episodes.fingerprint for episodes in opened],
-        'frames': [len(selection.trained) for selection in selections],
-        'weights': list(train.data.weights),
-        **{name: getattr(train, name) for name in settings},
-        'model': config.to_dict(),
-        'init': str(train.init),
-        'unit_align': str(train.unit_align),
-        'frozen_dtype': train.frozen_dtype,
-        'optimizer': asdict(train.optimizer),
-        'augmentation': asdict(train.augmentation),
-        'hierarchy': asdict(train.hierarchy),
-        'distil': asdict(train.distil),
-    }
 
 
 def _cast(name: str, leaf: np.ndarray, rule: CastRule) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What a run prints and writes while it goes on: one line at a time, and TensorBoard's files."""
 
-import hashlib
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +26,7 @@ def _hiding(module: str) -> Iterator[None]:
 with _hiding('torch'):  # the writer would load it wherever it is installed, and needs nothing of it
     from tensorboardX import SummaryWriter
 
+_WANDB_ID = 'wandb_id.txt'
 _LINE = {  # name: how it is printed
     'loss': 'loss {:.4f}',
     'reconstruction_grey': 'reconstruction {:.2f} grey levels',
@@ -168,12 +169,11 @@ class WandbNumbers:
                 f"{project!r}: `pip install 'restac_ros[wandb]'`, or leave --wandb out: TensorBoard's "
                 'files are always written'
             ) from error
-        place = str(directory.absolute())
         self._run = wandb.init(
             project=project,
-            id=hashlib.sha256(place.encode()).hexdigest()[:16],
+            id=_wandb_id(directory),
             name=directory.name,
-            dir=place,
+            dir=str(directory.absolute()),
             config=dict(settings),
             resume='allow',
         )
@@ -185,6 +185,14 @@ class WandbNumbers:
     def close(self) -> None:
         """Send the remaining numbers."""
         self._run.finish()
+
+
+def _wandb_id(directory: Path) -> str:
+    """The run's number at Weights & Biases, drawn when it begins; another run in that place has another."""
+    path = directory / _WANDB_ID
+    if not path.exists():
+        path.write_text(secrets.token_hex(8), encoding='ascii')
+    return path.read_text(encoding='ascii').strip()
 
 
 def _duration(seconds: float) -> str:

@@ -58,19 +58,24 @@ class RunStore:
         except (OSError, ValueError) as error:
             raise self._unsaved(f'step {step}', error) from error
 
-    def restore(self, state: TrainingState, *, allow_changes: bool = False) -> TrainingState:
-        """Read the newest state into the shapes and shardings of `state`.
+    def restore(self, planned: TrainingState, *, allow_changes: bool = False) -> TrainingState:
+        """Read the newest state.
+
+        Args:
+            planned: its shapes and shardings: `jax.ShapeDtypeStruct`, so that memory holds one state only, or
+                another state.
+            allow_changes: whether the state may be of a run with other settings.
 
         Raises:
             TrainingError: the run was another, or the state cannot be read.
         """
         step = self.latest
         _compare(self._manager, self.directory, self._identity, allow_changes)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(state))
+        abstract = jax.tree.map(_abstract, _stored(planned))
         restored = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         )
-        return {**state, **restored['state']}
+        return {**planned, **restored['state']}
 
     @property
     def is_saving(self) -> bool:
@@ -135,6 +140,10 @@ def _compare(
 def _stored(state: TrainingState) -> TrainingState:
     """The state without its absent parts."""
     return {name: value for name, value in state.items() if value is not None}
+
+
+def _abstract(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, jax.ShapeDtypeStruct) else ocp.utils.to_shape_dtype_struct(leaf)
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,7 @@ from restac_ros.training.batch import Batch
 from restac_ros.training.data.loader import batches, validation_batches
 from restac_ros.training.distributed import is_true_anywhere, share_of
 from restac_ros.training.finite import check_finite
-from restac_ros.training.numbers import memory_gib, report_numbers
+from restac_ros.training.numbers import memory_gib, over_steps, report_numbers
 from restac_ros.training.objective import means
 from restac_ros.training.optimizer import schedule
 from restac_ros.training.prepare import Prepared
@@ -64,9 +64,11 @@ class Trainer:
         self._now_s, self._stopping = now_s, stopping
         train, step, placement = prepared.train, prepared.step, prepared.placement
         self._placement = placement
+        self._unreported: list[Mapping[str, Any]] = []  # of steps since the last line, on the device
         self._frozen = placement.put(prepared.frozen)
         shapes = jax.eval_shape(step.start, prepared.trained)
         shardings = placement.of_tree(shapes)
+        self._planned: TrainingState = jax.tree.map(_placed, shapes, shardings)
         self._start = jax.jit(step.start, out_shardings=shardings)
         self._step = jax.jit(step.__call__, donate_argnums=0, out_shardings=(shardings, placement.everywhere))
         self._validate = jax.jit(step.validate, out_shardings=placement.everywhere)
@@ -76,10 +78,9 @@ class Trainer:
 
     def begin(self, *, allow_changes: bool = False) -> TrainingState:
         """Return the state to go on from: the newest saved one, else the start."""
-        state = self._start(self._prepared.trained)
         if self._store.latest is None:
-            return state
-        return self._store.restore(state, allow_changes=allow_changes)
+            return self._start(self._prepared.trained)
+        return self._store.restore(self._planned, allow_changes=allow_changes)
 
     def run(self, state: TrainingState) -> Outcome:
         """Train to the last step.
@@ -101,6 +102,7 @@ class Trainer:
             if before is not None:  # while the device is busy with this one
                 self._check_finite(before)
             before = made = _Made(step, report, batch)
+            self._unreported.append(report)
             last, stopping = step == train.steps, self._stops(made)
             if step % train.log_every == 0 or step == 1 or last:
                 self._report(made, timer)
@@ -144,7 +146,8 @@ class Trainer:
     def _report(self, made: _Made, timer: StepTimer) -> None:
         self._check_finite(made)
         train = self._prepared.train
-        numbers = self._numbers(made.report) | timer.lap(made.step)
+        numbers = self._numbers(over_steps(self._unreported)) | timer.lap(made.step)
+        self._unreported.clear()
         numbers['memory_gib'] = memory_gib()
         numbers['learning_rate'] = float(schedule(train.optimizer, train.steps)(made.step - 1))
         self._reporter.step(made.step, numbers)
@@ -155,6 +158,10 @@ class Trainer:
 
     def _check_finite(self, made: _Made) -> None:
         check_finite(f'step {made.step}', made.report, made.batch, self._prepared.sources, self._store)
+
+
+def _placed(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def deployable(state: TrainingState) -> NamedLeaves:

@@ -102,12 +102,13 @@ def test_it_says_what_the_streamer_executed_and_why_it_stands() -> None:
 
 
 def test_it_says_how_an_attempt_in_the_cell_came_out() -> None:
-    cell = {'problem': '', 'seed': 3, 'simulated_s': 9.1, 'touched_s': 3.4, 'inserted_s': 8.1, 'peak_n': 6.25}
+    cell = {'problem': '', 'seed': 3, 'simulated_s': 9.1, 'touched_s': 3.4, 'inserted_s': 8.1}
+    cell |= {'inserted': True, 'peak_n': 6.25}
     assert (
         'cell of seed 3, 9.1 s simulated: first contact after 3.4 s, the plug inserted after 8.1 s; '
         'peak force 6.2 N'
     ) in printed({'sim_node': cell})
-    assert 'the plug was not inserted; peak' in printed({'sim_node': {**cell, 'inserted_s': None}})
+    assert 'the plug was not inserted; peak' in printed({'sim_node': {**cell, 'inserted': False}})
     assert 'touched nothing' in printed({'sim_node': {**cell, 'touched_s': None, 'inserted_s': None}})
 
 

@@ -16,7 +16,7 @@ import pytest
 PYTHON = """#!/bin/sh
 case "$1 $2" in
   '-m venv') for last; do :; done; mkdir -p "$last/bin"; cp -p "$0" "$last/bin/python" ;;
-  '-m pip') for last; do :; done; cp "$last" "$ASKED" ;;
+  '-m pip') for last; do :; done; cat "$last" >> "$ASKED"; echo "$*" >> "$ASKED.calls" ;;
   '-c import rclpy') exit 1 ;;
 esac
 """
@@ -32,7 +32,7 @@ class Workshop:
         shutil.copy(repository / 'requirements.lock', self.root)
         self._bin = folder / 'bin'
         self._bin.mkdir()
-        self._asked = folder / 'asked.txt'
+        self._asked, self._calls = folder / 'asked.txt', folder / 'asked.txt.calls'
         for name, text in {'python3.12': PYTHON, 'df': DF}.items():
             self.install(name, text)
 
@@ -41,13 +41,19 @@ class Workshop:
         (self._bin / name).write_text(text)
         (self._bin / name).chmod(0o755)
 
-    def driver(self, version: str) -> None:
-        """Put a driver into the machine."""
-        self.install('nvidia-smi', f'#!/bin/sh\necho "{version}, NVIDIA RTX"\n')
+    def driver(self, version: str, capability: str = '8.9') -> None:
+        """Put a driver into the machine, and a GPU."""
+        answers = f'*compute_cap*) echo "{capability}" ;; *) echo "{version}, NVIDIA RTX" ;;'
+        self.install('nvidia-smi', f'#!/bin/sh\ncase "$*" in {answers} esac\n')
+
+    def pip_calls(self) -> list[str]:
+        """What pip was asked in the last set-up."""
+        return self._calls.read_text().splitlines() if self._calls.is_file() else []
 
     def set_up(self, **asked: str) -> tuple[int, str, set[str]]:
         """Run the script; return its status, what it said, and the packages that it installed."""
-        self._asked.unlink(missing_ok=True)
+        for file in (self._asked, self._calls):
+            file.unlink(missing_ok=True)
         env = {key: value for key, value in os.environ.items() if key not in ('GPU', 'AMENT_PREFIX_PATH')}
         env |= {
             'PATH': f'{self._bin}:{env["PATH"]}',
@@ -104,6 +110,65 @@ def test_the_driver_decides_what_is_installed_unless_gpu_does(
     assert (status, cuda(packages)) == (0, plugin), output
     assert said in output
     assert {'jax', 'torch', 'rclpy'} - {name.removeprefix('ros-') for name in packages} == set()
+
+
+@pytest.mark.parametrize(
+    ('capability', 'plugin', 'said'),
+    [
+        (
+            '6.1',
+            'jax-cuda12-plugin',
+            '(without it: GPU=none); CUDA 13 needs compute capability 7.5, NVIDIA RTX has 6.1',
+        ),
+        ('7.0', 'jax-cuda12-plugin', 'NVIDIA RTX has 7.0'),
+        ('7.5', 'jax-cuda13-plugin', 'CUDA 13 (without it: GPU=none)\n'),
+        ('10.3', 'jax-cuda13-plugin', 'CUDA 13 (without it: GPU=none)\n'),
+        ('Field "compute_cap" is not a valid field to query.', 'jax-cuda13-plugin', 'JAX with CUDA 13'),
+    ],
+)
+def test_a_gpu_too_old_for_cuda_13_gets_cuda_12_whatever_its_driver(
+    workshop: Workshop, capability: str, plugin: str, said: str
+) -> None:
+    workshop.driver('580.95', capability)
+    status, output, packages = workshop.set_up()
+    assert (status, cuda(packages)) == (0, plugin), output
+    assert said in output
+
+
+def test_cuda_13_asked_for_on_a_gpu_too_old_is_refused(workshop: Workshop) -> None:
+    workshop.driver('580.95', '6.1')
+    status, output, packages = workshop.set_up(GPU='cuda13')
+    assert (status, packages) == (1, set())
+    assert 'GPU=cuda13: CUDA 13 needs compute capability 7.5, NVIDIA RTX has 6.1; set GPU=cuda12' in output
+    assert not (workshop.root / '.venv').exists()
+
+
+def test_a_renewed_lock_leaves_cuda_12_with_its_own_libraries(workshop: Workshop) -> None:
+    """PyTorch's CUDA 13 libraries have files of the same names: CUDA 12's are written after them, always."""
+    workshop.driver('570.86')
+    workshop.set_up()
+    lock = workshop.root / 'requirements.lock'
+    renewed = re.sub(r'^(nvidia-cudnn-cu13==.*)$', r'\1.1', lock.read_text(), flags=re.MULTILINE)
+    assert renewed != lock.read_text()
+    lock.write_text(renewed)
+    status, output, packages = workshop.set_up()
+    first, second = workshop.pip_calls()
+    assert (status, cuda(packages)) == (0, 'jax-cuda12-plugin'), output
+    assert '--force-reinstall' not in first
+    assert '--force-reinstall --no-deps' in second
+    of_pytorch, of_jax = (
+        set(Path(workshop.root, call.split()[-1]).read_text().split()) for call in (first, second)
+    )
+    layer = {line.split(' ;')[0] for line in renewed.splitlines() if line.endswith("'cuda12'")}
+    assert of_jax == layer
+    assert not of_pytorch & layer
+    assert any(line.startswith('nvidia-cudnn-cu13==') and line.endswith('.1') for line in of_pytorch)
+
+
+@pytest.mark.parametrize('asked', ['none', 'cuda13'])
+def test_without_cuda_12_all_is_installed_at_once(workshop: Workshop, asked: str) -> None:
+    workshop.set_up(GPU=asked)
+    assert len(workshop.pip_calls()) == 1
 
 
 @pytest.mark.parametrize(
@@ -171,10 +236,17 @@ def test_the_layers_of_the_lock_fit_its_jax_and_contradict_nothing(repository: P
 
 
 def test_the_drivers_of_the_set_up_are_those_of_the_doctor(repository: Path) -> None:
-    from restac_ros.model.device import PLUGINS
+    """Their least compute capability, too, which the script says in tenths."""
+    from restac_ros.model.device import CAPABILITIES, PLUGINS
 
-    said = re.findall(r'(cuda\d+)\) echo (\d+)', (repository / 'scripts' / 'gpu.sh').read_text())
-    assert {f'jax_{layer}_plugin': int(driver) for layer, driver in said} == PLUGINS
+    drivers, capabilities = (
+        {f'jax_{layer}_plugin': int(number) for layer, number in re.findall(r'(cuda\d+)\) echo (\d+)', body)}
+        for body in re.findall(
+            r'^\w+_needed\(\) \{.*\n(.*)\n\}', (repository / 'scripts' / 'gpu.sh').read_text(), re.MULTILINE
+        )
+    )
+    assert drivers == PLUGINS
+    assert capabilities == {plugin: round(10 * least) for plugin, least in CAPABILITIES.items()}
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 from action_msgs.msg import GoalStatus
 
 from restac_ros.control.gripper import GoalSequence, GripperRequest
-from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.streamer.gripper_output import (
     ActionGripper,
     TopicGripper,
@@ -21,6 +20,7 @@ from restac_ros.nodes.streamer.gripper_output import (
     outcome_of,
 )
 from restac_ros.nodes.subscriptions import UnknownTypeError
+from restac_ros.runtime.node_parameters import ParameterError
 
 SECOND = 10**9
 

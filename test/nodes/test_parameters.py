@@ -9,11 +9,11 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 
 from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 
-from restac_ros.nodes.parameters import NodeParameters, ParameterError
 from restac_ros.nodes.policy.policy_node import PolicyParameters
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
 from restac_ros.nodes.source.replay_node import ReplayParameters
 from restac_ros.nodes.source.synthetic_node import SyntheticParameters
+from restac_ros.runtime.node_parameters import NodeParameters, ParameterError
 
 MODELS = {
     'policy': PolicyParameters,

@@ -8,8 +8,8 @@ import yaml
 pytest.importorskip('rclpy')
 
 from restac_ros.model.text_decoding import GREEDY, TokenChoice
-from restac_ros.nodes.parameters import ParameterError
-from restac_ros.nodes.policy.policy_parameters import PolicyParameters
+from restac_ros.runtime.node_parameters import ParameterError
+from restac_ros.runtime.policy_parameters import PolicyParameters
 from restac_ros.runtime.surprise import SurpriseRule
 
 

@@ -193,3 +193,18 @@ def test_keys_that_move_an_arm_act_beside_the_recorders_and_only_while_nothing_i
     assert typed(made, ' ') == [ConsoleCall('save')]
     assert 'i k j l: forward back left right' in shown(made)
     assert typed(made, 'tjill\r') == [SetText('jill')]
+
+
+@pytest.mark.parametrize('state', ['recording', 'paused'])
+def test_the_scene_stays_while_an_episode_is_open(state: str) -> None:
+    made = RecordKeys('push', JogKeys())
+    made.ready()
+    made.receive(status('idle'))
+    assert typed(made, 'x') == [ConsoleCall('reset', 'sim_node')]
+    made.receive(status(state))
+    assert typed(made, 'x') == []
+    assert 'an episode is being recorded, and the arm would leap in it: save or discard' in shown(made)
+    assert typed(made, 'u') != []
+    assert 'the arm would leap' not in shown(made)
+    made.receive(status('saving'))
+    assert typed(made, 'x') == [ConsoleCall('reset', 'sim_node')]

@@ -78,6 +78,13 @@ def test_a_teleoperated_arm_is_moved_by_keys_that_nothing_else_has() -> None:
     ]
     assert typed(keys, 's') == [ConsoleCall('save')]
     assert ConsoleCall('reset', 'sim_node') in keys.requests
+    keys.note_recording(True)
+    assert keys.key('x') == []
+    assert 'an episode is being recorded' in keys.notice
+    assert keys.key('g') == [ConsoleCall('close', 'teleop_node')]
+    assert keys.notice == ''
+    keys.note_recording(False)
+    assert keys.key('x') == [ConsoleCall('reset', 'sim_node')]
     jog = JogKeys()
     assert [key for key in KEYS.replace('space', ' ') if key in 'dptq ' and jog.key(key) is not None] == []
     assert RunKeys(['recorder_node']).key('i') == []

@@ -15,8 +15,8 @@ from restac_ros.msg import GateState
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.message_types import typestore
 from restac_ros.dataset.recovery import find_unfinished, recover
-from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.session_log_node import parse_topics
+from restac_ros.runtime.node_parameters import ParameterError
 from ros_rig import RosRig
 
 GATES, GATE_TYPE = '/policy_node/gate_state', 'restac_ros/msg/GateState'

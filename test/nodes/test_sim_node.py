@@ -18,6 +18,8 @@ pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make 
 pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install 'restac_ros[sim]'`")
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Float64, UInt8
@@ -248,6 +250,27 @@ def test_the_robot_can_be_stopped_guided_pushed_and_begun_anew(start_cell, teach
     teacher.until(lambda: np.abs(teacher.value('joints')[:3, 3] - anew_m).max() < 1e-3)
     assert cell.end() == 0, cell.log
     assert cell.summary['seed'] == SEED + 1
+
+
+def test_activated_again_it_begins_anew_at_once(start_cell, teacher: Teacher) -> None:
+    cell = start_cell()
+    teacher.until(lambda: teacher.connected() and teacher.elapsed_s > 1.5)
+    teacher.command(teacher.value('joints')[:3, 3] + (0.0, 0.05, 0.0))
+    here_s = teacher.elapsed_s
+    teacher.until(lambda: teacher.elapsed_s > here_s + 0.5)
+    for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
+        request = ChangeState.Request(transition=Transition(id=transition))
+        assert teacher.request('/sim_node/change_state', ChangeState, request).success
+    teacher.newest.clear()
+    teacher.first_ns = teacher.clock_ns = 0
+    teacher.until(teacher.connected)
+    start_m = np.array(draw_scene(SEED).start_m)
+    np.testing.assert_allclose(teacher.value('joints')[:3, 3], start_m, atol=1e-3)
+    teacher.command(np.add(start_m, (0.0, 0.05, 0.0)))
+    teacher.until(lambda: teacher.value('joints')[1, 3] > start_m[1] + 0.02)
+    assert teacher.elapsed_s < 1.0, 'it does not stand still for as long as it had run'
+    assert cell.end() == 0, cell.log
+    assert cell.summary['seed'] == SEED
 
 
 def test_the_reference_is_there_for_who_comes_late(start_cell, teacher: Teacher) -> None:

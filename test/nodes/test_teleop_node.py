@@ -166,6 +166,8 @@ def test_a_person_moves_the_arm_and_records_by_keys_in_one_terminal(
         start_m = person.place_m
         terminal.press(' ')
         person.until(lambda: 'mrecording\x1b[0m   ' in terminal.shown)
+        terminal.press('x')
+        person.until(lambda: 'save or discard it first' in terminal.shown)
         terminal.press('3')
         for _ in range(4):  # so that there is motion in every part of the recording
             terminal.press('u')

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from jax._src import compiler  # the public switch, jax_disable_most_optimizations, slows the steps too much
 from jax.experimental.compilation_cache import compilation_cache
 
 from micro import MICRO, add_micro_preset
@@ -68,6 +69,22 @@ def _compiled_once(common_folder: Path) -> Iterator[None]:
     for name, value in before.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """Compile with less effort in this folder, as the programs that tests start do: the bits are the same."""
+
+    def options(*given: object, **named: object) -> object:
+        found = as_users(*given, **named)
+        found.executable_build_options.debug_options.xla_backend_optimization_level = 1
+        return found
+
+    as_users = compiler.get_compile_options
+    with pytest.MonkeyPatch.context() as patch:
+        if item.path.is_relative_to(Path(__file__).parent):
+            patch.setattr(compiler, 'get_compile_options', options)
+        return (yield)
 
 
 @pytest.fixture(scope='session')

@@ -158,6 +158,9 @@ def test_a_student_is_deployed_with_its_own_number_of_steps(
     assert (origin.flow_steps, origin.made_by, origin.weights) == (1, 'distil --steps 1', str(teacher))
     assert any(data.endswith(episodes.fingerprint) for data in origin.data)
     assert len(origin.data) == len(set(origin.data)) == 2, "the teacher's data are known as well"
+    before = load_info(teacher).origin.episodes
+    assert set() < set(before) <= set(origin.episodes), 'and its episodes'
+    assert origin.knows_episodes
     with pytest.raises(PolicyError, match=r'flow_steps: found 10, expected 1: the checkpoint was distilled'):
         Policy.load(path, contract, PROMPT, num_steps=10)
     with pytest.raises(PolicyError, match=r"'rtc_max_guidance' is 5, above 'flow_steps', which is 1"):

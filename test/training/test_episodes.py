@@ -16,11 +16,13 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.lerobot_access import open_dataset
+from restac_ros.dataset.repair.deletion import delete_episodes
 from restac_ros.framing.resize import letterbox
 from restac_ros.training.config import DataConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.picture_cache import cache_key, with_cache
 from restac_ros.training.data.selection import selection_of
+from restac_ros.training.data.video_frames import VideoIndex
 from restac_ros.training.errors import TrainingError
 
 HORIZON = 16
@@ -80,11 +82,16 @@ def test_version_21_holds_the_same_samples(
 
 @pytest.fixture(scope='module')
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of LeRobot's own writer: other column names and sizes, few key frames, no action_prev.
+    """Two episodes of LeRobot's own writer, in two video files."""
+    return make_foreign(tmp_path_factory.mktemp('foreign') / 'data', 2, video_mb=0.001)
 
-    Two episodes, in two video files; the task changes in the middle of each.
+
+def make_foreign(root: Path, episodes: int, video_mb: float) -> Path:
+    """Write as LeRobot does: other column names and sizes, few key frames, no action_prev.
+
+    The task changes in the middle of each episode.
     """
-    root, rng = tmp_path_factory.mktemp('foreign') / 'data', np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     names = ['height', 'width', 'channels']
     features = {
         'observation.images.top': {'dtype': 'video', 'shape': (240, 320, 3), 'names': names},
@@ -98,10 +105,10 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
         features,
         root=root,
         rgb_encoder=RGBEncoderConfig(vcodec='h264', g=5, crf=18),
-        video_files_size_in_mb=0.001,
+        video_files_size_in_mb=video_mb,
     )
     state = np.array([0.5, 0.0, 0.1, np.pi, 0.0, 0.0, 0.04], np.float32)
-    for _ in range(2):
+    for _ in range(episodes):
         for frame in range(12):
             state = state + rng.normal(0, 0.004, 7).astype(np.float32)
             picture = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (320, 240))
@@ -119,13 +126,37 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_data_set_that_lerobot_made_is_mapped_by_a_contract(
-    foreign: Path, contract: Contract, contract_with: Callable[..., Contract]
-) -> None:
+def mapped(contract: Contract, contract_with: Callable[..., Contract]) -> Contract:
+    """The contract with the column names of `make_foreign`."""
     streams = contract.model_dump(mode='json', exclude_none=True)['streams']
     streams['main']['feature'] = 'observation.images.top'
     streams['gelsight_left']['feature'] = 'observation.images.gel'
-    read = open_episodes(foreign, contract_with(streams=streams))
+    return contract_with(streams=streams)
+
+
+def test_episodes_that_share_a_video_are_read_also_when_one_was_deleted(
+    contract: Contract, contract_with: Callable[..., Contract], tmp_path: Path
+) -> None:
+    root = make_foreign(tmp_path / 'data', 3, video_mb=100.0)
+    (video,) = root.glob('videos/*/*/*.mp4')
+    ours = mapped(contract, contract_with)
+    whole = open_episodes(root, ours)
+    whole.check_videos()
+    delete_episodes(root, [2])
+    part = open_episodes(root, ours)
+    part.check_videos()
+    assert len(VideoIndex.of(video)) == 36, 'its frames stay in the file'
+    assert len(part.state) == 24
+    for one, other in zip(
+        whole.sample(1, 5, 4).images.values(), part.sample(1, 5, 4).images.values(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_data_set_that_lerobot_made_is_mapped_by_a_contract(
+    foreign: Path, contract: Contract, contract_with: Callable[..., Contract]
+) -> None:
+    read = open_episodes(foreign, mapped(contract, contract_with))
     read.check_videos()
     assert len({str(path) for path in foreign.glob('videos/*/*/*.mp4')}) == 2
     reference = open_dataset(foreign)

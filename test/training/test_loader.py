@@ -13,7 +13,13 @@ from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.tokenizer import PromptTokenizer
 from restac_ros.training.config import DataConfig, LoaderConfig
 from restac_ros.training.data.episodes import Episodes
-from restac_ros.training.data.loader import SampleSource, batches, longest_prompt, validation_batches
+from restac_ros.training.data.loader import (
+    SampleSource,
+    batches,
+    longest_prompt,
+    read_options,
+    validation_batches,
+)
 from restac_ros.training.data.selection import selection_of
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.norm_stats import measure_norm_stats
@@ -116,6 +122,25 @@ def test_worker_processes_give_the_same_batches(source_of: Callable) -> None:
         for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
             np.testing.assert_array_equal(left, right)
     stream.close()
+
+
+@pytest.mark.parametrize(
+    ('loader', 'threads', 'ahead'),
+    [
+        (LoaderConfig(), 32, 32),
+        (LoaderConfig(workers=4), 8, 8),
+        (LoaderConfig(workers=4, prefetch=100), 8, 25),
+        (LoaderConfig(workers=100), 1, 1),
+        (LoaderConfig(workers=4, threads=3), 3, 3),
+        (LoaderConfig(threads=1, prefetch=5), 1, 5),
+    ],
+)
+def test_workers_share_threads_and_batches_ahead(
+    loader: LoaderConfig, threads: int, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('os.cpu_count', lambda: 16)
+    options = read_options(loader)
+    assert (options.num_threads, options.prefetch_buffer_size) == (threads, ahead)
 
 
 def test_an_empty_data_set_is_refused(source_of: Callable) -> None:

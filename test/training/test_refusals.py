@@ -4,6 +4,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,10 +17,12 @@ import pytest
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.training.config import OptimizerConfig, TrainConfig
-from restac_ros.training.data.episodes import open_episodes
+from restac_ros.training.data.episodes import Episodes, open_episodes
+from restac_ros.training.data.selection import select
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.norm_stats import measure_norm_stats
 from restac_ros.training.prepare import Prepared, prepare
+from restac_ros.training.run_identity import selection_digest, weights_digest
 from restac_ros.training.run_store import RunStore
 from restac_ros.training.tactile.prepare import prepare_tactile
 from tactile_runs import SHORT_TACTILE
@@ -165,12 +168,18 @@ def test_a_data_set_without_touch_is_refused_for_a_policy_with_touch(
         prepare(run_of(datasets=(root,)))
 
 
-def test_a_missing_camera_is_refused_for_a_policy_with_touch(
-    run_of: Callable[..., TrainConfig], info_with: Callable[..., Path]
+@pytest.mark.parametrize(
+    ('preset', 'expected'),
+    [('tiny', 'the tactile prior reads every'), ('tiny_no_touch', 'contract requires')],
+)
+def test_a_missing_camera_is_refused(
+    run_of: Callable[..., TrainConfig], info_with: Callable[..., Path], preset: str, expected: str
 ) -> None:
+    """Also for a policy without touch: the robot would show it a view that it never saw in training."""
     root = info_with(lambda info: info['features'].pop('observation.images.side_realsense_rgb'))
-    with pytest.raises(TrainingError, match=r'no images for right_wrist_0_rgb \(observation\.images\.side_'):
-        prepare(run_of(datasets=(root,)))
+    named = r'no images for right_wrist_0_rgb \(observation\.images\.side_'
+    with pytest.raises(TrainingError, match=f'{named}.*{expected}'):
+        prepare(run_of(datasets=(root,), preset=preset))
 
 
 def test_statistics_of_other_data_are_refused(
@@ -268,6 +277,45 @@ def test_a_directory_with_another_run_is_refused(
     store.close()
     with pytest.raises(TrainingError, match=r'step 2 is of another run.*optimizer: .*--allow-changes'):
         prepare(config)
+
+
+@pytest.mark.parametrize(
+    ('change', 'named'),
+    [({'min_range': {'ee_x': 1.0}}, 'statistics: '), ({'validation_share': 0.6}, 'selection: ')],
+)
+def test_a_run_is_not_resumed_with_other_statistics_or_other_episodes(
+    prepared: Prepared, tmp_path: Path, change: dict, named: str
+) -> None:
+    """The policy would move the robot by a wrong factor, or be judged by what it was trained on."""
+    train = replace(prepared.train, to=tmp_path / 'run')
+    store = RunStore(train.to, 10, prepared.identity)
+    store.save(2, {'step': np.array(2, np.int32)})
+    store.close()
+    with pytest.raises(TrainingError, match=f'step 2 is of another run.*{named}'):
+        prepare(replace(train, data=replace(train.data, **change)))
+
+
+def test_other_episodes_of_the_same_length_are_another_selection(episodes: Episodes) -> None:
+    one, other = (select(episodes, [number], 16, 0.0, skip_idle=False) for number in (0, 1))
+    assert len(one.trained) == len(other.trained)
+    assert selection_digest(one) != selection_digest(other)
+
+
+def test_weights_are_told_apart_by_their_content(tmp_path: Path) -> None:
+    for name, content in (('one', b'1'), ('same', b'1'), ('other', b'2')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'model.safetensors').write_bytes(b'0' * 200_000 + content)
+    one, same, other = (weights_digest(tmp_path / name) for name in ('one', 'same', 'other'))
+    assert one == same != other
+    assert weights_digest(tmp_path / 'one' / 'model.safetensors') != other
+
+
+def test_a_range_is_not_asked_for_beside_a_file_of_statistics(
+    run_of: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    (tmp_path / 'stats.json').write_text('{}')
+    with pytest.raises(TrainingError, match=r'data\.min-range: .*beside data\.norm-stats'):
+        prepare(run_of(norm_stats=tmp_path / 'stats.json', min_range={'ee_x': 1.0}))
 
 
 def test_a_checkpoint_of_another_size_is_refused(run_of: Callable[..., TrainConfig], deployed: Path) -> None:

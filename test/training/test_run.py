@@ -250,6 +250,12 @@ def test_numbers_go_to_weights_and_biases_only_where_asked(
     progress.close()
     assert fake.sent == [(5, {'loss': 0.5, 'steps_per_s': 2.0, 'flow_loss_of/0_plug': 0.25}), 'end']
     assert fake.given['resume'] == 'allow'
+    names = []
+    for place in (tmp_path, tmp_path, tmp_path / 'another'):
+        place.mkdir(exist_ok=True)
+        WandbNumbers('touch', place, {})
+        names.append(fake.given['id'])
+    assert names[0] == names[1] != names[2], 'a resumed run goes on in its place, another has its own'
     assert printed == ['step  5  loss 0.5000  2.00 steps/s  0_plug 0.2500  0:02 left']
 
 
@@ -267,6 +273,22 @@ def test_no_writer_is_left_open_by_a_run_that_is_refused(
         Train(run.train).run()
     assert (tmp_path / 'run' / 'metrics').is_dir()
     assert not [one for one in set(threading.enumerate()) - before if 'EventLogger' in type(one).__name__]
+
+
+def test_a_run_is_resumed_without_a_second_state_in_memory(
+    prepared: Prepared, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list = []
+
+    def restore(store: RunStore, planned: dict, **_: object) -> dict:
+        asked.extend(jax.tree.leaves(planned))
+        return planned
+
+    monkeypatch.setattr(RunStore, 'restore', restore)
+    with closing(RunStore(prepared.train.to, 10, prepared.identity)) as store:
+        Trainer(prepared, store, Numbers(), now_s=lambda: 0.0, stopping=lambda: False).begin()
+    assert {leaf.shape for leaf in asked} == {leaf.shape for leaf in jax.tree.leaves(finished[0].state)}
+    assert not [leaf for leaf in asked if isinstance(leaf, jax.Array)]
 
 
 def test_a_run_with_other_settings_is_not_resumed(prepared: Prepared, finished: Finished) -> None:

@@ -95,3 +95,30 @@ def test_a_reader_that_outlives_its_modules_says_nothing(tmp_path: Path) -> None
     )
     run = subprocess.run([sys.executable, '-c', code, path], capture_output=True, text=True, check=True)
     assert run.stderr == ''
+
+
+@pytest.mark.parametrize('group', [1, 5])
+def test_many_files_and_threads_stay_below_half_of_what_the_process_may_open(
+    tmp_path: Path, group: int
+) -> None:
+    write_video(tmp_path / '0.mp4', group)
+    for number in range(1, 150):
+        os.link(tmp_path / '0.mp4', tmp_path / f'{number}.mp4')
+    code = (
+        'import os, resource, sys\n'
+        'from concurrent.futures import ThreadPoolExecutor\n'
+        'from dataclasses import replace\n'
+        'from pathlib import Path\n'
+        'from restac_ros.training.data.video_frames import FrameReader, VideoIndex\n'
+        'folder, open_files = Path(sys.argv[1]), lambda: len(os.listdir("/proc/self/fd"))\n'
+        'first = VideoIndex.of(folder / "0.mp4")\n'
+        'indices = [replace(first, path=folder / f"{number}.mp4") for number in range(150)]\n'
+        'before, readers = open_files(), [FrameReader(), FrameReader()]\n'
+        'resource.setrlimit(resource.RLIMIT_NOFILE, (before + 20, 120))\n'
+        'with ThreadPoolExecutor(8) as pool:\n'
+        '    list(pool.map(lambda n: readers[n % 2].read(indices[n // 2], n % 20), range(300)))\n'
+        '    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (120, 120)\n'
+        '    assert 8 <= open_files() - before <= 60, open_files() - before\n'
+    )
+    run = subprocess.run([sys.executable, '-c', code, tmp_path], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, '')

@@ -90,8 +90,20 @@ def _no_embeddings(source: Path, found: str) -> CheckpointError:
 
 
 def on_host_device(leaf: Leaf) -> jax.Array:
-    """Move a leaf to JAX's CPU device, from where orbax writes with bounded memory."""
-    return jax.device_put(leaf, jax.local_devices(backend='cpu')[0])
+    """Move a leaf to JAX's CPU device, from where orbax writes with bounded memory.
+
+    Raises:
+        CheckpointError: JAX was told to do without its CPU device.
+    """
+    try:
+        device = jax.local_devices(backend='cpu')[0]
+    except RuntimeError as error:
+        found = jax.config.jax_platforms
+        raise CheckpointError(
+            f"JAX_PLATFORMS: found {found!r}, expected '{found},cpu' or nothing: weights are read by way of "
+            'the CPU'
+        ) from error
+    return jax.device_put(leaf, device)
 
 
 def is_safetensors(source: Path) -> bool:

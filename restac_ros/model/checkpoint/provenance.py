@@ -7,6 +7,8 @@ from typing import Any, Self
 
 from restac_ros.model.tactile.strict import StrictConfig
 
+_EPISODE_DIGITS = 16  # hex: 64 bits tell episodes apart
+
 
 @dataclass(frozen=True)
 class _Provenance(StrictConfig):
@@ -61,6 +63,8 @@ class Origin(_Provenance):
         data: of each data set it was trained on, directory and fingerprint.
         subtasks: what it learnt of subtasks; None: nothing.
         flow_steps: Euler steps that it was distilled to; None: it learnt the flow itself.
+        episodes: `episode_digest` of each episode that it, or what it began with, was trained on; sorted.
+        all_episodes: these are all; False: there may be others, as older versions recorded none.
     """
 
     made_by: str
@@ -73,6 +77,18 @@ class Origin(_Provenance):
     data: tuple[str, ...] = ()
     subtasks: Subtasks | None = None
     flow_steps: int | None = None
+    episodes: tuple[str, ...] = ()
+    all_episodes: bool = False
+
+    @property
+    def knows_episodes(self) -> bool:
+        """Whether every episode that it was trained on is recorded; there is none without data."""
+        return self.all_episodes or not self.data
+
+
+def episode_digest(key: str) -> str:
+    """Short form of an episode's key, SHA-256 in hex."""
+    return key[:_EPISODE_DIGITS]
 
 
 @dataclass(frozen=True)

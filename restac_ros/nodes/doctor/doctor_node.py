@@ -14,12 +14,12 @@ from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample
 from restac_ros.framing.values import decode_value
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.parameters import NodeParameters, OptionalPath
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.subscriptions import Subscriptions, UnknownTypeError
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.doctor_checks import Check, Publisher, StreamReception, examine_streams, is_healthy
 from restac_ros.runtime.doctor_machine import measure_machine
+from restac_ros.runtime.node_parameters import NodeParameters, OptionalPath
 
 _POLL_PERIOD_S = 0.1
 

@@ -47,13 +47,13 @@ from restac_ros.nodes.drill.drill_stage import (
 )
 from restac_ros.nodes.drill.stage_arm import StageArm, SteppedArm
 from restac_ros.nodes.fields import stamp_as_ns
-from restac_ros.nodes.parameters import OptionalPath, ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_arm
 from restac_ros.nodes.source.driver_messages import re_encoded
 from restac_ros.nodes.source.patterns import messages, patterns_of
 from restac_ros.nodes.source.source import SourceError, SourceNode, SourceParameters, Topic, contract_topics
 from restac_ros.process import ParameterValue, Process
+from restac_ros.runtime.node_parameters import OptionalPath, ParameterError
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.stream_faults import StreamFaults

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from restac_ros.msg import RecorderStatus
 from restac_ros.nodes.keyboard.jog_keys import JogKeys
-from restac_ros.nodes.keyboard.record_keys import RecordKeys
+from restac_ros.nodes.keyboard.record_keys import RecordKeys, is_open
 from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, ConsoleRequest, JogStep, SetText, Stop
 from restac_ros.nodes.keyboard.run_keys import RunKeys
 from restac_ros.nodes.keyboard.terminal import LOG_LINE, Inputs, single_keys
@@ -25,6 +25,7 @@ from restac_ros.recording.recorder import REQUESTS
 from restac_ros.stopping import is_orphan
 
 _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_STATUS = 'recorder_node/status'
 _POLL_S = 0.1
 _STEPS_DEPTH = 100  # reliable: no step is lost
 _COLOURS = {'WARN': 'yellow', 'ERROR': 'red', 'FATAL': 'bold red'}
@@ -54,7 +55,8 @@ class ConsoleNode(Node):
         self.asked_to_stop = False
         if self._record:
             self._inputs.read_lines(self._logs, self._on_log)
-            self.create_subscription(RecorderStatus, 'recorder_node/status', self._on_status, _LATCHED)
+        if self._record or jog:  # the recorder may run in another terminal
+            self.create_subscription(RecorderStatus, _STATUS, self._on_status, _LATCHED)
 
     def run(self, executor: SingleThreadedExecutor) -> None:
         """Handle keys until the run has ended, and with a display until the last log line is printed."""
@@ -84,6 +86,8 @@ class ConsoleNode(Node):
         if self._record:
             self._do(self._record.key(key))
             return
+        if not self.count_publishers(_STATUS):
+            self._run.note_recording(False)  # a recorder that has ended, however, records nothing
         before = self._run.line
         self._do(self._run.key(key))
         if self._run.notice or self._run.line != before:
@@ -118,7 +122,9 @@ class ConsoleNode(Node):
             self._print(text, 'green' if success else 'red')
 
     def _on_status(self, message: RecorderStatus) -> None:
-        if self._record and message.run_id == self._run_id:  # not another run's recorder
+        if self._record is None:
+            self._run.note_recording(is_open(message))
+        elif message.run_id == self._run_id:  # not another run's recorder
             self._record.receive(message)
 
     def _on_log(self, line: str) -> None:

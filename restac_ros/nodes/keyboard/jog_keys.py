@@ -16,16 +16,23 @@ _CALLS = {
     'b': ConsoleCall('open', 'teleop_node'),
     'x': ConsoleCall('reset', 'sim_node'),
 }
+_KEPT_SCENE = 'x: an episode is being recorded, and the arm would leap in it: save or discard it first'
 
 
 class JogKeys:
     """Turns keys into steps of the tool, and calls of gripper and cell.
 
     None of its keys is one of a recorder's or a run's.
+
+    Attributes:
+        is_recorded: a recorder has an episode open, in which the scene must not change.
+        notice: why the last key had no effect; '' where it had one.
     """
 
     def __init__(self) -> None:
         self._size = '2'
+        self.is_recorded = False
+        self.notice = ''
 
     @property
     def requests(self) -> list[ConsoleCall]:
@@ -43,6 +50,7 @@ class JogKeys:
 
     def key(self, key: str) -> list[ConsoleRequest] | None:
         """Return the requests of a typed character; None where it is none of these keys."""
+        self.notice = ''
         if key in _MOVES:
             x_m, y_m, z_m = (STEPS_M[self._size] * share for share in _MOVES[key])
             return [JogStep((x_m, y_m, z_m), 0.0)]
@@ -50,5 +58,8 @@ class JogKeys:
             return [JogStep((0.0, 0.0, 0.0), STEPS_RAD[self._size] * _TURNS[key])]
         if key in STEPS_M:
             self._size = key
+            return []
+        if key == 'x' and self.is_recorded:
+            self.notice = _KEPT_SCENE
             return []
         return [_CALLS[key]] if key in _CALLS else None

@@ -21,6 +21,11 @@ INTERRUPT = '\x03'
 _STATES = {number: name for name, number in RECORDER_STATES.items()}
 
 
+def is_open(status: RecorderStatus) -> bool:
+    """Return whether a recorder has an episode open."""
+    return _STATES[status.state] in ('recording', 'paused')
+
+
 class _Mode(Enum):
     WAITING = auto()  # for the recorder
     OFFERING = auto()  # to recover recordings of a crashed run
@@ -72,6 +77,8 @@ class RecordKeys:
     def receive(self, status: RecorderStatus) -> None:
         """Show the recorder's newest status."""
         self._status = status
+        if self._jog:
+            self._jog.is_recorded = self._is_open
         self._begin()
 
     def lost(self) -> list[ConsoleRequest]:
@@ -101,7 +108,7 @@ class RecordKeys:
 
     @property
     def _is_open(self) -> bool:
-        return self._state in ('recording', 'paused')
+        return self._status is not None and is_open(self._status)
 
     @property
     def _is_silent(self) -> bool:
@@ -196,7 +203,10 @@ class RecordKeys:
                 return Text('nothing is received on any stream. Record all the same? y/n', style=RED)
             case _Mode.ENDING:
                 return Text('finishing; Ctrl-C: keep the last journal without converting it', style='dim')
-        return Text(f'{KEYS}\n{self._jog.line}' if self._jog else KEYS, style='dim')
+        if self._jog is None:
+            return Text(KEYS, style='dim')
+        notice = Text(f'\n{self._jog.notice}' if self._jog.notice else '', style=RED)
+        return Text(f'{KEYS}\n{self._jog.line}', style='dim') + notice
 
 
 def _streams(status: RecorderStatus) -> Table:

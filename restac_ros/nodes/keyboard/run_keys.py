@@ -62,6 +62,11 @@ class RunKeys:
         words = [*([self._jog.line] if self._jog else []), *(text for _, text in self._calls.values())]
         return '   '.join([*words, *(['p: prompt'] if self._has_prompt else []), 'q: quit'])
 
+    def note_recording(self, is_open: bool) -> None:
+        """Note whether a recorder, of this run or another, has an episode open."""
+        if self._jog:
+            self._jog.is_recorded = is_open
+
     def key(self, key: str) -> list[ConsoleRequest]:
         """Return the requests of a typed character."""
         self.notice = ''
@@ -71,6 +76,7 @@ class RunKeys:
             self._entry = None
             return [_PROMPT._replace(text=text)] if text else []
         if self._jog and (moved := self._jog.key(key)) is not None:
+            self.notice = self._jog.notice
             return moved
         if key in self._calls:
             return [self._calls[key][0]]

@@ -16,14 +16,14 @@ from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import LATEST_TEXT_QOS
-from restac_ros.nodes.parameters import ParameterError
-from restac_ros.nodes.policy.policy_parameters import PolicyParameters
 from restac_ros.nodes.policy.policy_session import PolicySession, Products
 from restac_ros.nodes.running import call_niced, run_node
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.normalization import NormStatsError
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.tokenizer import TokenizerError
+from restac_ros.runtime.node_parameters import ParameterError
+from restac_ros.runtime.policy_parameters import PolicyParameters
 from restac_ros.runtime.runtime_products import RunCounts
 
 # Reliable. One chunk replaces the other; a gate is a reading of which none should be missed.

@@ -13,7 +13,6 @@ from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, PolicyOrigin, chunk_m
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.messages import LATEST_TEXT_QOS, gate_message, residual_message, subtask_message
-from restac_ros.nodes.policy.policy_parameters import PolicyParameters
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.prompting import Task
@@ -23,6 +22,7 @@ from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.holding import Reasons
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.live_frames import LiveFrames
+from restac_ros.runtime.policy_parameters import PolicyParameters
 from restac_ros.runtime.policy_runtime import PolicyRuntime
 from restac_ros.runtime.runtime_products import (
     STAGES,

@@ -8,9 +8,15 @@ from pydantic import BeforeValidator, Field
 from restac_ros.dataset.bag.bag_writer import Compression
 from restac_ros.dataset.convert import OnGap
 from restac_ros.dataset.dataset_place import dataset_place
-from restac_ros.nodes.parameters import Milliseconds, NodeParameters, OptionalPath, ParameterError, texts_of
 from restac_ros.recording.recorder import RecorderSettings
 from restac_ros.recording.triggers import Trigger, parse_triggers
+from restac_ros.runtime.node_parameters import (
+    Milliseconds,
+    NodeParameters,
+    OptionalPath,
+    ParameterError,
+    texts_of,
+)
 
 
 def _triggers(value: object) -> object:

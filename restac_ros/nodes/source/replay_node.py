@@ -9,7 +9,6 @@ from pydantic import Field
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.errors import BagError
 from restac_ros.framing.decode import MESSAGE_TYPES
-from restac_ros.nodes.parameters import OptionalPath
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.driver_messages import clock_message
 from restac_ros.nodes.source.source import (
@@ -21,6 +20,7 @@ from restac_ros.nodes.source.source import (
     Topic,
 )
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.runtime.node_parameters import OptionalPath
 from restac_ros.runtime.playback import Outgoing, ReadAhead, TimeMap, scheduled
 
 CLOCK_PERIOD_NS = 5_000_000

@@ -28,7 +28,6 @@ from restac_ros.geometry.pose import Pose
 from restac_ros.graph import CELL_CONTRACT, SIM_LONGEST_S
 from restac_ros.installation import config_file
 from restac_ros.nodes.diagnostics import Status
-from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_loop, open_expert_pilot
 from restac_ros.nodes.source.driver_messages import clock_message, force_message, re_encoded
@@ -42,6 +41,7 @@ from restac_ros.nodes.source.source import (
     contract_topics,
 )
 from restac_ros.nodes.subscriptions import message_class
+from restac_ros.runtime.node_parameters import ParameterError
 from restac_ros.runtime.pacer import SimulationPace
 from restac_ros.runtime.playback import Outgoing, play
 from restac_ros.sim.cell.parameters import CellError, draw_scene
@@ -103,6 +103,7 @@ class SimNode(SourceNode):
         super().__init__('sim_node')
         self._seed = 0
         self._simulated_s = self._real_s = 0.0
+        self._has_run = False  # the loop: its times go on, those of another activation begin anew
         self._inputs: list[Subscription] = []
         self._references: dict[str, Publisher] = {}  # of the tactile streams
         for name, mode in (('reflex', ROBOT_MODE_REFLEX), ('guide', ROBOT_MODE_GUIDING)):
@@ -112,14 +113,9 @@ class SimNode(SourceNode):
 
     def open(self) -> dict[str, Topic]:
         self.refuse_own_clock()
-        contract = self.contract
-        parameters: SimParameters = self.parameters
+        contract, parameters = self.contract, self.parameters
         self._seed = parameters.seed
-        camera_px = parameters.camera_height_px, parameters.camera_width_px
-        tactile_px = parameters.tactile_height_px, parameters.tactile_width_px
-        self._loop = open_cell_loop(contract, self._seed, camera_px, tactile_px, parameters.cameras)
-        self._loop.refused = self._note_refusal
-        self._begin_pilot()
+        self._open_loop()
         self._faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
         self._begin_fault()
         published = {contract.streams[name].topic for name in self._loop.sensors.streams}
@@ -133,6 +129,9 @@ class SimNode(SourceNode):
 
     def activate(self) -> None:
         parameters: SimParameters = self.parameters
+        if self._has_run:
+            self._open_loop()
+        self._has_run = True
         for name, spec in self.contract.by_role('tactile').items():
             kind = message_class(spec.type)
             self._references[name] = self.create_publisher(kind, reference_topic(spec.topic), LATCHED_QOS)
@@ -247,6 +246,16 @@ class SimNode(SourceNode):
         except WindowError as error:
             self.get_logger().warning(str(error))
             return None
+
+    def _open_loop(self) -> None:
+        """Open the cell in the present scene; raises as `open_cell_loop`."""
+        parameters: SimParameters = self.parameters
+        camera_px = parameters.camera_height_px, parameters.camera_width_px
+        tactile_px = parameters.tactile_height_px, parameters.tactile_width_px
+        self._loop = open_cell_loop(self.contract, self._seed, camera_px, tactile_px, parameters.cameras)
+        self._loop.refused = self._note_refusal
+        self._has_run = False
+        self._begin_pilot()
 
     def _begin_pilot(self) -> None:
         self._pilot = open_expert_pilot(self._loop, self._seed) if self.parameters.expert else None

@@ -15,9 +15,9 @@ from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.newest_values import others_publishing
-from restac_ros.nodes.parameters import NodeParameters, texts_of
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.process import PLAYED
+from restac_ros.runtime.node_parameters import NodeParameters, texts_of
 from restac_ros.runtime.playback import Outgoing, Played, play
 
 HISTORY_S = 2.0  # what a reliable publisher keeps for a subscriber that lags

@@ -23,9 +23,9 @@ from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, chunk_of, chunk_use_m
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.gripper_output import make_gripper
 from restac_ros.nodes.streamer.robot_inputs import RIVAL_SILENT_NS, RobotInputs
-from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.set_point_loop import SetPointLoop, SupervisionChange
+from restac_ros.runtime.streamer_parameters import StreamerParameters
 
 CHUNK_QOS, TARGET_QOS = QoSProfile(depth=2), QoSProfile(depth=1)  # reliable
 WATCH_PERIOD_S = 0.1

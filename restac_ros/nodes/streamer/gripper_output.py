@@ -11,9 +11,9 @@ from rclpy.task import Future
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control.gripper import Goal, GoalOutcome, GoalSequence, GripperRequest
-from restac_ros.nodes.parameters import ParameterError
-from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
+from restac_ros.runtime.node_parameters import ParameterError
+from restac_ros.runtime.streamer_parameters import StreamerParameters
 
 TOPIC_TYPES = ('std_msgs/msg/Float32', 'std_msgs/msg/Float64', 'std_msgs/msg/Float64MultiArray')
 FRANKA_MOVE, FRANKA_GRASP = 'franka_msgs/action/Move', 'franka_msgs/action/Grasp'

@@ -13,10 +13,10 @@ from restac_ros.contract.schema import Contract
 from restac_ros.control.streaming import Measured
 from restac_ros.control.supervisor import ROBOT_STATE, Health
 from restac_ros.nodes.newest_values import NewestValues, others_publishing
-from restac_ros.nodes.parameters import ParameterError
 from restac_ros.nodes.polled_input import PolledInput
-from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import message_class
+from restac_ros.runtime.node_parameters import ParameterError
+from restac_ros.runtime.streamer_parameters import StreamerParameters
 
 RIVAL_SILENT_NS = 1_000_000_000  # another publisher that has sent nothing for this long is no rival
 ECHO_DEPTH = 64

@@ -19,8 +19,8 @@ from restac_ros.nodes.running import run_node
 from restac_ros.nodes.streamer.active_streamer import ActiveStreamer
 from restac_ros.nodes.streamer.gripper_output import check_gripper_type
 from restac_ros.nodes.streamer.robot_inputs import robot_state_class
-from restac_ros.nodes.streamer.streamer_parameters import StreamerParameters
 from restac_ros.nodes.subscriptions import UnknownTypeError
+from restac_ros.runtime.streamer_parameters import StreamerParameters
 from restac_ros.runtime.summary_file import latency_summary
 
 _FAILURE_PERIOD_S = 0.1

@@ -11,7 +11,7 @@ from restac_ros.control.stick_axes import StickAxis, parse_axes
 from restac_ros.control.teleoperation import TeleoperationLimits
 from restac_ros.graph import CELL_CONTRACT
 from restac_ros.installation import config_file
-from restac_ros.nodes.parameters import Milliseconds, NodeParameters, texts_of
+from restac_ros.runtime.node_parameters import Milliseconds, NodeParameters, texts_of
 
 
 def _axes(value: object) -> object:

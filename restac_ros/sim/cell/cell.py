@@ -42,6 +42,7 @@ class CellState:
 
     Attributes:
         pose: of the TCP.
+        tip_m: [3] of the peg's tip.
         mount: [6] displacement of the plug in the grasp, along and about the hand's x, y, z: the gel's
             deformation, exact.
         force_n: [3] of all contacts on the plug.
@@ -56,6 +57,7 @@ class CellState:
     joints_rad: np.ndarray
     joint_speeds_rad_s: np.ndarray
     pose: Pose
+    tip_m: np.ndarray
     mount: np.ndarray
     force_n: np.ndarray
     depth_m: float
@@ -200,6 +202,7 @@ class Cell:
             joints_rad=self.data.qpos[:7].copy(),
             joint_speeds_rad_s=self.data.qvel[:7].copy(),
             pose=self._pose(),
+            tip_m=self._tip_m(),
             mount=self.data.qpos[self._mount].copy(),
             force_n=turn @ self.data.qfrc_constraint[self._mount[:3]],
             depth_m=self._depth_m(),
@@ -288,11 +291,13 @@ class Cell:
         for name, side in zip(FINGERS, (1, -1), strict=True):
             self.model.body_pos[self.model.body(name).id, 1] = side * self.opening_m / 2
 
+    def _tip_m(self) -> np.ndarray:
+        turn = self.data.xmat[self._plug].reshape(3, 3)
+        return self.data.xpos[self._plug] + self.parameters.plug.tip_m * turn[:, 2]
+
     def _depth_m(self) -> float:
         """How far the tip is below the rim, where it is above the hole or in it."""
-        turn = self.data.xmat[self._plug].reshape(3, 3)
-        tip_m = self.data.xpos[self._plug] + self.parameters.plug.tip_m * turn[:, 2]
-        aside_m = tip_m - self.data.xpos[self._socket]
+        aside_m = self._tip_m() - self.data.xpos[self._socket]
         inside = math.hypot(aside_m[0], aside_m[1]) < self.parameters.socket.hole_radius_m
         return max(0.0, -float(aside_m[2])) if inside else 0.0
 

@@ -32,10 +32,16 @@ class DriverReading(NamedTuple):
 
 @dataclass
 class CellOutcome:
-    """What happened so far; times are after the beginning in s, None where it did not happen."""
+    """What happened so far; times are after the beginning in s, None where it did not happen.
+
+    Attributes:
+        inserted_s: from when on the plug has been in the hole; None while it is not.
+        inserted: whether it has been in for `HOLD_NS`.
+    """
 
     touched_s: float | None = None
     inserted_s: float | None = None
+    inserted: bool = False
     peak_n: float = 0.0
     refused: int = 0
 
@@ -86,7 +92,7 @@ class CellLoop:
     @property
     def complete(self) -> bool:
         """Whether the plug has been in the hole for `HOLD_NS`."""
-        return self._inserted_ns is not None and self._now_ns - self._inserted_ns >= HOLD_NS
+        return self.outcome.inserted
 
     def begin_anew(self) -> None:
         """Forget the outcome, as after `Cell.reset`."""
@@ -160,7 +166,9 @@ class CellLoop:
         if outcome.touched_s is None and self.cell.peak_n > TOUCH_N:
             outcome.touched_s = time_s
         if not state.inserted:
-            self._inserted_ns = None
+            self._inserted_ns = outcome.inserted_s = None
         elif self._inserted_ns is None:
             self._inserted_ns = self._now_ns
             outcome.inserted_s = time_s
+        held_ns = 0 if self._inserted_ns is None else self._now_ns - self._inserted_ns
+        outcome.inserted = held_ns >= HOLD_NS

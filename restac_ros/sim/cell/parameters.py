@@ -116,7 +116,8 @@ class CellScene:
     Attributes:
         housing_m: [2] centre of the housing on the table, in the base frame: what can be seen.
         hole_m: [2] from the housing's centre to the hole: what cannot.
-        grasp_m: [3] and grasp_rad: about the hand's y, how the plug sits between the pads.
+        grasp_m: [3] and grasp_rad: about the hand's y, how the plug sits between the pads, which centre it
+            along y.
         start_m: [3] where the TCP starts, in the base frame.
     """
 
@@ -126,6 +127,13 @@ class CellScene:
     grasp_rad: float = 0.0
     start_m: tuple[float, float, float] = (0.46, 0.0, 0.16)
 
+    def __post_init__(self) -> None:
+        """Refuse a plug that stands in a pad; raises CellError."""
+        if self.grasp_m[1]:
+            raise CellError(
+                f'grasp_m: found {self.grasp_m[1]} m along y, expected 0: the pads centre the plug'
+            )
+
 
 @dataclass(frozen=True)
 class SceneRanges:
@@ -133,7 +141,7 @@ class SceneRanges:
 
     housing_m: float = 0.03
     hole_m: float = 0.005
-    grasp_m: float = 0.0
+    grasp_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     grasp_rad: float = 0.0
     start_m: tuple[float, float, float] = (0.02, 0.02, 0.02)
 
@@ -151,7 +159,7 @@ def draw_scene(seed: int, ranges: SceneRanges | None = None) -> CellScene:
     return CellScene(
         housing_m=_moved(middle.housing_m, ranges.housing_m * housing),
         hole_m=_moved(middle.hole_m, ranges.hole_m * hole),
-        grasp_m=_moved(middle.grasp_m, ranges.grasp_m * grasp),
+        grasp_m=_moved(middle.grasp_m, np.array(ranges.grasp_m) * grasp),
         grasp_rad=float(ranges.grasp_rad * turn),
         start_m=_moved(middle.start_m, np.array(ranges.start_m) * start),
     )

@@ -42,8 +42,9 @@ class AttemptRecord:
         inserted_s: from when on the plug was in.
         contact_share: of the time, in contact.
         peak_n, mean_n: contact force; the mean over the time in contact.
-        touch_miss_m, miss_m: distance of tool and hole in the plane, at the first contact and at the end.
-        halted: why the streamer had halted at the end, as on a robot; empty: it had not.
+        touch_miss_m, miss_m: distance of peg and hole in the plane, at the first contact and at the end.
+        halted: why the streamer had halted at the end, as on a robot, or why the simulation broke off; empty:
+            neither.
         dropped: the plug was let go.
         refused: commands that the cell refused.
         chunks, triggered, held: chunks planned, those that the gate triggered, replans without a chunk.

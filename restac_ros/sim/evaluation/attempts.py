@@ -9,6 +9,7 @@ from pathlib import Path
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.sim.cell.revision import simulator
 from restac_ros.sim.evaluation.attempt_record import AttemptRecord, read_record, write_record
 from restac_ros.sim.evaluation.closed_loop import AttemptTask, ClosedLoop
 from restac_ros.sim.evaluation.conditions import Condition
@@ -52,12 +53,13 @@ class Attempts:
             'condition': asdict(self.condition),
             'contract': dump_contract(self.contract),
             'prompt': self.prompt,
-            'policy': vars(self.deployment.policy),
+            'policy': self.deployment.policy.model_dump(mode='json', exclude={'prompt'}),
             'streamer': repr(self.deployment.streamer),
             'period_ns': self.deployment.period_ns,
             'gripper_deadband_m': self.deployment.gripper_deadband_m,
             'durations': asdict(self.durations),
             'limit_s': self.limit_s,
+            'simulator': simulator(),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
         return f'checkpoint {self.fingerprint}, settings {digest}'

@@ -10,6 +10,7 @@ from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.cell_figures import CellFigures
 from restac_ros.sim.evaluation.cell_report import COLUMNS, CellReport
 from restac_ros.sim.evaluation.conditions import AS_IT_IS
+from restac_ros.sim.evaluation.settings import SimEvaluationConfig
 
 _LEFT_TO_THE_PAGE = {
     'aligned',
@@ -58,6 +59,17 @@ def known_use(info: CheckpointInfo, data: ShownData) -> str:
     )
 
 
+def shared_seeds(settings: SimEvaluationConfig, data: ShownData) -> str:
+    """Return a sentence about seeds of demonstrations that are evaluated, too; '' where there are none."""
+    evaluated = range(settings.first_seed, settings.first_seed + settings.seeds)
+    if not (shared := data.seeds.intersection(evaluated)):
+        return ''
+    return (
+        f'{data.identity}: seeds {_ranges(shared)} are evaluated, too, which tells nothing about new scenes; '
+        'give another --first-seed'
+    )
+
+
 def write_card(report: CellReport, info: CheckpointInfo, shown: Sequence[ShownData], path: Path) -> None:
     """Write the card of a report's first checkpoint.
 
@@ -93,6 +105,8 @@ def _card(report: CellReport, info: CheckpointInfo, uses: Mapping[ShownData, str
     yield from _made(info)
     for one, use in uses.items():
         yield f'- {one.episodes} demonstrations that {use}: {one.identity}, seeds {_ranges(one.seeds)}'
+        if shared := shared_seeds(settings, one):
+            yield f'- **{shared}**'
     yield ''
     yield '## What it does'
     yield ''

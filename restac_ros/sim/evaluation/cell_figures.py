@@ -75,7 +75,6 @@ def cell_figures(
     records: Sequence[AttemptRecord],
     first: Sequence[AttemptRecord] | None,
     as_it_is: Sequence[AttemptRecord] | None,
-    tactile_hz: int,
     seed: int,
 ) -> CellFigures:
     """Return the figures of attempts.
@@ -85,14 +84,13 @@ def cell_figures(
         records: one for each seed, in order of seeds, as in all others.
         first: of the first checkpoint under the same condition; None where that is this one.
         as_it_is: of this checkpoint with nothing changed; None where that is this condition.
-        tactile_hz: rate of tactile frames.
         seed: of bootstraps.
     """
     succeeded, aligned = [r for r in records if r.success], [r for r in records if is_aligned(r)]
     replans = sum(record.chunks + record.held for record in records)
     touching = [record for record in records if record.felt.gate]
     enough = len(touching) >= LEAST_EPISODES
-    gate = _gate(touching, tactile_hz, seed) if enough else None
+    gate = _gate(touching, seed) if enough else None
     half_way = gate.rise.half_way if gate and gate.rise else math.inf
     return CellFigures(
         *names,
@@ -154,13 +152,13 @@ def _difference(
     return paired_difference([r.success for r in before], [r.success for r in records])
 
 
-def _gate(touching: Sequence[AttemptRecord], tactile_hz: int, seed: int) -> GateFigures:
+def _gate(touching: Sequence[AttemptRecord], seed: int) -> GateFigures:
     felt = [record.felt for record in touching]
     return gate_figures(
         [np.array(one.gate) for one in felt],
         [np.array(one.logvar) for one in felt],
         [np.array(one.contact) for one in felt],
-        tactile_hz,
+        [np.array(one.time_s) for one in felt],
         seed,
     )
 

@@ -41,7 +41,7 @@ def _page(report: CellReport, directory: Path) -> Iterator[str]:
         f'{settings.first_seed + settings.seeds - 1}, the same for all; at most {settings.limit_s:g} s each. '
         f'Contract {escape(report.contract)}, prompt "{escape(report.prompt)}". In simulated time a prefix '
         f'takes {settings.durations.prefix_ms:g} ms, a tactile frame {settings.durations.tactile_ms:g} ms, a '
-        f'chunk {settings.durations.act_ms:g} ms.</p>'
+        f'chunk {settings.durations.act_ms:g} ms. restac_ros {escape(report.version)}.</p>'
     )
     yield from _section('Success', _success(report))
     yield from _section('All figures', _table(report))

@@ -50,6 +50,7 @@ class CellReport:
     """Everything that was found.
 
     Attributes:
+        version: of this package.
         contract, prompt: of the cell and of the task.
         settings: sizes and seeds.
         checkpoints: the first is what the others are compared with.
@@ -59,6 +60,7 @@ class CellReport:
         films: videos.
     """
 
+    version: str
     contract: str
     prompt: str
     settings: SimEvaluationConfig

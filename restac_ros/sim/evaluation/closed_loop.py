@@ -5,6 +5,7 @@
 All of them are what runs on a robot; only the time is simulated, so that nothing depends on the machine.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,8 @@ class ClosedLoop:
         self._touch = TouchChange(condition.touch, task.strangers, seed)
         self._trace, self._felt = ContactTrace(), FeltFrames()
         self._touch_miss_m: float | None = None
-        self._failure = ''
+        self._failure = self._unstable = ''
+        self._last = self._cell.state()
         self._time = VirtualTime(SIMULATED_START_NS)
         self._make_streamer()
         self._make_runtime(policy)
@@ -74,12 +76,12 @@ class ClosedLoop:
         policy.begin(Attempt(durations, self._time.sleep, self._feel, seed))
 
     def run(self) -> AttemptRecord:
-        """Let the policy try until the plug is in, or the limit is over.
+        """Let the policy try until the plug is in, the limit is over, or the simulation breaks off.
 
         Raises:
             CellError: a loop of the policy has failed.
         """
-        readings = self._loop.readings()
+        readings = self._readings()
         self._runtime.start()
         try:
             for reading in readings:
@@ -97,6 +99,13 @@ class ClosedLoop:
             readings.close()
             self._runtime.stop()
             self._time.run_until(self._time.now_ns())  # the loop of prompts, which `stop` does not wait for
+
+    def _readings(self) -> Generator[DriverReading]:
+        """Yield what the drivers publish, until the simulation becomes unstable."""
+        try:
+            yield from self._loop.readings()
+        except CellError as error:
+            self._unstable = str(error)
 
     def _make_streamer(self) -> None:
         deployment, now_ns = self._task.deployment, self._time.now_ns
@@ -156,11 +165,11 @@ class ClosedLoop:
 
     def _tick(self, time_ns: int) -> None:
         """Advance what is not message-driven: truth, the housing, set-points and gripper."""
-        state = self._cell.state()
+        state = self._last = self._cell.state()
         self._trace.add(SIMULATED_START_NS + time_ns, state.felt_force_n)
         self._housing.advance(time_ns * 1e-9, float(state.pose.position_m[2]))
         if self._touch_miss_m is None and self._loop.outcome.touched_s is not None:
-            self._touch_miss_m = self._miss_m(state.pose.position_m)
+            self._touch_miss_m = self._miss_m(state.tip_m)
         if time_ns >= self._due_ns:
             self._due_ns += self._task.deployment.period_ns
             self._set_points.tick()
@@ -171,12 +180,14 @@ class ClosedLoop:
                     self._tracker.note_use(event)
 
     def _record(self) -> AttemptRecord:
-        outcome, state, counts = self._loop.outcome, self._cell.state(), self._counts
+        """Return what has happened; of an unstable simulation until the last tick that was sound."""
+        outcome, counts = self._loop.outcome, self._counts
+        state = self._last if self._unstable else self._cell.state()
         supervision = self._set_points.streamer.supervision
         halted = supervision.latched if supervision.phase is Phase.HALTED else ()
         return AttemptRecord(
             seed=self._seed,
-            success=self._loop.complete,
+            success=self._loop.complete and not self._unstable,
             seconds=state.time_s,
             touched_s=outcome.touched_s,
             inserted_s=outcome.inserted_s,
@@ -184,8 +195,8 @@ class ClosedLoop:
             peak_n=outcome.peak_n,
             mean_n=self._trace.mean_n,
             touch_miss_m=self._touch_miss_m,
-            miss_m=self._miss_m(state.pose.position_m),
-            halted='; '.join(map(str, halted)),
+            miss_m=self._miss_m(state.tip_m),
+            halted=self._unstable or '; '.join(map(str, halted)),
             dropped=not state.held,
             refused=outcome.refused,
             chunks=counts.chunks,
@@ -195,8 +206,8 @@ class ClosedLoop:
             felt=self._felt,
         )
 
-    def _miss_m(self, position_m: np.ndarray) -> float:
-        return float(np.linalg.norm(position_m[:2] - self._housing.hole_m))
+    def _miss_m(self, tip_m: np.ndarray) -> float:
+        return float(np.linalg.norm(tip_m[:2] - self._housing.hole_m))
 
     # Called by the threads of the loops, one at a time.
 

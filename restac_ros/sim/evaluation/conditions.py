@@ -24,7 +24,7 @@ class Condition:
         touch: substitution of the tactile image, as in the offline evaluation; None: as it is.
         gate: value at which the gate stands; None: the network's own.
         housing_m: largest move of the housing along x and along y, during the approach.
-        grasp_m, grasp_rad: largest displacement and turn of the plug in the grasp.
+        grasp_m, grasp_rad: largest displacement along the hand's x and z, and turn, of the plug in the grasp.
         occluded: camera slot that shows something else; None: none.
         delay_ms: added to the duration of each of the policy's calls.
         prefix_ms: duration of the prefix at least: it is then up to about twice as old when it is used.
@@ -66,7 +66,7 @@ CONDITIONS: dict[str, Condition] = {
         Condition('housing moved', 'housing and hole move by up to 2 cm during the approach', housing_m=0.02),
         Condition(
             'grasp moved',
-            'the plug sits up to 5 mm and 10 degrees off in the grasp',
+            'the plug sits up to 5 mm and 10 degrees off between the pads',
             grasp_m=0.005,
             grasp_rad=math.radians(10.0),
         ),

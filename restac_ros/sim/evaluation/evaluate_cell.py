@@ -6,6 +6,8 @@ from pathlib import Path
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract
+from restac_ros.installation import PACKAGE
+from restac_ros.model.checkpoint.manifest import current_versions
 from restac_ros.model.checkpoint.store import CheckpointInfo, checkpoint_fingerprint, load_info
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.sim.cell.parameters import CellError
@@ -15,7 +17,7 @@ from restac_ros.sim.evaluation.cell_figures import cell_figures
 from restac_ros.sim.evaluation.cell_report import CellReport, TriedCheckpoint, shown_gate
 from restac_ros.sim.evaluation.conditions import AS_IT_IS, CONDITIONS, wanted_conditions
 from restac_ros.sim.evaluation.deployment_files import Deployment
-from restac_ros.sim.evaluation.settings import SimEvaluationConfig
+from restac_ros.sim.evaluation.settings import SimEvaluationConfig, check_scenes
 from restac_ros.training.evaluation.bootstrap import LEAST_EPISODES
 from restac_ros.training.evaluation.subject import short_names
 
@@ -87,10 +89,7 @@ def check_sim_settings(settings: SimEvaluationConfig, filmed: Sequence[int]) -> 
         raise CellError(f'conditions: no condition {unknown[0]!r}; {did_you_mean(unknown[0], CONDITIONS)}')
     if settings.seeds < LEAST_EPISODES:
         raise CellError(f'seeds: found {settings.seeds}, expected at least {LEAST_EPISODES} for intervals')
-    if settings.first_seed < 0:
-        raise CellError(f'first_seed: found {settings.first_seed}, expected 0 or more')
-    if not 0 < settings.limit_s <= 600:
-        raise CellError(f'limit_s: found {settings.limit_s:g} s, expected more than 0 and at most 600')
+    check_scenes(settings.first_seed, settings.limit_s)
     for name, value in vars(settings.durations).items():
         if not 0 <= value <= 10_000:
             raise CellError(f'{name}: found {value:g} ms, expected 0 to 10000')
@@ -154,20 +153,19 @@ def report_on(
     """
     records = {(a.name, a.condition.name): _records(a) for a in planned}
     first = planned[0].name
-    tactile_hz = max((round(spec.rate_hz) for spec in contract.by_role('tactile').values()), default=1)
     figures = [
         cell_figures(
             (name, condition),
             made,
             records.get((first, condition)) if name != first else None,
             records[name, AS_IT_IS] if condition != AS_IT_IS else None,
-            tactile_hz,
             _BOOTSTRAP_SEED,
         )
         for (name, condition), made in records.items()
     ]
     plain = [attempts for attempts in planned if attempts.condition.name == AS_IT_IS]
     return CellReport(
+        version=current_versions()[PACKAGE],
         contract=contract.name,
         prompt=prompt,
         settings=settings,

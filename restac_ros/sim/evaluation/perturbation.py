@@ -17,7 +17,8 @@ _MOVE_DRAW, _GREY_DRAW = 11, 12  # beside the draws of scene and senses
 
 def scene_of(seed: int, condition: Condition) -> CellScene:
     """Return the scene of a seed, the plug displaced in the grasp as the condition has it."""
-    return draw_scene(seed, SceneRanges(grasp_m=condition.grasp_m, grasp_rad=condition.grasp_rad))
+    grasp_m = (condition.grasp_m, 0.0, condition.grasp_m)
+    return draw_scene(seed, SceneRanges(grasp_m=grasp_m, grasp_rad=condition.grasp_rad))
 
 
 def durations_of(durations: CallDurations, condition: Condition) -> CallDurations:

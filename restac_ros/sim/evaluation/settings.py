@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from restac_ros.sim.cell.parameters import CellError
+
 
 @dataclass(frozen=True)
 class CallDurations:
@@ -39,3 +41,11 @@ class SimEvaluationConfig:
     limit_s: float = 20.0
     conditions: tuple[str, ...] = ()
     durations: CallDurations = field(default_factory=CallDurations)
+
+
+def check_scenes(first_seed: int, limit_s: float) -> None:
+    """Refuse scenes that cannot be drawn or tried; CellError names what, what was found and expected."""
+    if first_seed < 0:
+        raise CellError(f'first_seed: found {first_seed}, expected 0 or more')
+    if not 0 < limit_s <= 600:
+        raise CellError(f'limit_s: found {limit_s:g} s, expected more than 0 and at most 600')

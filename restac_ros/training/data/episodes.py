@@ -105,7 +105,8 @@ class Episodes:
         """Compare every video with its table, without decoding.
 
         Raises:
-            TrainingError: a file is missing, or holds another number of frames than its episodes.
+            TrainingError: a file is missing, holds another number of frames than its episodes, or shows them
+                at other times.
         """
         for column in self.image_columns:
             self.pictures.check(column)

@@ -123,6 +123,19 @@ def reading_threads(loader: LoaderConfig) -> int:
     return loader.threads or 2 * (os.cpu_count() or 1)
 
 
+def read_options(loader: LoaderConfig) -> grain.ReadOptions:
+    """Threads and batches ahead of each worker, or of this process where there is none.
+
+    Workers share what is not set for each: together they have as many threads, and hold as many batches, as
+    one process would. A thread makes one batch at a time: fewer batches than threads would idle some.
+    """
+    workers = max(1, loader.workers)
+    threads = loader.threads or max(1, reading_threads(loader) // workers)
+    return grain.ReadOptions(
+        num_threads=threads, prefetch_buffer_size=max(-(-loader.prefetch // workers), threads)
+    )
+
+
 def batches[Row](
     sources: Sequence[RowSource[Row]],
     weights: Sequence[float],
@@ -161,9 +174,7 @@ def batches[Row](
         batch_size // processes, drop_remainder=True, batch_fn=sources[0].joined
     )
     ready = shares_of_batches[process::processes]
-    threads = reading_threads(loader)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(loader.prefetch, threads))
-    dataset = ready.to_iter_dataset(options)
+    dataset = ready.to_iter_dataset(read_options(loader))
     if loader.workers:
         _let_grain_start_workers()
         dataset = dataset.mp_prefetch(

@@ -9,10 +9,17 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
 
+from restac_ros.dataset.episode_notes import DELETED
 from restac_ros.framing.resize import TACTILE_SHAPE, letterbox
 from restac_ros.training.data.tables import EpisodeRows, Tables, read_pictures
 from restac_ros.training.data.video_frames import FrameReader, VideoIndex
 from restac_ros.training.errors import TrainingError
+
+_REPAIR = '`restac-ros repair` says what is broken'
+_TOO_MANY = (
+    'which of them belong to its rows is unknown: convert its recording again. If episodes behind it were '
+    'left out, `restac-ros export` writes a data set without their frames'
+)
 
 
 class Pictures(Protocol):
@@ -31,6 +38,7 @@ class Pictures(Protocol):
 class _VideoPlace(NamedTuple):
     file: VideoIndex
     first_frame: int
+    begin_s: float
 
 
 class StoredPictures:
@@ -69,7 +77,8 @@ class StoredPictures:
         """Compare a column's videos, if it has some, with the tables, without decoding.
 
         Raises:
-            TrainingError: a file is missing, or holds another number of frames than its episodes.
+            TrainingError: a file is missing, holds another number of frames than its episodes, or shows them
+                at other times.
         """
         if self._is_video(column):
             self._places(column)
@@ -120,36 +129,65 @@ class StoredPictures:
 def _video_places(tables: Tables, column: str) -> dict[int, _VideoPlace]:
     """Each episode's own file and place in it: the numbers of the data files are others."""
     indices: dict[Path, VideoIndex] = {}
+    ends: dict[Path, int] = {}  # of the last episode in each file
     places: dict[int, _VideoPlace] = {}
-    is_alone = tables.info['codebase_version'] == 'v2.1'  # a file holds one episode
     for span in tables.spans.values():
-        path, first = _video_file(tables, column, span)
+        path, begin_s = _video_file(tables, column, span)
         if path not in indices:
             indices[path] = VideoIndex.of(path)
-        found, wanted = len(indices[path]), first + span.length
-        if found < wanted or (is_alone and found != wanted):
-            raise TrainingError(
-                f'{path}: found {found} frames, expected {wanted}: those of episode {span.index} begin at '
-                f'{first}; `restac-ros repair` says what is broken'
-            )
-        places[span.index] = _VideoPlace(indices[path], first)
+        place = _VideoPlace(indices[path], round(begin_s * tables.fps), begin_s)
+        ends[path] = max(ends.get(path, 0), place.first_frame + span.length)
+        places[span.index] = place
+    # Deleted episodes leave their frames in files that they shared with others.
+    may_be_longer = len(ends) < len(places) and (tables.root / DELETED).is_file()
+    for span in tables.spans.values():
+        place = places[span.index]
+        is_last = place.first_frame + span.length == ends[place.file.path]
+        _check_frames(place, span, is_last and not may_be_longer)
+        _check_stamps(place, span, tables.fps)
     return places
 
 
-def _video_file(tables: Tables, column: str, span: EpisodeRows) -> tuple[Path, int]:
-    """The file that holds an episode's frames, and the number of the first of them in it."""
+def _check_frames(place: _VideoPlace, span: EpisodeRows, ends_file: bool) -> None:
+    """Refuse an episode that its file does not hold whole, or behind which the file wrongly goes on."""
+    found, wanted = len(place.file), place.first_frame + span.length
+    if place.first_frame >= 0 and (found == wanted or (found > wanted and not ends_file)):
+        return
+    remedy = _TOO_MANY if found > wanted else _REPAIR
+    raise TrainingError(
+        f'{place.file.path}: found {found} frames, expected {wanted}: those of episode {span.index} begin at '
+        f'{place.first_frame}; {remedy}'
+    )
+
+
+def _check_stamps(place: _VideoPlace, span: EpisodeRows, fps: int) -> None:
+    """Refuse an episode with a frame that is not shown when its row says: another stands in its place."""
+    file, first = place.file, place.first_frame
+    shown_s = file.times[first : first + span.length] * file.unit_s
+    wanted_s = place.begin_s + np.arange(span.length) / fps
+    off = np.abs(shown_s - wanted_s) > 0.5 / fps
+    if off.any():
+        frame = int(np.argmax(off))
+        raise TrainingError(
+            f'{file.path}: episode {span.index}, frame {frame}: found it at {shown_s[frame]:.3f} s, expected '
+            f'{wanted_s[frame]:.3f} s: images and rows are not of the same moments; {_REPAIR}'
+        )
+
+
+def _video_file(tables: Tables, column: str, span: EpisodeRows) -> tuple[Path, float]:
+    """The file that holds an episode's frames, and when the first of them is shown in it, seconds."""
     info, described = tables.info, span.described
     if info['codebase_version'] == 'v2.1':
         chunk = span.index // int(info.get('chunks_size', 1000))
         name = info['video_path'].format(video_key=column, episode_chunk=chunk, episode_index=span.index)
-        first = 0
+        begin_s = 0.0  # a file holds one episode
     else:
         name = info['video_path'].format(
             video_key=column,
             chunk_index=described[f'videos/{column}/chunk_index'],
             file_index=described[f'videos/{column}/file_index'],
         )
-        first = round(described[f'videos/{column}/from_timestamp'] * tables.fps)
+        begin_s = described[f'videos/{column}/from_timestamp']
     path = (tables.root / name).resolve()
     if not path.is_relative_to(tables.root):
         raise TrainingError(f'{tables.root}: meta/info.json places videos outside the data set: {name}')
@@ -157,4 +195,4 @@ def _video_file(tables: Tables, column: str, span: EpisodeRows) -> tuple[Path, i
         raise TrainingError(
             f'{path} is missing: bring the videos (`git lfs pull`, or copy the data set again)'
         )
-    return path, first
+    return path, begin_s

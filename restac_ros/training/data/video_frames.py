@@ -7,7 +7,6 @@ is one read and one decode, without a seek. Other files are decoded from the key
 import os
 import threading
 import weakref
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,11 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Int64, UInt8
 
+from restac_ros.training.data.open_files import OpenFiles, share_of_files
 from restac_ros.training.errors import TrainingError
 
-OPEN_FILES = 64  # per thread
+_CONTAINERS = 8  # open in one thread, at most: each has a decoder's memory
+_DECODERS: weakref.WeakSet['_Decoders'] = weakref.WeakSet()  # of all threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class VideoIndex:
         extradata: the decoder's parameters.
         places: offset and size, bytes, of each frame's packet, in the order of presentation.
         times: presentation stamps of the frames, in the stream's own unit.
+        unit_s: that unit, seconds.
         all_key: every frame is a key frame.
     """
 
@@ -39,6 +41,7 @@ class VideoIndex:
     extradata: bytes
     places: Int64[np.ndarray, 'n 2']
     times: Int64[np.ndarray, ' n']
+    unit_s: float
     all_key: bool
 
     def __len__(self) -> int:
@@ -56,6 +59,7 @@ class VideoIndex:
                 stream = container.streams.video[0]
                 packets = [packet for packet in container.demux(stream) if packet.size]
                 codec, extradata = stream.codec_context.name, bytes(stream.codec_context.extradata or b'')
+                unit_s = float(stream.time_base or 0)
         except (OSError, IndexError, av.FFmpegError) as error:
             raise TrainingError(
                 f'{path} cannot be read as a video: {error}. What is broken in its data set, '
@@ -70,15 +74,16 @@ class VideoIndex:
             extradata=extradata,
             places=ordered[:, 1:],
             times=ordered[:, 0],
+            unit_s=unit_s,
             all_key=all(packet.is_keyframe and packet.pos is not None for packet in packets),
         )
 
 
 class FrameReader:
-    """Decodes frames of any number of indexed files; each thread has decoders of its own."""
+    """Decodes frames of any number of indexed files; threads share files, each has decoders of its own."""
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._local, self._files = threading.local(), OpenFiles()
 
     def read(self, index: VideoIndex, frame: int) -> UInt8[np.ndarray, 'H W 3']:
         """Decode frame number `frame` of the file, RGB.
@@ -101,9 +106,10 @@ class FrameReader:
         return self._local.decoders
 
     def _decoded(self, index: VideoIndex, frame: int) -> av.VideoFrame:
-        decoders, (offset, size) = self._decoders, index.places[frame].tolist()
-        data = os.pread(decoders.file(index.path), size, offset)
-        context = decoders.context(index)
+        offset, size = index.places[frame].tolist()
+        file = self._files.get(index.path)
+        data = os.pread(file.descriptor, size, offset)
+        context = self._decoders.context(index)
         # A key frame alone leaves some decoders waiting for more: the flush makes them give it.
         pictures = context.decode(av.Packet(data))
         if not pictures:
@@ -124,23 +130,13 @@ class FrameReader:
 
 
 class _Decoders:
-    """Open files and codec contexts of one thread."""
+    """Containers and codec contexts of one thread."""
 
     def __init__(self) -> None:
-        self._files: dict[Path, int] = {}
-        self._contexts: dict[tuple[str, bytes], av.VideoCodecContext] = {}
         self._containers: dict[Path, av.container.InputContainer] = {}
+        self._contexts: dict[tuple[str, bytes], av.VideoCodecContext] = {}
         self._reformatter = VideoReformatter()
-        # A __del__ would run after its modules are gone when the interpreter ends, which closes files itself.
-        weakref.finalize(self, _close, self._files).atexit = False
-
-    def file(self, path: Path) -> int:
-        """Descriptor of the file; the one opened longest ago is closed when there are too many."""
-        if path not in self._files:
-            if len(self._files) >= OPEN_FILES:
-                os.close(self._files.pop(next(iter(self._files))))
-            self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._files[path]
+        _DECODERS.add(self)
 
     def context(self, index: VideoIndex) -> av.VideoCodecContext:
         key = index.codec, index.extradata
@@ -154,8 +150,10 @@ class _Decoders:
         return self._contexts[key]
 
     def container(self, path: Path) -> av.container.InputContainer:
+        """Open a file; the one opened longest ago is closed when there are too many."""
         if path not in self._containers:
-            if len(self._containers) >= OPEN_FILES:
+            most = min(_CONTAINERS, share_of_files() // len(_DECODERS))
+            while self._containers and len(self._containers) >= most:
                 self._containers.pop(next(iter(self._containers))).close()
             container = av.open(str(path))
             container.streams.video[0].thread_count = 1
@@ -165,8 +163,3 @@ class _Decoders:
     def rgb(self, picture: av.VideoFrame) -> UInt8[np.ndarray, 'H W 3']:
         """One converter for all pictures: making one costs as much as converting with it."""
         return self._reformatter.reformat(picture, format='rgb24').to_ndarray()
-
-
-def _close(files: Mapping[Path, int]) -> None:
-    for descriptor in files.values():
-        os.close(descriptor)

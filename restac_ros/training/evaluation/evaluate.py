@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float
 
 from restac_ros.training.contact import contact_labels
 from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
-from restac_ros.training.data.selection import is_held_out
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.action_error import Demonstrated, half_range, phase_errors
 from restac_ros.training.evaluation.bootstrap import LEAST_EPISODES, EpisodeBootstrap
@@ -71,9 +70,8 @@ def evaluate(
         dataset: LeRobot data set with a contract of this package.
         settings: sizes and seeds.
         tell: progress.
-        numbers: episodes; none: all, or of a data set that one of the checkpoints was trained on, those that
-            were held out.
-        validation_share: of that training.
+        numbers: episodes; none: all that no checkpoint was trained on, as far as is known.
+        validation_share: of the training of checkpoints that do not record their episodes.
 
     Raises:
         TrainingError, DatasetError, CheckpointError, PolicyError, NormStatsError, TokenizerError: see the
@@ -82,7 +80,7 @@ def evaluate(
     episodes = open_episodes(dataset)
     subjects = open_subjects(checkpoints, episodes)
     episodes.check_videos()
-    wanted, held_out = _episodes(episodes, subjects, numbers, validation_share)
+    wanted, held_out = evaluated_episodes(episodes, subjects, numbers, validation_share)
     task = _assignment(episodes, wanted, subjects, settings)
     reports, errors, traces = [], [], {}
     for subject in subjects:
@@ -107,23 +105,29 @@ def evaluate(
     )
 
 
-def _episodes(
+def evaluated_episodes(
     episodes: Episodes, subjects: Sequence[Subject], numbers: Sequence[int], validation_share: float
-) -> tuple[list[int], bool]:
-    """Episode numbers, and whether they are those held out in training."""
+) -> tuple[list[int], bool | None]:
+    """Return episode numbers, and whether no checkpoint was trained on any; None: that is not known.
+
+    Raises:
+        TrainingError: too few.
+    """
     wanted = chosen(episodes, list(numbers) or None)
-    trained_on = [subject.name for subject in subjects if subject.knows(episodes)]
-    held_out = bool(trained_on) and not numbers
-    if held_out:
-        wanted = [n for n in wanted if is_held_out(episodes.episode_key(n), validation_share)]
+    learnt = [n for n in wanted if any(one.learnt(episodes, n, validation_share) for one in subjects)]
+    unrecorded = [one.name for one in subjects if not one.info.origin.knows_episodes]
+    if not numbers:
+        wanted = [number for number in wanted if number not in learnt]
     if len(wanted) < LEAST_EPISODES:
-        why = f' held out in the training of {", ".join(trained_on)}' if held_out else ''
+        why = ' that no checkpoint was trained on' if learnt and not numbers else ''
+        told = f'give the --validation-share that {", ".join(unrecorded)} had in training, '
         raise TrainingError(
             f'{episodes.name}: found {len(wanted)} episodes{why}, expected at least {LEAST_EPISODES}: '
-            'evaluate on data that was not trained on, give --validation-share as in training, or name '
-            '--episodes'
+            f'evaluate on data that was not trained on, {told if unrecorded else ""}or name --episodes'
         )
-    return wanted, held_out
+    if learnt and numbers:
+        return wanted, False
+    return wanted, None if unrecorded else True
 
 
 def _assignment(
@@ -253,7 +257,7 @@ def _touch(
         [trace.gate for trace in traces],
         [trace.logvar for trace in traces],
         contacts,
-        task.episodes.contract.fps,
+        [np.arange(len(trace.gate)) / task.episodes.contract.fps for trace in traces],
         task.settings.seed,
     )
     squared = [trace.squared_residual for trace in traces if trace.squared_residual is not None]

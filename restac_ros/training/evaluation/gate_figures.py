@@ -64,10 +64,10 @@ def gate_figures(
     gates: Sequence[Float[np.ndarray, ' frames']],
     logvars: Sequence[Float[np.ndarray, ' frames']],
     contacts: Sequence[Bool[np.ndarray, ' frames']],
-    fps: int,
+    times_s: Sequence[Float[np.ndarray, ' frames']],
     seed: int,
 ) -> GateFigures:
-    """Compare gate and contact, one array per episode."""
+    """Compare gate and contact, one array per episode; `times_s` are those of the frames."""
     gate, logvar, contact = map(np.concatenate, (gates, logvars, contacts))
     episodes = np.repeat(np.arange(len(gates)), [len(one) for one in gates])
     both = bool(contact.any() and not contact.all())
@@ -75,7 +75,7 @@ def gate_figures(
     free_gate, contact_gate = (float(gate[mask].mean()) if both else None for mask in (~contact, contact))
     rise = None
     if free_gate is not None and contact_gate is not None and contact_gate > free_gate:
-        rise = rise_latency(gates, contacts, (free_gate + contact_gate) / 2, fps)
+        rise = rise_latency(gates, contacts, (free_gate + contact_gate) / 2, times_s)
     return GateFigures(
         auroc=auroc_estimate(gate, contact, bootstrap) if both else None,
         auroc_logvar=auroc_estimate(logvar, contact, bootstrap) if both else None,
@@ -131,12 +131,12 @@ def rise_latency(
     gates: Sequence[Float[np.ndarray, ' frames']],
     contacts: Sequence[Bool[np.ndarray, ' frames']],
     half_way: float,
-    fps: int,
+    times_s: Sequence[Float[np.ndarray, ' frames']],
 ) -> RiseLatency:
     """Measure every contact that begins within an episode."""
     open_before = never = count = 0
     latencies = []
-    for gate, contact in zip(gates, contacts, strict=True):
+    for gate, contact, time_s in zip(gates, contacts, times_s, strict=True):
         for begun in (np.flatnonzero(contact[1:] & ~contact[:-1]) + 1).tolist():
             count += 1
             ended = begun + int(np.argmin(np.append(contact[begun:], False)))
@@ -146,5 +146,5 @@ def rise_latency(
             elif not risen.size:
                 never += 1
             else:
-                latencies.append(float(risen[0]) * 1e3 / fps)
+                latencies.append(float(time_s[begun + risen[0]] - time_s[begun]) * 1e3)
     return RiseLatency(half_way, count, open_before, never, latencies)

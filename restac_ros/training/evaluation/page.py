@@ -65,9 +65,8 @@ def write_evaluation(report: EvaluationReport, directory: Path) -> Path:
 
 def _overview(report: EvaluationReport) -> Iterator[str]:
     frames = ', '.join(f'{count} {phase}' for phase, count in report.frames.items())
-    which = 'held out in training' if report.held_out else 'of the data set'
     yield (
-        f'<section><p class="soft">{len(report.episodes)} episodes {which}; frames: {escape(frames)}. '
+        f'<section><p class="soft">{report.which_episodes}; frames: {escape(frames)}. '
         f'Contract {escape(report.contract)}, data {report.fingerprint[:12]}, seed '
         f'{report.settings.seed}.</p><table><tr><th>checkpoint<th class="left">fusion<th '
         'class="left">encoder<th>steps<th>action error<th>in contact<th class="left">touch</tr>'

@@ -19,6 +19,12 @@ from restac_ros.training.evaluation.words import SaidActionFigures, SubtaskFigur
 NO_TOUCH = 'no touch'
 NO_ACTIONS = ' (it learnt texts, and no action by them: its chunks are those of its base)'
 
+_HELD_OUT = {
+    True: 'that no checkpoint was trained on',
+    False: 'of which some were trained on',
+    None: 'not known to be held out',
+}
+
 
 @dataclass(frozen=True)
 class FlowBin:
@@ -106,13 +112,16 @@ class TraceSample:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """All figures of an evaluation."""
+    """All figures of an evaluation.
+
+    `held_out`: no checkpoint was trained on any of the episodes; None: that is not known.
+    """
 
     dataset: str
     fingerprint: str
     contract: str
     fps: int
-    held_out: bool
+    held_out: bool | None
     episodes: list[int]
     frames: Mapping[str, int]
     settings: EvaluationConfig
@@ -120,9 +129,14 @@ class EvaluationReport:
     comparisons: list[Comparison]
     trace: TraceSample | None
 
+    @property
+    def which_episodes(self) -> str:
+        """How many episodes were evaluated, and whether they were trained on."""
+        return f'{len(self.episodes)} episodes {_HELD_OUT[self.held_out]}'
+
     def describe(self) -> list[str]:
-        """Return the lines for the terminal: errors, verdicts, comparisons."""
-        lines = []
+        """Return the lines for the terminal: episodes, errors, verdicts, comparisons."""
+        lines = [f'{self.dataset}: {self.which_episodes}']
         for one in self.checkpoints:
             told = ', '.join(f'{phase} {error.action.value:.4f}' for phase, error in one.errors.items())
             lines.append(f'{one.name}: action error {told}{"" if one.acts else NO_ACTIONS}')

@@ -8,6 +8,7 @@ import jax
 
 from restac_ros.contract.load import parse_contract
 from restac_ros.framing.values import STATE_DIM
+from restac_ros.model.checkpoint.provenance import episode_digest
 from restac_ros.model.checkpoint.store import (
     CONTRACT,
     NORM_STATS,
@@ -28,6 +29,7 @@ from restac_ros.training.config import HierarchyConfig
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.lessons import Lessons, lesson_lengths
 from restac_ros.training.data.loader import longest_prompt
+from restac_ros.training.data.selection import is_held_out
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.settings import FLOW_STEPS
 
@@ -67,9 +69,17 @@ class Subject:
         distilled = self.info.origin.flow_steps
         return FLOW_STEPS if distilled is None else (distilled,)
 
-    def knows(self, episodes: Episodes) -> bool:
-        """Whether it was trained on this data set, held-out episodes aside."""
-        return any(data.endswith(episodes.fingerprint) for data in self.info.origin.data)
+    def learnt(self, episodes: Episodes, number: int, validation_share: float) -> bool:
+        """Whether it was trained on an episode, as far as is known.
+
+        Where not all of its episodes are recorded, those of a data set of its training were trained on, but
+        for those that `validation_share` held out.
+        """
+        origin, key = self.info.origin, episodes.episode_key(number)
+        if episode_digest(key) in origin.episodes:
+            return True
+        of_its_data = any(data.endswith(episodes.fingerprint) for data in origin.data)
+        return not origin.knows_episodes and of_its_data and not is_held_out(key, validation_share)
 
     def open(self) -> tuple[Policy, Checkpoint]:
         """Read the parameters onto the device, and make the policy that a robot runs of them."""

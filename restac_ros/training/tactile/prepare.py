@@ -15,6 +15,7 @@ from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
 from restac_ros.training.data.loader import validation_batches
 from restac_ros.training.data.selection import FrameSelection, select
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.run_identity import selection_digest
 from restac_ros.training.tactile.config import STAGE_NAMES, StageName, TactileTrainConfig
 from restac_ros.training.tactile.encoder_stage import EncoderStage
 from restac_ros.training.tactile.event_stage import EventStage
@@ -74,6 +75,7 @@ class PreparedTactile:
         return {
             'data': [episodes.fingerprint for episodes in self.opened],
             'frames': [len(selection.trained) for selection in self.selections],
+            'selection': [selection_digest(selection) for selection in self.selections],
             'network': self.network.to_dict(),
             'batch_size': config.batch,
             'seed': config.seed,

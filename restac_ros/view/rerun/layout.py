@@ -60,6 +60,8 @@ def blueprint(cameras: Sequence[str], is_dataset: bool) -> rrb.Blueprint:
         rrb.Spatial2DView(origin=AT_TOUCH_IMAGE, name='touch'),
         rrb.Spatial2DView(origin=AT_TOUCH_CHANGE, name='change against no contact'),
     ]
+    if not is_dataset:
+        touch.append(rrb.Spatial2DView(origin=AT_RESIDUAL, name='felt minus expected'))
     shares = [3, 1.6] if pictures else [1]
     left = rrb.Vertical(
         _space(),

@@ -123,6 +123,13 @@ def test_an_insertion_is_over_when_the_plug_has_stayed_in(contract: Contract) ->
     assert 1.5 < outcome.inserted_s < 5
     assert outcome.touched_s > 1.5
     assert 0 < outcome.peak_n < 25
+    start, begun = loop.cell.target, tick
+    for tick in (reading.stamp_ns * 1e-9 for reading in readings if reading.stream is None):
+        loop.follow(start.towards(above, min(tick - begun, 1.0)))
+        if tick > begun + 1.5:
+            break
+    assert (outcome.inserted, outcome.inserted_s) == (False, None), 'it was drawn out again'
+    assert not loop.complete
     loop.begin_anew()
     assert loop.outcome.inserted_s is None
     assert not loop.complete

@@ -16,4 +16,4 @@ def contract(repository: Path) -> Contract:
 
 @pytest.fixture(scope='session')
 def deployment(repository: Path, contract: Contract) -> Deployment:
-    return read_deployment(repository / 'config', contract)
+    return read_deployment(repository / 'config', contract, 'insert the plug')

@@ -49,7 +49,7 @@ def record(seed: int, success: bool, miss_m: float = 0.003) -> AttemptRecord:
 def test_figures_are_those_of_the_attempts() -> None:
     made = [record(0, True), record(1, False, ALIGNED_M + 0.001), record(2, False), record(3, True)]
     before = [replace(one, success=False) for one in made]
-    found = cell_figures(NAMES, made, None, before, 18, 0)
+    found = cell_figures(NAMES, made, None, before, 0)
     assert found.success == (0.5, *wilson_interval(2, 4))
     assert found.aligned.value == 0.75
     assert found.inserted_if_aligned.value == pytest.approx(2 / 3)
@@ -68,7 +68,7 @@ def test_figures_are_those_of_the_attempts() -> None:
 
 def test_without_touch_there_are_no_figures_of_touch() -> None:
     made = [replace(record(seed, True), felt=FeltFrames()) for seed in range(3)]
-    found = cell_figures(NAMES, made, made, None, 18, 0)
+    found = cell_figures(NAMES, made, made, None, 0)
     assert found.gate is None
     assert found.surprise is None
     assert found.against_first.value == 0.0

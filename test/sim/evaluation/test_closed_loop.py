@@ -9,6 +9,7 @@ import pytest
 from knowing_policy import KnowingPolicy
 from node_process import poll_until
 from restac_ros.contract.schema import Contract
+from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.attempt_record import AttemptRecord
 from restac_ros.sim.evaluation.closed_loop import AttemptTask, ClosedLoop
@@ -88,3 +89,24 @@ def test_a_loop_that_fails_ends_the_attempt_with_its_reason(
     task = AttemptTask(contract, deployment, CallDurations(), 5.0)
     with pytest.raises(CellError, match='seed 5: act failed: unexpected OSError: no memory'):
         ClosedLoop(Broken(contract, SEED), CONDITIONS[AS_IT_IS], SEED, task).run()
+
+
+def test_a_simulation_that_becomes_unstable_is_a_failed_attempt_with_its_reason(
+    contract: Contract, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, made = Cell.step, []
+
+    def break_off(cell: Cell, steps: int) -> None:
+        step(cell, steps)
+        made.extend([1] if steps == 1 else [])  # more at a time settle the cell before it begins
+        if len(made) > 300:
+            cell.data.qpos[:] = np.nan
+            raise CellError('the simulation became unstable')
+
+    before = set(threading.enumerate())
+    monkeypatch.setattr(Cell, 'step', break_off)
+    record, _ = attempt(contract, deployment, 1.0)
+    assert (record.success, record.halted) == (False, 'the simulation became unstable')
+    assert record.seconds == pytest.approx(0.3, abs=0.006), 'the last sound state is recorded'
+    assert np.isfinite([record.miss_m, record.peak_n]).all()
+    poll_until(lambda: set(threading.enumerate()) <= before, 'no thread is left behind')

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -12,11 +13,14 @@ from restac_ros.commands.sim_evaluating import SimEvaluate
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.manifest import current_versions
 from restac_ros.model.checkpoint.provenance import Origin
 from restac_ros.model.checkpoint.store import checkpoint_fingerprint, load_info
 from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.init_checkpoint import init_checkpoint
-from restac_ros.sim.cell.parameters import CellError
+from restac_ros.sim.cell import revision
+from restac_ros.sim.cell.impedance import ImpedanceGains
+from restac_ros.sim.cell.parameters import CellError, CellParameters, SceneRanges
 from restac_ros.sim.evaluation import evaluate_cell
 from restac_ros.sim.evaluation.cell_card import ShownData, write_card
 from restac_ros.sim.evaluation.conditions import AS_IT_IS
@@ -55,11 +59,13 @@ def test_the_report_has_every_condition_and_a_page_with_pictures(asked: SimEvalu
         (AS_IT_IS, 2),
         ('gate 1', 2),
     ]
+    assert figures['version'] == current_versions()['restac_ros']
     assert figures['figures'][1]['against_as_it_is']['value'] == 0
     assert figures['figures'][1]['gate']['saturated_open'] == 1.0
     assert figures['figures'][0]['gate']['saturated_open'] < 1.0
     page = (asked.to / 'sim_evaluation.html').read_text()
     assert page.count('data:image/png') >= 3
+    assert f'restac_ros {figures["version"]}.' in page
     assert 'src="attempts/micro/as_it_is/0.mp4"' in page
 
 
@@ -93,6 +99,22 @@ def test_records_of_other_settings_are_never_mixed_in(asked: SimEvaluate) -> Non
         replace(asked, settings=longer).run()
 
 
+def test_records_of_another_simulator_are_never_mixed_in(
+    asked: SimEvaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, name, changed in (
+        (revision, 'CELL_REVISION', revision.CELL_REVISION + 1),
+        (revision.mujoco, '__version__', '0.0'),
+        (revision, 'ImpedanceGains', partial(ImpedanceGains, lateral_n_m=1000.0)),
+        (revision, 'CellParameters', partial(CellParameters, friction_share=0.2)),
+        (revision, 'SceneRanges', partial(SceneRanges, hole_m=0.006)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, changed)
+            with pytest.raises(CellError, match='is of another evaluation'):
+                asked.run()
+
+
 def test_the_card_says_what_a_policy_is_made_of_and_where_it_fails(
     asked: SimEvaluate, tmp_path: Path
 ) -> None:
@@ -124,6 +146,9 @@ def test_a_card_names_the_seeds_of_what_the_policy_was_made_with_and_of_nothing_
     text = (tmp_path / 'card.md').read_text()
     assert '- `restac-ros train cell`: 5000 steps from gated, seed 42' in text
     assert '- 6 demonstrations that the policy was trained on: copy aa11, seeds 3 to 5, 9' in text
+    assert 'are evaluated, too' not in text
+    write_card(report, info, [ShownData('copy aa11', 6, seeds | {1})], tmp_path / 'shared.md')
+    assert 'seeds 1 are evaluated, too, which tells nothing' in (tmp_path / 'shared.md').read_text()
     with pytest.raises(CellError, match=r'data: found data bb22, expected .* made with: data aa11'):
         write_card(report, info, [ShownData('data bb22', 4, seeds)], tmp_path / 'other.md')
     assert not (tmp_path / 'other.md').exists()

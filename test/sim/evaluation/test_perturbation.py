@@ -39,6 +39,7 @@ def test_the_grasp_is_displaced_and_the_rest_of_the_scene_stays() -> None:
     assert plain == draw_scene(4)
     assert (moved.housing_m, moved.hole_m, moved.start_m) == (plain.housing_m, plain.hole_m, plain.start_m)
     assert 0 < max(np.abs(moved.grasp_m)) <= 0.005
+    assert moved.grasp_m[1] == 0.0, 'the pads centre the plug'
     assert 0 < abs(moved.grasp_rad) <= math.radians(10)
 
 

@@ -99,6 +99,9 @@ def test_training_and_deployment_were_compared_on_every_frame(report: Evaluation
 def test_the_page_has_every_section_and_needs_no_other_file(report: EvaluationReport, tmp_path: Path) -> None:
     page = write_evaluation(report, tmp_path / 'out')
     text = page.read_text(encoding='utf-8')
+    assert '2 episodes that no checkpoint was trained on; frames:' in text
+    assert report.describe()[0].endswith('data: 2 episodes that no checkpoint was trained on')
+    assert replace(report, held_out=None).describe()[0].endswith('data: 2 episodes not known to be held out')
     for section in SECTIONS:
         assert f'<h2>{section}</h2>' in text
     assert 'An open-loop error is no rate of success.' in text
@@ -132,10 +135,8 @@ def test_a_tensor_that_differs_in_one_bit_is_named(with_touch: Path, check_data:
 
 
 def test_frames_that_were_trained_on_are_not_evaluated(with_touch: Path, touch_data: Path) -> None:
-    with pytest.raises(
-        TrainingError, match=r'found \d episodes held out in the training.*--validation-share'
-    ):
-        evaluate([with_touch], touch_data, SETTINGS, lambda *_: None, validation_share=0.0)
+    with pytest.raises(TrainingError, match=r'found \d episodes that no checkpoint was trained on, expected'):
+        evaluate([with_touch], touch_data, SETTINGS, lambda *_: None, validation_share=0.9)
 
 
 def test_a_checkpoint_without_statistics_is_refused(

@@ -5,16 +5,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from restac_ros.model.text_decoding import TokenChoice
-from restac_ros.nodes.parameters import (
+from restac_ros.policy.chunking import Chunking
+from restac_ros.policy.prompts import clean
+from restac_ros.runtime.deployment import runtime_settings
+from restac_ros.runtime.node_parameters import (
     Milliseconds,
     NodeParameters,
     OptionalPath,
     ParameterError,
     texts_of,
 )
-from restac_ros.policy.chunking import Chunking
-from restac_ros.policy.prompts import clean
-from restac_ros.runtime.deployment import runtime_settings
 from restac_ros.runtime.runtime_products import RuntimeSettings
 from restac_ros.runtime.subtask_rules import SubtaskRules
 

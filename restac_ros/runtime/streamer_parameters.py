@@ -6,8 +6,8 @@ from pydantic import Field
 
 from restac_ros.contract.schema import Contract
 from restac_ros.control.streaming import StreamerConfig
-from restac_ros.nodes.parameters import Milliseconds, NodeParameters
 from restac_ros.runtime.deployment import streamer_config
+from restac_ros.runtime.node_parameters import Milliseconds, NodeParameters
 
 
 class StreamerParameters(NodeParameters):
