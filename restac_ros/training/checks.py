@@ -150,8 +150,8 @@ def _mixture(train: TrainConfig) -> Iterator[str]:
         yield f'data.episodes: found {len(data.datasets)} data sets, expected one when episodes are listed'
     if data.norm_stats is not None and data.min_range:
         yield (
-            f'data.min-range: found {data.min_range} beside data.norm-stats, expected one of the two: give it '
-            'to `restac-ros norm-stats`, which writes the file'
+            f'data.min-range: found {data.min_range} beside data.norm-stats, expected one of the two: give '
+            'it to `restac-ros norm-stats`, which writes the file'
         )
     if data.norm_stats is not None and not data.norm_stats.is_file():
         yield (
@@ -211,6 +211,6 @@ def _check_images(config: ModelConfig, episodes: Episodes) -> None:
     if any(stream.required for stream in absent):
         raise TrainingError(
             f'{episodes.name}: found no images for {missing}, expected all that its contract requires: '
-            'the robot would show the policy what it never saw in training. Record them, correct `feature` in '
-            'the contract, or, where the robot has no such camera, take its stream out of the contract'
+            'the robot would show the policy what it never saw in training. Record them, correct `feature` '
+            'in the contract, or, where the robot has no such camera, take its stream out of the contract'
         )
