@@ -10,12 +10,11 @@ from jaxtyping import Float
 from restac_ros.model.checkpoint.params import Params
 from restac_ros.model.checkpoint.store import Checkpoint
 from restac_ros.policy.noise import draw_noise
-from restac_ros.training.data.episodes import open_episodes
 from restac_ros.training.data.loader import SampleSource
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.evaluate import Tell
 from restac_ros.training.evaluation.network import EvaluatedNetwork
-from restac_ros.training.evaluation.subject import Subject, open_subjects
+from restac_ros.training.evaluation.subject import Subject, open_data, open_subjects
 
 _BATCH = 8
 
@@ -44,7 +43,7 @@ class ActionProbe:
         """
         if frames < 1:
             raise TrainingError(f'--frames: found {frames}, expected 1 or more')
-        episodes = open_episodes(dataset)
+        episodes = open_data(dataset, path)
         (subject,) = open_subjects([path], episodes)
         episodes.check_videos()
         places = np.array(

@@ -11,13 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from restac_ros.contract.load import load_contract
+from restac_ros.contract.load import load_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, model_paths
 from restac_ros.model.checkpoint.params import CastRule
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin, Subtasks
-from restac_ros.model.checkpoint.store import MANIFEST, NORM_STATS, PARAMS, CheckpointInfo, load_info
+from restac_ros.model.checkpoint.store import (
+    CONTRACT,
+    MANIFEST,
+    NORM_STATS,
+    PARAMS,
+    CheckpointInfo,
+    load_info,
+)
 from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.normalization import NormStats, read_norm_stats
@@ -156,7 +163,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     check_settings(train)
     placement = Placement.over(train.fsdp, train.batch_size, train.accumulate)
     plan = plan_start(train)
-    opened = _open_data(train)
+    opened = _open_data(train, plan.teacher)
     check_data(plan.config, opened)
     if plan.teacher is not None:
         check_teacher(plan.teacher, train, opened)
@@ -214,9 +221,10 @@ def _origin_before(train: TrainConfig) -> Origin | None:
     return load_info(place, checksums=False).origin if (place / MANIFEST).is_file() else None
 
 
-def _open_data(train: TrainConfig) -> list[Episodes]:
+def _open_data(train: TrainConfig, teacher: CheckpointInfo | None) -> list[Episodes]:
     contract = None if train.data.contract is None else load_contract(train.data.contract)
-    return [open_episodes(root, contract) for root in train.data.datasets]
+    otherwise = None if teacher is None else parse_contract(teacher.contract_text, f'{train.init}/{CONTRACT}')
+    return [open_episodes(root, contract, otherwise) for root in train.data.datasets]
 
 
 def _lessons(

@@ -1,6 +1,7 @@
 """A quantised checkpoint: what is written, what it costs, and that a robot runs it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.dataset_files import OWN_CONTRACT
+from restac_ros.dataset.errors import DatasetError
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.store import load_info, load_params
 from restac_ros.model.int8 import Int8Weight
 from restac_ros.policy.policy import Policy
-from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.action_probe import ActionProbe
+from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.quantisation import quantise
 
@@ -70,6 +74,22 @@ def test_calibration_keeps_the_weights_that_matter_within_the_budget(
     assert report.actions is not None
     assert plain.actions is not None
     assert report.actions.median < plain.actions.median
+
+
+def test_a_data_set_without_a_contract_is_read_under_the_checkpoints(
+    deployed: Path, touch_data: Path, tmp_path: Path
+) -> None:
+    """LeRobot makes such ones; training takes them with `--data.contract`, which a checkpoint then holds."""
+    root = tmp_path / 'by_lerobot'
+    shutil.copytree(touch_data, root)
+    (root / OWN_CONTRACT).unlink()
+    with pytest.raises(DatasetError, match='was not made by this package'):
+        open_episodes(root)
+    source = ActionProbe.open(deployed, root, 3, 0).source
+    assert len(source) == 3
+    assert source.episodes.contract == open_episodes(touch_data).contract
+    with pytest.raises(DatasetError, match='nowhere'):
+        ActionProbe.open(deployed, tmp_path / 'nowhere', 3, 0)
 
 
 def test_what_cannot_be_quantised_is_refused_before_anything_is_read(deployed: Path, tmp_path: Path) -> None:

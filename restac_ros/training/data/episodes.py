@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.dataset_files import dataset_contract, read_info
+from restac_ros.dataset.dataset_files import OWN_CONTRACT, dataset_contract, is_dataset, read_info
 from restac_ros.dataset.features import action_prev_key
 from restac_ros.framing.values import STATE_DIM, state_change
 from restac_ros.training.data.agreement import check_agreement
@@ -150,13 +150,16 @@ class Episodes:
         return self.pictures.touch(self.tactile, self.tables.spans[episode], frame)
 
 
-def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
+def open_episodes(
+    root: Path, contract: Contract | None = None, otherwise: Contract | None = None
+) -> Episodes:
     """Open a LeRobot data set for training.
 
     Args:
         root: v3.0 or v2.1, of this package or of LeRobot.
         contract: names the image columns (`feature` of each camera and tactile stream) and the meaning of the
             numbers; None: the data set's own.
+        otherwise: contract for a data set that has none, as LeRobot makes.
 
     Raises:
         TrainingError: data and contract disagree, or rows and columns do. Videos are not checked: see
@@ -164,6 +167,8 @@ def open_episodes(root: Path, contract: Contract | None = None) -> Episodes:
         DatasetError: a file is damaged, or there is no contract.
     """
     root = root.expanduser().resolve()
+    if otherwise is not None and is_dataset(root) and not (root / OWN_CONTRACT).is_file():
+        contract = contract or otherwise
     contract = contract or dataset_contract(root)
     columns = read_info(root).get('features', {})
     previous_key = action_prev_key(columns)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from restac_ros.training.contact import contact_labels
-from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
+from restac_ros.training.data.episodes import Episodes, chosen
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.action_error import Demonstrated, half_range, phase_errors
 from restac_ros.training.evaluation.bootstrap import LEAST_EPISODES, EpisodeBootstrap
@@ -27,7 +27,7 @@ from restac_ros.training.evaluation.report import (
 )
 from restac_ros.training.evaluation.sampling import ChunkSampler, SampledChunks
 from restac_ros.training.evaluation.settings import EvaluationConfig
-from restac_ros.training.evaluation.subject import Subject, open_subjects
+from restac_ros.training.evaluation.subject import Subject, open_data, open_subjects
 from restac_ros.training.evaluation.substitution import strangers, substitutes
 from restac_ros.training.evaluation.surprise import codebook_use, surprise_calibration
 from restac_ros.training.evaluation.traces import EpisodeTrace, touch_traces
@@ -77,7 +77,7 @@ def evaluate(
         TrainingError, DatasetError, CheckpointError, PolicyError, NormStatsError, TokenizerError: see the
             parts. What can be known before compiling is refused there.
     """
-    episodes = open_episodes(dataset)
+    episodes = open_data(dataset, checkpoints[0])
     subjects = open_subjects(checkpoints, episodes)
     episodes.check_videos()
     wanted, held_out = evaluated_episodes(episodes, subjects, numbers, validation_share)

@@ -26,12 +26,23 @@ from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.prompts import taught_bins
 from restac_ros.policy.tokenizer import PromptTokenizer, tokenizer_of
 from restac_ros.training.config import HierarchyConfig
-from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.lessons import Lessons, lesson_lengths
 from restac_ros.training.data.loader import longest_prompt
 from restac_ros.training.data.selection import is_held_out
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.evaluation.settings import FLOW_STEPS
+
+
+def open_data(root: Path, checkpoint: Path) -> Episodes:
+    """Open a data set for a checkpoint, whose contract counts where the data set has none.
+
+    Raises:
+        CheckpointError, ContractError: of the checkpoint.
+        TrainingError, DatasetError: as `open_episodes`.
+    """
+    text = load_info(checkpoint, checksums=False).contract_text
+    return open_episodes(root, otherwise=parse_contract(text, f'{checkpoint}/{CONTRACT}'))
 
 
 @dataclass(frozen=True)
