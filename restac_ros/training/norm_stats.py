@@ -22,6 +22,7 @@ from restac_ros.training.errors import TrainingError
 
 LEAST_RANGE = (1e-3, 1e-3, 1e-3, 5e-3, 5e-3, 5e-3, 1e-3)
 """m, rad, m: narrower ranges of states or deltas make noise of the sensors as large as motion."""
+_NO_GRIPPER_M = 0.01  # any: the constant becomes 0
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,15 @@ def measure_norm_stats(
         episodes: of each, which.
         horizon: steps of a chunk.
         least_range: narrowest range q99 - q01 that is accepted, by dimension.
-        widen: by dimension name, a range to which a narrower one is widened around its middle.
+        widen: by dimension name, a range to which a narrower one is widened around its middle. That of a
+            gripper that the robot does not have, a constant, always is.
 
     Raises:
         TrainingError: the contracts differ in meaning, or a range is too narrow and not widened.
     """
     _check_one_meaning(sources)
+    if any(source.contract.gripper.absent for source in sources):
+        widen = {STATE_NAMES[-1]: _NO_GRIPPER_M, **(widen or {})}
     state = np.concatenate([_rows(s, n, s.state) for s, n in zip(sources, episodes, strict=True)])
     measured = {'state': [state[:, dim] for dim in range(len(STATE_NAMES))]}
     measured['actions'] = _delta_columns(sources, episodes, horizon)

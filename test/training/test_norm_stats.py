@@ -1,5 +1,7 @@
 """Statistics are exact, over delta actions, pooled over raw values, and bound to their data."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,23 @@ def test_a_narrow_range_may_be_widened_and_the_checkpoint_says_so(episodes: Epis
     ).stats
     assert wide.state.q99[6] - wide.state.q01[6] == pytest.approx(0.5)
     assert 'ranges widened: gripper 0.5' in wide.source
+
+
+def test_a_robot_without_a_gripper_needs_no_range_for_it(episodes: Episodes) -> None:
+    """Its opening is one value for ever, which would be refused as too narrow."""
+    gripper = episodes.contract.gripper.model_copy(update={'absent': 'the plug is bolted to the flange'})
+    still = SimpleNamespace(
+        **{name: getattr(episodes, name) for name in ('name', 'fingerprint', 'tables')},
+        contract=episodes.contract.model_copy(update={'gripper': gripper}),
+        state=np.concatenate([episodes.state[:, :6], np.zeros((len(episodes.state), 1))], axis=1),
+        actions=np.concatenate([episodes.actions[:, :6], np.zeros((len(episodes.actions), 1))], axis=1),
+    )
+    stats = norm_stats.measure_norm_stats([still], [[0, 1]], HORIZON).stats
+    for found in (stats.state, stats.actions):
+        assert found.normalize(np.zeros(7))[6] == pytest.approx(0.0, abs=1e-3)
+    still.contract = episodes.contract
+    with pytest.raises(TrainingError, match='state gripper: q99 - q01 = 0'):
+        norm_stats.measure_norm_stats([still], [[0, 1]], HORIZON)
 
 
 def test_statistics_of_other_episodes_are_refused(episodes: Episodes) -> None:
