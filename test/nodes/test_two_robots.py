@@ -18,6 +18,10 @@ from restac_ros.dataset.bag.bag_reader import open_bag
 
 SIDES = ('left', 'right')
 DEADLINE_S = 240.0
+SMALL_IMAGES = """
+/**/synthetic_node:
+  ros__parameters: {camera_width_px: 64, camera_height_px: 48}
+"""
 
 
 @pytest.fixture
@@ -37,19 +41,12 @@ def test_two_runs_side_by_side_record_each_its_own_robot(
     ros_domain: int, relative_contract: Path, tmp_path: Path
 ) -> None:
     env = {**os.environ, 'ROS_DOMAIN_ID': str(ros_domain)}
+    (tmp_path / 'small.yaml').write_text(SMALL_IMAGES)
     runs = {}
     for side in SIDES:
         line = ['up', '--namespace', side, '--contract', relative_contract, '--run-dir', tmp_path / 'run']
-        line += [
-            '--record',
-            tmp_path / side,
-            '--prompt',
-            f'push {side}',
-            '--source',
-            'synthetic',
-            '--seconds',
-            '2',
-        ]
+        line += ['--record', tmp_path / side, '--prompt', f'push {side}', '--params', tmp_path / 'small.yaml']
+        line += ['--source', 'synthetic', '--seconds', '2']
         said = (tmp_path / f'{side}.log').open('wb')
         runs[side] = subprocess.Popen(
             [sys.executable, '-P', '-m', 'restac_ros.cli', *map(str, line)], env=env, stdout=said, stderr=said

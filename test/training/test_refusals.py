@@ -281,7 +281,7 @@ def test_a_directory_with_another_run_is_refused(
 
 @pytest.mark.parametrize(
     ('change', 'named'),
-    [({'min_range': {'ee_x': 1.0}}, 'statistics: '), ({'validation_share': 0.6}, 'selection: ')],
+    [({'min_range': {'ee_x': 1.0}}, 'statistics: '), ({'validation_share': 0.0}, 'selection: ')],
 )
 def test_a_run_is_not_resumed_with_other_statistics_or_other_episodes(
     prepared: Prepared, tmp_path: Path, change: dict, named: str

@@ -305,8 +305,8 @@ def test_what_it_says_is_evaluated_and_what_it_does_by_it(
     assert (one.subtasks.said_error is None) == (one.subtasks.usable == 0)
     assert one.tokens.kind == 'fast'
     assert (one.tokens.error is None) == (one.tokens.readable == 0)
-    assert len(report.describe()) == 4
-    assert 'no action by them' in report.describe()[0], 'it learnt texts alone'
+    assert len(report.describe()) == 5
+    assert 'no action by them' in report.describe()[1], 'it learnt texts alone'
     assert '<td class="left">fast' in evaluation_html(report)
 
 
