@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from restac_ros.commands.training import Train
+from restac_ros.model.checkpoint.store import checkpoint_fingerprint, load_info
 from restac_ros.policy.policy import Policy
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import AugmentationConfig, LoaderConfig, ProfileConfig, TrainConfig
@@ -273,6 +274,19 @@ def test_no_writer_is_left_open_by_a_run_that_is_refused(
         Train(run.train).run()
     assert (tmp_path / 'run' / 'metrics').is_dir()
     assert not [one for one in set(threading.enumerate()) - before if 'EventLogger' in type(one).__name__]
+
+
+def test_a_checkpoint_is_written_once_and_replaced_where_it_is_of_another_run(
+    prepared: Prepared, finished: Finished, tmp_path: Path
+) -> None:
+    """Its fingerprint stays when a finished run is called again: other runs may have begun with it."""
+    run = replace(prepared, train=replace(prepared.train, to=tmp_path))
+    weights = on_host(deployable(finished[0].state))
+    path = write_checkpoint(run, weights, 4)
+    first = checkpoint_fingerprint(path)
+    assert checkpoint_fingerprint(write_checkpoint(run, weights, 4)) == first
+    write_checkpoint(replace(run, train=replace(run.train, seed=run.train.seed + 1)), weights, 4)
+    assert load_info(path).origin.seed == run.train.seed + 1
 
 
 def test_a_run_is_resumed_without_a_second_state_in_memory(
