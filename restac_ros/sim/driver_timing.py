@@ -1,13 +1,13 @@
 """When simulated drivers capture, stamp and publish, by the contract's rates and latencies."""
 
 import itertools
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from restac_ros.contract.schema import Stream
+from restac_ros.sim.randomness import random_for
 
 _MS = 1_000_000
 
@@ -50,7 +50,7 @@ def driver_times(name: str, spec: Stream, seed: int) -> Iterator[DriverTimes]:
     The stamp is the capture plus the stream's declared latency. The same seed gives the same times.
     """
     timing, period_ns = TIMINGS[spec.role], 1e9 / spec.rate_hz
-    random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    random = random_for(seed, f'times of {name}')
     phase = random.uniform(0.0, 1.0)
     published_ns = captured_ns = -1
     for index in itertools.count():

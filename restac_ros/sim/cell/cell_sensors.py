@@ -11,6 +11,7 @@ from restac_ros.geometry.pose import Pose
 from restac_ros.sim.cell.cell import Cell, CellState
 from restac_ros.sim.cell.cell_cameras import CellCameras
 from restac_ros.sim.cell.parameters import CellError, CellScene
+from restac_ros.sim.randomness import random_for
 from restac_ros.sim.touch.plug_face import PlugFace
 from restac_ros.sim.touch.tactile_sensor import TactileSensor
 
@@ -59,9 +60,7 @@ class CellSensors:
             raise CellError(f'the contract has the tactile streams {", ".join(touches)}; the cell has one')
         unseen = set() if cameras else set(contract.by_role('camera'))
         self.streams = tuple(name for name in contract.streams if name not in unseen)
-        self._random = {
-            name: np.random.default_rng([seed, index]) for index, name in enumerate(contract.streams)
-        }
+        self._random = {name: random_for(seed, f'noise of {name}') for name in contract.streams}
         offset = contract.robot.pose_tool_in_hand
         self._tool_in_hand = transform(offset.xyz_m, offset.rpy_rad)
         self._cameras: CellCameras | None = None
@@ -142,7 +141,7 @@ def _noise_place(random: np.random.Generator) -> np.ndarray:
 def _noise_image(size_px: tuple[int, int], seed: int) -> np.ndarray:
     """int16 [H + margin, W + margin, 3]: a window of it, anywhere, is the noise of one image."""
     shape = (size_px[0] + _NOISE_MARGIN_PX, size_px[1] + _NOISE_MARGIN_PX, 3)
-    noise = _CAMERA_NOISE_GREY * np.random.default_rng([seed, 0]).standard_normal(shape, np.float32)
+    noise = _CAMERA_NOISE_GREY * random_for(seed, 'noise image').standard_normal(shape, np.float32)
     return np.rint(noise).astype(np.int16)
 
 

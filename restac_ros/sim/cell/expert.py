@@ -16,6 +16,7 @@ from restac_ros.geometry.pose import Pose
 from restac_ros.sim.cell.cell import DOWN_XYZW
 from restac_ros.sim.cell.parameters import CellParameters
 from restac_ros.sim.cell.trial import FPS, Percept
+from restac_ros.sim.randomness import random_for
 
 
 class Strategy(StrEnum):
@@ -93,7 +94,7 @@ class Expert:
         seed: int = 0,
     ) -> None:
         self._p, self._cell = parameters or ExpertParameters(), cell or CellParameters()
-        self._strategy, self._random = strategy, np.random.default_rng([seed, 2])
+        self._strategy, self._random = strategy, random_for(seed, 'places of retries')
         self._phase, self._since_s = _Phase.APPROACH, 0.0
         self._target_m: np.ndarray | None = None
         self._middle_m = np.zeros(2)

@@ -153,7 +153,7 @@ DEMONSTRATED = SceneRanges(hole_m=0.007, start_m=(0.02, 0.02, 0.06))
 def draw_scene(seed: int, ranges: SceneRanges | None = None) -> CellScene:
     """Return the scene of a seed; the same seed gives the same scene, whatever else is drawn."""
     ranges, middle = ranges or SceneRanges(), CellScene()
-    random = np.random.default_rng([seed, 0])
+    random = np.random.default_rng([seed, 0])  # not by purpose: what is known of a seed's scene stays true
     housing, hole = random.uniform(-1, 1, 2), random.uniform(-1, 1, 2)
     grasp, turn, start = random.uniform(-1, 1, 3), random.uniform(-1, 1), random.uniform(-1, 1, 3)
     return CellScene(

@@ -10,6 +10,7 @@ import numpy as np
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.sim.cell.cell import Cell, CellState
 from restac_ros.sim.cell.parameters import CellScene
+from restac_ros.sim.randomness import random_for
 
 FPS = 15
 _TARGET_HZ = 100
@@ -58,7 +59,7 @@ class Senses:
 
     def __init__(self, scene: CellScene, noise: SensorNoise, seed: int) -> None:
         self._scene, self._noise = scene, noise
-        self._random = np.random.default_rng([seed, 1])
+        self._random = random_for(seed, 'percepts')
         self._drift = self._random.standard_normal(2)
 
     def perceive(self, state: CellState) -> Percept:

@@ -39,6 +39,7 @@ from restac_ros.sim.evaluation.settings import CallDurations
 from restac_ros.sim.evaluation.timed_policy import Attempt, TimedPolicy
 from restac_ros.sim.evaluation.touch_change import Strangers, TouchChange
 from restac_ros.sim.evaluation.virtual_time import VirtualTime
+from restac_ros.sim.randomness import random_for
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class ClosedLoop:
         self._make_streamer()
         self._make_runtime(policy)
         durations = durations_of(task.durations, condition)
-        policy.begin(Attempt(durations, self._time.sleep, self._feel, seed))
+        noise_seed = int(random_for(seed, 'noise of chunks').integers(2**32))
+        policy.begin(Attempt(durations, self._time.sleep, self._feel, noise_seed))
 
     def run(self) -> AttemptRecord:
         """Let the policy try until the plug is in, the limit is over, or the simulation breaks off.

@@ -9,10 +9,10 @@ from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.parameters import CellScene, SceneRanges, draw_scene
 from restac_ros.sim.evaluation.conditions import Condition
 from restac_ros.sim.evaluation.settings import CallDurations
+from restac_ros.sim.randomness import random_for
 
 _MOVE_S = 0.5
 _GREY, _GREY_NOISE = 90, 6
-_MOVE_DRAW, _GREY_DRAW = 11, 12  # beside the draws of scene and senses
 
 
 def scene_of(seed: int, condition: Condition) -> CellScene:
@@ -36,7 +36,7 @@ class HousingMove:
     """
 
     def __init__(self, cell: Cell, scene: CellScene, condition: Condition, seed: int) -> None:
-        random = np.random.default_rng([seed, _MOVE_DRAW])
+        random = random_for(seed, 'way of the housing')
         self._cell, self._scene = cell, scene
         self._way_m = condition.housing_m * random.uniform(-1, 1, 2)
         parameters = cell.parameters
@@ -68,7 +68,7 @@ class Occlusion:
     def __init__(self, contract: Contract, condition: Condition, seed: int) -> None:
         cameras = contract.by_role('camera')
         self._streams = [name for name, spec in cameras.items() if spec.slot == condition.occluded]
-        self._random = np.random.default_rng([seed, _GREY_DRAW])
+        self._random = random_for(seed, 'occlusion')
 
     def seen(self, stream: str, image: np.ndarray) -> np.ndarray:
         """Return the image [H, W, 3] of a stream as the policy gets it."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from restac_ros.sim.randomness import random_for
 from restac_ros.sim.touch.gel import Gel
 from restac_ros.sim.touch.plug_face import PlugFace
 
@@ -14,7 +15,7 @@ class TactileSensor:
 
     def __init__(self, face: PlugFace, size_px: tuple[int, int], seed: int) -> None:
         self._face, self._gel = face, Gel(size_px)
-        self._noise = np.random.default_rng(seed)
+        self._noise = random_for(seed, 'noise of the tactile sensor')
 
     def frame(self, mount: np.ndarray | None) -> np.ndarray:
         """Return one frame, uint8 [H, W, 3] RGB.
