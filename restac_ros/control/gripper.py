@@ -7,6 +7,7 @@ from restac_ros.control.limits import MotionLimits
 
 # Openings that change by less in a step are noise of the policy, not a motion of the fingers.
 STEP_TOLERANCE_M = 0.0005
+REPEAT_NS = 1_000_000_000  # a driver that was restarted learns the opening from the next repetition
 FIRST_RETRY_NS, LAST_RETRY_NS = 500_000_000, 8_000_000_000
 
 
@@ -34,6 +35,27 @@ def gripper_request(plan: Plan, limits: MotionLimits, now_ns: int) -> GripperReq
             end += 1
         final_m = float(openings_m[end])
     return GripperRequest(limits.clip_opening(opening_m), limits.clip_opening(final_m))
+
+
+class OpeningCommands:
+    """Chooses when a number is sent to a gripper: an opening changed by the deadband, or sent a second ago."""
+
+    def __init__(self, deadband_m: float) -> None:
+        self._deadband_m = deadband_m
+        self._last: tuple[float, int] | None = None  # opening in m and time of the last command
+
+    def is_due(self, opening_m: float, now_ns: int) -> bool:
+        """Whether to send the opening now, which then counts as sent."""
+        if self._last is not None:
+            last_m, last_ns = self._last
+            if abs(opening_m - last_m) < self._deadband_m and now_ns - last_ns < REPEAT_NS:
+                return False
+        self._last = opening_m, now_ns
+        return True
+
+    def forget(self) -> None:
+        """Forget what was sent, as the fingers may have moved."""
+        self._last = None
 
 
 class Goal(NamedTuple):

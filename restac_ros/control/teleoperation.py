@@ -27,6 +27,8 @@ class TeleoperationLimits:
         lead_m, lead_rad: farthest that the goal may be from the measured tool.
         jump_m, jump_rad: a tool measured farther than this from its set-point was moved otherwise (led by
             hand, reset); the motion then begins anew where it is.
+        leap_m, leap_rad: so it was, too, where it has come this much farther since the last call than its
+            speed allows.
     """
 
     motion: MotionLimits
@@ -34,6 +36,8 @@ class TeleoperationLimits:
     lead_rad: float = 0.2
     jump_m: float = 0.05
     jump_rad: float = 0.5
+    leap_m: float = 0.01
+    leap_rad: float = 0.1
 
     def slowed(self, speed_m_s: float, speed_rad_s: float) -> Self:
         """These limits with speeds of at most the given ones."""
@@ -54,10 +58,15 @@ class Teleoperation:
         self._deflection = np.zeros(6)
         self._motion: Motion | None = None
         self._goal: Pose | None = None
+        self._measured: tuple[Pose, int] | None = None  # at the last `advance`, and its time
 
     def step(self, offset: Offset) -> None:
         """Move the goal by an offset in the base frame."""
         self._steps.append(offset)
+
+    def drop_steps(self) -> None:
+        """Forget the steps that nothing has followed: an arm that could not move does not do so later."""
+        self._steps.clear()
 
     def deflect(self, shares: np.ndarray) -> None:
         """Move the goal from now on at shares [6] of the limits' speeds, -1 to 1: along and about x, y, z."""
@@ -72,7 +81,9 @@ class Teleoperation:
         limits = self._limits.motion
         asked = bool(self._steps) or bool(self._deflection.any())
         motion, goal = self._motion, self._goal
-        if motion is None or goal is None or self._was_moved(motion.set_point, measured):
+        moved_otherwise = motion is not None and self._was_moved(motion, measured, now_ns)
+        self._measured = measured, now_ns
+        if motion is None or goal is None or moved_otherwise:
             if not asked:
                 self._motion = None
                 return None
@@ -86,9 +97,19 @@ class Teleoperation:
         self._motion, self._goal = moved, goal
         return None if arrived and not asked else moved.set_point
 
-    def _was_moved(self, set_point: Pose, measured: Pose) -> bool:
-        gap = Offset.between(set_point, measured)
-        return gap.distance_m > self._limits.jump_m or gap.angle_rad > self._limits.jump_rad
+    def _was_moved(self, motion: Motion, measured: Pose, now_ns: int) -> bool:
+        limits = self._limits
+        gap = Offset.between(motion.set_point, measured)
+        if gap.distance_m > limits.jump_m or gap.angle_rad > limits.jump_rad:
+            return True
+        if self._measured is None:
+            return False
+        before, before_ns = self._measured
+        way, elapsed_s = Offset.between(before, measured), (now_ns - before_ns) * 1e-9
+        return (
+            way.distance_m > limits.leap_m + elapsed_s * limits.motion.speed_m_s
+            or way.angle_rad > limits.leap_rad + elapsed_s * limits.motion.speed_rad_s
+        )
 
     def _led(self, goal: Pose, elapsed_s: float, measured: Pose) -> Pose:
         """The goal after all that was asked for, inside the workspace, at most the lead from the tool."""

@@ -127,16 +127,28 @@ def test_an_arm_that_is_stopped_by_something_is_pressed_with_the_lead_and_no_mor
     assert START.position_m[2] - last.position_m[2] == pytest.approx(LIMITS.lead_m - 0.002)
 
 
+@pytest.mark.parametrize('aside_m', [0.1, 0.018], ids=['far away', 'as from one scene to the next'])
 def test_an_arm_that_was_moved_otherwise_is_not_pulled_back(
-    teleoperation: Teleoperation, arm: FollowingArm
+    teleoperation: Teleoperation, arm: FollowingArm, aside_m: float
 ) -> None:
     teleoperation.step(along(x_m=0.008))
     arm.run(60)
-    arm.measured = Pose(np.add(START.position_m, (0.0, 0.1, 0.0)), START.quaternion_xyzw)
+    arm.measured = Pose(np.add(START.position_m, (0.0, aside_m, 0.0)), START.quaternion_xyzw)
     assert arm.run(20) == []
     teleoperation.step(along(x_m=0.002))
     points = arm.run(60)
-    np.testing.assert_allclose(points[-1].position_m, np.add(START.position_m, (0.002, 0.1, 0.0)), atol=1e-9)
+    np.testing.assert_allclose(
+        points[-1].position_m, np.add(START.position_m, (0.002, aside_m, 0.0)), atol=1e-9
+    )
+
+
+def test_steps_that_could_not_be_followed_are_not_followed_later(
+    teleoperation: Teleoperation, arm: FollowingArm
+) -> None:
+    arm.run(2)
+    teleoperation.step(along(z_m=-0.008))
+    teleoperation.drop_steps()
+    assert arm.run(20) == []
 
 
 def test_outside_the_workspace_no_motion_begins(teleoperation: Teleoperation, arm: FollowingArm) -> None:

@@ -27,6 +27,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from restac_ros.contract.load import load_contract
 from restac_ros.framing.sample import make_sample
+from restac_ros.framing.stamp import read_stamp_ns
 from restac_ros.framing.values import decode_value
 from restac_ros.graph import SIM_ROBOT
 from restac_ros.nodes.subscriptions import message_class
@@ -285,6 +286,18 @@ def test_the_reference_is_there_for_who_comes_late(start_cell, teacher: Teacher)
     reference = decode_value(teacher.contract, 'gelsight_left', teacher.references[0]).astype(int)
     difference = np.abs(teacher.value('gelsight_left') - reference)
     assert 0.5 < difference.mean() < 3, 'noise, and no more'
+
+
+def test_a_new_scenes_reference_has_the_time_of_the_cell(start_cell, teacher: Teacher) -> None:
+    start_cell(rate=0.2)
+    spec = teacher.contract.streams['gelsight_left']
+    kind, topic = message_class(spec.type), f'{spec.topic}/reference'
+    teacher.node.create_subscription(kind, topic, teacher.references.append, LATCHED, raw=True)
+    teacher.until(lambda: teacher.references and teacher.elapsed_s > 0.5)
+    teacher.request('/sim_node/reset', Trigger)
+    teacher.until(lambda: len(teacher.references) == 2)
+    stamp_ns = read_stamp_ns(teacher.references[1])
+    assert abs(stamp_ns - teacher.clock_ns) < 0.5e9, 'the system has gone on five times as far'
 
 
 def test_a_fault_of_a_driver_can_begin_and_end_at_run_time(start_cell, teacher: Teacher) -> None:

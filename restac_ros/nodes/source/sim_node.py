@@ -103,6 +103,7 @@ class SimNode(SourceNode):
         super().__init__('sim_node')
         self._seed = 0
         self._simulated_s = self._real_s = 0.0
+        self._cell_ns = 0  # time of the cell's last tick, as on /clock
         self._has_run = False  # the loop: its times go on, those of another activation begin anew
         self._inputs: list[Subscription] = []
         self._references: dict[str, Publisher] = {}  # of the tactile streams
@@ -159,21 +160,19 @@ class SimNode(SourceNode):
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
         parameters: SimParameters = self.parameters
+        self._cell_ns = start_ns
         self._publish_references()
         for reading in self._loop.readings():
             over = reading.publish_ns >= parameters.seconds * 1e9
             if over or (parameters.end_when_inserted and self._loop.complete):
                 return
             if reading.stream is None:
+                self._cell_ns = start_ns + reading.stamp_ns
                 if self._pilot is not None:
                     self._pilot.advance(reading.stamp_ns)
-                yield Outgoing(reading.publish_ns, CLOCK_TOPIC, clock_message(start_ns + reading.stamp_ns))
+                yield Outgoing(reading.publish_ns, CLOCK_TOPIC, clock_message(self._cell_ns))
                 if reading.stamp_ns % _FORCE_PERIOD_NS == 0:
-                    yield Outgoing(
-                        reading.publish_ns,
-                        self._force_topic,
-                        self._contact_force(start_ns + reading.stamp_ns),
-                    )
+                    yield Outgoing(reading.publish_ns, self._force_topic, self._contact_force())
             elif reading.value is not None:
                 cdr = driver_message(self.contract, reading.stream, reading.value)
                 faulty = self._faults.apply(reading.stream, with_stamp(cdr, start_ns + reading.stamp_ns))
@@ -181,9 +180,9 @@ class SimNode(SourceNode):
                     topic = self.contract.streams[reading.stream].topic
                     yield Outgoing(reading.publish_ns, topic, faulty)
 
-    def _contact_force(self, now_ns: int) -> bytes:
+    def _contact_force(self) -> bytes:
         state, robot = self._loop.cell.state(), self.contract.robot
-        return force_message(now_ns, robot.base_frame, state.felt_force_n)
+        return force_message(self._cell_ns, robot.base_frame, state.felt_force_n)
 
     def check_change(self, name: str, value: Any) -> None:
         if name == 'stream_fault' and value and value not in get_args(StreamFault):
@@ -273,7 +272,7 @@ class SimNode(SourceNode):
         """Publish the tactile image of the grasp, latched."""
         for name, publisher in self._references.items():
             cdr = driver_message(self.contract, name, self._loop.sensors.reference())
-            publisher.publish(with_stamp(cdr, self.now_ns()))
+            publisher.publish(with_stamp(cdr, self._cell_ns))
 
     def _note_refusal(self, text: str) -> None:
         self.get_logger().warning(

@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile
 from rclpy.task import Future
 
 from restac_ros.contract.schema import Contract
-from restac_ros.control.gripper import Goal, GoalOutcome, GoalSequence, GripperRequest
+from restac_ros.control.gripper import Goal, GoalOutcome, GoalSequence, GripperRequest, OpeningCommands
 from restac_ros.nodes.subscriptions import UnknownTypeError, message_class
 from restac_ros.runtime.node_parameters import ParameterError
 from restac_ros.runtime.streamer_parameters import StreamerParameters
@@ -19,7 +19,6 @@ TOPIC_TYPES = ('std_msgs/msg/Float32', 'std_msgs/msg/Float64', 'std_msgs/msg/Flo
 FRANKA_MOVE, FRANKA_GRASP = 'franka_msgs/action/Move', 'franka_msgs/action/Grasp'
 ACTION_TYPES = (FRANKA_MOVE, 'control_msgs/action/GripperCommand')
 COMMAND_QOS = QoSProfile(depth=1)  # reliable
-REPEAT_NS = 1_000_000_000  # a driver that was restarted learns the opening from the next repetition
 
 MakeGoal = Callable[[Goal], tuple[Any, Any]]  # the client of the goal's action, and its message
 
@@ -50,21 +49,16 @@ class TopicGripper:
         self._message: Any = message_class(type_name)
         self._listed = type_name.endswith('MultiArray')
         self._scale = scale
-        self._deadband_m = deadband_m
-        self._last: tuple[float, int] | None = None  # opening in m and time of the last message
+        self._commands = OpeningCommands(deadband_m)
         self._publisher = node.create_publisher(self._message, topic, COMMAND_QOS)
 
     def command(self, request: GripperRequest, measured_m: float | None, now_ns: int) -> None:
-        if self._last is not None:
-            last_m, last_ns = self._last
-            if abs(request.opening_m - last_m) < self._deadband_m and now_ns - last_ns < REPEAT_NS:
-                return
-        self._last = request.opening_m, now_ns
-        value = request.opening_m * self._scale
-        self._publisher.publish(self._message(data=[value] if self._listed else value))
+        if self._commands.is_due(request.opening_m, now_ns):
+            value = request.opening_m * self._scale
+            self._publisher.publish(self._message(data=[value] if self._listed else value))
 
     def forget(self) -> None:
-        self._last = None
+        self._commands.forget()
 
     def destroy(self) -> None:
         self._node.destroy_publisher(self._publisher)

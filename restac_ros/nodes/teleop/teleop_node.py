@@ -111,10 +111,12 @@ class TeleopNode(ManagedNode):
         self._arm.poll()
         measured = self._measured(now_ns)
         if measured is None or self._others:
+            self._motion.drop_steps()  # the answer to a key is that it does not move: nothing is done later
             return
         try:
             set_point = self._motion.advance(measured, now_ns)
         except LimitError as error:
+            self._motion.drop_steps()
             self._complaints.set('motion', 'limits', f'not moving: {error}')
             return
         self._complaints.clear('motion')
@@ -147,8 +149,6 @@ class TeleopNode(ManagedNode):
         if not all(map(math.isfinite, values)):
             self._complaints.set('step', 'not finite', f'a step of {values} is no number; nothing is moved')
             return
-        if self._others:
-            return  # the answer is that it does not move: nothing is done later
         self._steps += 1
         self._motion.step(Offset(np.array(values[:3]), np.array(values[3:])))
 

@@ -1,7 +1,7 @@
 """The simulated robot as the streamer knows it: what it measures, and what it is commanded."""
 
 from restac_ros.contract.schema import Contract
-from restac_ros.control.gripper import GripperRequest
+from restac_ros.control.gripper import GripperRequest, OpeningCommands
 from restac_ros.control.streaming import Measured, SetPoint
 from restac_ros.control.supervisor import ROBOT_STATE, Health
 from restac_ros.framing.sample import Sample
@@ -15,9 +15,8 @@ class CellRobot:
     """Inputs and outputs of a `SetPointLoop` beside a `CellLoop`."""
 
     def __init__(self, contract: Contract, loop: CellLoop, gripper_deadband_m: float) -> None:
-        self._contract, self._loop, self._deadband_m = contract, loop, gripper_deadband_m
+        self._contract, self._loop, self._commands = contract, loop, OpeningCommands(gripper_deadband_m)
         self._newest: dict[str, Sample] = {}
-        self._opening_m: float | None = None  # commanded last
 
     def note(self, sample: Sample) -> None:
         """Keep the newest sample of each measured stream."""
@@ -42,12 +41,11 @@ class CellRobot:
         del now_ns
         self._loop.follow(point.pose)
 
-    def grip(self, request: GripperRequest | None) -> None:
-        """Have the gripper move where the opening asked for has changed by the deadband."""
+    def grip(self, request: GripperRequest | None, now_ns: int) -> None:
+        """Command the requested opening when the streamer would; None: it must not be commanded."""
         if request is None:
-            self._opening_m = None
-        elif self._opening_m is None or abs(request.opening_m - self._opening_m) >= self._deadband_m:
-            self._opening_m = request.opening_m
+            self._commands.forget()
+        elif self._commands.is_due(request.opening_m, now_ns):
             self._loop.grip(request.opening_m)
 
     def _measured_opening_m(self, now_ns: int) -> float | None:

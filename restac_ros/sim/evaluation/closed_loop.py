@@ -175,7 +175,7 @@ class ClosedLoop:
         if time_ns >= self._due_ns:
             self._due_ns += self._task.deployment.period_ns
             self._set_points.tick()
-            self._robot.grip(self._set_points.gripper)
+            self._robot.grip(self._set_points.gripper, time_ns)
             while self._set_points.events:
                 event = self._set_points.events.popleft()
                 if self._tracker and isinstance(event, ChunkUse):

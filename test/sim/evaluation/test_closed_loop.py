@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from knowing_policy import KnowingPolicy
 from node_process import poll_until
 from restac_ros.contract.schema import Contract
+from restac_ros.control.gripper import GripperRequest
 from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.attempt_record import AttemptRecord
+from restac_ros.sim.evaluation.cell_robot import CellRobot
 from restac_ros.sim.evaluation.closed_loop import AttemptTask, ClosedLoop
 from restac_ros.sim.evaluation.conditions import AS_IT_IS, CONDITIONS
 from restac_ros.sim.evaluation.deployment_files import Deployment
@@ -54,6 +57,20 @@ def test_a_policy_that_knows_the_hole_inserts_the_plug_and_the_record_says_how(
     touched = np.array(felt.contact)
     assert np.array(felt.time_s)[touched].min() == pytest.approx(record.touched_s, abs=0.12)
     assert np.array(felt.gate)[touched].mean() > np.array(felt.gate)[~touched].mean()
+
+
+def test_the_gripper_is_commanded_as_the_streamer_does_also_by_less_than_the_deadband(
+    contract: Contract,
+) -> None:
+    sent: list[float] = []
+    robot = CellRobot(contract, SimpleNamespace(grip=sent.append), gripper_deadband_m=0.002)
+    for tick in range(300):
+        opening_m = 0.011 if tick < 50 else 0.0118
+        robot.grip(GripperRequest(opening_m, opening_m), tick * 10_000_000)
+    assert sent == [0.011, 0.0118, 0.0118], 'repeated once a second'
+    robot.grip(None, 3_000_000_000)
+    robot.grip(GripperRequest(0.0118, 0.0118), 3_010_000_000)
+    assert len(sent) == 4, 'after a silence it is sent anew'
 
 
 def test_a_slow_machine_changes_nothing_and_a_latency_does(
