@@ -15,7 +15,7 @@ from restac_ros.bench.cpu_profile import CpuProfile, StackCall
 from restac_ros.bench.processes import Watch, end_family, scratch
 from restac_ros.bench.recordings import START_NS, Scene, drop_from_memory, make_messages, write_recording
 from restac_ros.bench.settings import ConvertBench, size_px
-from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.bench.table import Figure, finish, judged
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.convert import convert_episode
@@ -86,11 +86,24 @@ class ConversionFigures:
         return f'waiting for the disk or each other, only {self.busy:.2f} of {usable} cores busy; {largest}'
 
     @property
-    def missed(self) -> list[str]:
-        """Targets that are missed, in words."""
-        if self.speed < MIN_SPEED:
-            return [f'{self.speed:.1f} x real time, expected at least {MIN_SPEED:g}; bounded by {self.bound}']
-        return []
+    def rows(self) -> list[Figure]:
+        """The table."""
+        total = sum(self.parts.values())
+        return [
+            Figure('recorded', f'{self.episode_s:.1f} s, {self.bag_mb:.0f} MB'),
+            Figure('wall time, with the start', f'{self.wall_s:.1f} s'),
+            judged('speed', self.speed, '>=', MIN_SPEED, '{:.1f} x real time'),
+            Figure('speed, once libraries are loaded', f'{self.speed_loaded:.1f} x real time'),
+            Figure('bags read', f'{self.mb_per_s:.0f} MB/s'),
+            Figure('CPU', f'{self.cpu_s:.1f} s, {self.busy:.2f} of {self.cores} cores'),
+            *(
+                Figure(f'  {part}, one bag', f'{seconds:.2f} s ({seconds / total:.0%})')
+                for part, seconds in self.parts.items()
+            ),
+            Figure('bounded by', self.bound),
+            Figure('memory of all processes, peak', f'{self.memory_peak_mb:.0f} MB'),
+            Figure('load average of the machine', f'{self.load_average:.1f}'),
+        ]
 
 
 def main(settings: ConvertBench) -> int:
@@ -104,10 +117,9 @@ def main(settings: ConvertBench) -> int:
     with scratch(settings.directory, _needed_bytes(settings, contract)) as folder:
         bags = settings.bag or make_bags(settings, contract, folder)
         figures = measure_conversion(bags, settings.contract_file, settings.workers, folder)
-    show(f'converter, {figures.bags} bags, {figures.workers} workers', _rows(figures), figures.missed)
+    title = f'converter, {figures.bags} bags, {figures.workers} workers'
     derived = {'speed': figures.speed, 'mb_per_s': figures.mb_per_s, 'bound': figures.bound}
-    write_figures(settings.json, asdict(figures) | derived | {'missed': figures.missed})
-    return 1 if figures.missed else 0
+    return finish(title, figures.rows, settings.json, asdict(figures) | derived)
 
 
 def make_bags(settings: ConvertBench, contract: Contract, folder: Path) -> tuple[Path, ...]:
@@ -191,23 +203,3 @@ def _needed_bytes(settings: ConvertBench, contract: Contract) -> int:
     pixels = {'camera': size_px(settings.size)[0] * size_px(settings.size)[1] * 3, 'tactile': 240 * 320 * 3}
     rate = sum(spec.rate_hz * pixels.get(spec.role, 600) for spec in contract.streams.values())
     return _SPARE_BYTES + round(1.2 * rate * settings.seconds * settings.bags)
-
-
-def _rows(figures: ConversionFigures) -> list[Row]:
-    total = sum(figures.parts.values())
-    parts = [
-        (f'  {part}, one bag', f'{seconds:.2f} s ({seconds / total:.0%})', '')
-        for part, seconds in figures.parts.items()
-    ]
-    return [
-        ('recorded', f'{figures.episode_s:.1f} s, {figures.bag_mb:.0f} MB', ''),
-        ('wall time, with the start', f'{figures.wall_s:.1f} s', ''),
-        ('speed', f'{figures.speed:.1f} x real time', f'>= {MIN_SPEED:g} x'),
-        ('speed, once libraries are loaded', f'{figures.speed_loaded:.1f} x real time', ''),
-        ('bags read', f'{figures.mb_per_s:.0f} MB/s', ''),
-        ('CPU', f'{figures.cpu_s:.1f} s, {figures.busy:.2f} of {figures.cores} cores', ''),
-        *parts,
-        ('bounded by', figures.bound, ''),
-        ('memory of all processes, peak', f'{figures.memory_peak_mb:.0f} MB', ''),
-        ('load average of the machine', f'{figures.load_average:.1f}', ''),
-    ]

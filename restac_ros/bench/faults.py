@@ -11,10 +11,9 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from restac_ros.bench.settings import FaultsBench
-from restac_ros.bench.table import write_figures
+from restac_ros.bench.table import table_of, write_figures
 from restac_ros.installation import GraphError
 from restac_ros.process import ParameterValue, Process, command
 from restac_ros.supervise import environment
@@ -74,12 +73,10 @@ def rehearse(
     return summary
 
 
-def print_outcomes(outcomes: Sequence[Mapping], console: Console | None = None) -> None:
+def print_outcomes(outcomes: Sequence[Mapping]) -> None:
     """Print a line per fault, and the failed checks below."""
-    console = console or Console()
-    table = Table('fault', 'then', title='faults, rehearsed', title_justify='left')
-    for name in ('held', 'limit'):
-        table.add_column(f'{name} ms', justify='right')
+    console = Console()
+    table = table_of('faults, rehearsed', ('fault', 'then'), ('held ms', 'limit ms'))
     for name in ('on /diagnostics', 'in the log', 'recovered'):
         table.add_column(name, overflow='fold')
     for outcome in outcomes:

@@ -13,7 +13,8 @@ from rich.table import Table
 from restac_ros.bench.card import LeastTimes, Rates
 from restac_ros.bench.kernels import DeviceTime
 from restac_ros.bench.settings import GpuBench
-from restac_ros.bench.table import table_of, write_figures
+from restac_ros.bench.table import judged, missed_targets, show_missed, table_of, write_figures
+from restac_ros.whole_files import replaced
 
 SHOWN_KERNELS = 12
 TARGETS_MS = {'full call': 20.0, 'act': 8.0, 'tactile': 5.0}
@@ -91,16 +92,18 @@ class GpuReport:
         missed = [f'{case}: {reason}' for case, reason in self.failed.items() if case == target_case]
         for figures in self.measured:
             if figures.case == target_case:
-                missed += _too_slow(figures)
+                missed += missed_targets(
+                    judged(name, figures.calls[name].p50_ms, '<=', most_ms, '{:.1f} ms')
+                    for name, most_ms in TARGETS_MS.items()
+                )
         return missed
 
     def keep(self) -> None:
         """Write the JSON, if asked; until it is whole, the one before stays."""
         path: Path | None = self.settings.json
         if path is not None:
-            partial = path.with_name(f'{path.name}.partial')
-            write_figures(partial, self._described())
-            partial.replace(path)
+            with replaced(path) as partial:
+                write_figures(partial, self._described())
 
     def show_measured(self, console: Console) -> None:
         """Print the tables of the case measured last; of the first, its kernels, too."""
@@ -121,8 +124,7 @@ class GpuReport:
         """Print what was not measured, and the targets missed."""
         for case in self.skipped:
             _warn(console, f'not measured, no time left: {case}')
-        for text in self.missed():
-            console.print(f'missed: {text}', style='bold red', markup=False, soft_wrap=True)
+        show_missed(console, self.missed())
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -146,14 +148,6 @@ def cases(settings: GpuBench) -> Iterator[GpuCase]:
             yield GpuCase(weights, settings.views[0], steps)
     for views in settings.views[1:]:
         yield GpuCase(settings.weights[0], views, settings.steps[0])
-
-
-def _too_slow(figures: CaseFigures) -> list[str]:
-    return [
-        f'{name}: {figures.calls[name].p50_ms:.1f} ms, expected at most {target:g} ms'
-        for name, target in TARGETS_MS.items()
-        if figures.calls[name].p50_ms > target
-    ]
 
 
 def _warn(console: Console, text: str) -> None:

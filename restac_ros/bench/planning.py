@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from restac_ros.bench.model import network_of
 from restac_ros.bench.plan_delay import PlanDelay, measure_plan_delay, speaking_policy
 from restac_ros.bench.processes import scratch
 from restac_ros.bench.settings import PlannerBench
-from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.bench.table import Figure, finish, judged
 from restac_ros.bench.turns import in_turns
-from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.network import abstract_leaves, assemble, initial_params
@@ -29,8 +29,6 @@ from restac_ros.model.config import ModelConfig
 from restac_ros.model.int8 import Int8Weight
 from restac_ros.model.observation import CAMERA_SLOTS
 from restac_ros.model.prefix import PrefixCache
-from restac_ros.model.presets import PRESETS
-from restac_ros.policy.errors import PolicyError
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.stages import Stages
 from restac_ros.training.config import CONFIGS, AugmentationConfig, DataConfig
@@ -70,25 +68,28 @@ class PlannerFigures:
     load_average: float
 
     @property
-    def missed(self) -> list[str]:
-        """Targets that are missed, in words."""
-        found = []
-        if self.trained_right < 1.0:
-            found.append(f'{self.trained_right:.1%} of the subtasks trained on are right, expected all')
-        if self.held_out_right < LEAST_HELD_OUT:
-            found.append(
-                f'{self.held_out_right:.1%} of held-out subtasks are right, expected {LEAST_HELD_OUT:.0%}'
-            )
-        if self.learning_s > LONGEST_LEARNING_S:
-            found.append(f'learning took {self.learning_s:.0f} s, expected at most {LONGEST_LEARNING_S:.0f}')
-        if (share := self.floor_s / self.say_s) < LEAST_SHARE_OF_FLOOR:
-            found.append(f'{share:.2f} of the tokens a second of the floor, expected {LEAST_SHARE_OF_FLOOR}')
-        if self.touch.delay_ms > MOST_DELAY_MS:
-            found.append(
-                f'a plan delays a tactile reading by {self.touch.delay_ms:.1f} ms, expected at most '
-                f'{MOST_DELAY_MS:.0f}'
-            )
-        return found
+    def rows(self) -> list[Figure]:
+        """The table."""
+        touch, share = self.touch, self.floor_s / self.say_s
+        alone, beside = (' / '.join(f'{ms:.1f}' for ms in one) for one in (touch.alone_ms, touch.beside_ms))
+        return [
+            judged('learning', self.learning_s, '<=', LONGEST_LEARNING_S, '{:.0f} s'),
+            judged('right of the frames trained on', self.trained_right, '>=', 1.0, '{:.1%}'),
+            judged('right of held-out frames', self.held_out_right, '>=', LEAST_HELD_OUT, '{:.1%}'),
+            Figure('tokens a second', f'{1 / self.say_s:.1f}'),
+            Figure('tokens a second of the floor', f'{1 / self.floor_s:.1f}'),
+            judged('share of the floor', share, '>=', LEAST_SHARE_OF_FLOOR, '{:.2f}'),
+            Figure('tactile reading of tiny, p50 / p99 / slowest', f'{alone} ms'),
+            Figure(f'  beside {touch.plans} plans of {touch.tokens} tokens', f'{beside} ms'),
+            judged(
+                f'delay by a plan, of {touch.readings} by rank',
+                touch.delay_ms,
+                '<=',
+                MOST_DELAY_MS,
+                '{:.1f} ms',
+            ),
+            Figure('load average of the machine', f'{self.load_average:.1f}'),
+        ]
 
 
 class _Silent:
@@ -105,20 +106,18 @@ def main(settings: PlannerBench) -> int:
         PolicyError: no such preset.
         JournalError: too little free disk in `settings.directory`.
     """
-    if settings.preset not in PRESETS:
-        raise PolicyError(f'preset {settings.preset!r} is unknown; {did_you_mean(settings.preset, PRESETS)}')
+    network = network_of(settings.preset)
     contract = load_contract(settings.contract_file)
     with scratch(settings.directory, _NEEDED_BYTES) as folder:
         # First, as the threads of a policy's process are made before JAX is first used.
         policy = speaking_policy(folder / 'touch', contract)
         touch = measure_plan_delay(policy, settings.windows, settings.readings)
         learning_s, trained, held_out = measure_learning(folder, contract, settings)
-    say_s, floor_s = measure_saying(PRESETS[settings.preset], settings.rounds)
+    say_s, floor_s = measure_saying(network, settings.rounds)
     load_average = os.getloadavg()[0]
     figures = PlannerFigures(learning_s, trained, held_out, say_s, floor_s, touch, load_average)
-    show(f'planner: tiny learns, {settings.preset} says', _table(figures), figures.missed)
-    write_figures(settings.json, asdict(figures) | {'missed': figures.missed})
-    return 1 if figures.missed else 0
+    title = f'planner: tiny learns, {settings.preset} says'
+    return finish(title, figures.rows, settings.json, asdict(figures))
 
 
 def measure_learning(folder: Path, contract: Contract, settings: PlannerBench) -> tuple[float, float, float]:
@@ -202,20 +201,3 @@ def measure_saying(config: ModelConfig, rounds: int) -> tuple[float, float]:
     turns = [(ours.wall_s, floor.wall_s) for ours, floor in in_turns(calls, rounds, warm_ups=1)]
     say_s, floor_s = (min(column) for column in zip(*turns, strict=True))
     return say_s, floor_s
-
-
-def _table(figures: PlannerFigures) -> list[Row]:
-    touch = figures.touch
-    alone, beside = (' / '.join(f'{ms:.1f}' for ms in one) for one in (touch.alone_ms, touch.beside_ms))
-    return [
-        ('learning', f'{figures.learning_s:.0f} s', f'<= {LONGEST_LEARNING_S:.0f} s'),
-        ('right of the frames trained on', f'{figures.trained_right:.1%}', '100%'),
-        ('right of held-out frames', f'{figures.held_out_right:.1%}', f'>= {LEAST_HELD_OUT:.0%}'),
-        ('tokens a second', f'{1 / figures.say_s:.1f}', ''),
-        ('tokens a second of the floor', f'{1 / figures.floor_s:.1f}', ''),
-        ('share', f'{figures.floor_s / figures.say_s:.2f}', f'>= {LEAST_SHARE_OF_FLOOR}'),
-        ('tactile reading of tiny, p50 / p99 / slowest', f'{alone} ms', ''),
-        (f'  beside {touch.plans} plans of {touch.tokens} tokens', f'{beside} ms', ''),
-        (f'  delay, of {touch.readings} by rank', f'{touch.delay_ms:.1f} ms', f'<= {MOST_DELAY_MS:.0f} ms'),
-        ('load average of the machine', f'{figures.load_average:.1f}', ''),
-    ]

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,18 +38,13 @@ class Usage:
     rss_bytes: int
 
 
-class Watch:
-    """Samples a process and its descendants from a thread, while the block lasts; `samples` grows.
+class _Sampler(ABC):
+    """Looks again and again from a thread, while the block lasts or until there is nothing to see."""
 
-    The CPU time of descendants that have ended stays counted, short of their last tenth of a second.
-    """
-
-    def __init__(self, pid: int) -> None:
-        self.samples: list[Usage] = []
-        self._process = psutil.Process(pid)
-        self._cpu_s: dict[tuple[int, float], float] = {}
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='watch', daemon=True)
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -57,6 +53,26 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._period_s):
+            self._look()
+
+    @abstractmethod
+    def _look(self) -> None: ...
+
+
+class Watch(_Sampler):
+    """Samples a process and its descendants from a thread, while the block lasts; `samples` grows.
+
+    The CPU time of descendants that have ended stays counted, short of their last tenth of a second.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(_SAMPLE_PERIOD_S)
+        self.samples: list[Usage] = []
+        self._process = psutil.Process(pid)
+        self._cpu_s: dict[tuple[int, float], float] = {}
 
     @property
     def cpu_s(self) -> float:
@@ -74,14 +90,14 @@ class Watch:
             raise GraphError(f'only {len(window)} samples in {end_s - begin_s:.1f} s: measure for longer')
         return window
 
-    def _run(self) -> None:
-        while not self._ended.wait(_SAMPLE_PERIOD_S):
-            try:
-                family = [self._process, *self._process.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
-            resident = sum(self._sample(member) for member in family)
-            self.samples.append(Usage(time.monotonic(), self.cpu_s, resident))
+    def _look(self) -> None:
+        try:
+            family = [self._process, *self._process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            self._ended.set()
+            return
+        resident = sum(self._sample(member) for member in family)
+        self.samples.append(Usage(time.monotonic(), self.cpu_s, resident))
 
     def _sample(self, member: psutil.Process) -> int:
         try:
@@ -98,22 +114,14 @@ def journal_bytes(journals: Path) -> int:
     return sum(path.stat().st_size for path in journals.glob('*.partial/*.mcap'))
 
 
-class FileWatch:
+class FileWatch(_Sampler):
     """Records from a thread when the journal's file grows, while the block lasts."""
 
     def __init__(self, journals: Path) -> None:
+        super().__init__(FILE_POLL_S)
         self._journals = journals
+        self._size = EMPTY_JOURNAL_BYTES
         self._grown_s: list[float] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='file watch', daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
 
     @property
     def begun_s(self) -> float:
@@ -130,12 +138,10 @@ class FileWatch:
         """The longest time between the first and the last message in which nothing reached the file."""
         return max((after - before for before, after in pairwise(self._grown_s)), default=0.0)
 
-    def _run(self) -> None:
-        size = EMPTY_JOURNAL_BYTES
-        while not self._ended.wait(FILE_POLL_S):
-            if (found := journal_bytes(self._journals)) > size:
-                size = found
-                self._grown_s.append(time.monotonic())
+    def _look(self) -> None:
+        if (found := journal_bytes(self._journals)) > self._size:
+            self._size = found
+            self._grown_s.append(time.monotonic())
 
 
 def cpu_share(window: list[Usage]) -> float:

@@ -24,7 +24,7 @@ from restac_ros.bench.processes import (
     summary_of,
 )
 from restac_ros.bench.settings import RecordBench, size_px
-from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.bench.table import Figure, finish, judged
 from restac_ros.contract.load import load_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import open_bag
@@ -55,6 +55,13 @@ class StreamFigures:
     in_bag: int
     waiting_max: int
 
+    def row(self, name: str) -> Figure:
+        """Return its line of the table."""
+        counts = (self.published, self.received, self.written, self.dropped, self.in_bag)
+        good = not self.dropped and len({self.published, self.received, self.written, self.in_bag}) == 1
+        what = f'{name}: sent / received / written / dropped / in the bag'
+        return Figure(what, ' / '.join(map(str, counts)), 'none lost', good)
+
 
 @dataclass(frozen=True)
 class RecorderFigures:
@@ -84,19 +91,29 @@ class RecorderFigures:
         return sum(stream.published - stream.in_bag for stream in self.streams.values())
 
     @property
-    def missed(self) -> list[str]:
-        """Targets that are missed, in words."""
-        found = []
-        for name, stream in self.streams.items():
-            if len({stream.published, stream.received, stream.written, stream.in_bag}) > 1 or stream.dropped:
-                counts = f'{stream.published} sent, {stream.received} received, {stream.written} written'
-                rest = f'{stream.dropped} dropped, {stream.in_bag} in the bag'
-                found.append(f'{name}: {counts}, {rest}')
-        if self.cpu_share >= MAX_CPU_SHARE:
-            found.append(f'{self.cpu_share:.0%} of a core, expected < {MAX_CPU_SHARE:.0%}')
-        if (growth := self.memory_end_mb - self.memory_warm_mb) >= MAX_GROWTH_MB:
-            found.append(f'memory grew by {growth:.0f} MB, expected < {MAX_GROWTH_MB:g} MB')
-        return found
+    def rows(self) -> list[Figure]:
+        """The table."""
+        growth_mb = self.memory_end_mb - self.memory_warm_mb
+        most, stream = max(self.streams.items(), key=lambda item: item[1].waiting_max)
+        return [
+            *(stream.row(name) for name, stream in self.streams.items()),
+            Figure('messages lost', str(self.lost), '0', self.lost == 0),
+            judged('recorder, share of a core', self.cpu_share, '<', MAX_CPU_SHARE, '{:.0%}'),
+            Figure('source, share of a core', f'{self.source_cpu_share:.0%}'),
+            Figure('most messages waiting for the disk', f'{stream.waiting_max} of {most}'),
+            Figure('source, latest message', f'{self.source_late_max_ms:.0f} ms late'),
+            Figure('memory at the beginning', f'{self.memory_begin_mb:.0f} MB'),
+            Figure('memory after the warm-up', f'{self.memory_warm_mb:.0f} MB'),
+            Figure('memory at the end', f'{self.memory_end_mb:.0f} MB'),
+            judged('memory, growth after the warm-up', growth_mb, '<', MAX_GROWTH_MB, '{:+.1f} MB'),
+            Figure('memory, slope after the warm-up', f'{self.memory_slope_mb_per_min:+.2f} MB/min'),
+            Figure('memory, peak', f'{self.memory_peak_mb:.0f} MB'),
+            Figure('written', f'{self.written_mb_per_s:.1f} MB/s'),
+            Figure('file', f'{self.file_mb:.0f} MB'),
+            Figure('longest time in which the file did not grow', f'{self.file_still_max_ms:.0f} ms'),
+            Figure('closing and checking', f'{self.closing_s:.1f} s'),
+            Figure('load average of the machine', f'{self.load_average:.1f}'),
+        ]
 
 
 def main(settings: RecordBench) -> int:
@@ -109,9 +126,7 @@ def main(settings: RecordBench) -> int:
     expected = expected_bytes(settings, load_contract(settings.contract_file))
     with scratch(settings.directory, expected + _SPARE_BYTES) as folder:
         figures = measure_recorder(settings, folder)
-    show(_title(settings), _rows(figures), figures.missed)
-    write_figures(settings.json, asdict(figures) | {'missed': figures.missed})
-    return 1 if figures.missed else 0
+    return finish(_title(settings), figures.rows, settings.json, asdict(figures))
 
 
 def expected_bytes(settings: RecordBench, contract: Contract) -> int:
@@ -216,41 +231,6 @@ def _memory(samples: list[Usage]) -> dict[str, float]:
     }
 
 
-def _most_waiting(figures: RecorderFigures) -> str:
-    name, stream = max(figures.streams.items(), key=lambda item: item[1].waiting_max)
-    return f'{stream.waiting_max} of {name}'
-
-
 def _title(settings: RecordBench) -> str:
     width, height = size_px(settings.size)
     return f'recorder, {settings.seconds:g} s, cameras {width}x{height}, compression {settings.compression}'
-
-
-def _rows(figures: RecorderFigures) -> list[Row]:
-    rows = [
-        (
-            f'{name}: sent / received / written / dropped',
-            f'{stream.published} / {stream.received} / {stream.written} / {stream.dropped}',
-            'none lost',
-        )
-        for name, stream in figures.streams.items()
-    ]
-    growth = figures.memory_end_mb - figures.memory_warm_mb
-    return [
-        *rows,
-        ('messages lost', str(figures.lost), '0'),
-        ('recorder, share of a core', f'{figures.cpu_share:.0%}', f'< {MAX_CPU_SHARE:.0%}'),
-        ('source, share of a core', f'{figures.source_cpu_share:.0%}', ''),
-        ('most messages waiting for the disk', _most_waiting(figures), ''),
-        ('source, latest message', f'{figures.source_late_max_ms:.0f} ms late', ''),
-        ('memory at the beginning', f'{figures.memory_begin_mb:.0f} MB', ''),
-        ('memory after the warm-up', f'{figures.memory_warm_mb:.0f} MB', ''),
-        ('memory at the end', f'{figures.memory_end_mb:.0f} MB ({growth:+.1f})', f'< +{MAX_GROWTH_MB:g} MB'),
-        ('memory, slope after the warm-up', f'{figures.memory_slope_mb_per_min:+.2f} MB/min', ''),
-        ('memory, peak', f'{figures.memory_peak_mb:.0f} MB', ''),
-        ('written', f'{figures.written_mb_per_s:.1f} MB/s', ''),
-        ('file', f'{figures.file_mb:.0f} MB', ''),
-        ('longest time in which the file did not grow', f'{figures.file_still_max_ms:.0f} ms', ''),
-        ('closing and checking', f'{figures.closing_s:.1f} s', ''),
-        ('load average of the machine', f'{figures.load_average:.1f}', ''),
-    ]

@@ -19,7 +19,7 @@ import yaml
 from restac_ros.bench.processes import Watch, cpu_share, ended_in_order, scratch, started, summary_of
 from restac_ros.bench.runtime_figures import RuntimeFigures
 from restac_ros.bench.settings import RuntimeBench
-from restac_ros.bench.table import show, write_figures
+from restac_ros.bench.table import finish
 from restac_ros.contract.load import load_contract
 from restac_ros.graph import Run, Source, processes
 from restac_ros.installation import GraphError, config_file
@@ -52,9 +52,8 @@ def main(settings: RuntimeBench) -> int:
     figures = _measure(settings)
     load = f'preset {figures.preset}, {figures.seconds:.0f} s, {os.cpu_count()} cores'
     title = f'whole graph, {load}; triggers: the gate above {figures.gate_threshold:.4f}'
-    show(title, figures.rows, figures.missed)
-    write_figures(settings.json, asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz})
-    return 1 if figures.missed else 0
+    described = asdict(figures) | {'prefix_replan_hz': figures.prefix_replan_hz}
+    return finish(title, figures.rows, settings.json, described)
 
 
 def _measure(settings: RuntimeBench) -> RuntimeFigures:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from restac_ros.bench.table import Row
+from restac_ros.bench.table import Figure, judged
 
 # With larger networks these are the networks' own times.
 JUDGED_PRESET = 'tiny'
@@ -17,14 +17,7 @@ MAX_OVERHEAD_MS = 10.0
 MAX_VIEW_SHARE = 0.10
 MIN_RATE_SHARE = 0.9  # of the replan rate that goes on while a prefix is computed
 
-
-class Judged(NamedTuple):
-    """A figure that has a target."""
-
-    name: str
-    value: str
-    target: str
-    good: bool
+type _Latencies = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -36,17 +29,11 @@ class RuntimeFigures:
     replan_hz: float
     gate_threshold: float
     load_average: float
-    policy_ms: Mapping[str, Mapping[str, float]]
-    streamer_ms: Mapping[str, Mapping[str, float]]
+    policy_ms: _Latencies
+    streamer_ms: _Latencies
     lost: Mapping[str, int]
     cpu_shares: Mapping[str, float]
     counts: Mapping[str, Any]
-
-    @property
-    def missed(self) -> list[str]:
-        """Targets that are missed, in words."""
-        judged = self._judged()
-        return [f'{name}: {value}, expected {target}' for name, value, target, good in judged if not good]
 
     @property
     def prefix_replan_hz(self) -> float:
@@ -55,47 +42,40 @@ class RuntimeFigures:
         return self.counts['chunks_in_prefix'] / busy_s if busy_s else 0.0
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Figure]:
         """The table."""
-        judged = [(name, value, target) for name, value, target, _ in self._judged()]
-        calls = [self._latency(f'  {stage}', self.policy_ms, stage) for stage in ('prefix', 'tactile', 'act')]
-        stages = [stage for stage in self.policy_ms if stage.startswith('frame_')]
-        framing = [self._latency(f'  {stage}', self.policy_ms, stage) for stage in stages]
-        shares = [(f'CPU {name}', f'{share:.0%}', '') for name, share in self.cpu_shares.items()]
-        counts = [
-            (name.replace('_', ' '), str(self.counts[name]), '')
-            for name in ('prefixes', 'touches', 'surprises', 'chunks', 'triggered', 'held')
+        ms = self.policy_ms
+        stages = ('prefix', 'tactile', 'act', *(stage for stage in ms if stage.startswith('frame_')))
+        names = ('prefixes', 'touches', 'surprises', 'chunks', 'triggered', 'held')
+        return [
+            *self._judged(),
+            Figure('capture to chunk', _percentiles(ms, 'camera_to_chunk')),
+            Figure('contact to chunk', _percentiles(ms, 'contact_to_chunk')),
+            *(Figure(f'  {stage}', _percentiles(ms, stage)) for stage in stages),
+            *(Figure(f'CPU {name}', f'{share:.0%}') for name, share in self.cpu_shares.items()),
+            *(Figure(name, str(self.counts[name])) for name in names),
+            Figure('load average of the machine', f'{self.load_average:.1f}'),
         ]
-        unjudged = () if self.preset == JUDGED_PRESET else NETWORK_LIMITS
-        slow = [self._latency(f'{name}, p50 / p99', self.policy_ms, stage) for name, stage, _ in unjudged]
-        capture = self._latency('capture to chunk', self.policy_ms, 'camera_to_chunk')
-        contact = self._latency('contact to chunk', self.policy_ms, 'contact_to_chunk')
-        load = ('load average of the machine', f'{self.load_average:.1f}', '')
-        return [*judged, *slow, capture, contact, *calls, *framing, *shares, *counts, load]
 
-    def _latency(self, name: str, table: Mapping[str, Mapping[str, float]], stage: str) -> Row:
-        if stage not in table:
-            return name, 'never', ''
-        return name, f'{table[stage]["p50_ms"]:.1f} / {table[stage]["p99_ms"]:.1f} ms', ''
-
-    def _judged(self) -> Iterator[Judged]:
-        network = NETWORK_LIMITS if self.preset == JUDGED_PRESET else ()
-        limits = (
-            *((name, self.policy_ms, stage, limit_ms) for name, stage, limit_ms in network),
-            ('streamer period jitter', self.streamer_ms, 'jitter', MAX_JITTER_MS),
-            ('node overhead per tactile frame', self.policy_ms, 'touch_overhead', MAX_OVERHEAD_MS),
-            ('node overhead per chunk', self.policy_ms, 'act_overhead', MAX_OVERHEAD_MS),
-        )
-        for name, table, stage, limit_ms in limits:
-            good = stage in table and table[stage]['p99_ms'] < limit_ms
-            _, value, _ = self._latency(name, table, stage)
-            yield Judged(f'{name}, p50 / p99', value, f'p99 < {limit_ms:g} ms', good)
-        rate_hz, least_hz = self.prefix_replan_hz, MIN_RATE_SHARE * self.replan_hz
-        name = 'replans while a prefix is computed'
-        yield Judged(name, f'{rate_hz:.1f} Hz', f'> {least_hz:.1f} Hz', rate_hz > least_hz)
-        share = self.cpu_shares['gate_view_node']
-        yield Judged(
-            'gate view', f'{share:.1%} of a core', f'< {MAX_VIEW_SHARE:.0%} of a core', share < MAX_VIEW_SHARE
-        )
+    def _judged(self) -> Iterator[Figure]:
+        for name, stage, limit_ms in NETWORK_LIMITS:
+            yield _within(name, self.policy_ms, stage, limit_ms).judged_if(self.preset == JUDGED_PRESET)
+        yield _within('streamer period jitter', self.streamer_ms, 'jitter', MAX_JITTER_MS)
+        yield _within('node overhead per tactile frame', self.policy_ms, 'touch_overhead', MAX_OVERHEAD_MS)
+        yield _within('node overhead per chunk', self.policy_ms, 'act_overhead', MAX_OVERHEAD_MS)
+        least_hz = MIN_RATE_SHARE * self.replan_hz
+        yield judged('replans while a prefix is computed', self.prefix_replan_hz, '>', least_hz, '{:.1f} Hz')
+        yield judged('gate view', self.cpu_shares['gate_view_node'], '<', MAX_VIEW_SHARE, '{:.1%} of a core')
         for stream, count in self.lost.items():
-            yield Judged(f'lost of {stream}', str(count), '0', count == 0)
+            yield Figure(f'lost of {stream}', str(count), '0', count == 0)
+
+
+def _within(name: str, stages: _Latencies, stage: str, limit_ms: float) -> Figure:
+    good = stage in stages and stages[stage]['p99_ms'] < limit_ms
+    return Figure(f'{name}, p50 / p99', _percentiles(stages, stage), f'p99 < {limit_ms:g} ms', good)
+
+
+def _percentiles(stages: _Latencies, stage: str) -> str:
+    if stage not in stages:
+        return 'never'
+    return f'{stages[stage]["p50_ms"]:.1f} / {stages[stage]["p99_ms"]:.1f} ms'

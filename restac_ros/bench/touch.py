@@ -9,13 +9,14 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from restac_ros.bench.settings import TouchBench
-from restac_ros.bench.table import Row, show, write_figures
+from restac_ros.bench.table import Figure, finish, judged
+from restac_ros.dataset.dataset_files import is_dataset, read_info
 from restac_ros.installation import GraphError
 
 MIN_GAIN = 0.30
@@ -50,6 +51,27 @@ class ArmFigures:
     shuffled: Mapping[str, tuple[float, float]]
     verdict: str
 
+    def rows(self, name: str, *, is_judged: bool) -> Iterator[Figure]:
+        """Yield its lines of the table; what touch is worth is judged, or not."""
+        if self.training_s is None:
+            yield Figure(f'{name}: training', 'made before')
+        else:
+            yield judged(f'{name}: training', self.training_s, '<=', MAX_TRAINING_S, '{:.0f} s')
+        yield Figure(f'{name}: action error in contact', f'{self.error:.3f}')
+        if self.gain is not None and self.gain_range is not None:
+            low, high = self.gain_range
+            told = f'{self.gain:.1%} [{low:.1%}, {high:.1%}]'
+            good = self.gain >= MIN_GAIN and low > 0.0
+            target = f'>= {MIN_GAIN:.0%}, interval above 0'
+            yield Figure(f'{name}: less than without touch', told, target, good).judged_if(is_judged)
+        for dim, value in self.felt.items():
+            yield Figure(f'{name}: error of {dim}', f'{value:.4f}')
+        for dim, (low, high) in self.shuffled.items():
+            told = f'{low:.0%} to {high:.0%} of that without touch'
+            row = Figure(f'{name}: error of {dim}, shuffled touch', told, 'no gain', high >= 1.0)
+            yield row.judged_if(is_judged)
+        yield Figure(f'{name}: touch', self.verdict, 'used', self.verdict == 'used').judged_if(is_judged)
+
 
 @dataclass(frozen=True)
 class TouchFigures:
@@ -58,28 +80,9 @@ class TouchFigures:
     arms: Mapping[str, ArmFigures]
 
     @property
-    def missed(self) -> list[str]:
-        """Targets that are missed, in words; they are for the policy with a surprise token."""
-        found = [
-            f'{name}: trained for {arm.training_s:.0f} s, expected at most {MAX_TRAINING_S:.0f} s'
-            for name, arm in self.arms.items()
-            if arm.training_s is not None and arm.training_s > MAX_TRAINING_S
-        ]
-        token = self.arms[TOKEN]
-        gain, least = token.gain or 0.0, (token.gain_range or (0.0, 0.0))[0]
-        if gain < MIN_GAIN or least <= 0.0:
-            found.append(
-                f'{TOKEN}: {gain:.1%} less error in contact (at least {least:.1%}), expected {MIN_GAIN:.0%} '
-                'and an interval above 0'
-            )
-        found += [
-            f'{TOKEN}: with shuffled touch {name} has {high:.0%} of the error without touch, expected 100%'
-            for name, (_, high) in token.shuffled.items()
-            if high < 1.0
-        ]
-        if token.verdict != 'used':
-            found.append(f'{TOKEN}: touch is {token.verdict}, expected used')
-        return found
+    def rows(self) -> list[Figure]:
+        """The table; targets of touch are for the policy with a surprise token."""
+        return [row for name, arm in self.arms.items() for row in arm.rows(name, is_judged=name == TOKEN)]
 
 
 def main(settings: TouchBench) -> int:
@@ -89,10 +92,7 @@ def main(settings: TouchBench) -> int:
         GraphError: a command failed.
     """
     figures = measure_touch(settings)
-    show('touch against no touch, in contact', _table(figures), figures.missed)
-    told = {name: asdict(arm) for name, arm in figures.arms.items()}
-    write_figures(settings.json, {'arms': told, 'missed': figures.missed})
-    return 1 if figures.missed else 0
+    return finish('touch against no touch, in contact', figures.rows, settings.json, asdict(figures))
 
 
 def measure_touch(settings: TouchBench) -> TouchFigures:
@@ -114,8 +114,7 @@ def measure_touch(settings: TouchBench) -> TouchFigures:
 
 
 def _episodes_in(folder: Path) -> int:
-    about = folder / 'meta' / 'info.json'
-    return json.loads(about.read_text(encoding='utf-8'))['total_episodes'] if about.is_file() else 0
+    return read_info(folder)['total_episodes'] if is_dataset(folder) else 0
 
 
 def _trained(name: str, data: Path, root: Path, settings: TouchBench) -> float | None:
@@ -160,24 +159,3 @@ def _call(*words: object) -> None:
     status = subprocess.run([sys.executable, '-P', '-m', 'restac_ros.cli', *line[1:]], check=False).returncode
     if status:
         raise GraphError(f'{shlex.join(line)} ended with {status}, expected 0; the same benchmark goes on')
-
-
-def _table(figures: TouchFigures) -> list[Row]:
-    rows: list[Row] = []
-    for name, arm in figures.arms.items():
-        time_told = 'made before' if arm.training_s is None else f'{arm.training_s:.0f} s'
-        rows.append((f'{name}: training', time_told, f'{MAX_TRAINING_S:.0f} s'))
-        rows.append((f'{name}: action error in contact', f'{arm.error:.3f}', ''))
-        if arm.gain is not None and arm.gain_range is not None:
-            low, high = arm.gain_range
-            target = f'{MIN_GAIN:.0%}' if name == TOKEN else ''
-            rows.append(
-                (f'{name}: less than without touch', f'{arm.gain:.1%} [{low:.1%}, {high:.1%}]', target)
-            )
-        for dim, value in arm.felt.items():
-            rows.append((f'{name}: error of {dim}', f'{value:.4f}', ''))
-        for dim, (low, high) in arm.shuffled.items():
-            told = f'{low:.0%} to {high:.0%} of that without touch'
-            rows.append((f'{name}: error of {dim}, shuffled touch', told, 'no gain' if name == TOKEN else ''))
-        rows.append((f'{name}: touch', arm.verdict, 'used' if name == TOKEN else ''))
-    return rows

@@ -1,6 +1,5 @@
 """Data sets for the benchmarks of training: recordings as a robot makes them, and many rows of numbers."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from restac_ros.bench.recordings import START_NS, Scene, make_messages, write_re
 from restac_ros.bench.settings import size_px
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.convert import convert_episode
+from restac_ros.dataset.dataset_files import OWN_CONTRACT, TASKS, read_info, write_info
 from restac_ros.dataset.features import STATE_NAMES
 
 RECORDED_PX = '640x480'
@@ -35,12 +35,11 @@ def write_numbers(root: Path, like: Path, rows: int, seed: int = 0) -> Path:
 
     There are no images: readers of numbers alone need none.
     """
-    info = json.loads((like / 'meta' / 'info.json').read_text(encoding='utf-8'))
     for folder in ('data/chunk-000', 'meta/episodes/chunk-000', 'meta/restac_ros'):
         (root / folder).mkdir(parents=True)
-    (root / 'meta' / 'info.json').write_text(json.dumps({**info, 'total_frames': rows}), encoding='utf-8')
-    for name in ('tasks.parquet', 'restac_ros/contract.yaml'):
-        (root / 'meta' / name).write_bytes((like / 'meta' / name).read_bytes())
+    write_info(root, read_info(like) | {'total_frames': rows})
+    for name in (TASKS, OWN_CONTRACT):
+        (root / name).write_bytes((like / name).read_bytes())
     rng = np.random.default_rng(seed)
     for number, first in enumerate(range(0, rows, _FILE_ROWS)):
         index = np.arange(first, min(first + _FILE_ROWS, rows))

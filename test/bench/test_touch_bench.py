@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from restac_ros.bench.settings import TouchBench
+from restac_ros.bench.table import missed_targets
 from restac_ros.bench.touch import ARMS, CONTROL, FELT, TOKEN, TouchFigures, figures_of
 from restac_ros.training.config import CONFIGS
 
@@ -39,7 +40,7 @@ def reached() -> TouchFigures:
 
 
 def test_what_is_reached_misses_nothing(reached: TouchFigures) -> None:
-    assert reached.missed == []
+    assert missed_targets(reached.rows) == []
     assert reached.arms[CONTROL].gain is None
     assert reached.arms[CONTROL].verdict == 'no touch'
     token = reached.arms[TOKEN]
@@ -51,21 +52,21 @@ def test_what_is_reached_misses_nothing(reached: TouchFigures) -> None:
 @pytest.mark.parametrize(
     ('found', 'said'),
     [
-        (evaluation(-0.29, 0.25), r'29.0% less error in contact'),
-        (evaluation(+0.005, 0.25), r'-0.5% less error in contact'),
-        (evaluation(-0.5, 0.15), r'with shuffled touch ee_y has 80% of the error without touch'),
+        (evaluation(-0.29, 0.25), 'tiny: less than without touch: 29.0% [28.0%, 30.0%], expected >= 30%'),
+        (evaluation(+0.005, 0.25), 'tiny: less than without touch: -0.5%'),
+        (evaluation(-0.5, 0.15), 'tiny: error of ee_y, shuffled touch: 70% to 80% of that without touch'),
     ],
 )
 def test_a_missed_target_is_named(found: dict, said: str) -> None:
-    (text,) = figures_of(found, dict.fromkeys(ARMS)).missed
-    assert said in text
+    (text,) = missed_targets(figures_of(found, dict.fromkeys(ARMS)).rows)
+    assert text.startswith(said)
 
 
 def test_a_wrong_verdict_and_a_long_training_are_named(reached: TouchFigures) -> None:
     token = replace(reached.arms[TOKEN], verdict='not used', training_s=901.0)
-    assert replace(reached, arms={**reached.arms, TOKEN: token}).missed == [
-        'tiny: trained for 901 s, expected at most 900 s',
-        'tiny: touch is not used, expected used',
+    assert missed_targets(replace(reached, arms={**reached.arms, TOKEN: token}).rows) == [
+        'tiny: training: 901 s, expected <= 900 s',
+        'tiny: touch: not used, expected used',
     ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from micro import MICRO, add_micro_preset
 from restac_ros.bench.loader import LoaderFigures, measure_loader
 from restac_ros.bench.settings import LoaderBench, TrainBench
+from restac_ros.bench.table import missed_targets
 from restac_ros.bench.training import TrainingFigures, measure_training
 from restac_ros.bench.training_data import record_dataset, write_numbers
 from restac_ros.contract.load import load_contract
@@ -46,14 +47,17 @@ def test_it_trains_waits_and_saves(recorded: Path, tmp_path: Path) -> None:
 
 
 def test_targets_are_held() -> None:
-    assert LOADER.missed == TRAINING.missed == []
+    assert missed_targets(LOADER.rows) == missed_targets(TRAINING.rows) == []
     slow = replace(LOADER, samples_per_s=399.0, ratio=1.6, stats_s=61.0)
-    assert [text.split(',')[0] for text in slow.missed] == [
-        '399 samples/s',
-        '1.60 x a plain decode',
-        '61 s for statistics',
+    assert missed_targets(slow.rows) == [
+        'samples/s: 3 views, touch, state: 399, expected >= 400',
+        'time, ratio to the plain decode: 1.60, expected <= 1.50',
+        'statistics of 1,000,000 frames: 61.0 s, expected <= 60.0 s',
     ]
-    assert replace(LOADER, stats_rows=1000, stats_s=61.0).missed == []
+    assert missed_targets(replace(LOADER, stats_rows=1000, stats_s=61.0).rows) == []
     waiting = replace(TRAINING, ratio=1.06, data_wait=0.04, save_s=9.0)
-    assert len(waiting.missed) == 3
-    assert waiting.missed[2].startswith('2.2% of the time saving')
+    assert missed_targets(waiting.rows) == [
+        'ratio of the two: 1.060, expected <= 1.050',
+        'waiting for data: 4.0%, expected <= 3.0%',
+        'saving every 200 steps: 2.25%, expected <= 2.00%',
+    ]
