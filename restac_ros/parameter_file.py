@@ -12,6 +12,7 @@ from typing import NamedTuple
 import yaml
 
 from restac_ros.contract.errors import did_you_mean
+from restac_ros.whole_files import read_bounded
 
 PARAMETERS = 'ros__parameters'
 # Every node has these from rcl and rclpy; they are none of ours.
@@ -57,9 +58,14 @@ def read_sections(path: Path) -> list[Section]:
         ParameterFileError: the file cannot be read, or is no ROS parameter file.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ParameterFileError(f'{path} is larger than {_MAX_BYTES} bytes: no parameter file')
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        text = read_bounded(
+            path,
+            _MAX_BYTES,
+            ParameterFileError,
+            what='parameter file',
+            remedy='name a file of ROS parameters',
+        )
+        content = yaml.safe_load(text.decode('utf-8'))
     except OSError as error:
         raise ParameterFileError(
             f'parameter file {path}: {error.strerror}; name a file that can be read'

@@ -121,6 +121,10 @@ class MotionLimits:
         """Return whether a position [3], m in the base frame, lies in the workspace."""
         return bool(np.all(position_m >= self.workspace_min_m) and np.all(position_m <= self.workspace_max_m))
 
+    def nearest_inside(self, position_m: np.ndarray) -> np.ndarray:
+        """Return the position [3] in the workspace that is nearest to another, m in the base frame."""
+        return np.clip(position_m, self.workspace_min_m, self.workspace_max_m)
+
     def clip_opening(self, opening_m: float) -> float:
         """The nearest opening that the gripper has."""
         return min(max(opening_m, self.opening_m[0]), self.opening_m[1])
@@ -176,7 +180,7 @@ def start_motion(limits: MotionLimits, pose: Pose, now_ns: int) -> Motion:
         raise LimitError(
             f'the tool pose is {pose.position_m} {pose.quaternion_xyzw}, expected finite numbers'
         )
-    inside = np.clip(pose.position_m, limits.workspace_min_m, limits.workspace_max_m)
+    inside = limits.nearest_inside(pose.position_m)
     if np.linalg.norm(inside - pose.position_m) >= limits.step_m:
         raise LimitError(
             f'the tool is at {np.round(pose.position_m, 4).tolist()} m, outside the workspace '
@@ -203,7 +207,7 @@ def advance(limits: MotionLimits, motion: Motion, target: Pose | None, now_ns: i
         return replace(motion, now_ns=now_ns, clipped=False, slowed=False)
     reference, turn_rad, clipped, slowed = motion.reference, np.zeros(3), False, False
     if target is not None:
-        inside = np.clip(target.position_m, limits.workspace_min_m, limits.workspace_max_m)
+        inside = limits.nearest_inside(target.position_m)
         clipped = bool(np.any(inside != target.position_m))
         goal = Pose(inside, target.quaternion_xyzw)
         reference, turn_rad, slowed = _approach(limits, reference, goal, elapsed_s)
@@ -226,7 +230,7 @@ def _approach(
     share_rad = min(1.0, limits.speed_rad_s * elapsed_s / max(way.angle_rad, 1e-12))
     covered = Offset(share_m * way.translation_m, share_rad * way.rotation_rad)
     reached = covered.apply(start)
-    position = np.clip(reached.position_m, limits.workspace_min_m, limits.workspace_max_m)  # rounding only
+    position = limits.nearest_inside(reached.position_m)  # rounding only
     return Pose(position, reached.quaternion_xyzw), covered.rotation_rad, min(share_m, share_rad) < 1.0
 
 
@@ -243,7 +247,7 @@ def _average(
     position = positions[0] + share @ (positions[1:] - positions[:-1])
     turns = quat.from_rotvec(share[::-1, None] * turns_rad[::-1])
     turned = quat.product(np.concatenate([turns, quaternions[:1]]))  # the newest turn is applied last
-    return Pose(np.clip(position, limits.workspace_min_m, limits.workspace_max_m), turned)
+    return Pose(limits.nearest_inside(position), turned)
 
 
 def _reach(windows_s: tuple[float, float], age_s: np.ndarray) -> np.ndarray:

@@ -125,8 +125,7 @@ class Teleoperation:
             lead.rotation_rad * min(1.0, self._limits.lead_rad / max(lead.angle_rad, 1e-12)),
         )
         led = near.apply(measured)
-        inside = np.clip(led.position_m, limits.workspace_min_m, limits.workspace_max_m)
-        return led._replace(position_m=inside)
+        return led._replace(position_m=limits.nearest_inside(led.position_m))
 
 
 def _is_at(one: Pose, other: Pose) -> bool:

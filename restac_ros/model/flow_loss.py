@@ -1,6 +1,6 @@
-"""Errors of the velocity that training learns, before they are averaged: one pass of the network."""
+"""Errors of the velocity that training learns, and their loss: one pass of the network."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -9,6 +9,7 @@ from restac_ros.model import flow_matching
 from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.joint_pass import ALONE, Beside, JointPass
 from restac_ros.model.observation import Observation
+from restac_ros.model.pi05 import Pi05
 from restac_ros.model.tactile.interface import TactileCode
 
 
@@ -26,23 +27,8 @@ class FlowErrors(NamedTuple):
     joint: JointPass
 
 
-class VelocityNetwork(Protocol):
-    """What a network must offer: its velocity at x_t, from the joint pass over prefix and suffix."""
-
-    def run_jointly(
-        self,
-        observation: Observation,
-        x_t: Float[Array, 'B T D'],
-        time: Float[Array, ' B'],
-        touch: TactileCode | None = None,
-        decided: Bool[Array, 'B T'] | None = None,
-        beside: Beside = ALONE,
-    ) -> JointPass:
-        """Return the velocity, and what led to it."""
-
-
 def flow_errors(
-    network: VelocityNetwork,
+    network: Pi05,
     observation: Observation,
     actions: Float[Array, 'B T D'],
     noise: Float[Array, 'B T D'],
@@ -64,3 +50,24 @@ def flow_errors(
         x_t, asked = rtc.with_decided(x_t, actions, decided), ~decided
     joint = network.run_jointly(observation, x_t, time, touch, decided, beside)
     return FlowErrors(jnp.square(joint.velocity.astype(jnp.float32) - target), asked, joint)
+
+
+def compute_loss(
+    network: Pi05,
+    observation: Observation,
+    actions: Float[Array, 'B T D'],
+    noise: Float[Array, 'B T D'],
+    time: Float[Array, ' B'],
+    *,
+    touch: TactileCode | None = None,
+    step_mask: Bool[Array, 'B T'] | None = None,
+    delay: Int[Array, ' B'] | None = None,
+) -> Float[Array, 'B T']:
+    """Flow-matching loss of each action step over all dimensions; average it over the steps that exist.
+
+    `step_mask` is False for steps past an episode's end. With a `delay` see `flow_errors`: average over
+    `step_mask & ~is_decided(delay, T)` then.
+    """
+    errors = flow_errors(network, observation, actions, noise, time, touch, delay)
+    valid = errors.asked if step_mask is None else step_mask & errors.asked
+    return flow_matching.step_loss(errors.squares, valid) + network.auxiliary_loss(errors.joint.reading)

@@ -36,18 +36,15 @@ def time_embedding(time: Float[Array, ' N'], width: int) -> Float[Array, 'N W']:
 
 
 def step_loss(
-    squares: Float[Array, 'B T D'],
-    dim_mask: Bool[Array, ' D'] | None = None,
-    step_mask: Bool[Array, 'B T'] | None = None,
+    squares: Float[Array, 'B T D'], step_mask: Bool[Array, 'B T'] | None = None
 ) -> Float[Array, 'B T']:
-    """Squared velocity error of each action step, averaged over the action dimensions that exist.
+    """Squared velocity error of each action step, averaged over the action dimensions.
 
     Args:
-        squares: squared errors of the velocity.
-        dim_mask: True for the robot's own dimensions, False for padding; None counts all.
+        squares: squared errors of the velocity, of the robot's own dimensions: padding counts if it is there.
         step_mask: False for steps past the end of an episode, whose loss is zero; None counts all.
     """
-    loss = jnp.mean(squares, axis=-1, where=None if dim_mask is None else dim_mask)
+    loss = jnp.mean(squares, axis=-1)
     return loss if step_mask is None else jnp.where(step_mask, loss, 0.0)
 
 

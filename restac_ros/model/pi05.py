@@ -17,7 +17,6 @@ from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.attention import joint_layout
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.decoder import ExpertLayer, bind_prefix, decode, expert_layer
-from restac_ros.model.flow_loss import flow_errors
 from restac_ros.model.gemma import KeysValues, Modulation
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.joint_pass import ALONE, Beside, JointPass, TextTarget, no_target, target_readers
@@ -276,7 +275,7 @@ class Pi05(WithoutTouch, nnx.Module):
         out = llm.read(jnp.concatenate([prefix, llm.embed(target.tokens)], axis=1), *layout)
         return llm.logits(target_readers(out, token_mask, target))
 
-    # What policies and trainers call.
+    # What policies call.
 
     def sample_actions(
         self,
@@ -292,7 +291,7 @@ class Pi05(WithoutTouch, nnx.Module):
         """Integrate from noise to a chunk of normalised actions; also return the intermediates.
 
         A `continuation` names the actions that are decided already: `Guidance` draws every network to them,
-        `Conditioning` keeps them and needs one trained with `compute_loss(delay=...)`. `unroll` makes all
+        `Conditioning` keeps them and needs one trained with `flow_errors(delay=...)`. `unroll` makes all
         Euler steps one graph.
         """
         reading = self.correct(self.read_touch(touch), cache.prefix_out, cache.mask)
@@ -328,25 +327,3 @@ class Pi05(WithoutTouch, nnx.Module):
         start = rtc.with_decided(noise, actions, decided)
         kept = rtc.keep_decided(at_step, decided)
         return flow_matching.integrate(kept, start, plan.code, plan.times.shape[0], unroll)
-
-    def compute_loss(
-        self,
-        observation: Observation[Array],
-        actions: Float[Array, 'B T D'],
-        noise: Float[Array, 'B T D'],
-        time: Float[Array, ' B'],
-        *,
-        touch: TactileCode | None = None,
-        dim_mask: Bool[Array, ' D'] | None = None,
-        step_mask: Bool[Array, 'B T'] | None = None,
-        delay: Int[Array, ' B'] | None = None,
-    ) -> Float[Array, 'B T']:
-        """Flow-matching loss of each action step; average it over the steps that exist.
-
-        `dim_mask` and `step_mask` are False for padded action dimensions and for steps past an episode's end.
-        With a `delay` see `flow_errors`: average over `step_mask & ~is_decided(delay, T)` then.
-        """
-        errors = flow_errors(self, observation, actions, noise, time, touch, delay)
-        valid = errors.asked if step_mask is None else step_mask & errors.asked
-        loss = flow_matching.step_loss(errors.squares, dim_mask, valid)
-        return loss + self.auxiliary_loss(errors.joint.reading)

@@ -103,17 +103,11 @@ def guide[Step](
 # Conditioning.
 
 
-def sample_delay(
-    key: PRNGKeyArray, batch: int, max_delay: int, kind: Literal['uniform', 'exponential'] = 'uniform'
-) -> Int[Array, ' B']:
-    """Delays to train with, 0 .. max_delay steps, uniform or with weights e^-d: more of the short ones."""
+def sample_delay(key: PRNGKeyArray, batch: int, max_delay: int) -> Int[Array, ' B']:
+    """Delays to train with, 0 .. max_delay steps, each as often as the others."""
     if max_delay < 0:
         raise ValueError(f'max_delay: found {max_delay}, expected 0 or more steps')
-    if kind not in ('uniform', 'exponential'):
-        raise ValueError(f"kind: found {kind!r}, expected 'uniform' or 'exponential'")
-    steps = jnp.arange(max_delay + 1, dtype=jnp.float32)
-    logits = -steps if kind == 'exponential' else jnp.zeros_like(steps)
-    return jax.random.categorical(key, logits, shape=(batch,))
+    return jax.random.categorical(key, jnp.zeros(max_delay + 1), shape=(batch,))
 
 
 def is_decided(delay: Int[Array, ' B'], horizon: int) -> Bool[Array, 'B T']:

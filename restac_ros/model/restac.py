@@ -20,7 +20,7 @@ from restac_ros.model.observation import CAMERA_SLOTS, Observation, pixels_to_fl
 from restac_ros.model.pi05 import Pi05
 from restac_ros.model.present import present
 from restac_ros.model.tactile.factory import make_tactile_encoder
-from restac_ros.model.tactile.interface import TactileCode, TactileEncoder
+from restac_ros.model.tactile.interface import TactileCode
 
 
 def exact_products() -> AbstractContextManager[None]:
@@ -34,11 +34,9 @@ def exact_products() -> AbstractContextManager[None]:
 class ResTac(Pi05):
     """What both policies share: tactile encoder, gate, intermediates, sparse loss."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> None:
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         super().__init__(config, rngs=rngs)
-        if tactile is None and config.tactile is not None:
-            tactile = make_tactile_encoder(config.tactile, rngs)
-        self.tactile = tactile
+        self.tactile = None if config.tactile is None else make_tactile_encoder(config.tactile, rngs)
         self.gate = make_gate(config.gate, config.event_dim, rngs=rngs)
 
     def encode_views(
@@ -120,8 +118,8 @@ class ResTacTokenInAE(ResTac):
     cached prefix gives the training pass's velocity. (The published code let the prefix read it in training.)
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> None:
-        super().__init__(config, rngs=rngs, tactile=tactile)
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        super().__init__(config, rngs=rngs)
         width = config.action_expert.width
         self.tactile_token_proj = nnx.Linear(config.event_dim, width, rngs=rngs)
         self.default_tactile_embedding = nnx.Param(jnp.zeros((1, width), jnp.float32))
@@ -154,8 +152,8 @@ class ResTacForceVLA(ResTac):
 
     reads_prefix_out = True
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> None:
-        super().__init__(config, rngs=rngs, tactile=tactile)
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        super().__init__(config, rngs=rngs)
         vlm_width, heads = config.paligemma.width, config.fusion_heads
         self.tactile_encoder = EventProjection(config.event_dim, config.fusion_dim, rngs=rngs)
         self.tactile_to_vlm_proj = nnx.Linear(config.fusion_dim, vlm_width, rngs=rngs)
@@ -230,13 +228,13 @@ def last_valid(valid: Bool[Array, 'B S'], count: int) -> Array:
     return jnp.take_along_axis(in_order, jnp.maximum(ranks, first), axis=1)
 
 
-def create_model(config: ModelConfig, rngs: nnx.Rngs, tactile: TactileEncoder | None = None) -> Pi05:
+def create_model(config: ModelConfig, rngs: nnx.Rngs) -> Pi05:
     """The policy that `config` describes, freshly initialised.
 
     A fresh pi0.5 ignores images, prompt and touch (zero-initialised heads and norms): load a checkpoint.
-    Under `nnx.eval_shape` no memory is used. `tactile` is an encoder to use instead of making one.
+    Under `nnx.eval_shape` no memory is used.
     """
     if config.fusion == 'none':
         return Pi05(config, rngs=rngs)
     fusion = ResTacForceVLA if config.fusion == 'forcevla' else ResTacTokenInAE
-    return fusion(config, rngs=rngs, tactile=tactile)
+    return fusion(config, rngs=rngs)

@@ -1,9 +1,9 @@
 """Errors of the text that training teaches the language expert, before they are averaged over samples."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float
 
 from restac_ros.model.joint_pass import TextTarget
 from restac_ros.model.token_loss import smoothed_cross_entropy
@@ -22,20 +22,6 @@ class TextErrors(NamedTuple):
     loss: Float[Array, ' B']
     right: Bool[Array, ' B']
     counted: Bool[Array, ' B']
-
-
-class TextNetwork(Protocol):
-    """What a network must offer: logits of each token of a target."""
-
-    def text_logits(
-        self,
-        images: dict[str, Float[Array, 'B H W 3'] | UInt8[Array, 'B H W 3']],
-        image_masks: dict[str, Bool[Array, ' B']],
-        tokens: Int[Array, 'B P'],
-        token_mask: Bool[Array, 'B P'],
-        target: TextTarget,
-    ) -> Float[Array, 'B F V']:
-        """Return float32 logits."""
 
 
 def text_errors(logits: Float[Array, 'B F V'], target: TextTarget, smoothing: float = 0.0) -> TextErrors:

@@ -14,6 +14,7 @@ import numpy as np
 from restac_ros.model.checkpoint.store import CheckpointInfo
 from restac_ros.model.config import Dtype
 from restac_ros.model.int8 import Int8Weight, apply_weight
+from restac_ros.whole_files import read_bounded_json, replaced
 
 CPU_FACTS = Path('/proc/cpuinfo')
 MEASURED = 'arithmetic.json'
@@ -110,9 +111,8 @@ def measured_once(kept_in: Path) -> Seconds:
     if key not in known:
         known = {**known, key: measure_products()}
         kept_in.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = file.with_name(f'{MEASURED}.partial-{os.getpid()}')
-        partial.write_text(json.dumps(known, indent=2) + '\n', encoding='utf-8')
-        partial.replace(file)
+        with replaced(file) as partial:
+            partial.write_text(json.dumps(known, indent=2) + '\n', encoding='utf-8')
     return known[key]
 
 
@@ -142,9 +142,7 @@ def measure_products() -> dict[str, float]:
 def _read(file: Path) -> dict[str, dict[str, float]]:
     """What was measured before; nothing where that cannot be read, since measuring again costs little."""
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            return {}
-        known = json.loads(file.read_text(encoding='utf-8'))
+        known = read_bounded_json(file, _MAX_BYTES, ValueError)
         kinds = {'float32', 'bfloat16', 'int8', 'integer'}
         return {key: {kind: float(times[kind]) for kind in kinds} for key, times in known.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

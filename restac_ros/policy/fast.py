@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int32
@@ -24,6 +23,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from restac_ros.policy.action_tokens import ActionTokenError, checked_chunk, checked_codes
+from restac_ros.whole_files import read_bounded, read_bounded_json
 
 TOKENIZER_FILE, PROCESSOR_FILE = 'tokenizer.json', 'processor_config.json'
 SCALE = 10.0
@@ -136,17 +136,17 @@ def read_fast(folder: Path) -> FastCodec:
     Raises:
         FastFileError: a file is missing, too large, or not what it should be.
     """
-    settings = _json(folder / PROCESSOR_FILE)
     path = folder / PROCESSOR_FILE
+    remedy = f'give a directory of FAST: {TOKENIZER_FILE} and {PROCESSOR_FILE}'
+    settings = read_bounded_json(path, _MAX_FILE_BYTES, FastFileError, remedy=remedy)
     scale, min_token, stated = (settings.get(name) for name in ('scale', 'min_token', 'vocab_size'))
     if not isinstance(scale, int | float) or not 0 < scale < math.inf:
         raise FastFileError(f'{path}: scale: found {scale!r}, expected a positive number')
     if not isinstance(min_token, int):
         raise FastFileError(f'{path}: min_token: found {min_token!r}, expected a whole number')
+    content = read_bounded(folder / TOKENIZER_FILE, _MAX_FILE_BYTES, FastFileError, remedy=remedy)
     try:
-        tokenizer = Tokenizer.from_str(_content(folder / TOKENIZER_FILE))
-    except FastFileError:
-        raise
+        tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # `tokenizers` raises no type of its own
         raise FastFileError(f'{folder / TOKENIZER_FILE}: found no tokenizer: {error}') from error
     if not isinstance(stated, int) or tokenizer.get_vocab_size() > stated:
@@ -204,24 +204,3 @@ def fit_fast(
     )
     tokenizer.train_from_iterator(texts(), trainer)
     return FastCodec(tokenizer, -largest, scale, 'the fitted vocabulary')
-
-
-def _content(path: Path) -> str:
-    if not path.is_file():
-        raise FastFileError(f'{path}: no such file; expected {TOKENIZER_FILE} and {PROCESSOR_FILE} of FAST')
-    if (size := path.stat().st_size) > _MAX_FILE_BYTES:
-        raise FastFileError(f'{path}: found {size} bytes, expected at most {_MAX_FILE_BYTES}')
-    try:
-        return path.read_text(encoding='utf-8')
-    except UnicodeDecodeError as error:
-        raise FastFileError(f'{path}: found bytes that are no text: {error}') from error
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_content(path))
-    except json.JSONDecodeError as error:
-        raise FastFileError(f'{path}: not readable JSON: {error}') from error
-    if not isinstance(content, dict):
-        raise FastFileError(f'{path}: found a JSON {type(content).__name__}, expected an object')
-    return content

@@ -15,6 +15,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.base_weights import is_safetensors, merge_base_weights, on_host_device
 from restac_ros.model.checkpoint.encoder_source import unit_align_params
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.files import check_absent
 from restac_ros.model.checkpoint.merge import TOUCH_LEAVES
 from restac_ros.model.checkpoint.network import assemble, initial_params, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
@@ -69,7 +70,6 @@ def init_checkpoint(
     out_dir: Path,
     *,
     seed: int = 0,
-    dtype: Dtype | None = None,
 ) -> CheckpointReport:
     """Write a checkpoint of random weights in which every input matters. It cannot do any task.
 
@@ -80,7 +80,6 @@ def init_checkpoint(
         contract: of the robot it is to run on.
         out_dir: directory to make.
         seed: of all weights.
-        dtype: of the stored parameters; default is the model's own.
 
     Raises:
         CheckpointError: the directory exists, or the preset is unknown.
@@ -88,11 +87,9 @@ def init_checkpoint(
     """
     config = _config_of(preset)
     check_model(config, contract, str(preset if isinstance(preset, str) else 'model'))
-    _refuse_existing(out_dir)
+    check_absent(out_dir)
     names = leaf_shapes(config)
-    params = initial_params(
-        config, names, seed, cast=CastRule(dtype), everything=True, consume=on_host_device
-    )
+    params = initial_params(config, names, seed, everything=True, consume=on_host_device)
     config, params, calibration = _calibrated(config, params, seed, draw_codebook=True)
     stats = stats_from_limits(contract, config)
     origin = Origin('init-checkpoint', 'random, untrained', seed)
@@ -136,7 +133,7 @@ def import_checkpoint(
         PolicyError: the contract cannot feed the model.
         NormStatsError: `norm_stats` are of a place outside the contract's workspace.
     """
-    _refuse_existing(out_dir)
+    check_absent(out_dir)
     if norm_stats is not None:
         _check_range(norm_stats, contract)
     config, notes = _config_for(preset, source, has_touch=unit_align is not None)
@@ -278,9 +275,3 @@ def _config_of(preset: str | ModelConfig) -> ModelConfig:
     if preset not in PRESETS:
         raise CheckpointError(f'preset {preset!r} is unknown; known: {", ".join(PRESETS)}')
     return PRESETS[preset]
-
-
-def _refuse_existing(path: Path) -> None:
-    """Refuse at once, not after minutes, a directory that exists."""
-    if Path(path).exists():
-        raise CheckpointError(f'{path}: already exists and stays as it is. Choose another path or remove it')

@@ -4,7 +4,6 @@ Values at the first and 99th percentile map to -1 and 1; nothing is clipped. `ac
 normalised and has no statistics.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 from jaxtyping import Float
+
+from restac_ros.whole_files import read_bounded_json
 
 EPSILON = 1e-6
 """Added to every range, as in openpi."""
@@ -133,16 +134,8 @@ def read_norm_stats(path: Path, dims: int | None = None) -> NormStats:
     Raises:
         NormStatsError: no such file, too large, not JSON, or unusable statistics.
     """
-    if not path.is_file():
-        raise NormStatsError(f'{path}: no such file; `restac-ros norm-stats DATASET --to {path}` writes it')
-    if (size := path.stat().st_size) > _MAX_BYTES:
-        raise NormStatsError(f'{path}: found {size} bytes, expected at most {_MAX_BYTES} of statistics')
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise NormStatsError(f'{path}: not readable JSON: {error}') from error
-    if not isinstance(data, dict):
-        raise NormStatsError(f'{path}: found a JSON {type(data).__name__}, expected an object')
+    remedy = f'`restac-ros norm-stats DATASET --to {path}` writes it'
+    data = read_bounded_json(path, _MAX_BYTES, NormStatsError, remedy=remedy)
     return NormStats.from_dict(data, str(path), dims)
 
 

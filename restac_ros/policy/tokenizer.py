@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int32
 
 from restac_ros.model.checkpoint.store import CheckpointInfo
 from restac_ros.policy.prompts import StateBins, clean, state_prompt
+from restac_ros.whole_files import read_bounded, replaced
 
 PALIGEMMA_URL = 'https://storage.googleapis.com/big_vision/paligemma_tokenizer.model'
 PALIGEMMA_SHA256 = '8986bb4f423f07f8c7f70d0dbe3526fb2316056c17bae71b1ea975e77a168fc6'
@@ -232,15 +233,10 @@ def download_tokenizer(url: str = PALIGEMMA_URL, sha256: str = PALIGEMMA_SHA256)
     if (digest := hashlib.sha256(content).hexdigest()) != sha256:
         raise TokenizerError(f'{url}: sent {len(content)} bytes with SHA-256 {digest}, expected {sha256}')
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.partial-{os.getpid()}')
-    partial.write_bytes(content)
-    partial.replace(path)
+    with replaced(path) as partial:
+        partial.write_bytes(content)
     return path
 
 
 def _read(path: Path, remedy: str) -> bytes:
-    if not path.is_file():
-        raise TokenizerError(f'{path}: no such tokenizer file; {remedy}')
-    if (size := path.stat().st_size) > _MAX_FILE_BYTES:
-        raise TokenizerError(f'{path}: {size} bytes; expected at most {_MAX_FILE_BYTES}')
-    return path.read_bytes()
+    return read_bounded(path, _MAX_FILE_BYTES, TokenizerError, what='tokenizer file', remedy=remedy)

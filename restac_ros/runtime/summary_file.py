@@ -1,21 +1,20 @@
 """The summary that a node writes at its end, as JSON: read by `restac-ros up` and by the benchmarks."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.tally import StreamTally
+from restac_ros.whole_files import replaced
 
 
 def write_summary(path: Path, values: Mapping[str, object]) -> None:
     """Write the whole file, or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}')
-    temporary.write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
-    temporary.replace(path)
+    with replaced(path) as partial:
+        partial.write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
 
 
 def streams_summary(tallies: Mapping[str, StreamTally]) -> dict[str, dict]:

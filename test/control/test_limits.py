@@ -229,6 +229,14 @@ def test_default_windows():
     assert LIMITS.max_gap_s == pytest.approx(0.04)
 
 
+def test_the_nearest_position_inside_is_the_position_itself_or_on_the_boxs_side() -> None:
+    inside = np.array(START.position_m)
+    np.testing.assert_array_equal(LIMITS.nearest_inside(inside), inside)
+    outside = np.array([LIMITS.workspace_max_m[0] + 1.0, inside[1], LIMITS.workspace_min_m[2] - 1.0])
+    edge = [LIMITS.workspace_max_m[0], inside[1], LIMITS.workspace_min_m[2]]
+    np.testing.assert_array_equal(LIMITS.nearest_inside(outside), edge)
+
+
 def test_an_arm_that_rests_just_outside_the_box_is_taken_up_at_its_edge() -> None:
     edge = np.array([LIMITS.workspace_max_m[0], START.position_m[1], START.position_m[2]])
     resting = Pose(edge + np.array([0.004, 0.0, 0.0]), START.quaternion_xyzw)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from restac_ros.model.config import GemmaConfig, ModelConfig, SiglipConfig
+from restac_ros.model.flow_loss import compute_loss
 from restac_ros.model.norms import modulated_norm
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
 from restac_ros.model.pi05 import Pi05, SamplingPlan
@@ -94,7 +95,7 @@ class _Network:
 
         def loss(model: Pi05, noise: jax.Array, delay: jax.Array | None, exists: jax.Array) -> jax.Array:
             flow = (_ACTIONS, noise, _TIME)
-            return model.compute_loss(observation, *flow, touch=touch, delay=delay, step_mask=exists)
+            return compute_loss(model, observation, *flow, touch=touch, delay=delay, step_mask=exists)
 
         self.sample, self.joint, self.loss = (as_pure(model, call) for call in (sample, joint, loss))
 

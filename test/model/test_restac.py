@@ -18,6 +18,7 @@ from restac_ros.model import flow_matching
 from restac_ros.model.attention import attention_mask
 from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.model.errors import ObservationError
+from restac_ros.model.flow_loss import compute_loss
 from restac_ros.model.intermediates import Intermediates
 from restac_ros.model.observation import CAMERA_SLOTS, Observation, make_observation
 from restac_ros.model.presets import PRESETS
@@ -157,7 +158,7 @@ def test_compute_loss_is_the_reference_loss(golden: Callable, load_parameters, a
     config = file.config(fusion='forcevla', gate='scaled_necessity', fusion_dim=40, fusion_heads=8)
     model = load_parameters(config, file.parameters('necessity'))
     flow = [file[f'in/{name}'] for name in ('actions', 'noise', 'time')]
-    loss = as_pure(model, lambda model, *args: model.compute_loss(*args, touch=file.touch))
+    loss = as_pure(model, lambda model, *args: compute_loss(model, *args, touch=file.touch))
     _near(loss(file.observation(config, 'full'), *flow), file['out/full/necessity/loss'], 5e-5)
 
 
@@ -322,7 +323,7 @@ def test_defect_9_action_prev_is_never_normalised(micro: ResTac, as_pure) -> Non
     observation = _inputs(_MICRO)
 
     def directly(model: ResTac, tactile: jax.Array, views: jax.Array, action_prev: jax.Array) -> jax.Array:
-        return model.tactile(tactile, views, action_prev).q_event
+        return model.tactile.encode(tactile, model.tactile.encode_views(views), action_prev).q_event
 
     views = np.stack([observation.images[slot] for slot in CAMERA_SLOTS], axis=1)
     tactile, views = (pixels.astype(np.float32) / 255 * 2 - 1 for pixels in (observation.tactile, views))
@@ -350,7 +351,7 @@ def test_gradients_reach_gate_and_touch(fusion: str, make_random) -> None:
     @jax.grad
     def gradient(params: nnx.State, observation: Observation, noise: jax.Array) -> jax.Array:
         model = nnx.merge(graph, params)
-        return model.compute_loss(observation, noise * 0.2, noise, _TIME, touch=touch).mean()
+        return compute_loss(model, observation, noise * 0.2, noise, _TIME, touch=touch).mean()
 
     leaves = nnx.to_flat_state(gradient(params, observation, _noise(config)))
     gradients = {'/'.join(map(str, path)): leaf for path, leaf in leaves}

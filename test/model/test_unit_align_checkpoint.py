@@ -12,10 +12,13 @@ import pytest
 import torch
 from flax import nnx
 
+from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.provenance import Origin
+from restac_ros.model.checkpoint.unit_align_store import read_unit_align, save_unit_align
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.errors import TactileCheckpointError, TactileFileError
 from restac_ros.model.tactile.hyper_parameters import config_from_hyper_parameters
-from restac_ros.model.tactile.lightning import read_lightning
+from restac_ros.model.tactile.lightning import read_lightning, write_lightning
 from restac_ros.model.tactile.unit_align import UnitAlign
 from restac_ros.model.tactile.unit_align_checkpoint import (
     load_unit_align,
@@ -285,3 +288,22 @@ def test_what_is_not_a_dense_tensor_is_refused(saved: Saved) -> None:
     saved.tensors['loss.extra'] = 3.0
     with pytest.raises(TactileFileError, match=r"'loss.extra'\]: found float, expected a dense tensor"):
         load_unit_align(saved.write())
+
+
+def test_what_is_written_depends_on_the_content_alone(tmp_path: Path) -> None:
+    for name in ('a', 'b'):
+        write_lightning(tmp_path / name, {'w': np.ones(3, np.float32)}, {'size': 3}, 5)
+    assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes()
+    np.testing.assert_array_equal(read_lightning(tmp_path / 'a').tensors['w'], np.ones(3))
+    assert {path.name for path in tmp_path.iterdir()} == {'a', 'b'}
+
+
+def test_leaves_of_another_encoder_are_named_before_they_are_read(tmp_path: Path) -> None:
+    strange = {'quantizer/embed': np.zeros(3, np.float32), 'more': np.zeros(1, np.float32)}
+    save_unit_align(tmp_path / 'unit_align', small_config(), strange, Origin('test'), {})
+    with pytest.raises(CheckpointError) as caught:
+        read_unit_align(tmp_path / 'unit_align')
+    told = str(caught.value)
+    assert told.startswith(f'{tmp_path}/unit_align: parameters do not fit tactile_config.json: ')
+    assert '1 unexpected: more' in told
+    assert 'quantizer/embed is (3,), expected (5, 8)' in told

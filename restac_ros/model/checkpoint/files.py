@@ -9,8 +9,19 @@ from pathlib import Path
 
 from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.whole_files import read_bounded
 
 _BLOCK_BYTES = 8 << 20
+
+
+def check_absent(path: Path) -> None:
+    """Refuse a path that is taken: at once, not after the minutes that its content takes to make.
+
+    Raises:
+        CheckpointError: `path` exists.
+    """
+    if path.exists():
+        raise CheckpointError(f'{path}: already exists and stays as it is. Choose another path or remove it')
 
 
 @contextlib.contextmanager
@@ -21,8 +32,7 @@ def new_directory(path: Path) -> Iterator[Path]:
         CheckpointError: `path` exists.
     """
     path = Path(path).absolute()
-    if path.exists():
-        raise CheckpointError(f'{path}: already exists and stays as it is. Choose another path or remove it')
+    check_absent(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'{path.name}.partial-{os.getpid()}')
     partial.mkdir()
@@ -103,11 +113,8 @@ def read_small(path: Path, max_bytes: int) -> bytes:
     Raises:
         CheckpointError: missing, or larger than `max_bytes`.
     """
-    if not path.is_file():
-        raise CheckpointError(f'{path}: no such file. The checkpoint is incomplete; copy it again')
-    if (size := path.stat().st_size) > max_bytes:
-        raise CheckpointError(f'{path}: {size} bytes; expected at most {max_bytes}')
-    return path.read_bytes()
+    remedy = 'the checkpoint is incomplete or damaged: copy it again'
+    return read_bounded(path, max_bytes, CheckpointError, remedy=remedy)
 
 
 def _flush(directory: Path) -> None:

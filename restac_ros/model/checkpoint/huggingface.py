@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.files import read_small
 from restac_ros.model.checkpoint.huggingface_names import (
     EMBEDDING,
     PI05_TENSORS,
@@ -19,6 +20,7 @@ from restac_ros.model.checkpoint.huggingface_names import (
     Tensor,
     canonical,
 )
+from restac_ros.model.checkpoint.orbax_layout import read_leaves
 from restac_ros.model.checkpoint.params import (
     AS_STORED,
     CastRule,
@@ -81,15 +83,7 @@ class HuggingFaceParams:
         Raises:
             CheckpointError: a name that is not stored, or damaged content.
         """
-        wanted = list(self.shapes) if names is None else list(names)
-        if unknown := [name for name in wanted if name not in self.shapes]:
-            raise CheckpointError(f'{self.path}: no leaves {shorten(unknown)}')
-        by_size = sorted(wanted, key=lambda name: (-int(np.prod(self.shapes[name])), name))
-        params: Params = {}
-        for name in by_size:
-            leaf = self._read_leaf(name, cast)
-            params[name] = consume(leaf) if consume else leaf
-        return {name: params[name] for name in wanted}
+        return read_leaves(self.path, self.shapes, lambda name: self._read_leaf(name, cast), names, consume)
 
     def _read_leaf(self, leaf: str, cast: CastRule) -> np.ndarray:
         shape = self.shapes[leaf]
@@ -100,8 +94,6 @@ class HuggingFaceParams:
                 if out.shape != shape:
                     out = np.empty(shape, cast(leaf, value.dtype))
                 out[index] = tensor.to_jax(value, shape)
-        if out is None:
-            raise CheckpointError(f'{self.path}: leaf {leaf!r} has no tensor of its own')
         return out
 
     def _read_tensor(self, name: str) -> np.ndarray:
@@ -174,10 +166,9 @@ def _weight_files(path: Path) -> list[Path]:
         raise CheckpointError(
             f'{path}: neither {WEIGHTS} nor {INDEX} here; give the directory of a LeRobot policy'
         )
-    if index.stat().st_size > _MAX_INDEX_BYTES:
-        raise CheckpointError(f'{index}: {index.stat().st_size} bytes is too large for an index')
+    content = read_small(index, _MAX_INDEX_BYTES)
     try:
-        shards = sorted(set(json.loads(index.read_text())['weight_map'].values()))
+        shards = sorted(set(json.loads(content)['weight_map'].values()))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f'{index}: not a safetensors index: {error!r}') from error
     for shard in shards:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.files import check_absent
 from restac_ros.model.checkpoint.int8_leaves import refuse_int8
 from restac_ros.model.checkpoint.network import check_leaves, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
@@ -41,15 +42,14 @@ def merge_lora(path: Path, to: Path, progress: Callable[[str, int, int], None]) 
         CheckpointError: no adapters, integers, an unreadable checkpoint, or `to` exists.
     """
     path = Path(path).absolute()
-    if to.exists():
-        raise CheckpointError(f'{to}: already exists and stays as it is. Choose another path or remove it')
+    check_absent(to)
     info = load_info(path)
     config = without_adapters(info.config)
     if config == info.config:
         raise CheckpointError(f'{path}: found no adapters in {info.config.paligemma}, expected some to merge')
     stored = OrbaxParams(path / PARAMS)
     refuse_int8({name: array.dtype for name, array in stored.arrays.items()}, str(path))
-    check_leaves(info.config, stored.shapes, source=str(stored.directory))
+    check_leaves(leaf_shapes(info.config), stored.shapes, source=str(stored.directory))
     names, params, merged = list(leaf_shapes(config)), Params(), list[str]()
     for done, name in enumerate(names):
         progress('merging', done, len(names))

@@ -33,13 +33,20 @@ def to_params(state: nnx.State) -> Params:
     return {name: variable.get_value() for name, (_, variable) in _by_name(state).items()}
 
 
-def check_leaves(config: ModelConfig, found: Shapes, *, source: str) -> None:
-    """Compare stored leaves with the configuration's, before any of them is read.
+def check_leaves(
+    expected: Shapes, found: Shapes, *, source: str, stated_by: str = 'model_config.json'
+) -> None:
+    """Compare stored leaves with those of a configuration, before any of them is read.
+
+    Args:
+        expected: shapes of the configuration's leaves.
+        found: shapes of the stored ones.
+        source: where these are, for messages.
+        stated_by: file of the configuration.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen leaves; all are named.
     """
-    expected = leaf_shapes(config)
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     wrong = [
@@ -50,7 +57,7 @@ def check_leaves(config: ModelConfig, found: Shapes, *, source: str) -> None:
     if missing or unexpected or wrong:
         faults = {'missing': missing, 'unexpected': unexpected, 'of another shape': wrong}
         told = '; '.join(f'{len(names)} {what}: {shorten(names)}' for what, names in faults.items() if names)
-        raise CheckpointError(f'{source}: parameters do not fit model_config.json: {told}')
+        raise CheckpointError(f'{source}: parameters do not fit {stated_by}: {told}')
 
 
 def assemble(
@@ -61,7 +68,7 @@ def assemble(
     Raises:
         CheckpointError: the parameters are not the configuration's; see `check_leaves`.
     """
-    check_leaves(config, {name: leaf.shape for name, leaf in params.items()}, source=source)
+    check_leaves(leaf_shapes(config), {name: leaf.shape for name, leaf in params.items()}, source=source)
     graph, state = _abstract(config)
     flat = [(path, variable.replace(params[name])) for name, (path, variable) in _by_name(state).items()]
     return graph, nnx.from_flat_state(flat)

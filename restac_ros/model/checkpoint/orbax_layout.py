@@ -13,7 +13,8 @@ from flax import traverse_util
 from restac_ros.git_lfs import what_it_is
 from restac_ros.model.checkpoint.array_store import StoredArray, open_array, open_store
 from restac_ros.model.checkpoint.errors import CheckpointError
-from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, shorten
+from restac_ros.model.checkpoint.files import check_absent, read_small
+from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params, Shapes, shorten
 
 WRITE_CHUNK_BYTES = 16 << 20
 """Chunk size of what we write, so that every reader can load it with bounded memory."""
@@ -59,28 +60,48 @@ class OrbaxParams:
         cast: CastRule = AS_STORED,
         consume: Callable[[np.ndarray], Leaf] | None = None,
     ) -> Params:
-        """Read leaves, largest first, one at a time.
-
-        The largest leaf is read while nothing else is in memory, which keeps the peak near the final size.
-
-        Args:
-            names: which leaves; all by default.
-            cast: in which dtype.
-            consume: applied to each leaf as it arrives, for example a transfer to the device.
+        """Read leaves in the dtypes that `cast` says; the other arguments as of `read_leaves`.
 
         Raises:
             CheckpointError: a name that is not stored, or damaged content.
         """
-        wanted = list(self.arrays) if names is None else list(names)
-        if unknown := [name for name in wanted if name not in self.arrays]:
-            raise CheckpointError(f'{self.directory}: no leaves {shorten(unknown)}')
-        by_size = sorted(wanted, key=lambda name: (-int(np.prod(self.arrays[name].shape)), name))
-        params: Params = {}
-        for name in by_size:
+
+        def read_leaf(name: str) -> np.ndarray:
             array = self.arrays[name]
-            leaf = array.read(cast(name, array.dtype))
-            params[name] = consume(leaf) if consume else leaf
-        return {name: params[name] for name in wanted}
+            return array.read(cast(name, array.dtype))
+
+        return read_leaves(self.directory, self.shapes, read_leaf, names, consume)
+
+
+def read_leaves(
+    source: Path,
+    shapes: Shapes,
+    read_leaf: Callable[[str], np.ndarray],
+    names: Iterable[str] | None = None,
+    consume: Callable[[np.ndarray], Leaf] | None = None,
+) -> Params:
+    """Read leaves, largest first, one at a time.
+
+    The largest leaf is read while nothing else is in memory, which keeps the peak near the final size.
+
+    Args:
+        source: where they are stored, for messages.
+        shapes: of all that are.
+        read_leaf: reads one by its name.
+        names: which leaves; all by default.
+        consume: applied to each leaf as it arrives, for example a transfer to the device.
+
+    Raises:
+        CheckpointError: a name that is not stored.
+    """
+    wanted = list(shapes) if names is None else list(names)
+    if unknown := [name for name in wanted if name not in shapes]:
+        raise CheckpointError(f'{source}: no leaves {shorten(unknown)}')
+    params: Params = {}
+    for name in sorted(wanted, key=lambda name: (-int(np.prod(shapes[name])), name)):
+        leaf = read_leaf(name)
+        params[name] = consume(leaf) if consume else leaf
+    return {name: params[name] for name in wanted}
 
 
 def find_params_directory(path: Path) -> Path:
@@ -108,8 +129,7 @@ def write_orbax(directory: Path, params: Params) -> None:
     Raises:
         CheckpointError: the directory exists, or a value is no array.
     """
-    if directory.exists():
-        raise CheckpointError(f'{directory}: already exists; choose another path or remove it')
+    check_absent(directory)
     import orbax.checkpoint as ocp  # a quarter of a second that reading does without
 
     flat = {(_ROOT, *name.split('/'), _VALUE): _on_device(name, leaf) for name, leaf in params.items()}
@@ -141,10 +161,9 @@ def _on_device(name: str, leaf: Leaf) -> Leaf:
 
 def _read_metadata(directory: Path) -> dict:
     path = directory / '_METADATA'
-    if path.stat().st_size > _MAX_METADATA_BYTES:
-        raise CheckpointError(f'{path}: {path.stat().st_size} bytes is too large for a parameter list')
+    content = read_small(path, _MAX_METADATA_BYTES)
     try:
-        metadata = json.loads(path.read_text())
+        metadata = json.loads(content)
         if not isinstance(metadata['tree_metadata'], dict):
             raise TypeError('tree_metadata is not a mapping')
     except (ValueError, KeyError, TypeError) as error:

@@ -29,6 +29,9 @@ SCALE_SUFFIX = '_scale'
 MAX_LEAF_BYTES = 32 << 30
 """No leaf of a known model comes near; a larger one in a file's header is damage, not a model."""
 
+MAX_NAMED = 8
+"""Leaves that an error message names."""
+
 
 @dataclass(frozen=True)
 class CastRule:
@@ -83,8 +86,8 @@ def num_bytes(params: Mapping[str, Leaf]) -> int:
     return sum(leaf.nbytes for leaf in params.values())
 
 
-def shorten(names: Iterable[str], limit: int = 8) -> str:
-    """Name the first `limit` of `names` and count the rest, for error messages."""
+def shorten(names: Iterable[str]) -> str:
+    """Name the first MAX_NAMED of `names` and count the rest, for error messages."""
     listed = sorted(names)
-    rest = f' and {len(listed) - limit} more' if len(listed) > limit else ''
-    return ', '.join(listed[:limit]) + rest
+    rest = f' and {len(listed) - MAX_NAMED} more' if len(listed) > MAX_NAMED else ''
+    return ', '.join(listed[:MAX_NAMED]) + rest

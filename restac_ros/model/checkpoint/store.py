@@ -30,7 +30,7 @@ from restac_ros.model.checkpoint.manifest import (
     write_json_object,
     write_manifest,
 )
-from restac_ros.model.checkpoint.network import check_leaves
+from restac_ros.model.checkpoint.network import check_leaves, leaf_shapes
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
 from restac_ros.model.checkpoint.params import AS_STORED, CastRule, Leaf, Params
 from restac_ros.model.checkpoint.provenance import GateCalibration, Origin
@@ -85,6 +85,15 @@ class Checkpoint:
     path: Path
     info: CheckpointInfo
     params: Params
+
+    @classmethod
+    def on_device(cls, path: Path, info: CheckpointInfo) -> 'Checkpoint':
+        """Read the parameters of a checkpoint, whose files `load_info` has checked, onto the device.
+
+        Raises:
+            CheckpointError: as `load_params`.
+        """
+        return cls(path, info, load_params(path, info.config, consume=jax.device_put))
 
 
 def save_checkpoint(path: Path, params: Params, info: CheckpointInfo, *, replace: bool = False) -> None:
@@ -185,7 +194,7 @@ class StoredParams:
         self.source = str(self._stored.directory)
         scales = check_scales(self._stored.arrays, self.source)
         shapes = {name: shape for name, shape in self._stored.shapes.items() if name not in scales}
-        check_leaves(config, shapes, source=self.source)
+        check_leaves(leaf_shapes(config), shapes, source=self.source)
 
     @property
     def shapes(self) -> Params:

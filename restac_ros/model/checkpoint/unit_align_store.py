@@ -19,6 +19,7 @@ from restac_ros.model.checkpoint.manifest import (
     write_json_object,
     write_manifest,
 )
+from restac_ros.model.checkpoint.network import check_leaves, to_params
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams, write_orbax
 from restac_ros.model.checkpoint.params import Params
 from restac_ros.model.checkpoint.provenance import Origin
@@ -73,10 +74,6 @@ def read_unit_align(path: Path) -> tuple[TactileConfig, Params]:
         raise CheckpointError(f'{path}: {error}') from error
     stored = OrbaxParams(path / _PARAMS)
     state = nnx.split(nnx.eval_shape(lambda: UnitAlign(config, nnx.Rngs(0))))[1]
-    expected = {'/'.join(map(str, at)): leaf.shape for at, leaf in nnx.to_flat_state(state)}
-    if stored.shapes != expected:
-        wrong = sorted(
-            name for name in {*stored.shapes, *expected} if stored.shapes.get(name) != expected.get(name)
-        )
-        raise CheckpointError(f'{path}: found other leaves than {_CONFIG} says: {", ".join(wrong[:8])}')
+    expected = {name: leaf.shape for name, leaf in to_params(state).items()}
+    check_leaves(expected, stored.shapes, source=str(path), stated_by=_CONFIG)
     return config, stored.read()

@@ -99,15 +99,6 @@ class CnnEncoder(nnx.Module):
             residual=None,
         )
 
-    def __call__(
-        self,
-        tactile: Float[Array, 'B h w 3'],
-        views: Float[Array, 'B V H W 3'],
-        action_prev: Float[Array, 'B 7'],
-    ) -> TactileCode:
-        """Return `encode(tactile, encode_views(views), action_prev)`."""
-        return self.encode(tactile, self.encode_views(views), action_prev)
-
 
 def softly_bounded(values: Array) -> Array:
     """Return values pressed into (-LOGVAR_BOUND, LOGVAR_BOUND); far out the gradient falls as 1 / x^2."""

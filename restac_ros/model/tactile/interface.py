@@ -25,10 +25,10 @@ class TactileCode(NamedTuple):
 
 @runtime_checkable
 class TactileEncoder(Protocol):
-    """The call behind which encoders are exchanged; images are float32 in [-1, 1], channel last.
+    """The calls behind which encoders are exchanged; images are float32 in [-1, 1], channel last.
 
     Views stand in the order base_0_rgb, left_wrist_0_rgb, right_wrist_0_rgb. `encode_views` runs at camera
-    rate, `encode` at the tactile sensor's; calling the encoder does both. All raise TactileInputError.
+    rate, `encode` at the tactile sensor's. Both raise TactileInputError.
     """
 
     def encode_views(self, views: Float[Array, 'B V H W 3']) -> Float[Array, 'B F']:
@@ -41,11 +41,3 @@ class TactileEncoder(Protocol):
         action_prev: Float[Array, 'B 7'],
     ) -> TactileCode:
         """Return the code of one tactile image; `action_prev` is raw (m, rad), never normalised."""
-
-    def __call__(
-        self,
-        tactile: Float[Array, 'B h w 3'],
-        views: Float[Array, 'B V H W 3'],
-        action_prev: Float[Array, 'B 7'],
-    ) -> TactileCode:
-        """Return `encode(tactile, encode_views(views), action_prev)`."""

@@ -17,6 +17,7 @@ import torch
 
 from restac_ros.git_lfs import what_it_is
 from restac_ros.model.tactile.errors import TactileFileError
+from restac_ros.whole_files import replaced
 
 _MAX_FILE_BYTES = 8 * 2**30
 MAX_UNPACKED_BYTES = 64 * 2**20  # PyTorch compresses nothing but code
@@ -81,9 +82,8 @@ def write_lightning(
         'epoch': 0,
         'global_step': global_step,
     }
-    partial = path.with_name(f'{path.name}.partial')
-    torch.save(content, partial)
-    partial.replace(path)
+    with replaced(path) as partial, partial.open('wb') as file:
+        torch.save(content, file)  # of a path it would store the name
 
 
 def _check_archive(path: Path) -> None:

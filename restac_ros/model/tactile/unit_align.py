@@ -66,15 +66,6 @@ class UnitAlign(nnx.Module):
         """Return the event vector, before it is quantized."""
         return self.event_encoder(prior.mean, z_real - prior.mean)
 
-    def __call__(
-        self,
-        tactile: Float[Array, 'B h w 3'],
-        views: Float[Array, 'B V H W 3'],
-        action_prev: Float[Array, 'B 7'],
-    ) -> TactileCode:
-        """Return `encode(tactile, encode_views(views), action_prev)`."""
-        return self.encode(tactile, self.encode_views(views), action_prev)
-
 
 def _tactile_code(
     q_event: Array, index: Array, h_event: Array, prior: Prior, z_real: Float[Array, 'B h w z']

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from restac_ros.sim.cell.parameters import CellError
+from restac_ros.whole_files import read_bounded_json, replaced
 
 _MOST_BYTES = 16 << 20
 
@@ -82,9 +83,8 @@ class AttemptRecord:
 def write_record(record: AttemptRecord, identity: str, path: Path) -> None:
     """Write a record whole or not at all; `identity` names its attempt."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(json.dumps({'identity': identity, **asdict(record)}, allow_nan=False) + '\n')
-    partial.replace(path)
+    with replaced(path) as partial:
+        partial.write_text(json.dumps({'identity': identity, **asdict(record)}, allow_nan=False) + '\n')
 
 
 def read_record(path: Path, identity: str) -> AttemptRecord | None:
@@ -95,13 +95,13 @@ def read_record(path: Path, identity: str) -> AttemptRecord | None:
     """
     if not path.exists():
         return None
-    if path.stat().st_size > _MOST_BYTES:
-        raise CellError(f'{path} is larger than {_MOST_BYTES} bytes: no record of an attempt; remove it')
+    values = read_bounded_json(
+        path, _MOST_BYTES, CellError, remedy='it is no record of an attempt: remove it'
+    )
     try:
-        values = json.loads(path.read_text(encoding='utf-8'))
         found = values.pop('identity')
         record = AttemptRecord(**{**values, 'felt': FeltFrames(**values['felt'])})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError) as error:
         raise CellError(f'{path} is no record of an attempt ({error}): remove it') from error
     if found != identity:
         raise CellError(

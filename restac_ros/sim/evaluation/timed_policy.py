@@ -4,18 +4,17 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.model.checkpoint.store import Checkpoint, load_info, load_params
+from restac_ros.model.checkpoint.store import Checkpoint, load_info
 from restac_ros.policy.chunking import Chunking
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.products import Continuation, PlannedActions, Prefix, Touch
 from restac_ros.policy.tokenizer import tokenizer_of
+from restac_ros.runtime.policy_parameters import PolicyParameters
 from restac_ros.sim.evaluation.settings import CallDurations
 
 _MS = 1e6
@@ -95,7 +94,7 @@ class OpenPolicies:
         parameters: those of config/policy.yaml, by name.
     """
 
-    def __init__(self, contract: Contract, prompt: str, parameters: Any) -> None:
+    def __init__(self, contract: Contract, prompt: str, parameters: PolicyParameters) -> None:
         self._contract, self._prompt, self._parameters = contract, prompt, parameters
         self._checkpoint: Checkpoint | None = None
         self._by_gate: dict[float | None, TimedPolicy] = {}
@@ -111,8 +110,7 @@ class OpenPolicies:
             self._by_gate.clear()
             info = load_info(path)
             check_fit(info, self._contract, str(path))
-            params = load_params(path, info.config, consume=jax.device_put)
-            self._checkpoint = Checkpoint(path, info, params)
+            self._checkpoint = Checkpoint.on_device(path, info)
         if gate not in self._by_gate:
             self._by_gate[gate] = self._made(self._checkpoint, gate)
         return self._by_gate[gate]
