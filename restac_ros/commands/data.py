@@ -76,12 +76,13 @@ class Export:
 
     def run(self) -> int:
         """Exit status."""
-        from restac_ros.dataset.export_v21 import VERSION, export_v21
+        from restac_ros.dataset.dataset_files import EARLIER_VERSION
+        from restac_ros.dataset.export_v21 import export_v21
 
         target = absolute(self.to)
         with counting('exporting') as on_episode:
             episodes = export_v21(absolute(self.dataset), target, on_episode)
-        print_line(f'{target}: {counted(episodes, "episode")}, LeRobot {VERSION}')
+        print_line(f'{target}: {counted(episodes, "episode")}, LeRobot {EARLIER_VERSION}')
         print_line(f'openpi reads it with HF_LEROBOT_HOME={target.parent} and repo_id {target.name!r}')
         return 0
 

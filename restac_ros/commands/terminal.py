@@ -1,8 +1,7 @@
 """What commands print: lines as they are, words in colour, counts, a bar of episodes."""
 
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.markup import escape
@@ -42,19 +41,23 @@ def counted(count: int, noun: str) -> str:
 @contextmanager
 def counting(verb: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar of episodes; yields f(done, total) that moves it."""
-    columns = (TextColumn(verb), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bars:
-        task = bars.add_task('', total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    with _bar(Console(), verb) as move:
+        yield lambda done, total: move(verb, done, total)
 
 
-def show_count(what: str, done: int, count: int) -> None:
-    """Overwrite the line on standard error with how far something is; nothing where that is no terminal."""
-    if sys.stderr.isatty():
-        print(f'\r{what}: {done} of {count}\x1b[K', end='', file=sys.stderr, flush=True)
+def counting_parts() -> AbstractContextManager[Callable[[str, int, int], None]]:
+    """Show a bar of each part of the work on standard error; yields f(part, done, total) that moves it."""
+    return _bar(Console(stderr=True), '')
 
 
-def end_count() -> None:
-    """Remove the line of `show_count`."""
-    if sys.stderr.isatty():
-        print('\r\x1b[K', end='', file=sys.stderr, flush=True)
+@contextmanager
+def _bar(console: Console, verb: str) -> Iterator[Callable[[str, int, int], None]]:
+    columns = (
+        TextColumn('{task.description}', markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task(verb, total=None)
+        yield lambda what, done, total: bars.update(task, description=what, completed=done, total=total)

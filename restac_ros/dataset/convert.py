@@ -1,6 +1,6 @@
 """Converts a recording into an episode: samples -> the framer's frames -> rows of a LeRobot data set.
 
-`python -m restac_ros.dataset.convert BAG --to DIR` does it in a process of its own, for each episode of
+`python -m restac_ros.dataset.convert JOURNAL --to DIR` does it in a process of its own, for each episode of
 a journal that was paused; it may be stopped at any moment, and reports in lines of JSON.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restac_ros.contract.errors import ContractError
-from restac_ros.contract.load import load_contract, parse_contract
+from restac_ros.contract.load import parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.bridging import UnusableFrameError, checked_frames
@@ -210,18 +210,15 @@ def _first(*values: int | None) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Convert one bag, skipping what the data set holds already; 0 when all its episodes are in.
+    """Convert one journal, skipping what the data set holds already; 0 when all its episodes are in.
 
     Prints lines {"event": ..., ...}: "progress" again and again, "done", "already" or "failed" once for each
     episode, and "end" when it has been through all of them.
     """
-    parser = argparse.ArgumentParser(description='Append one recording to a LeRobot data set.')
-    parser.add_argument('bag', type=Path, help='journal, bag directory, .mcap or .db3')
+    parser = argparse.ArgumentParser(description='Append one journal to a LeRobot data set.')
+    parser.add_argument('bag', type=Path, help='journal')
     parser.add_argument('--to', type=Path, required=True, help='data set; created if need be')
-    parser.add_argument('--task', help="what the episode shows (default: the journal's)")
-    parser.add_argument('--contract', type=Path, help='needed for bags that are no journals')
     parser.add_argument('--on-gap', choices=['refuse', 'longest_run'], default='refuse')
-    parser.add_argument('--allow-false-rate', action='store_true')
     parser.add_argument('--nice', type=int, default=0, help='lower the priority by this much')
     options = parser.parse_args(arguments)
     os.nice(options.nice)
@@ -229,21 +226,18 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         root = dataset_place(options.to)
-        contract = load_contract(options.contract) if options.contract else None
         spans = episodes_of(open_bag(options.bag))
         held = converted_recordings(root) if is_dataset(root) else {}
     except (*REFUSALS, OSError) as error:
         print_event('failed', error=str(error))
         print_event('end')
         return 1
-    status = max([_convert_span(options, contract, span, held) for span in spans])
+    status = max([_convert_span(options, span, held) for span in spans])
     print_event('end')
     return status
 
 
-def _convert_span(
-    options: argparse.Namespace, contract: Contract | None, span: EpisodeSpan, held: Mapping[str, int]
-) -> int:
+def _convert_span(options: argparse.Namespace, span: EpisodeSpan, held: Mapping[str, int]) -> int:
     """Convert one episode of the bag; return 0 when the data set holds it."""
     try:
         identity = fingerprint(options.bag, span.start_ns, span.end_ns)
@@ -252,14 +246,12 @@ def _convert_span(
             return 0
         report = convert_episode(
             options.bag,
-            contract,
+            None,
             options.to,
-            options.task,
-            lambda done, total: print_event('progress', done=done, total=total),
+            progress=lambda done, total: print_event('progress', done=done, total=total),
             start_ns=span.start_ns,
             end_ns=span.end_ns,
             on_gap=options.on_gap,
-            allow_false_rate=options.allow_false_rate,
         )
     except (*REFUSALS, OSError) as error:
         remedy = ''

@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import NamedTuple
 
-from restac_ros.dataset.dataset_files import is_dataset
+from restac_ros.dataset.dataset_files import check_usable
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.engines import Engine, EngineKind, start_engine
 from restac_ros.dataset.episode_notes import converted_recordings, deleted_recordings
-from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.fingerprint import bag_files, fingerprint
 from restac_ros.dataset.shards import Answer, EpisodeRequest, shard_path, shards_folder
 
@@ -54,8 +53,7 @@ def convert_many(
     if workers is not None and workers < 1:
         raise ValueError(f'workers: {workers}, at least 1 is needed')
     root = dataset_place(root)
-    if root.exists() and not is_dataset(root) and (not root.is_dir() or any(root.iterdir())):
-        raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
+    check_usable(root)
     todo, skipped = _sorted_out(requests, root)
     sizes = [round(bag_bytes(requests[number].bag) * requests[number].span.share) for number in todo]
     meter = _Meter(sizes, on_progress)

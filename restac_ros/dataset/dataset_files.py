@@ -26,6 +26,8 @@ ABOUT = Path('meta', 'restac_ros')  # our folder in a data set
 OWN_CONTRACT = ABOUT / 'contract.yaml'
 CONVERSION = 'conversion.json'  # in it: how recordings became episodes
 CODEBASE_VERSION = 'v3.0'  # of LeRobot's format: what is written here
+EARLIER_VERSION = 'v2.1'  # is read for training, and exported
+CHUNK_EPISODES = 1000  # in a folder of v2.1
 FORMAT_VERSION = 1  # of our folder
 LANGUAGE = ('language_persistent', 'language_events')  # LeRobot's columns of words, which a data set may lack
 LEROBOTS_OWN = {'timestamp', 'frame_index', 'episode_index', 'index', 'task_index', *LANGUAGE}
@@ -58,6 +60,16 @@ def dataset_contract(root: Path) -> Contract:
             f'contract of its columns: `restac-ros adopt {root} --contract FILE`'
         )
     return load_contract(path)
+
+
+def check_usable(root: Path) -> None:
+    """Refuse a place that neither holds a data set nor is free for one.
+
+    Raises:
+        DatasetError: it is a file, or a directory with something else.
+    """
+    if root.exists() and not is_dataset(root) and (not root.is_dir() or any(root.iterdir())):
+        raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
 
 
 def is_dataset(root: Path) -> bool:
@@ -198,12 +210,19 @@ def data_file(root: Path, info: Mapping[str, Any], episode: Mapping[str, Any]) -
 
 
 def video_file(root: Path, info: Mapping[str, Any], key: str, episode: Mapping[str, Any]) -> Path:
-    """Return the file with an episode's video of the column `key`; `episode` is its row in meta/episodes.
+    """Return the file with an episode's video of the column `key`, in v3.0 or v2.1.
+
+    `episode` is its row in meta/episodes, or in v2.1's meta/episodes.jsonl.
 
     Raises:
         DatasetError: it would lie outside the data set.
     """
-    place = {f'{part}_index': episode[f'videos/{key}/{part}_index'] for part in ('chunk', 'file')}
+    if info.get('codebase_version') == EARLIER_VERSION:
+        index = episode['episode_index']
+        chunk = index // int(info.get('chunks_size', CHUNK_EPISODES))
+        place = {'episode_chunk': chunk, 'episode_index': index}
+    else:
+        place = {f'{part}_index': episode[f'videos/{key}/{part}_index'] for part in ('chunk', 'file')}
     path = root / info['video_path'].format(video_key=key, **place)
     if not path.resolve().is_relative_to(root.resolve()):
         raise DatasetError(f'{root}: meta/info.json places videos outside the data set: {info["video_path"]}')

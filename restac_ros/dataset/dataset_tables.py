@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.git_lfs import pointer_fault
 
+_EPISODE_LINES = Path('meta', 'episodes.jsonl')  # only v2.1 has it
+
 
 def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
     """Return the row of each episode in meta/, by index, short of statistics: tasks, length, v3.0's places.
@@ -18,13 +20,8 @@ def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
     Raises:
         DatasetError: a file of it is damaged.
     """
-    if (lines := root / 'meta' / 'episodes.jsonl').is_file():  # v2.1
-        try:
-            rows = [json.loads(line) for line in lines.read_text(encoding='utf-8').splitlines()]
-            return {row['episode_index']: row for row in rows}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            fault = pointer_fault(lines) or f'cannot be read: {error}. Restore it from a copy.'
-            raise DatasetError(f'{lines} {fault}') from error
+    if (lines := root / _EPISODE_LINES).is_file():
+        return _from_lines(lines, lambda row: (row['episode_index'], row))
     found = _rows(root / 'meta' / 'episodes', lambda name: not name.startswith('stats/'))
     return {row['episode_index']: row for row in found}
 
@@ -46,17 +43,29 @@ def episode_statistics(root: Path, kinds: Collection[str]) -> dict[int, dict[str
 
 
 def task_rows(root: Path) -> dict[int, str]:
-    """Return the task texts of a v3.0 data set by number.
+    """Return the task texts of a data set by number.
 
     Raises:
         DatasetError: the file of them is damaged.
     """
+    if (root / _EPISODE_LINES).is_file():
+        return _from_lines(root / 'meta' / 'tasks.jsonl', lambda row: (row['task_index'], row['task']))
     path = root / 'meta' / 'tasks.parquet'
     try:
         rows = pq.read_table(path).to_pylist()
         return {row.pop('task_index'): next(iter(row.values())) for row in rows}
     except (pa.ArrowException, OSError, KeyError, StopIteration) as error:
         raise _unreadable(path, error) from error
+
+
+def _from_lines[T](path: Path, item: Callable[[dict[str, Any]], tuple[int, T]]) -> dict[int, T]:
+    """Return what `item` makes of each line of a file of JSON objects: number and value."""
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        return dict(item(json.loads(line)) for line in lines if line.strip())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fault = pointer_fault(path) or f'cannot be read: {error}. Restore it from a copy.'
+        raise DatasetError(f'{path} {fault}') from error
 
 
 def _rows(folder: Path, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:

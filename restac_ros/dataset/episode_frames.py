@@ -1,6 +1,5 @@
 """The frames of one episode in order, images included, with bounded memory and without LeRobot."""
 
-import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image
 
 from restac_ros.dataset.dataset_files import (
     LANGUAGE,
@@ -24,9 +22,9 @@ from restac_ros.dataset.dataset_files import (
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import feature_of
+from restac_ros.dataset.image_files import HALF_TICK_S, decoded_picture, images_from, undecodable
 
 _BATCH_ROWS = 64
-_HALF_TICK_S = 1e-3  # a video's stamps are rounded to its time base
 
 
 class EpisodeFrame(NamedTuple):
@@ -78,7 +76,7 @@ def episode_frames(root: Path, index: int) -> Iterator[EpisodeFrame]:
             for place in range(batch.num_rows):
                 images = {name: next(video) for name, video in videos.items()}
                 images |= {
-                    name: _picture(batch.column(key)[place]['bytes'].as_py(), key, index)
+                    name: decoded_picture(batch.column(key)[place]['bytes'].as_py(), key, index)
                     for name, key in tactile.items()
                 }
                 yield _frame(batch, place, images)
@@ -97,7 +95,7 @@ def _rows(path: Path, columns: list[str], index: int) -> Iterator[pa.RecordBatch
             if (chosen := batch.filter(pc.equal(batch.column('episode_index'), index))).num_rows:
                 yield chosen
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+        raise undecodable(path, error) from error
 
 
 def _frame(batch: pa.RecordBatch, place: int, images: dict[str, np.ndarray]) -> EpisodeFrame:
@@ -105,7 +103,7 @@ def _frame(batch: pa.RecordBatch, place: int, images: dict[str, np.ndarray]) -> 
     subtask = ''
     if LANGUAGE[0] in batch.schema.names:
         for text in batch.column(LANGUAGE[0])[place].as_py() or ():
-            if text['style'] == 'subtask' and text['timestamp'] <= time_s + _HALF_TICK_S:
+            if text['style'] == 'subtask' and text['timestamp'] <= time_s + HALF_TICK_S:
                 subtask = text['content']
     state, action = (np.array(batch.column(key)[place].as_py()) for key in ('observation.state', 'action'))
     return EpisodeFrame(time_s, state, action, images, subtask)
@@ -115,21 +113,7 @@ def _video_images(stack: ExitStack, path: Path, begin_s: float) -> Iterator[np.n
     """Yield the images of a video from `begin_s` on; the file stays open as long as `stack`."""
     try:
         video = stack.enter_context(av.open(str(path)))
-        video.seek(int(begin_s * av.time_base))
-        for frame in video.decode(video=0):
-            if frame.time is not None and frame.time >= begin_s - _HALF_TICK_S:
-                yield frame.to_ndarray(format='rgb24')
+        yield from images_from(video, begin_s)
     except (OSError, av.FFmpegError) as error:
-        raise _damaged(path, error) from error
+        raise undecodable(path, error) from error
     raise DatasetError(f'{path} ends before its episode: `restac-ros repair` tells what is broken')
-
-
-def _picture(data: bytes, key: str, index: int) -> np.ndarray:
-    try:
-        return np.asarray(Image.open(io.BytesIO(data), formats=('PNG',)).convert('RGB'))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DatasetError(f'{key} of episode {index}: a picture is damaged: {error}') from error
-
-
-def _damaged(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.')

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from restac_ros.dataset.dataset_files import LANGUAGE, read_info, write_info
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.table_writing import with_notes, write_table
+from restac_ros.whole_files import replaced
 
 PERSISTENT, EVENTS = LANGUAGE
 
@@ -194,9 +195,8 @@ def write_words(root: Path, words: Mapping[int, EpisodeWords]) -> None:
             unknown -= held
             if held & set(words) or not set(LANGUAGE) <= set(present):
                 made = with_words(pq.read_table(path), words)
-                partial = path.with_suffix('.partial')
-                write_table(made, partial, _group_rows(made))
-                partial.replace(path)
+                with replaced(path) as partial:
+                    write_table(made, partial, _group_rows(made))
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DatasetError(f'{path} cannot be read: {error}. Mend it: `restac-ros repair`.') from error
     info = read_info(root)

@@ -9,9 +9,9 @@ NOTES = 'restac_ros'  # the metadata record with the facts about a recording of 
 SEAL = 'crc32'
 
 
-def sealed(name: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of a metadata record with a checksum over its name and them."""
-    return {**values, SEAL: _checksum(name, values)}
+def sealed(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of a metadata record NOTES with a checksum over its name and them."""
+    return {**values, SEAL: _checksum(NOTES, values)}
 
 
 def is_intact(name: str, values: Mapping[str, str], is_ours: bool) -> bool:

@@ -19,8 +19,8 @@ from restac_ros.dataset.dataset_files import (
     STATS,
     TASKS,
     check_appendable,
+    check_usable,
     describe_dataset,
-    is_dataset,
     read_info,
     read_json,
     video_for,
@@ -172,8 +172,7 @@ def appending(
     """
     with transaction(root, REWRITTEN.__contains__) as staging, private_cache():
         if staging.exists():
-            if not is_dataset(staging):
-                raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
+            check_usable(root)
             check_appendable(root, contract, streams)
         writer = EpisodeWriter(staging, contract, streams, task, video_for(root, video))
         try:

@@ -1,6 +1,6 @@
 """Small synthetic recordings with the drivers' topics, types and rates; nothing here needs other files."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,14 @@ SECONDS = 2.0
 DELAYS_S = {'camera': 0.010, 'tactile': 0.050, 'arm_joints': 0.0005, 'gripper': 0.001}
 CAMERA_SIZE = (48, 64)  # height, width
 TACTILE_SIZE = (128, 160)  # the data set's own: compared exactly
+
+
+@pytest.fixture(scope='module')
+def no_copies_in_the_users_cache() -> Iterator[None]:
+    from restac_ros.dataset.lerobot_access import private_cache  # seconds, which not all modules here need
+
+    with private_cache():
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,6 @@
 """The column of the last measured motion: an observation for LeRobot; data sets of the old name go on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +21,12 @@ from restac_ros.dataset.convert_many import convert_many
 from restac_ros.dataset.episodes import EpisodeSpan
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.features import ACTION_PREV, PUBLISHED_ACTION_PREV
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.shards import EpisodeRequest
 from restac_ros.dataset.table_writing import with_renamed
 
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 
 @pytest.fixture(scope='module')

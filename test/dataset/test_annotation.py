@@ -2,7 +2,7 @@
 
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,14 @@ from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import BagError, DatasetError
 from restac_ros.dataset.journal import Journal, read_notes
 from restac_ros.dataset.language import NO_WORDS, EpisodeWords, subtasks_in, words_said
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.examination import examine_dataset
 from worded import active, texts, write_episode
 
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
+
 START_NS = 1_760_000_000_000_000_000
 TOPIC = '/subtask'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -114,6 +114,16 @@ def test_split_bags_are_one(tmp_path: Path, recording: list[BagMessage]) -> None
     assert any('metadata.yaml is missing' in note for note in open_bag(bag).notes)
 
 
+def test_a_superscript_in_names_of_split_files_is_no_number(
+    tmp_path: Path, recording: list[BagMessage]
+) -> None:
+    bag = tmp_path / 'split'
+    bag.mkdir()
+    for name, part in (('m²_2.mcap', recording[:100]), ('m²_10.mcap', recording[100:]), ('1²3.mcap', [])):
+        (bag / name).write_bytes(mcap_bytes(part))
+    assert [file.path.name for file in open_bag(bag).files] == ['1²3.mcap', 'm²_2.mcap', 'm²_10.mcap']
+
+
 @pytest.mark.parametrize('mode', [CompressionMode.FILE, CompressionMode.MESSAGE])
 def test_bags_compressed_by_rosbag2(
     mode: CompressionMode, tmp_path: Path, recording: list[BagMessage]

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -25,23 +25,19 @@ from restac_ros.dataset.convert import EpisodeReport, convert_episode, main
 from restac_ros.dataset.dataset_files import dataset_contract, streams_of
 from restac_ros.dataset.errors import ConversionError, DatasetError
 from restac_ros.dataset.features import features_of, meaning_differences
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.preview import frame_grid_png
 from restac_ros.dataset.survey import recorded_samples
 from restac_ros.framing.frame import Frame
 from restac_ros.framing.framer import frames
+
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 START_NS = 1_760_000_000_000_000_000
 TASK = 'press the button'
 VIDEO_TOLERANCE = 12  # of 255: yuv420p and CRF 12 on smooth pictures
 CAMERAS = ('main', 'handeye', 'side')
 GELSIGHT = 'observation.images.gelsight_left_rgb'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,17 +24,13 @@ from restac_ros.dataset.engines import SURVEYED_BYTES, start_engine
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError, EngineError
 from restac_ros.dataset.fingerprint import fingerprint
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.shards import Answer, EpisodeRequest
+
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 TASKS = ('press the button', 'turn the key', 'press the button')
 EPISODES = 'meta/restac_ros/episodes'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

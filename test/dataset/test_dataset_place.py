@@ -19,18 +19,13 @@ from restac_ros.dataset.dataset_files import read_info
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
-from restac_ros.dataset.lerobot_access import private_cache
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
 from restac_ros.dataset.shards import EpisodeRequest
 
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
+
 FAILURES = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

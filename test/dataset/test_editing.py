@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +28,14 @@ from restac_ros.dataset.dataset_files import dataset_contract
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.journal import Journal
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.model.checkpoint.store import MANIFEST
 
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
+
 NUMBERS = {'index', 'episode_index', 'task_index'}
 TASKS = ('press', 'turn', 'press', 'wipe')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

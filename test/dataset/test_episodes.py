@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,17 +17,13 @@ from restac_ros.dataset.convert import main
 from restac_ros.dataset.episodes import WHOLE, EpisodeSpan, TimeRange, episodes_of
 from restac_ros.dataset.errors import ConversionError
 from restac_ros.dataset.journal import Journal
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
+
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 START_NS = 1_760_000_000_000_000_000
 LAST_WORDS = ('done', 'failed', 'already', 'end')
 BOOL, STRING, TOPIC = 'std_msgs/msg/Bool', 'std_msgs/msg/String', '/episode_marker'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

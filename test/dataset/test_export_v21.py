@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import datasets
@@ -21,17 +21,12 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
-from restac_ros.dataset.lerobot_access import private_cache
+
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 START_NS = 1_760_000_000_000_000_000
 GELSIGHT, MAIN = 'observation.images.gelsight_left_rgb', 'observation.images.main_realsense_rgb'
 DELTAS = {'action': [0.0, 0.1, 0.2], MAIN: [-0.1, 0.0], GELSIGHT: [-0.1, 0.0]}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,13 @@ from restac_ros.dataset.hierarchical.instructions import Instructions
 from restac_ros.dataset.hierarchical.layout import DemonstrationRun, find_runs
 from restac_ros.dataset.hierarchical.numbers import read_numbers
 from restac_ros.dataset.joining import join_datasets
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.deletion import delete_episodes
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.framing.kinematics import fk_hand_tcp
 from worded import active
+
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 STAGES = {
     'high_level_task': 'tidy the_table',
@@ -45,12 +46,6 @@ TASKS = {
         }
     }
 }
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

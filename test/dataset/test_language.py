@@ -1,6 +1,5 @@
 """Words of an episode in LeRobot's columns: written, read by LeRobot, and carried through every change."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,12 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.joining import join_datasets
 from restac_ros.dataset.language import NO_WORDS, EpisodeWords, checked_text
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.deletion import delete_episodes
 from restac_ros.dataset.repair.examination import examine_dataset
 from worded import active, texts, write_episode
+
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 WORDS = EpisodeWords(
     subtasks=texts((0.0, 'reach_the plug'), (0.52, 'insert the plug')),
@@ -23,12 +24,6 @@ WORDS = EpisodeWords(
     remarks=texts((0.3, 'slower, please')),
 )
 PLAN = '1. reach_the plug\n2. insert the plug\n3. switch it on'
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +19,17 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import BagError
 from restac_ros.dataset.lerobot_access import private_cache
+from restac_ros.dataset.page_parts import PageError
 from restac_ros.dataset.quality.bag_trace import bag_traces
 from restac_ros.dataset.quality.quality import QualityReport, assess, judge_episode
 from restac_ros.dataset.quality.quality_page import Page, write_quality
 from restac_ros.framing.decode import load_types
 
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
+
 START_NS = 1_760_000_000_000_000_000
 SECOND = 10**9
 Change = Callable[[list[BagMessage]], Iterable[BagMessage]]
-
-
-@pytest.fixture(autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture
@@ -365,6 +362,12 @@ def test_the_report_lies_with_what_it_describes(dataset: Path) -> None:
     assert len(pictures) == 4  # a timeline and a film strip of each
     assert all(picture.width > 500 for picture in pictures)
     assert 'http' not in page
+
+
+def test_a_report_that_cannot_be_written_is_said(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / 'taken').write_text('a file')
+    with pytest.raises(PageError, match=r'taken: the report cannot be written: .*\(--to\)'):
+        write_quality(dataset, to=tmp_path / 'taken')
 
 
 def test_a_false_label_is_a_finding(tmp_path: Path, journal_of, recording, contract) -> None:

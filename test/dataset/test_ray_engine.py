@@ -15,14 +15,10 @@ from restac_ros.dataset.bag.storage import BagMessage
 from restac_ros.dataset.convert_many import Progress, bag_bytes, convert_many
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import EngineError
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.shards import EpisodeRequest
 
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 
 @pytest.fixture
@@ -107,7 +103,7 @@ def test_without_ray_the_remedy_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, 'ray', None)
     monkeypatch.delitem(sys.modules, 'restac_ros.dataset.ray_engine', raising=False)
-    with pytest.raises(EngineError, match=r"pip install 'restac_ros\[ray\]'"):
+    with pytest.raises(EngineError, match=r"pip install 'restac_ros\[ray\]'`\), or leave out `--engine ray`"):
         list(convert_many(requests, tmp_path / 'demos', engine='ray'))
     assert not (tmp_path / 'demos').exists()
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -21,11 +21,13 @@ from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
 from restac_ros.dataset.table_writing import with_column
 from restac_ros.dataset.transaction import writing_lock
+
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
 
 FPS = 10
 CAMERA = 'observation.images.top'
@@ -35,12 +37,6 @@ DATA = 'data/chunk-000/file-000.parquet'
 EPISODES = 'meta/episodes/chunk-000/file-000.parquet'
 VIDEO = f'videos/{CAMERA}/chunk-000/file-000.mp4'
 NUMBERS = ('index', 'episode_index')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,6 @@
 """Opens any rosbag2 bag without ROS: MCAP or SQLite, split, compressed, cut off, without metadata."""
 
 import heapq
-import re
 import weakref
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -17,6 +16,7 @@ from restac_ros.dataset.bag.sqlite_file import SqliteFile
 from restac_ros.dataset.bag.storage import END_OF_TIME_NS, BagMessage, Storage
 from restac_ros.dataset.bag.unpacking import PACKED, ZSTD_MAGIC, unpack_file, unpack_message
 from restac_ros.dataset.errors import BagError
+from restac_ros.dataset.hierarchical.layout import natural
 
 STORAGES: dict[str, type[McapFile] | type[SqliteFile]] = {'.mcap': McapFile, '.db3': SqliteFile}
 ENDINGS = (*STORAGES, *(ending + PACKED for ending in STORAGES))
@@ -166,17 +166,13 @@ def _read_description(path: Path) -> tuple[dict, list[str]]:
 
 def _storage_files(path: Path) -> list[Path]:
     """Return the storage files in a directory, split files in their order (bag_2 before bag_10)."""
-
-    def natural(file: Path) -> list[int | str]:
-        return [int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)]
-
     found = {file for file in path.iterdir() if file.name.endswith(ENDINGS)}
     packed = {file for file in found if file.with_suffix('') in found}  # its unpacked copy lies beside it
     if not found:
         if ros1 := sorted(path.glob('*.bag')):
             raise BagError(_ros1(ros1[0]))
         raise BagError(f'{path} holds no bag: no file in it ends in {", ".join(ENDINGS)}.')
-    return sorted(found - packed, key=natural)
+    return sorted(found - packed, key=lambda file: natural(file.name))
 
 
 def _as_found(file: Path) -> Path:

@@ -91,7 +91,7 @@ class BagWriter:
     def note(self, **values: str) -> None:
         """Store facts about the recording in its file; a later value of a name replaces an earlier one."""
         with self._guarded():
-            self._writer.add_metadata(NOTES, sealed(NOTES, values))
+            self._writer.add_metadata(NOTES, sealed(values))
             self._bring_to_disk()
 
     def declare(self, topic: str, kind: str) -> int:
@@ -137,7 +137,7 @@ class BagWriter:
         """
         with self._guarded():
             self._writer.flush()
-            self._writer.add_metadata(NOTES, sealed(NOTES, notes))
+            self._writer.add_metadata(NOTES, sealed(notes))
             self._writer.finish()
             self._file.flush()
             os.fsync(self._file.fileno())

@@ -1,6 +1,5 @@
 """The texts of tasks and subtasks: a JSON file, and names of directories where they may stand in."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from restac_ros.contract.errors import did_you_mean
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.hierarchical.layout import DemonstrationRun
 from restac_ros.dataset.language import checked_text
+from restac_ros.whole_files import read_bounded_json
 
 _MAX_BYTES = 16 << 20
 
@@ -60,16 +60,8 @@ class Instructions:
         """
         if path is None:
             return cls({}, 'no file of instructions', names_stand_in=names_stand_in)
-        if not path.is_file():
-            raise DatasetError(f'{path}: no such file, expected the JSON of instructions')
-        if (size := path.stat().st_size) > _MAX_BYTES:
-            raise DatasetError(f'{path}: found {size} bytes, expected at most {_MAX_BYTES}')
-        try:
-            content = json.loads(path.read_text(encoding='utf-8'))
-        except ValueError as error:
-            raise DatasetError(f'{path}: not readable JSON: {error}') from error
-        if not isinstance(content, dict):
-            raise DatasetError(f'{path}: found a JSON {type(content).__name__}, expected an object')
+        remedy = 'give the JSON file of instructions'
+        content = read_bounded_json(path, _MAX_BYTES, DatasetError, remedy=remedy)
         return cls(content, str(path), names_stand_in=names_stand_in)
 
     def texts(self, run: DemonstrationRun) -> RunTexts:

@@ -3,7 +3,6 @@
 What no frame used is not in a data set: rates are those that the converter measured, where it noted them.
 """
 
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -14,16 +13,14 @@ import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from av.container import InputContainer
-from PIL import Image
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import data_file, dataset_contract, read_info, streams_of, video_file
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.episode_notes import damaged_notes, episode_notes
-from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.features import BOOKKEEPING, NO_SAMPLE_NS, feature_of
 from restac_ros.dataset.freezes import ContentWatch, Freeze
+from restac_ros.dataset.image_files import decoded_picture, images_from, undecodable
 from restac_ros.dataset.quality.trace import STILLS, Still, StreamMessages, TouchWatch, Trace
 from restac_ros.dataset.quality.video_freezes import frozen_rows
 from restac_ros.dataset.survey import StreamReport, Survey
@@ -56,7 +53,7 @@ class _Episode:
             pictures = rows.column(feature).field('bytes').to_pylist()
             stamps_ns = rows.column(f'stamp_ns.{name}').to_pylist()
             for row, (picture, stamp_ns) in enumerate(zip(pictures, stamps_ns, strict=True), self._rows):
-                self._add_image(name, self._decoded(feature, picture), stamp_ns, row)
+                self._add_image(name, decoded_picture(picture, feature, self.index), stamp_ns, row)
         self._rows += rows.num_rows
 
     def column(self, key: str) -> np.ndarray:
@@ -70,12 +67,6 @@ class _Episode:
         self.touch[name].add(image)
         if row in self.still_rows:
             self.stills.append((name, row, image))
-
-    def _decoded(self, feature: str, picture: bytes) -> np.ndarray:
-        try:
-            return np.asarray(Image.open(io.BytesIO(picture), formats=('PNG',)).convert('RGB'))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DatasetError(f'{feature} of episode {self.index}: a picture is damaged: {error}') from error
 
 
 def dataset_traces(root: Path | str, only: int | None = None) -> Iterator[Trace]:
@@ -125,11 +116,7 @@ def _batches(files: list[Path], columns: list[str]) -> Iterator[pa.RecordBatch]:
         try:
             yield from pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise _undecodable(path, error) from error
-
-
-def _undecodable(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.')
+            raise undecodable(path, error) from error
 
 
 def _values(column: pa.Array) -> np.ndarray:
@@ -245,15 +232,8 @@ def _stills(episode: _Episode, videos: Mapping[str, tuple[Path, float]], fps: fl
         try:
             with av.open(str(path)) as video:
                 for row in episode.still_rows:
-                    if (image := _image_at(video, begin_s + row / fps)) is not None:
+                    if (image := next(images_from(video, begin_s + row / fps), None)) is not None:
                         yield Still(name, row / fps, image)
         except (OSError, av.FFmpegError) as error:
-            raise _undecodable(path, error) from error
+            raise undecodable(path, error) from error
     yield from (Still(name, row / fps, image) for name, row, image in episode.stills)
-
-
-def _image_at(video: InputContainer, time_s: float) -> np.ndarray | None:
-    video.seek(int(time_s * av.time_base))
-    later = (frame for frame in video.decode(video=0) if frame.time >= time_s - 1e-3)
-    found = next(later, None)
-    return None if found is None else found.to_ndarray(format='rgb24')

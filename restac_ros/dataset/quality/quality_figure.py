@@ -1,6 +1,5 @@
 """Pictures of an episode: presence and age of streams, touch, and motion over time."""
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -8,22 +7,19 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from restac_ros.dataset.figures import CONTACT_COLOUR, STREAM_COLOURS, png_figure
 from restac_ros.dataset.quality.contact import Contact
 from restac_ros.dataset.quality.findings import angle_jumps
 from restac_ros.dataset.quality.quality import EpisodeQuality, StreamQuality
 from restac_ros.dataset.quality.trace import Still, Trace
 
 _WIDTH_INCH = 11.5
-_DPI = 96
 SHOWN_STILL_S = 0.3
 SHORTEST_SPAN_S = 0.05  # thinner ones would not be visible
 GOOD, STALE, _MISSING, FROZEN = '#7fb8a4', '#e08a3c', '#c0392b', '#5b7fc7'
-# Distinguishable for colour-blind eyes, too (Okabe and Ito 2008); by a stream's place in the contract.
-STREAM_COLOURS = ('#0072b2', '#56b4e9', '#009e73', '#d55e00', '#444444', '#cc79a7', '#e69f00', '#8a6d00')
-CONTACT = '#f3d9b1'
 ABOVE: dict[str, Any] = {
     'loc': 'lower right',
     'bbox_to_anchor': (1.0, 1.0),
@@ -31,16 +27,6 @@ ABOVE: dict[str, Any] = {
     'borderpad': 0.1,
 }  # of legends
 AXIS_COLOURS = ('#c0392b', '#27813d', '#2660a4')  # x red, y green, z blue, as rviz draws axes
-FIGURE_STYLE: Any = {
-    'font.size': 8.5,
-    'axes.spines.top': False,
-    'axes.spines.right': False,
-    'axes.grid': True,
-    'grid.alpha': 0.25,
-    'grid.linewidth': 0.5,
-    'axes.axisbelow': True,
-    'legend.frameon': False,
-}
 LEGEND = (
     (GOOD, 'valid in the frame'),
     (STALE, 'too old or unusable'),
@@ -54,33 +40,30 @@ def episode_png(trace: Trace, quality: EpisodeQuality, title: str) -> bytes:
     if not trace.stills:
         return timeline_png(trace, quality)
     strip_inch, bars_inch = _strip_inch(trace.stills), sum(_heights_inch(trace))
-    with mpl.rc_context(FIGURE_STYLE):
-        figure = _figure(strip_inch + bars_inch + 1.1)
+    with png_figure(_WIDTH_INCH, strip_inch + bars_inch + 1.1) as figure:
         heights = [strip_inch + 0.3, bars_inch + 0.4]
         parts = np.array(figure.subfigures(2, 1, height_ratios=heights))
         _film(parts[0], trace.stills)
         _timeline(parts[1], trace, quality)
         figure.suptitle(title, x=0.01, ha='left')
-        return figure_png(figure)
+    return figure.png
 
 
 def timeline_png(trace: Trace, quality: EpisodeQuality) -> bytes:
     """Draw one bar per stream over time, ages below, then contact and state: a PNG."""
-    with mpl.rc_context(FIGURE_STYLE):
-        figure = _figure(sum(_heights_inch(trace)) + 0.75)
+    with png_figure(_WIDTH_INCH, sum(_heights_inch(trace)) + 0.75) as figure:
         _timeline(figure, trace, quality)
-        return figure_png(figure)
+    return figure.png
 
 
 def film_png(stills: Sequence[Still]) -> bytes | None:
     """Draw stills as rows of a film strip, times above: a PNG; None without any."""
     if not stills:
         return None
-    with mpl.rc_context(FIGURE_STYLE):
-        layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
-        figure = _figure(_strip_inch(stills) + 0.4, layout=layout)
+    layout = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    with png_figure(_WIDTH_INCH, _strip_inch(stills) + 0.4, layout) as figure:
         _film(figure, stills)
-        return figure_png(figure)
+    return figure.png
 
 
 def _heights_inch(trace: Trace) -> list[float]:
@@ -135,8 +118,7 @@ def touch_png(trace: Trace) -> bytes | None:
     ]
     if not shown:
         return None
-    with mpl.rc_context(FIGURE_STYLE):
-        figure = _figure(2.2 * len(shown), 0.72 * _WIDTH_INCH)
+    with png_figure(0.72 * _WIDTH_INCH, 2.2 * len(shown)) as figure:
         grid = figure.subplots(len(shown), 3, squeeze=False)
         for row, (name, reference, strongest, inside_out) in enumerate(shown):
             image = strongest.image
@@ -151,7 +133,7 @@ def touch_png(trace: Trace) -> bytes | None:
                 axes.set(xticks=[], yticks=[])
                 axes.grid(False)
                 axes.set_title(title, fontsize=8.5)
-        return figure_png(figure)
+    return figure.png
 
 
 def _panels(trace: Trace) -> list:
@@ -206,7 +188,7 @@ def _age_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
 
 def _contact_panel(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
     for contact in quality.contacts:
-        axes.axvspan(contact.start_s, contact.end_s, color=CONTACT, linewidth=0)
+        axes.axvspan(contact.start_s, contact.end_s, color=CONTACT_COLOUR, linewidth=0)
         axes.annotate(
             f'{contact.peak:.0f}',
             (contact.peak_s, contact.peak),
@@ -259,7 +241,7 @@ def _shade_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
     for number, contact in enumerate(contacts):
         label = None if number else 'contact'
         span = contact.start_s, max(contact.end_s, contact.start_s + SHORTEST_SPAN_S)
-        axes.axvspan(*span, color=CONTACT, alpha=0.6, linewidth=0, zorder=0, label=label)
+        axes.axvspan(*span, color=CONTACT_COLOUR, alpha=0.6, linewidth=0, zorder=0, label=label)
 
 
 def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
@@ -268,14 +250,3 @@ def _shade_still(axes: Axes, trace: Trace, quality: EpisodeQuality) -> None:
         if high - low < SHOWN_STILL_S:
             continue
         axes.axvspan(low, high, color='0.92', linewidth=0, zorder=0, label='at rest' if not low else None)
-
-
-def _figure(height_inch: float, width_inch: float = _WIDTH_INCH, layout: Any = 'constrained') -> Figure:
-    return Figure(figsize=(width_inch, height_inch), layout=layout)
-
-
-def figure_png(figure: Figure) -> bytes:
-    """Return the figure as a PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=_DPI)
-    return buffer.getvalue()

@@ -1,13 +1,14 @@
 """Finds quality reports, and reads their verdicts."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 from restac_ros.dataset.dataset_files import ABOUT, is_dataset
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.whole_files import read_bounded_json
 
 _MAX_BYTES = 64 * 2**20
+_ASSESS_AGAIN = 'assess it again with `restac-ros quality`'
 
 
 class Verdicts(NamedTuple):
@@ -38,9 +39,7 @@ def read_verdicts(path: Path) -> Verdicts:
     if not file.is_file():
         return Verdicts(None, '', [], [])
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ValueError(f'larger than {_MAX_BYTES} bytes')
-        report = json.loads(file.read_text(encoding='utf-8'))
+        report = read_bounded_json(file, _MAX_BYTES, DatasetError, remedy=_ASSESS_AGAIN)
         episodes = [str(episode['verdict']) for episode in report['episodes']]
         findings = [
             *report['findings'],
@@ -48,7 +47,5 @@ def read_verdicts(path: Path) -> Verdicts:
         ]
         reasons = [str(found['text']) for found in findings if found['severity'] != 'note']
         return Verdicts(file, str(report['verdict']), episodes, reasons[:10])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f'{file} is damaged ({error}): assess it again with `restac-ros quality`.'
-        ) from error
+    except (OSError, KeyError, TypeError) as error:
+        raise DatasetError(f'{file} is damaged ({error}): {_ASSESS_AGAIN}.') from error

@@ -6,8 +6,7 @@ from typing import NamedTuple
 from jinja2 import Environment
 
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.quality.page_parts import PAGE_STYLE, picture, write_page_files
+from restac_ros.dataset.page_parts import page, picture, write_page_files
 from restac_ros.dataset.quality.quality import EpisodeQuality, QualityReport, assess
 from restac_ros.dataset.quality.quality_figure import film_png, timeline_png, touch_png
 from restac_ros.dataset.quality.quality_file import report_file
@@ -54,12 +53,9 @@ at {{ episode.fps }} fps, {{ episode.usable_frames }} usable, {{ episode.longest
 {% for note in episode.notes %}<p class="soft">{{ note }}</p>{% endfor %}</details>
 """
 )
-_PAGE = _TEMPLATES.from_string(
+_BODY = _TEMPLATES.from_string(
     _MACROS
-    + """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ name }}: {{ report.verdict }}</title><style>"""
-    + PAGE_STYLE
-    + """</style></head><body><h1>{{ badge(report.verdict) }}{{ name }}</h1>
+    + """<h1>{{ badge(report.verdict) }}{{ name }}</h1>
 <div class="soft path">{{ report.kind }} {{ report.path }}</div>
 {% if report.episodes | length > 1 or report.findings %}
 <section><h2>{{ report.episodes | length }} episodes:
@@ -73,8 +69,7 @@ _PAGE = _TEMPLATES.from_string(
 <td class="left">{{ episode.findings[0].text if episode.findings }}</tr>
 {% endfor %}</table></section>
 {% endif %}
-{{ sections | join | safe }}</body></html>
-"""
+{{ sections | join | safe }}"""
 )
 
 
@@ -96,7 +91,8 @@ class Page:
     def html(self, report: QualityReport) -> str:
         """Return the whole page."""
         name = Path(report.path).resolve().name
-        return _PAGE.render(name=name, report=report, sections=self._sections).lstrip()
+        body = _BODY.render(name=name, report=report, sections=self._sections)
+        return page(f'{name}: {report.verdict}', body.lstrip())
 
 
 def _pictures(episode: EpisodeQuality, trace: Trace) -> list[str]:
@@ -123,15 +119,11 @@ def write_quality(path: Path, contract: Contract | None = None, to: Path | None 
 
     Raises:
         BagError, DatasetError, ContractError: see `quality.assess`.
-        DatasetError: the report cannot be written.
+        PageError: the report cannot be written.
     """
     drawn = Page()
     report = assess(path, contract, drawn.add)
     json_file = report_file(path, to)
     page_file = json_file.with_suffix('.html')
-    try:
-        write_page_files(page_file, drawn.html(report), report.to_json())
-    except OSError as error:
-        found = f'{json_file} cannot be written: {error.strerror or error}'
-        raise DatasetError(f'{found}. Give a directory for the report (--to).') from error
+    write_page_files(page_file, drawn.html(report), report.to_json())
     return Written(report, json_file, page_file)

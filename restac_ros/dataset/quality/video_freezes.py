@@ -13,7 +13,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.image_files import undecodable
 
 SIZE_SLACK_BYTES = 2  # h264 numbers key frames alternately, which may move the rest by a few bits
 MIN_KEYS = 3  # two neighbours have one size by chance now and then
@@ -42,9 +42,7 @@ def frozen_rows(path: Path, begin_s: float, rows: int, fps: float) -> list[tuple
             groups = _equally_large(keys) if is_dense else ()
             runs = [run for group in groups for run in _equal_images(video, group)]
     except (OSError, av.FFmpegError, IndexError) as error:
-        raise DatasetError(
-            f'{path} cannot be decoded: {error}. Restore it, or convert its recordings again.'
-        ) from error
+        raise undecodable(path, error) from error
     return runs if is_dense else None
 
 

@@ -4,7 +4,9 @@ import base64
 from html import escape
 from pathlib import Path
 
-PAGE_STYLE = """
+from restac_ros.whole_files import replaced
+
+_STYLE = """
 :root { color-scheme: light; --line: #e3e1dc; --soft: #6b6a66; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #23221f; background: #faf9f6; margin: 0 auto;
        max-width: 1160px; padding: 28px 24px 60px; }
@@ -32,6 +34,18 @@ li .badge { display: inline-block; min-width: 48px; text-align: center; padding:
 """
 
 
+class PageError(ValueError):
+    """A page cannot be written; the text says which, and the remedy."""
+
+
+def page(title: str, body: str, css: str = '') -> str:
+    """Return a whole page: `title` is plain text, `body` HTML, `css` style besides that of all."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<style>{_STYLE}{css}</style></head><body>{body}</body></html>\n'
+    )
+
+
 def picture(png: bytes | None, text: str) -> str:
     """Return an image element that holds the PNG; nothing without one."""
     if png is None:
@@ -44,14 +58,17 @@ def badge(word: str) -> str:
     return f'<span class="badge {word}">{word}</span>'
 
 
-def write_page_files(page: Path, html: str, figures: str) -> None:
+def write_page_files(to: Path, html: str, figures: str) -> None:
     """Write a page, and its figures as JSON beside it, each whole or not at all.
 
     Raises:
-        OSError: they cannot be written.
+        PageError: they cannot be written.
     """
-    page.parent.mkdir(parents=True, exist_ok=True)
-    for file, text in ((page.with_suffix('.json'), figures), (page, html)):
-        partial = file.with_name(f'.{file.name}.partial')
-        partial.write_text(text, encoding='utf-8')
-        partial.replace(file)
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        for file, text in ((to.with_suffix('.json'), figures), (to, html)):
+            with replaced(file) as partial:
+                partial.write_text(text, encoding='utf-8')
+    except OSError as error:
+        found = f'{to.parent}: the report cannot be written: {error.strerror or error}'
+        raise PageError(f'{found}; give another directory (--to)') from error
