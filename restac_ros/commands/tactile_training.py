@@ -50,7 +50,8 @@ def _train_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> int:
     with ExitStack() as stack, noting_stops() as stops:
 
         def progress_of(stage: StageName) -> RunProgress:
-            own = RunProgress(config.to / stage, config.steps[stage], lambda line: say(f'{stage}  {line}'))
+            steps, show = config.steps[stage], lambda line: say(f'{stage}  {line}')
+            own = RunProgress(config.to / stage, steps, show, time.time)
             return stack.enter_context(closing(own))
 
         outcome = train_stages(prepared, progress_of, time.monotonic, lambda: bool(stops), say)

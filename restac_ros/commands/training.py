@@ -172,7 +172,7 @@ def _run(prepared: 'Prepared', stopping: Callable[[], bool]) -> 'Outcome':
         if is_leader():
             project = train.wandb
             wandb = WandbNumbers(project, train.to, prepared.identity) if project else None
-            progress = RunProgress(train.to, train.steps, _show, wandb)
+            progress = RunProgress(train.to, train.steps, _show, time.time, wandb)
             stack.enter_context(closing(progress))
             _introduce(prepared, store.latest)
         trainer = Trainer(prepared, store, progress, time.monotonic, stopping)

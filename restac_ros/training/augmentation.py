@@ -63,7 +63,8 @@ def _jittered(image: Float[Array, 'H W 3'], key: PRNGKeyArray, config: Augmentat
     changed = _with_contrast(
         changed, jax.random.uniform(contrast, minval=-config.contrast, maxval=config.contrast)
     )
-    jittered = jnp.clip(image * changed / jnp.maximum(value, 1e-6), 0.0, 1.0)
+    jittered = jnp.where(value > 0.0, image * changed / jnp.maximum(value, 1e-6), changed)  # black: grey
+    jittered = jnp.clip(jittered, 0.0, 1.0)
     return jnp.where(jax.random.bernoulli(applied, config.probability), jittered, image)
 
 

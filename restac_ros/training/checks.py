@@ -11,6 +11,7 @@ from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.distillation import Distillation
 from restac_ros.training.errors import TrainingError
 
+_NO_LIMIT = float('inf')
 _AT_LEAST_ONE = (
     'steps',
     'batch_size',
@@ -30,15 +31,36 @@ def check_settings(train: TrainConfig) -> None:
     Raises:
         TrainingError: every one of them.
     """
-    if faults := [*_sizes(train), *_mixture(train), *_hierarchy(train), *_distillation(train)]:
+    if faults := [
+        *_sizes(train),
+        *_ranges(train),
+        *_schedule(train),
+        *_mixture(train),
+        *_hierarchy(train),
+        *_distillation(train),
+    ]:
         raise TrainingError('; '.join(faults))
+
+
+def check_delay(train: TrainConfig, config: ModelConfig) -> None:
+    """Refuse delays that would leave no step of a chunk to learn.
+
+    Raises:
+        TrainingError: the largest one is as long as a chunk.
+    """
+    if train.max_delay_steps >= config.action_horizon:
+        raise TrainingError(
+            f'max-delay-steps: found {train.max_delay_steps}, expected at most {config.action_horizon - 1}: '
+            f'a chunk has {config.action_horizon} steps; give as many as the robot executes while it plans'
+        )
 
 
 def check_data(config: ModelConfig, opened: Sequence[Episodes]) -> None:
     """Refuse data sets that the network cannot be fed from, or that do not mean one thing.
 
     Raises:
-        TrainingError: touch or cameras are missing, or two data sets' numbers have other meanings.
+        TrainingError: touch or cameras are missing, touch is of another size, or two data sets' numbers have
+            other meanings.
         PolicyError: the contract's streams cannot feed the network.
     """
     for episodes in opened:
@@ -138,14 +160,67 @@ def _sizes(train: TrainConfig) -> Iterator[str]:
         yield f'profile: found {train.profile}, expected a first step from 1, and a length of at least 1'
 
 
+def _ranges(train: TrainConfig) -> Iterator[str]:
+    optimizer, images, loader = train.optimizer, train.augmentation, train.loader
+    of_optimizer = 'as published where it is left out'
+    for name, found, fits, expected in (
+        ('max-delay-steps', train.max_delay_steps, train.max_delay_steps >= 0, '0 or more; 0: none'),
+        (
+            'optimizer.peak',
+            optimizer.peak,
+            0 < optimizer.peak < _NO_LIMIT,
+            f'above 0, finite; {of_optimizer}',
+        ),
+        (
+            'optimizer.end',
+            optimizer.end,
+            0 <= optimizer.end < _NO_LIMIT,
+            f'0 or more, finite; {of_optimizer}',
+        ),
+        ('optimizer.clip', optimizer.clip, optimizer.clip > 0, 'a number above 0; inf: no clipping'),
+        ('loader.threads', loader.threads, loader.threads >= 0, '0 or more; 0: two per core'),
+        ('loader.workers', loader.workers, loader.workers >= 0, '0 or more; 0: threads only'),
+        ('augmentation.crop', images.crop, 0 < images.crop <= 1, 'above 0, at most 1; 1: no crop'),
+        (
+            'augmentation.rotation-deg',
+            images.rotation_deg,
+            0 <= images.rotation_deg <= 180,
+            '0 to 180; 0: none',
+        ),
+        ('augmentation.brightness', images.brightness, 0 <= images.brightness <= 1, '0 to 1; 0: no change'),
+        (
+            'augmentation.contrast',
+            images.contrast,
+            0 <= images.contrast < 1,
+            '0 or more, below 1; 0: no change',
+        ),
+        ('augmentation.probability', images.probability, 0 <= images.probability <= 1, '0 to 1'),
+    ):
+        if not fits:
+            yield f'{name}: found {found}, expected {expected}'
+
+
+def _schedule(train: TrainConfig) -> Iterator[str]:
+    if train.steps < 1:
+        return
+    given = train.optimizer
+    warmup, decay = given.scaled(train.steps)
+    if not 0 <= warmup < decay:
+        yield (
+            f'optimizer.warmup-steps: found {given.warmup_steps} beside {given.decay_steps} decay-steps '
+            f'({warmup} and {decay} in a run of {train.steps}), expected 0 or more, and fewer than these: '
+            'warm up for fewer steps, or decay over more'
+        )
+
+
 def _mixture(train: TrainConfig) -> Iterator[str]:
     data = train.data
     if not data.datasets:
         yield 'data.datasets: found none, expected one or more LeRobot data sets'
     if data.weights and len(data.weights) != len(data.datasets):
         yield f'data.weights: found {len(data.weights)}, expected {len(data.datasets)}, one per data set'
-    if data.weights and min(data.weights) <= 0:
-        yield f'data.weights: found {data.weights}, expected numbers above 0'
+    if not all(0 < weight < _NO_LIMIT for weight in data.weights):
+        yield f'data.weights: found {data.weights}, expected numbers above 0, all finite'
     if data.episodes and len(data.datasets) > 1:
         yield f'data.episodes: found {len(data.datasets)} data sets, expected one when episodes are listed'
     if data.norm_stats is not None and data.min_range:
@@ -200,6 +275,8 @@ def _check_images(config: ModelConfig, episodes: Episodes) -> None:
             f'{episodes.name}: found no tactile images, expected a column {", ".join(columns)}: fusion = '
             f'{config.fusion!r} reads touch; train pi05 instead, or record with a tactile stream'
         )
+    if config.uses_touch:
+        _check_touch_size(config, episodes, str(episodes.tactile))
     cameras = episodes.contract.by_role('camera').items()
     absent = [stream for name, stream in cameras if name not in episodes.cameras]
     missing = ', '.join(f'{stream.slot} ({stream.feature})' for stream in absent)
@@ -213,4 +290,17 @@ def _check_images(config: ModelConfig, episodes: Episodes) -> None:
             f'{episodes.name}: found no images for {missing}, expected all that its contract requires: '
             'the robot would show the policy what it never saw in training. Record them, correct `feature` '
             'in the contract, or, where the robot has no such camera, take its stream out of the contract'
+        )
+
+
+def _check_touch_size(config: ModelConfig, episodes: Episodes, column: str) -> None:
+    """Refuse tactile images that are stored at another size, as far as the data set states it."""
+    stated = episodes.tables.info['features'][column].get('shape')
+    shape = tuple(stated) if isinstance(stated, list) else ()
+    found = shape[1:] if shape[:1] in ((1,), (3,)) else shape[:2]  # channels first, as some write it, or last
+    expected = config.tactile_shape[:2]
+    if found and found != expected:
+        raise TrainingError(
+            f'{episodes.name}: {column}: found images of {found} px in meta/info.json, expected {expected}: '
+            'convert the recordings anew, which stores tactile images at that size, or train without touch'
         )

@@ -44,7 +44,8 @@ def report_numbers(
             for number, (name, total, count) in enumerate(zip(datasets, *by_source, strict=True))
             if count > 0
         }
-    numbers |= {f'flow_loss_in/{name}': float(by_dim[dim]) for dim, name in enumerate(STATE_NAMES)}
+    names = STATE_NAMES[: len(by_dim)]
+    numbers |= {f'flow_loss_in/{name}': float(by_dim[dim]) for dim, name in enumerate(names)}
     numbers |= _in_units(by_dim, actions, '')
     return numbers if chunk is None else numbers | _in_units(chunk, actions, 'action_')
 
@@ -57,11 +58,11 @@ def memory_gib() -> float:
 
 
 def _in_units(by_dim: np.ndarray, actions: Quantiles, prefix: str) -> dict[str, float]:
-    """Root mean squared errors of position, rotation and opening."""
-    spread = (np.subtract(actions.q99, actions.q01) / 2)[:STATE_DIM]
-    errors = np.sqrt(by_dim[:STATE_DIM]) * spread
-    return {
+    """Root mean squared errors of position, rotation and, where there is a gripper, opening."""
+    by_dim = by_dim[:STATE_DIM]
+    errors = np.sqrt(by_dim) * (np.subtract(actions.q99, actions.q01) / 2)[: len(by_dim)]
+    numbers = {
         f'{prefix}position_m': float(np.sqrt(np.sum(errors[:3] ** 2))),
         f'{prefix}rotation_rad': float(np.sqrt(np.sum(errors[3:6] ** 2))),
-        f'{prefix}gripper_mm': float(errors[6] * 1e3),
     }
+    return numbers | {f'{prefix}gripper_mm': float(opening * 1e3) for opening in errors[6:]}

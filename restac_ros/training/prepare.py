@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -32,16 +32,17 @@ from restac_ros.policy.preprocessing import Preprocessor
 from restac_ros.policy.tokenizer import PromptTokenizer
 from restac_ros.training import norm_stats
 from restac_ros.training.batch import Batch
-from restac_ros.training.checks import check_data, check_settings, check_teacher, distillation_of
+from restac_ros.training.checks import (
+    check_data,
+    check_delay,
+    check_settings,
+    check_teacher,
+    distillation_of,
+)
 from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.chunk_tokens import chunk_tokens, token_files
 from restac_ros.training.data.episodes import Episodes, open_episodes
-from restac_ros.training.data.lessons import (
-    Lessons,
-    common_lengths,
-    is_stated,
-    lesson_lengths,
-)
+from restac_ros.training.data.lessons import LessonLengths, Lessons, is_stated, lesson_lengths
 from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
 from restac_ros.training.data.picture_cache import with_cache
 from restac_ros.training.data.selection import FrameSelection, selection_of
@@ -55,7 +56,7 @@ from restac_ros.training.run_identity import run_identity
 from restac_ros.training.run_store import check_resumable
 from restac_ros.training.sharding import Placement
 from restac_ros.training.start import StartPlan, StartWeights, calibration_note, plan_start, read_weights
-from restac_ros.training.step import StepFunction
+from restac_ros.training.step import StepFunction, action_dims
 from restac_ros.training.trainable import Split, part_of_run, split_leaves
 
 CALIBRATION_FRAMES = 256
@@ -162,7 +163,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
     """
     check_settings(train)
     placement = Placement.over(train.fsdp, train.batch_size, train.accumulate)
-    plan = plan_start(train)
+    plan = _planned(train)
     opened = _open_data(train, plan.teacher)
     check_data(plan.config, opened)
     if plan.teacher is not None:
@@ -203,7 +204,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         selections=selections,
         held_out=[source for source in held_out if len(source)],
         placement=placement,
-        step=_step_function(train, config, len(sources), plan.teacher),
+        step=_step_function(train, config, opened[0].contract, len(sources), plan.teacher),
         identity=identity,
         memory=_memory(train, config, split),
         subtasks=_with_tokens(plan.subtasks, lessons[0]),
@@ -211,6 +212,12 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         action_tokens=token_files(train.hierarchy.action_tokens) or plan.action_tokens,
         before=_origin_before(train),
     )
+
+
+def _planned(train: TrainConfig) -> StartPlan:
+    plan = plan_start(train)
+    check_delay(train, plan.config)
+    return plan
 
 
 def _origin_before(train: TrainConfig) -> Origin | None:
@@ -234,7 +241,8 @@ def _lessons(
     pairs = list(zip(roads, opened, strict=True))
     if train.hierarchy.mode == 'off':
         return [None] * len(pairs), max(longest_prompt(road, [one]) for road, one in pairs)
-    lengths = common_lengths([lesson_lengths(train.hierarchy, road, words, one) for road, one in pairs])
+    each = (lesson_lengths(train.hierarchy, road, words, one) for road, one in pairs)
+    lengths = reduce(LessonLengths.longest, each)
     tokens = chunk_tokens(train.hierarchy.action_tokens, roads, words, opened)
     return [Lessons(train.hierarchy, road, words, lengths, tokens) for road in roads], lengths.prompt
 
@@ -290,7 +298,11 @@ def _memory(train: TrainConfig, config: ModelConfig, split: Split) -> MemoryEsti
 
 
 def _step_function(
-    train: TrainConfig, config: ModelConfig, sources: int, teacher: CheckpointInfo | None
+    train: TrainConfig,
+    config: ModelConfig,
+    contract: Contract,
+    sources: int,
+    teacher: CheckpointInfo | None,
 ) -> StepFunction:
     graph, paths = model_paths(config)
     return StepFunction(
@@ -298,7 +310,7 @@ def _step_function(
         paths=paths,
         transformation=transformation(train.optimizer, train.steps),
         augmentation=train.augmentation,
-        dims=STATE_DIM,
+        dims=action_dims(contract),
         max_delay_steps=train.max_delay_steps,
         accumulate=train.accumulate,
         ema_decay=train.ema_decay,

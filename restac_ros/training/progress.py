@@ -24,7 +24,9 @@ def _hiding(module: str) -> Iterator[None]:
 
 
 with _hiding('torch'):  # the writer would load it wherever it is installed, and needs nothing of it
-    from tensorboardX import SummaryWriter
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
 
 _WANDB_ID = 'wandb_id.txt'
 _LINE = {  # name: how it is printed
@@ -104,20 +106,42 @@ class RunProgress:
         directory: of the run; TensorBoard's files go into `metrics/`.
         steps: of the whole run.
         show: prints a line.
+        wall_s: time of day, s since 1970, which TensorBoard shows.
         beside: where else numbers go.
+
+    Raises:
+        TrainingError: no file can be made.
     """
 
     def __init__(
-        self, directory: Path, steps: int, show: Callable[[str], None], beside: 'WandbNumbers | None' = None
+        self,
+        directory: Path,
+        steps: int,
+        show: Callable[[str], None],
+        wall_s: Callable[[], float],
+        beside: 'WandbNumbers | None' = None,
     ) -> None:
-        self._writer = SummaryWriter(str(directory / 'metrics'))
+        self._metrics, self._wall_s = directory / 'metrics', wall_s
+        with self._saying('a file of numbers cannot be made'):
+            self._metrics.mkdir(parents=True, exist_ok=True)
+            self._events = EventsWriter(str(self._metrics / 'events'))
         self._steps, self._show, self._beside = steps, show, beside
         self._speed: float | None = None
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Print and write the numbers of a step."""
-        for name, value in numbers.items():
-            self._writer.add_scalar(name, value, step)
+        """Print and write the numbers of a step.
+
+        They are on the disk when this returns. A thread that writes them ends, unseen, at a full disk, and
+        the run waits for it for ever.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        now_s = self._wall_s()
+        with self._saying(f'the numbers of step {step} cannot be written'):
+            for name, value in numbers.items():
+                self._events.write_event(Event(wall_time=now_s, step=step, summary=scalar(name, value)))
+            self._events.flush()
         if self._beside is not None:
             self._beside.step(step, numbers)
         self._speed = numbers.get('steps_per_s', self._speed)
@@ -132,10 +156,28 @@ class RunProgress:
         self._show(f'step {step:>{len(str(self._steps))}}  ' + '  '.join(parts))
 
     def close(self) -> None:
-        """Flush the files."""
-        self._writer.close()
-        if self._beside is not None:
-            self._beside.close()
+        """Close the files.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        try:
+            with self._saying('the last numbers cannot be written'):
+                self._events.close()
+        finally:
+            if self._beside is not None:
+                self._beside.close()
+
+    @contextmanager
+    def _saying(self, what: str) -> Iterator[None]:
+        """Name what a fault of the disk in the block prevents."""
+        try:
+            yield
+        except OSError as error:
+            raise TrainingError(
+                f'{self._metrics}: {what}: {error}; the states that are saved stay. Free some disk, then run '
+                'the same command, which goes on from the last of them'
+            ) from error
 
 
 class SilentProgress:
@@ -166,7 +208,7 @@ class WandbNumbers:
         except ImportError as error:
             raise TrainingError(
                 'wandb: found no package of that name, expected it as numbers shall go to project '
-                f"{project!r}: `pip install 'restac_ros[wandb]'`, or leave --wandb out: TensorBoard's "
+                f"{project!r}: `pip install -e '.[wandb]'`, or leave --wandb out: TensorBoard's "
                 'files are always written'
             ) from error
         self._run = wandb.init(

@@ -10,6 +10,8 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from restac_ros.contract.schema import Contract
+from restac_ros.framing.values import STATE_DIM
 from restac_ros.model import flow_matching
 from restac_ros.model import real_time_chunking as rtc
 from restac_ros.model.flow_loss import flow_errors
@@ -53,7 +55,7 @@ class StepFunction:
         graph, paths: the model without its leaves, and the place of each leaf by name.
         transformation: optimiser of the trained leaves.
         augmentation: of camera images.
-        dims: robot's own action dimensions, of the network's.
+        dims: robot's own action dimensions, of the network's: see `action_dims`.
         max_delay_steps: training-time real-time chunking; 0: off.
         accumulate: micro-batches a batch is cut into.
         ema_decay: None: no moving average.
@@ -138,21 +140,27 @@ class StepFunction:
         *,
         train: bool = True,
     ) -> tuple[Float[Array, ''], dict[str, Array]]:
-        """Weighted sum of the losses, and the sums and counts that the metrics are made of."""
+        """Weighted sum of the losses, and the sums and counts that the metrics are made of.
+
+        Touch is encoded with the views as recorded, as it is calibrated and deployed: a frozen prior would
+        be surprised by what augmentation does.
+        """
         model = self.model(trained, frozen)
+        recorded = batch.observation
         image_key, noise_key, time_key, delay_key = jax.random.split(key, 4)
-        batch = batch._replace(observation=self._on_device(batch.observation, image_key, train))
+        batch = batch._replace(observation=self._on_device(recorded, image_key, train))
         total, sums = jnp.zeros(()), dict[str, Array]()
         if self.distillation is not None:
             teacher = self.model({name: frozen[TEACHER + name] for name in trained}, frozen)
-            return self._distilled(model, teacher, self.distillation, batch, noise_key, weights)
+            touch = _touch(teacher, recorded)
+            return self._distilled(model, teacher, self.distillation, batch, touch, noise_key, weights)
         if self.objective.acts:
             draw = FlowDraw(
                 jax.random.normal(noise_key, batch.actions.shape),
                 flow_matching.sample_time(time_key, batch.actions.shape[0]),
                 self._delay(delay_key, batch.actions.shape[0]) if self.max_delay_steps and train else None,
             )
-            total, sums = self.loss_at(model, batch, _touch(model, batch.observation), draw, weights)
+            total, sums = self.loss_at(model, batch, _touch(model, recorded), draw, weights)
         elif batch.codes is not None:
             logits = model.text_logits(*batch.observation.prefix, batch.codes)
             total, sums = self._codes_sums(logits, batch.codes, weights)
@@ -197,14 +205,14 @@ class StepFunction:
         teacher: Any,
         how: Distillation,
         batch: Batch,
+        touch: TactileCode | None,
         key: PRNGKeyArray,
         weights: LossWeights,
     ) -> tuple[Float[Array, ''], dict[str, Array]]:
         """The loss of a student, as `loss_at` gives that of the flow."""
         observation = batch.observation
         prefix = teacher.encode_prefix(*observation.prefix)
-        read = teacher.read_touch(_touch(teacher, observation))
-        reading = teacher.correct(read, prefix.prefix_out, prefix.mask)
+        reading = teacher.correct(teacher.read_touch(touch), prefix.prefix_out, prefix.mask)
         squares = distilled_errors(how, student, teacher, prefix, reading, observation.state, key)
         step_mask = jnp.asarray(batch.step_mask)
         per_step = jnp.where(step_mask, jnp.mean(squares[..., : self.dims], axis=-1), 0.0)
@@ -225,9 +233,15 @@ class StepFunction:
     def _accumulated(
         self, trained: NamedLeaves, frozen: NamedLeaves, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Float[Array, ''], NamedLeaves, dict[str, Array]]:
-        """Loss and gradient over all micro-batches, each loss a mean over the batch; and the metrics."""
+        """Loss and gradient over all micro-batches, each loss a mean over the batch; and the metrics.
+
+        Every n-th row is of one micro-batch: rows that follow each other are on one device, and each
+        micro-batch is to be spread over all.
+        """
         gradient_of = jax.value_and_grad(self.loss, has_aux=True)
-        parts = jax.tree.map(lambda x: x.reshape(self.accumulate, -1, *x.shape[1:]), batch)
+        parts = jax.tree.map(
+            lambda x: jnp.swapaxes(x.reshape(-1, self.accumulate, *x.shape[1:]), 0, 1), batch
+        )
         keys = key[None] if self.accumulate == 1 else jax.random.split(key, self.accumulate)
         weights = step_weights(self.objective, batch, self._count_steps(parts.step_mask, keys))
         if self.accumulate == 1:
@@ -290,6 +304,11 @@ class StepFunction:
                 'logvar': jnp.sum(reading.logvar),
             }
         return sums
+
+
+def action_dims(contract: Contract) -> int:
+    """Number of dimensions of an action that the robot has: the opening of an absent gripper is none."""
+    return STATE_DIM - 1 if contract.gripper.absent else STATE_DIM
 
 
 def _touch(model: Any, observation: Observation) -> TactileCode | None:

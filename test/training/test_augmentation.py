@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from restac_ros.model.observation import Observation, pixels_to_float
 from restac_ros.training.augmentation import augment
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import AugmentationConfig
+from restac_ros.training.distillation import Distillation
 from restac_ros.training.step import StepFunction
 
 STILL = AugmentationConfig(brightness=0.0, contrast=0.0)
@@ -69,6 +71,16 @@ def test_jitter_keeps_hue_and_saturation_and_spares_half_of_the_images(augmented
     assert 16 <= unchanged.sum() <= 48
 
 
+def test_black_is_brightened_as_its_neighbours_are(augmented: Callable) -> None:
+    """A pixel of a camera that is all but black must not differ from a black one by a hundred levels."""
+    dark = np.zeros((64, 2, 2, 3), np.uint8)
+    dark[:, 0] = 1
+    config = AugmentationConfig(contrast=0.0, probability=1.0)
+    levels = (augmented({'left_wrist_0_rgb': dark}, config)['left_wrist_0_rgb'] + 1) / 2 * 255
+    assert levels.max() > 50
+    assert np.abs(levels[:, 0] - levels[:, 1]).max() < 2
+
+
 def test_the_seed_decides(images: dict, augmented: Callable) -> None:
     one, again, other = (augmented(images, STILL, seed) for seed in (3, 3, 4))
     for slot in images:
@@ -84,18 +96,26 @@ def test_touch_is_never_changed_and_cameras_are_only_in_training(images: dict) -
         """Gives what the network would be shown."""
 
         def model(self, trained: dict, frozen: dict) -> SimpleNamespace:
-            return SimpleNamespace(observe_touch=lambda observation: observation.tactile)
+            return SimpleNamespace(
+                observe_touch=lambda seen: {'touch': seen.tactile, 'expected from': seen.images['base_0_rgb']}
+            )
 
-        def loss_at(self, model: object, batch: Batch, touch: jax.Array, *_: object) -> tuple:
-            return jnp.zeros(()), {'touch': touch, **batch.observation.images}
+        def loss_at(self, model: object, batch: Batch, touch: dict, *_: object) -> tuple:
+            return jnp.zeros(()), {**touch, **batch.observation.images}
+
+        def _distilled(self, *given: Any) -> tuple:
+            *_, batch, touch, _, _ = given
+            return self.loss_at(None, batch, touch)
 
     step = Shown(None, {}, optax.sgd(1.0), AugmentationConfig(), 7)
     observation = Observation(images, {}, *[np.zeros((3, 7))] * 3, tactile=tactile)
     masks = np.ones((3, 2), bool), np.zeros(3, int), np.zeros((3, 2), int)
     batch = Batch(observation, np.zeros((3, 2, 7)), *masks)
-    shown = jax.jit(partial(step.loss, {}, {}), static_argnames='train')
-    for train in (True, False):
-        found = shown(batch, jax.random.key(0), train=train)[1]
+    taught = replace(step, distillation=Distillation(1, 10))
+    shown, distilled = (jax.jit(partial(one.loss, {}, {}), static_argnames='train') for one in (step, taught))
+    for run, train in ((shown, True), (distilled, True), (shown, False)):
+        found = run(batch, jax.random.key(0), train=train)[1]
         np.testing.assert_array_equal(found['touch'], tactile)
+        np.testing.assert_array_equal(found['expected from'], images['base_0_rgb'], 'what the prior reads')
         same = np.allclose(found['base_0_rgb'], pixels_to_float(images['base_0_rgb']), atol=1e-5)
         assert same != train

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -18,9 +19,10 @@ from restac_ros.model.observation import pixels_to_float
 from restac_ros.training.batch import Batch
 from restac_ros.training.config import AugmentationConfig
 from restac_ros.training.data.loader import batches
-from restac_ros.training.objective import PLAIN_SUMS, LossWeights
+from restac_ros.training.numbers import report_numbers
+from restac_ros.training.objective import PLAIN_SUMS, LossWeights, means
 from restac_ros.training.prepare import Prepared
-from restac_ros.training.step import FlowDraw, StepFunction
+from restac_ros.training.step import FlowDraw, StepFunction, action_dims
 from restac_ros.training.trainer import deployable
 from training_run import equal
 
@@ -60,6 +62,10 @@ def test_the_loss_is_the_references(golden_dir: Path) -> None:
     for number in (0, horizon - 1):
         _, one = at(file.parameters(), np.tile(np.arange(horizon) == number, (rows, 1)))
         np.testing.assert_allclose(one['source_loss'], expected[:, number], atol=1e-4)
+    few = replace(step, dims=2)  # the others are padding: neither in the loss nor in its mean
+    _, own = jax.jit(lambda leaves: few.loss_at(few.model(leaves, {}), batch, None, draw))(file.parameters())
+    np.testing.assert_allclose(own['flow_loss_by_dim'], sums['flow_loss_by_dim'][:2], rtol=1e-5)
+    np.testing.assert_allclose(own['flow_loss'], own['flow_loss_by_dim'].mean(), rtol=1e-5)
 
 
 @pytest.fixture(scope='module')
@@ -162,6 +168,32 @@ def test_gradients_are_finite_differences(
         assert found == pytest.approx(slope, rel=2e-2, abs=2e-3 * abs(float(total))), part
 
 
+def test_the_opening_of_an_absent_gripper_is_not_learnt(
+    batch: Batch, moved: dict, prepared: Prepared, draw: FlowDraw
+) -> None:
+    contract = prepared.contract
+    stump = contract.model_copy(update={'gripper': contract.gripper.model_copy(update={'absent': 'a stump'})})
+    assert (action_dims(contract), action_dims(stump)) == (7, 6)
+    step = replace(prepared.step, dims=action_dims(stump))
+
+    @jax.jit
+    def total(leaves: dict, frozen: dict, actions: jax.Array) -> tuple:
+        model = step.model(leaves, frozen)
+        return step.loss_at(model, batch._replace(actions=actions), None, draw)
+
+    (_, sums), (gradient, by_target) = jax.value_and_grad(total, argnums=(0, 2), has_aux=True)(
+        moved, prepared.frozen, batch.actions
+    )
+    assert not np.asarray(by_target)[..., 6:].any()
+    assert not np.asarray(gradient['action_out_proj/kernel'])[:, 6:].any()
+    assert np.asarray(gradient['action_out_proj/kernel'])[:, :6].any(axis=0).all()
+    report = means(sums)
+    assert float(report['flow_loss']) == pytest.approx(float(report['flow_loss_by_dim'].mean()), rel=1e-5)
+    found = report_numbers(report, prepared.stats.actions, ['data'])
+    assert {'position_m', 'rotation_rad', 'flow_loss_in/ee_rot_z'} <= set(found)
+    assert not [name for name in found if 'gripper' in name]
+
+
 class Linear(StepFunction):
     """A step with a network of one weight matrix in place of ours."""
 
@@ -189,14 +221,14 @@ class Linear(StepFunction):
 
 def test_micro_batches_weigh_by_their_valid_steps(batch: Batch) -> None:
     masked = np.array(batch.step_mask)
-    masked[:2, 2:] = False  # the first half has few valid steps
+    masked[::2, 2:] = False  # the first micro-batch has few valid steps
     uneven = batch._replace(step_mask=masked)
     weights = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
     sgd, frozen = optax.sgd(1.0), {'b': np.ones(32, np.float32)}
     step = Linear(None, {}, sgd, AugmentationConfig(enabled=False), 7, accumulate=2)
     after, report = jax.jit(step.__call__)(step.start({'w': weights}), frozen, uneven)
 
-    parts = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), uneven)
+    parts = jax.tree.map(lambda x: np.stack([x[0::2], x[1::2]]), uneven)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(step.seed), 0), 2)
     found = [
         jax.value_and_grad(step.loss, has_aux=True)(
@@ -230,4 +262,4 @@ def test_sharded_over_four_devices_everything_is_as_on_one(repository) -> None:
     env = os.environ | {'PYTHONPATH': os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, env=env)
     assert run.returncode == 0, run.stderr[-2000:]
-    assert float(run.stdout.split()[-1]) < 1e-6
+    assert [float(found) < 1e-6 for found in run.stdout.split()] == [True, True], run.stdout
