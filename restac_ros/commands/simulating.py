@@ -193,7 +193,6 @@ def record_demonstration(
     seed: int,
     task: str,
     limit_s: float,
-    cameras: bool = True,
     every_image: bool = False,
     ranges: SceneRanges | None = None,
 ) -> bool:
@@ -210,7 +209,7 @@ def record_demonstration(
     from restac_ros.framing.stamp import with_stamp
     from restac_ros.sim.cell.demonstration import Demonstration
 
-    shown = Demonstration(contract, seed, cameras=cameras, every_image=every_image, ranges=ranges)
+    shown = Demonstration(contract, seed, every_image=every_image, ranges=ranges)
     journal = Journal(path, contract, start_ns=SIMULATED_START_NS, task=task, sync=False)
     end_ns = SIMULATED_START_NS
     for stream in contract.by_role('tactile'):

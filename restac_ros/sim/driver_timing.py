@@ -50,7 +50,7 @@ def driver_times(name: str, spec: Stream, seed: int) -> Iterator[DriverTimes]:
     The stamp is the capture plus the stream's declared latency. The same seed gives the same times.
     """
     timing, period_ns = TIMINGS[spec.role], 1e9 / spec.rate_hz
-    random = random_for(seed, f'times of {name}')
+    random = random_for(seed, name)
     phase = random.uniform(0.0, 1.0)
     published_ns = captured_ns = -1
     for index in itertools.count():

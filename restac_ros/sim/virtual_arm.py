@@ -42,15 +42,13 @@ class VirtualArm:
     the next set-point, as controllers do when they are activated. Not thread-safe.
     """
 
-    def __init__(
-        self, contract: Contract, now_ns: int, impedance: Impedance | None = None, seed: int = 0
-    ) -> None:
-        self.impedance = impedance or Impedance()
+    def __init__(self, contract: Contract, now_ns: int) -> None:
+        self.impedance = Impedance()
         self._hand_n = np.zeros(3)
         self._contract, self._opening_m = contract, contract.gripper.opening_m[1]
         offset = contract.robot.pose_tool_in_hand
         self._tool_in_hand = transform(np.array(offset.xyz_m), np.array(offset.rpy_rad))
-        self._noise = np.random.default_rng(seed)
+        self._noise = np.random.default_rng(0)
         self._mode = ROBOT_MODE_MOVE
         self._now_ns = now_ns
         self._joints_rad, self._joints_ns = READY_RAD.copy(), now_ns

@@ -11,6 +11,7 @@ from restac_ros.parameter_file import (
     known_parameters,
     read_sections,
 )
+from restac_ros.runtime.streamer_parameters import StreamerParameters
 
 KNOWN = {
     'policy_node': frozenset({'contract', 'checkpoint', 'replan_hz'}),
@@ -92,7 +93,7 @@ def test_what_would_be_lost_without_a_word_is_refused(tmp_path: Path, text: str,
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterFileError, match='No such file'):
+    with pytest.raises(ParameterFileError, match='no such parameter file'):
         check_parameter_file(tmp_path / 'none.yaml', NODES, KNOWN)
 
 
@@ -106,3 +107,18 @@ def test_the_defaults_of_all_nodes_are_one_accepted_file(repository: Path, tmp_p
         if 'ros__parameters' in path.read_text()
     )
     check_parameter_file(write(tmp_path, together), [f'/left/{name}' for name in known], known)
+
+
+def test_the_file_for_a_franka_is_accepted_and_lets_the_gripper_move(repository: Path) -> None:
+    """It lies among the files of defaults, and takes no name of the streamer away."""
+    known = known_parameters(repository / 'config')
+    assert known['streamer_node'] >= set(StreamerParameters.model_fields)
+    path = repository / 'config' / 'franka.yaml'
+    check_parameter_file(path, [f'/left/{name}' for name in known], known)
+
+    (section,) = read_sections(path)
+    (defaults,) = read_sections(repository / 'config' / 'streamer.yaml')
+    merged = StreamerParameters.model_validate(dict(defaults.values) | dict(section.values))
+    assert merged.gripper_type == 'franka_msgs/action/Move'
+    assert merged.gripper_grasp_name
+    assert merged.robot_state_topic

@@ -177,7 +177,7 @@ def test_a_machine_without_the_libraries_is_told_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, 'franky_sim', None)
     for command in (Sim(SimExpert()), CellBench(seeds=1)):
-        with pytest.raises(CellError, match=r"franky_sim, not .* `pip install 'restac_ros\[sim\]'`"):
+        with pytest.raises(CellError, match=r"franky_sim, not .* `pip install -e '\.\[sim\]'`"):
             command.run()
 
 

@@ -21,6 +21,7 @@ from restac_ros.sim.virtual_arm import ROBOT_MODE_GUIDING, ROBOT_MODE_REFLEX
 DOWN_XYZW = np.array([1.0, 0.0, 0.0, 0.0])  # the tool points straight down
 INSERTED_M = 0.008  # depth from which a plug counts as inserted
 OPEN_M = 0.08
+REFLEX_N = 60.0  # contact and push together, in mode move
 _XYZW, _WXYZ = [1, 2, 3, 0], [3, 0, 1, 2]  # to our order of a quaternion, and to MuJoCo's
 _GRIPPER_M_S = 0.05
 _UNSTABLE = [
@@ -79,25 +80,17 @@ class CellState:
 class Cell:
     """A robot with a plug in its hand above a socket.
 
-    In mode move the arm follows targets with the stiffness given. In any other mode it ignores them: it
-    stands, or, in guiding mode, yields to a hand. Back in move it stays until the next target. A force above
-    `reflex_n` stops it, as Franka's collision reflex does. Not thread-safe.
+    In mode move the arm follows targets with the stiffness of `ImpedanceGains`. In any other mode it ignores
+    them: it stands, or, in guiding mode, yields to a hand. Back in move it stays until the next target. A
+    force above REFLEX_N stops it, as Franka's collision reflex does. Not thread-safe.
 
     Attributes:
         model, data: MuJoCo's, for cameras.
         peak_n: largest contact force since the start.
     """
 
-    def __init__(
-        self,
-        scene: CellScene,
-        parameters: CellParameters | None = None,
-        gains: ImpedanceGains | None = None,
-        limits: Limits | None = None,
-        reflex_n: float = 60.0,
-    ) -> None:
-        self.parameters, self.gains = parameters or CellParameters(), gains or ImpedanceGains()
-        self._limits, self._reflex_n = limits, reflex_n
+    def __init__(self, scene: CellScene, limits: Limits | None = None) -> None:
+        self.parameters, self.gains, self._limits = CellParameters(), ImpedanceGains(), limits
         self.model = build_model(self.parameters)
         mujoco.set_mju_user_warning(logging.getLogger(__name__).warning)  # else MUJOCO_LOG.TXT here
         self.data = mujoco.MjData(self.model)
@@ -269,10 +262,7 @@ class Cell:
         contact = self.data.qfrc_constraint[self._mount[:3]]
         force_n = math.sqrt(contact @ contact)
         self.peak_n = max(self.peak_n, force_n)
-        if (
-            self._mode == ROBOT_MODE_MOVE
-            and force_n + math.sqrt(self._push_n @ self._push_n) > self._reflex_n
-        ):
+        if self._mode == ROBOT_MODE_MOVE and force_n + math.sqrt(self._push_n @ self._push_n) > REFLEX_N:
             self.set_mode(ROBOT_MODE_REFLEX)
 
     def _move_gripper(self) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from functools import cache
 
 import mujoco
 import numpy as np
@@ -60,6 +61,22 @@ class CellCameras:
         """Release the context."""
         self._renderer.free()
         self._context.free()
+
+
+@cache
+def renderer_name() -> str:
+    """Return OpenGL's name of what draws here; no cameras may be open in the calling thread.
+
+    Raises:
+        OpenGLError: nothing can be drawn here.
+    """
+    context = _open_context(1, 1)
+    context.make_current()
+    try:
+        gl = importlib.import_module('OpenGL.GL')  # comes with MuJoCo; cannot be loaded without OpenGL
+        return (gl.glGetString(gl.GL_RENDERER) or b'unknown').decode(errors='replace')
+    finally:
+        context.free()
 
 
 def _open_context(width: int, height: int):  # type: ignore[no-untyped-def]  # mujoco's GLContext has no types

@@ -6,7 +6,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.cell_loop import CellLoop, DriverReading
-from restac_ros.sim.cell.cell_sensors import CellSensors, SensorSizes
+from restac_ros.sim.cell.cell_sensors import CellSensors
 from restac_ros.sim.cell.expert import Expert
 from restac_ros.sim.cell.parameters import CellScene, SceneRanges, draw_scene
 from restac_ros.sim.cell.trial import FPS, Actor, Senses, SensorNoise
@@ -25,9 +25,7 @@ class Demonstration:
         self,
         contract: Contract,
         seed: int,
-        sizes: SensorSizes | None = None,
         cameras: bool = True,
-        noise: SensorNoise | None = None,
         every_image: bool = True,
         ranges: SceneRanges | None = None,
     ) -> None:
@@ -38,14 +36,14 @@ class Demonstration:
         """
         scene = draw_scene(seed, ranges)
         cell = Cell(scene, limits=contract.limits)
-        sensors = CellSensors(contract, cell, scene, seed, sizes, cameras)
+        sensors = CellSensors(contract, cell, scene, seed, cameras=cameras)
         images = () if every_image else tuple(contract.by_role('camera'))
 
         def is_needed(name: str, publish_ns: int, next_ns: int) -> bool:
             return name not in images or _is_in_a_frame(publish_ns, next_ns, contract.fps)
 
         self.loop = CellLoop(contract, cell, sensors, seed, is_needed)
-        self._pilot = expert_pilot(self.loop, scene, seed, noise)
+        self._pilot = expert_pilot(self.loop, scene, seed)
 
     @property
     def succeeded(self) -> bool:
@@ -102,14 +100,13 @@ class Pilot:
             self._loop.follow(way.apply(self._last, share))
 
 
-def expert_pilot(loop: CellLoop, scene: CellScene, seed: int, noise: SensorNoise | None = None) -> Pilot:
+def expert_pilot(loop: CellLoop, scene: CellScene, seed: int) -> Pilot:
     """Return the expert by touch at the controls of a cell, which must be in `scene`.
 
     Args:
         loop: of the cell.
         scene: where housing, hole and plug are.
         seed: of what the expert's senses add.
-        noise: of these; None: as in `SensorNoise`.
     """
-    senses = Senses(scene, noise or SensorNoise(), seed)
+    senses = Senses(scene, SensorNoise(), seed)
     return Pilot(loop, Expert(cell=loop.cell.parameters), senses)

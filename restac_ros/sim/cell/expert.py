@@ -89,11 +89,10 @@ class Expert:
     def __init__(
         self,
         strategy: Strategy = Strategy.TOUCH,
-        parameters: ExpertParameters | None = None,
         cell: CellParameters | None = None,
         seed: int = 0,
     ) -> None:
-        self._p, self._cell = parameters or ExpertParameters(), cell or CellParameters()
+        self._p, self._cell = ExpertParameters(), cell or CellParameters()
         self._strategy, self._random = strategy, random_for(seed, 'places of retries')
         self._phase, self._since_s = _Phase.APPROACH, 0.0
         self._target_m: np.ndarray | None = None

@@ -4,18 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_Z = 1.96  # 95 % of a normal distribution lie within so many standard deviations
 
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the interval of a share of successes, 95 % at the default z (Wilson 1927).
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of successes (Wilson 1927).
 
     Raises:
         ValueError: no trials, or more successes than trials.
     """
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f'found {successes} successes in {trials} trials, expected 0 to at least 1')
-    share, weight = successes / trials, z * z / trials
+    share, weight = successes / trials, _Z * _Z / trials
     middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
+    half = _Z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -28,7 +28,7 @@ def check_libraries() -> None:
     if missing:
         raise CellError(
             f'the simulated cell needs {" and ".join(missing)}, not installed here: '
-            "`pip install 'restac_ros[sim]'`"
+            "`pip install -e '.[sim]'` in the clone of restac_ros"
         )
 
 

@@ -15,6 +15,7 @@ from restac_ros.sim.evaluation.closed_loop import AttemptTask, ClosedLoop
 from restac_ros.sim.evaluation.conditions import Condition
 from restac_ros.sim.evaluation.deployment_files import Deployment
 from restac_ros.sim.evaluation.film import Film, open_film
+from restac_ros.sim.evaluation.machine import Machine
 from restac_ros.sim.evaluation.settings import CallDurations
 from restac_ros.sim.evaluation.timed_policy import OpenPolicies, TimedPolicy
 from restac_ros.sim.evaluation.touch_change import felt_elsewhere
@@ -31,6 +32,8 @@ class Attempts:
         checkpoint: directory; `name` and `fingerprint` are its.
         folder: of the records and videos of this checkpoint and condition.
         filmed: seeds of which a video is made.
+        durations: of the policy's calls; `measured_on` names what they were measured on, '': they were given.
+        machine: what draws and computes.
     """
 
     checkpoint: Path
@@ -45,6 +48,8 @@ class Attempts:
     deployment: Deployment
     durations: CallDurations
     limit_s: float
+    machine: Machine
+    measured_on: str = ''
 
     @cached_property
     def identity(self) -> str:
@@ -62,7 +67,7 @@ class Attempts:
             'simulator': simulator(),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-        return f'checkpoint {self.fingerprint}, settings {digest}'
+        return f'checkpoint {self.fingerprint}, settings {digest}, {self.machine}'
 
     def record_path(self, seed: int) -> Path:
         """Return where the record of a seed lies."""

@@ -1,6 +1,5 @@
 """Figures of a checkpoint under a condition, over all seeds."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from restac_ros.sim.cell.intervals import PairedDifference, paired_difference, w
 from restac_ros.sim.cell.parameters import SocketParameters
 from restac_ros.sim.evaluation.attempt_record import AttemptRecord
 from restac_ros.training.evaluation.bootstrap import LEAST_EPISODES, Estimate
-from restac_ros.training.evaluation.gate_figures import GateFigures, gate_figures
+from restac_ros.training.evaluation.gate_figures import GateFigures, RiseLatency, gate_figures
 from restac_ros.training.evaluation.surprise import SurpriseCalibration, surprise_calibration
 
 ALIGNED_M = SocketParameters().funnel_m
@@ -44,7 +43,8 @@ class CellFigures:
         held_share: of all replans, those without a chunk.
         against_first: success less that of the first checkpoint; None for itself.
         against_as_it_is: success less that of the same checkpoint with nothing changed; None for that.
-        contact_to_gate_ms: from the first contact until a gate is known that is half-way open.
+        contact_to_gate: from the first contact until a gate is known that is half-way open, of the attempts
+            with a contact; None where the gate is not more open in contact than in free space.
         gate: against true contact; None without touch.
         surprise: logvar against residual; None for encoders without a prior.
     """
@@ -63,7 +63,7 @@ class CellFigures:
     halted: int
     dropped: int
     held_share: float
-    contact_to_gate_ms: Middle
+    contact_to_gate: RiseLatency | None
     against_first: PairedDifference | None
     against_as_it_is: PairedDifference | None
     gate: GateFigures | None
@@ -91,7 +91,7 @@ def cell_figures(
     touching = [record for record in records if record.felt.gate]
     enough = len(touching) >= LEAST_EPISODES
     gate = _gate(touching, seed) if enough else None
-    half_way = gate.rise.half_way if gate and gate.rise else math.inf
+    rise = gate.rise if gate else None
     return CellFigures(
         *names,
         attempts=len(records),
@@ -106,7 +106,7 @@ def cell_figures(
         halted=sum(bool(record.halted) for record in records),
         dropped=sum(record.dropped for record in records),
         held_share=sum(record.held for record in records) / max(replans, 1),
-        contact_to_gate_ms=_middle(records, lambda record: contact_to_gate_ms(record, half_way)),
+        contact_to_gate=contact_to_gate(touching, rise.half_way) if rise else None,
         against_first=_difference(first, records),
         against_as_it_is=_difference(as_it_is, records),
         gate=gate,
@@ -114,10 +114,30 @@ def cell_figures(
     )
 
 
+def contact_to_gate(records: Sequence[AttemptRecord], half_way: float) -> RiseLatency:
+    """Measure the first contact of each attempt."""
+    touched = [record for record in records if record.touched_s is not None]
+    shut = [record for record in touched if not is_open_before(record, half_way)]
+    latencies_ms = [ms for record in shut if (ms := contact_to_gate_ms(record, half_way)) is not None]
+    return RiseLatency(
+        half_way, len(touched), len(touched) - len(shut), len(shut) - len(latencies_ms), latencies_ms
+    )
+
+
+def is_open_before(record: AttemptRecord, half_way: float) -> bool:
+    """Whether the gate of the last frame before the first contact is `half_way` open at least."""
+    touched_s, felt = record.touched_s, record.felt
+    before = [gate for taken, gate in zip(felt.time_s, felt.gate, strict=True) if taken < (touched_s or 0)]
+    return bool(before) and before[-1] >= half_way
+
+
 def contact_to_gate_ms(record: AttemptRecord, half_way: float) -> float | None:
-    """Return how long after the first contact a gate of `half_way` at least was known; None if never."""
+    """Return how long after the first contact a gate of `half_way` at least was known.
+
+    None if never, without contact, and where the gate was open in the last frame before.
+    """
     felt, touched_s = record.felt, record.touched_s
-    if touched_s is None:
+    if touched_s is None or is_open_before(record, half_way):
         return None
     known_s = (
         known

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from restac_ros.dataset.quality.page_parts import PAGE_STYLE, picture, write_page_files
-from restac_ros.sim.cell.parameters import CellError
+from restac_ros.dataset.page_parts import page, picture, write_page_files
 from restac_ros.sim.evaluation.cell_figures import ALIGNED_M, CellFigures
 from restac_ros.sim.evaluation.cell_plots import insertions_png, reliability_png
 from restac_ros.sim.evaluation.cell_report import COLUMNS, CellReport
@@ -20,28 +19,22 @@ def write_page(report: CellReport, directory: Path) -> Path:
     """Write sim_evaluation.json and sim_evaluation.html; return the page.
 
     Raises:
-        CellError: they cannot be written.
+        PageError: they cannot be written.
     """
-    page = directory / 'sim_evaluation.html'
-    try:
-        write_page_files(page, ''.join(_page(report, directory)), report.to_json())
-    except OSError as error:
-        raise CellError(
-            f'{directory}: the report cannot be written: {error.strerror or error}; give another --to'
-        ) from error
-    return page
+    to = directory / 'sim_evaluation.html'
+    html = page('evaluation in the cell', ''.join(_body(report, directory)))
+    write_page_files(to, html, report.to_json())
+    return to
 
 
-def _page(report: CellReport, directory: Path) -> Iterator[str]:
+def _body(report: CellReport, directory: Path) -> Iterator[str]:
     settings = report.settings
     yield (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>evaluation in the cell</title>'
-        f'<style>{PAGE_STYLE}</style></head><body><h1>Evaluation in the simulated cell</h1>'
+        '<h1>Evaluation in the simulated cell</h1>'
         f'<p class="soft">{settings.seeds} scenes, seeds {settings.first_seed} to '
         f'{settings.first_seed + settings.seeds - 1}, the same for all; at most {settings.limit_s:g} s each. '
-        f'Contract {escape(report.contract)}, prompt "{escape(report.prompt)}". In simulated time a prefix '
-        f'takes {settings.durations.prefix_ms:g} ms, a tactile frame {settings.durations.tactile_ms:g} ms, a '
-        f'chunk {settings.durations.act_ms:g} ms. restac_ros {escape(report.version)}.</p>'
+        f'Contract {escape(report.contract)}, prompt "{escape(report.prompt)}". {escape(report.conduct())} '
+        f'restac_ros {escape(report.version)}.</p><p class="soft"><code>{escape(report.command)}</code></p>'
     )
     yield from _section('Success', _success(report))
     yield from _section('All figures', _table(report))
@@ -49,7 +42,6 @@ def _page(report: CellReport, directory: Path) -> Iterator[str]:
     yield from _section('Conditions and checkpoints', _legend(report))
     if report.films:
         yield from _section('Videos', _films(report, directory))
-    yield '</body></html>\n'
 
 
 def _section(title: str, parts: Iterator[str]) -> Iterator[str]:
@@ -86,8 +78,9 @@ def _table(report: CellReport) -> Iterator[str]:
         '<p class="soft">Differences of success are in points, over the same scenes, with 95 % intervals '
         "(Newcombe 1998) and p of McNemar's exact test. Aligned: the first contact is at most "
         f'{1000 * ALIGNED_M:.0f} mm from the hole. Times and forces are medians. Alignment ends with the '
-        'first contact; interaction and insertion times are those of successes. Halted, dropped: how '
-        'attempts ended.</p>'
+        'first contact; interaction and insertion times are those of successes. Rise, of all contacts, and '
+        'contact to gate, of first contacts: until the gate is half-way open. One that was open before, or '
+        'never opens, has no such time and is counted. Halted, dropped: how attempts ended.</p>'
         '<div style="overflow-x:auto"><table style="white-space:nowrap"><tr>'
     )
     yield ''.join(f'<th{" class=left" if place < _LEFT else ""}>{name}' for place, name in enumerate(COLUMNS))
@@ -128,11 +121,13 @@ def _legend(report: CellReport) -> Iterator[str]:
     named = {one.condition for one in report.figures}
     yield '<ul>'
     yield ''.join(f'<li><b>{n}</b>: {escape(c.text)}</li>' for n, c in CONDITIONS.items() if n in named)
-    yield '</ul><table><tr><th>checkpoint<th class="left">fusion<th>steps<th class="left">fingerprint<th>path'
+    yield '</ul><table><tr><th>checkpoint<th class="left">fusion<th>steps<th>prefix, tactile, chunk [ms]'
+    yield '<th class="left">fingerprint<th>path'
     for one in report.checkpoints:
+        durations = ', '.join(f'{value:g}' for value in vars(one.durations).values())
         yield (
-            f'</tr><tr><td>{escape(one.name)}<td class="left">{one.fusion}<td>{one.trained_steps}<td '
-            f'class="left">{one.fingerprint}<td>{escape(one.path)}'
+            f'</tr><tr><td>{escape(one.name)}<td class="left">{one.fusion}<td>{one.trained_steps}<td>'
+            f'{durations}<td class="left">{one.fingerprint}<td>{escape(one.path)}'
         )
     yield '</tr></table>'
 

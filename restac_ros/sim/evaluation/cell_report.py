@@ -8,8 +8,10 @@ from pathlib import Path
 from restac_ros.sim.cell.intervals import PairedDifference
 from restac_ros.sim.evaluation.attempt_record import AttemptRecord
 from restac_ros.sim.evaluation.cell_figures import CellFigures, Middle
-from restac_ros.sim.evaluation.settings import SimEvaluationConfig
+from restac_ros.sim.evaluation.machine import Machine
+from restac_ros.sim.evaluation.settings import CallDurations, SimEvaluationConfig
 from restac_ros.training.evaluation.bootstrap import Estimate
+from restac_ros.training.evaluation.gate_figures import RiseLatency
 from restac_ros.training.evaluation.report import TraceSample, plain_values
 
 COLUMNS = (
@@ -36,13 +38,18 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class TriedCheckpoint:
-    """A checkpoint, by its name in the report, and what it is."""
+    """A checkpoint, by its name in the report, what it is, and how long its calls took in simulated time.
+
+    `measured_on` names what the durations were measured on; '': they were given.
+    """
 
     name: str
     path: str
     fingerprint: str
     fusion: str
     trained_steps: int
+    durations: CallDurations
+    measured_on: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,9 @@ class CellReport:
 
     Attributes:
         version: of this package.
+        command: that makes the same attempts.
+        machine: what drew and computed.
+        changed_parameters: of policy and streamer, those that differ from the installed ones.
         contract, prompt: of the cell and of the task.
         settings: sizes and seeds.
         checkpoints: the first is what the others are compared with.
@@ -61,6 +71,9 @@ class CellReport:
     """
 
     version: str
+    command: str
+    machine: Machine
+    changed_parameters: Mapping[str, Mapping[str, object]]
     contract: str
     prompt: str
     settings: SimEvaluationConfig
@@ -74,7 +87,6 @@ class CellReport:
         """Yield the table's rows, one text for each of `COLUMNS`."""
         for one in self.figures:
             gate = one.gate
-            rise = gate.rise.median_ms if gate and gate.rise else None
             yield (
                 one.checkpoint,
                 one.condition,
@@ -90,8 +102,8 @@ class CellReport:
                 f'{_median(one.peak_n)}, most {one.peak_n.largest or 0:.1f}',
                 _median(one.mean_n),
                 '' if gate is None or gate.auroc is None else _interval(gate.auroc),
-                '' if rise is None else f'{rise:.0f}',
-                _median(one.contact_to_gate_ms),
+                _risen(gate.rise if gate else None),
+                _risen(one.contact_to_gate),
                 str(one.halted),
                 str(one.dropped),
             )
@@ -110,9 +122,34 @@ class CellReport:
                 f'{one.attempts} inserted ({low:.0%} to {high:.0%}){told}'
             )
 
+    def conduct(self) -> str:
+        """Say how policies were deployed, how long their calls took, and on what: sentences."""
+        changed = ', '.join(
+            f'{name} {values["here"]} (installed: {values["installed"]})'
+            for name, values in self.changed_parameters.items()
+        )
+        calls = {
+            one.name: f'a prefix takes {one.durations.prefix_ms:g} ms, a tactile frame '
+            f'{one.durations.tactile_ms:g} ms, a chunk {one.durations.act_ms:g} ms'
+            + (f' (measured on {one.measured_on})' if one.measured_on else '')
+            for one in self.checkpoints
+        }
+        if len(alike := set(calls.values())) == 1:
+            taken = alike.pop()
+        else:
+            taken = '; '.join(f'{name}: {text}' for name, text in calls.items())
+        return (
+            f'In simulated time {taken}. Parameters of policy and streamer: '
+            f'{f"{changed}; else " if changed else ""}as installed. The attempts were {self.machine}.'
+        )
+
     def to_json(self) -> str:
-        """One object; estimates are {value, low, high}, what is not known is null."""
+        """One object; estimates are {value, low, high}, what is not known is null.
+
+        Durations are those of each checkpoint.
+        """
         values = plain_values(self)
+        del values['settings']['durations']
         values['films'] = [str(film) for film in self.films]
         return json.dumps(values, indent=1, allow_nan=False) + '\n'
 
@@ -136,6 +173,17 @@ def _signed(difference: PairedDifference | None) -> str:
 
 def _median(middle: Middle) -> str:
     return '' if middle.median is None else f'{middle.median:.1f}'
+
+
+def _risen(rise: RiseLatency | None) -> str:
+    """Return the median in ms, and of how many contacts."""
+    if rise is None:
+        return ''
+    median = 'none' if rise.median_ms is None else f'{rise.median_ms:.0f}'
+    count = f'{len(rise.latencies_ms)} of {rise.contacts}'
+    if rise.open_before or rise.never:
+        count += f'; {rise.open_before} open before, {rise.never} never'
+    return f'{median} ({count})'
 
 
 def _interval(estimate: Estimate) -> str:

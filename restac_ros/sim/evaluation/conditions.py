@@ -9,7 +9,6 @@ from restac_ros.training.evaluation.sampling import GATES
 from restac_ros.training.evaluation.substitution import REFERENCE, SENSOR_STOPPED, SHUFFLED
 
 AS_IT_IS = 'as it is'
-SUBSTITUTED = (SHUFFLED, SENSOR_STOPPED, REFERENCE)
 
 type Group = Literal['none', 'touch', 'cell']
 

@@ -31,6 +31,7 @@ class Deployment:
         streamer: of control.
         period_ns: of set-points.
         gripper_deadband_m: smaller changes of the opening are not commanded.
+        changed: parameters that differ from the installed ones, by node and name: 'installed' and 'here'.
     """
 
     policy: PolicyParameters
@@ -38,6 +39,7 @@ class Deployment:
     streamer: StreamerConfig
     period_ns: int
     gripper_deadband_m: float
+    changed: Mapping[str, Mapping[str, object]]
 
 
 def read_deployment(folder: Path, contract: Contract, prompt: str) -> Deployment:
@@ -55,7 +57,8 @@ def read_deployment(folder: Path, contract: Contract, prompt: str) -> Deployment
     known = known_parameters(defaults)
     for name in _FILES:
         check_parameter_file(folder / name, _NODES, known)
-    places = [place / name for place in (defaults, folder) for name in _FILES]
+    installed = [defaults / name for name in _FILES]
+    places = [*installed, *(folder / name for name in _FILES)]
     policy = _parameters(PolicyParameters, places, _NODES[0], known, {'prompt': prompt})
     streamer = _parameters(StreamerParameters, places, _NODES[1], known, SIM_ROBOT)
     _check_simulated(folder, policy, streamer)
@@ -69,6 +72,10 @@ def read_deployment(folder: Path, contract: Contract, prompt: str) -> Deployment
         streamer.control(contract),
         round(1e9 / streamer.rate_hz),
         streamer.gripper_deadband_m,
+        {
+            **_changed(policy, installed, _NODES[0], known, {'prompt': prompt}),
+            **_changed(streamer, installed, _NODES[1], known, SIM_ROBOT),
+        },
     )
 
 
@@ -92,6 +99,22 @@ def _parameters[Model: NodeParameters](
         named = '; '.join(f'{told_by.get(name, files[-1].parent)}: {fault}' for name, fault in faults.items())
         raise CellError(f'{named}; correct it, or leave it out for the default')
     return model.from_values(values)
+
+
+def _changed(
+    parameters: NodeParameters,
+    installed: Sequence[Path],
+    node: str,
+    known: Mapping[str, frozenset[str]],
+    given: Mapping[str, object],
+) -> dict[str, dict[str, object]]:
+    """Return those that differ from what the installed files and `given` say."""
+    before = _parameters(type(parameters), installed, node, known, given).model_dump(mode='json')
+    return {
+        f'{node.strip("/")}.{name}': {'installed': before[name], 'here': value}
+        for name, value in parameters.model_dump(mode='json').items()
+        if value != before[name]
+    }
 
 
 def _check_simulated(folder: Path, policy: PolicyParameters, streamer: StreamerParameters) -> None:

@@ -1,5 +1,7 @@
 """A closed-loop evaluation from checkpoints to a report."""
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,8 @@ from restac_ros.sim.evaluation.cell_figures import cell_figures
 from restac_ros.sim.evaluation.cell_report import CellReport, TriedCheckpoint, shown_gate
 from restac_ros.sim.evaluation.conditions import AS_IT_IS, CONDITIONS, wanted_conditions
 from restac_ros.sim.evaluation.deployment_files import Deployment
-from restac_ros.sim.evaluation.settings import SimEvaluationConfig, check_scenes
+from restac_ros.sim.evaluation.machine import this_machine
+from restac_ros.sim.evaluation.settings import SimEvaluationConfig, check_durations, check_scenes
 from restac_ros.training.evaluation.bootstrap import LEAST_EPISODES
 from restac_ros.training.evaluation.subject import short_names
 
@@ -26,6 +29,7 @@ type Make = Callable[[Sequence[Attempts], Callable[[int], object]], object]
 
 _BOOTSTRAP_SEED = 0
 _SHARED_SEEDS = 5  # at a time where hosts share the work
+_SHARE = 'give a --to on a file system that every host of the Ray cluster mounts at the same path'
 
 
 def plan_attempts(
@@ -51,6 +55,7 @@ def plan_attempts(
     Raises:
         CellError: settings that contradict themselves.
         CheckpointError, PolicyError: a checkpoint is damaged, or for another robot.
+        OpenGLError: nothing can be drawn here.
     """
     check_sim_settings(settings, filmed)
     if not checkpoints or len({path.resolve() for path in checkpoints}) < len(checkpoints):
@@ -58,7 +63,7 @@ def plan_attempts(
         raise CellError(f'checkpoints: found {found}, expected one or more, each once')
     names = settings.conditions or tuple(CONDITIONS)
     seeds = tuple(range(settings.first_seed, settings.first_seed + settings.seeds))
-    planned = []
+    machine, planned = this_machine(), []
     for path, name in zip(checkpoints, short_names(checkpoints), strict=True):
         info = load_info(path)
         check_fit(info, contract, str(path))
@@ -77,6 +82,7 @@ def plan_attempts(
                     deployment=deployment,
                     durations=settings.durations,
                     limit_s=settings.limit_s,
+                    machine=machine,
                 )
             )
     return planned
@@ -90,9 +96,7 @@ def check_sim_settings(settings: SimEvaluationConfig, filmed: Sequence[int]) -> 
     if settings.seeds < LEAST_EPISODES:
         raise CellError(f'seeds: found {settings.seeds}, expected at least {LEAST_EPISODES} for intervals')
     check_scenes(settings.first_seed, settings.limit_s)
-    for name, value in vars(settings.durations).items():
-        if not 0 <= value <= 10_000:
-            raise CellError(f'{name}: found {value:g} ms, expected 0 to 10000')
+    check_durations(settings.durations)
     end = settings.first_seed + settings.seeds
     outside = [seed for seed in filmed if not settings.first_seed <= seed < end]
     if outside:
@@ -128,7 +132,8 @@ def make_on_hosts(spread: Callable[..., Iterator[int]]) -> Make:
     """Return what makes attempts on the hosts that `spread` reaches, a few seeds at a time.
 
     `spread(function, items)` calls the function for each item somewhere, and yields the number of each item
-    when it is done. All hosts must have checkpoints and records under the same paths.
+    when it is done. All hosts must have checkpoints and records under the same paths: a host that lacks the
+    folder, and the first piece whose records are not found here, end it with a CellError.
     """
 
     def make(left: Sequence[Attempts], advance: Callable[[int], object]) -> None:
@@ -137,16 +142,50 @@ def make_on_hosts(spread: Callable[..., Iterator[int]]) -> Make:
             for attempts in left
             for first in range(0, len(attempts.seeds), _SHARED_SEEDS)
         ]
-        for number in spread(make_attempts, pieces):
+        for attempts in left:
+            attempts.folder.mkdir(parents=True, exist_ok=True)
+        for number in spread(make_attempts_on_host, pieces):
+            _check_arrived(pieces[number])
             advance(len(pieces[number].seeds))
 
     return make
 
 
+def make_attempts_on_host(attempts: Attempts) -> None:
+    """Run `make_attempts` on a host that shares folders with the one that planned them.
+
+    Raises:
+        CellError: the folder is not there, or the host draws or computes with something else.
+    """
+    host = socket.gethostname()
+    if not attempts.folder.is_dir():
+        raise CellError(f'{attempts.folder} is not there on host {host}: {_SHARE}')
+    if (here := this_machine()) != attempts.machine:
+        raise CellError(
+            f'host {host}: found {here}, expected {attempts.machine}, as where the evaluation was started: '
+            'other pixels and roundings give other attempts; use hosts that are alike'
+        )
+    make_attempts(attempts)
+
+
+def _check_arrived(piece: Attempts) -> None:
+    """Refuse records and videos that a host has made and that are not found here."""
+    os.listdir(piece.folder)  # has a network file system forget what it did not find before
+    if missing := piece.left():
+        raise CellError(
+            f'{piece.record_path(missing[0])} is not found on {socket.gethostname()}, though a host of the '
+            f'cluster has made it: {_SHARE}'
+        )
+
+
 def report_on(
-    planned: Sequence[Attempts], contract: Contract, settings: SimEvaluationConfig, prompt: str
+    planned: Sequence[Attempts],
+    contract: Contract,
+    settings: SimEvaluationConfig,
+    prompt: str,
+    command: str,
 ) -> CellReport:
-    """Return the figures of attempts that have all been made.
+    """Return the figures of attempts that have all been made; `command` is the call that makes them.
 
     Raises:
         CellError: a record is missing or damaged.
@@ -166,6 +205,9 @@ def report_on(
     plain = [attempts for attempts in planned if attempts.condition.name == AS_IT_IS]
     return CellReport(
         version=current_versions()[PACKAGE],
+        command=command,
+        machine=planned[0].machine,
+        changed_parameters=planned[0].deployment.changed,
         contract=contract.name,
         prompt=prompt,
         settings=settings,
@@ -186,7 +228,13 @@ def report_on(
 
 def _tried(attempts: Attempts, info: CheckpointInfo) -> TriedCheckpoint:
     return TriedCheckpoint(
-        attempts.name, str(attempts.checkpoint), attempts.fingerprint, info.config.fusion, info.origin.step
+        attempts.name,
+        str(attempts.checkpoint),
+        attempts.fingerprint,
+        info.config.fusion,
+        info.origin.step,
+        attempts.durations,
+        attempts.measured_on,
     )
 
 

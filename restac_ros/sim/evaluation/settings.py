@@ -9,9 +9,9 @@ from restac_ros.sim.cell.parameters import CellError
 class CallDurations:
     """How long the policy's calls take in simulated time, whatever machine simulates, ms.
 
-    The defaults are of the order of a full-size network on one server GPU, and above what the policy that
-    comes along was measured to take on two cores beside the simulator: 14, 9 and 3 ms in the median.
-    `restac-ros bench model` measures those of yours.
+    The defaults are fixed, so that the machine changes no result: of the order of a full-size network
+    on one server GPU, and above what the policy that comes along was measured to take on two cores beside the
+    simulator: 14, 9 and 3 ms in the median. `restac-ros sim evaluate --measure-durations` takes yours.
 
     Attributes:
         prefix_ms: cameras and prompt.
@@ -41,6 +41,13 @@ class SimEvaluationConfig:
     limit_s: float = 20.0
     conditions: tuple[str, ...] = ()
     durations: CallDurations = field(default_factory=CallDurations)
+
+
+def check_durations(durations: CallDurations) -> None:
+    """Refuse what no call takes; CellError names the duration, what was found and expected."""
+    for name, value in vars(durations).items():
+        if not 0 <= value <= 10_000:
+            raise CellError(f'{name}: found {value:g} ms, expected 0 to 10000')
 
 
 def check_scenes(first_seed: int, limit_s: float) -> None:

@@ -18,6 +18,7 @@ _CONTACT_SHARE, _CONTACT_BAND = 0.25, 0.4
 # Red, green, blue: grey levels per unit slope along columns and rows.
 _GREY_PER_SLOPE_U = np.array([-15.0, 115.0, 10.0], np.float32)
 _GREY_PER_SLOPE_V = np.array([-230.0, 20.0, 130.0], np.float32)
+_STRENGTH = 0.7  # of the shading; 0.6 to 0.8 resembles real presses
 _SATURATION = 1.2  # slopes act through tanh(1.2 m) / 1.2
 # Light of each channel on the untouched gel: a floor and a Gaussian spot, in shares of the window.
 #       floor   spot  centre u  width u  centre v  width v
@@ -37,11 +38,10 @@ class Gel:
         size_px: height and width of the image.
         pitch_m: height and width of a pixel on the gel.
         untouched: float32 [H, W, 3], RGB grey levels without contact and noise.
-        strength: of the shading; 0.6 to 0.8 resembles real presses.
     """
 
-    def __init__(self, size_px: tuple[int, int], strength: float = 0.7) -> None:
-        self.size_px, self.strength = size_px, strength
+    def __init__(self, size_px: tuple[int, int]) -> None:
+        self.size_px = size_px
         self.pitch_m = WINDOW_M[0] / size_px[0], WINDOW_M[1] / size_px[1]
         self.untouched = _background(size_px)
         self._blurs_px = [(sigma / self.pitch_m[0], sigma / self.pitch_m[1]) for sigma in _BLURS_M]
@@ -82,7 +82,7 @@ class Gel:
         slope_v = cv2.Scharr(surface_m, cv2.CV_32F, 0, 1, scale=-1 / (32 * self.pitch_m[0]))
         steepness = np.hypot(slope_u, slope_v)
         steepness = np.maximum(steepness, 1e-6)
-        squash = self.strength * np.tanh(_SATURATION * steepness) / (_SATURATION * steepness)
+        squash = _STRENGTH * np.tanh(_SATURATION * steepness) / (_SATURATION * steepness)
         slopes = np.stack([slope_u * squash, slope_v * squash], axis=-1)
         return self.untouched + slopes @ np.stack([_GREY_PER_SLOPE_U, _GREY_PER_SLOPE_V])
 

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install 'restac_ros[sim]'`")
+pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install -e '.[sim]'`")
 
 from restac_ros.sim.cell.cell import Cell
 from restac_ros.sim.cell.cell_window import CellWindow, WindowError

@@ -1,5 +1,6 @@
 """Figures over attempts: shares, pairs of the same scenes, gate and surprise."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 from restac_ros.sim.cell.intervals import paired_difference, wilson_interval
 from restac_ros.sim.cell.parameters import CellError
 from restac_ros.sim.evaluation.attempt_record import AttemptRecord, FeltFrames, read_record, write_record
-from restac_ros.sim.evaluation.cell_figures import ALIGNED_M, cell_figures
+from restac_ros.sim.evaluation.cell_figures import ALIGNED_M, cell_figures, contact_to_gate_ms
+from restac_ros.sim.evaluation.cell_report import COLUMNS, CellReport
+from restac_ros.sim.evaluation.machine import Machine
+from restac_ros.sim.evaluation.settings import SimEvaluationConfig
 
 NAMES = ('touching', 'as it is')
 
@@ -61,9 +65,43 @@ def test_figures_are_those_of_the_attempts() -> None:
     assert found.gate.auroc.value > 0.95
     assert found.gate.rise.median_ms == pytest.approx(1000 / 18)
     # In contact from the frame at 2.0 s on; the gate opens with the next, and is known 30 ms later.
-    assert found.contact_to_gate_ms.median == pytest.approx(1000 / 18 + 30)
+    assert found.contact_to_gate.median_ms == pytest.approx(1000 / 18 + 30)
+    assert (found.contact_to_gate.contacts, len(found.contact_to_gate.latencies_ms)) == (4, 4)
     assert found.surprise.mean_ratio == pytest.approx(1.0)
     assert found.surprise.rank_correlation == pytest.approx(1.0)
+
+
+def opening(seed: int, opens_s: float) -> AttemptRecord:
+    """As `record`, with a gate that opens at a time."""
+    made = record(seed, True)
+    gate = np.where(np.array(made.felt.time_s) >= opens_s, 0.9, 0.1).tolist()
+    return replace(made, felt=replace(made.felt, gate=gate))
+
+
+def risen(opens_s: Sequence[float]) -> dict[str, str]:
+    """The row of attempts whose gates open at these times."""
+    found = cell_figures(NAMES, [opening(*one) for one in enumerate(opens_s)], None, None, 0)
+    report = CellReport(
+        '', '', Machine('', ''), {}, '', '', SimEvaluationConfig(), [], [found], {}, None, []
+    )  # fmt: skip
+    return dict(zip(COLUMNS, next(report.rows()), strict=True))
+
+
+def test_a_gate_that_was_open_before_the_contact_has_no_time_and_is_counted() -> None:
+    assert contact_to_gate_ms(opening(0, 1.0), 0.5) is None
+    assert contact_to_gate_ms(opening(0, 9.0), 0.5) is None
+    assert contact_to_gate_ms(opening(0, 2.2), 0.5) == pytest.approx(40 / 18 * 1000 - 2000 + 30)
+    row = risen([2.2] * 4 + [1.0] * 6)
+    assert row['rise [ms]'] == '222 (4 of 10; 6 open before, 0 never)'
+    assert row['contact to gate [ms]'] == '252 (4 of 10; 6 open before, 0 never)'
+
+
+def test_a_gate_that_never_opens_is_counted() -> None:
+    row = risen([2.2] * 3 + [9.0] * 7)
+    assert row['rise [ms]'] == '222 (3 of 10; 0 open before, 7 never)'
+    assert row['contact to gate [ms]'] == '252 (3 of 10; 0 open before, 7 never)'
+    assert risen([2.2] * 10)['contact to gate [ms]'] == '252 (10 of 10)'
+    assert risen([9.0] * 10)['contact to gate [ms]'] == '', 'no more open in contact than in free space'
 
 
 def test_without_touch_there_are_no_figures_of_touch() -> None:

@@ -1,12 +1,15 @@
 """A network's attempts from the command line: report, going on after an interrupt, what is refused."""
 
 import json
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import av
 import pytest
+import tyro
 
 from micro_network import MICRO
 from restac_ros.commands.sim_evaluating import SimEvaluate
@@ -21,7 +24,8 @@ from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.sim.cell import revision
 from restac_ros.sim.cell.impedance import ImpedanceGains
 from restac_ros.sim.cell.parameters import CellError, CellParameters, SceneRanges
-from restac_ros.sim.evaluation import evaluate_cell
+from restac_ros.sim.evaluation import cell_card, evaluate_cell, machine, measured_durations
+from restac_ros.sim.evaluation.attempts import Attempts
 from restac_ros.sim.evaluation.cell_card import ShownData, write_card
 from restac_ros.sim.evaluation.conditions import AS_IT_IS
 from restac_ros.sim.evaluation.deployment_files import Deployment
@@ -53,6 +57,14 @@ def asked(checkpoint: Path, repository: Path, tmp_path_factory: pytest.TempPathF
     return asked
 
 
+@pytest.fixture
+def planned(asked: SimEvaluate, contract: Contract, deployment: Deployment, tmp_path: Path) -> list[Attempts]:
+    """What is to be done in a folder where nothing is yet."""
+    return evaluate_cell.plan_attempts(
+        asked.checkpoints, contract, deployment, asked.settings, asked.task, tmp_path / 'shared'
+    )
+
+
 def test_the_report_has_every_condition_and_a_page_with_pictures(asked: SimEvaluate) -> None:
     figures = json.loads((asked.to / 'sim_evaluation.json').read_text())
     assert [(one['condition'], one['attempts']) for one in figures['figures']] == [
@@ -63,7 +75,10 @@ def test_the_report_has_every_condition_and_a_page_with_pictures(asked: SimEvalu
     assert figures['figures'][1]['against_as_it_is']['value'] == 0
     assert figures['figures'][1]['gate']['saturated_open'] == 1.0
     assert figures['figures'][0]['gate']['saturated_open'] < 1.0
+    assert figures['changed_parameters'] == {}
     page = (asked.to / 'sim_evaluation.html').read_text()
+    assert 'Parameters of policy and streamer: as installed. The attempts were drawn by ' in page
+    assert 'In simulated time a prefix takes 60 ms, a tactile frame 10 ms, a chunk 50 ms. ' in page
     assert page.count('data:image/png') >= 3
     assert f'restac_ros {figures["version"]}.' in page
     assert 'src="attempts/micro/as_it_is/0.mp4"' in page
@@ -115,6 +130,106 @@ def test_records_of_another_simulator_are_never_mixed_in(
                 asked.run()
 
 
+def test_records_of_another_renderer_or_device_are_never_mixed_in(
+    asked: SimEvaluate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, 'renderer_name', lambda: 'another GPU')
+    with pytest.raises(
+        CellError, match=r"another evaluation: .*expected '.*, drawn by another GPU, computed"
+    ):
+        asked.run()
+
+
+def test_parameters_that_differ_from_the_installed_ones_are_named_with_the_command(
+    asked: SimEvaluate, tmp_path: Path
+) -> None:
+    for node, values in (('policy', 'replan_hz: 5.0'), ('streamer', '')):
+        text = f'/**/{node}_node: {{ros__parameters: {{{values}}}}}\n'
+        (tmp_path / f'{node}.yaml').write_text(text)
+    to, card = tmp_path / 'to', tmp_path / 'card.md'
+    assert replace(asked, config=tmp_path, to=to, videos=(), card=card).run() == 0
+    values = json.loads((to / 'sim_evaluation.json').read_text())
+    assert values['changed_parameters'] == {'policy_node.replan_hz': {'installed': 10.0, 'here': 5.0}}
+    for text in ((to / 'sim_evaluation.html').read_text(), card.read_text()):
+        assert 'policy_node.replan_hz 5.0 (installed: 10.0); else as installed' in text
+        assert f'--config {tmp_path}' in text
+    assert "--conditions 'gate 1'" in card.read_text()
+
+
+def test_the_command_is_understood_and_asks_for_the_same(asked: SimEvaluate) -> None:
+    settings = replace(asked.settings, first_seed=7, durations=CallDurations(act_ms=70.25))
+    given = replace(asked, to=None, videos=(), settings=settings, task="the plug's")
+    words = shlex.split(given.command_line())
+    assert tyro.cli(SimEvaluate, args=words[3:], config=(tyro.conf.OmitSubcommandPrefixes,)) == given
+
+
+def test_each_other_call_has_a_folder_of_its_own_below_the_working_directory(
+    asked: SimEvaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [
+        asked,
+        replace(asked, task='another'),
+        replace(asked, settings=replace(asked.settings, conditions=('latency',))),
+        replace(asked, settings=replace(asked.settings, durations=CallDurations(act_ms=70))),
+        replace(asked, measure_durations=True),
+        replace(asked, checkpoints=[*asked.checkpoints, tmp_path]),
+    ]
+    folders = [call.default_folder() for call in calls]
+    assert len(set(folders)) == len(calls)
+    assert all(folder.match('runs/sim_evaluation/micro-0-2-*') for folder in folders)
+    assert replace(asked, videos=(1,), engine='ray').default_folder() == folders[0], 'it goes on there'
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'runs').write_text('in the way')
+    with pytest.raises(CellError, match=r'to: found .*sim_evaluation.*, which cannot be written \(Not a dir'):
+        replace(asked, to=None).run()
+
+
+def test_measured_durations_are_kept_for_who_goes_on(
+    asked: SimEvaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(asked.settings, conditions=(AS_IT_IS,))
+    measured = replace(asked, to=tmp_path, videos=(), measure_durations=True, settings=settings)
+    assert measured.run() == 0
+    kept = json.loads((tmp_path / 'durations.json').read_text())
+    [one] = json.loads((tmp_path / 'sim_evaluation.json').read_text())['checkpoints']
+    assert {name: one[name] for name in ('durations', 'measured_on')} == kept[one['fingerprint']]
+    assert all(value > 0 for value in one['durations'].values())
+    assert f'(measured on {one["measured_on"]})' in (tmp_path / 'sim_evaluation.html').read_text()
+    (tmp_path / 'attempts' / 'micro' / 'as_it_is' / '1.json').unlink()
+    monkeypatch.setattr(measured_durations, 'call_durations', None)  # not called again
+    assert measured.run() == 0
+    with pytest.raises(CellError, match='takes the place of'):
+        replace(measured, settings=replace(asked.settings, durations=CallDurations(act_ms=70))).run()
+    (tmp_path / 'durations.json').write_text(
+        json.dumps({'x': {'durations': {'act_ms': -1}, 'measured_on': ''}})
+    )
+    with pytest.raises(CellError, match=r'durations.json: act_ms: found -1 ms.*remove it'):
+        measured.run()
+
+
+def test_a_cluster_without_a_shared_folder_is_refused_at_the_first_piece(
+    planned: Sequence[Attempts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def spread(function: Callable, items: Sequence[Attempts]) -> Iterator[int]:
+        for number, _ in enumerate(items):  # each host writes to a disk of its own
+            told.append(number)
+            yield number
+
+    make = evaluate_cell.make_on_hosts(spread)
+    with pytest.raises(CellError, match=r'0\.json is not found on .*file system that every host .* mounts'):
+        evaluate_cell.run_attempts(planned, make, lambda done, total: None)
+    assert told == [0]
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, 'renderer_name', lambda: 'another GPU')
+        with pytest.raises(CellError, match=r'host .*: found drawn by another GPU, .*hosts that are alike'):
+            evaluate_cell.make_attempts_on_host(planned[0])
+    planned[0].folder.rmdir()
+    with pytest.raises(CellError, match=r'as_it_is is not there on host .*file system that every host'):
+        evaluate_cell.make_attempts_on_host(planned[0])
+
+
 def test_the_card_says_what_a_policy_is_made_of_and_where_it_fails(
     asked: SimEvaluate, tmp_path: Path
 ) -> None:
@@ -122,7 +237,7 @@ def test_the_card_says_what_a_policy_is_made_of_and_where_it_fails(
     assert replace(asked, card=card).run() == 0
     text = card.read_text()
     assert f'Checkpoint {checkpoint_fingerprint(asked.checkpoints[0])}' in text
-    assert '- `restac-ros init-checkpoint`: 0 steps from random, untrained, seed 0' in text
+    assert '- made from random, untrained, seed 0 by `restac-ros init-checkpoint`' in text
     rows = [line.split(' | ')[1:4] for line in text.splitlines() if line.startswith('| micro')]
     assert rows == [[AS_IT_IS, '0%', '0% to 66%'], ['gate 1', '0%', '0% to 66%']]
     assert 'With nothing changed it fails in 2 of 2 scenes.' in text
@@ -138,7 +253,7 @@ def test_a_card_names_the_seeds_of_what_the_policy_was_made_with_and_of_nothing_
     planned = evaluate_cell.plan_attempts(
         asked.checkpoints, contract, deployment, asked.settings, asked.task, asked.to
     )
-    report = evaluate_cell.report_on(planned, contract, asked.settings, asked.task)
+    report = evaluate_cell.report_on(planned, contract, asked.settings, asked.task, asked.command_line())
     origin = Origin('train cell', '/somewhere/gated', 42, 5000, data=('data aa11',))
     info = replace(load_info(asked.checkpoints[0]), origin=origin)
     seeds = frozenset({5, 3, 9, 4})
@@ -152,6 +267,35 @@ def test_a_card_names_the_seeds_of_what_the_policy_was_made_with_and_of_nothing_
     with pytest.raises(CellError, match=r'data: found data bb22, expected .* made with: data aa11'):
         write_card(report, info, [ShownData('data bb22', 4, seeds)], tmp_path / 'other.md')
     assert not (tmp_path / 'other.md').exists()
+
+
+@pytest.mark.parametrize(
+    ('made_by', 'flow_steps', 'lines'),
+    [
+        ('train cell', None, ['- `restac-ros train cell`: 4500 steps from cell, seed 42']),
+        (
+            'distil --steps 1',
+            1,
+            [
+                '- `restac-ros distil --steps 1`: 4500 steps from cell, seed 42',
+                '- distilled: a chunk takes 1 Euler steps',
+            ],
+        ),
+        ('quantise', None, ['- made from cell by `restac-ros quantise`']),
+        (
+            'merge-lora',
+            2,
+            ['- made from cell by `restac-ros merge-lora`', '- distilled: a chunk takes 2 Euler steps'],
+        ),
+    ],
+)
+def test_a_card_states_the_steps_and_the_seed_of_trainings_only(
+    asked: SimEvaluate, made_by: str, flow_steps: int | None, lines: list[str]
+) -> None:
+    """A quantised or merged policy has those of the policy that it was made from."""
+    origin = Origin(made_by, '/somewhere/cell', 42, 4500, flow_steps=flow_steps)
+    found = cell_card._made(replace(load_info(asked.checkpoints[0], checksums=False), origin=origin))
+    assert list(found)[: len(lines) + 1] == [*lines, '- trained on nothing that it names']
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The policy that comes along: for the cell, calibrated, small, and its card is its own."""
 
+import re
 from pathlib import Path
 
 from restac_ros.contract.schema import Contract
@@ -22,3 +23,10 @@ def test_the_policy_that_comes_along_fits_the_cell_and_its_card_is_of_it(
     card = (policy / 'README.md').read_text()
     assert f'Checkpoint {checkpoint_fingerprint(policy)}' in card, 'write it anew: sim evaluate --card'
     assert all(data in card for data in (*info.origin.data, *info.calibration.contact.data))
+
+
+def test_only_the_policy_itself_is_installed(repository: Path) -> None:
+    installed = re.findall(
+        r'install\(DIRECTORY (.*?)\)', (repository / 'CMakeLists.txt').read_text(), re.DOTALL
+    )
+    assert [line.split()[0] for line in installed if 'policies' in line] == ['policies/cell']
