@@ -1,4 +1,4 @@
-# make demo    set up what is missing, run the main job, print what came out     SEED=307, EXPERT=1, BAG=dir, SOURCE=synthetic
+# make demo    set up what is missing, run the main job, print what came out     SEEDS='307 308', EXPERT=1, BAG=dir, SOURCE=synthetic
 # make test    set up what is missing, run all tests                              ARGS='test/framing -k grid'
 # make help    all targets
 SHELL := /bin/bash
@@ -13,8 +13,8 @@ cell_checkpoint := policies/cell
 task := insert the plug into the socket
 BAG ?=
 SOURCE ?= $(if $(BAG),bag,sim)
-# A scene in which the policy succeeded when it was evaluated.
-SEED ?= 307
+# Scenes in which the policy succeeded when it was evaluated.
+SEEDS ?= 307 310 311
 EXPERT ?=
 VIEW ?=
 ARGS ?=
@@ -45,10 +45,15 @@ $(checkpoint):
 # The cell at half of real time, so that a busy machine loses no frames.
 demo: build $(if $(filter sim,$(SOURCE)),,$(checkpoint))    ## a policy inserts a plug by feel in the simulated cell, through all nodes, recorded; EXPERT=1: the scripted expert does, BAG=dir plays a bag, SOURCE=synthetic test patterns, VIEW=1 also in a window
 ifeq ($(SOURCE),sim)
-	@run=runs/demo/$$(date +%Y-%m-%dT%H-%M-%S) && $(env) \
-	  && restac-ros up --source sim $(if $(EXPERT),--expert,--execute) $(if $(VIEW),--window) --seed $(SEED) --rate 0.5 --checkpoint $(cell_checkpoint) \
-	    --prompt '$(task)' --record $$run/dataset --log $$run/log --run-dir $$run $(ARGS) \
-	  && restac-ros view $$run/log/*/ $$run/dataset.journals/*/ --mp4 $$run/demo.mp4
+	@run=runs/demo/$$(date +%Y-%m-%dT%H-%M-%S); $(env); set -- $(SEEDS); \
+	for seed; do \
+	  echo -e "\033[1m[demo]\033[0m scene $$seed"; \
+	  restac-ros up --source sim $(if $(EXPERT),--expert,--execute) $(if $(VIEW),--window) --seed $$seed --rate 0.5 \
+	    --checkpoint $(cell_checkpoint) --prompt '$(task)' --record $$run/dataset --log $$run/log --run-dir $$run/$$seed $(ARGS); \
+	done; \
+	logs=($$run/log/*/) journals=($$run/dataset.journals/*/); \
+	restac-ros view "$${logs[-1]}" "$${journals[-1]}" --mp4 $$run/demo.mp4; \
+	echo "inserted in $$(cat $$run/*/sim_node.json | grep -c '"inserted": true' || true) of $$# scenes"
 else
 	@$(env) && restac-ros up --checkpoint $(checkpoint) --prompt '$(task)' \
 	  --record runs/datasets/demo$(if $(BAG),-bag) $(if $(BAG),--bag '$(BAG)',--source $(SOURCE)) $(ARGS)

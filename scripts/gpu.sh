@@ -1,6 +1,7 @@
 # Which CUDA layer of requirements.lock this machine gets. Sourced by scripts/setup.sh; sets, by find_gpu:
 #   gpu_layer   cuda13, cuda12, or nothing: JAX for the CPU alone
 #   gpu_line    one line about why; empty where there is no NVIDIA driver and none was asked for
+#   gpu_found   the GPU and its driver; empty where no driver answers
 # GPU=none|cuda12|cuda13 decides instead; with GPU=auto, or nothing, the driver and the GPU's compute capability do.
 
 driver_needed() { # LAYER: the oldest NVIDIA driver that runs it (https://docs.jax.dev/en/latest/installation.html)
@@ -19,16 +20,16 @@ capability_of_gpu() { # in tenths: 89 is 8.9. Nothing where the driver does not 
 
 tenths() { echo "${1%?}.${1: -1}"; }
 
-find_gpu() { # returns 1, with the reason in gpu_line, where what GPU asks for cannot be
+find_gpu() { # [LAYER]: goes first where the driver decides. Returns 1, with the reason in gpu_line, if it cannot be
   local driver='' name='' major capability='' why='' layer
-  gpu_layer='' gpu_line=''
+  gpu_layer='' gpu_line='' gpu_found=''
   if command -v nvidia-smi >/dev/null 2>&1; then
     IFS=, read -r driver name < <(nvidia-smi --query-gpu=driver_version,name --format=csv,noheader 2>/dev/null) || true
     name=${name# }
   fi
   major=${driver%%.*}
   [[ $major =~ ^[0-9]+$ ]] || major=''    # nvidia-smi prints its own failures, too
-  [ -z "$major" ] || capability=$(capability_of_gpu)
+  [ -z "$major" ] || { gpu_found="$name, driver $driver"; capability=$(capability_of_gpu); }
   if [ -n "$capability" ] && [ "$capability" -lt "$(capability_needed cuda13)" ]; then
     why="CUDA 13 needs compute capability $(tenths "$(capability_needed cuda13)"), $name has $(tenths "$capability")"
   fi
@@ -47,10 +48,10 @@ find_gpu() { # returns 1, with the reason in gpu_line, where what GPU asks for c
       gpu_layer=$GPU gpu_line="GPU=$GPU: JAX with CUDA ${GPU#cuda}" ;;
     '' | auto)
       if [ -n "$major" ]; then
-        for layer in cuda13 cuda12; do
+        for layer in ${1:-} cuda13 cuda12; do
           [ "$major" -ge "$(driver_needed $layer)" ] || continue
           [ "$layer" = cuda12 ] || [ -z "$why" ] || continue
-          gpu_layer=$layer gpu_line="$name, driver $driver: JAX with CUDA ${layer#cuda} (without it: GPU=none)${why:+; $why}"
+          gpu_layer=$layer gpu_line="$gpu_found: JAX with CUDA ${layer#cuda} (without it: GPU=none)${why:+; $why}"
           return 0
         done
         gpu_line="$name has driver $driver: CUDA 12 needs >= $(driver_needed cuda12), CUDA 13 >= $(driver_needed cuda13). \

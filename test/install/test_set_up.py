@@ -15,7 +15,10 @@ import pytest
 
 PYTHON = """#!/bin/sh
 case "$1 $2" in
-  '-m venv') for last; do :; done; mkdir -p "$last/bin"; cp -p "$0" "$last/bin/python" ;;
+  '-m venv')
+    for last; do :; done
+    mkdir -p "$last/bin"; cp -p "$0" "$last/bin/python"; echo "$*" >> "$ASKED.venvs"
+    echo "VIRTUAL_ENV='$PWD/$last'" > "$last/bin/activate" ;;
   '-m pip') for last; do :; done; cat "$last" >> "$ASKED"; echo "$*" >> "$ASKED.calls" ;;
   '-c import rclpy') exit 1 ;;
 esac
@@ -33,6 +36,7 @@ class Workshop:
         self._bin = folder / 'bin'
         self._bin.mkdir()
         self._asked, self._calls = folder / 'asked.txt', folder / 'asked.txt.calls'
+        self._venvs = folder / 'asked.txt.venvs'
         for name, text in {'python3.12': PYTHON, 'df': DF}.items():
             self.install(name, text)
 
@@ -46,13 +50,22 @@ class Workshop:
         answers = f'*compute_cap*) echo "{capability}" ;; *) echo "{version}, NVIDIA RTX" ;;'
         self.install('nvidia-smi', f'#!/bin/sh\ncase "$*" in {answers} esac\n')
 
+    @property
+    def stamp(self) -> Path:
+        """What the set-up writes down when an environment is complete."""
+        return self.root / '.venv' / '.restac-setup'
+
+    def environments_made(self) -> list[str]:
+        """How Python was asked for new environments in the last set-up."""
+        return self._venvs.read_text().splitlines() if self._venvs.is_file() else []
+
     def pip_calls(self) -> list[str]:
         """What pip was asked in the last set-up."""
         return self._calls.read_text().splitlines() if self._calls.is_file() else []
 
     def set_up(self, **asked: str) -> tuple[int, str, set[str]]:
         """Run the script; return its status, what it said, and the packages that it installed."""
-        for file in (self._asked, self._calls):
+        for file in (self._asked, self._calls, self._venvs):
             file.unlink(missing_ok=True)
         env = {key: value for key, value in os.environ.items() if key not in ('GPU', 'AMENT_PREFIX_PATH')}
         env |= {
@@ -192,7 +205,14 @@ def test_what_cannot_run_is_refused_before_anything_is_made(
 def test_what_was_asked_for_stays_until_something_else_is(workshop: Workshop) -> None:
     workshop.driver('580.95')
     assert cuda(workshop.set_up(GPU='none')[2]) == ''
-    assert workshop.set_up() == (0, '', set())  # up to date: nothing is said, nothing installed
+    status, output, packages = workshop.set_up()  # up to date: nothing is installed
+    assert (status, packages) == (0, set())
+    (said,) = output.splitlines()
+    assert (
+        "GPU=none was chosen here once, so NVIDIA RTX, driver 580.95 stays unused; 'make setup GPU=auto'"
+        in said
+    )
+    assert workshop.set_up(GPU='none') == (0, '', set())
     assert cuda(workshop.set_up(GPU='cuda12')[2]) == 'jax-cuda12-plugin'
     status, output, packages = workshop.set_up(GPU='auto')
     assert (status, cuda(packages)) == (0, 'jax-cuda13-plugin')
@@ -205,6 +225,123 @@ def test_a_driver_that_does_not_answer_for_once_takes_nothing_away(workshop: Wor
     assert cuda(workshop.set_up()[2]) == 'jax-cuda13-plugin'
     workshop.driver('NVIDIA-SMI has failed')
     assert workshop.set_up() == (0, '', set())
+
+
+def test_a_machine_without_a_gpu_is_not_told_that_none_was_chosen(workshop: Workshop) -> None:
+    workshop.driver('NVIDIA-SMI has failed')
+    workshop.set_up(GPU='none')
+    assert workshop.set_up() == (0, '', set())
+
+
+def test_a_newer_driver_keeps_the_cuda_that_is_installed(workshop: Workshop) -> None:
+    workshop.driver('570.86')
+    assert cuda(workshop.set_up()[2]) == 'jax-cuda12-plugin'
+    workshop.driver('580.95')
+    assert workshop.set_up() == (0, '', set())
+    assert workshop.set_up(GPU='auto') == (0, '', set())
+    (workshop.root / 'requirements.lock').open('a').write('# renewed\n')
+    status, output, packages = workshop.set_up()
+    assert (status, cuda(packages)) == (0, 'jax-cuda12-plugin'), output
+    assert workshop.environments_made() == []
+
+
+@pytest.mark.parametrize(('version', 'capability'), [('570.86', '8.9'), ('580.95', '6.1')])
+def test_a_driver_or_a_gpu_that_runs_the_installed_cuda_no_more_gets_another(
+    workshop: Workshop, version: str, capability: str
+) -> None:
+    workshop.driver('580.95')
+    assert cuda(workshop.set_up()[2]) == 'jax-cuda13-plugin'
+    workshop.driver(version, capability)
+    status, output, packages = workshop.set_up()
+    assert (status, cuda(packages)) == (0, 'jax-cuda12-plugin'), output
+    assert '.venv has JAX for cuda13, now it is cuda12' in output
+    assert not (workshop.root / '.venv.old').exists()
+
+
+@pytest.mark.parametrize('step', ['venv', 'pip'])
+def test_an_environment_stays_until_its_successor_is_complete(workshop: Workshop, step: str) -> None:
+    workshop.driver('580.95')
+    workshop.set_up()
+    workshop.install('python3.12', PYTHON.replace(f"'-m {step}')", f"'-m {step}') exit 7 ;; never)"))
+    status, output, packages = workshop.set_up(GPU='cuda12')
+    assert (status != 0, packages) == (True, set()), output
+    assert 'the new environment was not completed: the one before it is back in .venv' in output
+    assert workshop.set_up() == (0, '', set())
+
+
+def test_an_environment_comes_back_after_a_set_up_that_was_killed(workshop: Workshop) -> None:
+    workshop.set_up()
+    (workshop.root / '.venv').rename(workshop.root / '.venv.old')
+    (workshop.root / '.venv' / 'bin').mkdir(parents=True)
+    status, output, packages = workshop.set_up()
+    assert (status, packages) == (0, set())
+    assert 'the one before it is back in .venv' in output
+    assert workshop.set_up() == (0, '', set())
+
+
+def test_the_disk_must_hold_both_environments_and_what_to_do_is_said(workshop: Workshop) -> None:
+    workshop.set_up(GPU='cuda13')
+    workshop.install('df', DF.replace('99999999', '9999999'))
+    status, output, packages = workshop.set_up(GPU='cuda12')
+    assert (status, packages) == (1, set())
+    assert "Free some ('rm -rf .venv' frees the 8 GB of the environment that is here)" in output
+    assert workshop.set_up() == (0, '', set())
+
+
+@pytest.mark.parametrize('stamp', ['as written', 'of an older release'])
+@pytest.mark.parametrize('move', [Path.rename, shutil.copytree])
+def test_a_checkout_elsewhere_gets_its_own_environment(
+    workshop: Workshop, move: Callable[[Path, Path], object], stamp: str
+) -> None:
+    """Programs and activate of the one that came along name the directory that it was made in."""
+    workshop.driver('570.86')
+    workshop.set_up()
+    if stamp != 'as written':
+        forget_directory(workshop.stamp)
+    before, workshop.root = workshop.root, workshop.root.parent / 'moved to'
+    move(before, workshop.root)
+    status, output, packages = workshop.set_up()
+    assert (status, cuda(packages)) == (0, 'jax-cuda12-plugin'), output
+    assert f'.venv was made in {before}, which its programs name, and now it is in {workshop.root}' in output
+    assert len(workshop.environments_made()) == 1
+    assert (workshop.root / '.venv' / 'bin' / 'activate').read_text().count(str(workshop.root)) == 1
+    assert workshop.set_up() == (0, '', set())
+
+
+def test_the_stamp_of_an_older_release_keeps_its_environment(workshop: Workshop) -> None:
+    workshop.set_up()
+    forget_directory(workshop.stamp)
+    assert 'renewing .venv' in workshop.set_up()[1]
+    assert workshop.environments_made() == []
+    assert workshop.set_up() == (0, '', set())
+
+
+def forget_directory(stamp: Path) -> None:
+    """Write a stamp as releases before the directory was in it did: its fingerprint is another, too."""
+    stamp.write_text('of-then ' + ' '.join(stamp.read_text().split(' ')[1:4]) + '\n')
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(workshop: Workshop) -> None:
+    workshop.set_up()
+    (workshop.root / '.venv' / 'bin' / 'python').unlink()
+    status, output, packages = workshop.set_up()
+    assert (status, 'jax' in packages) == (0, True)
+    assert 'the Python 3.12 of .venv does not run any more: making it anew' in output
+
+
+def test_an_environment_for_an_installed_ros_stays_that_where_none_is_sourced(workshop: Workshop) -> None:
+    workshop.install('python3.12', PYTHON.replace("'-c import rclpy') exit 1 ;;\n", ''))
+    workshop.set_up(AMENT_PREFIX_PATH='/opt/ros/jazzy', GPU='cuda13')
+    status, output, packages = workshop.set_up(GPU='cuda12')
+    assert (status, {name for name in packages if name.startswith('ros-')}) == (0, set()), output
+    assert 'ROS 2: an installed one, as before, though none is sourced in this shell' in output
+    assert workshop.environments_made() == ['-m venv --clear --system-site-packages .venv']
+
+
+def test_a_shell_of_another_checkout_is_no_installed_ros(workshop: Workshop) -> None:
+    workshop.install('python3.12', PYTHON.replace("'-c import rclpy') exit 1 ;;\n", ''))
+    workshop.set_up(AMENT_PREFIX_PATH='/elsewhere/install/restac_ros:/elsewhere/.venv')
+    assert workshop.environments_made() == ['-m venv --clear .venv']
 
 
 def test_a_sourced_ros_keeps_its_packages_and_gets_the_same_cuda(workshop: Workshop) -> None:

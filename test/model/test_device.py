@@ -51,7 +51,7 @@ def test_memory_that_the_driver_does_not_say_is_left_out(driver: Path) -> None:
 @pytest.mark.parametrize(
     ('plugins', 'platforms', 'problem', 'remedy'),
     [
-        ({'no_such_plugin': 525}, '', 'JAX has no plugin for it', "run 'make setup'"),
+        ({'no_such_plugin': 525}, '', 'JAX has no plugin for it', "run 'make setup GPU=auto'"),
         ({'json': 525}, 'cpu', 'JAX_PLATFORMS is cpu', 'unset JAX_PLATFORMS'),
         ({'json': 571, 'no_such_plugin': 525}, '', '>= 571 is needed', "or run 'make setup GPU=cuda12'"),
         ({'json': 571}, '', 'its driver is too old for json', 'update the driver'),
@@ -156,7 +156,7 @@ def test_the_line_of_a_run_says_it_too() -> None:
     """JAX itself was started for the CPU by these tests."""
     said = device.describe_device()
     assert said.startswith(f'runs on: CPU ({H100}, driver 570.86.15, 79.6 GiB is here, but JAX has no plugin')
-    assert said.endswith("run 'make setup', or pip install 'jax[cuda13]')")
+    assert said.endswith("run 'make setup GPU=auto', or pip install 'jax[cuda13]')")
 
 
 @pytest.mark.parametrize('answer', ['exit 9', 'echo "NVIDIA-SMI has failed"; exit 9', 'echo nothing'])

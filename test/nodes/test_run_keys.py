@@ -32,16 +32,21 @@ def test_each_key_asks_the_node_it_is_about(key: str, asked: object) -> None:
 
 
 def test_a_prompt_is_typed_and_set_by_enter() -> None:
-    assert typed(RunKeys(ALL), 'ppush  it\x7f\x7f hard\r') == [
-        SetText('push   hard', 'prompt', 'policy_node')
-    ]
+    assert typed(RunKeys(ALL), 'ppush it\x7f\x7fhard\r') == [SetText('push hard', 'prompt', 'policy_node')]
 
 
 def test_escape_and_an_empty_line_leave_the_prompt_as_it_is() -> None:
     keys = RunKeys(ALL)
     assert typed(keys, 'pdqs\x1b') == []
-    assert typed(keys, 'p  \r') == []
+    assert typed(keys, 'p\r') == []
     assert keys.key('q') == [Stop()]
+
+
+@pytest.mark.parametrize('keys', ['p ', 'ppush  ', 'ppush it  '])
+def test_the_space_bar_halts_also_while_a_prompt_is_typed(keys: str) -> None:
+    console = RunKeys(ALL)
+    assert typed(console, keys) == [ConsoleCall('halt', 'streamer_node')]
+    assert console.key('q') == [Stop()], 'the text is left'
 
 
 def test_only_keys_of_nodes_that_the_run_has_are_offered() -> None:

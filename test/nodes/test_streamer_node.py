@@ -32,6 +32,7 @@ from std_msgs.msg import Bool, Float32, UInt8
 from std_srvs.srv import Trigger
 
 from restac_ros.contract.load import load_contract
+from restac_ros.control.chunk_reading import stamp_as_ns
 from restac_ros.control.limits import MotionLimits
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry import quaternion as quat
@@ -39,7 +40,6 @@ from restac_ros.geometry.rotation import rotation_from_matrix
 from restac_ros.nodes.drill.drill_record import ReceivedSetPoint, last_motion_ns, stalls_ns
 from restac_ros.nodes.drill.drill_stage import pose_of, set_point_of
 from restac_ros.nodes.drill.stage_arm import StageArm
-from restac_ros.nodes.fields import stamp_as_ns
 from restac_ros.nodes.subscriptions import message_class
 from ros_rig import RosRig
 
@@ -512,6 +512,12 @@ def test_contradictory_parameters_are_refused(parameters: dict, words: str, star
     assert streamer.wait() == 1
     assert 'cannot configure' in streamer.log
     assert words in streamer.log
+
+
+def test_a_gripper_that_nothing_moves_is_warned_of(start: Callable) -> None:
+    streamer = start()
+    streamer.wait_for('the gripper will not move: .* gripper_type is empty')
+    streamer.end()
 
 
 def test_the_chunks_of_a_forgotten_policy_move_nothing(start: Callable, rig: Rig) -> None:

@@ -9,13 +9,13 @@ import rclpy
 from geometry_msgs.msg import Twist
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
 from restac_ros.msg import RecorderStatus
+from restac_ros.nodes.fields import LATCHED_QOS
 from restac_ros.nodes.keyboard.jog_keys import JogKeys
 from restac_ros.nodes.keyboard.record_keys import RecordKeys, is_open
 from restac_ros.nodes.keyboard.requests import Caller, ConsoleCall, ConsoleRequest, JogStep, SetText, Stop
@@ -24,7 +24,6 @@ from restac_ros.nodes.keyboard.terminal import LOG_LINE, Inputs, single_keys
 from restac_ros.recording.recorder import REQUESTS
 from restac_ros.stopping import is_orphan
 
-_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _STATUS = 'recorder_node/status'
 _POLL_S = 0.1
 _STEPS_DEPTH = 100  # reliable: no step is lost
@@ -56,7 +55,7 @@ class ConsoleNode(Node):
         if self._record:
             self._inputs.read_lines(self._logs, self._on_log)
         if self._record or jog:  # the recorder may run in another terminal
-            self.create_subscription(RecorderStatus, _STATUS, self._on_status, _LATCHED)
+            self.create_subscription(RecorderStatus, _STATUS, self._on_status, LATCHED_QOS)
 
     def run(self, executor: SingleThreadedExecutor) -> None:
         """Handle keys until the run has ended, and with a display until the last log line is printed."""

@@ -23,6 +23,11 @@ class TextEntry:
     def __init__(self) -> None:
         self.text = ''
 
+    @property
+    def wants_space(self) -> bool:
+        """Whether a space belongs to the text: between two words, once."""
+        return bool(self.text) and not self.text.endswith(' ')
+
     def key(self, key: str) -> str | None:
         """Return the line when it is complete, '' when it was cancelled, None while it is typed."""
         if key in ENTER or key == ESCAPE:
@@ -58,7 +63,8 @@ class RunKeys:
     def line(self) -> str:
         """The present keys, or the text being typed."""
         if self._entry is not None:
-            return f'prompt: {self._entry.text}_   (Enter: set it, Esc: leave it)'
+            halts = ', space first or twice: halt' if ' ' in self._calls else ''
+            return f'prompt: {self._entry.text}_   (Enter: set it, Esc: leave it{halts})'
         words = [*([self._jog.line] if self._jog else []), *(text for _, text in self._calls.values())]
         return '   '.join([*words, *(['p: prompt'] if self._has_prompt else []), 'q: quit'])
 
@@ -70,6 +76,8 @@ class RunKeys:
     def key(self, key: str) -> list[ConsoleRequest]:
         """Return the requests of a typed character."""
         self.notice = ''
+        if self._entry is not None and self._halts(key, self._entry):
+            self._entry = None  # a hand that strikes the space bar means the arm, whatever is being typed
         if self._entry is not None:
             if (text := self._entry.key(key)) is None:
                 return []
@@ -91,3 +99,6 @@ class RunKeys:
         elif key.isprintable():
             self.notice = f'no such key: {key}. Keys: {self.line}'
         return []
+
+    def _halts(self, key: str, entry: TextEntry) -> bool:
+        return key == ' ' and ' ' in self._calls and not entry.wants_space

@@ -27,7 +27,7 @@ _FAILURE_PERIOD_S = 0.1
 _LEVELS: dict[Phase, StatusLevel] = {Phase.MOVING: 'ok', Phase.HALTED: 'error'}
 
 
-class StreamerNode(ManagedNode):
+class StreamerNode(ManagedNode[StreamerParameters]):
     """Configure: check limits and types. Activate: become the controller's only source of targets."""
 
     model = StreamerParameters
@@ -43,17 +43,23 @@ class StreamerNode(ManagedNode):
         self.create_timer(_FAILURE_PERIOD_S, self._check_thread, clock=self.steady_clock)
 
     def configure(self) -> None:
-        parameters: StreamerParameters = self.parameters
-        config = parameters.control(self.load_contract())
+        parameters = self.parameters
+        contract = self.load_contract()
+        config = parameters.control(contract)
         robot_state_class(parameters)
         check_gripper_type(parameters)
+        if contract.gripper_stream and not parameters.gripper_type:
+            self.get_logger().warning(
+                f'the gripper will not move: contract {contract.name!r} has one, but gripper_type is empty; '
+                'give --params FILE with gripper_type and gripper_name, such as config/robots/franka.yaml'
+            )
         stop_ms = config.limits.stop_ns / 1e6
         target = self.resolve_topic_name(parameters.target_topic)
         self.get_logger().info(f'{target} at {parameters.rate_hz:g} Hz, to a hold within {stop_ms:.0f} ms')
         self._raise_priority(parameters.realtime_priority)
 
     def activate(self) -> None:
-        parameters: StreamerParameters = self.parameters
+        parameters = self.parameters
         contract: Contract = self.load_contract()
         # A full garbage collection of all imported modules would last several ticks.
         gc.collect()

@@ -22,6 +22,8 @@ _LEFT_TO_THE_PAGE = {
     'halted',
     'dropped',
 }
+_TRAINING = ('train', 'distil')
+_COPYING = ('quantise', 'merge-lora')  # leave the steps and the seed of the checkpoint that they copy
 _SHOWN = [name for name in COLUMNS if name not in _LEFT_TO_THE_PAGE]
 
 
@@ -111,12 +113,9 @@ def _card(report: CellReport, info: CheckpointInfo, uses: Mapping[ShownData, str
     yield '## What it does'
     yield ''
     yield (
-        f'{settings.seeds} scenes of `restac-ros sim evaluate --first-seed {settings.first_seed} --seeds '
-        f'{settings.seeds} --limit-s {settings.limit_s:g}`, the same for all. In simulated time a prefix '
-        f'takes {settings.durations.prefix_ms:g} ms, a tactile frame {settings.durations.tactile_ms:g} ms, a '
-        f"chunk {settings.durations.act_ms:g} ms. Shares have Wilson's 95 % intervals; differences are in "
-        "points, over the same scenes, with Newcombe's 95 % intervals and p of McNemar's exact test. The "
-        'gate is held against true contact.'
+        f'{settings.seeds} scenes of `{report.command}`, the same for all. {report.conduct()} Shares have '
+        "Wilson's 95 % intervals; differences are in points, over the same scenes, with Newcombe's 95 % "
+        "intervals and p of McNemar's exact test. The gate is held against true contact."
     )
     yield ''
     yield f'| {" | ".join(_SHOWN)} |'
@@ -129,17 +128,24 @@ def _card(report: CellReport, info: CheckpointInfo, uses: Mapping[ShownData, str
     yield ''
     yield from _failures([one for one in report.figures if one.checkpoint == first.name])
     yield (
-        '- It knows one plug, one socket and one task of the simulated cell. A robot with another contract '
-        f'than {report.contract} refuses it; nothing here says what it would do on a real arm.'
+        '- It knows one plug, one socket and one task of the simulated cell. It loads under any '
+        f'contract that agrees with {report.contract} in what its numbers and images mean, also that of a '
+        'real arm; nothing here says what it would do there.'
     )
 
 
 def _made(info: CheckpointInfo) -> Iterator[str]:
     origin: Origin = info.origin
     weights = Path(origin.weights).name
-    drawn = '' if origin.seed is None else f', seed {origin.seed}'
+    command = origin.made_by.partition(' ')[0]
+    drawn = '' if origin.seed is None or command in _COPYING else f', seed {origin.seed}'
     mean = '' if origin.ema_decay is None else f', mean of weights with decay {origin.ema_decay:g}'
-    yield f'- `restac-ros {origin.made_by}`: {origin.step} steps from {weights}{drawn}{mean}'
+    if command in _TRAINING:
+        yield f'- `restac-ros {origin.made_by}`: {origin.step} steps from {weights}{drawn}{mean}'
+    else:
+        yield f'- made from {weights}{drawn} by `restac-ros {origin.made_by}`'
+    if origin.flow_steps is not None:
+        yield f'- distilled: a chunk takes {origin.flow_steps} Euler steps'
     yield f'- trained on {", ".join(origin.data) or "nothing that it names"}'
     if info.calibration is not None:
         contact = info.calibration.contact
