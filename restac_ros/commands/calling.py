@@ -19,7 +19,7 @@ class CallService:
     """Name of the node, such as streamer_node."""
     service: Annotated[str, Positional]
     """One of its services: halt, resume of the streamer; start, save, discard, pause, resume, next_subtask,
-    recover and thumbnails of the recorder; set_reference of the gate view."""
+    recover and thumbnails of the recorder; set_reference of gate_view_node and rerun_view_node."""
     namespace: str = ''
     """Namespace of the node, such as left."""
 

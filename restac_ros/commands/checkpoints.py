@@ -37,7 +37,8 @@ class InitCheckpoint:
 
 @dataclass(frozen=True)
 class ImportCheckpoint:
-    """Make a checkpoint from pi0.5 base weights (openpi or LeRobot); touch and gate start untrained."""
+    """Make a checkpoint from pi0.5 base weights (openpi or LeRobot); touch and gate are untrained: for timing
+    and as a start of training, not for moving a robot."""
 
     source: Annotated[Path, Positional]
     """openpi checkpoint directory, or LeRobot pi05 directory or safetensors file."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
-from restac_ros.commands.terminal import end_count, show_count
+from restac_ros.commands.terminal import counting_parts
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class Quantise:
         """Exit status."""
         from restac_ros.training.quantisation import quantise
 
-        report = quantise(
-            self.checkpoint,
-            self.to,
-            dataset=self.dataset,
-            frames=self.frames,
-            calibrate=self.calibrate,
-            budget=self.budget,
-            seed=self.seed,
-            tell=show_count,
-        )
-        end_count()
+        with counting_parts() as tell:
+            report = quantise(
+                self.checkpoint,
+                self.to,
+                dataset=self.dataset,
+                frames=self.frames,
+                calibrate=self.calibrate,
+                budget=self.budget,
+                seed=self.seed,
+                tell=tell,
+            )
         for line in report.describe():
             print(line)
         if self.json is not None:
@@ -68,7 +68,7 @@ class MergeLora:
         """Exit status."""
         from restac_ros.model.checkpoint.lora_merge import merge_lora
 
-        merged = merge_lora(self.checkpoint, self.to, show_count)
-        end_count()
+        with counting_parts() as tell:
+            merged = merge_lora(self.checkpoint, self.to, tell)
         print(f'{self.to}: {len(merged)} weights took their adapter in')
         return 0

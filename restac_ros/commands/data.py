@@ -43,7 +43,7 @@ class Convert:
     workers: int | None = None
     """Recordings to convert at once; default: one per core. The result is the same with any number."""
     engine: Literal['processes', 'ray'] = 'processes'
-    """Processes of this machine, or tasks of a Ray cluster with the same file system (restac_ros[ray])."""
+    """Processes of this machine, or tasks of a Ray cluster with the same file system (extra ray)."""
     ray_address: str | None = None
     """HOST:PORT of the cluster, or auto; default: a Ray of this machine's own, started for this call."""
     dry_run: bool = False
@@ -142,11 +142,11 @@ class Quality:
 @dataclass(frozen=True)
 class View:
     """Show a recorded run: one moment as a picture, as rviz would; with --mp4 all of it as a video, with
-    --rerun in a browser."""
+    --rerun in a browser, with --rrd as a file for Rerun."""
 
     recordings: Annotated[tuple[Path, ...], Positional]
     """Bags that together hold the run: a journal and a session log, or one bag with all topics. Of several
-    paths those that are no recordings are skipped. With --rerun also one data set."""
+    paths those that are no recordings are skipped. With --rerun or --rrd also one data set."""
     png: Path = field(default_factory=lambda: new_run_directory() / 'view.png')
     """Picture to write."""
     at: float | None = None
@@ -158,9 +158,9 @@ class View:
     rerun: bool = False
     """Serve the whole run as a page for a browser of this machine, until Ctrl-C (extra view)."""
     rrd: Path | None = None
-    """With --rerun: write this file for Rerun and serve nothing."""
+    """Write this file for Rerun (`rerun FILE` opens it) and serve nothing."""
     episode: int = 0
-    """With --rerun: the episode of a data set."""
+    """Of a data set, with --rerun or --rrd: the episode."""
     port: int = 9090
     """With --rerun: port of the page; that of its data is the next one."""
 

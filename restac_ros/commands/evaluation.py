@@ -1,13 +1,12 @@
 """`restac-ros evaluate`."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from restac_ros.commands.terminal import show_count
+from restac_ros.commands.terminal import counting_parts
 from restac_ros.training.evaluation.settings import EvaluationConfig
 
 
@@ -40,15 +39,15 @@ class Evaluate:
                 'data set'
             )
         *checkpoints, dataset = self.checkpoints
-        report = evaluate(
-            checkpoints,
-            dataset,
-            self.settings,
-            show_count,
-            numbers=self.episodes,
-            validation_share=self.validation_share,
-        )
-        print(file=sys.stderr)
+        with counting_parts() as tell:
+            report = evaluate(
+                checkpoints,
+                dataset,
+                self.settings,
+                tell,
+                numbers=self.episodes,
+                validation_share=self.validation_share,
+            )
         for line in report.describe():
             print(line)
         page = write_evaluation(report, self.to or checkpoints[0].resolve().with_name('evaluation'))

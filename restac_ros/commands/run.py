@@ -49,7 +49,8 @@ class Up:
     log: Path | None = None
     """Directory for a log of every chunk, gate and diagnosis (a rosbag2 bag per run)."""
     params: Path | None = None
-    """ROS parameter file of the nodes, for a Franka a copy of config/robots/franka.yaml; defaults are in config/."""
+    """ROS parameter file of the nodes, for a Franka a copy of config/robots/franka.yaml; defaults are in
+    config/."""
     namespace: str = ''
     """Namespace of all nodes, such as left: two robots in one domain have two."""
     remap: tuple[str, ...] = ()

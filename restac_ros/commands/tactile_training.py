@@ -39,13 +39,13 @@ def _train_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> int:
     from restac_ros.training.tactile.results import save_touch_picture, write_unit_align
     from restac_ros.training.tactile.trainer import train_stages
 
-    keep_freed_memory()
-    prepared = prepare_tactile(config, datasets)
-    for line in [*prepared.describe(), describe_device()]:
-        print(line, flush=True)
-
     def say(line: str) -> None:
         print(line, flush=True)
+
+    keep_freed_memory()
+    prepared = prepare_tactile(config, datasets, say)
+    for line in [*prepared.describe(), describe_device()]:
+        say(line)
 
     with ExitStack() as stack, noting_stops() as stops:
 

@@ -12,7 +12,14 @@ from restac_ros.dataset.dataset_files import is_dataset
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.recording_kind import no_recording
 from restac_ros.view.errors import ViewError
-from restac_ros.view.rerun.viewer import LOCALHOST, ViewerPlace, ViewerServer, require_rerun
+from restac_ros.view.rerun.viewer import (
+    LOCALHOST,
+    ViewerPlace,
+    ViewerServer,
+    browser_problem,
+    memory_of,
+    require_rerun,
+)
 
 _POLL_S = 0.2
 
@@ -52,8 +59,12 @@ def show_in_browser(asked: View) -> int:
     with tempfile.TemporaryDirectory(prefix='restac_ros_') as folder:
         file = Path(folder) / 'run.rrd'
         print_line(_convert(asked, file))
-        with ViewerServer(ViewerPlace(LOCALHOST, asked.port, asked.port + 1), files=[file]) as server:
-            print_line(f'open {server.place.page}    (Ctrl-C ends it)')
+        place = ViewerPlace(LOCALHOST, asked.port, asked.port + 1)
+        with ViewerServer(place, memory_of([file]), [file]) as server:
+            size = f'{file.stat().st_size / 1e6:.0f} MB'
+            print_line(f'open {server.place.page}    ({size}; Ctrl-C ends it)')
+            if problem := browser_problem(file):
+                print_line(problem)
             while server.ended is None:
                 time.sleep(_POLL_S)
             return server.ended
@@ -67,12 +78,12 @@ def _convert(asked: View, to: Path) -> str:
     sets = [path for path in asked.recordings if is_dataset(dataset_place(path))]
     if sets and len(asked.recordings) > 1:
         raise ViewError(f'{sets[0]} is a data set: it is shown alone, an episode at a time (--episode N)')
+    contract = None if asked.contract is None else load_contract(asked.contract)
     if sets:
         root = dataset_place(absolute(sets[0]))
         with counting('converting') as on_frame:
-            frames = log_episode(root, asked.episode, to, on_frame)
+            frames = log_episode(root, asked.episode, to, on_frame, contract)
         return f'{root}, episode {asked.episode}: {counted(frames, "frame")}'
-    contract = None if asked.contract is None else load_contract(asked.contract)
     recordings = _recordings(asked)
     with counting('converting') as on_message:
         messages = log_recordings(recordings, to, contract, on_message)

@@ -38,7 +38,7 @@ def gripper_request(plan: Plan, limits: MotionLimits, now_ns: int) -> GripperReq
 
 
 class OpeningCommands:
-    """Chooses when a number is sent to a gripper: an opening changed by the deadband, or sent a second ago."""
+    """Chooses when an opening is sent to a gripper that takes numbers: on a change, and once a second."""
 
     def __init__(self, deadband_m: float) -> None:
         self._deadband_m = deadband_m

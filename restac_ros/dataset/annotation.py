@@ -35,12 +35,23 @@ def annotate(root: Path, path: Path) -> dict[int, EpisodeWords]:
         What was written, by episode; the words of these episodes are replaced, those of others stay.
 
     Raises:
-        DatasetError: the file is not as above, a text does not fit its episode, or a recording is gone.
+        DatasetError: the file is not as above, a text does not fit its episode, or a recording is gone;
+            another process writes the data set.
         BagError, ConversionError: a recording cannot be read.
     """
     root = dataset_place(root)
-    rows, fps = episode_rows(root), int(read_info(root)['fps'])
+    read_info(root)  # refuses what is no data set before the copy is made
     content = _read(path)
+    with transaction(root, REWRITTEN.__contains__) as staging, private_cache():
+        words = _words_of(root, content, path)
+        write_words(staging, words)
+        open_dataset(staging, sorted(words))
+    return words
+
+
+def _words_of(root: Path, content: Mapping[str, Any], path: Path) -> dict[int, EpisodeWords]:
+    """Return the words of each episode that the content of a file states, of a data set that stays."""
+    rows, fps = episode_rows(root), int(read_info(root)['fps'])
     words = _stated(content.get('episodes', {}), rows, fps, str(path))
     if (topic := content.get('marker_topic')) is not None:
         checked = checked_text(f'{path}: marker_topic', topic)
@@ -48,9 +59,6 @@ def annotate(root: Path, path: Path) -> dict[int, EpisodeWords]:
             words[index] = _marked(root, index, checked, fps, rows[index]['length'])
     if not words:
         raise DatasetError(f'{path}: found neither episodes nor a marker_topic, expected one of them')
-    with transaction(root, REWRITTEN.__contains__) as staging, private_cache():
-        write_words(staging, words)
-        open_dataset(staging, sorted(words))
     return words
 
 

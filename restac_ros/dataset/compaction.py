@@ -16,10 +16,11 @@ from restac_ros.dataset.dataset_files import data_file, made, read_info, video_f
 from restac_ros.dataset.dataset_place import dataset_place, remove_directory
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.merge import EPISODES_PATH, EpisodeSource, episode_sources
-from restac_ros.dataset.repair.examination import examine_dataset
+from restac_ros.dataset.repair.whole import broken_parts, check_whole
 from restac_ros.dataset.table_writing import with_column, write_table
 from restac_ros.dataset.transaction import shards_lock, transaction
-from restac_ros.dataset.video.video_cut import VideoPart, frame_count, join_videos
+from restac_ros.dataset.video.episode_video import video_part
+from restac_ros.dataset.video.video_cut import frame_count, join_videos
 from restac_ros.dataset.writer import REWRITTEN
 
 ROWS_MB, VIDEO_MB = 100, 200
@@ -44,22 +45,25 @@ def compact_dataset(
     """Put consecutive episodes of a whole data set into common files, of at most these sizes, 10^6 bytes.
 
     Sizes default to the data set's own. Whatever stops it leaves the data set as it was. As long as it lasts,
-    the disk holds the data set twice. `on_step(done, total)` counts episodes and cameras.
+    the disk holds the data set twice, and nothing can be appended. `on_step(done, total)` counts episodes and
+    cameras.
 
     Raises:
         DatasetError: it is broken, another process writes it, or a video cannot be joined.
     """
     root = dataset_place(root)
-    if not examine_dataset(root).is_fine:
-        raise DatasetError(f'{root} is broken. First mend it: `restac-ros repair {root}`')
-    info, sources = read_info(root), episode_sources(root)
-    rows_mb = rows_mb or float(info.get('data_files_size_in_mb', ROWS_MB))
-    video_mb = video_mb or float(info.get('video_files_size_in_mb', VIDEO_MB))
-    plan, before = _Plan(info, sources, rows_mb, video_mb), _count_files(root)
-    if plan.files == before:
-        return Compacted(before, before)
-    steps = _Steps(len(sources) * (1 + len(plan.videos)), on_step)
+    read_info(root)  # refuses what is no data set before the copy is made
     with shards_lock(root), transaction(root, REWRITTEN.__contains__) as staging:
+        check_whole(root, staging)
+        # The files stay where they are in `root`, which nobody can write now, while the copy's are replaced.
+        info, sources = read_info(staging), episode_sources(root)
+        rows_mb = rows_mb or float(info.get('data_files_size_in_mb', ROWS_MB))
+        video_mb = video_mb or float(info.get('video_files_size_in_mb', VIDEO_MB))
+        plan, before = _Plan(info, sources, rows_mb, video_mb), _count_files(staging)
+        if plan.files == before:
+            remove_directory(staging)
+            return Compacted(before, before)
+        steps = _Steps(len(sources) * (1 + len(plan.videos)), on_step)
         for folder in _FOLDERS:
             remove_directory(staging / folder)
         described = [source.about for source in sources]
@@ -68,6 +72,8 @@ def compact_dataset(
             _put_videos(info, sources, described, key, groups, staging, steps)
         _put_descriptions(info, described, plan.descriptions, staging)
         after = _count_files(staging)
+        if found := broken_parts(staging):
+            raise DatasetError(f'{root} could not be compacted, and is as it was: {found}')
     return Compacted(before, after)
 
 
@@ -94,7 +100,7 @@ class _Plan:
 
 def _video_sizes(sources: Sequence[EpisodeSource], key: str) -> list[float]:
     """Bytes of each episode's part of its video, by its share of the frames."""
-    files = [_part(source, key).path for source in sources]
+    files = [video_file(source.root, source.info, key, source.row) for source in sources]
     counts = {path: frame_count(path) for path in dict.fromkeys(files)}
     return [
         path.stat().st_size * source.row['length'] / counts[path]
@@ -143,7 +149,7 @@ def _put_videos(
     steps: _Steps,
 ) -> None:
     fps = info['fps']
-    parts = [_part(source, key) for source in sources]
+    parts = [video_part(source.root, source.info, key, source.row) for source in sources]
     lengths = [source.row['length'] for source in sources]
     for number, group in enumerate(groups):
         place = _place(info, number)
@@ -162,11 +168,6 @@ def _put_videos(
             described[episode] = table
             first += count
         steps.add(len(group))
-
-
-def _part(source: EpisodeSource, key: str) -> VideoPart:
-    begin_s, end_s = (source.row[f'videos/{key}/{end}_timestamp'] for end in ('from', 'to'))
-    return VideoPart(video_file(source.root, source.info, key, source.row), begin_s, end_s)
 
 
 def _put_descriptions(

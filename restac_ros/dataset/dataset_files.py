@@ -44,8 +44,8 @@ def check_present(root: Path) -> None:
         raise DatasetError(f'{root}: no such data set; in {root.parent} {did_you_mean(root.name, beside)}')
 
 
-def dataset_contract(root: Path) -> Contract:
-    """Read the contract that a data set was made with.
+def dataset_contract(root: Path, otherwise: Contract | None = None) -> Contract:
+    """Read the contract that a data set was made with; of one that holds none, return `otherwise`.
 
     Raises:
         DatasetError: there is no such data set, or it holds none.
@@ -54,6 +54,8 @@ def dataset_contract(root: Path) -> Contract:
     check_present(root)
     path = root / OWN_CONTRACT
     if not path.is_file():
+        if otherwise is not None:
+            return otherwise
         raise DatasetError(
             f'{root} has no {OWN_CONTRACT}: it was not made by this package, so '
             'that the meaning of its columns is not known. Choose another directory, or give it the '

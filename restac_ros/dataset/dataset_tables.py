@@ -1,7 +1,7 @@
 """LeRobot's tables, read without LeRobot."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,21 @@ def episode_rows(root: Path) -> dict[int, dict[str, Any]]:
         return _from_lines(lines, lambda row: (row['episode_index'], row))
     found = _rows(root / 'meta' / 'episodes', lambda name: not name.startswith('stats/'))
     return {row['episode_index']: row for row in found}
+
+
+def check_unmoved(root: Path, rows: Mapping[int, Mapping[str, Any]]) -> None:
+    """Refuse a data set that was compacted or edited while episodes of it were read, without a lock.
+
+    Args:
+        root: of the data set; episodes may have been appended meanwhile.
+        rows: what `episode_rows` gave of it before anything else was read.
+
+    Raises:
+        DatasetError: an episode lies elsewhere now, or is another one.
+    """
+    now = episode_rows(root)
+    if moved := [index for index, row in rows.items() if now.get(index) != row]:
+        raise DatasetError(f'{root}: episode {moved[0]} was moved or changed while it was read: start again')
 
 
 def episode_statistics(root: Path, kinds: Collection[str]) -> dict[int, dict[str, dict[str, list]]]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from restac_ros.contract.schema import Contract
 from restac_ros.dataset.dataset_files import (
     LANGUAGE,
     data_file,
@@ -21,7 +22,7 @@ from restac_ros.dataset.dataset_files import (
 )
 from restac_ros.dataset.dataset_tables import episode_rows
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.features import feature_of
+from restac_ros.dataset.features import STATE_NAMES, image_columns
 from restac_ros.dataset.image_files import HALF_TICK_S, decoded_picture, images_from, undecodable
 
 _BATCH_ROWS = 64
@@ -54,22 +55,24 @@ def episode_text(root: Path, index: int) -> EpisodeText:
     return EpisodeText('; '.join(row.get('tasks', [])), int(row['length']))
 
 
-def episode_frames(root: Path, index: int) -> Iterator[EpisodeFrame]:
-    """Yield the frames of an episode.
+def episode_frames(root: Path, index: int, otherwise: Contract | None = None) -> Iterator[EpisodeFrame]:
+    """Yield the frames of an episode; `otherwise` is the contract of a data set that has none.
 
     Raises:
-        DatasetError: there is no such episode, or its files are damaged.
+        DatasetError: there is no such episode, the contract does not fit, or files are damaged.
         ContractError: the data set's contract is not valid.
     """
-    contract, info, row = dataset_contract(root), read_info(root), _episode_row(root, index)
-    streams = streams_of(root, contract)
-    tactile = {name: feature_of(contract, name) for name in contract.by_role('tactile') if name in streams}
-    cameras = {name: feature_of(contract, name) for name in contract.by_role('camera') if name in streams}
-    columns = ['timestamp', 'observation.state', 'action', *tactile.values()]
+    contract, info, row = dataset_contract(root, otherwise), read_info(root), _episode_row(root, index)
+    image_keys = _image_keys(root, contract)
+    pictures = {
+        name: key for name, key in image_keys.items() if info['features'][key].get('dtype') == 'image'
+    }
+    films = {name: key for name, key in image_keys.items() if name not in pictures}
+    columns = ['timestamp', 'observation.state', 'action', *pictures.values()]
     columns += [name for name in LANGUAGE[:1] if name in info['features']]
     with ExitStack() as stack:
         videos = {}
-        for name, key in cameras.items():
+        for name, key in films.items():
             begin_s = row[f'videos/{key}/from_timestamp']
             videos[name] = _video_images(stack, video_file(root, info, key, row), begin_s)
         for batch in _rows(data_file(root, info, row), columns, index):
@@ -77,9 +80,29 @@ def episode_frames(root: Path, index: int) -> Iterator[EpisodeFrame]:
                 images = {name: next(video) for name, video in videos.items()}
                 images |= {
                     name: decoded_picture(batch.column(key)[place]['bytes'].as_py(), key, index)
-                    for name, key in tactile.items()
+                    for name, key in pictures.items()
                 }
                 yield _frame(batch, place, images)
+
+
+def _image_keys(root: Path, contract: Contract) -> dict[str, str]:
+    """Column of each camera and tactile stream that the data set stores.
+
+    Raises:
+        DatasetError: a column that the contract requires is missing, or state and action have another size.
+    """
+    features, streams = read_info(root)['features'], streams_of(root, contract)
+    images = {name: key for name, key in image_columns(contract).items() if name in streams}
+    if missing := sorted(set(images.values()) - set(features)):
+        found = ', '.join(name for name in features if name.startswith('observation.')) or 'none'
+        raise DatasetError(
+            f'{root} has no {", ".join(missing)}, which the contract requires; found {found}. Give the '
+            'contract of its columns (`feature` of each camera and tactile stream)'
+        )
+    for key in ('observation.state', 'action'):
+        if (shape := features.get(key, {}).get('shape')) != [len(STATE_NAMES)]:
+            raise DatasetError(f'{root}: {key} has shape {shape}; expected [{len(STATE_NAMES)}]')
+    return images
 
 
 def _episode_row(root: Path, index: int) -> dict[str, Any]:

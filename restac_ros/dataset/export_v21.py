@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 
 from restac_ros.dataset.dataset_files import (
     ABOUT,
+    CHUNK_EPISODES,
     CODEBASE_VERSION,
     CONVERSION,
+    EARLIER_VERSION,
     LANGUAGE,
     data_file,
     made,
@@ -27,16 +29,15 @@ from restac_ros.dataset.dataset_files import (
     video_keys,
 )
 from restac_ros.dataset.dataset_place import dataset_place, link_or_copy, remove_directory
-from restac_ros.dataset.dataset_tables import episode_rows, episode_statistics, task_rows
+from restac_ros.dataset.dataset_tables import check_unmoved, episode_rows, episode_statistics, task_rows
 from restac_ros.dataset.episode_notes import notes_path
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.table_writing import with_notes, write_table
 from restac_ros.dataset.transaction import transaction
+from restac_ros.dataset.video.episode_video import video_part
 from restac_ros.dataset.video.video_cut import cut_video, frame_count
 from restac_ros.git_lfs import pointer_fault
 
-VERSION = 'v2.1'
-CHUNK_EPISODES = 1000
 DATA_PATH = 'data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet'
 VIDEO_PATH = 'videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4'
 NEEDED_FACTS = ('total_episodes', 'features', 'data_path', 'video_path')
@@ -52,7 +53,7 @@ def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) 
     """Write the data set at `source` to `target`, replacing an earlier export; return its number of episodes.
 
     `on_episode(done, total)` counts. Whatever stops it leaves `target` as it was. Episodes that are appended
-    to `source` meanwhile are left to the next export.
+    to `source` meanwhile are left to the next export; whoever moves those that are there ends it.
 
     Raises:
         DatasetError: there is no data set of v3.0, it is damaged, or something else is at `target`.
@@ -62,6 +63,7 @@ def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) 
     info = _checked_info(source)
     _check_target(source, target)
     with transaction(target, lambda _: False) as staging:
+        _check_target(source, target)  # another process may have taken the place until it was locked
         remove_directory(staging)  # links to the earlier export
         export = _Export(source, staging, info)
         for done in range(1, export.total + 1):
@@ -69,13 +71,14 @@ def export_v21(source: Path, target: Path, on_episode: OnEpisode | None = None) 
             if on_episode:
                 on_episode(done, export.total)
         export.finish()
+        check_unmoved(source, export.rows)
     return export.total
 
 
 def _checked_info(source: Path) -> dict[str, Any]:
     info = read_info(source)
     if (version := info.get('codebase_version')) != CODEBASE_VERSION:
-        raise DatasetError(f'{source} is LeRobot {version}; {VERSION} is made of {CODEBASE_VERSION}.')
+        raise DatasetError(f'{source} is LeRobot {version}; {EARLIER_VERSION} is made of {CODEBASE_VERSION}.')
     if missing := [key for key in NEEDED_FACTS if key not in info]:
         raise DatasetError(f'{source}/meta/info.json lacks {", ".join(missing)}. Restore it from a copy.')
     if not info['total_episodes']:
@@ -118,14 +121,13 @@ class _Export:
         write_table(self._rows_of(row), path)
         for key in self.videos:
             video = made(self.target / VIDEO_PATH.format(**place, video_key=key))
-            origin = video_file(self.source, self.info, key, row)
+            origin, begin_s, end_s = video_part(self.source, self.info, key, row)
             if fault := pointer_fault(origin) or ('' if origin.is_file() else 'is missing: bring the videos'):
                 raise DatasetError(f'{origin} {fault}. `restac-ros repair` lists what else is broken.')
             if self.sharing[origin] == 1:
                 link_or_copy(origin, video)
                 frames = frame_count(origin)
             else:
-                begin_s, end_s = (row[f'videos/{key}/{end}_timestamp'] for end in ('from', 'to'))
                 frames = cut_video(origin, video, begin_s, end_s)
             if frames != row['length']:
                 raise DatasetError(
@@ -150,7 +152,7 @@ class _Export:
         for path in (ABOUT / 'contract.yaml', ABOUT / CONVERSION, *map(notes_path, indices)):
             if (self.source / path).is_file():
                 shutil.copy2(self.source / path, made(self.target / path))
-        _write_json(self.target / ORIGIN, {'source': str(self.source), 'version': VERSION})
+        _write_json(self.target / ORIGIN, {'source': str(self.source), 'version': EARLIER_VERSION})
 
     def _info(self) -> dict[str, Any]:
         features = {
@@ -160,7 +162,7 @@ class _Export:
         }
         kept = {key: value for key, value in self.info.items() if key not in NOT_IN_V21}
         return kept | {
-            'codebase_version': VERSION,
+            'codebase_version': EARLIER_VERSION,
             'features': features,
             'total_frames': sum(self.rows[index]['length'] for index in range(self.total)),
             'total_videos': self.total * len(self.videos),

@@ -23,9 +23,9 @@ from restac_ros.dataset.dataset_files import (
     STATS,
     TASKS,
     check_appendable,
+    check_usable,
     data_file,
     dataset_contract,
-    is_dataset,
     made,
     own_video,
     read_info,
@@ -50,6 +50,7 @@ from restac_ros.dataset.table_writing import (
     write_table,
 )
 from restac_ros.dataset.transaction import transaction
+from restac_ros.dataset.video.episode_video import video_part
 from restac_ros.dataset.video.video_cut import cut_video
 from restac_ros.dataset.writer import REWRITTEN
 
@@ -92,11 +93,10 @@ class EpisodeSource:
         Raises:
             DatasetError: the episode's frames cannot be cut out.
         """
-        source = video_file(self.root, self.info, key, self.row)
+        source, begin_s, end_s = video_part(self.root, self.info, key, self.row)
         if self.sharing[source] == 1:
             link_or_copy(source, target)
             return False
-        begin_s, end_s = (self.row[f'videos/{key}/{end}_timestamp'] for end in ('from', 'to'))
         if (frames := cut_video(source, target, begin_s, end_s)) != self.row['length']:
             raise DatasetError(f'{source}: {frames} frames were cut out for {self.row["length"]} rows')
         return True
@@ -146,8 +146,7 @@ def check_fits(root: Path, staging: Path, source: Path) -> None:
         ColumnsDifferError: they have other optional images.
         DatasetError: they differ in another way.
     """
-    if not is_dataset(staging):
-        raise DatasetError(f'{root} is neither empty nor a LeRobot data set. Choose another.')
+    check_usable(root)
     contract = dataset_contract(source)
     streams = streams_of(source, contract)
     if streams_of(staging, contract) != streams:

@@ -25,8 +25,8 @@ try:
     from ray.util.queue import Queue
 except ImportError as error:
     raise EngineError(
-        "Ray is not installed here. Install it (`pip install 'restac_ros[ray]'`), or leave "
-        'out `--engine ray`.'
+        "Ray is not installed here. Install it (`pip install -e '.[ray]'` in the clone of restac_ros), "
+        'or leave out `--engine ray`.'
     ) from error
 
 LOCAL_STORE_BYTES = 80 * 2**20  # Ray's least, 75 MiB, and a bit: only reports pass through it

@@ -26,7 +26,9 @@ NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # old kernels, some n
 def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Path]:
     """Give a copy of `root` to change; on leaving without an exception the copy becomes `root`.
 
-    The copy does not exist yet where `root` is absent or empty. `is_rewritten(relative path)` names the files
+    The copy does not exist yet where `root` is absent or empty; one that was removed changes nothing.
+    What decides the change is read from the copy: before it is there, another process may still write `root`.
+    `is_rewritten(relative path)` names the files
     that may be changed in place and are therefore copied; all others are hard links, which may be removed or
     replaced, but must not be opened for writing.
 
@@ -43,8 +45,9 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
             if not _is_free(root):
                 _share(root, staging, is_rewritten)
             yield staging
-            _sync_new_files(staging)
-            _put_in_place(staging, root, previous)
+            if staging.exists():
+                _sync_new_files(staging)
+                _put_in_place(staging, root, previous)
         finally:
             _remove_leftovers(root, staging, previous)
 
@@ -69,6 +72,12 @@ def writing_lock(root: Path) -> Iterator[None]:
 def shards_lock(root: Path) -> AbstractContextManager[None]:
     """Lock a data set for one program that changes it in several steps."""
     return writing_lock(root.with_name(f'{root.name}.shards'))
+
+
+def directory_state(root: Path) -> tuple[int, int, int]:
+    """Return what is another after every transaction on `root`: inode, and times of changes in ns."""
+    state = root.stat()
+    return state.st_ino, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _is_free(root: Path) -> bool:

@@ -41,16 +41,16 @@ class Selection(NamedTuple):
 class Framer:
     """Keeps each stream's recent samples and makes frames of them.
 
-    Frames can be asked for at any time up to `history_ns` before the newest sample. A message is decoded
+    Frames can be asked for at any time up to HISTORY_NS before the newest sample. A message is decoded
     once, and only if a frame uses it. Not thread safe; a node that must not block its subscriptions while
     images are decoded holds its lock for `push` and `select`, and calls `compose` outside it.
     """
 
-    def __init__(self, contract: Contract, start_ns: int, history_ns: int = HISTORY_NS) -> None:
+    def __init__(self, contract: Contract, start_ns: int) -> None:
         load_types()
         self.contract = contract
         self.start_ns = start_ns
-        kept_ns = history_ns + contract.period_ns
+        kept_ns = HISTORY_NS + contract.period_ns
         self._buffers = {
             name: StreamBuffer(spec, contract.max_skew_ns, kept_ns) for name, spec in contract.streams.items()
         }

@@ -5,19 +5,14 @@ from typing import NamedTuple
 
 from rclpy.qos import QoSProfile
 
-from restac_ros.control.chunk import Chunk, ChunkError, ChunkReport, ReplanTrigger, build_chunk
+from restac_ros.control.chunk import Chunk
+from restac_ros.control.chunk_reading import CHUNKINGS, stamp_as_ns
 from restac_ros.control.streaming import ChunkUse
 from restac_ros.msg import ActionChunk, RunIdentity
 from restac_ros.msg import ChunkUse as ChunkUseMessage
-from restac_ros.nodes.fields import stamp, stamp_as_ns, unsigned
+from restac_ros.nodes.fields import stamp, unsigned
 
 CHUNK_USE_QOS = QoSProfile(depth=8)  # reliable, as each message shows the delay of a chunk
-_CHUNKINGS = {
-    'receding_horizon': ActionChunk.CHUNKING_RECEDING_HORIZON,
-    'rtc_guided': ActionChunk.CHUNKING_RTC_GUIDED,
-    'rtc_trained': ActionChunk.CHUNKING_RTC_TRAINED,
-}
-_CHUNKING_NAMES = {number: name for name, number in _CHUNKINGS.items()}
 
 
 class PolicyOrigin(NamedTuple):
@@ -67,55 +62,10 @@ def chunk_message(chunk: Chunk, origin: PolicyOrigin) -> ActionChunk:
     message.prefix_age_ns = unsigned(chunk.camera_age_ns)
     message.tactile_age_ns = unsigned(chunk.tactile_age_ns)
     message.inference_ns = unsigned(report.inference_ns)
-    message.chunking = _CHUNKINGS[report.chunking]
+    message.chunking = CHUNKINGS.index(report.chunking)
     message.continues = report.continued_delay_steps is not None
     message.continued_delay_steps = report.continued_delay_steps or 0
     return message
-
-
-def chunk_of(message: ActionChunk) -> Chunk:
-    """Return the checked chunk of a message.
-
-    Raises:
-        ChunkError: the message contradicts itself.
-    """
-    position, orientation = message.anchor_pose.position, message.anchor_pose.orientation
-    return build_chunk(
-        chunk_id=message.chunk_id,
-        stamp_ns=stamp_as_ns(message.header.stamp),
-        frame_id=message.header.frame_id,
-        anchor_position_m=(position.x, position.y, position.z),
-        anchor_quaternion_xyzw=(orientation.x, orientation.y, orientation.z, orientation.w),
-        anchor_state=message.anchor_state,
-        anchor_opening_m=message.anchor_gripper,
-        convention=message.rotation_convention,
-        composition=message.delta_composition,
-        step_ns=message.step_ns,
-        horizon=message.horizon,
-        delta_pose=message.delta_pose,
-        opening_m=message.gripper,
-        valid_until_ns=stamp_as_ns(message.valid_until),
-        camera_age_ns=message.prefix_age_ns,
-        tactile_age_ns=message.tactile_age_ns,
-        report=_report(message),
-    )
-
-
-def _report(message: ActionChunk) -> ChunkReport:
-    name = f'chunk {message.chunk_id}'
-    if message.chunking not in _CHUNKING_NAMES:
-        raise ChunkError(f'{name}: chunking is {message.chunking}, expected one of CHUNKING_*')
-    if message.trigger not in set(ReplanTrigger):
-        raise ChunkError(f'{name}: trigger is {message.trigger}, expected one of TRIGGER_*')
-    return ChunkReport(
-        trigger=ReplanTrigger(message.trigger),
-        gate=message.gate,
-        inference_ns=message.inference_ns,
-        chunking=_CHUNKING_NAMES[message.chunking],
-        continued_delay_steps=message.continued_delay_steps if message.continues else None,
-        prompt=message.run.prompt,
-        prompt_revision=message.run.prompt_revision,
-    )
 
 
 def chunk_use_message(use: ChunkUse, frame_id: str, run_id: str) -> ChunkUseMessage:

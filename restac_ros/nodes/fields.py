@@ -1,23 +1,22 @@
-"""Conversion of values to message fields, clipped to the range of the field."""
+"""Conversion of values to message fields, clipped to the range of the field; how latched ones are sent."""
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from restac_ros.geometry.pose import Pose
 
 LAST_NS = (2**31 - 1) * 10**9 + 999_999_999  # the largest stamp that a message can hold
 LAST_UNSIGNED = 2**64 - 1
 
+# Reliable; a late subscriber receives the last one.
+LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
 
 def stamp(time_ns: int) -> Time:
     """Return a stamp in ns since 1970 as a message, the nearest one that a message can hold."""
     seconds, nanoseconds = divmod(min(max(time_ns, 0), LAST_NS), 10**9)
     return Time(sec=seconds, nanosec=nanoseconds)
-
-
-def stamp_as_ns(time: Time) -> int:
-    """Return a message's stamp in ns since 1970."""
-    return time.sec * 10**9 + time.nanosec
 
 
 def pose_message(pose: Pose, stamp_ns: int, frame_id: str) -> PoseStamped:

@@ -32,14 +32,15 @@ _VERBS = {
 }
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode[P: NodeParameters](LifecycleNode):
     """A lifecycle node. Subclasses override `configure`, `activate`, `deactivate` and `cleanup`.
 
     `refusals` are errors that a user can correct: one is logged in one line and leaves the node in its state.
     Any other exception is logged with its traceback and leaves the node unconfigured.
     """
 
-    model: ClassVar[type[NodeParameters]]
+    model: type[P]
+    parameters: P  # checked; from `configure` on
     unique: ClassVar[bool] = False  # refuse to start beside another one in the same domain and namespace
     refusals: ClassVar[tuple[type[Exception], ...]] = ()
     _always_refused: ClassVar[tuple[type[Exception], ...]] = (
@@ -52,7 +53,6 @@ class ManagedNode(LifecycleNode):
     def __init__(self, name: str) -> None:
         super().__init__(name, automatically_declare_parameters_from_overrides=True)
         declare_parameters(self, self.model, config_file(f'{name.removesuffix("_node")}.yaml'))
-        self.parameters: Any = None
         self.phase = 'unconfigured'
         self.problem = ''
         self.exit_status: int | None = None

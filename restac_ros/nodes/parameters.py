@@ -103,7 +103,7 @@ def _leave_to_others(node: Node, model: type[NodeParameters], config: Path) -> N
             node.undeclare_parameter(name)
 
 
-def read_parameters(node: Node, model: type[NodeParameters]) -> NodeParameters:
+def read_parameters[P: NodeParameters](node: Node, model: type[P]) -> P:
     """The node's parameters as checked values.
 
     Raises:

@@ -62,7 +62,7 @@ class _Active(NamedTuple):
     inputs: list[PolledInput]
 
 
-class SessionLogNode(ManagedNode):
+class SessionLogNode(ManagedNode[SessionLogParameters]):
     """Active: one log. Every activation begins another."""
 
     model = SessionLogParameters
@@ -92,10 +92,11 @@ class SessionLogNode(ManagedNode):
             describe_type(kind)
 
     def activate(self) -> None:
-        if self._contract is None:
+        folder = self.parameters.log_dir
+        if self._contract is None or folder is None:
             raise JournalError(f'the log is {self.phase}: configure it first')
         name = datetime.datetime.now().strftime('session_%Y-%m-%dT%H-%M-%S')
-        path = self.parameters.log_dir / name
+        path = folder / name
         log = SessionLog(path, self._contract, start_ns=self.now_ns(), task=self.parameters.task)
         self._last_log, self._received, self._unstamped = str(path), Counter(), 0
         topics = parse_topics(self.parameters.topics)

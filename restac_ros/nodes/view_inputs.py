@@ -40,8 +40,8 @@ class ViewParameters(NodeParameters):
     rate_hz: float = Field(gt=0, le=60, description='how often to draw; the chart a third as often')
     span_s: float = Field(gt=0, le=600, description='reach of the chart and of the executed path, s')
     stale_s: float = Field(gt=0, le=60, description='without a message for so long, a value is old, s')
-    reference_frames: int = Field(ge=1, le=1000, description='first frames, the contact-free reference')
-    heat_threshold: float = Field(ge=0, le=255, description='change that is contact, grey levels')
+    reference_frames: int = Field(ge=1, le=1000, description='frames that agree, the contact-free reference')
+    heat_threshold: float = Field(ge=0, le=255, description='change from which on there is heat, grey levels')
     residual_full: float = Field(gt=0, description='felt minus expected that is drawn brightest')
     heat_full: float = Field(gt=0, le=255, description='change that is drawn brightest, grey levels')
 

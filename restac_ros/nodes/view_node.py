@@ -13,7 +13,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.nodes.diagnostics import Status, StatusLevel, latency_statuses
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.subscriptions import UnknownTypeError
-from restac_ros.nodes.view_inputs import ViewInputs
+from restac_ros.nodes.view_inputs import ViewInputs, ViewParameters
 from restac_ros.runtime.latency import Latencies
 from restac_ros.runtime.pacer import Pacer
 from restac_ros.runtime.summary_file import latency_summary
@@ -35,11 +35,16 @@ class RunView:
         """The diagnostic text without faults."""
         return 'all inputs are shown'
 
+    @property
+    def problem(self) -> str:
+        """Why what was received is not shown; '' while it is."""
+        return ''
+
     def close(self) -> None:
         """Release what the view holds."""
 
 
-class ViewNode[V: RunView](ManagedNode):
+class ViewNode[V: RunView, P: ViewParameters](ManagedNode[P]):
     """Base of the nodes that show a run; they define what they draw and from which streams."""
 
     refusals = (ViewError, UnknownTypeError)
@@ -53,11 +58,11 @@ class ViewNode[V: RunView](ManagedNode):
         self._view: V | None = None
         self.create_service(Trigger, '~/set_reference', self._set_reference)
 
-    def open_view(self, contract: Contract, tactile: str) -> V:
-        """Return the view; `tactile` is the tactile stream to show."""
+    def open_view(self, contract: Contract, tactile: str | None) -> V:
+        """Return the view; `tactile` is the tactile stream to show; None: the robot has none."""
         raise NotImplementedError
 
-    def listen(self, view: V, tactile: str) -> None:
+    def listen(self, view: V, tactile: str | None) -> None:
         """Subscribe to what the view shows."""
         raise NotImplementedError
 
@@ -103,10 +108,10 @@ class ViewNode[V: RunView](ManagedNode):
         if self._view is None:
             return []
         scene = self._view.scene
-        doubts = [scene.reference_problem] if scene.reference_problem else []
-        faults = [*self.inputs.faults, *doubts]
+        faults = [*self.inputs.faults, *filter(None, [scene.gel.problem, self._view.problem])]
         values = {name: str(count) for name, count in self.inputs.received.items()}
-        values['reference'] = f'{scene.reference.collected} of {scene.reference.needed}'
+        if scene.tactile_stream is not None:
+            values['reference'] = scene.gel.progress
         level: StatusLevel = 'warn' if faults else 'ok'
         text = '; '.join(faults) or self._view.healthy
         return [Status('view', level, text, values), *latency_statuses(self._latencies)]
@@ -131,9 +136,12 @@ class ViewNode[V: RunView](ManagedNode):
         response.success = self._view is not None
         if self._view is None:
             response.message = f'the node is {self.phase}: configure it first'
+        elif self._view.scene.tactile_stream is None:
+            response.success = False
+            response.message = 'the contract has no tactile stream: there is no reference to take'
         else:
-            reference = self._view.scene.reference
+            gel = self._view.scene.gel
             with self._lock:
-                reference.restart()
-            response.message = f'the next {reference.needed} tactile frames are the reference'
+                gel.restart()
+            response.message = f'the next {gel.reference_frames} tactile frames are the reference'
         return response

@@ -6,6 +6,7 @@ from typing import Literal
 
 from restac_ros.contract.errors import did_you_mean
 from restac_ros.contract.schema import Contract, Stream
+from restac_ros.dataset.rates import rate_remedy
 
 CheckLevel = Literal['error', 'warning', 'ok']
 Reliability = Literal['reliable', 'best_effort']
@@ -16,7 +17,6 @@ ROOM_S = 600.0  # of recording that the disk should have room for
 SPEED_MARGIN = 2.0  # of disk speed over what the streams bring
 NEEDED_RAM = 4 * 10**9
 NEEDED_SHARED_MEMORY = 256 * 2**20
-JOINT_STATE_PUBLISHER_HZ = 100.0  # joint_state_publisher sends at 30, Franka's broadcaster at 1000
 
 
 @dataclass(frozen=True)
@@ -184,26 +184,11 @@ def _of_rate(name: str, spec: Stream, stream: StreamReception) -> Iterator[Check
         found = (
             f'{stream.rate_hz:.1f} Hz on {spec.topic}, the contract declares {spec.rate_hz:g} ({off:+.0%})'
         )
-        yield Check(name, level, 'rate', found, _rate_remedy(spec, stream, stream.rate_hz))
+        yield Check(name, level, 'rate', found, rate_remedy(spec, stream.rate_hz, len(stream.publishers)))
     total = stream.received + stream.lost
     if stream.lost > LOSS_WARNING * total:
         found = f'{stream.lost} of {total} messages did not arrive'
         yield Check(name, 'warning', 'lost', found, 'Lower the load; enlarge shared memory (/dev/shm).')
-
-
-def _rate_remedy(spec: Stream, stream: StreamReception, rate_hz: float) -> str:
-    if spec.role == 'arm_joints' and rate_hz < JOINT_STATE_PUBLISHER_HZ < spec.rate_hz:
-        return (
-            'This looks like joint_state_publisher, 30 Hz and stamped anew: set topic to '
-            '/franka/joint_states, of 1 kHz.'
-        )
-    if len(stream.publishers) > 1:
-        return 'Stop all publishers but one.'
-    if rate_hz > spec.rate_hz:
-        return 'Correct rate_hz in the contract, or the rate of its driver.'
-    if spec.role in ('camera', 'tactile'):
-        return 'Look at exposure time, USB bandwidth and CPU load, or correct rate_hz in the contract.'
-    return 'Look at the rate of its driver and at CPU load, or correct rate_hz in the contract.'
 
 
 def _of_stamps(contract: Contract, name: str, spec: Stream, stream: StreamReception) -> Iterator[Check]:

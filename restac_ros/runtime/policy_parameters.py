@@ -7,7 +7,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from restac_ros.model.text_decoding import TokenChoice
 from restac_ros.policy.chunking import Chunking
 from restac_ros.policy.prompts import clean
-from restac_ros.runtime.deployment import runtime_settings
 from restac_ros.runtime.node_parameters import (
     Milliseconds,
     NodeParameters,
@@ -17,6 +16,7 @@ from restac_ros.runtime.node_parameters import (
 )
 from restac_ros.runtime.runtime_products import RuntimeSettings
 from restac_ros.runtime.subtask_rules import SubtaskRules
+from restac_ros.runtime.surprise import SurpriseRule
 
 
 def _task(prompt: str) -> str:
@@ -97,7 +97,14 @@ class PolicyParameters(NodeParameters):
                 f"parameter 'replan_gate_release' is {release:g}, above 'replan_gate_threshold', which is "
                 f'{threshold:g}; expected at most the same'
             )
-        return runtime_settings(self)
+        return RuntimeSettings(
+            replan_period_ns=round(1e9 / self.replan_hz),
+            chunk_validity_ns=round(self.chunk_validity_ms * 1e6),
+            surprise=SurpriseRule(threshold, release, round(self.replan_gate_interval_ms * 1e6)),
+            max_state_age_ns=round(self.max_state_age_ms * 1e6),
+            max_prefix_age_ns=round(self.max_prefix_age_ms * 1e6),
+            max_touch_age_ns=round(self.max_touch_age_ms * 1e6),
+        )
 
     def planner_rules(self) -> SubtaskRules | None:
         """Return the planner's rules; None: none runs.

@@ -5,8 +5,12 @@ from typing import Literal
 from pydantic import Field
 
 from restac_ros.contract.schema import Contract
+from restac_ros.control.chunk import ChunkRules
+from restac_ros.control.continuity import ContinuityConfig
+from restac_ros.control.limits import MotionLimits
 from restac_ros.control.streaming import StreamerConfig
-from restac_ros.runtime.deployment import streamer_config
+from restac_ros.control.supervisor import ROBOT_STATE, SupervisorConfig
+from restac_ros.control.trail import FollowingConfig
 from restac_ros.runtime.node_parameters import Milliseconds, NodeParameters
 
 
@@ -56,4 +60,42 @@ class StreamerParameters(NodeParameters):
         Raises:
             LimitError: limits that contradict each other.
         """
-        return streamer_config(self, contract)
+        ages_ms = {
+            'observation': self.max_observation_age_ms,
+            'cameras': self.max_camera_age_ms,
+            'tactile': self.max_tactile_age_ms,
+            ROBOT_STATE: self.robot_state_max_age_ms if self.robot_state_topic else 0,
+        }
+        return StreamerConfig(
+            limits=MotionLimits.from_contract(
+                contract,
+                acceleration_m_s2=self.acceleration_m_s2,
+                acceleration_rad_s2=self.acceleration_rad_s2,
+                jerk_m_s3=self.jerk_m_s3,
+                jerk_rad_s3=self.jerk_rad_s3,
+                step_m=self.step_m,
+                step_rad=self.step_rad,
+            ),
+            rules=ChunkRules.from_contract(contract),
+            continuity=ContinuityConfig(
+                mode=self.continuity,
+                fade_ns=round(self.fade_ms * 1e6),
+                ensemble_decay=self.ensemble_decay,
+                ensemble_order=self.ensemble_order,
+                ensemble_size=self.ensemble_size,
+            ),
+            supervisor=SupervisorConfig(
+                max_age_ns={name: round(age_ms * 1e6) for name, age_ms in ages_ms.items() if age_ms},
+                watch_robot_mode=bool(self.robot_state_topic),
+                deadman=bool(self.deadman_topic),
+                deadman_max_age_ns=round(self.deadman_max_age_ms * 1e6),
+            ),
+            following=FollowingConfig(
+                following_m=self.following_m,
+                following_rad=self.following_rad,
+                motionless_m=self.motionless_m,
+                motionless_rad=self.motionless_rad,
+            ),
+            max_measured_age_ns=contract.streams[contract.pose_stream].max_age_ns,
+            measures_gripper=bool(contract.by_role('gripper')),
+        )

@@ -4,8 +4,6 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from restac_ros.contract.schema import Stream
 from restac_ros.sim.randomness import random_for
 

@@ -1,10 +1,8 @@
 """The picture of a calibration: logvar of free and touching frames, and the gate over it."""
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
-from restac_ros.dataset.quality.quality_figure import FIGURE_STYLE, STREAM_COLOURS, figure_png
+from restac_ros.dataset.figures import STREAM_COLOURS, png_figure
 from restac_ros.training.calibration import CalibrationReport
 
 _BINS = 50
@@ -14,8 +12,7 @@ def calibration_png(report: CalibrationReport, title: str) -> bytes:
     """Draw shares of frames by standardised logvar, the gate, and the values that frames were to keep."""
     x, told = report.standardised, report.readings.in_contact
     edges = np.linspace(x.min(), x.max(), _BINS + 1).tolist()
-    with mpl.rc_context(FIGURE_STYLE):
-        figure = Figure(figsize=(8.0, 3.6), layout='constrained')
+    with png_figure(8.0, 3.6) as figure:
         axes = figure.subplots()
         for name, mask, colour in (('free', ~told, STREAM_COLOURS[0]), ('contact', told, STREAM_COLOURS[3])):
             share = np.full(int(mask.sum()), 100 / mask.sum())
@@ -38,4 +35,4 @@ def calibration_png(report: CalibrationReport, title: str) -> bytes:
         )
         axes.legend(handles, labels, loc='upper center', bbox_to_anchor=(0.5, 1.14), ncols=3)
         axes.set_title(title, fontsize=9, loc='left', pad=18)
-        return figure_png(figure)
+    return figure.png

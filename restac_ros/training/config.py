@@ -120,9 +120,9 @@ class LoaderConfig:
     """How samples are loaded.
 
     Attributes:
-        threads: reading threads of this process; 0: two per core.
+        threads: reading threads of this process; 0: two per core that it may use, at most 32.
         workers: reading processes; 0: threads only, right up to some eight cores.
-        prefetch: batches ready ahead.
+        prefetch: batches ready ahead, at least: there are as many as threads, each of which makes one.
         cache: directory for decoded images, 150 kB a frame and camera; None: decode at every read.
     """
 

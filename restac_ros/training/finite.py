@@ -1,7 +1,7 @@
 """Ends a run whose loss is not finite; the message names the samples and the last good state."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from jaxtyping import Int
 
@@ -11,28 +11,23 @@ from restac_ros.training.errors import TrainingError
 from restac_ros.training.run_store import RunStore
 
 
-class PlacedBatch(Protocol):
-    """A batch that names its samples: data set [B], episode and frame [B, 2]."""
-
-    @property
-    def source(self) -> Int[Array, ' B']:
-        """Number of the data set of each sample."""
-        ...
-
-    @property
-    def place(self) -> Int[Array, 'B 2']:
-        """Episode and frame of each sample."""
-        ...
-
-
 def check_finite(
     step: str,
     report: Mapping[str, Any],
-    batch: PlacedBatch,
+    source: Int[Array, ' B'],
+    place: Int[Array, 'B 2'],
     sources: Sequence[RowSource],
     store: RunStore,
 ) -> None:
     """Refuse a step's report with a loss or gradient that is not finite.
+
+    Args:
+        step: name of the step, for the message.
+        report: of the step.
+        source: number of the data set of each of the batch's samples.
+        place: episode and frame of each.
+        sources: data sets by number.
+        store: where the last good state is.
 
     Raises:
         TrainingError: it is not; the message names the samples and the last good state.
@@ -40,8 +35,8 @@ def check_finite(
     if bool(report['finite']):
         return
     samples = ', '.join(
-        f'{sources[source].episodes.name} episode {episode} frame {frame}'
-        for source, (episode, frame) in zip(batch.source.tolist(), batch.place.tolist(), strict=True)
+        f'{sources[number].episodes.name} episode {episode} frame {frame}'
+        for number, (episode, frame) in zip(source.tolist(), place.tolist(), strict=True)
     )
     store.wait()
     kept = store.latest

@@ -17,6 +17,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset.features import STATE_NAMES
 from restac_ros.geometry.delta import DeltaRule
 from restac_ros.policy.normalization import EPSILON, NormStats, Quantiles
+from restac_ros.training.checks import check_one_meaning
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.errors import TrainingError
 
@@ -79,7 +80,7 @@ def measure_norm_stats(
     """Measure states and delta actions.
 
     Args:
-        sources: data sets under contracts with one rotation convention and one delta rule.
+        sources: data sets under contracts that mean the same.
         episodes: of each, which.
         horizon: steps of a chunk.
         least_range: narrowest range q99 - q01 that is accepted, by dimension.
@@ -89,7 +90,7 @@ def measure_norm_stats(
     Raises:
         TrainingError: the contracts differ in meaning, or a range is too narrow and not widened.
     """
-    _check_one_meaning(sources)
+    check_one_meaning(sources)
     if any(source.contract.gripper.absent for source in sources):
         widen = {STATE_NAMES[-1]: _NO_GRIPPER_M, **(widen or {})}
     state = np.concatenate([_rows(s, n, s.state) for s, n in zip(sources, episodes, strict=True)])
@@ -208,15 +209,6 @@ def _largest(quantiles: Quantiles, dim: int, column: np.ndarray) -> float:
 
 def _outside(quantiles: Quantiles, dim: int, column: np.ndarray) -> float:
     return float(np.mean((column < quantiles.q01[dim]) | (column > quantiles.q99[dim])))
-
-
-def _check_one_meaning(sources: Sequence[Episodes]) -> None:
-    rules = {delta_rule(source.contract) for source in sources}
-    if len(rules) > 1:
-        raise TrainingError(
-            f'found data sets under different rules of rotation and deltas: {sorted(map(str, rules))}; '
-            'statistics are pooled only over one; convert the recordings anew under one contract'
-        )
 
 
 def _text(widen: Mapping[str, float] | None) -> str:

@@ -8,6 +8,7 @@ import cv2
 import jax
 import numpy as np
 
+from restac_ros.dataset.image_files import write_png
 from restac_ros.training.augmentation import AugmentationConfig, augment
 from restac_ros.training.batch import Batch
 
@@ -36,9 +37,7 @@ def save_inputs(path: Path, batch: Batch, augmentation: AugmentationConfig, seed
         place = _labels([f'set {number}, episode {episode}, frame {frame}'], SIDE)
         rows.append(np.concatenate([place, *(_cell(pixels[row]) for pixels in columns.values())], axis=1))
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = cv2.cvtColor(np.concatenate(rows), cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), image):
-        raise OSError(f'{path} cannot be written')
+    write_png(path, np.concatenate(rows))
 
 
 def _bytes(pixels: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from restac_ros.framing.values import STATE_DIM
-from restac_ros.model.checkpoint.errors import CheckpointError
+from restac_ros.model.checkpoint.files import check_absent
 from restac_ros.model.checkpoint.int8_leaves import becomes_int8, quantised, refuse_int8
 from restac_ros.model.checkpoint.orbax_layout import OrbaxParams
 from restac_ros.model.checkpoint.params import CastRule, Params, num_bytes
@@ -183,8 +183,7 @@ def quantise(
 
 
 def _opened(path: Path, to: Path) -> tuple[CheckpointInfo, OrbaxParams]:
-    if to.exists():
-        raise CheckpointError(f'{to}: already exists and stays as it is. Choose another path or remove it')
+    check_absent(to)
     info = load_info(path)
     experts = info.config.paligemma, info.config.action_expert
     if any(expert.lora_attention or expert.lora_mlp for expert in experts):
@@ -259,6 +258,5 @@ def _kept(errors: list[LeafError], params: Params, allowed: float) -> list[LeafE
 
 def _deployed_error(probe: ActionProbe, to: Path, expected: np.ndarray, tell: Tell) -> ActionError:
     """The written checkpoint, read and run as a robot does."""
-    info = load_info(to, checksums=False)
-    checkpoint = Checkpoint(to, info, load_params(to, info.config, consume=jax.device_put))
+    checkpoint = Checkpoint.on_device(to, load_info(to, checksums=False))
     return ActionError.of(probe.chunks(checkpoint.params, tell, 'quantised policy'), expected)

@@ -8,7 +8,7 @@ from restac_ros.model.checkpoint.base_weights import merge_base_weights, on_host
 from restac_ros.model.checkpoint.encoder_source import unit_align_params
 from restac_ros.model.checkpoint.network import initial_params, leaf_shapes
 from restac_ros.model.checkpoint.params import CastRule, Params
-from restac_ros.model.checkpoint.provenance import GateCalibration, Subtasks
+from restac_ros.model.checkpoint.provenance import GateCalibration, Origin, Subtasks
 from restac_ros.model.checkpoint.store import MANIFEST, PARAMS, CheckpointInfo, load_info
 from restac_ros.model.config import ModelConfig
 from restac_ros.model.presets import PRESETS
@@ -61,7 +61,7 @@ def plan_start(train: TrainConfig) -> StartPlan:
     """Decide what a run starts from.
 
     Raises:
-        TrainingError: an unknown preset, or a checkpoint of another configuration.
+        TrainingError: an unknown preset, or a checkpoint of another configuration, or a distilled one.
         CheckpointError, TokenizerError: files are absent or damaged.
     """
     if train.distil.steps and train.init is not None:
@@ -82,6 +82,7 @@ def plan_start(train: TrainConfig) -> StartPlan:
     calibration: GateCalibration | None = None
     if source is not None and (source / MANIFEST).is_file():
         info = load_info(source)
+        _check_not_distilled(info, source)
         config, tokenizer = _like(info.config, config, source, train.preset), info.tokenizer
         _check_encoder(train, config, info.config)
         subtasks, calibration = info.origin.subtasks, info.calibration
@@ -173,6 +174,17 @@ def _plan_distilling(path: Path) -> StartPlan:
     else:
         words, source = info.tokenizer, str(path)
     return StartPlan(info.config, path / PARAMS, {}, words, source, teacher=info)
+
+
+def _check_not_distilled(info: CheckpointInfo, path: Path) -> None:
+    """Refuse a network that has given up the flow, which training teaches, for a few steps of its own."""
+    origin = info.origin
+    if origin.flow_steps is not None:
+        told = '' if origin.weights == Origin('').weights else f' {origin.weights},'
+        raise TrainingError(
+            f'init: found {path}, which was distilled to {origin.flow_steps} Euler steps, expected a policy '
+            f'that learnt the flow itself: give the one that it was made from,{told} and distil the result'
+        )
 
 
 def _check_kept(train: TrainConfig, before: Subtasks | None) -> None:

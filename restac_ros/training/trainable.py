@@ -1,5 +1,6 @@
 """Which leaves of a model are trained: derived from its configuration, never from a list kept by hand."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Split:
                 parts.setdefault(_part_of(name), []).append(name)
             lines += [
                 f'{what:<8} {part:<28} {len(own):>4} leaves '
-                f'{sum(_size(shapes[name]) for name in own):>14,} values'
+                f'{sum(math.prod(shapes[name]) for name in own):>14,} values'
                 for part, own in parts.items()
             ]
         return lines
@@ -94,10 +95,3 @@ def _part_of(name: str) -> str:
     if _LANGUAGE.search(name):
         return 'language expert' + (' (LoRA)' if _LORA.search(name) else '')
     return 'SigLIP' if name.startswith('PaliGemma/img/') else name.partition('/')[0]
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size

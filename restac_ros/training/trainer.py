@@ -157,7 +157,9 @@ class Trainer:
         return report_numbers(report, self._prepared.stats.actions, names)
 
     def _check_finite(self, made: _Made) -> None:
-        check_finite(f'step {made.step}', made.report, made.batch, self._prepared.sources, self._store)
+        source, place = made.batch.source, made.batch.place
+        sources, store = self._prepared.sources, self._store
+        check_finite(f'step {made.step}', made.report, source, place, sources, store)
 
 
 def _placed(leaf: jax.ShapeDtypeStruct, sharding: jax.sharding.Sharding) -> jax.ShapeDtypeStruct:

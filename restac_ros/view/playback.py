@@ -1,7 +1,8 @@
 """Feeds recordings to the scene, as live messages are, without ROS."""
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -20,26 +21,28 @@ from restac_ros.view.samples import (
     gate_sample,
     held_reason,
     residual_map,
+    subtask_words,
 )
 from restac_ros.view.scene import GateScene, SceneOptions
 
 CHUNK_TYPE = 'restac_ros/msg/ActionChunk'
 GATE_TYPE = 'restac_ros/msg/GateState'
 _DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
-_POLICY_TYPES = (CHUNK_TYPE, GATE_TYPE, _DIAGNOSTICS_TYPE)
+_SUBTASK_TYPE = 'restac_ros/msg/Subtask'
+_POLICY_TYPES = (CHUNK_TYPE, GATE_TYPE, _DIAGNOSTICS_TYPE, _SUBTASK_TYPE)
 RESIDUAL_NAME = '/tactile_residual'  # how its topic ends, whatever the policy node is called
 
 
-def tactile_stream(contract: Contract, name: str = '') -> str:
-    """The tactile stream called `name`, or the contract's first.
+def tactile_stream(contract: Contract, name: str = '') -> str | None:
+    """The tactile stream called `name`, or the contract's first; None of a robot without a tactile sensor.
 
     Raises:
-        ViewError: there is none, or none of that name.
+        ViewError: there is none of that name.
     """
     known = list(contract.by_role('tactile'))
-    if not known or (name and name not in known):
+    if name and name not in known:
         raise ViewError(f'tactile stream {name!r}: the contract has {", ".join(known) or "none"}')
-    return name or known[0]
+    return name or next(iter(known), None)
 
 
 def scene_at(
@@ -81,6 +84,7 @@ class Showing(Protocol):
     def add_tactile(self, image: np.ndarray, steady_ns: int) -> None: ...
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None: ...
     def add_hold(self, reason: str, steady_ns: int) -> None: ...
+    def add_subtask(self, text: str, steady_ns: int) -> None: ...
 
 
 class RecordingReader:
@@ -92,13 +96,13 @@ class RecordingReader:
         self.added = 0
         self._contract = contract
         self._scene = scene
-        self._tactile = tactile_stream(contract)
         self._pose: BagMessage | None = None
         self._pose_due_ns = 0
-        self._streams = {
-            contract.streams[self._tactile].topic: self._add_tactile,
-            contract.streams[contract.pose_stream].topic: self._keep_pose,
+        self._streams: dict[str, Callable[[BagMessage], None]] = {
+            contract.streams[contract.pose_stream].topic: self._keep_pose
         }
+        if (tactile := tactile_stream(contract)) is not None:
+            self._streams[contract.streams[tactile].topic] = partial(self._add_tactile, tactile)
 
     @property
     def topics(self) -> set[str]:
@@ -119,6 +123,10 @@ class RecordingReader:
             held = held_reason(deserialize(message.cdr, message.type))
             if held is not None:
                 self._scene.add_hold(held, message.log_time_ns)
+        elif message.type == _SUBTASK_TYPE:
+            self._scene.add_subtask(
+                subtask_words(deserialize(message.cdr, message.type)), message.log_time_ns
+            )
         elif message.topic in self._streams:
             self._streams[message.topic](message)
         elif message.topic.endswith(RESIDUAL_NAME):
@@ -142,8 +150,8 @@ class RecordingReader:
         pose: np.ndarray = decode_value(self._contract, self._contract.pose_stream, message.cdr)
         self._scene.add_pose(pose, message.log_time_ns)
 
-    def _add_tactile(self, message: BagMessage) -> None:
-        image = decode_value(self._contract, self._tactile, message.cdr)
+    def _add_tactile(self, tactile: str, message: BagMessage) -> None:
+        image = decode_value(self._contract, tactile, message.cdr)
         self._scene.add_tactile(image, message.log_time_ns)
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.image_files import write_png
 from restac_ros.dataset.video.mp4_file import Mp4File
 from restac_ros.framing.decode import decode_image
 from restac_ros.framing.sample import belongs
@@ -60,6 +61,7 @@ def write_run_video(
         BagError: a recording cannot be read.
         ViewError: nothing in them can be shown, they are of different runs, or there is no contract.
         DecodeError: a message contradicts the contract.
+        OSError: the video or the picture cannot be written.
     """
     bags, contract, start_ns = open_run(paths, contract)
     end_ns = max(bag.bounds_ns[1] for bag in bags if bag.bounds_ns)
@@ -90,7 +92,7 @@ def write_run_video(
         reader.flush()
         frame = _drawn(scene, list(contract.by_role('camera')), images, end_ns, start_ns)
         encoder.add(frame)
-    cv2.imwrite(str(picture), frame[..., ::-1])
+    write_png(picture, frame)
     return RunVideo(to, picture, encoder.frames)
 
 

@@ -5,13 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from restac_ros.geometry.conventions import POSE_DIM
+from restac_ros.control.chunk import ChunkError, ReplanTrigger
+from restac_ros.control.chunk_reading import chunk_of, stamp_as_ns
 from restac_ros.view.errors import ViewError
 
-TRIGGER_GATE = 1  # of ActionChunk.trigger
-SOURCE_OPERATOR = 1  # of Subtask.source
 PLANNING = 'policy_node: planning'  # how the policy's own status on /diagnostics ends
-_MAX_HORIZON = 4096  # beyond any policy's; a corrupt number must not fill the memory
 MAX_RESIDUAL = 1 << 16  # positions of a residual map
 
 
@@ -62,7 +60,7 @@ class ChunkSample(NamedTuple):
 def gate_sample(message: Any) -> GateSample:
     """restac_ros/msg/GateState -> GateSample."""
     return GateSample(
-        stamp_ns=stamp_ns(message),
+        stamp_ns=stamp_as_ns(message.header.stamp),
         gate=float(message.gate),
         logvar=float(message.logvar),
         logvar_standardised=float(message.logvar_standardised),
@@ -80,45 +78,35 @@ def gate_sample(message: Any) -> GateSample:
 def chunk_sample(message: Any, base_frame: str) -> ChunkSample:
     """restac_ros/msg/ActionChunk -> ChunkSample.
 
-    Positions compose alike in both of the message's delta compositions: anchor plus delta, in the base frame.
-
     Raises:
-        ViewError: another frame than `base_frame`, lengths that disagree, or positions that are no numbers.
+        ViewError: the chunk contradicts itself, or is in another frame than `base_frame`.
     """
-    name, horizon = f'chunk {message.chunk_id}', int(message.horizon)
-    if message.header.frame_id != base_frame:
-        found = f'frame_id {message.header.frame_id!r}'
+    try:
+        chunk = chunk_of(message)
+    except ChunkError as error:
+        raise ViewError(str(error)) from error
+    if chunk.frame_id != base_frame:
         raise ViewError(
-            f'{name}: {found}; the contract has base_frame {base_frame!r}: use one contract for both'
+            f'chunk {chunk.chunk_id}: frame_id {chunk.frame_id!r}; the contract has base_frame '
+            f'{base_frame!r}: use one contract for both'
         )
-    if not 0 < horizon <= _MAX_HORIZON or len(message.delta_pose) != horizon * POSE_DIM:
-        found = f'horizon {horizon} and {len(message.delta_pose)} numbers in delta_pose'
-        raise ViewError(f'{name}: {found}; expected 1 to {_MAX_HORIZON} steps of {POSE_DIM} numbers each')
-    position = message.anchor_pose.position
-    anchor = np.array([[position.x, position.y, position.z]])
-    steps = np.asarray(message.delta_pose, dtype=np.float64).reshape(horizon, POSE_DIM)[:, :3]
-    points = np.concatenate([anchor, anchor + steps])
-    if not np.isfinite(points).all():
-        step = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
-        raise ViewError(f'{name}: point {step} is {points[step].tolist()} m; expected finite numbers')
-    start_ns = stamp_ns(message)
     return ChunkSample(
-        stamp_ns=start_ns,
-        chunk_id=int(message.chunk_id),
-        points_m=points,
-        due_ns=start_ns + np.arange(horizon + 1, dtype=np.int64) * int(message.step_ns),
-        gate=float(message.gate),
-        prefix_age_ns=int(message.prefix_age_ns),
-        tactile_age_ns=int(message.tactile_age_ns),
-        inference_ns=int(message.inference_ns),
-        triggered=int(message.trigger) == TRIGGER_GATE,
+        stamp_ns=chunk.stamp_ns,
+        chunk_id=chunk.chunk_id,
+        points_m=chunk.positions_m,
+        due_ns=chunk.stamp_ns + np.arange(chunk.horizon + 1, dtype=np.int64) * chunk.step_ns,
+        gate=chunk.report.gate,
+        prefix_age_ns=chunk.camera_age_ns,
+        tactile_age_ns=chunk.tactile_age_ns,
+        inference_ns=chunk.report.inference_ns,
+        triggered=chunk.report.trigger is ReplanTrigger.GATE,
         origin=_origin(message),
     )
 
 
 def subtask_words(message: Any) -> str:
     """restac_ros/msg/Subtask -> the subtask, and its source."""
-    if message.source == SOURCE_OPERATOR:
+    if message.source == message.SOURCE_OPERATOR:
         return f'{message.run.prompt} (operator)'
     return f'{message.run.prompt} (network, {math.exp(min(message.mean_log_probability, 0.0)):.0%} a token)'
 
@@ -135,12 +123,6 @@ def held_reason(message: Any) -> str | None:
 def _origin(message: Any) -> RunOrigin:
     run = getattr(message, 'run', None)
     return RunOrigin() if run is None else RunOrigin(str(run.prompt), str(run.checkpoint))
-
-
-def stamp_ns(message: Any) -> int:
-    """Return the header's stamp, ns."""
-    stamp = message.header.stamp
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 def residual_map(message: Any) -> np.ndarray:

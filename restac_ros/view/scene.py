@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from restac_ros.contract.schema import Contract
-from restac_ros.dataset.quality.contact import looks_pressed
+from restac_ros.dataset.quality.contact import REFERENCE_FRAMES
 from restac_ros.view.chart import CHUNK_COLUMNS, GATE_COLUMNS, TOUCH_COLUMNS, Recent, Story, strip_chart
 from restac_ros.view.colours import INVALID, TEXT
 from restac_ros.view.history import History, Timeline, Trail
 from restac_ros.view.samples import ChunkSample, GateSample, RunOrigin
 from restac_ros.view.shapes import Shape, chunk_shapes, executed_path, gate_shapes
-from restac_ros.view.tactile import HeatScale, Reference, contact_level, pixel_change, tactile_picture
+from restac_ros.view.tactile import GelWatch, HeatScale, tactile_picture
 
 _MS = 1e-6  # ms in a ns
-PRESSED_REFERENCE = 'the reference looks pressed: take it anew without contact'
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,12 @@ class SceneOptions:
 
     span_s: how far back charts and the executed path reach, s
     stale_s: a gate, pose or tactile frame without a successor for this long is marked as old, s
-    reference_frames: how many first tactile frames make the reference without contact
+    reference_frames: how many tactile frames that agree make the reference without contact
     """
 
     span_s: float = 20.0
     stale_s: float = 1.0
-    reference_frames: int = 15
+    reference_frames: int = REFERENCE_FRAMES
     heat: HeatScale = field(default_factory=HeatScale)
 
 
@@ -55,11 +54,11 @@ class _Newest[T]:
 class GateScene:
     """Receives values by the `add_` methods; returns shapes and images at any time."""
 
-    def __init__(self, contract: Contract, tactile_stream: str, options: SceneOptions) -> None:
+    def __init__(self, contract: Contract, tactile_stream: str | None, options: SceneOptions) -> None:
         span_ns = round(options.span_s * 1e9)
         self.contract = contract
-        self.reference = Reference(options.reference_frames)
-        self._tactile_stream = tactile_stream
+        self.gel = GelWatch(options.reference_frames)
+        self.tactile_stream = tactile_stream  # None: the robot has no tactile sensor
         self._options = options
         self._gates, self._chunks = History(GATE_COLUMNS, span_ns), History(CHUNK_COLUMNS, span_ns)
         self._touches = History(TOUCH_COLUMNS, span_ns)
@@ -70,9 +69,6 @@ class GateScene:
         self._chunk: _Newest[ChunkSample] = _Newest()
         self._pose: _Newest[np.ndarray] = _Newest()
         self._tactile: _Newest[np.ndarray] = _Newest()
-        self._change: np.ndarray | None = None  # of the newest tactile frame, uint8 [H, W]
-        self._strongest_level = 0.0  # since the reference was made, grey levels
-        self._is_inside_out = False  # the reference, not the strongest change, looks like contact
         self._residual: _Newest[np.ndarray] = _Newest()
 
     def add_gate(self, gate: GateSample, steady_ns: int) -> None:
@@ -103,20 +99,11 @@ class GateScene:
         self._trail.append(steady_ns, pose_tool_in_base[:3, 3], gate.gate if gate and holds else np.nan)
 
     def add_tactile(self, image: np.ndarray, steady_ns: int) -> None:
-        """Add a tactile frame uint8 [H, W, 3] RGB; the first ones become the reference."""
-        if self.reference.image is not None and self.reference.image.shape != image.shape:
-            self.reference.restart()
-        self.reference.add(image)
+        """Add a tactile frame uint8 [H, W, 3] RGB; the first ones that agree become the reference."""
+        self.gel.add(image)
         self._tactile.put(image, steady_ns)
-        if self.reference.image is None:
-            self._change, self._strongest_level, self._is_inside_out = None, 0.0, False
-            return
-        self._change = pixel_change(image, self.reference.image)
-        level = contact_level(self._change)
-        self._touches.append(steady_ns, level)
-        if level > max(self._strongest_level, self._options.heat.threshold):
-            self._strongest_level = level
-            self._is_inside_out = looks_pressed(self.reference.image, image)
+        if self.gel.change is not None:
+            self._touches.append(steady_ns, self.gel.level)
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
         """Add the magnitude of the tactile residual per latent position, float [h, w]."""
@@ -126,15 +113,13 @@ class GateScene:
         """Add the policy's reason to hold; '' while it plans."""
         self._held.put(reason, steady_ns)
 
-    @property
-    def reference_problem(self) -> str:
-        """Why the reference without contact is doubtful; '' while it is not."""
-        return PRESSED_REFERENCE if self._is_inside_out else ''
+    def add_subtask(self, text: str, steady_ns: int) -> None:
+        """Take a subtask, which is not drawn: the chunks that follow it name it as their prompt."""
 
     @property
     def change(self) -> np.ndarray | None:
         """The newest tactile frame's `pixel_change`, uint8 [H, W]; None before the reference is complete."""
-        return self._change
+        return self.gel.change
 
     @property
     def has_touch(self) -> bool:
@@ -167,17 +152,17 @@ class GateScene:
         """Return the tactile overlay, uint8 [H, W, 3] RGB, see `tactile_picture`."""
         stale_s = self._options.stale_s
         residual = None if self._residual.problem('residual', steady_ns, stale_s) else self._residual.value
-        title, problem = self._tactile_stream, self._tactile.problem('tactile frame', steady_ns, stale_s)
+        title = self.tactile_stream or 'no tactile stream'
+        problem = self._tactile.problem('tactile frame', steady_ns, stale_s)
         if self._gate.value is not None and not self._gate_problem(steady_ns):
             title += f'   gate {self._gate.value.gate:.2f}'
         return tactile_picture(
             self._tactile.value,
-            self._change,
-            self.reference,
+            self.gel,
             self._options.heat,
             title,
             residual,
-            problem or self.reference_problem,
+            problem or self.gel.problem,
         )
 
     def chart_image(self, steady_ns: int) -> np.ndarray:
@@ -185,7 +170,7 @@ class GateScene:
         series = self.series(steady_ns)
         story = Story(
             self._gate_lines(),
-            self._options.heat.threshold,
+            self.gel.threshold,
             self._headlines(steady_ns),
             self._gate_problem(steady_ns) if self._gate.value else 'no gate yet',
         )

@@ -6,6 +6,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from restac_ros.dataset.quality.contact import (
+    RELEASE_SHARE,
+    ContactMeter,
+    contact_level,
+    is_contact,
+    looks_pressed,
+    pixel_change,
+)
 from restac_ros.view.colours import FAINT, HEAT_MAP, INVALID, PANEL, TEXT
 from restac_ros.view.drawing import LINE_PX, canvas, fitted, put_text
 from restac_ros.view.errors import ViewError
@@ -15,36 +23,75 @@ NOISE_SIGMA_PX = 1.0  # smooths the camera's noise, not the contact's edge
 RESIDUAL_LABEL = 'felt minus expected'
 RESIDUAL_WIDTH_PX = 178  # at least, for its labels
 _GAP_PX = 4  # to the residual
-_STRONGEST_SHARE = 0.01  # of the area: a small contact is not averaged away
+PRESSED_REFERENCE = 'the reference looks pressed: take it anew without contact'
 DARKENED = 0.75  # keeps heat the brightest thing on the image
 
 
-class Reference:
-    """The frame without contact: the median of the first ones, robust against noise and shadows."""
+class GelWatch:
+    """The image of a gel without contact, the newest one's change against it, and whether that is contact.
 
-    def __init__(self, frames: int) -> None:
-        self.needed = frames
-        self._collected: list[np.ndarray] = []
-        self.image: np.ndarray | None = None  # uint8 [H, W, 3]
+    change: `pixel_change` of the newest image, uint8 [H, W]; None before the reference is complete
+    level: its `contact_level`, grey levels
+    is_contact: as `restac-ros quality` and calibration tell contact from free space
+    problem: why the reference is doubtful; '' while it is not
+    """
+
+    change: np.ndarray | None
+    level: float
+    is_contact: bool
+    problem: str
+
+    def __init__(self, reference_frames: int) -> None:
+        self._meter = ContactMeter(reference_frames)
+        self._size: tuple[int, ...] = ()
+        self._strongest_level = 0.0  # since the reference was made
+        self._forget()
 
     @property
-    def collected(self) -> int:
-        """Number of frames received so far."""
-        return self.needed if self.image is not None else len(self._collected)
+    def reference(self) -> np.ndarray | None:
+        """The image without contact, uint8 [H, W, 3]."""
+        return self._meter.reference
+
+    @property
+    def reference_frames(self) -> int:
+        """Number of frames that make the reference."""
+        return self._meter.needed
+
+    @property
+    def threshold(self) -> float:
+        """The level from which on there is contact, grey levels."""
+        return self._meter.threshold
+
+    @property
+    def progress(self) -> str:
+        """How far the reference is, in words."""
+        differ = self.reference is None and self._meter.collected == self._meter.needed
+        return f'{self._meter.collected} of {self._meter.needed}' + (', which differ' if differ else '')
 
     def restart(self) -> None:
-        """Start anew: the next frames are assumed to be without contact."""
-        self._collected.clear()
-        self.image = None
+        """Take the reference anew: the next frames are assumed to be without contact."""
+        self._meter.restart()
+        self._forget()
 
     def add(self, image: np.ndarray) -> None:
-        """Add a frame uint8 [H, W, 3], unless the reference is complete."""
-        if self.image is not None:
+        """Add a frame uint8 [H, W, 3]; the first ones that agree become the reference."""
+        if image.shape != self._size:
+            self._size = image.shape
+            self.restart()
+        self.change = self._meter.change(image)
+        if self.reference is None:
             return
-        self._collected.append(image)
-        if len(self._collected) == self.needed:
-            self.image = np.median(np.stack(self._collected), axis=0).round().astype(np.uint8)
-            self._collected.clear()
+        if self.change is None:  # this image has completed the reference
+            self.change = pixel_change(image, self.reference)
+        self.level = contact_level(self.change)
+        self.is_contact = is_contact(self.level, self.threshold, self.is_contact)
+        if self.level >= self.threshold and self.level > self._strongest_level:
+            self._strongest_level = self.level
+            self.problem = PRESSED_REFERENCE if looks_pressed(self.reference, image) else ''
+
+    def _forget(self) -> None:
+        self.change, self.level, self._strongest_level = None, 0.0, 0.0
+        self.is_contact, self.problem = False, ''
 
 
 @dataclass(frozen=True)
@@ -64,23 +111,11 @@ class HeatScale:
             raise ViewError(f'heat scale: {found}; expected 0 <= threshold < full <= 255 grey levels')
 
 
-def pixel_change(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """|image - reference| of two uint8 [H, W, 3], in grey levels uint8 [H, W]: the channel that changed most.
-
-    Channels are not averaged: three lamps of three colours light a GelSight from three sides, so that a
-    slope shows in one channel and is lost in their mean. Noise is smoothed away before the sign is.
-    """
-    if image.shape != reference.shape:
-        raise ViewError(f'tactile image {image.shape}, reference {reference.shape}; take the reference anew')
-    change = cv2.subtract(image, reference, dtype=cv2.CV_16S)
-    red, green, blue = cv2.split(cv2.convertScaleAbs(cv2.GaussianBlur(change, (0, 0), NOISE_SIGMA_PX)))
-    return cv2.max(cv2.max(red, green), blue)
-
-
 def heat_overlay(image: np.ndarray, change: np.ndarray, scale: HeatScale) -> np.ndarray:
     """An image uint8 [H, W, 3] with its change uint8 [H, W] as heat on it, opaque from `scale.full` on."""
     kept, added = _blending(scale)
-    levels = cv2.merge([change, change, change])
+    smooth = cv2.GaussianBlur(change, (0, 0), NOISE_SIGMA_PX)
+    levels = cv2.merge([smooth, smooth, smooth])
     return cv2.add(cv2.multiply(image, cv2.LUT(levels, kept), scale=1 / 255), cv2.LUT(levels, added))
 
 
@@ -94,21 +129,9 @@ def _blending(scale: HeatScale) -> tuple[np.ndarray, np.ndarray]:
     return kept.round().astype(np.uint8)[:, None], added.round().astype(np.uint8)[:, None]
 
 
-def contact_share(change: np.ndarray, scale: HeatScale) -> float:
-    """Return the share of a change [H, W] that is above the threshold."""
-    return float(np.mean(change > scale.threshold))
-
-
-def contact_level(change: np.ndarray) -> float:
-    """Return the mean of a change [H, W], in grey levels, over the part of the gel that changed most."""
-    count = max(1, round(_STRONGEST_SHARE * change.size))
-    return float(np.partition(change, change.size - count, axis=None)[-count:].mean())
-
-
 def tactile_picture(
     image: np.ndarray | None,
-    change: np.ndarray | None,
-    reference: Reference,
+    gel: GelWatch,
     scale: HeatScale,
     title: str,
     residual: np.ndarray | None = None,
@@ -116,8 +139,7 @@ def tactile_picture(
 ) -> np.ndarray:
     """The overlay, enlarged and captioned: uint8 RGB [H * ZOOM + 2 lines, W * ZOOM (+ residual), 3].
 
-    image:    uint8 [H, W, 3], the newest tactile frame; None before there is one
-    change:   its `pixel_change`, uint8 [H, W]; None before the reference is complete
+    image:    uint8 [H, W, 3], the newest tactile frame, which `gel` has seen; None before there is one
     residual: float [h, w], magnitude of felt minus expected per latent position, drawn beside it
     problem:  why the frame is old, written below it
     """
@@ -128,7 +150,7 @@ def tactile_picture(
     picture = canvas(height * ZOOM + 2 * top, full_width, PANEL)
     caption = 'nothing received'
     if image is not None:
-        shown, caption = _compare(image, change, reference, scale)
+        shown, caption = _compare(image, gel, scale)
         enlarged = cv2.resize(shown, (width * ZOOM, height * ZOOM), interpolation=cv2.INTER_LINEAR)
         picture[top:-top, : width * ZOOM] = enlarged
     head, foot = picture[:top], picture[-top:]
@@ -143,14 +165,12 @@ def tactile_picture(
     return picture
 
 
-def _compare(
-    image: np.ndarray, change: np.ndarray | None, reference: Reference, scale: HeatScale
-) -> tuple[np.ndarray, str]:
-    if change is None:
-        return image, f'reference without contact: {reference.collected} of {reference.needed}'
-    share, peak = contact_share(change, scale), float(change.max())
-    caption = f'change up to {peak:.0f} of 255, contact on {100 * share:.1f} % of the gel'
-    return heat_overlay(image, change, scale), caption
+def _compare(image: np.ndarray, gel: GelWatch, scale: HeatScale) -> tuple[np.ndarray, str]:
+    if gel.change is None:
+        return image, f'reference without contact: {gel.progress}'
+    share = float(np.mean(gel.change >= RELEASE_SHARE * gel.threshold))
+    found = f'contact on {100 * share:.1f} % of the gel' if gel.is_contact else 'no contact'
+    return heat_overlay(image, gel.change, scale), f'change up to {gel.level:.0f} of 255, {found}'
 
 
 def _residual_panel(residual: np.ndarray, full: float, height_px: int) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 from restac_ros.commands.editing import Annotate
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset import annotation
 from restac_ros.dataset.annotation import annotate
 from restac_ros.dataset.bag.bag_reader import open_bag
 from restac_ros.dataset.bag.storage import BagMessage
@@ -19,6 +21,7 @@ from restac_ros.dataset.errors import BagError, DatasetError
 from restac_ros.dataset.journal import Journal, read_notes
 from restac_ros.dataset.language import NO_WORDS, EpisodeWords, subtasks_in, words_said
 from restac_ros.dataset.lerobot_access import open_dataset
+from restac_ros.dataset.repair.deletion import delete_episodes
 from restac_ros.dataset.repair.examination import examine_dataset
 from worded import active, texts, write_episode
 
@@ -81,6 +84,22 @@ def test_a_file_states_what_is_done_when(
     annotate(data, written(tmp_path, {'episodes': {0: {'subtasks': [{'from_s': 0, 'text': 'lift'}]}}}))
     assert subtasks_of(data, 0) == [(0.0, 'lift')]
     assert subtasks_of(data, 1) == [(0.0, 'reach'), (0.4, 'insert')], 'words of other episodes stay'
+
+
+def test_words_are_checked_against_the_episodes_that_are_there_when_they_are_written(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, {'episodes': {1: {'subtasks': [{'from_s': 0, 'text': 'lift'}]}}})
+
+    def read_and_delete(path: Path) -> Mapping[str, Any]:
+        delete_episodes(data, [0])
+        return read(path)
+
+    read = annotation._read
+    monkeypatch.setattr(annotation, '_read', read_and_delete)
+    with pytest.raises(DatasetError, match=r'episodes\.1: found no such episode, expected some of 0 to 0'):
+        annotate(data, path)
+    assert examine_dataset(data).is_fine
 
 
 def one(*subtasks: dict) -> dict:

@@ -1,7 +1,8 @@
 """Many episodes per file: rows and images stay the same to the bit, for LeRobot and for our own readers."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import av
@@ -18,18 +19,15 @@ from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.dataset_files import read_info, video_keys
 from restac_ros.dataset.episode_frames import episode_frames
 from restac_ros.dataset.errors import DatasetError
-from restac_ros.dataset.lerobot_access import open_dataset, private_cache
+from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.examination import examine_dataset
+from restac_ros.dataset.transaction import directory_state, shards_lock
 from restac_ros.dataset.video.video_cut import VideoPart, join_videos
 from restac_ros.training.data.episodes import open_episodes
 
+pytestmark = pytest.mark.usefixtures('no_copies_in_the_users_cache')
+
 TASKS = ('press', 'turn', 'press')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def no_copies_in_the_users_cache() -> Iterator[None]:
-    with private_cache():
-        yield
 
 
 @pytest.fixture(scope='module')
@@ -135,10 +133,52 @@ def test_episodes_are_appended_to_compact_files_as_before(
 
 def test_compacting_again_gives_the_same_bytes(dataset: Path) -> None:
     compact_dataset(dataset)
-    once = contents(dataset)
+    once, place = contents(dataset), directory_state(dataset)
     before, after = compact_dataset(dataset)
     assert before == after
     assert contents(dataset) == once
+    assert directory_state(dataset) == place, 'it is not exchanged for a copy either'
+
+
+def test_nothing_is_appended_while_it_is_planned(
+    dataset: Path, bags: list[Path], contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(dataset)
+
+    class LongPlan(compaction._Plan):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            convert_episode(bags[3], contract, dataset, 'wipe')
+
+    monkeypatch.setattr(compaction, '_Plan', LongPlan)
+    with pytest.raises(DatasetError, match='demos is being written by process'):
+        compact_dataset(dataset)
+    assert contents(dataset) == before
+
+
+def test_what_was_appended_until_the_lock_was_taken_is_compacted_too(
+    dataset: Path, bags: list[Path], contract: Contract, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock_late(root: Path) -> AbstractContextManager[None]:
+        convert_episode(bags[3], contract, root, 'wipe')
+        return shards_lock(root)
+
+    monkeypatch.setattr(compaction, 'shards_lock', lock_late)
+    compact_dataset(dataset)
+    assert read_info(dataset)['total_episodes'] == 4
+    assert_same(items(dataset)[: len(items(made))], items(made))
+    assert examine_dataset(dataset).is_fine
+    assert len(list(dataset.glob('data/*/*'))) == 1
+
+
+def test_a_result_that_is_not_whole_does_not_take_the_place(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(dataset)
+    monkeypatch.setattr(compaction, '_put_descriptions', lambda *_: None)
+    with pytest.raises(DatasetError, match=r'demos could not be compacted, and is as it was: .*episode 0'):
+        compact_dataset(dataset)
+    assert contents(dataset) == before
 
 
 @pytest.mark.parametrize('at', ['_put_rows', '_put_videos', '_put_descriptions'])

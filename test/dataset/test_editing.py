@@ -22,13 +22,19 @@ from restac_ros.commands.data import Convert
 from restac_ros.commands.editing import Adopt, Delete, List, Merge
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset import joining
 from restac_ros.dataset.bag.storage import BagMessage
+from restac_ros.dataset.compaction import compact_dataset
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.dataset_files import dataset_contract
 from restac_ros.dataset.episode_notes import converted_recordings
 from restac_ros.dataset.errors import DatasetError
+from restac_ros.dataset.joining import join_datasets
 from restac_ros.dataset.journal import Journal
 from restac_ros.dataset.lerobot_access import open_dataset
+from restac_ros.dataset.merge import EpisodeSource, episode_sources
+from restac_ros.dataset.repair import deletion
+from restac_ros.dataset.repair.damage import DatasetDamage
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.model.checkpoint.store import MANIFEST
 
@@ -147,6 +153,43 @@ def test_what_cannot_be_deleted_changes_nothing(root: Path) -> None:
     (root / 'meta' / 'stats.json').unlink()
     with pytest.raises(DatasetError, match='First mend it: `restac-ros repair'):
         Delete(root, (0,)).run()
+
+
+def test_what_is_appended_while_episodes_are_deleted_stays(
+    root: Path, bags: list[Path], contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def examine_and_append(place: Path, unwanted: dict[int, str]) -> DatasetDamage:
+        damage = examine_dataset(place, unwanted)
+        convert_episode(bags[3], contract, place, TASKS[3])
+        return damage
+
+    monkeypatch.setattr(deletion, 'examine_dataset', examine_and_append)
+    with pytest.raises(DatasetError, match='was changed by another process since it was examined'):
+        Delete(root, (0,)).run()
+    assert len(read(root)) == 4
+    assert examine_dataset(root).is_fine
+    assert [path.name for path in root.parent.iterdir() if path.is_dir()] == ['demos']
+
+
+def test_a_source_that_is_compacted_while_it_is_merged_leaves_no_target(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r'demos: episode \d was moved or changed while it was read'):
+        join_datasets([root], tmp_path / 'all', lambda done, total: done == 3 and compact_dataset(root))
+    assert not (tmp_path / 'all').exists()
+    assert join_datasets([root], tmp_path / 'all') == 3
+
+
+def test_what_another_merge_has_appended_meanwhile_is_not_appended_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_late(source: Path) -> list[EpisodeSource]:
+        monkeypatch.undo()
+        join_datasets([root], tmp_path / 'all')
+        return episode_sources(source)
+
+    monkeypatch.setattr(joining, 'episode_sources', list_late)
+    with pytest.raises(DatasetError, match=rf'{tmp_path / "all"} are the same recording'):
+        join_datasets([root], tmp_path / 'all')
+    assert len(read(tmp_path / 'all')) == 3
 
 
 def test_merged_data_sets_hold_all_episodes_in_order(

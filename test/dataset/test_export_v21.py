@@ -18,6 +18,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.dataset import dataset_place
 from restac_ros.dataset import export_v21 as module
 from restac_ros.dataset.bag.storage import BagMessage
+from restac_ros.dataset.compaction import compact_dataset
 from restac_ros.dataset.convert import convert_episode
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
@@ -184,6 +185,22 @@ def test_an_export_is_replaced_as_a_whole(
     assert counted == [(1, 3), (2, 3), (3, 3)]
     assert len(lines(target / 'meta/episodes.jsonl')) == 3
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith('.lock')) == ['demos', 'old']
+
+
+def test_a_data_set_may_be_appended_to_but_not_compacted_while_it_is_exported(
+    source: Path, bag: Path, contract: Contract, tmp_path: Path
+) -> None:
+    busy, target = Path(shutil.copytree(source, tmp_path / 'demos')), tmp_path / 'old'
+
+    def append(done: int, total: int) -> None:
+        if done == total:
+            convert_episode(bag, contract, busy, 'press', end_ns=START_NS + 500_000_000)
+
+    assert export_v21(busy, target, append) == 2
+    before = state_of(target)
+    with pytest.raises(DatasetError, match=r'demos: episode \d was moved or changed while it was read'):
+        export_v21(busy, target, lambda done, total: done == total and compact_dataset(busy))
+    assert state_of(target) == before
 
 
 def test_what_cannot_be_exported_is_refused(

@@ -359,7 +359,7 @@ def test_the_report_lies_with_what_it_describes(dataset: Path) -> None:
     pictures = [
         Image.open(io.BytesIO(base64.b64decode(code))) for code in re.findall(r'base64,([^"]+)', page)
     ]
-    assert len(pictures) == 4  # a timeline and a film strip of each
+    assert len(pictures) == 6  # a timeline, a film strip and what was felt, of each
     assert all(picture.width > 500 for picture in pictures)
     assert 'http' not in page
 

@@ -41,6 +41,16 @@ def test_a_beginning_in_motion_is_no_reference() -> None:
     assert np.array_equal(meter.reference, FREE)
 
 
+def test_a_reference_taken_anew_forgets_the_one_before() -> None:
+    meter = ContactMeter(2)
+    for image in (FREE, pressed(8)):
+        meter.level(image)
+    assert (meter.noise, meter.collected) == (4.0, 2)
+    meter.restart()
+    assert (meter.reference, meter.noise, meter.collected) == (None, 0.0, 0)
+    assert [meter.level(image) for image in (pressed(30), pressed(30), FREE)] == [None, None, 30.0]
+
+
 @pytest.mark.parametrize('depth', [20, 100])
 @pytest.mark.parametrize('noise', [0.0, 3.0])
 @pytest.mark.parametrize('dots', [False, True])

@@ -103,7 +103,7 @@ def test_without_ray_the_remedy_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, 'ray', None)
     monkeypatch.delitem(sys.modules, 'restac_ros.dataset.ray_engine', raising=False)
-    with pytest.raises(EngineError, match=r"pip install 'restac_ros\[ray\]'`\), or leave out `--engine ray`"):
+    with pytest.raises(EngineError, match=r"pip install -e '\.\[ray\]'` .*or leave out `--engine ray`"):
         list(convert_many(requests, tmp_path / 'demos', engine='ray'))
     assert not (tmp_path / 'demos').exists()
 

@@ -1,12 +1,14 @@
 """Recordings and data sets as files for Rerun: what is in them is what was recorded."""
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 pytest.importorskip('rerun', reason='the extra view is not installed')
@@ -16,6 +18,7 @@ from restac_ros.commands.data import View
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.convert import convert_episode
+from restac_ros.dataset.dataset_files import OWN_CONTRACT
 from restac_ros.dataset.episode_frames import episode_frames
 from restac_ros.dataset.errors import DatasetError
 from restac_ros.framing.decode import decode_image
@@ -95,6 +98,54 @@ def test_a_bag_is_shown_whole(
     assert np.abs(decoded(shown[0]) - first).mean() < 3
     assert file.times_ns('/cameras/main')[0] == messages[0].log_time_ns
     assert {'/world/robot', '/world/fingers', '/touch/image', '/touch/change'} <= file.entities
+
+
+@pytest.fixture
+def touchless(contract: Contract, tmp_path: Path) -> Path:
+    """The file of a contract of a robot without a tactile sensor."""
+    robot = yaml.safe_load(dump_contract(contract))
+    robot['streams'] = {name: spec for name, spec in robot['streams'].items() if spec['role'] != 'tactile'}
+    (tmp_path / 'touchless.yaml').write_text(yaml.safe_dump(robot))
+    return tmp_path / 'touchless.yaml'
+
+
+def test_a_robot_without_touch_is_shown_with_cameras_and_arm(
+    bag: Path, touchless: Path, tmp_path: Path
+) -> None:
+    assert View((bag,), rrd=tmp_path / 'bag.rrd', contract=touchless).run() == 0
+    entities = RerunFile(tmp_path / 'bag.rrd').entities
+    assert {'/world/robot', '/world/fingers', '/world/tool', '/cameras/main', '/cameras/handeye'} <= entities
+    assert not [path for path in entities if path.startswith('/touch')]
+
+
+def test_a_data_set_that_has_no_contract_is_shown_with_the_one_that_is_given(
+    dataset: Path, contract: Contract, touchless: Path, tmp_path: Path
+) -> None:
+    foreign = tmp_path / 'foreign'
+    shutil.copytree(dataset, foreign)
+    (foreign / OWN_CONTRACT).unlink()
+    with pytest.raises(DatasetError, match=r'has no .*contract'):
+        View((foreign,), rrd=tmp_path / 'no.rrd').run()
+    (tmp_path / 'contract.yaml').write_text(dump_contract(contract))
+    shown = []
+    for given in (tmp_path / 'contract.yaml', touchless):
+        assert View((foreign,), rrd=tmp_path / 'episode.rrd', contract=given).run() == 0
+        shown.append(RerunFile(tmp_path / 'episode.rrd').entities)
+    assert {'/touch/image', '/cameras/main', '/plots/state'} <= shown[0]
+    assert shown[1] == {path for path in shown[0] if not path.startswith(('/touch', '/plots/contact'))}
+
+
+def test_a_contract_that_does_not_fit_a_data_set_is_refused_by_column(
+    dataset: Path, contract: Contract, tmp_path: Path
+) -> None:
+    foreign = tmp_path / 'foreign'
+    shutil.copytree(dataset, foreign)
+    (foreign / OWN_CONTRACT).unlink()
+    robot = yaml.safe_load(dump_contract(contract))
+    robot['streams']['main']['feature'] = 'observation.images.front'
+    (tmp_path / 'contract.yaml').write_text(yaml.safe_dump(robot))
+    with pytest.raises(DatasetError, match=r'has no observation\.images\.front, .*main_realsense_rgb'):
+        View((foreign,), rrd=tmp_path / 'no.rrd', contract=tmp_path / 'contract.yaml').run()
 
 
 def test_an_episode_that_is_not_there_is_refused(dataset: Path, tmp_path: Path) -> None:

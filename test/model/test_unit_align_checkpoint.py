@@ -4,6 +4,7 @@ import argparse
 import copy
 import pickle
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flax import nnx
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.provenance import Origin
 from restac_ros.model.checkpoint.unit_align_store import read_unit_align, save_unit_align
+from restac_ros.model.tactile import lightning
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.errors import TactileCheckpointError, TactileFileError
 from restac_ros.model.tactile.hyper_parameters import config_from_hyper_parameters
@@ -296,6 +298,13 @@ def test_what_is_written_depends_on_the_content_alone(tmp_path: Path) -> None:
     assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes()
     np.testing.assert_array_equal(read_lightning(tmp_path / 'a').tensors['w'], np.ones(3))
     assert {path.name for path in tmp_path.iterdir()} == {'a', 'b'}
+
+
+def test_a_full_disk_is_said_as_the_system_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightning, 'replaced', lambda _: nullcontext(Path('/dev/full')))
+    with pytest.raises(OSError, match='No space left on device') as caught:
+        write_lightning(tmp_path / 'a', {'w': np.ones(100_000, np.float32)}, {'size': 3}, 5)
+    assert caught.value.filename == str(tmp_path / 'a')
 
 
 def test_leaves_of_another_encoder_are_named_before_they_are_read(tmp_path: Path) -> None:

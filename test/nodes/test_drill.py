@@ -144,9 +144,7 @@ def test_a_fault_is_borne(outcomes: dict[str, dict], name: str) -> None:
 
 def test_faults_are_borne_in_the_simulated_cell_too(drill: Callable[..., dict[str, dict]]) -> None:
     """With an arm of mass and torque limits, and images that are drawn as it moves."""
-    pytest.importorskip(
-        'mujoco', reason="the simulated cell is not installed: `pip install 'restac_ros[sim]'`"
-    )
+    pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install -e '.[sim]'`")
     outcomes = drill(CELL_CASES, source='sim')
     assert set(outcomes) == set(CELL_CASES)
     assert {name: outcome['faults'] for name, outcome in outcomes.items()} == {

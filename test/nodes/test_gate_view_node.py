@@ -183,7 +183,7 @@ def test_bad_input_is_named_and_recovered_from(start: Callable, feeder: Feeder) 
     feeder.until(lambda: 'gate nan' in feeder.label())
     assert ('ring', 1) not in feeder.shapes()
     feeder.now.gate, feeder.now.cut = 0.4, 5
-    feeder.until(lambda: 'horizon 8 and 43 numbers' in feeder.got.diagnostics)
+    feeder.until(lambda: 'delta_pose has 43 numbers, expected 48' in feeder.got.diagnostics)
     feeder.now.cut, feeder.now.encoding = 0, 'mono16'
     feeder.until(lambda: "encoding 'mono16'" in feeder.got.diagnostics)
     feeder.now.encoding = 'bgr8'

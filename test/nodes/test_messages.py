@@ -15,11 +15,12 @@ from rclpy.serialization import deserialize_message, serialize_message
 from restac_ros.msg import ActionChunk, GateState, RecorderStatus
 
 from restac_ros.control.chunk import ChunkError, ChunkReport, ReplanTrigger, build_chunk
+from restac_ros.control.chunk_reading import CHUNKINGS, chunk_of, stamp_as_ns
 from restac_ros.framing.encode import tool_pose
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.geometry.pose import Pose
-from restac_ros.nodes.chunk_messages import PolicyOrigin, chunk_message, chunk_of
-from restac_ros.nodes.fields import LAST_NS, LAST_UNSIGNED, pose_message, stamp, stamp_as_ns, unsigned
+from restac_ros.nodes.chunk_messages import PolicyOrigin, chunk_message
+from restac_ros.nodes.fields import LAST_NS, LAST_UNSIGNED, pose_message, stamp, unsigned
 from restac_ros.nodes.messages import gate_message, recorder_message, residual_message
 from restac_ros.recording.recorder import RecorderReport
 from restac_ros.runtime.runtime_products import TouchReading
@@ -155,6 +156,15 @@ def test_a_chunk_comes_back_from_its_message_as_it_was(chunking: str) -> None:
     for name in ('anchor_state', 'delta_pose', 'opening_m', 'positions_m', 'quaternions'):
         np.testing.assert_array_equal(getattr(back, name), getattr(chunk, name), err_msg=name)
     assert (back.camera_age_ns, back.tactile_age_ns) == (5, 6)
+
+
+def test_the_numbers_that_control_reads_are_the_messages() -> None:
+    assert {f'CHUNKING_{name.upper()}': number for number, name in enumerate(CHUNKINGS)} == {
+        name: getattr(ActionChunk, name) for name in dir(ActionChunk) if name.startswith('CHUNKING_')
+    }
+    assert {f'TRIGGER_{trigger.name}': trigger.value for trigger in ReplanTrigger} == {
+        name: getattr(ActionChunk, name) for name in dir(ActionChunk) if name.startswith('TRIGGER_')
+    }
 
 
 @pytest.mark.parametrize(('field', 'value'), [('chunking', 9), ('trigger', 7)])

@@ -15,7 +15,7 @@ from ros_rig import RosRig
 
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
-pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install 'restac_ros[sim]'`")
+pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install -e '.[sim]'`")
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from lifecycle_msgs.msg import Transition

@@ -14,7 +14,7 @@ from terminal_process import COMMAND, Terminal
 
 pytest.importorskip('rclpy')
 pytest.importorskip('restac_ros.msg', reason='the messages are not built: `make build`')
-pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install 'restac_ros[sim]'`")
+pytest.importorskip('mujoco', reason="the simulated cell is not installed: `pip install -e '.[sim]'`")
 
 from geometry_msgs.msg import PoseStamped, Twist
 from sensor_msgs.msg import Joy

@@ -86,6 +86,9 @@ class PolicyFeeder(RosRig):
         anchor.x, anchor.y, anchor.z = tool_position().tolist()
         steps = np.zeros((8, 6))
         steps[:, 2] = -0.02 * np.arange(1, 9)
+        chunk.anchor_state = np.concatenate([tool_position(), np.zeros(3)])
+        chunk.rotation_convention, chunk.delta_composition = 'rpy', 'elementwise'
+        chunk.valid_until.sec = START_S + 86_400
         chunk.delta_pose = steps.ravel()[: 48 - self.now.cut].tolist()
         chunk.gripper = [0.04] * 8
         return chunk

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
-from restac_ros.contract.load import load_contract
+from restac_ros.contract.load import dump_contract, load_contract, parse_contract
 from restac_ros.contract.schema import Contract
 from restac_ros.view.samples import GateSample
 
@@ -17,6 +18,13 @@ S = 10**9
 @pytest.fixture
 def contract(repository: Path) -> Contract:
     return load_contract(repository / 'config' / 'contract.yaml')
+
+
+@pytest.fixture
+def contract_without_touch(contract: Contract) -> Contract:
+    robot = yaml.safe_load(dump_contract(contract))
+    robot['streams'] = {name: spec for name, spec in robot['streams'].items() if spec['role'] != 'tactile'}
+    return parse_contract(yaml.safe_dump(robot), source='a robot without touch')
 
 
 @pytest.fixture
@@ -46,18 +54,27 @@ def chunk_message() -> Callable[..., SimpleNamespace]:
         steps[:, 0] = 0.01 * np.arange(1, horizon + 1)
         steps[:, 3] = 1.0  # a turn, which must not move a position
         position = SimpleNamespace(x=0.4, y=-0.1, z=0.3)
+        orientation = SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
         values = {
             'header': SimpleNamespace(stamp=stamp, frame_id='fr3_link0'),
             'chunk_id': 7,
             'trigger': 0,
-            'anchor_pose': SimpleNamespace(position=position),
+            'anchor_pose': SimpleNamespace(position=position, orientation=orientation),
+            'anchor_state': np.array([0.4, -0.1, 0.3, 0.0, 0.0, 0.0]),
+            'anchor_gripper': 0.04,
+            'rotation_convention': 'rpy',
+            'delta_composition': 'elementwise',
             'step_ns': 50_000_000,
             'horizon': horizon,
             'delta_pose': steps.ravel(),
+            'gripper': np.full(horizon, 0.04),
+            'valid_until': SimpleNamespace(sec=stamp_ns // S + 1, nanosec=0),
             'gate': 0.7,
             'prefix_age_ns': 90_000_000,
             'tactile_age_ns': 5_000_000,
             'inference_ns': 30_000_000,
+            'chunking': 0,
+            'continues': False,
         }
         return SimpleNamespace(**{**values, **changed})
 

@@ -93,7 +93,7 @@ def chunk(stamp_ns: int, number: int, position_m: np.ndarray, value: float) -> b
         chunk_id=number,
         trigger=0,
         anchor_pose=anchor,
-        anchor_state=np.zeros(6),
+        anchor_state=np.array([x, y, z, np.pi, 0.0, 0.0]),
         anchor_gripper=0.04,
         rotation_convention='rpy',
         delta_composition='elementwise',
@@ -164,7 +164,8 @@ def test_the_scene_of_a_moment_is_that_moment(recording: Recording, contract: Co
         assert picture.shape[1] > 2 * 160  # the residual stands beside the frame
         beside = picture[40:-40, 2 * 160 + 10 :].astype(int)
         assert (beside.max() > 220) == (value > 0.5)
-        assert scene.reference.image is not None
+        assert scene.gel.reference is not None
+        assert scene.gel.is_contact == (value > 0.5)
 
 
 def test_one_bag_with_everything_shows_the_same(
@@ -278,6 +279,47 @@ def test_the_tactile_stream_is_checked(contract: Contract) -> None:
         tactile_stream(contract, 'gelsight_right')
 
 
+def test_of_a_robot_without_touch_there_is_no_tactile_stream(
+    recording: Recording, contract_without_touch: Contract, tmp_path: Path
+) -> None:
+    assert tactile_stream(contract_without_touch) is None
+    with pytest.raises(ViewError, match=r"'gelsight_left'.*none"):
+        tactile_stream(contract_without_touch, 'gelsight_left')
+    bags = [open_bag(path) for path in recording]
+    scene, _ = scene_at(contract_without_touch, bags, None, SceneOptions())
+    assert not scene.has_touch
+    assert scene.shapes(START_NS)
+    assert scene.tactile_image(START_NS).ndim == 3, 'rviz shows that nothing is received'
+    made = write_run_video(list(recording), tmp_path / 'run.mp4', contract_without_touch)
+    assert made.frames > 1
+
+
+def test_the_subtasks_of_a_session_log_are_shown_as_live_ones(contract: Contract, tmp_path: Path) -> None:
+    pytest.importorskip('rerun', reason='the extra view is not installed')
+    from rerun_file import RerunFile
+    from restac_ros.view.rerun.recordings import log_recordings
+
+    session = SessionLog(tmp_path / 'planned', contract, start_ns=START_NS, task='tidy up')
+    session.write('/policy_node/gate_state', 'restac_ros/msg/GateState', gate(START_NS, 0.5), START_NS)
+    for second, (text, source) in enumerate([('reach', 0), ('wait', 1)]):
+        kind = typestore().types['restac_ros/msg/RunIdentity']
+        said = cdr(
+            'restac_ros/msg/Subtask',
+            header=header(START_NS, ''),
+            run=kind(run_id='run', checkpoint='0' * 12, prompt=text, prompt_revision=second),
+            task='tidy up',
+            source=source,
+            mean_log_probability=0.0,
+            ended=True,
+        )
+        session.write('/policy_node/subtask', 'restac_ros/msg/Subtask', said, START_NS + second * S)
+    log_recordings([session.close(START_NS + S)], tmp_path / 'planned.rrd')
+    file = RerunFile(tmp_path / 'planned.rrd')
+    shown = file.values('/texts/subtask', 'TextLog:text')
+    assert shown == ['reach (network, 100% a token)', 'wait (operator)']
+    assert file.times_ns('/texts/subtask') == [START_NS, START_NS + S]
+
+
 def test_a_run_becomes_a_video_at_the_contracts_rate_and_its_end_a_picture(
     recording: Recording, contract: Contract, tmp_path: Path
 ) -> None:
@@ -292,6 +334,12 @@ def test_a_run_becomes_a_video_at_the_contracts_rate_and_its_end_a_picture(
     gel = slice(20, 280), slice(512, 832)
     assert np.abs(picture[gel] - before[gel]).max() > 100, 'it is pressed at the end'
     assert [path.name for path in made.video.parent.iterdir() if path.name.startswith('.')] == []
+
+
+def test_a_picture_that_cannot_be_written_is_said(recording: Recording, tmp_path: Path) -> None:
+    (tmp_path / 'run.png').mkdir()
+    with pytest.raises(OSError, match=r'run\.png cannot be written'):
+        write_run_video(list(recording), tmp_path / 'run.mp4')
 
 
 def test_a_video_that_cannot_be_drawn_leaves_nothing(recording: Recording, tmp_path: Path) -> None:

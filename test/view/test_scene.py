@@ -7,7 +7,8 @@ import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.view.samples import chunk_sample
-from restac_ros.view.scene import PRESSED_REFERENCE, GateScene, SceneOptions
+from restac_ros.view.scene import GateScene, SceneOptions
+from restac_ros.view.tactile import PRESSED_REFERENCE
 
 S = 10**9
 
@@ -94,14 +95,14 @@ def test_tactile_frames_make_the_reference_and_then_the_overlay(scene: GateScene
     for i in range(4):
         scene.add_tactile(plain if i < 3 else plain + 50, i * S)
         pictures.append(scene.tactile_image(i * S).tobytes())
-    assert scene.reference.image is not None
+    assert scene.gel.reference is not None
     assert pictures[3] != pictures[2]
-    scene.reference.restart()
-    assert scene.reference.collected == 0
+    scene.gel.restart()
+    assert scene.gel.progress == '0 of 2'
     scene.add_tactile(
         np.full((64, 80, 3), 90, np.uint8), 5 * S
     )  # another size: no comparison with the old one
-    assert scene.reference.collected == 1
+    assert scene.gel.progress == '1 of 2'
 
 
 def pressed(plain: np.ndarray) -> np.ndarray:
@@ -114,14 +115,14 @@ def test_a_reference_taken_in_contact_is_doubted_until_it_is_taken_anew(scene: G
     plain = np.full((128, 160, 3), 90, np.uint8)
     for i in range(2):
         scene.add_tactile(pressed(plain), i * S)
-    assert scene.reference_problem == ''
+    assert scene.gel.problem == ''
     scene.add_tactile(plain, 2 * S)
-    assert scene.reference_problem == PRESSED_REFERENCE
-    scene.reference.restart()
+    assert scene.gel.problem == PRESSED_REFERENCE
+    scene.gel.restart()
     for i in range(3, 6):
         scene.add_tactile(plain, i * S)
     scene.add_tactile(pressed(plain), 6 * S)
-    assert scene.reference_problem == ''
+    assert scene.gel.problem == ''
 
 
 def test_an_old_tactile_frame_is_told(scene: GateScene) -> None:

@@ -133,10 +133,10 @@ def test_steps_whose_time_has_come_fade(chunk_message: Callable) -> None:
 @pytest.mark.parametrize(
     ('changed', 'words'),
     [
-        ({'delta_pose': np.zeros(23)}, 'horizon 4 and 23 numbers'),
-        ({'horizon': 0, 'delta_pose': np.zeros(0)}, 'horizon 0'),
+        ({'delta_pose': np.zeros(23)}, 'delta_pose has 23 numbers, expected 24'),
+        ({'horizon': 0, 'delta_pose': np.zeros(0)}, 'horizon is 0'),
         ({'horizon': 5000, 'delta_pose': np.zeros(30000)}, 'expected 1 to'),
-        ({'delta_pose': np.full(24, np.nan)}, 'point 1 is'),
+        ({'delta_pose': np.full(24, np.nan)}, r'delta_pose\[0\] is nan'),
     ],
 )
 def test_a_malformed_chunk_is_refused(changed: dict, words: str, chunk_message: Callable) -> None:

@@ -35,26 +35,38 @@ class ContactMeter:
     """
 
     def __init__(self, reference_frames: int = REFERENCE_FRAMES) -> None:
-        self.reference: np.ndarray | None = None  # int16 [H, W, 3]
+        self.needed = reference_frames
+        self.reference: np.ndarray | None = None  # uint8 [H, W, 3]
         self.noise = 0.0
         self._first: deque[np.ndarray] = deque(maxlen=reference_frames)
 
-    def level(self, image: np.ndarray) -> float | None:
-        """Return the change of an image uint8 [H, W, 3] in grey levels: the mean over the 1 % most changed.
+    @property
+    def collected(self) -> int:
+        """Number of images that the reference is made of, or is to be; all, and no reference: they differ."""
+        return len(self._first) if self.reference is None else self.needed
 
-        None before there is a reference. Of each pixel the channel that changed most counts: lamps of three
-        colours light the gel from three sides, so that a slope shows in one and is lost in their mean.
-        """
+    def restart(self) -> None:
+        """Start anew: the next images are assumed to be without contact."""
+        self.reference, self.noise = None, 0.0
+        self._first.clear()
+
+    def change(self, image: np.ndarray) -> np.ndarray | None:
+        """Return the `pixel_change` of an image uint8 [H, W, 3]; None before there is a reference."""
         if self.reference is None:
             self._first.append(image)
-            if len(self._first) == self._first.maxlen:
+            if len(self._first) == self.needed:
                 self._try_reference()
             return None
-        return _change(image, self.reference)
+        return pixel_change(image, self.reference)
+
+    def level(self, image: np.ndarray) -> float | None:
+        """Return the `contact_level` of an image uint8 [H, W, 3]; None before there is a reference."""
+        change = self.change(image)
+        return None if change is None else contact_level(change)
 
     def _try_reference(self) -> None:
-        reference = np.median(np.stack(self._first), axis=0).astype(np.int16)
-        noise = max(_change(frame, reference) for frame in self._first)
+        reference = np.median(np.stack(self._first), axis=0).astype(np.uint8)
+        noise = max(contact_level(pixel_change(frame, reference)) for frame in self._first)
         if noise < MIN_LEVEL:
             self.reference, self.noise = reference, noise
             self._first.clear()
@@ -87,10 +99,25 @@ def _steepness(image: np.ndarray, where: np.ndarray) -> float:
     return float(sum((slope[where] ** 2).mean() for slope in np.gradient(image, axis=(0, 1))))
 
 
-def _change(image: np.ndarray, reference: np.ndarray) -> float:
-    change = np.abs(image.astype(np.int16) - reference).max(axis=-1).ravel()
+def pixel_change(image: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """|image - reference| of two uint8 [H, W, 3], in grey levels uint8 [H, W]: the channel that changed most.
+
+    Channels are not averaged: three lamps of three colours light a GelSight from three sides, so that a
+    slope shows in one channel and is lost in their mean.
+    """
+    red, green, blue = cv2.split(cv2.absdiff(image, reference))
+    return cv2.max(cv2.max(red, green), blue)
+
+
+def contact_level(change: np.ndarray) -> float:
+    """Return the mean of a `pixel_change` over the 1 % of the gel that changed most, in grey levels."""
     count = max(1, round(_STRONGEST_SHARE * change.size))
-    return float(np.partition(change, change.size - count)[-count:].mean())
+    return float(np.partition(change, change.size - count, axis=None)[-count:].mean())
+
+
+def is_contact(level: float, threshold: float, was_contact: bool) -> bool:
+    """Whether a level belongs to a contact, which ends where the level falls below 60 % of `threshold`."""
+    return level >= (RELEASE_SHARE * threshold if was_contact else threshold)
 
 
 def in_contact(levels: np.ndarray, threshold: float) -> np.ndarray:
@@ -101,7 +128,7 @@ def in_contact(levels: np.ndarray, threshold: float) -> np.ndarray:
     marks = np.zeros(len(levels), bool)
     touching = False
     for index, level in enumerate(levels.tolist()):
-        touching = level >= (RELEASE_SHARE * threshold if touching else threshold)
+        touching = is_contact(level, threshold, touching)
         marks[index] = touching
     return marks
 

@@ -11,6 +11,7 @@ from restac_ros.dataset.plan import MIN_FRAMES, RATE_TOLERANCE
 from restac_ros.dataset.quality.contact import REFERENCE_FRAMES
 from restac_ros.dataset.quality.measures import Measures, StreamQuality, stamp_steps, undecodable_frames
 from restac_ros.dataset.quality.trace import StreamMessages, Trace
+from restac_ros.dataset.rates import rate_remedy
 from restac_ros.framing.buffer import MAX_REORDER_NS
 from restac_ros.framing.framer import OTHER_CLOCK_NS, other_clock
 
@@ -132,8 +133,8 @@ def _of_times(trace: Trace, name: str, seen: StreamMessages, measured: StreamQua
     off = report.rate_hz / spec.rate_hz - 1
     if abs(off) > RATE_TOLERANCE:
         rates = f'{report.rate_hz:.1f} Hz measured, the contract declares {spec.rate_hz:g}'
-        remedy = _rate_remedy(spec.role, report.rate_hz, spec.rate_hz)
-        yield Finding('rate', 'warning', f'{name}: {rates} ({off:+.0%})', remedy, name)
+        text = f'{name}: {rates} ({off:+.0%})'
+        yield Finding('rate', 'warning', text, rate_remedy(spec, report.rate_hz), name)
     inside_gaps = sum(gap.missing for gap in measured.gaps)
     if gaps := measured.gaps:
         longest = max(gaps, key=lambda gap: gap.end_s - gap.start_s)
@@ -182,17 +183,6 @@ def _of_clock(name: str, seen: StreamMessages, zero_stamps: int) -> Finding | No
         found, _, remedy = other_clock(int(stamps[0]), int(receives[0])).partition('; ')
         return Finding('another-clock', 'bad', f'{name}: {found}', f'{remedy[0].upper()}{remedy[1:]}.', name)
     return None
-
-
-def _rate_remedy(role: str, found_hz: float, declared_hz: float) -> str:
-    if role == 'arm_joints' and found_hz < 100 < declared_hz:
-        return (
-            'This looks like joint_state_publisher, which stamps anew: set topic to /franka/joint_states, '
-            'of 1 kHz.'
-        )
-    if found_hz > declared_hz:
-        return 'Are there two publishers? Else correct rate_hz in the contract.'
-    return 'Check exposure time, USB bandwidth and CPU load, or correct rate_hz in the contract.'
 
 
 def _and_more(count: int, what: str) -> str:

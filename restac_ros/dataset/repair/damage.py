@@ -57,10 +57,12 @@ class DatasetDamage:
         numbers: new task numbers by those in the rows.
         stale_stats: meta/stats.json is not that of the rows.
         info_lost: `info` was made anew, with totals of 0.
+        state: `directory_state` of the data set before anything else of it was read.
     """
 
     root: Path
     info: dict[str, Any]
+    state: tuple[int, int, int]
     whole: list[Whole] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)

@@ -9,6 +9,7 @@ from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.repair.damage import Lost
 from restac_ros.dataset.repair.examination import examine_dataset
 from restac_ros.dataset.repair.repair import repair
+from restac_ros.dataset.repair.whole import check_whole
 
 
 def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lost]]:
@@ -21,16 +22,15 @@ def delete_episodes(root: Path, numbers: Collection[int]) -> tuple[Path, list[Lo
         DatasetError: it is broken, lacks such an episode, or would be empty. It is as before.
     """
     root = dataset_place(root)
-    whole = examine_dataset(root)
-    if not whole.is_fine:
-        raise DatasetError(f'{root} is broken. First mend it: `restac-ros repair {root}`')
-    known = {episode.rows.number for episode in whole.whole}
+    before = check_whole(root)
+    known = {episode.rows.number for episode in before.whole}
     if unknown := sorted(set(numbers) - known):
         shown = ', '.join(map(str, unknown))
         raise DatasetError(f'{root} has no episode {shown}: its episodes are 0 to {max(known)}')
     if known <= set(numbers):
         raise DatasetError(f'{root} would be empty. Remove the directory itself.')
     damage = examine_dataset(root, dict.fromkeys(numbers, 'deleted on request'))
+    damage.state = before.state  # the numbers are those of the first examination
     found = {episode_notes(root, number).get('fingerprint', '') for number in numbers}
     gone = sorted(deleted_recordings(root) | found - {''})
     return repair(damage, 'deleted', {DELETED: {'fingerprints': gone}}), damage.lost

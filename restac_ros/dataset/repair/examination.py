@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from restac_ros.dataset.dataset_files import ABOUT, TASKS, read_info, video_keys
+from restac_ros.dataset.dataset_files import ABOUT, TASKS, check_present, read_info, video_keys
 from restac_ros.dataset.dataset_place import dataset_place
 from restac_ros.dataset.episode_notes import episode_notes, noted_episodes
 from restac_ros.dataset.errors import DatasetError
@@ -17,6 +17,7 @@ from restac_ros.dataset.repair.damage_numbers import check_info, check_stats, fi
 from restac_ros.dataset.repair.damage_rows import Rows, rows_in
 from restac_ros.dataset.repair.damage_video import CUT_OFF, MISSING, TOLERANCE_S, Video, examine_video
 from restac_ros.dataset.repair.leftovers import find_leftovers
+from restac_ros.dataset.transaction import directory_state
 
 ABOUT_COLUMNS = (
     'episode_index',
@@ -46,6 +47,8 @@ class _Examination:
     """The steps; each adds to `damage`."""
 
     def __init__(self, root: Path, unwanted: Mapping[int, str]) -> None:
+        check_present(root)
+        state = directory_state(root)
         info, fault = _info(root)
         if missing := [key for key in INFO_KEYS if key not in info]:
             raise DatasetError(f'{root}: meta/info.json lacks {", ".join(missing)}. Restore it from a copy.')
@@ -58,7 +61,7 @@ class _Examination:
         self.video_keys = video_keys(info)
         if self.video_keys and not info.get('video_path'):
             raise DatasetError(f'{root}: meta/info.json lacks video_path. Restore it from a copy.')
-        self.damage = DatasetDamage(root, info, faults=[fault] if fault else [], info_lost=bool(fault))
+        self.damage = DatasetDamage(root, info, state, faults=[fault] if fault else [], info_lost=bool(fault))
         self.videos: dict[Path, Video] = {}
         self.reasons = defaultdict[int, list[str]](list, {n: [why] for n, why in unwanted.items()})
         self.broken_files: dict[Path, str] = {}

@@ -24,9 +24,9 @@ from restac_ros.dataset.repair.damage import DatasetDamage, Whole
 from restac_ros.dataset.repair.damage_numbers import totals
 from restac_ros.dataset.repair.damage_rows import NUMBERS, numbers_of
 from restac_ros.dataset.repair.damage_video import copy_whole_part
-from restac_ros.dataset.repair.examination import examine_dataset
+from restac_ros.dataset.repair.whole import broken_parts
 from restac_ros.dataset.table_writing import stored_stats, tasks_table, with_column, write_table
-from restac_ros.dataset.transaction import shards_lock, transaction
+from restac_ros.dataset.transaction import directory_state, shards_lock, transaction, writing_lock
 
 EPISODES = Path('meta', 'episodes', 'chunk-000', 'file-000.parquet')
 Stats = dict[str, dict[str, np.ndarray]]
@@ -41,7 +41,8 @@ def repair(
     report.json. `notes` are JSON files (relative) to be written, too.
 
     Raises:
-        DatasetError: no episode is whole, or the result does not read back. The data set is as before.
+        DatasetError: no episode is whole, the data set was changed since it was examined, or the result does
+            not read back. It is as before.
     """
     root = damage.root
     if not damage.whole:
@@ -51,8 +52,11 @@ def repair(
         )
     aside = _free_name(root, purpose)
     with shards_lock(root):
-        _move_aside(root, damage.leftovers, aside)
+        with writing_lock(root):
+            _check_unchanged(damage)
+            _move_aside(root, damage.leftovers, aside)
         with transaction(root, lambda _: False) as staging, private_cache():
+            _check_unchanged(damage)
             touched = _Repair(damage, staging).run(notes or {})
             _verify(staging, damage)
             _keep_originals(damage, aside, touched)
@@ -64,6 +68,15 @@ def _free_name(root: Path, purpose: str) -> Path:
     while (path := root.with_name(f'{root.name}.{purpose}-{number}')).exists():
         number += 1
     return path
+
+
+def _check_unchanged(damage: DatasetDamage) -> None:
+    """Refuse what another process has appended to, edited or replaced since the examination."""
+    if directory_state(damage.root) != damage.state:
+        raise DatasetError(
+            f'{damage.root} was changed by another process since it was examined, and stays as that left it: '
+            'give the command again'
+        )
 
 
 def _move_aside(root: Path, leftovers: list[Path], aside: Path) -> None:
@@ -235,10 +248,8 @@ def _rows_of(column: pa.ChunkedArray, rows: int, shape: list[int]) -> np.ndarray
 
 def _verify(staging: Path, damage: DatasetDamage) -> None:
     """Check that nothing is broken any more, and that LeRobot reads both ends of every episode."""
-    again = examine_dataset(staging)
-    if not again.is_fine:
-        found = [*again.faults, *(f'episode {lost.number}: {lost.reasons[0]}' for lost in again.lost)]
-        raise _not_mended(damage, '; '.join(found))
+    if found := broken_parts(staging):
+        raise _not_mended(damage, found)
     dataset = open_dataset(staging)
     for whole in damage.whole:
         for row in (whole.start, whole.start + whole.rows.count - 1):

@@ -102,7 +102,8 @@ class ContactCalibration(_Provenance):
         free_frames, contact_frames: how many were measured.
         auroc: probability that logvar of a frame in contact is above that of a free one.
         labels: where contact was read from: 'tactile image', or a column of the data set.
-        codes_used, perplexity: rows of the codebook that occurred, and their effective number.
+        codes_used, perplexity: rows of the codebook that occurred, and their effective number; None of an
+            encoder without one.
         data: of each data set, directory and fingerprint.
     """
 
@@ -115,8 +116,8 @@ class ContactCalibration(_Provenance):
     contact_frames: int
     auroc: float
     labels: str
-    codes_used: int
-    perplexity: float
+    codes_used: int | None
+    perplexity: float | None
     data: tuple[str, ...]
 
 

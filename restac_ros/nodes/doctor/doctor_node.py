@@ -55,7 +55,7 @@ class ReceivedStream:
             self.delays_ns.append(sample.receive_ns - sample.stamp_ns)
 
 
-class DoctorNode(ManagedNode):
+class DoctorNode(ManagedNode[DoctorParameters]):
     """Waits for publishers, receives, judges, ends with status 1 when there is an error."""
 
     model = DoctorParameters

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import count
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -19,6 +20,7 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import Float64
 
 from restac_ros.contract.errors import did_you_mean
+from restac_ros.control.chunk_reading import stamp_as_ns
 from restac_ros.control.limits import MotionLimits
 from restac_ros.dataset.bag.bag_reader import Bag, open_bag
 from restac_ros.dataset.bag.message_types import deserialize
@@ -46,7 +48,6 @@ from restac_ros.nodes.drill.drill_stage import (
     statuses_of,
 )
 from restac_ros.nodes.drill.stage_arm import StageArm, SteppedArm
-from restac_ros.nodes.fields import stamp_as_ns
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_arm
 from restac_ros.nodes.source.driver_messages import re_encoded
@@ -94,9 +95,10 @@ class _Drill(NamedTuple):
     faults: StreamFaults
     stage: Stage
     cases: list[Case]
+    directory: Path
 
 
-class DrillNode(SourceNode):
+class DrillNode(SourceNode[DrillParameters]):
     """Publishes the streams from one thread, runs the cases in another, ends when all are done."""
 
     model = DrillParameters
@@ -119,7 +121,8 @@ class DrillNode(SourceNode):
         parameters = self.parameters
         if parameters.checkpoint is None or parameters.directory is None:
             raise ParameterError('checkpoint and directory must be given')
-        parameters.directory.mkdir(parents=True, exist_ok=True)
+        checkpoint, directory = parameters.checkpoint, parameters.directory
+        directory.mkdir(parents=True, exist_ok=True)
         contract = self.contract
         cases = self._chosen()
         bag = open_bag(parameters.bag) if parameters.bag else None
@@ -127,8 +130,8 @@ class DrillNode(SourceNode):
             raise SourceError(f'{bag.path} holds none of the topics of contract {contract.name!r}')
         arm = StageArm(contract, self.now_ns, self._opened_arm())
         faults = StreamFaults(contract, lambda stream, cdr: re_encoded(contract, stream, cdr))
-        stage = Stage(self, self._processes(), parameters.directory, faults, arm)
-        self._opened = _Drill(bag, arm, faults, stage, cases)
+        stage = Stage(self, self._processes(checkpoint, directory), directory, faults, arm)
+        self._opened = _Drill(bag, arm, faults, stage, cases, directory)
         return contract_topics(contract)
 
     def activate(self) -> None:
@@ -216,15 +219,15 @@ class DrillNode(SourceNode):
             chosen += [case for case in found if case not in chosen]
         return chosen
 
-    def _processes(self) -> dict[str, Process]:
+    def _processes(self, checkpoint: Path, directory: Path) -> dict[str, Process]:
         """The processes of a run, with topics of the drill's own."""
         parameters = self.parameters
         run = Run(
-            parameters.directory,
+            directory,
             contract=parameters.contract,
-            checkpoint=parameters.checkpoint,
+            checkpoint=checkpoint,
             prompt=parameters.prompt,
-            sessions=parameters.directory / 'log',
+            sessions=directory / 'log',
             view='rviz',
             execute=True,
             parameter_file=parameters.params,
@@ -274,16 +277,16 @@ class DrillNode(SourceNode):
             for outcome in Director(stage, self._bounds(stage.policys_chunk)).rehearse(cases):
                 self._outcomes.append(outcome)
             stage.stop()
-            judge_log(cases, self._outcomes, self._logged())
+            judge_log(cases, self._outcomes, self._logged(drill.directory))
             self._complete = True
         except (LateError, BagError, JournalError) as error:
-            self.report_problem(f'the drill has ended early: {error}; see {self.parameters.directory}')
+            self.report_problem(f'the drill has ended early: {error}; see {drill.directory}')
         finally:
             stage.stop()
             self.exit_status = int(not self._complete or any(outcome.faults for outcome in self._outcomes))
 
-    def _logged(self) -> list[StatusText]:
-        folder = self.parameters.directory / 'log'
+    def _logged(self, directory: Path) -> list[StatusText]:
+        folder = directory / 'log'
         for partial in find_unfinished(folder):
             recover(partial)
         return [

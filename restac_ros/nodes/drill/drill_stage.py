@@ -16,12 +16,13 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Bool, UInt8
 from std_srvs.srv import Trigger
 
+from restac_ros.control.chunk_reading import stamp_as_ns
 from restac_ros.control.supervisor import ROBOT_MODE_MOVE
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.msg import ActionChunk
 from restac_ros.nodes.drill.drill_record import DrillRecord, ReceivedSetPoint, StatusText
 from restac_ros.nodes.drill.stage_arm import StageArm
-from restac_ros.nodes.fields import stamp, stamp_as_ns
+from restac_ros.nodes.fields import stamp
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.active_streamer import CHUNK_QOS, TARGET_QOS
 from restac_ros.process import Process, command

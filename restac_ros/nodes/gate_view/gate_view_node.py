@@ -35,7 +35,7 @@ class _GateView(RunView):
     chart: ImageWriter
 
 
-class GateViewNode(ViewNode[_GateView]):
+class GateViewNode(ViewNode[_GateView, GateViewParameters]):
     """Publishes what a GateScene shows."""
 
     model = GateViewParameters
@@ -49,16 +49,17 @@ class GateViewNode(ViewNode[_GateView]):
             CHART: self.create_lifecycle_publisher(Image, CHART, OUTPUT_QOS),
         }
 
-    def open_view(self, contract: Contract, tactile: str) -> _GateView:
+    def open_view(self, contract: Contract, tactile: str | None) -> _GateView:
         scene = GateScene(contract, tactile, self.parameters.scene_options)
         tool, markers = contract.robot.tool_frame, MarkerWriter(contract.robot.base_frame)
         return _GateView(contract, scene, markers, ImageWriter(tool), ImageWriter(tool))
 
-    def listen(self, view: _GateView, tactile: str) -> None:
+    def listen(self, view: _GateView, tactile: str | None) -> None:
         contract, scene = view.contract, view.scene
         self.inputs.listen_to_policy(self.parameters, contract, scene)
         for name, show in ((tactile, scene.add_tactile), (contract.pose_stream, scene.add_pose)):
-            self.inputs.listen_to_stream(contract, name, partial(decode_value, contract, name), show)
+            if name is not None:
+                self.inputs.listen_to_stream(contract, name, partial(decode_value, contract, name), show)
 
     def draw(self, view: _GateView, steady_ns: int) -> None:
         scene, stamp = view.scene, self.get_clock().now().to_msg()

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rclpy.qos import QoSProfile
@@ -39,7 +40,7 @@ class _Loaded(NamedTuple):
     origin: PolicyOrigin
 
 
-class PolicyNode(ManagedNode):
+class PolicyNode(ManagedNode[PolicyParameters]):
     """Configure: load, compile, warm up. Activate: subscribe, run the loops, publish."""
 
     model = PolicyParameters
@@ -64,12 +65,12 @@ class PolicyNode(ManagedNode):
         parameters.settings()  # refuses contradictions before anything is loaded
         rules = parameters.planner_rules()
         contract = self.load_contract()
-        if parameters.checkpoint is None:
+        if (checkpoint := parameters.checkpoint) is None:
             raise ParameterError(f'no checkpoint: pass -p checkpoint:=DIRECTORY; {MAKE_ONE}')
-        policy = call_niced(parameters.niceness, lambda: self._load(contract))
+        policy = call_niced(parameters.niceness, lambda: self._load(checkpoint, contract))
         origin = PolicyOrigin(
             self.run_id,
-            checkpoint_fingerprint(parameters.checkpoint),
+            checkpoint_fingerprint(checkpoint),
             parameters.replan_gate_threshold,
             parameters.replan_gate_release,
         )
@@ -77,7 +78,7 @@ class PolicyNode(ManagedNode):
         for note in policy.notes:
             logger.warning(note)
         device = f'{describe_device()}{describe_memory()}, {policy.arithmetic}'
-        logger.info(f'{parameters.checkpoint} is loaded, {device}; compiling, slow the first time')
+        logger.info(f'{checkpoint} is loaded, {device}; compiling, slow the first time')
         if rules is not None:  # first, as it refuses a network that generates no text
             call_niced(parameters.niceness, lambda: policy.planner.prepare(parameters.prompt))
         call_niced(parameters.niceness, policy.warm_up)
@@ -122,10 +123,10 @@ class PolicyNode(ManagedNode):
         if self._session:
             self._session.request_prompt(self.parameters.prompt)
 
-    def _load(self, contract: Contract) -> Policy:
+    def _load(self, checkpoint: Path, contract: Contract) -> Policy:
         parameters = self.parameters
         return Policy.load(
-            parameters.checkpoint,
+            checkpoint,
             contract,
             parameters.prompt,
             tokenizer=parameters.tokenizer,

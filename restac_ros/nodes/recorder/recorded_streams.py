@@ -10,6 +10,7 @@ from restac_ros.framing.sample import Sample
 from restac_ros.msg import RecorderStatus
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics
 from restac_ros.nodes.lifecycle import ManagedNode
+from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.runtime.complaints import Complaints
 from restac_ros.runtime.holding import START_GRACE_NS, Reasons, invalid_streams
@@ -25,7 +26,7 @@ class RecordedStreams:
 
     def __init__(
         self,
-        node: ManagedNode,
+        node: ManagedNode[RecorderParameters],
         contract: Contract,
         offer: Callable[[Sample], None],
         complaints: Complaints,

@@ -60,7 +60,7 @@ class _Active:
     start_due: bool
 
 
-class RecorderNode(ManagedNode):
+class RecorderNode(ManagedNode[RecorderParameters]):
     """Services (std_srvs/Trigger): those of REQUESTS, such as ~/start and ~/save, and ~/thumbnails.
 
     Pedals and joystick buttons do the same. The next episode's task text comes by parameter or on ~/task

@@ -3,17 +3,14 @@
 from collections.abc import Callable
 from functools import partial
 
-from rclpy.qos import DurabilityPolicy, QoSProfile
-
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.references import reference_topic
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import Sample, make_sample
+from restac_ros.nodes.fields import LATCHED_QOS
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.runtime.complaints import Complaints
-
-_LATCHED_INPUT = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class ReferenceInputs:
@@ -34,7 +31,7 @@ class ReferenceInputs:
                 message_class(spec.type),
                 reference_topic(spec.topic),
                 partial(self._on_reference, name),
-                _LATCHED_INPUT,
+                LATCHED_QOS,
                 raw=True,
             )
             for name, spec in contract.by_role('tactile').items()

@@ -1,6 +1,7 @@
 """Shows a run in a browser, with Rerun's server as a child of this process.
 
-A process of its own that only listens: it can neither delay the policy nor be delayed by a slow browser.
+A process of its own that only listens: it cannot delay the policy. While a browser does not keep up, what is
+logged meanwhile is left out, for every browser.
 """
 
 import time
@@ -18,10 +19,11 @@ from restac_ros.nodes.running import ONLOOKER_NICENESS, run_node
 from restac_ros.nodes.view_inputs import ViewParameters
 from restac_ros.nodes.view_node import RunView, ViewNode
 from restac_ros.view.errors import ViewError
-from restac_ros.view.rerun import layout
 from restac_ros.view.rerun.recordings import new_recording
 from restac_ros.view.rerun.sink import RerunSink
 from restac_ros.view.rerun.viewer import ViewerPlace, ViewerServer
+
+_PATIENCE_S = 0.02  # for the server to take what a drawing logged
 
 
 class RerunViewParameters(ViewParameters):
@@ -44,12 +46,22 @@ class _RerunView(RunView):
     def healthy(self) -> str:
         return f'{super().healthy} at {self.server.place.page}'
 
+    @property
+    def problem(self) -> str:
+        if not self.sink.is_stalled:
+            return ''
+        return (
+            f'the page takes nothing, as a browser does not keep up: {self.sink.left_out} drawings left out'
+        )
+
     def close(self) -> None:
+        if self.sink.is_stalled:
+            self.server.close()  # or disconnecting waits for it
         self.recording.disconnect()
         self.server.close()
 
 
-class RerunViewNode(ViewNode[_RerunView]):
+class RerunViewNode(ViewNode[_RerunView, RerunViewParameters]):
     """Logs a run to Rerun's server."""
 
     model = RerunViewParameters
@@ -57,8 +69,8 @@ class RerunViewNode(ViewNode[_RerunView]):
     def __init__(self) -> None:
         super().__init__('rerun_view_node')
 
-    def open_view(self, contract: Contract, tactile: str) -> _RerunView:
-        parameters: RerunViewParameters = self.parameters
+    def open_view(self, contract: Contract, tactile: str | None) -> _RerunView:
+        parameters = self.parameters
         place = ViewerPlace(parameters.bind, parameters.web_port, parameters.data_port)
         server = ViewerServer(place, parameters.memory)
         recording = new_recording(self.run_id, contract)
@@ -67,12 +79,11 @@ class RerunViewNode(ViewNode[_RerunView]):
         sink = RerunSink(recording, contract, tactile, parameters.scene_options, epoch_ns)
         return _RerunView(contract, sink.scene, server, recording, sink)
 
-    def listen(self, view: _RerunView, tactile: str) -> None:
+    def listen(self, view: _RerunView, tactile: str | None) -> None:
         contract, sink = view.contract, view.sink
         self.inputs.listen_to_policy(self.parameters, contract, sink)
         if self.parameters.subtask_topic:
-            show = partial(sink.add_words, layout.AT_SUBTASK)
-            self.inputs.listen_to_subtasks(self.parameters.subtask_topic, show)
+            self.inputs.listen_to_subtasks(self.parameters.subtask_topic, sink.add_subtask)
         for name, spec in contract.streams.items():
             listen = partial(self.inputs.listen_to_stream, contract, name)
             if name == tactile:
@@ -88,6 +99,7 @@ class RerunViewNode(ViewNode[_RerunView]):
         if (status := view.server.ended) is not None:
             raise ViewError(f'the server of the page ended with status {status}')
         view.sink.draw(steady_ns)
+        view.sink.check_taken(_PATIENCE_S)
 
     def _listen_to_arm(self, contract: Contract, sink: RerunSink) -> None:
         spec, name = contract.streams[contract.pose_stream], contract.pose_stream

@@ -38,7 +38,7 @@ class ReplayParameters(SourceParameters):
     publish_clock: bool = Field(description="publish the bag's time on /clock, for nodes with use_sim_time")
 
 
-class ReplayNode(SourceNode):
+class ReplayNode(SourceNode[ReplayParameters]):
     """Bag in, topics out."""
 
     model = ReplayParameters

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from pydantic import Field
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from std_msgs.msg import Float64, UInt8
 from std_srvs.srv import SetBool, Trigger
@@ -28,6 +28,7 @@ from restac_ros.geometry.pose import Pose
 from restac_ros.graph import CELL_CONTRACT, SIM_LONGEST_S
 from restac_ros.installation import config_file
 from restac_ros.nodes.diagnostics import Status
+from restac_ros.nodes.fields import LATCHED_QOS
 from restac_ros.nodes.running import run_node
 from restac_ros.nodes.source.cell_opening import open_cell_loop, open_expert_pilot
 from restac_ros.nodes.source.driver_messages import clock_message, force_message, re_encoded
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from restac_ros.sim.cell.cell_window import CellWindow
     from restac_ros.sim.cell.demonstration import Pilot
 
-LATCHED_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TARGET_INPUT_QOS = QoSProfile(depth=1)  # reliable, as crisp_controllers'
 MODE_PERIOD_S = 0.05
 _CLOCK_HZ = 200.0
@@ -89,7 +89,7 @@ class SimParameters(SourceParameters):
         return self.contract or config_file(CELL_CONTRACT)
 
 
-class SimNode(SourceNode):
+class SimNode(SourceNode[SimParameters]):
     """Publishes until the plug is inserted or the time is over, then ends."""
 
     model = SimParameters
@@ -129,7 +129,7 @@ class SimNode(SourceNode):
         }
 
     def activate(self) -> None:
-        parameters: SimParameters = self.parameters
+        parameters = self.parameters
         if self._has_run:
             self._open_loop()
         self._has_run = True
@@ -159,7 +159,7 @@ class SimNode(SourceNode):
         self._inputs, self._references = [], {}
 
     def messages(self, start_ns: int) -> Iterator[Outgoing]:
-        parameters: SimParameters = self.parameters
+        parameters = self.parameters
         self._cell_ns = start_ns
         self._publish_references()
         for reading in self._loop.readings():
@@ -211,7 +211,7 @@ class SimNode(SourceNode):
         return [*super().diagnose(), Status('cell', 'ok', f'seed {self._seed}', outcome)]
 
     def _play(self) -> bool:
-        parameters: SimParameters = self.parameters
+        parameters = self.parameters
         self.get_logger().info(f'simulating the cell of seed {self._seed}')
         pace, messages = SimulationPace(parameters.rate, time.monotonic_ns), self.messages(self.now_ns())
         begun_s = time.monotonic()
@@ -248,7 +248,7 @@ class SimNode(SourceNode):
 
     def _open_loop(self) -> None:
         """Open the cell in the present scene; raises as `open_cell_loop`."""
-        parameters: SimParameters = self.parameters
+        parameters = self.parameters
         camera_px = parameters.camera_height_px, parameters.camera_width_px
         tactile_px = parameters.tactile_height_px, parameters.tactile_width_px
         self._loop = open_cell_loop(self.contract, self._seed, camera_px, tactile_px, parameters.cameras)
@@ -264,7 +264,7 @@ class SimNode(SourceNode):
         self.check_change('stream_fault', kind)
         self.check_change('fault_streams', streams)
         if kind:
-            self._faults.begin(kind, streams or list(self.contract.streams))
+            self._faults.begin(cast(StreamFault, kind), streams or list(self.contract.streams))
         else:
             self._faults.end()
 

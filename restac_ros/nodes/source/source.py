@@ -62,7 +62,7 @@ class SourceError(RuntimeError):
     """There is nothing to publish, or no subscriber; the text names the remedy."""
 
 
-class SourceNode(ManagedNode):
+class SourceNode[P: SourceParameters](ManagedNode[P]):
     """Publishes a timed sequence of serialised messages from a thread of its own, reliably, without drift.
 
     Subclasses return the topics when configured, and the messages when all subscribers are there.

@@ -18,7 +18,7 @@ class SyntheticParameters(SourceParameters):
     camera_height_px: int = Field(ge=16, le=8192, description='their height')
 
 
-class SyntheticNode(SourceNode):
+class SyntheticNode(SourceNode[SyntheticParameters]):
     """Publishes for `seconds`, then ends."""
 
     model = SyntheticParameters

@@ -13,13 +13,14 @@ from rclpy.qos import QoSProfile
 from restac_ros.contract.schema import Contract
 from restac_ros.control.chunk import ChunkError
 from restac_ros.control.chunk_origin import ChunkOrigin
+from restac_ros.control.chunk_reading import chunk_of
 from restac_ros.control.streaming import ChunkUse, SetPoint, StreamerConfig
 from restac_ros.control.supervisor import LATCHED, Fault, Phase, Supervision
 from restac_ros.framing.encode import tool_pose
 from restac_ros.framing.stamp import with_stamp
 from restac_ros.msg import ActionChunk
 from restac_ros.msg import ChunkUse as ChunkUseMessage
-from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, chunk_of, chunk_use_message, named_run
+from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, chunk_use_message, named_run
 from restac_ros.nodes.lifecycle import ManagedNode
 from restac_ros.nodes.streamer.gripper_output import make_gripper
 from restac_ros.nodes.streamer.robot_inputs import RIVAL_SILENT_NS, RobotInputs

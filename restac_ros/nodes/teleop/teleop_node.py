@@ -33,7 +33,7 @@ _COMMAND_QOS, _INPUT_QOS = QoSProfile(depth=1), QoSProfile(depth=100)  # reliabl
 _WATCH_PERIOD_S = 0.5
 
 
-class TeleopNode(ManagedNode):
+class TeleopNode(ManagedNode[TeleopParameters]):
     """Publishes `target_pose` and the gripper's opening.
 
     A step comes on `~/step` (Twist: `linear` in m, and `angular`, a rotation vector in rad, in the base
@@ -59,14 +59,14 @@ class TeleopNode(ManagedNode):
             self.create_service(Trigger, f'~/{name}', partial(self._grip, name))
 
     def configure(self) -> None:
-        parameters: TeleopParameters = self.parameters
+        parameters = self.parameters
         self._contract = self.load_contract()
         limits = parameters.limits(self._contract)
         speeds = f'{limits.motion.speed_m_s:g} m/s and {limits.motion.speed_rad_s:g} rad/s'
         self.get_logger().info(f'{self.resolve_topic_name(parameters.target_topic)} at up to {speeds}')
 
     def activate(self) -> None:
-        parameters: TeleopParameters = self.parameters
+        parameters = self.parameters
         self._motion, self._joy_ns = Teleoperation(parameters.limits(self._contract)), None
         self._arm = NewestValues(self, self._contract, (self._contract.pose_stream,))
         self._target = self.create_publisher(PoseStamped, parameters.target_topic, _COMMAND_QOS)
@@ -153,7 +153,7 @@ class TeleopNode(ManagedNode):
         self._motion.step(Offset(np.array(values[:3]), np.array(values[3:])))
 
     def _receive_joy(self, message: Joy) -> None:
-        parameters: TeleopParameters = self.parameters
+        parameters = self.parameters
         shares, missing = deflections(parameters.joy_axes, message.axes, parameters.joy_dead_zone)
         buttons = [parameters.joy_close_button, parameters.joy_open_button]
         lacking = [f'axis {number}' for number in missing]

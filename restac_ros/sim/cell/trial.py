@@ -9,12 +9,12 @@ import numpy as np
 
 from restac_ros.geometry.pose import Offset, Pose
 from restac_ros.sim.cell.cell import Cell, CellState
+from restac_ros.sim.cell.cell_loop import TOUCH_N
 from restac_ros.sim.cell.parameters import CellScene
 from restac_ros.sim.randomness import random_for
 
 FPS = 15
 _TARGET_HZ = 100
-CONTACT_N = 0.5
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def run_trial(
         forces_n.append(float(np.linalg.norm(state.force_n)))
         if state.inserted:
             break
-    touching = [force for force in forces_n if force > CONTACT_N]
+    touching = [force for force in forces_n if force > TOUCH_N]
     hole_m = np.add(scene.housing_m, scene.hole_m)
     return Trial(
         success=state.inserted,

@@ -22,22 +22,23 @@ def log_episode(
     index: int,
     to: Path,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
-    options: SceneOptions | None = None,
+    otherwise: Contract | None = None,
 ) -> int:
     """Write episode `index` of a data set to the file `to` (.rrd); return its number of frames.
 
+    `otherwise` is the contract of a data set that has none, as LeRobot makes.
+
     Raises:
-        DatasetError: no data set of this package, no such episode, or its files are damaged.
-        ViewError: the contract has no tactile stream.
+        DatasetError: a data set without a contract, no such episode, or its files are damaged.
     """
-    contract, text = dataset_contract(root), episode_text(root, index)
+    contract, text = dataset_contract(root, otherwise), episode_text(root, index)
     recording = new_recording(f'{root.name} episode {index}', contract, is_dataset=True)
     recording.save(to)
     tactile = tactile_stream(contract)
-    sink = RerunSink(recording, contract, tactile, options or SceneOptions(), is_dataset=True)
+    sink = RerunSink(recording, contract, tactile, SceneOptions(), is_dataset=True)
     sink.add_words(layout.AT_PROMPT, text.task, 0)
     count = 0
-    for frame in episode_frames(root, index):
+    for frame in episode_frames(root, index, otherwise):
         time_ns = round(frame.time_s * 1e9)
         sink.add_opening(float(frame.state[6]))
         sink.add_pose(_pose(contract, frame.state), time_ns)
@@ -48,7 +49,7 @@ def log_episode(
                 sink.add_image(name, image, time_ns)
         sink.add_vector(layout.AT_STATE, frame.state.tolist(), time_ns)
         sink.add_vector(layout.AT_ACTION, frame.action.tolist(), time_ns)
-        sink.add_words(layout.AT_SUBTASK, frame.subtask, time_ns)
+        sink.add_subtask(frame.subtask, time_ns)
         sink.draw(time_ns)
         count += 1
         on_frame(count, text.frames)

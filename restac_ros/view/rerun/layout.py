@@ -23,6 +23,7 @@ AT_ACT_MS, AT_TOUCH_MS = f'{AT_DURATIONS}/act', f'{AT_DURATIONS}/touch'
 AT_PREFIX_AGE_MS, AT_TACTILE_AGE_MS = f'{AT_DURATIONS}/prefix_age', f'{AT_DURATIONS}/tactile_age'
 AT_STATE, AT_ACTION = f'{AT_PLOTS}/state', f'{AT_PLOTS}/action'
 AT_PROMPT, AT_SUBTASK, AT_HELD = f'{AT_TEXTS}/prompt', f'{AT_TEXTS}/subtask', f'{AT_TEXTS}/policy'
+AT_NOW = f'{AT_TEXTS}/now'  # the present ones of these together
 _EYE_M, _LOOK_AT_M = (1.1, -0.9, 0.7), (0.3, 0.0, 0.35)  # a Franka reaches 0.85 m
 _LINES = {
     AT_GATE: ('gate, 0 .. 1', ORANGE),
@@ -50,28 +51,26 @@ def name_lines(recording: rr.RecordingStream, state_names: Sequence[str]) -> Non
     recording.log(AT_WORLD, rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
 
 
-def blueprint(cameras: Sequence[str], is_dataset: bool) -> rrb.Blueprint:
+def blueprint(cameras: Sequence[str], has_touch: bool, is_dataset: bool) -> rrb.Blueprint:
     """Return the blueprint: space and cameras to the left, touch and plots to the right.
 
-    A data set shows state and action in place of a running policy's outputs.
+    A data set shows state and action in place of a running policy's outputs. Of a robot without a tactile
+    sensor nothing of touch is shown.
     """
     pictures = [rrb.Spatial2DView(origin=camera_path(name), name=name) for name in cameras]
-    touch = [
-        rrb.Spatial2DView(origin=AT_TOUCH_IMAGE, name='touch'),
-        rrb.Spatial2DView(origin=AT_TOUCH_CHANGE, name='change against no contact'),
-    ]
-    if not is_dataset:
-        touch.append(rrb.Spatial2DView(origin=AT_RESIDUAL, name='felt minus expected'))
+    touch = _touch_images(is_dataset) if has_touch else []
     shares = [3, 1.6] if pictures else [1]
     left = rrb.Vertical(
         _space(),
         *([rrb.Horizontal(*pictures)] if pictures else []),
         row_shares=shares,
     )
-    texts = rrb.TextLogView(origin=AT_TEXTS, name='prompt, subtask, policy')
-    right = rrb.Vertical(
-        rrb.Horizontal(*touch), *(_dataset_plots() if is_dataset else _policy_plots()), texts
+    texts = rrb.Horizontal(
+        rrb.TextDocumentView(origin=AT_NOW, name='now'),
+        rrb.TextLogView(origin=AT_TEXTS, name='prompt, subtask, policy'),
     )
+    plots = _dataset_plots(has_touch) if is_dataset else _policy_plots(has_touch)
+    right = rrb.Vertical(*touch, *plots, texts)
     return rrb.Blueprint(
         rrb.Horizontal(left, right, column_shares=[1.1, 1]),
         rrb.TimePanel(state='collapsed'),
@@ -91,24 +90,37 @@ def shape_path(name: str) -> str:
     return f'{AT_WORLD}/{name.replace(" ", "_")}'
 
 
-def _policy_plots() -> list[rrb.TimeSeriesView]:
-    plots = [
+def _touch_images(is_dataset: bool) -> list[rrb.Horizontal]:
+    """One row of images."""
+    views = [
+        rrb.Spatial2DView(origin=AT_TOUCH_IMAGE, name='touch'),
+        rrb.Spatial2DView(origin=AT_TOUCH_CHANGE, name='change against no contact'),
+    ]
+    if not is_dataset:
+        views.append(rrb.Spatial2DView(origin=AT_RESIDUAL, name='felt minus expected'))
+    return [rrb.Horizontal(*views)]
+
+
+def _policy_plots(has_touch: bool) -> list[rrb.TimeSeriesView]:
+    durations = rrb.TimeSeriesView(origin=AT_DURATIONS, name='durations and ages, ms')
+    if not has_touch:
+        return [durations]
+    return [
         rrb.TimeSeriesView(
             origin=AT_PLOTS, contents=[AT_GATE], name='gate', axis_y=rrb.ScalarAxis(range=(0, 1))
-        )
-    ]
-    plots += [
+        ),
         rrb.TimeSeriesView(
             origin=AT_PLOTS, contents=[AT_LOGVAR, AT_LEVEL, AT_CODE], name='surprise, contact, touch event'
         ),
-        rrb.TimeSeriesView(origin=AT_DURATIONS, name='durations and ages, ms'),
+        durations,
     ]
-    return plots
 
 
-def _dataset_plots() -> list[rrb.TimeSeriesView]:
-    return [
+def _dataset_plots(has_touch: bool) -> list[rrb.TimeSeriesView]:
+    plots = [
         rrb.TimeSeriesView(origin=AT_STATE, name='state'),
         rrb.TimeSeriesView(origin=AT_ACTION, name='action'),
-        rrb.TimeSeriesView(origin=AT_PLOTS, contents=[AT_LEVEL], name='contact'),
     ]
+    if has_touch:
+        plots.append(rrb.TimeSeriesView(origin=AT_PLOTS, contents=[AT_LEVEL], name='contact'))
+    return plots

@@ -63,7 +63,8 @@ class StreamFeed:
 def new_recording(name: str, contract: Contract, is_dataset: bool = False) -> rr.RecordingStream:
     """Return an empty recording with the blueprint, not yet connected to a sink."""
     recording = rr.RecordingStream(APPLICATION, recording_id=name)
-    recording.send_blueprint(blueprint(list(contract.by_role('camera')), is_dataset))
+    cameras, has_touch = list(contract.by_role('camera')), bool(contract.by_role('tactile'))
+    recording.send_blueprint(blueprint(cameras, has_touch, is_dataset))
     return recording
 
 
@@ -72,7 +73,6 @@ def log_recordings(
     to: Path,
     contract: Contract | None = None,
     on_message: Callable[[int, int], None] = lambda done, total: None,
-    options: SceneOptions | None = None,
 ) -> int:
     """Write the recordings of one run to the file `to`; return the number of messages that are shown in it.
 
@@ -87,7 +87,7 @@ def log_recordings(
     bags, contract, start_ns = open_run(paths, contract)
     recording = new_recording(f'{paths[0].name} {start_ns}', contract)
     recording.save(to)
-    sink = RerunSink(recording, contract, tactile_stream(contract), options or SceneOptions())
+    sink = RerunSink(recording, contract, tactile_stream(contract), SceneOptions())
     reader = RecordingReader(contract, sink)
     feed = StreamFeed(contract, sink, 10**9 // contract.fps)
     check_shown(bags, reader.topics)

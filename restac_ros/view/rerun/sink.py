@@ -1,7 +1,9 @@
 """Logs what a run shows into a Rerun recording: a GateScene in space and as plots, cameras, robot, words."""
 
 import math
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import rerun as rr
@@ -23,20 +25,22 @@ from restac_ros.view.scene import GateScene, SceneOptions
 from restac_ros.view.tactile import contact_level, heat_overlay
 
 _MS = 1e-6  # ms in a ns
+_WORDS_PERIOD_NS = 5_000_000_000
 
 
 class RerunSink:
     """Receives values as a GateScene does, and cameras, joints, opening and words; `draw` adds the shapes.
 
     Times are the reader's steady clock, ns; `epoch_ns` is added to them on Rerun's timeline, which counts
-    from 1970, or from zero where `is_dataset`.
+    from 1970, or from zero where `is_dataset`. While the server takes nothing, nothing is logged: see
+    `check_taken`.
     """
 
     def __init__(
         self,
         recording: rr.RecordingStream,
         contract: Contract,
-        tactile: str,
+        tactile: str | None,
         options: SceneOptions,
         epoch_ns: int = 0,
         is_dataset: bool = False,
@@ -45,11 +49,15 @@ class RerunSink:
         self._options = options
         self.scene = GateScene(contract, tactile, options)
         self._epoch_ns, self._is_dataset = epoch_ns, is_dataset
-        self._origin = RunOrigin()
-        self._words: dict[str, str] = {}
+        self._words: dict[str, str] = {}  # the present ones by path
+        self._untold: set[str] = set()  # paths of words that are not logged yet
+        self._words_due_ns = 0
         self._pose: np.ndarray | None = None
         self._opening_m = math.nan
         self._shown: set[str] = set()  # shapes that stand in the recording
+        self.is_stalled = False  # the server takes nothing
+        self.left_out = 0  # drawings, because of that
+        self._flush: threading.Thread | None = None  # under way; one at a time: the SDK queues them
         layout.name_lines(recording, STATE_NAMES)
 
     def add_gate(self, gate: GateSample, steady_ns: int) -> None:
@@ -62,7 +70,7 @@ class RerunSink:
             self._scalar(layout.AT_CODE, gate.code_index)
         self._scalar(layout.AT_TOUCH_MS, gate.inference_ns * _MS)
         self._scalar(layout.AT_TACTILE_AGE_MS, gate.tactile_age_ns * _MS)
-        self._add_origin(gate.origin)
+        self._add_origin(gate.origin, steady_ns)
 
     def add_chunk(self, chunk: ChunkSample, steady_ns: int) -> None:
         """Log an ActionChunk."""
@@ -70,21 +78,21 @@ class RerunSink:
         self._at(steady_ns)
         self._scalar(layout.AT_ACT_MS, chunk.inference_ns * _MS)
         self._scalar(layout.AT_PREFIX_AGE_MS, chunk.prefix_age_ns * _MS)
-        self._add_origin(chunk.origin)
+        self._add_origin(chunk.origin, steady_ns)
 
     def add_pose(self, pose_tool_in_base: np.ndarray, steady_ns: int) -> None:
         """Log the tool's pose [4, 4] in the base frame."""
         self.scene.add_pose(pose_tool_in_base, steady_ns)
         self._pose = pose_tool_in_base
         self._at(steady_ns)
-        self._recording.log(layout.AT_TOOL, tool_axes(pose_tool_in_base))
+        self._log(layout.AT_TOOL, tool_axes(pose_tool_in_base))
         if math.isfinite(self._opening_m):
-            self._recording.log(layout.AT_FINGERS, finger_lines(pose_tool_in_base, self._opening_m))
+            self._log(layout.AT_FINGERS, finger_lines(pose_tool_in_base, self._opening_m))
 
     def add_joints(self, q_rad: np.ndarray, steady_ns: int) -> None:
         """Log the arm at joint positions [7] rad."""
         self._at(steady_ns)
-        self._recording.log(layout.AT_ROBOT, arm_lines(joint_origins_in_base_m(q_rad)))
+        self._log(layout.AT_ROBOT, arm_lines(joint_origins_in_base_m(q_rad)))
 
     def add_opening(self, opening_m: float) -> None:
         """Set the gripper's opening, drawn with the next pose."""
@@ -94,11 +102,9 @@ class RerunSink:
         """Log a tactile frame uint8 [H, W, 3] RGB, and its change once the reference is complete."""
         self.scene.add_tactile(image, steady_ns)
         self._at(steady_ns)
-        self._recording.log(layout.AT_TOUCH_IMAGE, jpeg_image(image))
+        self._log(layout.AT_TOUCH_IMAGE, jpeg_image(image))
         if (change := self.scene.change) is not None:
-            self._recording.log(
-                layout.AT_TOUCH_CHANGE, jpeg_image(heat_overlay(image, change, self._options.heat))
-            )
+            self._log(layout.AT_TOUCH_CHANGE, jpeg_image(heat_overlay(image, change, self._options.heat)))
             self._scalar(layout.AT_LEVEL, contact_level(change))
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
@@ -107,51 +113,94 @@ class RerunSink:
         self._at(steady_ns)
         heat = np.where(np.isfinite(magnitude), magnitude, 0.0) / self._options.heat.residual_full
         cells = HEAT_MAP[(np.clip(heat, 0, 1) * 255).astype(np.uint8)]
-        self._recording.log(layout.AT_RESIDUAL, rr.Image(cells))
+        self._log(layout.AT_RESIDUAL, rr.Image(cells))
 
     def add_image(self, stream: str, image: np.ndarray, steady_ns: int) -> None:
         """Log a camera's image uint8 [H, W, 3] RGB."""
         self._at(steady_ns)
-        self._recording.log(layout.camera_path(stream), jpeg_image(image))
+        self._log(layout.camera_path(stream), jpeg_image(image))
 
     def add_hold(self, reason: str, steady_ns: int) -> None:
         """Log the policy's reason to hold; '' while it plans."""
         self.scene.add_hold(reason, steady_ns)
         self.add_words(layout.AT_HELD, f'held: {reason}' if reason else 'planning', steady_ns)
 
+    def add_subtask(self, text: str, steady_ns: int) -> None:
+        """Log what chunks are planned for, and who said it."""
+        self.add_words(layout.AT_SUBTASK, text, steady_ns)
+
     def add_vector(self, path: str, values: Sequence[float], steady_ns: int) -> None:
         """Log state or action."""
         self._at(steady_ns)
-        self._recording.log(path, rr.Scalars(values))
+        self._log(path, rr.Scalars(values))
 
     def add_words(self, path: str, text: str, steady_ns: int) -> None:
         """Log a text when it differs from the last one."""
         if text and text != self._words.get(path):
             self._words[path] = text
-            self._at(steady_ns)
-            level = 'WARN' if text.startswith('held: ') else 'INFO'
-            self._recording.log(path, rr.TextLog(text, level=level))
+            self._words_due_ns = steady_ns
+            self._untold.add(path)
+            self._tell(steady_ns)
 
     def draw(self, steady_ns: int) -> None:
-        """Log the present shapes, and clear those that have gone."""
+        """Log the present shapes and words, and clear the shapes that have gone."""
+        if self.is_stalled:
+            self.left_out += 1
+            return
+        self._tell(steady_ns)
+        self._draw_words(steady_ns)
         self._at(steady_ns)
         archetypes = shape_archetypes(self.scene.shapes(steady_ns))
         for name, archetype in archetypes.items():
-            self._recording.log(layout.shape_path(name), archetype)
+            self._log(layout.shape_path(name), archetype)
         for name in self._shown - set(archetypes):
-            self._recording.log(layout.shape_path(name), rr.Clear(recursive=False))
+            self._log(layout.shape_path(name), rr.Clear(recursive=False))
         self._shown = set(archetypes)
 
-    def _add_origin(self, origin: RunOrigin) -> None:
-        if origin != self._origin:
-            self._origin = origin
-            self._recording.log(
-                layout.AT_PROMPT,
-                rr.TextLog(f'{origin.prompt} (checkpoint {origin.checkpoint or "not known"})'),
-            )
+    def check_taken(self, patience_s: float) -> None:
+        """Wait, at most `patience_s`, until the server has taken what was logged; log nothing more before.
+
+        A server stops taking while one of its browsers does: logging would wait for that browser.
+        """
+        if self._flush is None:
+            self._flush = threading.Thread(target=self._flush_all, daemon=True)
+            self._flush.start()
+        self._flush.join(patience_s)
+        self.is_stalled = self._flush.is_alive()
+        if not self.is_stalled:
+            self._flush = None
+
+    def _flush_all(self) -> None:
+        with suppress(RuntimeError):  # the server has ended: whoever started it sees that
+            self._recording.flush()
+
+    def _tell(self, steady_ns: int) -> None:
+        """Log the words that are new, once the server takes them."""
+        while self._untold and not self.is_stalled:
+            text = self._words[path := self._untold.pop()]
+            self._at(steady_ns)
+            level = 'WARN' if text.startswith('held: ') else 'INFO'
+            self._log(path, rr.TextLog(text, level=level))
+
+    def _draw_words(self, steady_ns: int) -> None:
+        """Log the present words when they have changed, and again and again: the server drops the oldest."""
+        if self._words and steady_ns >= self._words_due_ns:
+            self._words_due_ns = steady_ns + _WORDS_PERIOD_NS
+            lines = [f'{path.rpartition("/")[2]}: {self._words[path]}' for path in sorted(self._words)]
+            self._at(steady_ns)
+            self._log(layout.AT_NOW, rr.TextDocument('\n'.join(lines)))
+
+    def _add_origin(self, origin: RunOrigin, steady_ns: int) -> None:
+        if origin != RunOrigin():
+            text = f'{origin.prompt} (checkpoint {origin.checkpoint or "not known"})'
+            self.add_words(layout.AT_PROMPT, text, steady_ns)
 
     def _scalar(self, path: str, value: float) -> None:
-        self._recording.log(path, rr.Scalars(value))
+        self._log(path, rr.Scalars(value))
+
+    def _log(self, path: str, value: rr.AsComponents) -> None:
+        if not self.is_stalled:
+            self._recording.log(path, value)
 
     def _at(self, steady_ns: int) -> None:
         time_ns = steady_ns + self._epoch_ns

@@ -6,6 +6,7 @@ The SDK can serve both, too, but only to every interface of the machine.
 import ctypes
 import importlib.util
 import json
+import math
 import os
 import signal
 import socket
@@ -20,6 +21,8 @@ from urllib.parse import quote
 from restac_ros.view.errors import ViewError
 
 LOCALHOST = '127.0.0.1'
+BROWSER_BYTES = 2_000_000_000  # a page has 4 GB at most, and holds more than the file's bytes
+_SPARE = 1.25  # a server's own bookkeeping; 1.1 were enough for images and for numbers alone
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 5.0
 
@@ -55,8 +58,25 @@ def require_rerun() -> None:
     """
     if importlib.util.find_spec('rerun') is None or importlib.util.find_spec('rerun_cli') is None:
         raise ViewError(
-            "Rerun is not installed: pip install 'restac_ros[view]' (or 'rerun-sdk>=0.41', 170 MB)"
+            "Rerun is not installed: pip install -e '.[view]' in the clone of restac_ros "
+            "(or 'rerun-sdk>=0.41', 170 MB)"
         )
+
+
+def memory_of(files: Sequence[Path]) -> str:
+    """Return what a server must be allowed to keep, so that it keeps `files` whole."""
+    size = sum(file.stat().st_size for file in files)
+    return f'{math.ceil(size * _SPARE / 1e6) + 64}MB'
+
+
+def browser_problem(file: Path) -> str:
+    """Return why a browser cannot hold `file`, and what can; '' where it can."""
+    if (size := file.stat().st_size) <= BROWSER_BYTES:
+        return ''
+    return (
+        f'{size / 1e9:.1f} GB are more than the {BROWSER_BYTES / 1e9:.0f} GB that a browser holds: it will '
+        "drop the beginning. Write a file with --rrd and open it with Rerun's own window: rerun FILE"
+    )
 
 
 def server_command(place: ViewerPlace, memory: str, files: Sequence[Path] = ()) -> list[str]:

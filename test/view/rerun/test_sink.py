@@ -136,6 +136,45 @@ def test_words_are_logged_when_they_change(logged: Callable, make_gate: Callable
     assert file.values('/texts/subtask', 'TextLog:text') == ['reach', 'insert']
 
 
+def test_the_present_words_are_said_again_for_browsers_that_come_later(
+    logged: Callable, make_gate: Callable[..., GateSample]
+) -> None:
+    def fill(sink: RerunSink) -> None:
+        sink.draw(0)
+        sink.add_gate(make_gate(S, origin=RunOrigin('insert the plug', 'abc')), S)
+        sink.draw(S)
+        for second in range(1, 13):
+            sink.add_subtask('reach' if second < 4 else 'insert', second * S)
+            sink.add_hold('joints are stale' if second < 4 else '', second * S)
+            sink.draw(second * S)
+
+    file = logged(fill)
+    origin = 'prompt: insert the plug (checkpoint abc)'
+    held = f'policy: held: joints are stale\n{origin}\nsubtask: reach'
+    plans = f'policy: planning\n{origin}\nsubtask: insert'
+    assert file.values('/texts/now', 'TextDocument:text') == [origin, held, plans, plans]
+    times_s = [(time_ns - EPOCH_NS) / S for time_ns in file.times_ns('/texts/now')]
+    assert times_s == [1, 1, 4, 9], 'when they change, and 5 s later'
+
+
+def origins(part: object) -> set[str]:
+    """Entities that a blueprint's views show."""
+    if hasattr(part, 'origin'):
+        return {str(part.origin)}
+    return set().union(*(origins(inner) for inner in part.contents))
+
+
+@pytest.mark.parametrize('is_dataset', [False, True])
+def test_the_page_shows_the_present_words_and_touch_only_where_there_is_a_sensor(is_dataset: bool) -> None:
+    touching, other = (
+        origins(layout.blueprint(['main'], has_touch, is_dataset).root_container)
+        for has_touch in (True, False)
+    )
+    assert {layout.AT_NOW, layout.AT_WORLD, layout.camera_path('main')} <= touching & other
+    assert {layout.AT_TOUCH_IMAGE, layout.AT_TOUCH_CHANGE} <= touching
+    assert not [path for path in other if path.startswith(layout.AT_TOUCH)]
+
+
 def test_what_is_no_more_is_cleared(
     logged: Callable, make_gate: Callable[..., GateSample], chunk_message: Callable[..., SimpleNamespace]
 ) -> None:
@@ -169,7 +208,8 @@ def test_small_images_keep_their_size() -> None:
 def test_the_live_subtask_is_a_text_with_who_said_it_and_stands_once(logged: Callable) -> None:
     def said(text: str, source: int) -> str:
         run = SimpleNamespace(prompt=text)
-        return subtask_words(SimpleNamespace(run=run, source=source, mean_log_probability=np.log(0.9)))
+        message = SimpleNamespace(run=run, source=source, SOURCE_OPERATOR=1)
+        return subtask_words(SimpleNamespace(**vars(message), mean_log_probability=np.log(0.9)))
 
     def fill(sink: RerunSink) -> None:
         for number, (text, source) in enumerate([('reach', 0), ('reach', 0), ('wait', 1)]):
