@@ -19,6 +19,7 @@ from restac_ros.model.checkpoint.store import CheckpointInfo, load_info, load_pa
 from restac_ros.model.config import LogvarCalibration, ModelConfig
 from restac_ros.model.gate import MIN_TEMPERATURE
 from restac_ros.model.observation import CAMERA_SLOTS
+from restac_ros.model.tactile.interface import NO_CODE
 from restac_ros.policy.calibration import calibrate_gate
 from restac_ros.policy.compatibility import check_fit
 from restac_ros.training.contact import contact_labels
@@ -41,7 +42,7 @@ class TouchReadings:
 
     Attributes:
         logvar: raw.
-        code_index: row of the codebook; -1 without one.
+        code_index: row of the codebook; NO_CODE without one.
         in_contact: by the labels.
     """
 
@@ -58,14 +59,14 @@ class CalibrationReport:
         calibration: as the checkpoint holds it.
         goal: where frames were to lie.
         readings: of the frames.
-        codes: use of the codebook.
+        codes: use of the codebook; None of an encoder without one.
     """
 
     calibration: GateCalibration
     contact: ContactCalibration
     goal: GateGoal
     readings: TouchReadings
-    codes: CodebookUse
+    codes: CodebookUse | None
 
     @property
     def standardised(self) -> Float[np.ndarray, ' N']:
@@ -100,10 +101,10 @@ class CalibrationReport:
             f'{np.mean(gate[told] > contact.contact_above):.0%} of contact frames above '
             f'{contact.contact_above:g}'
         )
-        lines.append(
-            f'codes: {self.codes.used} of {self.codes.size} used, perplexity {self.codes.perplexity:.1f}'
-        )
-        return lines
+        use = 'none'
+        if self.codes is not None:
+            use = f'{self.codes.used} of {self.codes.size} used, perplexity {self.codes.perplexity:.1f}'
+        return [*lines, f'codes: {use}']
 
 
 def calibrate(
@@ -246,8 +247,9 @@ def _fitted(
     told = readings.in_contact
     standardised = (readings.logvar - statistics.mean) / statistics.std
     threshold, temperature = fit_gate(standardised[~told], standardised[told], goal)
-    size = config.tactile.quantizer.num_codes if config.tactile is not None else 0
-    codes = codebook_use(np.maximum(readings.code_index, 0), told, size)
+    codes = None
+    if config.tactile is not None and (readings.code_index != NO_CODE).all():
+        codes = codebook_use(readings.code_index, told, config.tactile.quantizer.num_codes)
     contact = ContactCalibration(
         threshold=threshold,
         temperature=temperature,
@@ -258,8 +260,8 @@ def _fitted(
         contact_frames=int(told.sum()),
         auroc=float(auroc(readings.logvar, told)[0]),
         labels=labels,
-        codes_used=codes.used,
-        perplexity=codes.perplexity,
+        codes_used=None if codes is None else codes.used,
+        perplexity=None if codes is None else codes.perplexity,
         data=(data,),
     )
     return CalibrationReport(replace(statistics, contact=contact), contact, goal, readings, codes)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from restac_ros.dataset.quality.contact import ContactMeter, in_contact
+from restac_ros.dataset.quality.contact import ContactMeter, in_contact, looks_pressed
 from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.tables import read_tables
 from restac_ros.training.errors import TrainingError
+
+_MOST_NAMED = 10  # episodes in a message
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ def contact_labels(
 ) -> dict[int, ContactLabels]:
     """Label every frame of the given episodes.
 
-    The reference of an episode is the median of its first steady frames (`ContactMeter`): an episode that
-    begins in a steady contact is read inside out, and needs a labelled column.
+    The reference of an episode is the median of its first steady frames (`ContactMeter`). An episode that
+    begins in a steady contact would be read inside out: it needs a labelled column.
 
     Args:
         episodes: the data set.
@@ -46,11 +48,21 @@ def contact_labels(
         By episode number.
 
     Raises:
-        TrainingError: no tactile images, an episode without steady frames, or a column with other values.
+        TrainingError: no tactile images, episodes without steady frames or whose first ones look pressed, or
+            a column with other values.
     """
     if column is not None:
         return _labelled(episodes, numbers, column)
-    return {number: _measured(episodes, number) for number in numbers}
+    measured = {number: _measured(episodes, number) for number in numbers}
+    if pressed := [number for number, label in measured.items() if label is None]:
+        shown = ', '.join(map(str, pressed[:_MOST_NAMED])) + (', ...' if len(pressed) > _MOST_NAMED else '')
+        raise TrainingError(
+            f'{episodes.name}: found {len(pressed)} of {len(measured)} episodes that begin in contact '
+            f'({shown}), expected an untouched sensor first, as the reference: contact and its absence would '
+            'be confused; name a column that labels contact with --contact-column, or leave these episodes '
+            'out (evaluate: --episodes; else `restac-ros delete`)'
+        )
+    return {number: label for number, label in measured.items() if label is not None}
 
 
 def _labelled(episodes: Episodes, numbers: Sequence[int], column: str) -> dict[int, ContactLabels]:
@@ -69,7 +81,8 @@ def _labelled(episodes: Episodes, numbers: Sequence[int], column: str) -> dict[i
     return {span.index: ContactLabels(values[span.first : span.first + span.length] == 1.0) for span in spans}
 
 
-def _measured(episodes: Episodes, number: int) -> ContactLabels:
+def _measured(episodes: Episodes, number: int) -> ContactLabels | None:
+    """Return the labels of an episode; None where its reference looks pressed, as `quality` judges it."""
     meter = ContactMeter()
     length = episodes.tables.spans[number].length
     levels = np.full(length, np.nan)
@@ -81,6 +94,11 @@ def _measured(episodes: Episodes, number: int) -> ContactLabels:
             'expected some before the first contact, as the reference; leave the episode out, or name a '
             'column that labels contact'
         )
+    strongest = int(np.argmax(np.nan_to_num(levels)))
+    if levels[strongest] >= meter.threshold and looks_pressed(
+        meter.reference, episodes.tactile_image(number, strongest)
+    ):
+        return None
     for frame in np.flatnonzero(np.isnan(levels)).tolist():  # those before there was a reference
         levels[frame] = _level(meter, episodes, number, frame)
     return ContactLabels(in_contact(levels, meter.threshold), levels, meter.threshold)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import jax
@@ -43,8 +43,8 @@ from restac_ros.training.config import TrainConfig
 from restac_ros.training.data.chunk_tokens import chunk_tokens, token_files
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.lessons import LessonLengths, Lessons, is_stated, lesson_lengths
-from restac_ros.training.data.loader import SampleSource, longest_prompt, reading_threads
-from restac_ros.training.data.picture_cache import with_cache
+from restac_ros.training.data.loader import SampleSource, longest_prompt
+from restac_ros.training.data.picture_cache import with_cache_of
 from restac_ros.training.data.selection import FrameSelection, selection_of
 from restac_ros.training.distillation import TEACHER
 from restac_ros.training.distributed import agreed
@@ -179,7 +179,7 @@ def prepare(train: TrainConfig, show: Callable[[str], None] = lambda _: None) ->
         episodes.check_videos()
     identity = run_identity(train, plan, stats, opened, selections)
     check_resumable(train.to, identity, allow_changes=train.allow_changes)
-    opened = _cached(train, opened, show)
+    opened = with_cache_of(train.loader, opened, show)
     sources, held_out = (
         _samples(opened, roads, [getattr(selection, side) for selection in selections], lessons, prompt)
         for side in ('trained', 'validated')
@@ -269,19 +269,6 @@ def _samples(
         )
         for number, (one, road, where, lesson) in enumerate(zip(opened, roads, places, lessons, strict=True))
     ]
-
-
-def _cached(train: TrainConfig, opened: Sequence[Episodes], show: Callable[[str], None]) -> list[Episodes]:
-    """The same episodes, decoded once where a cache is asked for."""
-    if (root := train.loader.cache) is None:
-        return list(opened)
-    threads = reading_threads(train.loader)
-
-    def counted(episodes: Episodes, done: int, total: int) -> None:
-        if done == total or done % max(1, total // 20) == 0:
-            show(f'{episodes.name}: {done} of {total} frames decoded into {root}')
-
-    return [with_cache(episodes, root, threads, partial(counted, episodes)) for episodes in opened]
 
 
 def _memory(train: TrainConfig, config: ModelConfig, split: Split) -> MemoryEstimate:

@@ -19,6 +19,7 @@ from restac_ros.dataset.writer import appending
 from restac_ros.framing.frame import Frame, StreamStatus
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
 from restac_ros.framing.values import state_change
+from restac_ros.training.errors import TrainingError
 
 TOUCH_TASK = 'feel the edge and go where it points'
 LEVELS = (-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0)
@@ -68,10 +69,11 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
     The episodes of a seed are a series, and one that is appended later is the next of it.
 
     Raises:
+        TrainingError: a contract that has no tactile stream, or several.
         DatasetError: there is another data set at `root`.
     """
     streams = stored_streams(contract)
-    (touch,) = contract.by_role('tactile')
+    touch = _only_touch(contract)
     first = _next_number(root, seed)
     for number in range(first, first + episodes):
         rng = np.random.default_rng((seed, number))
@@ -93,6 +95,16 @@ def make_touch_task(root: Path, contract: Contract, episodes: int, seed: int = 0
                 )
             writer.about = {'made_by': 'make-touch-task', 'seed': seed, 'number': number}
         yield number
+
+
+def _only_touch(contract: Contract) -> str:
+    names = list(contract.by_role('tactile'))
+    if len(names) != 1:
+        raise TrainingError(
+            f'contract {contract.name}: found {len(names)} tactile streams, expected one, which the task is '
+            'felt by: name another contract with --contract'
+        )
+    return names[0]
 
 
 def _next_number(root: Path, seed: int) -> int:

@@ -111,5 +111,8 @@ def test_a_number_that_is_not_finite_is_named_by_place(numbers_with: Callable[..
         values[5, 2] = np.nan if episode == 1 else values[5, 2]
         return values
 
-    with pytest.raises(TrainingError, match=r'observation\.state\[2\] of episode 1, frame 5: found nan'):
+    with pytest.raises(
+        TrainingError, match=r'observation\.state\[2\] of episode 1, frame 5: found nan'
+    ) as caught:
         open_episodes(numbers_with(STATE, broken))
+    assert 'take the episode out with `restac-ros delete`' in str(caught.value)

@@ -19,6 +19,7 @@ from restac_ros.model.checkpoint.provenance import GateCalibration
 from restac_ros.model.checkpoint.store import checkpoint_fingerprint, load_info, load_params, save_checkpoint
 from restac_ros.model.observation import pixels_to_float
 from restac_ros.model.presets import PRESETS
+from restac_ros.model.tactile.interface import NO_CODE
 from restac_ros.model.tactile.unit_align_checkpoint import save_lightning
 from restac_ros.policy.demo_tokenizer import train_demo_tokenizer
 from restac_ros.policy.errors import PolicyError
@@ -119,6 +120,24 @@ def test_the_calibration_is_written_where_policies_read_it(
     text = '\n'.join(report.describe())
     assert '90% of free frames below 0.2' in text
     assert 'codes: 2 of 32 used' in text
+
+
+def test_an_encoder_without_codes_is_calibrated_without_them(
+    random_checkpoint: Path, touch_data: Path, tmp_path: Path, foretold: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `cnn` encoders are, whose readings say that there is no code."""
+    read = calibration._read
+
+    def uncoded(*given):
+        logvar, codes = read(*given)
+        return logvar, np.full_like(codes, NO_CODE)
+
+    monkeypatch.setattr(calibration, '_read', uncoded)
+    report = calibrate(random_checkpoint, touch_data, goal=GOAL, to=tmp_path / 'calibrated')
+    assert report.codes is None
+    assert report.describe()[-1] == 'codes: none'
+    contact = load_info(tmp_path / 'calibrated').calibration.contact
+    assert (contact.codes_used, contact.perplexity) == (None, None)
 
 
 def test_a_checkpoint_is_replaced_whole_and_a_place_that_is_taken_is_kept(

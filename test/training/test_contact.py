@@ -12,7 +12,7 @@ from restac_ros.contract.schema import Contract
 from restac_ros.training.contact import contact_labels
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.errors import TrainingError
-from restac_ros.training.touch_task import APPROACH, LEAVE, PRESS, TOUCHES, make_touch_task
+from restac_ros.training.touch_task import APPROACH, LEAVE, PRESS, TOUCHES, draw_touch, make_touch_task
 
 TOUCH = np.repeat([False, True, False], [APPROACH, PRESS, LEAVE])
 TRUTH = np.concatenate([np.tile(TOUCH, TOUCHES), np.zeros(APPROACH, bool)])
@@ -60,6 +60,26 @@ def test_a_column_of_other_values_is_refused(own_data: Path) -> None:
 def test_a_column_that_is_not_there_is_refused(episodes: Episodes) -> None:
     with pytest.raises(TrainingError, match=r'found no column touching, expected one of action'):
         contact_labels(episodes, [0], 'touching')
+
+
+def test_episodes_that_begin_in_contact_are_refused_by_number(
+    episodes: Episodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured, they would be labelled inside out: the frames of the pressed sensor as free ones."""
+    rng = np.random.default_rng(0)
+    pressed = draw_touch(0.3, rng).astype(int)
+    begins = {0: False, 1: True, 2: True}
+
+    def image(_: Episodes, number: int, frame: int) -> np.ndarray:
+        touches = frame < 8 if begins[number] else 12 <= frame < 20
+        shown = pressed + rng.normal(0, 1, pressed.shape) if touches else draw_touch(None, rng)
+        return np.clip(shown, 0, 255).astype(np.uint8)
+
+    monkeypatch.setattr(Episodes, 'tactile_image', image)
+    assert contact_labels(episodes, [0])[0].in_contact.sum() == 8
+    with pytest.raises(TrainingError, match=r'found 2 of 3 episodes that begin in contact \(1, 2\)') as error:
+        contact_labels(episodes, [0, 1, 2])
+    assert '--contact-column, or leave these episodes out (evaluate: --episodes' in str(error.value)
 
 
 def test_an_episode_without_a_steady_frame_is_refused_by_number(

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from lerobot.configs import RGBEncoderConfig
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
 from restac_ros.contract.schema import Contract
+from restac_ros.dataset.errors import DatasetError
 from restac_ros.dataset.export_v21 import export_v21
 from restac_ros.dataset.lerobot_access import open_dataset
 from restac_ros.dataset.repair.deletion import delete_episodes
@@ -78,6 +81,72 @@ def test_version_21_holds_the_same_samples(
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         for name, image in one.images.items():
             np.testing.assert_array_equal(image, other.images[name])
+
+
+@pytest.mark.parametrize('version', ['v3.0', 'v2.1'])
+def test_a_data_set_that_was_not_copied_whole_is_refused(
+    touch_data: Path, contract: Contract, tmp_path: Path, version: str
+) -> None:
+    root = tmp_path / 'data'
+    if version == 'v2.1':
+        export_v21(touch_data, root)
+    else:
+        shutil.copytree(touch_data, root)
+    info = json.loads((root / 'meta' / 'info.json').read_text())
+    episodes, frames = info['total_episodes'], info['total_frames']
+    rows = sorted(root.glob('data/*/*.parquet'))
+    assert len(rows) == episodes > 3
+    rows[3].unlink()
+    with pytest.raises(
+        TrainingError,
+        match=rf'found the rows of {episodes - 1} episodes in data/, expected {episodes}, .* of episode 3 '
+        'are missing; copy the data set again, or `restac-ros repair`',
+    ):
+        open_episodes(root, contract)
+    for descriptions in root.glob('meta/episodes/*/*.parquet'):
+        table = pq.read_table(descriptions)
+        pq.write_table(table.filter(pc.not_equal(table['episode_index'], 3)), descriptions)
+    with pytest.raises(TrainingError, match='those of episode 3 are missing'):
+        open_episodes(root, contract)
+    shutil.copytree(touch_data, tmp_path / 'other')
+    info = json.loads((tmp_path / 'other' / 'meta' / 'info.json').read_text())
+    (tmp_path / 'other' / 'meta' / 'info.json').write_text(json.dumps({**info, 'total_frames': frames + 5}))
+    with pytest.raises(
+        TrainingError, match=f'found {frames} in data/, expected {frames + 5}, the total_frames'
+    ):
+        open_episodes(tmp_path / 'other', contract)
+
+
+@pytest.mark.parametrize('version', ['v3.0', 'v2.1'])
+def test_videos_outside_the_data_set_are_not_opened(
+    touch_data: Path, contract: Contract, tmp_path: Path, version: str
+) -> None:
+    root = tmp_path / 'data'
+    if version == 'v2.1':
+        export_v21(touch_data, root)
+    else:
+        shutil.copytree(touch_data, root)
+    info = json.loads((root / 'meta' / 'info.json').read_text())
+    info['video_path'] = f'../{info["video_path"]}'
+    (root / 'meta' / 'info.json').write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match=r'places videos outside the data set: \.\./videos'):
+        open_episodes(root, contract).check_videos()
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [(None, 'No such file'), ('{"task_index": 0}\n', "'task'"), ('version https://git-lfs', 'git lfs pull')],
+)
+def test_tasks_of_version_21_that_cannot_be_read_are_named(
+    touch_data: Path, contract: Contract, tmp_path: Path, text: str | None, expected: str
+) -> None:
+    export_v21(touch_data, tmp_path / 'v21')
+    tasks = tmp_path / 'v21' / 'meta' / 'tasks.jsonl'
+    tasks.unlink()
+    if text is not None:
+        tasks.write_text(text)
+    with pytest.raises(DatasetError, match=rf'tasks\.jsonl .*{expected}'):
+        open_episodes(tmp_path / 'v21', contract)
 
 
 @pytest.fixture(scope='module')
@@ -199,7 +268,8 @@ def test_pictures_come_out_of_the_cache_as_they_were_decoded(
             np.testing.assert_array_equal(image, other.images[name])
     again = with_cache(episodes, tmp_path, 2, lambda *_: pytest.fail('it is there already'))
     assert again.pictures == cached.pictures
-    (folder,) = tmp_path.iterdir()
+    folder, lock = sorted(tmp_path.iterdir(), reverse=True)
+    assert lock.name == f'.{folder.name}.lock'
     os.utime(next(touch_data.glob('videos/*/*/*.mp4')))
     assert cache_key(episodes) != folder.name, 'other files, another cache'
 
@@ -211,4 +281,4 @@ def test_a_cache_that_does_not_fit_the_disk_is_refused(
     monkeypatch.setattr('shutil.disk_usage', lambda _: full)
     with pytest.raises(TrainingError, match=r'found 1\.1 GB free, expected .*--loader\.cache'):
         with_cache(episodes, tmp_path, 2, lambda *_: None)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == ['.lock']

@@ -138,9 +138,22 @@ def test_worker_processes_give_the_same_batches(source_of: Callable) -> None:
 def test_workers_share_threads_and_batches_ahead(
     loader: LoaderConfig, threads: int, ahead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('os.cpu_count', lambda: 16)
+    monkeypatch.setattr('os.sched_getaffinity', lambda _: set(range(16)))
     options = read_options(loader)
     assert (options.num_threads, options.prefetch_buffer_size) == (threads, ahead)
+
+
+@pytest.mark.parametrize(
+    ('own', 'loader', 'expected'),
+    [(2, LoaderConfig(), 4), (128, LoaderConfig(), 32), (128, LoaderConfig(threads=100), 100)],
+)
+def test_threads_follow_the_cores_that_the_process_may_use(
+    own: int, loader: LoaderConfig, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('os.cpu_count', lambda: 128)
+    monkeypatch.setattr('os.sched_getaffinity', lambda _: set(range(own)))
+    options = read_options(loader)
+    assert (options.num_threads, options.prefetch_buffer_size) == (expected, expected)
 
 
 def test_an_empty_data_set_is_refused(source_of: Callable) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from restac_ros.contract.load import dump_contract
 from restac_ros.contract.schema import Contract
-from restac_ros.training.config import OptimizerConfig, TrainConfig
+from restac_ros.dataset.dataset_files import read_info, write_info
+from restac_ros.training.config import AugmentationConfig, LoaderConfig, OptimizerConfig, TrainConfig
 from restac_ros.training.data.episodes import Episodes, open_episodes
 from restac_ros.training.data.selection import select
 from restac_ros.training.errors import TrainingError
@@ -86,6 +87,37 @@ def rewrite(path: Path, change: Callable[[dict], dict]) -> None:
         ({'fsdp': 2}, r'fsdp: found 2, expected a divisor of \d+ devices'),
         ({'preset': 'smal'}, r"preset: found 'smal', expected one of"),
         ({'episodes': (1, 9)}, r'found no episode \[9\], expected numbers from 0 to 3'),
+        (
+            {'weights': (float('nan'),)},
+            r'data\.weights: found \(nan,\), expected numbers above 0, all finite',
+        ),
+        ({'max_delay_steps': -1}, r'max-delay-steps: found -1, expected 0 or more; 0: none'),
+        ({'max_delay_steps': 16}, r'max-delay-steps: found 16, expected at most 15: a chunk has 16 steps'),
+        ({'loader': LoaderConfig(threads=-1)}, r'threads: found -1, expected 0 or more; 0: two per core'),
+        ({'loader': LoaderConfig(workers=-2)}, r'workers: found -2, expected 0 or more; 0: threads only'),
+        ({'optimizer': OptimizerConfig(peak=float('nan'))}, r'optimizer\.peak: found nan, expected above 0'),
+        ({'optimizer': OptimizerConfig(peak=0.0)}, r'optimizer\.peak: found 0\.0, expected above 0, finite'),
+        ({'optimizer': OptimizerConfig(end=-1.0)}, r'optimizer\.end: found -1\.0, expected 0 or more'),
+        (
+            {'optimizer': OptimizerConfig(clip=0.0)},
+            r'clip: found 0\.0, expected .* above 0; inf: no clipping',
+        ),
+        (
+            {'optimizer': OptimizerConfig(warmup_steps=40_000)},
+            r'warmup-steps: found 40000 beside 30000 decay-steps \(5 and 4 in a run of 4\).*fewer steps',
+        ),
+        (
+            {'augmentation': AugmentationConfig(crop=0.0)},
+            r'augmentation\.crop: found 0\.0, expected above 0, at most 1',
+        ),
+        (
+            {'augmentation': AugmentationConfig(contrast=1.0, brightness=-0.1, probability=2.0)},
+            r'brightness: found -0\.1, .*contrast: found 1\.0, expected .*below 1.*probability: found 2\.0',
+        ),
+        (
+            {'augmentation': AugmentationConfig(rotation_deg=float('nan'))},
+            r'rotation-deg: found nan, expected 0 to 180',
+        ),
         ({'verdict': 'good'}, r'found verdicts on 0 episodes, expected 4: run `restac-ros quality'),
         ({'validation_share': 0.999}, r'found no frame to train on among 4 episodes.*leave out less'),
     ],
@@ -126,20 +158,11 @@ def test_data_and_contract_that_disagree_are_refused(
 
 
 @pytest.mark.parametrize(
-    ('begin', 'expected'),
+    'begin',
     [
-        (
-            lambda run_of, mixed: prepare(run_of(datasets=mixed)),
-            r"rotation\.convention: found 'rotvec', expected 'rpy'.*anew",
-        ),
-        (
-            lambda _, mixed: prepare_tactile(SHORT_TACTILE, mixed),
-            r"rotation\.convention: found 'rotvec', expected 'rpy'.*anew",
-        ),
-        (
-            lambda _, mixed: measure_norm_stats([open_episodes(root) for root in mixed], [[0], [0]], 5),
-            r"different rules of rotation and deltas: .*'rotvec'.*anew",
-        ),
+        lambda run_of, mixed: prepare(run_of(datasets=mixed)),
+        lambda _, mixed: prepare_tactile(SHORT_TACTILE, mixed),
+        lambda _, mixed: measure_norm_stats([open_episodes(root) for root in mixed], [[0], [0]], 5),
     ],
     ids=['train', 'train-tactile', 'norm-stats'],
 )
@@ -149,12 +172,11 @@ def test_data_sets_of_two_rotation_conventions_are_not_mixed(
     touch_data: Path,
     contract_with: Callable[..., Contract],
     begin: Callable,
-    expected: str,
 ) -> None:
     root = copy_of()
     other = contract_with(rotation={'convention': 'rotvec', 'branch_centre_rad': [np.pi, 0.0, 0.0]})
     (root / 'meta' / 'restac_ros' / 'contract.yaml').write_text(dump_contract(other))
-    with pytest.raises(TrainingError, match=expected):
+    with pytest.raises(TrainingError, match=r"rotation\.convention: found 'rotvec', expected 'rpy'.*anew"):
         begin(run_of, (touch_data, root))
 
 
@@ -164,6 +186,18 @@ def test_a_data_set_without_touch_is_refused_for_a_policy_with_touch(
     root = info_with(lambda info: info['features'].pop('observation.images.gelsight_left_rgb'))
     with pytest.raises(
         TrainingError, match=r'no tactile images, expected a column .*gelsight_left_rgb.*pi05'
+    ):
+        prepare(run_of(datasets=(root,)))
+
+
+@pytest.mark.parametrize('shape', [[96, 128, 3], [3, 96, 128]])
+def test_touch_of_another_size_is_refused_before_a_sample_is_read(
+    run_of: Callable[..., TrainConfig], info_with: Callable[..., Path], shape: list[int]
+) -> None:
+    column = 'observation.images.gelsight_left_rgb'
+    root = info_with(lambda info: info['features'][column].update(shape=shape))
+    with pytest.raises(
+        TrainingError, match=r'left_rgb: found images of \(96, 128\) px .*\(128, 160\): convert.*anew'
     ):
         prepare(run_of(datasets=(root,)))
 
@@ -221,6 +255,8 @@ def test_an_episode_of_one_frame_is_refused(
         pq.write_table(table.filter(pa.array(kept)), path)
     for path in (root / 'meta' / 'episodes').glob('*/*.parquet'):
         rewrite(path, lambda row: {**row, 'length': 1 if row['episode_index'] == 1 else row['length']})
+    info = read_info(root)
+    write_info(root, {**info, 'total_frames': pq.read_table(root / 'data', columns=['index']).num_rows})
     with pytest.raises(
         TrainingError, match=r'found 1 episodes shorter than 2 frames.*\[1\].*restac-ros delete'
     ):

@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from restac_ros.commands.training import Train
 from restac_ros.model.checkpoint.store import checkpoint_fingerprint, load_info
@@ -246,7 +248,9 @@ def test_numbers_go_to_weights_and_biases_only_where_asked(
     fake = Wandb()
     monkeypatch.setitem(sys.modules, 'wandb', fake)
     printed: list[str] = []
-    progress = RunProgress(tmp_path, 10, printed.append, WandbNumbers('touch', tmp_path, {'seed': 1}))
+    progress = RunProgress(
+        tmp_path, 10, printed.append, lambda: 1e9, WandbNumbers('touch', tmp_path, {'seed': 1})
+    )
     progress.step(5, {'loss': 0.5, 'steps_per_s': 2.0, 'flow_loss_of/0_plug': 0.25})
     progress.close()
     assert fake.sent == [(5, {'loss': 0.5, 'steps_per_s': 2.0, 'flow_loss_of/0_plug': 0.25}), 'end']
@@ -258,6 +262,41 @@ def test_numbers_go_to_weights_and_biases_only_where_asked(
         names.append(fake.given['id'])
     assert names[0] == names[1] != names[2], 'a resumed run goes on in its place, another has its own'
     assert printed == ['step  5  loss 0.5000  2.00 steps/s  0_plug 0.2500  0:02 left']
+
+
+def test_a_full_disk_ends_a_run_that_writes_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = RunProgress(tmp_path, 10, lambda _: None, lambda: 1e9)
+    progress.step(1, {'loss': 0.5})
+    monkeypatch.setattr('tensorboardX.record_writer.open_file', lambda _: open('/dev/full', 'wb'))  # noqa: SIM115
+    full = RunProgress(tmp_path / 'full', 10, lambda _: None, lambda: 1e9)
+    expected = r'full/metrics: the numbers of step 2 cannot be written: .*No space left.*Free some disk'
+    with pytest.raises(TrainingError, match=expected):
+        full.step(2, {'loss': 0.5})
+    progress.close()
+    (tmp_path / 'file').touch()
+    with pytest.raises(
+        TrainingError, match=r'file/metrics: a file of numbers cannot be made: .*Free some disk'
+    ):
+        RunProgress(tmp_path / 'file', 10, lambda _: None, lambda: 1e9)
+
+
+def test_numbers_are_events_of_tensorboard_at_once(tmp_path: Path) -> None:
+    progress = RunProgress(tmp_path, 10, lambda _: None, lambda: 1e9)
+    progress.step(5, {'loss': 0.5, 'flow_loss_of/0_plug': 0.25})
+    (file,) = (tmp_path / 'metrics').iterdir()
+    records, data = [], file.read_bytes()
+    while data:  # length, its checksum, the event, its checksum
+        (length,) = struct.unpack('Q', data[:8])
+        records.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    progress.close()
+    assert file.name.startswith('events.out.tfevents.')
+    assert records[0].file_version == 'brain.Event:2'
+    found = [(event.step, event.wall_time, event.summary.value[0]) for event in records[1:]]
+    assert [(step, at_s, one.tag, one.simple_value) for step, at_s, one in found] == [
+        (5, 1e9, 'loss', 0.5),
+        (5, 1e9, 'flow_loss_of/0_plug', 0.25),
+    ]
 
 
 def test_no_writer_is_left_open_by_a_run_that_is_refused(

@@ -10,7 +10,7 @@ import pytest
 from restac_ros.contract.schema import Contract
 from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.checkpoint.merge import NEW_LEAVES
-from restac_ros.model.checkpoint.provenance import ContactCalibration, GateCalibration
+from restac_ros.model.checkpoint.provenance import ContactCalibration, GateCalibration, Origin
 from restac_ros.model.checkpoint.store import load_info, load_params, save_checkpoint
 from restac_ros.model.presets import PRESETS
 from restac_ros.policy.init_checkpoint import init_checkpoint
@@ -50,6 +50,21 @@ def test_a_policy_that_feels_is_not_made_numb(
         TrainingError, match=r'another configuration than preset .*fusion: token_in_ae != none'
     ):
         plan_start(TrainConfig(SEES, init=tmp_path / 'with_touch'))
+
+
+def test_a_distilled_policy_is_not_taught_the_flow_again(contract: Contract, tmp_path: Path) -> None:
+    init_checkpoint(SEES, contract, tmp_path / 'student')
+    info, params = load_info(tmp_path / 'student'), load_params(tmp_path / 'student', PRESETS[SEES])
+    for weights, told in (
+        ('/policies/cell', 'made from, /policies/cell, and'),
+        ('not stated', 'made from, and'),
+    ):
+        origin = Origin('distil --steps 1', weights, flow_steps=1)
+        save_checkpoint(tmp_path / 'student', params, replace(info, origin=origin), replace=True)
+        with pytest.raises(
+            TrainingError, match=rf'init: found .*student, which was distilled to 1 Euler steps, .*{told}'
+        ):
+            plan_start(TrainConfig(SEES, init=tmp_path / 'student'))
 
 
 def test_touch_is_not_taught_by_an_encoder_of_random_weights(contract: Contract, tmp_path: Path) -> None:

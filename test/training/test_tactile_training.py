@@ -23,6 +23,9 @@ from restac_ros.model.checkpoint.errors import CheckpointError
 from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.model.tactile.unit_align import UnitAlign
 from restac_ros.model.tactile.unit_align_checkpoint import load_unit_align
+from restac_ros.training.config import LoaderConfig
+from restac_ros.training.data.pictures import StoredPictures
+from restac_ros.training.data.tables import EpisodeRows
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.optimizer import transformation
 from restac_ros.training.run_store import RunStore
@@ -127,9 +130,9 @@ def test_both_layouts_give_the_same_encoder_back(tactile_run, tmp_path: Path) ->
     assert not report.ignored
     assert not report.ignored_hyper_parameters
     batch = prepared.held_out(reads_views=True)[0]
-    inputs = [np.asarray(pixels, np.float32) / 255 * 2 - 1 for pixels in (batch.tactile, batch.views)]
-    inputs.append(batch.action_prev)
-    encode = nnx.jit(lambda unit, *arrays: unit(*arrays))
+    tactile, views = (np.asarray(pixels, np.float32) / 255 * 2 - 1 for pixels in (batch.tactile, batch.views))
+    inputs = tactile, views, batch.action_prev
+    encode = nnx.jit(lambda unit, tactile, views, prev: unit.encode(tactile, unit.encode_views(views), prev))
     for found, wanted in zip(encode(module, *inputs), encode(trained, *inputs), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
@@ -274,11 +277,47 @@ def test_cosine_codes_are_told_apart_in_the_layout(tactile_run) -> None:
         ({'validation_share': 0.0}, r'found no held-out episode at 0.*--validation-share'),
         ({'codebook': CodebookConfig(codes=4096)}, r'frames to train on.*4096 codes.*--codebook\.codes'),
         ({'codebook': CodebookConfig(warmup_share=1.0)}, r'codebook\.warmup_share: found 1, expected'),
+        (
+            {'codebook': CodebookConfig(codes=4, warmup_share=0.97)},
+            r'codebook\.warmup_share: found 0\.97, which is all 16 steps of stage event',
+        ),
     ],
 )
 def test_settings_that_cannot_be_trained_are_refused(touch_data: Path, changes: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         prepare_tactile(replace(SHORT_TACTILE, **changes), [touch_data])
+
+
+def test_pictures_are_read_from_the_cache_that_the_loader_names(touch_data: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    cached = replace(SHORT_TACTILE, loader=LoaderConfig(cache=tmp_path))
+    own, decoded = (
+        prepare_tactile(cached, [touch_data], lines.append),
+        prepare_tactile(SHORT_TACTILE, [touch_data]),
+    )
+    assert lines[-1].endswith(f'frames decoded into {tmp_path}')
+    assert all(episodes.pictures.folder.parent == tmp_path for episodes in own.opened)
+    (source,), (other,) = (prepared.sources(reads_views=True) for prepared in (own, decoded))
+    for one, another in zip(source[3], other[3], strict=True):
+        np.testing.assert_array_equal(one, another)
+    assert own.identity('event') == decoded.identity('event')
+
+
+def test_a_tactile_image_is_decoded_once_a_sample(touch_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    touch = StoredPictures.touch
+
+    def counted(self: StoredPictures, column: str, span: EpisodeRows, frame: int) -> np.ndarray:
+        reads.append(frame)
+        return touch(self, column, span, frame)
+
+    prepared = prepare_tactile(SHORT_TACTILE, [touch_data])
+    monkeypatch.setattr(StoredPictures, 'touch', counted)
+    for reads_views in (True, False):
+        (source,) = prepared.sources(reads_views)
+        source[3]
+        assert len(reads) == 1
+        reads.clear()
 
 
 def test_no_data_set_is_refused() -> None:

@@ -1,12 +1,15 @@
 """Data of `make-touch-task`: one series for a seed, however made; touch alone shows where the finger goes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from restac_ros.contract.schema import Contract
 from restac_ros.dataset.repair.deletion import delete_episodes
 from restac_ros.training.data.episodes import open_episodes
+from restac_ros.training.errors import TrainingError
 from restac_ros.training.touch_task import ASIDE_M, PRESS, TOUCHES, TURN_RAD, episode, make_touch_task
 
 
@@ -23,6 +26,17 @@ def test_episodes_that_are_appended_are_the_next_of_the_series(contract: Contrac
     assert list(make_touch_task(appended, contract, 1)) == [2]
     assert keys(appended) == keys(at_once)[1:]
     assert len(set(keys(at_once))) == 3
+
+
+def test_a_contract_without_a_tactile_stream_is_refused(
+    contract_with: Callable[..., Contract], tmp_path: Path
+) -> None:
+    whole = contract_with()
+    streams = {name: stream for name, stream in whole.streams.items() if stream.role != 'tactile'}
+    without = whole.model_copy(update={'streams': streams})
+    with pytest.raises(TrainingError, match=r'found 0 tactile streams, expected one.*--contract'):
+        list(make_touch_task(tmp_path / 'data', without, 1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_edge_shows_where_the_finger_goes_and_nothing_else_does() -> None:

@@ -1,6 +1,7 @@
 """Frames of videos at random are those that a decoder gives in order."""
 
 import os
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -60,6 +61,27 @@ def test_a_frame_that_is_not_there_is_refused(tmp_path: Path) -> None:
     write_video(path, 1)
     with pytest.raises(TrainingError, match=f'found {FRAMES} frames, expected one numbered {FRAMES}'):
         FrameReader().read(VideoIndex.of(path), FRAMES)
+
+
+@pytest.mark.parametrize('group', [1, 5])
+def test_a_file_that_takes_the_place_of_another_is_not_read(tmp_path: Path, group: int) -> None:
+    """Compacting a data set gives other files the names that its readers know."""
+    path, other = tmp_path / 'video.mp4', tmp_path / 'other.mp4'
+    write_video(path, group)
+    write_video(other, group + 1)
+    index, reader = VideoIndex.of(path), FrameReader()
+    shutil.copy2(path, tmp_path / 'copy.mp4')
+    os.replace(tmp_path / 'copy.mp4', path)
+    FrameReader().read(index, 0)  # the same file, copied where there are no hard links
+    kept = reader.read(index, 0)
+    os.replace(other, path)
+    np.testing.assert_array_equal(reader.read(index, 0), kept, 'what is open stays')
+    changed = 'the data set was changed while it is read: start again'
+    with pytest.raises(TrainingError, match=f'video.mp4 is another file than .*{changed}'):
+        FrameReader().read(index, 0)
+    path.unlink()
+    with pytest.raises(TrainingError, match=f'video.mp4 is gone: {changed}'):
+        FrameReader().read(index, 0)
 
 
 def test_what_is_no_video_is_refused(tmp_path: Path) -> None:

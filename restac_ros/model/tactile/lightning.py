@@ -82,8 +82,13 @@ def write_lightning(
         'epoch': 0,
         'global_step': global_step,
     }
-    with replaced(path) as partial, partial.open('wb') as file:
-        torch.save(content, file)  # of a path it would store the name
+    try:
+        with replaced(path) as partial, partial.open('wb') as file:
+            torch.save(content, file)  # of a path it would store the name
+    except (RuntimeError, OSError) as error:
+        if (cause := _system_error(error)) is None:
+            raise
+        raise OSError(cause.errno, cause.strerror, str(path)) from error
 
 
 def _check_archive(path: Path) -> None:
@@ -127,6 +132,13 @@ def _pickle_refused(path: Path, message: str) -> str:
         f'{path}: refused, since it needs {what}, and unpickling objects can execute code hidden in the '
         f'file; expected tensors and plain containers. {_RESAVE}'
     )
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """What the file said, which torch reports as an error of its own."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def _first_line(error: BaseException) -> str:

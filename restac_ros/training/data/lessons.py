@@ -1,6 +1,5 @@
 """Makes the question for the next subtask, and its answer, of each frame."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -111,11 +110,3 @@ def lesson_lengths(
         found = found.longest(one)
     padded = -(-found.answer // TARGET_BUCKET) * TARGET_BUCKET
     return found._replace(answer=padded)
-
-
-def common_lengths(lengths: Sequence[LessonLengths]) -> LessonLengths:
-    """Return lengths that the lessons of all data sets fit into."""
-    first, *others = lengths
-    for other in others:
-        first = first.longest(other)
-    return first

@@ -24,6 +24,8 @@ from restac_ros.training.data.episodes import Episodes
 from restac_ros.training.data.lessons import Lessons
 from restac_ros.training.errors import TrainingError
 
+_MOST_THREADS = 32  # unless more are asked for: each has a batch in memory
+
 
 class RowSource[Row](Protocol):
     """Samples of one data set at random, as batches of one that can be joined."""
@@ -119,8 +121,8 @@ def longest_prompt(preprocessor: Preprocessor, sources: Sequence[Episodes]) -> i
 
 
 def reading_threads(loader: LoaderConfig) -> int:
-    """Threads that read samples in one process."""
-    return loader.threads or 2 * (os.cpu_count() or 1)
+    """Threads that read samples in one process: of the cores that it may use, not of all of the machine."""
+    return loader.threads or min(2 * len(os.sched_getaffinity(0)), _MOST_THREADS)
 
 
 def read_options(loader: LoaderConfig) -> grain.ReadOptions:

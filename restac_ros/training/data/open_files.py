@@ -5,6 +5,9 @@ import resource
 import threading
 import weakref
 from pathlib import Path
+from typing import NamedTuple, Self
+
+from restac_ros.training.errors import TrainingError
 
 _MOST_FILES = 1 << 16  # where the system sets no lower limit
 _POOLS: weakref.WeakSet['OpenFiles'] = weakref.WeakSet()
@@ -29,6 +32,35 @@ def share_of_files() -> int:
     return max(1, open_file_limit() // 4)
 
 
+class FileIdentity(NamedTuple):
+    """What tells a file from another that has taken its path: size in bytes, and time of writing in ns.
+
+    An inode would not do: where there are no hard links, appending copies all files and keeps only these.
+    """
+
+    size: int
+    written_ns: int
+
+    @classmethod
+    def of(cls, file: Path | int) -> Self:
+        """Read that of a path or a descriptor."""
+        state = os.stat(file)
+        return cls(state.st_size, state.st_mtime_ns)
+
+    def check(self, path: Path, file: Path | int) -> None:
+        """Refuse another file at the path.
+
+        Raises:
+            TrainingError: another program has replaced it, or written to it.
+            OSError: there is none.
+        """
+        if FileIdentity.of(file) != self:
+            raise TrainingError(
+                f'{path} is another file than when the data set was opened: the data set was changed '
+                'while it is read: start again'
+            )
+
+
 class OpenFile:
     """A file to read from at any place, by any thread; closed when nothing refers to it any more."""
 
@@ -50,16 +82,19 @@ class OpenFiles:
         with _CHANGING:
             _POOLS.add(self)
 
-    def get(self, path: Path) -> OpenFile:
+    def get(self, path: Path, identity: FileIdentity) -> OpenFile:
         """Return the open file of a path.
 
         Raises:
+            TrainingError: it is another one than that of this identity.
             OSError: it cannot be opened.
         """
         with _CHANGING:
             if path not in self._kept:
                 _make_room()
-                self._kept[path] = OpenFile(path)
+                opened = OpenFile(path)
+                identity.check(path, opened.descriptor)
+                self._kept[path] = opened
             return self._kept[path]
 
 

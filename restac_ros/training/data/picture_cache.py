@@ -2,14 +2,16 @@
 
 A frame takes 150 kB a camera, and one read instead of one decode. A cache belongs to one state of a data set:
 its key is made of the data set's fingerprint and of its files' sizes and times, so that no other's is read.
+Of processes that start together one decodes, and the others wait for it.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +21,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from restac_ros.framing.resize import IMAGE_SIZE, TACTILE_SHAPE
+from restac_ros.training.config import LoaderConfig
 from restac_ros.training.data.episodes import Episodes
+from restac_ros.training.data.loader import reading_threads
 from restac_ros.training.data.tables import EpisodeRows
 from restac_ros.training.errors import TrainingError
 
 _CAMERA_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 3)
 _TOUCH_SHAPE = (*TACTILE_SHAPE, 3)
 _SPARE_BYTES = 1 << 30
+_DECODING = 1  # counts up when other pixels come of the same files: caches made before are then left alone
 
 
 @dataclass
@@ -63,8 +68,16 @@ class CachedPictures:
         return self._arrays[column]
 
 
+def _print_now(line: str) -> None:
+    print(line, flush=True)
+
+
 def with_cache(
-    episodes: Episodes, root: Path, threads: int, on_frame: Callable[[int, int], None]
+    episodes: Episodes,
+    root: Path,
+    threads: int,
+    on_frame: Callable[[int, int], None],
+    show: Callable[[str], None] = _print_now,
 ) -> Episodes:
     """Return the same episodes, read from decoded files, which are made first where they are absent.
 
@@ -73,34 +86,100 @@ def with_cache(
         root: directory of all caches.
         threads: that decode.
         on_frame: called with the number of frames done, and of all.
+        show: prints that another process is waited for.
 
     Raises:
-        TrainingError: too little free disk, or an image that cannot be decoded.
+        TrainingError: too little free disk, a directory that cannot be written, or an image that cannot be
+            decoded.
     """
     folder = root / cache_key(episodes)
-    if not folder.is_dir():
-        _check_room(episodes, root)
-        making = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=root))
-        try:
-            _fill(episodes, making, threads, on_frame)
-            _publish(making, folder)
-        finally:
-            shutil.rmtree(making, ignore_errors=True)
+    if not folder.is_dir():  # it appears whole: only who makes one needs the lock
+        with _writing(root, episodes):
+            root.mkdir(parents=True, exist_ok=True)
+        with _alone(episodes, folder, show):
+            if not folder.is_dir():
+                _make(episodes, folder, threads, on_frame)
     return replace(episodes, pictures=CachedPictures(folder))
+
+
+def with_cache_of(
+    loader: LoaderConfig, opened: Sequence[Episodes], show: Callable[[str], None]
+) -> list[Episodes]:
+    """Return the same data sets, decoded once where `loader` asks for a cache; `show` prints the progress.
+
+    Raises:
+        TrainingError: see `with_cache`.
+    """
+    if (root := loader.cache) is None:
+        return list(opened)
+    threads = reading_threads(loader)
+
+    def counted(episodes: Episodes, done: int, total: int) -> None:
+        if done == total or done % max(1, total // 20) == 0:
+            show(f'{episodes.name}: {done} of {total} frames decoded into {root}')
+
+    return [with_cache(episodes, root, threads, partial(counted, episodes), show) for episodes in opened]
 
 
 def cache_key(episodes: Episodes) -> str:
     """Name of a data set's cache."""
     root = episodes.tables.root
-    total = hashlib.sha256(episodes.fingerprint.encode())
+    total = hashlib.sha256(f'decoding {_DECODING} {episodes.fingerprint}'.encode())
     for path in sorted([*root.glob('data/**/*.parquet'), *root.glob('videos/**/*.mp4')]):
         about = path.stat()
         total.update(f'{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n'.encode())
     return total.hexdigest()[:32]
 
 
+@contextmanager
+def _writing(root: Path, episodes: Episodes) -> Iterator[None]:
+    """Refuse a directory that cannot be written, or a disk that is full, with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f'{root}: the decoded images of {episodes.name} cannot be written: {error}; make room, or choose '
+            'another directory as --loader.cache, or none'
+        ) from error
+
+
+@contextmanager
+def _alone(episodes: Episodes, folder: Path, show: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other process makes this cache; the system ends the lock of one that dies."""
+    path = folder.with_name(f'.{folder.name}.lock')
+    with _writing(folder.parent, episodes):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        with _writing(folder.parent, episodes):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                place = folder.parent
+                show(f'{episodes.name}: another process decodes its images into {place}: waiting for it')
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make(episodes: Episodes, folder: Path, threads: int, on_frame: Callable[[int, int], None]) -> None:
+    """Decode into a folder of another name, of the mode that the umask says, and name it when it is whole."""
+    root, mark = folder.parent, f'.{folder.name}.making'
+    making = root / f'{mark}{os.getpid()}'
+    with _writing(root, episodes):
+        for leftover in root.glob(f'{mark}*'):  # of processes that died: those that live hold the lock
+            shutil.rmtree(leftover, ignore_errors=True)
+        _check_room(episodes, root)
+        making.mkdir()
+    try:
+        _fill(episodes, making, threads, on_frame)
+        with _writing(root, episodes):
+            making.rename(folder)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
 def _check_room(episodes: Episodes, root: Path) -> None:
-    root.mkdir(parents=True, exist_ok=True)
     needed = sum(int(np.prod(_shape(episodes, column))) for column in episodes.image_columns)
     free = shutil.disk_usage(root).free
     if free < needed + _SPARE_BYTES:
@@ -117,9 +196,11 @@ def _shape(episodes: Episodes, column: str) -> tuple[int, ...]:
 
 def _fill(episodes: Episodes, folder: Path, threads: int, on_frame: Callable[[int, int], None]) -> None:
     done = 0
-    arrays = {
-        column: _made(_file(folder, column), _shape(episodes, column)) for column in episodes.image_columns
-    }
+    with _writing(folder.parent, episodes):
+        arrays = {
+            column: _made(_file(folder, column), _shape(episodes, column))
+            for column in episodes.image_columns
+        }
 
     def decode(span: EpisodeRows, frame: int) -> None:
         for column, array in arrays.items():
@@ -131,8 +212,9 @@ def _fill(episodes: Episodes, folder: Path, threads: int, on_frame: Callable[[in
             for _ in pool.map(partial(decode, span), range(span.length)):
                 done += 1
                 on_frame(done, len(episodes.state))
-    for array in arrays.values():
-        array.flush()
+    with _writing(folder.parent, episodes):
+        for array in arrays.values():
+            array.flush()
 
 
 def _made(path: Path, shape: tuple[int, ...]) -> np.memmap:
@@ -141,15 +223,6 @@ def _made(path: Path, shape: tuple[int, ...]) -> np.memmap:
     with path.open('r+b') as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
-
-
-def _publish(making: Path, folder: Path) -> None:
-    """Give a whole cache its name; another process may have been faster with the same."""
-    try:
-        making.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
 
 
 def _file(folder: Path, column: str) -> Path:

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
 
+from restac_ros.dataset.dataset_files import EARLIER_VERSION, video_file
 from restac_ros.dataset.episode_notes import DELETED
 from restac_ros.framing.resize import TACTILE_SHAPE, letterbox
-from restac_ros.training.data.tables import EpisodeRows, Tables, read_pictures
+from restac_ros.training.data.tables import REPAIR_ADVICE, EpisodeRows, Tables, read_pictures
 from restac_ros.training.data.video_frames import FrameReader, VideoIndex
 from restac_ros.training.errors import TrainingError
 
-_REPAIR = '`restac-ros repair` says what is broken'
 _TOO_MANY = (
     'which of them belong to its rows is unknown: convert its recording again. If episodes behind it were '
     'left out, `restac-ros export` writes a data set without their frames'
@@ -79,6 +79,7 @@ class StoredPictures:
         Raises:
             TrainingError: a file is missing, holds another number of frames than its episodes, or shows them
                 at other times.
+            DatasetError: a file would lie outside the data set.
         """
         if self._is_video(column):
             self._places(column)
@@ -153,7 +154,7 @@ def _check_frames(place: _VideoPlace, span: EpisodeRows, ends_file: bool) -> Non
     found, wanted = len(place.file), place.first_frame + span.length
     if place.first_frame >= 0 and (found == wanted or (found > wanted and not ends_file)):
         return
-    remedy = _TOO_MANY if found > wanted else _REPAIR
+    remedy = _TOO_MANY if found > wanted else REPAIR_ADVICE
     raise TrainingError(
         f'{place.file.path}: found {found} frames, expected {wanted}: those of episode {span.index} begin at '
         f'{place.first_frame}; {remedy}'
@@ -170,29 +171,17 @@ def _check_stamps(place: _VideoPlace, span: EpisodeRows, fps: int) -> None:
         frame = int(np.argmax(off))
         raise TrainingError(
             f'{file.path}: episode {span.index}, frame {frame}: found it at {shown_s[frame]:.3f} s, expected '
-            f'{wanted_s[frame]:.3f} s: images and rows are not of the same moments; {_REPAIR}'
+            f'{wanted_s[frame]:.3f} s: images and rows are not of the same moments; {REPAIR_ADVICE}'
         )
 
 
 def _video_file(tables: Tables, column: str, span: EpisodeRows) -> tuple[Path, float]:
     """The file that holds an episode's frames, and when the first of them is shown in it, seconds."""
-    info, described = tables.info, span.described
-    if info['codebase_version'] == 'v2.1':
-        chunk = span.index // int(info.get('chunks_size', 1000))
-        name = info['video_path'].format(video_key=column, episode_chunk=chunk, episode_index=span.index)
-        begin_s = 0.0  # a file holds one episode
-    else:
-        name = info['video_path'].format(
-            video_key=column,
-            chunk_index=described[f'videos/{column}/chunk_index'],
-            file_index=described[f'videos/{column}/file_index'],
-        )
-        begin_s = described[f'videos/{column}/from_timestamp']
-    path = (tables.root / name).resolve()
-    if not path.is_relative_to(tables.root):
-        raise TrainingError(f'{tables.root}: meta/info.json places videos outside the data set: {name}')
+    path = video_file(tables.root, tables.info, column, span.described).resolve()
     if not path.is_file():
         raise TrainingError(
             f'{path} is missing: bring the videos (`git lfs pull`, or copy the data set again)'
         )
-    return path, begin_s
+    if tables.info['codebase_version'] == EARLIER_VERSION:
+        return path, 0.0  # a file holds one episode
+    return path, span.described[f'videos/{column}/from_timestamp']

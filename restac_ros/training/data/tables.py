@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int64
 
-from restac_ros.dataset.dataset_files import read_info
-from restac_ros.dataset.dataset_tables import episode_rows
+from restac_ros.dataset.dataset_files import CODEBASE_VERSION, EARLIER_VERSION, read_info
+from restac_ros.dataset.dataset_tables import episode_rows, task_rows
 from restac_ros.dataset.language import has_language
 from restac_ros.training.data.subtasks import NO_SUBTASK, read_subtasks
 from restac_ros.training.errors import TrainingError
 
-VERSIONS = ('v3.0', 'v2.1')
-_REPAIR = '`restac-ros repair` says what is broken'
+VERSIONS = (CODEBASE_VERSION, EARLIER_VERSION)
+REPAIR_ADVICE = '`restac-ros repair` says what is broken'
+_COPY = f'copy the data set again, or {REPAIR_ADVICE}'
+_PICTURES_AT_ONCE = 256
+_MOST_NAMED = 10  # episodes in a message
 _KEYS = ('episode_index', 'frame_index', 'task_index')
 
 
@@ -93,7 +98,8 @@ def read_tables(root: Path, columns: Mapping[str, int]) -> Tables:
     """Read the named number columns, each of a given width, of all episodes; no image is read.
 
     Raises:
-        TrainingError: not a LeRobot data set of a version that is known, a column or rows missing, NaN.
+        TrainingError: not a LeRobot data set of a version that is known; a column, rows or episodes missing;
+            NaN.
         DatasetError: its files are damaged.
     """
     info = read_info(root)
@@ -108,11 +114,13 @@ def read_tables(root: Path, columns: Mapping[str, int]) -> Tables:
     merged = {name: np.concatenate(values) for name, values in parts.items()}
     order = np.lexsort((merged['frame_index'], merged['episode_index']))
     merged = {name: values[order] for name, values in merged.items()}
-    spans = _spans(root, merged['episode_index'], merged['frame_index'])
+    spans = _spans(root, info, merged['episode_index'], merged['frame_index'])
     numbers = {name: merged[name] for name in columns}
-    tasks = _task_texts(root, version)
+    tasks = task_rows(root)
     if unknown := sorted(set(np.unique(merged['task_index']).tolist()) - set(tasks)):
-        raise TrainingError(f'{root}: task_index: found {unknown}, expected some of {list(tasks)}; {_REPAIR}')
+        raise TrainingError(
+            f'{root}: task_index: found {unknown}, expected some of {list(tasks)}; {REPAIR_ADVICE}'
+        )
     subtasks, subtask_of_row = read_subtasks(data_files(root), order) if has_language(info) else ((), None)
     if subtask_of_row is None:
         subtask_of_row = np.full(len(order), NO_SUBTASK)
@@ -129,16 +137,35 @@ def data_files(root: Path) -> list[Path]:
 def read_pictures(root: Path, column: str) -> pa.ChunkedArray:
     """Encoded pictures of an image column in the order of the files; see `Tables.place_of_row`.
 
+    They are copied to a temporary file without a name and mapped from there: the system holds in memory what
+    is read often, and drops it when others need the room.
+
     Raises:
-        TrainingError: a file cannot be read.
+        TrainingError: a file cannot be read, or there is no room for the temporary one.
     """
-    chunks: list[pa.Array] = []
-    for path in data_files(root):
-        try:
-            chunks += [chunk.field('bytes') for chunk in pq.read_table(path, columns=[column])[column].chunks]
-        except (pa.ArrowException, OSError, KeyError) as error:
-            raise TrainingError(f'{path}: column {column} cannot be read: {error}') from error
-    return pa.chunked_array(chunks, type=pa.binary())
+    schema = pa.schema([(column, pa.binary())])
+    try:
+        with tempfile.NamedTemporaryFile(prefix='restac-pictures-') as spool:
+            with pa.ipc.new_file(spool.name, schema) as sink:
+                for path in data_files(root):
+                    for pictures in _encoded_pictures(path, column):
+                        sink.write_batch(pa.record_batch([pictures], schema=schema))
+            return pa.ipc.open_file(pa.memory_map(spool.name)).read_all()[column]
+    except OSError as error:
+        raise TrainingError(
+            f'{tempfile.gettempdir()}: the pictures of {root} cannot be copied there: {error}; make room, or '
+            'name another directory as TMPDIR'
+        ) from error
+
+
+def _encoded_pictures(path: Path, column: str) -> Iterator[pa.Array]:
+    """Pictures of one file, a few at a time."""
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            for batch in file.iter_batches(_PICTURES_AT_ONCE, columns=[column]):
+                yield batch[column].field('bytes')
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise TrainingError(f'{path}: column {column} cannot be read: {error}') from error
 
 
 def _read_columns(path: Path, columns: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -165,23 +192,47 @@ def _read_columns(path: Path, columns: Mapping[str, int]) -> dict[str, np.ndarra
     return read
 
 
-def _spans(root: Path, episodes: np.ndarray, frames: np.ndarray) -> dict[int, EpisodeRows]:
+def _spans(
+    root: Path, info: Mapping[str, Any], episodes: np.ndarray, frames: np.ndarray
+) -> dict[int, EpisodeRows]:
     described = episode_rows(root)
     indices, firsts, lengths = np.unique(episodes, return_index=True, return_counts=True)
     spans = {}
     for index, first, length in zip(indices.tolist(), firsts.tolist(), lengths.tolist(), strict=True):
         if not np.array_equal(frames[first : first + length], np.arange(length)):
             raise TrainingError(
-                f'{root}: episode {index}: frame_index does not count from 0 to {length - 1}; {_REPAIR}'
+                f'{root}: episode {index}: frame_index does not count from 0 to {length - 1}; {REPAIR_ADVICE}'
             )
         about = described.get(index)
         if about is None or about['length'] != length:
             found = 'no entry' if about is None else f'{about["length"]} frames'
             raise TrainingError(
-                f'{root}: episode {index}: found {found} in meta/episodes, expected {length}; {_REPAIR}'
+                f'{root}: episode {index}: found {found} in meta/episodes, expected {length}; {REPAIR_ADVICE}'
             )
         spans[index] = EpisodeRows(index, first, length, tuple(about.get('tasks') or ()), about)
+    _check_whole_copy(root, info, spans, len(frames), described)
     return spans
+
+
+def _check_whole_copy(
+    root: Path, info: Mapping[str, Any], found: Collection[int], frames: int, described: Collection[int]
+) -> None:
+    """Refuse a data set that lacks files: a copy that was not finished."""
+    episodes = int(info.get('total_episodes', len(found)))
+    missing = sorted(set(described) - set(found))
+    if not missing and len(found) < episodes:
+        missing = list(islice((index for index in range(episodes) if index not in found), _MOST_NAMED + 1))
+    if missing:
+        named = [*map(str, missing[:_MOST_NAMED]), *(['others'] if len(missing) > _MOST_NAMED else [])]
+        raise TrainingError(
+            f'{root}: found the rows of {len(found)} episodes in data/, expected {episodes}, as meta/ says: '
+            f'those of episode {", ".join(named)} are missing; {_COPY}'
+        )
+    for name, counted in (('total_episodes', len(found)), ('total_frames', frames)):
+        if (stated := int(info.get(name, counted))) != counted:
+            raise TrainingError(
+                f'{root}: found {counted} in data/, expected {stated}, the {name} of meta/info.json; {_COPY}'
+            )
 
 
 def _check_finite(tables: Tables) -> None:
@@ -191,18 +242,5 @@ def _check_finite(tables: Tables) -> None:
             row, dim = bad[0].tolist()
             raise TrainingError(
                 f'{tables.root}: {name}[{dim}] of {tables.place(row)}: found {values[row, dim]}, expected a '
-                'finite number; leave the episode out or repair the data set'
+                'finite number; take the episode out with `restac-ros delete`, or repair the data set'
             )
-
-
-def _task_texts(root: Path, version: str) -> dict[int, str]:
-    if version == 'v3.0':
-        from restac_ros.dataset.dataset_tables import task_rows
-
-        return task_rows(root)
-    path = root / 'meta' / 'tasks.jsonl'
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
-        return {row['task_index']: row['task'] for row in rows}
-    except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(f'{path} cannot be read: {error}') from error

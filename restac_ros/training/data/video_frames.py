@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Int64, UInt8
 
-from restac_ros.training.data.open_files import OpenFiles, share_of_files
+from restac_ros.training.data.open_files import FileIdentity, OpenFiles, share_of_files
 from restac_ros.training.errors import TrainingError
 
 _CONTAINERS = 8  # open in one thread, at most: each has a decoder's memory
@@ -34,6 +34,7 @@ class VideoIndex:
         times: presentation stamps of the frames, in the stream's own unit.
         unit_s: that unit, seconds.
         all_key: every frame is a key frame.
+        identity: of the file that was read.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class VideoIndex:
     times: Int64[np.ndarray, ' n']
     unit_s: float
     all_key: bool
+    identity: FileIdentity
 
     def __len__(self) -> int:
         return len(self.places)
@@ -55,6 +57,7 @@ class VideoIndex:
             TrainingError: no such file, or it holds no video.
         """
         try:
+            identity = FileIdentity.of(path)
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]
                 packets = [packet for packet in container.demux(stream) if packet.size]
@@ -76,6 +79,7 @@ class VideoIndex:
             times=ordered[:, 0],
             unit_s=unit_s,
             all_key=all(packet.is_keyframe and packet.pos is not None for packet in packets),
+            identity=identity,
         )
 
 
@@ -89,13 +93,17 @@ class FrameReader:
         """Decode frame number `frame` of the file, RGB.
 
         Raises:
-            TrainingError: there is no such frame, or it cannot be decoded.
+            TrainingError: there is no such frame, it cannot be decoded, or the file is another one now.
         """
         if not 0 <= frame < len(index):
             raise TrainingError(f'{index.path}: found {len(index)} frames, expected one numbered {frame}')
         try:
             picture = self._decoded(index, frame) if index.all_key else self._sought(index, frame)
             return self._decoders.rgb(picture)
+        except FileNotFoundError as error:
+            raise TrainingError(
+                f'{index.path} is gone: the data set was changed while it is read: start again'
+            ) from error
         except (OSError, av.FFmpegError) as error:
             raise TrainingError(f'{index.path}: frame {frame} cannot be decoded: {error}') from error
 
@@ -107,7 +115,7 @@ class FrameReader:
 
     def _decoded(self, index: VideoIndex, frame: int) -> av.VideoFrame:
         offset, size = index.places[frame].tolist()
-        file = self._files.get(index.path)
+        file = self._files.get(index.path, index.identity)
         data = os.pread(file.descriptor, size, offset)
         context = self._decoders.context(index)
         # A key frame alone leaves some decoders waiting for more: the flush makes them give it.
@@ -120,7 +128,7 @@ class FrameReader:
         return pictures[0]
 
     def _sought(self, index: VideoIndex, frame: int) -> av.VideoFrame:
-        container = self._decoders.container(index.path)
+        container = self._decoders.container(index)
         stream, wanted = container.streams.video[0], int(index.times[frame])
         container.seek(wanted, stream=stream)
         for picture in container.decode(stream):
@@ -149,13 +157,15 @@ class _Decoders:
             self._contexts[key] = context
         return self._contexts[key]
 
-    def container(self, path: Path) -> av.container.InputContainer:
+    def container(self, index: VideoIndex) -> av.container.InputContainer:
         """Open a file; the one opened longest ago is closed when there are too many."""
+        path = index.path
         if path not in self._containers:
             most = min(_CONTAINERS, share_of_files() // len(_DECODERS))
             while self._containers and len(self._containers) >= most:
                 self._containers.pop(next(iter(self._containers))).close()
             container = av.open(str(path))
+            index.identity.check(path, path)
             container.streams.video[0].thread_count = 1
             self._containers[path] = container
         return self._containers[path]

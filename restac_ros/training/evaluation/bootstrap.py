@@ -1,13 +1,14 @@
 """Intervals by episode bootstrap: whole episodes are drawn again, as frames of one resemble each other.
 
-Percentiles of the draws (Efron and Tibshirani 1993), widened by sqrt(E / (E - 1)) for E episodes, without
-which intervals of few episodes are too narrow.
+Percentiles of the draws (Efron and Tibshirani 1993), widened by sqrt(m / (m - 1)) for the m episodes that a
+figure counts, without which intervals of few episodes are too narrow. Of one episode no interval is known:
+every draw that holds it says the same.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from restac_ros.training.errors import TrainingError
 
@@ -17,11 +18,16 @@ _PERCENTILES = (2.5, 97.5)
 
 
 class Estimate(NamedTuple):
-    """A value with its 95 % interval."""
+    """A value with its 95 % interval, whose ends are NaN where it is not known."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the interval is known."""
+        return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
 
 class EpisodeBootstrap:
@@ -47,7 +53,6 @@ class EpisodeBootstrap:
             )
         count = len(numbers)
         rng = np.random.default_rng(seed)
-        self._widening = float(np.sqrt(count / (count - 1)))
         self._times = rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
 
     def mean(
@@ -62,7 +67,10 @@ class EpisodeBootstrap:
         below: Float[np.ndarray, ' N'],
         weights: Float[np.ndarray, ' N'] | None = None,
     ) -> Estimate:
-        """Return sum(weights * above) / sum(weights * below); draws without any weight are left out."""
+        """Return sum(weights * above) / sum(weights * below).
+
+        Draws without any weight are left out; only episodes with weight count for the interval.
+        """
         weights = np.ones(len(above)) if weights is None else np.asarray(weights, np.float64)
         counted = weights > 0
         tops, bottoms = (
@@ -72,13 +80,28 @@ class EpisodeBootstrap:
         drawn_bottoms = self._times @ bottoms
         usable = drawn_bottoms != 0
         return self.interval(
-            float(tops.sum() / bottoms.sum()), (self._times @ tops)[usable] / drawn_bottoms[usable]
+            float(tops.sum() / bottoms.sum()),
+            (self._times @ tops)[usable] / drawn_bottoms[usable],
+            int((bottoms != 0).sum()),
         )
 
-    def interval(self, value: float, drawn: Float[np.ndarray, ' R']) -> Estimate:
-        """Return a value with the interval of what the draws gave."""
-        low, high = np.percentile(value + (drawn - value) * self._widening, _PERCENTILES)
+    def interval(self, value: float, drawn: Float[np.ndarray, ' R'], counted: int) -> Estimate:
+        """Return a value with the interval of what the draws gave.
+
+        Args:
+            value: over all frames.
+            drawn: the same over each draw.
+            counted: episodes with frames that the value is made of; of fewer than two no interval is known.
+        """
+        if counted < LEAST_EPISODES:
+            return Estimate(value, np.nan, np.nan)
+        widening = np.sqrt(counted / (counted - 1))
+        low, high = np.percentile(value + (drawn - value) * widening, _PERCENTILES)
         return Estimate(value, float(low), float(high))
+
+    def episodes_among(self, frames: Bool[np.ndarray, ' N']) -> int:
+        """Return how many episodes the marked frames are of."""
+        return len(np.unique(self._of_frame[frames]))
 
     def frame_weights(self) -> Float[np.ndarray, 'R N']:
         """How often each draw holds each frame: for figures that are no ratios."""

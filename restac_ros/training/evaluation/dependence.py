@@ -15,6 +15,11 @@ from restac_ros.training.evaluation.substitution import SHUFFLED
 LEAST_EFFECT = 0.05
 """Of the action error: a smaller rise, however certain, is not called a use."""
 
+_ONE_CONTACT = (
+    'found frames in contact of one episode alone, expected them of two or more: there is no interval over '
+    'episodes, and no other contact was evaluated that could be shown instead; evaluate more of the data'
+)
+
 UseVerdict = Literal['used', 'not used', 'not known']
 
 
@@ -82,6 +87,8 @@ def touch_verdict(touch: Effects) -> TouchVerdict:
     if effect is None:
         return TouchVerdict('not known', 'no frame of the data is in contact')
     rise = effect.rise
+    if not rise.has_interval:
+        return TouchVerdict('not known', _ONE_CONTACT)
     measured = (
         f'touch of other contacts raises the action error in contact by {rise.value:.1%} '
         f'(95 %: {rise.low:.1%} to {rise.high:.1%})'

@@ -37,6 +37,7 @@ from restac_ros.training.evaluation.words import (
     said_action_figures,
     subtask_figures,
 )
+from restac_ros.training.step import action_dims
 
 type Tell = Callable[[str, int, int], None]
 """Called with what is under way, how much of it is done, and how much there is."""
@@ -165,7 +166,13 @@ def _measured(
     others = strangers(frames, task.contact, settings.seed + 1)
     sampler = ChunkSampler(subject, policy, network, task.episodes, frames.places, touch, others, settings)
     sampled = sampler.run(lambda done, count: tell(f'{subject.name}: frames', done, count))
-    demonstrated = Demonstrated(sampled.demonstrated, sampled.step_mask, task.half_range, settings.executed)
+    demonstrated = Demonstrated(
+        sampled.demonstrated,
+        sampled.step_mask,
+        task.half_range,
+        settings.executed,
+        action_dims(task.episodes.contract),
+    )
     bootstrap = EpisodeBootstrap(frames.episodes, settings.seed)
     phases = frames.phase_weights()
     traces = []

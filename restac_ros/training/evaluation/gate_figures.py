@@ -112,9 +112,10 @@ def auroc(
 def auroc_estimate(
     scores: Float[np.ndarray, ' N'], positive: Bool[np.ndarray, ' N'], bootstrap: EpisodeBootstrap
 ) -> Estimate:
-    """Return the area with its interval over episodes."""
+    """Return the area with its interval over episodes, as many as the rarer kind of frames is of."""
     drawn = auroc(scores, positive, bootstrap.frame_weights())
-    return bootstrap.interval(float(auroc(scores, positive)[0]), drawn[~np.isnan(drawn)])
+    counted = min(bootstrap.episodes_among(positive), bootstrap.episodes_among(~positive))
+    return bootstrap.interval(float(auroc(scores, positive)[0]), drawn[~np.isnan(drawn)], counted)
 
 
 def roc_curve(scores: Float[np.ndarray, ' N'], positive: Bool[np.ndarray, ' N']) -> list[tuple[float, float]]:

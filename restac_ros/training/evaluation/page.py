@@ -4,13 +4,18 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from restac_ros.dataset.quality.page_parts import PAGE_STYLE, badge, picture, write_page_files
-from restac_ros.training.errors import TrainingError
+from restac_ros.dataset.page_parts import badge, page, picture, write_page_files
 from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.dependence import Effects
 from restac_ros.training.evaluation.phases import PHASE_ALL, PHASE_CONTACT
 from restac_ros.training.evaluation.plots import bars_png, curves_png, gate_png, horizon_png, surprise_png
-from restac_ros.training.evaluation.report import NO_ACTIONS, NO_TOUCH, EvaluatedCheckpoint, EvaluationReport
+from restac_ros.training.evaluation.report import (
+    NO_ACTIONS,
+    NO_TOUCH,
+    UNKNOWN,
+    EvaluatedCheckpoint,
+    EvaluationReport,
+)
 from restac_ros.training.evaluation.substitution import SUBSTITUTIONS
 
 SECTIONS = (
@@ -33,34 +38,26 @@ _UNITS = {
 
 def evaluation_html(report: EvaluationReport) -> str:
     """The whole page."""
-    name = escape(Path(report.dataset).name)
-    head = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>evaluation on {name}</title>'
-        f'<style>{PAGE_STYLE} h3 {{ font-size: 15px; margin: 18px 0 0; }}</style></head><body>'
-        f'<h1>Evaluation on {name}</h1><div class="soft path">{escape(report.dataset)}</div>'
-    )
+    name = Path(report.dataset).name
+    head = f'<h1>Evaluation on {escape(name)}</h1><div class="soft path">{escape(report.dataset)}</div>'
     parts = (_errors, _touch, _gates, _surprise, _inputs, _words, _flow, _parity)
     sections = [
         f'<section><h2>{title}</h2>{"".join(part(report))}</section>'
         for title, part in zip(SECTIONS, parts, strict=True)
     ]
-    return ''.join([head, *_overview(report), *sections, '</body></html>\n'])
+    body = ''.join([head, *_overview(report), *sections])
+    return page(f'evaluation on {name}', body, 'h3 { font-size: 15px; margin: 18px 0 0; }')
 
 
 def write_evaluation(report: EvaluationReport, directory: Path) -> Path:
     """Write evaluation.json and evaluation.html; return the page.
 
     Raises:
-        TrainingError: they cannot be written.
+        PageError: they cannot be written.
     """
-    page = directory / 'evaluation.html'
-    try:
-        write_page_files(page, evaluation_html(report), report.to_json())
-    except OSError as error:
-        raise TrainingError(
-            f'{directory}: the report cannot be written: {error.strerror or error}; give another --to'
-        ) from error
-    return page
+    to = directory / 'evaluation.html'
+    write_page_files(to, evaluation_html(report), report.to_json())
+    return to
 
 
 def _overview(report: EvaluationReport) -> Iterator[str]:
@@ -98,11 +95,13 @@ def _errors(report: EvaluationReport) -> Iterator[str]:
     for one in report.checkpoints:
         yield f'<h3>{escape(one.name)}{"" if one.acts else NO_ACTIONS}</h3>'
         yield '<table><tr><th>phase<th>frames<th>action error'
-        yield ''.join(f'<th>{label} [{unit}]' for label, _, unit in _UNITS.values())
-        yield ''.join(f'<th>{name}' for name in one.errors[PHASE_ALL].by_dimension)
+        whole = one.errors[PHASE_ALL]
+        units = {name: unit for name, unit in _UNITS.items() if name in whole.in_units}
+        yield ''.join(f'<th>{label} [{unit}]' for label, _, unit in units.values())
+        yield ''.join(f'<th>{name}' for name in whole.by_dimension)
         for phase, error in one.errors.items():
             yield f'</tr><tr><td>{phase}<td>{error.frames}<td>{_estimate(error.action)}'
-            yield ''.join(f'<td>{_estimate(error.in_units[u], s)}' for u, (_, s, _) in _UNITS.items())
+            yield ''.join(f'<td>{_estimate(error.in_units[u], s)}' for u, (_, s, _) in units.items())
             yield ''.join(f'<td>{estimate.value:.3g}' for estimate in error.by_dimension.values())
         yield '</tr></table>'
         yield picture(horizon_png(one, executed, report.fps), 'error by step of the chunk')
@@ -293,8 +292,10 @@ def _estimate(estimate: Estimate | None, scale: float = 1.0) -> str:
     if estimate is None:
         return ''
     value, low, high = (part * scale for part in estimate)
-    return f'{value:.3g} <span class="soft">[{low:.3g}, {high:.3g}]</span>'
+    ends = f'{low:.3g}, {high:.3g}' if estimate.has_interval else UNKNOWN
+    return f'{value:.3g} <span class="soft">[{ends}]</span>'
 
 
 def _percent(estimate: Estimate) -> str:
-    return f'{estimate.value:+.0%} <span class="soft">[{estimate.low:+.0%}, {estimate.high:+.0%}]</span>'
+    ends = f'{estimate.low:+.0%}, {estimate.high:+.0%}' if estimate.has_interval else UNKNOWN
+    return f'{estimate.value:+.0%} <span class="soft">[{ends}]</span>'

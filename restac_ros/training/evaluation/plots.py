@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from restac_ros.dataset.quality.quality_figure import CONTACT as CONTACT_COLOUR
-from restac_ros.dataset.quality.quality_figure import FIGURE_STYLE, STREAM_COLOURS, figure_png
+from restac_ros.dataset.figures import CONTACT_COLOUR, STREAM_COLOURS, png_figure
 from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.phases import PHASE_ALL, PHASE_CONTACT, PHASE_FREE, PHASE_GRIPPER
-from restac_ros.training.evaluation.report import EvaluatedCheckpoint, EvaluationReport, TraceSample
+from restac_ros.training.evaluation.report import UNKNOWN, EvaluatedCheckpoint, EvaluationReport, TraceSample
 
-_WIDTH_INCH = 10.5
+_WIDTH_INCH, _HEIGHT_INCH = 10.5, 2.9
 _CUT_RATIO = 3
 _PHASES = (PHASE_FREE, PHASE_CONTACT, PHASE_GRIPPER, PHASE_ALL)
 _GROUPS = (
@@ -22,11 +19,6 @@ _GROUPS = (
     ('rotation [mrad]', slice(3, 6), 1e3),
     ('gripper [mm]', slice(6, 7), 1),
 )
-
-
-def _figure(columns: int, height_inch: float = 2.9) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(_WIDTH_INCH, height_inch), layout='constrained')
-    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
 
 
 def bars_png(
@@ -43,8 +35,8 @@ def bars_png(
     heights = [estimate.value for group in groups.values() for estimate in group.values()]
     top = cut_above(heights) if cut else None
     scale = 100 if percent else 1
-    with mpl.rc_context(FIGURE_STYLE):
-        figure, (axes,) = _figure(1, 2.6)
+    with png_figure(_WIDTH_INCH, 2.6) as figure:
+        axes = figure.subplots()
         for number, (group, estimates) in enumerate(groups.items()):
             if not estimates:
                 continue
@@ -60,7 +52,7 @@ def bars_png(
             axes.set_ylim(top=1.1 * top * scale)
         if len(drawn) > 1:
             axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), fontsize=8)
-        return figure_png(figure)
+    return figure.png
 
 
 def cut_above(values: Sequence[float]) -> float | None:
@@ -92,16 +84,19 @@ def _bars(
     axes.bar(x, heights, width, yerr=spread, color=colour, label=label, alpha=0.85, error_kw=style)
     for at, estimate in zip(x[is_cut], estimates[is_cut], strict=True):
         axes.bar(at, 0.02 * heights.max(), width, 0.9 * heights.max(), color='white')  # the bar is broken
-        value, low, high = (np.format_float_positional(n, 3, fractional=False, trim='-') for n in estimate)
-        text, at_top = f'{value} [{low}, {high}]', (at, heights.max())
+        value, *ends = (np.format_float_positional(n, 3, fractional=False, trim='-') for n in estimate)
+        told = UNKNOWN if np.isnan(estimate).any() else ', '.join(ends)
+        text, at_top = f'{value} [{told}]', (at, heights.max())
         axes.annotate(text, at_top, (0, 2), textcoords='offset points', ha='center', fontsize=7)
 
 
 def horizon_png(report: EvaluatedCheckpoint, executed: int, fps: int) -> bytes:
     """Draw the error of each step of a chunk, by phase, in units; the executed steps are shaded."""
-    with mpl.rc_context(FIGURE_STYLE):
-        figure, panels = _figure(3)
-        for axes, (label, dims, scale) in zip(panels, _GROUPS, strict=True):
+    with png_figure(_WIDTH_INCH, _HEIGHT_INCH) as figure:
+        measured = np.asarray(report.errors[PHASE_ALL].by_horizon).shape[1]
+        groups = [group for group in _GROUPS if group[1].stop <= measured]
+        panels = figure.subplots(1, len(groups))
+        for axes, (label, dims, scale) in zip(panels, groups, strict=True):
             for number, phase in enumerate(_PHASES):
                 if phase not in report.errors:
                     continue
@@ -115,13 +110,13 @@ def horizon_png(report: EvaluatedCheckpoint, executed: int, fps: int) -> bytes:
             axes.axvspan(0, executed / fps, color='0.93', linewidth=0, zorder=0)
             axes.set(xlabel='time after the frame [s]', ylabel=f'{label}, root mean square', ylim=(0, None))
         panels[0].legend(fontsize=8)
-        return figure_png(figure)
+    return figure.png
 
 
 def curves_png(report: EvaluationReport) -> bytes:
     """Draw the flow loss by flow time, and error and change by number of Euler steps."""
-    with mpl.rc_context(FIGURE_STYLE):
-        figure, (flow, error, change) = _figure(3)
+    with png_figure(_WIDTH_INCH, _HEIGHT_INCH) as figure:
+        flow, error, change = figure.subplots(1, 3)
         for number, one in enumerate(report.checkpoints):
             colour = STREAM_COLOURS[number % len(STREAM_COLOURS)]
             _line(flow, [bin.time for bin in one.flow], [bin.loss for bin in one.flow], colour, one.name)
@@ -133,7 +128,7 @@ def curves_png(report: EvaluationReport) -> bytes:
         change.set(xlabel='Euler steps', ylabel='change from what is deployed', ylim=(0, None))
         if len(report.checkpoints) > 1:
             flow.legend(fontsize=8)
-        return figure_png(figure)
+    return figure.png
 
 
 def _line(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour: str, label: str) -> None:
@@ -144,8 +139,7 @@ def _line(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], colour:
 
 def gate_png(curves: Mapping[str, Sequence[tuple[float, float]]], sample: TraceSample | None) -> bytes:
     """Draw the ROC of each gate, by checkpoint, and the gates of one episode over its contacts."""
-    with mpl.rc_context(FIGURE_STYLE):
-        figure = Figure(figsize=(_WIDTH_INCH, 2.9), layout='constrained')
+    with png_figure(_WIDTH_INCH, _HEIGHT_INCH) as figure:
         roc, trace = figure.subplots(1, 2, width_ratios=(1, 2.2))
         roc.plot((0, 1), (0, 1), color='0.6', linewidth=0.8, linestyle=(0, (3, 3)))
         for number, (name, curve) in enumerate(curves.items()):
@@ -155,7 +149,7 @@ def gate_png(curves: Mapping[str, Sequence[tuple[float, float]]], sample: TraceS
         roc.set(xlabel='free frames above the threshold', ylabel='contact frames above', aspect='equal')
         if sample is not None:
             _gate_trace(trace, sample, list(curves))
-        return figure_png(figure)
+    return figure.png
 
 
 def _gate_trace(axes: Axes, trace: TraceSample, names: Sequence[str]) -> None:
@@ -183,8 +177,8 @@ def surprise_png(report: EvaluatedCheckpoint) -> bytes | None:
     touch = report.touch
     if touch is None or touch.surprise is None or touch.codebook is None:
         return None
-    with mpl.rc_context(FIGURE_STYLE):
-        figure, (reliability, codes) = _figure(2)
+    with png_figure(_WIDTH_INCH, _HEIGHT_INCH) as figure:
+        reliability, codes = figure.subplots(1, 2)
         expected, found = np.array(touch.surprise.reliability).T
         ends = np.array([min(expected.min(), found.min()), max(expected.max(), found.max())])
         reliability.loglog(ends, ends, color='0.6', linewidth=0.8, linestyle=(0, (3, 3)))
@@ -196,4 +190,4 @@ def surprise_png(report: EvaluatedCheckpoint) -> bytes | None:
         codes.bar(x, shares[:, 1], bottom=shares[:, 0], color=STREAM_COLOURS[3], label='contact')
         codes.set(xlabel='codes, most frequent first', ylabel='share of frames')
         codes.legend(fontsize=8)
-        return figure_png(figure)
+    return figure.png

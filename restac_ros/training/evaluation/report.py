@@ -17,6 +17,7 @@ from restac_ros.training.evaluation.surprise import CodebookUse, SurpriseCalibra
 from restac_ros.training.evaluation.words import SaidActionFigures, SubtaskFigures
 
 NO_TOUCH = 'no touch'
+UNKNOWN = 'unknown'  # an interval
 NO_ACTIONS = ' (it learnt texts, and no action by them: its chunks are those of its base)'
 
 _HELD_OUT = {
@@ -147,16 +148,18 @@ class EvaluationReport:
             if (tokens := one.tokens) is not None:
                 lines.append(f'  actions as tokens ({tokens.kind}): {_errors_as_tokens(tokens)}')
         for other in self.comparisons:
-            told = ', '.join(
-                f'{phase} {change.value:+.1%} [{change.low:+.1%}, {change.high:+.1%}]'
-                for phase, change in other.change.items()
-            )
+            told = ', '.join(f'{phase} {_change(change)}' for phase, change in other.change.items())
             lines.append(f'{other.name} against {other.against}: {told}')
         return lines
 
     def to_json(self) -> str:
         """One object; estimates are {value, low, high}, what is not known is null."""
         return json.dumps(plain_values(self), indent=1, allow_nan=False) + '\n'
+
+
+def _change(change: Estimate) -> str:
+    ends = f'{change.low:+.1%}, {change.high:+.1%}' if change.has_interval else UNKNOWN
+    return f'{change.value:+.1%} [{ends}]'
 
 
 def _errors_of(said: SubtaskFigures) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.observation import Observation
 from restac_ros.model.prefix import PrefixCache
 from restac_ros.model.tactile.interface import TactileCode
@@ -26,6 +25,7 @@ from restac_ros.training.evaluation.parity import (
 from restac_ros.training.evaluation.settings import EvaluationConfig
 from restac_ros.training.evaluation.subject import Subject
 from restac_ros.training.evaluation.words import SaidFrames, Speaker
+from restac_ros.training.step import action_dims
 
 RECORDED = 'recorded'
 PROMPT = 'prompt'
@@ -228,13 +228,13 @@ class ChunkSampler:
     def _flow(self, rows: _Rows, cache: PrefixCache, code: TactileCode | None) -> np.ndarray:
         actions = np.stack([self._inputs.actions(one.actions, one.state) for one in rows.samples])
         mask = np.stack([one.step_mask for one in rows.samples])[..., None]
-        columns = []
+        dims, columns = action_dims(self._episodes.contract), []
         for time in self._settings.flow_times():
             squares = self._network.flow_squares(
                 cache, code, rows.observation.state, actions, rows.noise, time
             )
-            own = np.where(mask, squares[..., :STATE_DIM], 0.0).sum(axis=(1, 2))
-            columns.append(own / (mask.sum(axis=(1, 2)) * STATE_DIM))
+            own = np.where(mask, squares[..., :dims], 0.0).sum(axis=(1, 2))
+            columns.append(own / (mask.sum(axis=(1, 2)) * dims))
         return np.stack(columns, axis=1)
 
     def _code(self, observation: Observation[np.ndarray], cache: PrefixCache) -> TactileCode | None:

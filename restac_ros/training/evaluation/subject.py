@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-
 from restac_ros.contract.load import parse_contract
 from restac_ros.framing.values import STATE_DIM
 from restac_ros.model.checkpoint.provenance import episode_digest
@@ -15,7 +13,6 @@ from restac_ros.model.checkpoint.store import (
     Checkpoint,
     CheckpointInfo,
     load_info,
-    load_params,
 )
 from restac_ros.model.config import ModelConfig
 from restac_ros.policy.action_sentences import ActionSentences, taught_sentences
@@ -94,9 +91,7 @@ class Subject:
 
     def open(self) -> tuple[Policy, Checkpoint]:
         """Read the parameters onto the device, and make the policy that a robot runs of them."""
-        checkpoint = Checkpoint(
-            self.path, self.info, load_params(self.path, self.config, consume=jax.device_put)
-        )
+        checkpoint = Checkpoint.on_device(self.path, self.info)
         contract = parse_contract(self.info.contract_text, f'{self.path}/{CONTRACT}')
         return Policy(checkpoint, contract, self.tokenizer), checkpoint
 

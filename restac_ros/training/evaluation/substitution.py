@@ -14,7 +14,8 @@ from restac_ros.training.evaluation.phases import ChosenFrames
 REFERENCE, SHUFFLED, SENSOR_STOPPED, DELAYED = 'reference', 'shuffled', 'frozen', 'delayed'
 SUBSTITUTIONS = {
     REFERENCE: "the episode's first frame without contact: what an untouched sensor shows",
-    SHUFFLED: 'a frame of another episode in the same phase: contact for contact, free for free',
+    SHUFFLED: 'a frame of another episode in the same phase: contact for contact, free for free; any frame '
+    'where no other episode has that phase',
     SENSOR_STOPPED: 'the last frame before the present contact or free stretch began: a sensor that stopped',
     DELAYED: 'a frame of some time before',
 }

@@ -1,7 +1,7 @@
 """Everything that a training of Unit-Align needs, checked before anything is compiled."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from restac_ros.model.tactile.config import TactileConfig
 from restac_ros.training.checks import check_one_meaning
 from restac_ros.training.data.episodes import Episodes, chosen, open_episodes
 from restac_ros.training.data.loader import validation_batches
+from restac_ros.training.data.picture_cache import with_cache_of
 from restac_ros.training.data.selection import FrameSelection, select
 from restac_ros.training.errors import TrainingError
 from restac_ros.training.run_identity import selection_digest
@@ -98,8 +99,12 @@ class PreparedTactile:
         return lines
 
 
-def prepare_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> PreparedTactile:
+def prepare_tactile(
+    config: TactileTrainConfig, datasets: Sequence[Path], show: Callable[[str], None] = lambda _: None
+) -> PreparedTactile:
     """Open and check the LeRobot data sets of a run, which are mixed by their numbers of frames.
+
+    `show` prints the progress of long work.
 
     Raises:
         TrainingError, DatasetError, ContractError, TactileConfigError: what can be refused before compiling,
@@ -119,6 +124,7 @@ def prepare_tactile(config: TactileTrainConfig, datasets: Sequence[Path]) -> Pre
         for episodes in opened
     ]
     _check_amount(config, network, selections)
+    opened = with_cache_of(config.loader, opened, show)
     recent = max(_RECENT_BATCHES * config.batch, 2 * network.quantizer.num_codes)
     leaves = TraineeLeaves(network, recent)
     return PreparedTactile(config, network, leaves, opened, selections, _stages(config, network))
@@ -160,6 +166,17 @@ def _check_numbers(config: TactileTrainConfig) -> None:
     for name, count in counts.items():
         if count < 1:
             raise TrainingError(f'{name}: found {count}, expected 1 or more')
+    _check_codebook_start(config)
+
+
+def _check_codebook_start(config: TactileTrainConfig) -> None:
+    """Refuse a warm-up that rounds to all steps of the events: the codebook would not be started."""
+    share, steps = config.codebook.warmup_share, config.steps['event']
+    if round(share * steps) >= steps:
+        raise TrainingError(
+            f'codebook.warmup_share: found {share:g}, which is all {steps} steps of stage event, expected '
+            'fewer: the codebook is started after them; ask for less, or for more --event-steps'
+        )
 
 
 def _check_amount(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from restac_ros.dataset.image_files import write_png
 from restac_ros.model.checkpoint.params import Params
 from restac_ros.model.checkpoint.provenance import Origin
 from restac_ros.model.checkpoint.unit_align_store import save_unit_align
@@ -55,7 +56,11 @@ def write_unit_align(prepared: PreparedTactile, outcome: TactileOutcome) -> tupl
 
 
 def save_touch_picture(prepared: PreparedTactile, leaves: NamedLeaves) -> Path:
-    """Draw held-out frames as rows: felt, drawn again, expected of the views, and corrected by the code."""
+    """Draw held-out frames as rows: felt, drawn again, expected of the views, and corrected by the code.
+
+    Raises:
+        OSError: the picture cannot be written.
+    """
     batches = prepared.held_out(reads_views=True)
     rows = [row for batch in batches for row in _rows(batch)]
     chosen = [rows[int(i)] for i in np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).round()]
@@ -71,8 +76,7 @@ def save_touch_picture(prepared: PreparedTactile, leaves: NamedLeaves) -> Path:
         at = (number * width + 6, _HEADING_PX - 7)
         cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     path = prepared.config.to / TOUCH_PICTURE
-    if not cv2.imwrite(str(path), cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)):
-        raise OSError(f'{path} cannot be written')
+    write_png(path, canvas)
     return path
 
 

@@ -46,11 +46,14 @@ class TouchSource:
     def __getitem__(self, index: int) -> TouchBatch:
         episode, frame = self.places[index].tolist()
         row = self.episodes.tables.spans[episode].first + frame
-        views = None
+        views, tactile = None, None
         if self.reads_views:
-            views = self._views(self.episodes.sample(episode, frame, 1).images)
+            sample = self.episodes.sample(episode, frame, 1)
+            views, tactile = self._views(sample.images), sample.tactile
+        if tactile is None:
+            tactile = self.episodes.tactile_image(episode, frame)
         return TouchBatch(
-            tactile=self.episodes.tactile_image(episode, frame)[None],
+            tactile=tactile[None],
             views=views,
             action_prev=self.episodes.action_prev[row][None],
             source=np.array([self.number], np.int32),

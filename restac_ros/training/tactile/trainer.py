@@ -133,7 +133,8 @@ class StageTrainer:
         self._reporter.step(step, numbers)
 
     def _check_finite(self, step: int, report: Mapping[str, Any], batch: TouchBatch) -> None:
-        check_finite(f'{self._stage.name}, step {step}', report, batch, self._sources, self._store)
+        name = f'{self._stage.name}, step {step}'
+        check_finite(name, report, batch.source, batch.place, self._sources, self._store)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,26 @@ def test_paired_differences_are_certain_where_single_means_are_not() -> None:
     assert bootstrap.mean(values + 0.1 - values).low > 0
 
 
+def test_frames_of_one_episode_have_no_interval_whatever_the_others_are() -> None:
+    episodes, values = frames_of(np.random.default_rng(2))
+    bootstrap = EpisodeBootstrap(episodes, 0)
+    alone = np.where(episodes == 3, 1.0, 0.0)
+    for estimate in (bootstrap.mean(values, alone), bootstrap.ratio(values, values + 9.0, alone)):
+        assert np.isfinite(estimate.value)
+        assert np.isnan([estimate.low, estimate.high]).all()
+        assert not estimate.has_interval
+    assert bootstrap.mean(values, alone).value == pytest.approx(values[episodes == 3].mean())
+
+
+def test_intervals_of_few_episodes_among_many_are_as_wide_as_their_number_says() -> None:
+    held = 0
+    for seed in range(300):
+        episodes, values = frames_of(np.random.default_rng(seed))
+        among = EpisodeBootstrap(episodes, seed, draws=300).mean(values, np.where(episodes < 5, 1.0, 0.0))
+        held += among.low <= 1.0 <= among.high
+    assert held / 300 >= 0.85, 'five episodes of fifteen hold the truth as often as five alone'
+
+
 def test_equal_seeds_give_equal_intervals() -> None:
     episodes, values = frames_of(np.random.default_rng(2))
     assert EpisodeBootstrap(episodes, 5).mean(values) == EpisodeBootstrap(episodes, 5).mean(values)

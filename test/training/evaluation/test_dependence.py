@@ -18,17 +18,22 @@ PATTERN[6:12] = PATTERN[15:18] = True
 
 
 class World:
-    """Episodes in which the right y is what touch shows in contact, and 0 in free space."""
+    """Episodes in which the right y is what touch shows in contact, and 0 in free space.
 
-    def __init__(self) -> None:
+    Args:
+        touching: episodes with contact, the first ones.
+    """
+
+    def __init__(self, touching: int = EPISODES) -> None:
         rng = np.random.default_rng(0)
-        self.contact = {e: PATTERN.copy() for e in range(EPISODES)}
+        self.contact = {e: PATTERN & (e < touching) for e in range(EPISODES)}
         self.shown = {
-            e: np.where(PATTERN, rng.choice([-0.03, -0.01, 0.01, 0.03]), FREE) for e in range(EPISODES)
+            e: np.where(self.contact[e], rng.choice([-0.03, -0.01, 0.01, 0.03]), FREE)
+            for e in range(EPISODES)
         }
         places = np.array([(e, f) for e in range(EPISODES) for f in range(FRAMES)])
-        touching = np.tile(PATTERN, EPISODES)
-        self.frames = ChosenFrames(places, np.ones(len(places)), touching, np.zeros(len(places), bool))
+        in_contact = np.concatenate([self.contact[e] for e in range(EPISODES)])
+        self.frames = ChosenFrames(places, np.ones(len(places)), in_contact, np.zeros(len(places), bool))
         self.noise = rng.normal(0, 0.002, (len(places), HORIZON))
         self.demonstrated = Demonstrated(
             self.chunks(self.touch_at(places)),
@@ -108,6 +113,26 @@ def test_without_contact_nothing_is_known(world: World) -> None:
     assert touch_verdict(free).verdict == 'not known'
 
 
+@pytest.mark.parametrize(('touching', 'expected'), [(1, 'not known'), (2, 'used')])
+def test_contact_in_a_single_episode_tells_nothing_of_other_contacts(touching: int, expected: str) -> None:
+    """The policy copies touch; what it does where the contact is another one, one contact cannot tell."""
+    world = World(touching)
+    verdict, found = world.verdict(lambda touch: np.where(touch == FREE, 0.0, touch))
+    rise = found['shuffled']['contact'].rise
+    assert np.isnan([rise.low, rise.high]).all() == (expected == 'not known')
+    assert verdict == expected
+    assert found['shuffled']['free'].rise.has_interval
+
+
+def test_the_reason_says_that_no_other_contact_could_be_shown() -> None:
+    world = World(touching=1)
+    _, found = world.verdict(lambda touch: np.where(touch == FREE, 0.0, touch))
+    reason = touch_verdict(found).reason
+    assert 'in contact of one episode alone, expected them of two or more' in reason
+    assert 'no other contact was evaluated' in reason
+    assert 'nan' not in reason
+
+
 def test_substitutes_are_the_frames_they_are_called_by(world: World) -> None:
     other = substitutes(world.frames, world.contact, delay=3, seed=0)
     row = 1 * FRAMES + 8
@@ -148,6 +173,21 @@ def test_errors_are_in_units_the_short_way_round_and_over_executed_steps() -> No
     assert error.by_dimension['ee_y'].value == pytest.approx(0.04)
     assert error.by_horizon[2] == pytest.approx([0.03, 0.04, 0, turn, 0, 0, 10.0])
     assert np.isnan(error.by_horizon[3]).all()
+
+
+def test_without_a_gripper_no_error_counts_its_opening() -> None:
+    scale = np.array([0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.04])
+    demonstrated = Demonstrated(np.zeros((4, 4, 7)), np.ones((4, 4), bool), scale, executed=4, dims=6)
+    chunks = np.zeros((4, 4, 7))
+    chunks[..., 0], chunks[..., 6] = 0.03, 1e3
+    assert demonstrated.frame_error(chunks) == pytest.approx(np.full(4, 0.3 / 6))
+    assert demonstrated.change(chunks, np.zeros((4, 4, 7))) == pytest.approx(np.full(4, 0.3 / 6))
+    (error,) = phase_errors(
+        demonstrated, chunks, {'all': np.ones(4)}, EpisodeBootstrap(np.arange(4), 0)
+    ).values()
+    assert list(error.in_units) == ['position_m', 'rotation_rad']
+    assert list(error.by_dimension) == ['ee_x', 'ee_y', 'ee_z', 'ee_rot_x', 'ee_rot_y', 'ee_rot_z']
+    assert error.by_horizon[0] == pytest.approx([0.03, 0, 0, 0, 0, 0])
 
 
 def test_an_event_of_the_gripper_is_a_change_within_the_executed_steps(episodes: Episodes) -> None:

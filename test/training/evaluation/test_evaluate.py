@@ -17,6 +17,7 @@ from restac_ros.policy.init_checkpoint import init_checkpoint
 from restac_ros.policy.normalization import NormStatsError
 from restac_ros.training.data.episodes import open_episodes
 from restac_ros.training.errors import TrainingError
+from restac_ros.training.evaluation.bootstrap import Estimate
 from restac_ros.training.evaluation.evaluate import evaluate
 from restac_ros.training.evaluation.page import SECTIONS, write_evaluation
 from restac_ros.training.evaluation.parity import check_equal, deployed_observation
@@ -110,6 +111,28 @@ def test_the_page_has_every_section_and_needs_no_other_file(report: EvaluationRe
         assert outside not in text
     stored = json.loads(page.with_suffix('.json').read_text(encoding='utf-8'))
     assert stored['checkpoints'][0]['errors']['contact']['action']['value'] > 0
+
+
+def test_an_interval_that_is_unknown_is_said_to_be_so_everywhere(
+    report: EvaluationReport, tmp_path: Path
+) -> None:
+    (comparison,) = report.comparisons
+    unknown = {phase: Estimate(0.25, np.nan, np.nan) for phase in comparison.change}
+    errors = report.checkpoints[0].errors
+    alone = {phase: replace(error, action=Estimate(0.25, np.nan, np.nan)) for phase, error in errors.items()}
+    own = replace(
+        report,
+        comparisons=[replace(comparison, change=unknown)],
+        checkpoints=[replace(report.checkpoints[0], errors=alone), *report.checkpoints[1:]],
+    )
+    assert 'all +25.0% [unknown]' in own.describe()[-1]
+    page = write_evaluation(own, tmp_path / 'out')
+    text = page.read_text(encoding='utf-8')
+    assert '+25% <span class="soft">[unknown]</span>' in text
+    assert '0.25 <span class="soft">[unknown]</span>' in text
+    assert '[nan' not in text
+    stored = json.loads(page.with_suffix('.json').read_text(encoding='utf-8'))
+    assert stored['comparisons'][0]['change']['all'] == {'value': 0.25, 'low': None, 'high': None}
 
 
 def test_equal_seeds_give_equal_figures(report: EvaluationReport, with_touch: Path, check_data: Path) -> None:

@@ -45,6 +45,12 @@ def test_an_extreme_bar_leaves_the_others_as_tall_as_they_were() -> None:
     assert colours(extreme)[colour] > 0.7 * tall
 
 
+def test_bars_whose_interval_is_unknown_are_drawn_without_one() -> None:
+    known = estimates(0.5, 0.4, 0.3, 50.0)
+    unknown = {name: Estimate(one.value, np.nan, np.nan) for name, one in known.items()}
+    assert set(colours(bars_png({'one': unknown}, 'rise'))) == set(colours(bars_png({'one': known}, 'rise')))
+
+
 def test_a_checkpoint_without_estimates_leaves_its_colour_to_no_other() -> None:
     both = bars_png({'one': estimates(0.5, 0.4), 'two': estimates(0.2, 0.3)}, 'rise')
     second = bars_png({'one': {}, 'two': estimates(0.2, 0.3)}, 'rise')
