@@ -37,7 +37,8 @@ def write_numbers(root: Path, like: Path, rows: int, seed: int = 0) -> Path:
     """
     for folder in ('data/chunk-000', 'meta/episodes/chunk-000', 'meta/restac_ros'):
         (root / folder).mkdir(parents=True)
-    write_info(root, read_info(like) | {'total_frames': rows})
+    episodes = -(-rows // _EPISODE_ROWS)
+    write_info(root, read_info(like) | {'total_episodes': episodes, 'total_frames': rows})
     for name in (TASKS, OWN_CONTRACT):
         (root / name).write_bytes((like / name).read_bytes())
     rng = np.random.default_rng(seed)

@@ -241,13 +241,17 @@ def module(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> UnitAlign:
     return module
 
 
+def encode(module: UnitAlign, tactile: np.ndarray, views: np.ndarray, action: np.ndarray) -> TactileCode:
+    return module.encode(tactile, module.encode_views(views), action)
+
+
 def test_defect_04_the_encoder_runs_inside_jit_and_equals_the_twin(
     module: UnitAlign, twin: Twin, inputs: tuple[np.ndarray, ...], torch_inputs: tuple[torch.Tensor, ...]
 ) -> None:
     twin.train = False
     with torch.no_grad():
         expected = twin.forward(*torch_inputs)
-    code: TactileCode = nnx.jit(lambda m, *arrays: m(*arrays))(module, *inputs)
+    code: TactileCode = nnx.jit(encode)(module, *inputs)
     view_features = nnx.jit(lambda m, views: m.encode_views(views))(module, inputs[1])
     for found, wanted in [
         (view_features, expected.view_features),

@@ -32,7 +32,7 @@ def node(ros_domain: int, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
     except GraphError as error:
         pytest.skip(str(error))
     contract = repository / 'config' / 'contract.yaml'
-    monkeypatch.setattr(PolicyNode, '_load', lambda self, contract: _silent_policy(contract))
+    monkeypatch.setattr(PolicyNode, '_load', lambda self, checkpoint, contract: _silent_policy(contract))
     monkeypatch.setattr(policy_node, 'checkpoint_fingerprint', lambda path: 'none')
     arguments = ['--ros-args', '-p', f'contract:={contract}', '-p', 'checkpoint:=/any', '-p', 'prompt:=push']
     rclpy.init(args=arguments, domain_id=lock_domain())
@@ -117,7 +117,7 @@ def test_a_transition_that_does_not_lead_out_of_the_present_state_is_refused_and
 def test_an_exception_while_configuring_is_told_and_leaves_the_node_unconfigured(
     node: PolicyNode, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(PolicyNode, '_load', lambda self, contract: 1 / 0)
+    monkeypatch.setattr(PolicyNode, '_load', lambda self, checkpoint, contract: 1 / 0)
     node.trigger_configure()
     assert node.phase == 'unconfigured'
     assert 'cannot configure: unexpected ZeroDivisionError' in node.problem

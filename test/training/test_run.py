@@ -228,7 +228,7 @@ def test_numbers_go_to_weights_and_biases_only_where_asked(
     from restac_ros.training.progress import WandbNumbers
 
     monkeypatch.setitem(sys.modules, 'wandb', None)
-    with pytest.raises(TrainingError, match=r'found no package of that name.*restac_ros\[wandb\]'):
+    with pytest.raises(TrainingError, match=r'found no package of that name.*\.\[wandb\]'):
         WandbNumbers('touch', tmp_path, {})
 
     class Wandb:

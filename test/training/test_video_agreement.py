@@ -29,7 +29,11 @@ def videos_of(root: Path, version: str, begins: Sequence[float], stamps: Sequenc
     place = {f'videos/{CAMERA}/{name}_index': 0 for name in ('chunk', 'file')}
     spans = {
         number: EpisodeRows(
-            number, number * LENGTH, LENGTH, (), place | {f'videos/{CAMERA}/from_timestamp': begin / FPS}
+            number,
+            number * LENGTH,
+            LENGTH,
+            (),
+            place | {'episode_index': number, f'videos/{CAMERA}/from_timestamp': begin / FPS},
         )
         for number, begin in enumerate(begins)
     }

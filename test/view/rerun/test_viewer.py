@@ -34,16 +34,6 @@ from restac_ros.view.scene import SceneOptions
 
 
 @pytest.fixture
-def place() -> ViewerPlace:
-    with socket.socket() as first, socket.socket() as second:
-        ports = []
-        for probe in (first, second):
-            probe.bind((LOCALHOST, 0))
-            ports.append(probe.getsockname()[1])
-    return ViewerPlace(LOCALHOST, *ports)
-
-
-@pytest.fixture
 def without_rerun(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
