@@ -59,8 +59,11 @@ class HeadlessBrowser:
         self._session = self._call('Target.attachToTarget', targetId=page, flatten=True)['sessionId']
 
     def open(self, url: str) -> None:
-        """Begin to load a page."""
+        """Load a page; what it fetches and draws by itself may follow."""
+        self._call('Page.enable')
         self._call('Page.navigate', url=url)
+        while self._receive().get('method') != 'Page.loadEventFired':
+            pass
 
     def picture(self) -> np.ndarray:
         """What the page shows now, uint8 [H, W, 3] RGB."""
