@@ -1,4 +1,4 @@
-# make demo    set up what is missing, run the main job, print what came out     SEEDS='307 308', EXPERT=1, BAG=dir, SOURCE=synthetic
+# make demo    set up what is missing, run the main job, print what came out     SEEDS='400 404', EXPERT=1, BAG=dir, SOURCE=synthetic
 # make test    set up what is missing, run all tests                              ARGS='test/framing -k grid'
 # make help    all targets
 SHELL := /bin/bash
@@ -14,7 +14,7 @@ task := insert the plug into the socket
 BAG ?=
 SOURCE ?= $(if $(BAG),bag,sim)
 # Scenes in which the policy succeeded when it was evaluated.
-SEEDS ?= 307 310 311
+SEEDS ?= 400 404 410
 EXPERT ?=
 VIEW ?=
 ARGS ?=
