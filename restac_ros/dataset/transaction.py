@@ -28,9 +28,8 @@ def transaction(root: Path, is_rewritten: Callable[[str], bool]) -> Iterator[Pat
 
     The copy does not exist yet where `root` is absent or empty; one that was removed changes nothing.
     What decides the change is read from the copy: before it is there, another process may still write `root`.
-    `is_rewritten(relative path)` names the files
-    that may be changed in place and are therefore copied; all others are hard links, which may be removed or
-    replaced, but must not be opened for writing.
+    `is_rewritten(relative path)` names the files that may be changed in place and are therefore copied; all
+    others are hard links, which may be removed or replaced, but must not be opened for writing.
 
     Raises:
         DatasetError: another process has a transaction on `root`, it is a file, or holds linked directories.

@@ -9,14 +9,11 @@ from sensor_msgs.msg import Image
 
 from restac_ros.msg import GateState, RecorderStatus, Subtask
 from restac_ros.nodes.chunk_messages import PolicyOrigin
-from restac_ros.nodes.fields import LATCHED_QOS, stamp, unsigned
+from restac_ros.nodes.fields import stamp, unsigned
 from restac_ros.recording.recorder import RecorderReport, State
 
 if TYPE_CHECKING:  # the recorder must not load JAX
     from restac_ros.runtime.runtime_products import AppliedSubtask, TouchReading
-
-# A late subscriber receives the last one: a task, an operator's subtask, what is acted by.
-LATEST_TEXT_QOS = LATCHED_QOS
 
 RECORDER_STATES: dict[State, int] = {
     state: getattr(RecorderStatus, f'STATE_{state.upper()}') for state in get_args(State)

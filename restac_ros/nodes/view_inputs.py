@@ -13,8 +13,8 @@ from restac_ros.contract.schema import Contract
 from restac_ros.framing.errors import DecodeError
 from restac_ros.framing.sample import belongs
 from restac_ros.msg import ActionChunk, GateState, Subtask
+from restac_ros.nodes.fields import LATCHED_QOS
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import LATEST_TEXT_QOS
 from restac_ros.nodes.polled_input import PolledInput
 from restac_ros.nodes.subscriptions import message_class
 from restac_ros.runtime.complaints import Complaints
@@ -114,7 +114,7 @@ class ViewInputs:
 
     def listen_to_subtasks(self, topic: str, show: Callable[[str, int], None]) -> None:
         """Show what chunks are planned for where a planner runs, also what it was before this view began."""
-        self._listen(PLANNED, Subtask, topic, subtask_words, show, LATEST_TEXT_QOS)
+        self._listen(PLANNED, Subtask, topic, subtask_words, show, LATCHED_QOS)
 
     def listen_to_stream[T](
         self, contract: Contract, name: str, read: Callable[[bytes], T], show: Callable[[T, int], None]

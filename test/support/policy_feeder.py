@@ -13,7 +13,8 @@ from sensor_msgs.msg import Image, JointState
 from restac_ros.contract.load import load_contract
 from restac_ros.dataset.bag.bag_writer import BagWriter
 from restac_ros.framing.kinematics import fk_hand_tcp
-from restac_ros.nodes.messages import LATEST_TEXT_QOS, residual_message
+from restac_ros.nodes.fields import LATCHED_QOS
+from restac_ros.nodes.messages import residual_message
 from ros_rig import RosRig
 
 READY_RAD = [0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785]
@@ -32,7 +33,7 @@ class PolicyFeeder(RosRig):
         self._gates = self.node.create_publisher(GateState, '/policy_node/gate_state', 10)
         self._residuals = self.node.create_publisher(Image, '/policy_node/tactile_residual', 10)
         self._chunks = self.node.create_publisher(ActionChunk, '/policy_node/action_chunk', 10)
-        self._subtasks = self.node.create_publisher(Subtask, '/policy_node/subtask', LATEST_TEXT_QOS)
+        self._subtasks = self.node.create_publisher(Subtask, '/policy_node/subtask', LATCHED_QOS)
         self.now = SimpleNamespace(gate=0.75, image=plain_image(), encoding='bgr8', cut=0, policy=True)
         self._ticks = 0
 

@@ -83,15 +83,20 @@ def test_version_21_holds_the_same_samples(
             np.testing.assert_array_equal(image, other.images[name])
 
 
-@pytest.mark.parametrize('version', ['v3.0', 'v2.1'])
-def test_a_data_set_that_was_not_copied_whole_is_refused(
-    touch_data: Path, contract: Contract, tmp_path: Path, version: str
-) -> None:
+@pytest.fixture(params=['v3.0', 'v2.1'])
+def copy(request: pytest.FixtureRequest, touch_data: Path, tmp_path: Path) -> Path:
+    """The touch data in a version of the format, to be damaged."""
     root = tmp_path / 'data'
-    if version == 'v2.1':
-        export_v21(touch_data, root)
-    else:
-        shutil.copytree(touch_data, root)
+    if request.param == 'v3.0':
+        return shutil.copytree(touch_data, root)
+    export_v21(touch_data, root)
+    return root
+
+
+def test_a_data_set_that_was_not_copied_whole_is_refused(
+    touch_data: Path, copy: Path, contract: Contract, tmp_path: Path
+) -> None:
+    root = copy
     info = json.loads((root / 'meta' / 'info.json').read_text())
     episodes, frames = info['total_episodes'], info['total_frames']
     rows = sorted(root.glob('data/*/*.parquet'))
@@ -117,15 +122,8 @@ def test_a_data_set_that_was_not_copied_whole_is_refused(
         open_episodes(tmp_path / 'other', contract)
 
 
-@pytest.mark.parametrize('version', ['v3.0', 'v2.1'])
-def test_videos_outside_the_data_set_are_not_opened(
-    touch_data: Path, contract: Contract, tmp_path: Path, version: str
-) -> None:
-    root = tmp_path / 'data'
-    if version == 'v2.1':
-        export_v21(touch_data, root)
-    else:
-        shutil.copytree(touch_data, root)
+def test_videos_outside_the_data_set_are_not_opened(copy: Path, contract: Contract) -> None:
+    root = copy
     info = json.loads((root / 'meta' / 'info.json').read_text())
     info['video_path'] = f'../{info["video_path"]}'
     (root / 'meta' / 'info.json').write_text(json.dumps(info))

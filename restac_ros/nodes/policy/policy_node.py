@@ -15,8 +15,8 @@ from restac_ros.model.device import describe_device, describe_memory
 from restac_ros.msg import ActionChunk, GateState, Subtask
 from restac_ros.nodes.chunk_messages import PolicyOrigin
 from restac_ros.nodes.diagnostics import Status
+from restac_ros.nodes.fields import LATCHED_QOS
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import LATEST_TEXT_QOS
 from restac_ros.nodes.policy.policy_session import PolicySession, Products
 from restac_ros.nodes.running import call_niced, run_node
 from restac_ros.policy.errors import PolicyError
@@ -53,7 +53,7 @@ class PolicyNode(ManagedNode[PolicyParameters]):
             self.create_publisher(ActionChunk, '~/action_chunk', _CHUNK_QOS),
             self.create_publisher(GateState, '~/gate_state', GATE_QOS),
             self.create_publisher(Image, '~/tactile_residual', GATE_QOS),
-            self.create_publisher(Subtask, '~/subtask', LATEST_TEXT_QOS),
+            self.create_publisher(Subtask, '~/subtask', LATCHED_QOS),
         )
         self._loaded: _Loaded | None = None  # while configured
         self._session: PolicySession | None = None  # while active

@@ -11,8 +11,9 @@ from restac_ros.control.chunk import Chunk
 from restac_ros.msg import ChunkUse
 from restac_ros.nodes.chunk_messages import CHUNK_USE_QOS, PolicyOrigin, chunk_message, chunk_use_of
 from restac_ros.nodes.diagnostics import Status, StreamDiagnostics, latency_statuses
+from restac_ros.nodes.fields import LATCHED_QOS
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import LATEST_TEXT_QOS, gate_message, residual_message, subtask_message
+from restac_ros.nodes.messages import gate_message, residual_message, subtask_message
 from restac_ros.nodes.subscriptions import Subscriptions
 from restac_ros.policy.policy import Policy
 from restac_ros.policy.prompting import Task
@@ -181,8 +182,7 @@ class PolicySession:
 
         ways = {'~/task': plan_for, '~/override': act_by}
         return [
-            node.create_subscription(String, topic, receive, LATEST_TEXT_QOS)
-            for topic, receive in ways.items()
+            node.create_subscription(String, topic, receive, LATCHED_QOS) for topic, receive in ways.items()
         ]
 
     # Called from the workers' threads.

@@ -16,8 +16,9 @@ from restac_ros.dataset.errors import DatasetError, JournalError
 from restac_ros.msg import RecorderStatus, Subtask
 from restac_ros.nodes.awaited_node import AwaitedNode
 from restac_ros.nodes.diagnostics import Status, StatusLevel
+from restac_ros.nodes.fields import LATCHED_QOS
 from restac_ros.nodes.lifecycle import ManagedNode
-from restac_ros.nodes.messages import LATEST_TEXT_QOS, recorder_message
+from restac_ros.nodes.messages import recorder_message
 from restac_ros.nodes.recorder.recorded_streams import RecordedStreams
 from restac_ros.nodes.recorder.recorder_parameters import RecorderParameters
 from restac_ros.nodes.recorder.reference_inputs import ReferenceInputs
@@ -79,7 +80,7 @@ class RecorderNode(ManagedNode[RecorderParameters]):
         self._invalid = Complaints(
             lambda text: logger.warning(f'no good recording: {text}'), logger.info, time.monotonic_ns
         )
-        self._status = self.create_publisher(RecorderStatus, '~/status', LATEST_TEXT_QOS)
+        self._status = self.create_publisher(RecorderStatus, '~/status', LATCHED_QOS)
         self.create_subscription(String, '~/task', self._on_task, 10)
         self.create_subscription(String, '~/subtask', self._on_subtask, 10)
         for name in (*REQUESTS, 'thumbnails'):
@@ -111,7 +112,7 @@ class RecorderNode(ManagedNode[RecorderParameters]):
         timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=self.steady_clock)
         self._configured = _Configured(contract, recorder, timer)
         if (topic := parameters.policy_subtask_topic) and self._applied is None:  # one for all configurations
-            self._applied = self.create_subscription(Subtask, topic, self._on_applied, LATEST_TEXT_QOS)
+            self._applied = self.create_subscription(Subtask, topic, self._on_applied, LATCHED_QOS)
 
     def activate(self) -> None:
         contract, parameters = self._ready.contract, self.parameters

@@ -68,16 +68,12 @@ class CachedPictures:
         return self._arrays[column]
 
 
-def _print_now(line: str) -> None:
-    print(line, flush=True)
-
-
 def with_cache(
     episodes: Episodes,
     root: Path,
     threads: int,
     on_frame: Callable[[int, int], None],
-    show: Callable[[str], None] = _print_now,
+    show: Callable[[str], None] = lambda _: None,
 ) -> Episodes:
     """Return the same episodes, read from decoded files, which are made first where they are absent.
 

@@ -22,7 +22,7 @@ from restac_ros.view.rerun.archetypes import (
 )
 from restac_ros.view.samples import ChunkSample, GateSample, RunOrigin
 from restac_ros.view.scene import GateScene, SceneOptions
-from restac_ros.view.tactile import contact_level, heat_overlay
+from restac_ros.view.tactile import heat_overlay
 
 _MS = 1e-6  # ms in a ns
 _WORDS_PERIOD_NS = 5_000_000_000
@@ -101,11 +101,13 @@ class RerunSink:
     def add_tactile(self, image: np.ndarray, steady_ns: int) -> None:
         """Log a tactile frame uint8 [H, W, 3] RGB, and its change once the reference is complete."""
         self.scene.add_tactile(image, steady_ns)
+        if self.is_stalled:
+            return  # nothing is compressed to be dropped
         self._at(steady_ns)
         self._log(layout.AT_TOUCH_IMAGE, jpeg_image(image))
         if (change := self.scene.change) is not None:
             self._log(layout.AT_TOUCH_CHANGE, jpeg_image(heat_overlay(image, change, self._options.heat)))
-            self._scalar(layout.AT_LEVEL, contact_level(change))
+            self._scalar(layout.AT_LEVEL, self.scene.gel.level)
 
     def add_residual(self, magnitude: np.ndarray, steady_ns: int) -> None:
         """Log felt minus expected per latent position, float [h, w], on its fixed scale."""
@@ -117,6 +119,8 @@ class RerunSink:
 
     def add_image(self, stream: str, image: np.ndarray, steady_ns: int) -> None:
         """Log a camera's image uint8 [H, W, 3] RGB."""
+        if self.is_stalled:
+            return  # as of touch
         self._at(steady_ns)
         self._log(layout.camera_path(stream), jpeg_image(image))
 
